@@ -1,0 +1,1 @@
+"""Perdure: ordinary async Python functions that survive crashes, restarts and deployments."""

@@ -1,0 +1,115 @@
+"""The provider contract: what core asks of storage, and what third parties implement.
+
+- `records`: the frozen records that core and providers hand to each other
+- `provider`: the abstract base class with the promises, method by method
+- `admin`: the optional management capability
+- `delegate`: passes every call on; the base of wrappers
+- `doorbell`: wakes waiters of the same process
+- `hooks`: the hook specifications for provider packages and plugins
+
+The normative text, in numbered clauses, is `docs/contract.md`.
+"""
+
+from perdure.clock import Clock, Instant, ManualClock, SystemClock
+from perdure.contract.admin import ProviderAdmin
+from perdure.contract.delegate import DelegatingProvider
+from perdure.contract.doorbell import Bell, Doorbell
+from perdure.contract.hooks import ProviderSpec, ProviderWrapper, hookimpl
+from perdure.contract.provider import Provider
+from perdure.contract.records import (
+    ALLOWED_SKEW,
+    CONTRACT,
+    ENGINE,
+    LONGEST_LEASE,
+    MANAGEMENT,
+    MAX_BYTES_PER_DELIVERY,
+    MAX_MESSAGES_PER_DELIVERY,
+    PERSISTENT,
+    SHARED,
+    ActivityCompletion,
+    ActivityLease,
+    ActivityRelease,
+    ActivityRequest,
+    ChangeWait,
+    CommitAnswer,
+    ExecutionEnd,
+    ExecutionState,
+    HistoryPage,
+    IdPage,
+    InstanceState,
+    InstanceStatus,
+    LeasedActivity,
+    LeasedTurn,
+    Message,
+    MessageKind,
+    NewActivity,
+    NewChild,
+    NewInstance,
+    ParentLink,
+    ParkedMark,
+    ParkedState,
+    Serves,
+    StoredEvent,
+    StoreMetrics,
+    StoreQueueDepths,
+    TurnCommit,
+    TurnLease,
+    TurnRelease,
+    TurnRequest,
+    WorkWait,
+)
+
+__all__ = [
+    "ALLOWED_SKEW",
+    "ActivityCompletion",
+    "ActivityLease",
+    "ActivityRelease",
+    "ActivityRequest",
+    "Bell",
+    "CONTRACT",
+    "ChangeWait",
+    "Clock",
+    "CommitAnswer",
+    "DelegatingProvider",
+    "Doorbell",
+    "ENGINE",
+    "ExecutionEnd",
+    "ExecutionState",
+    "HistoryPage",
+    "IdPage",
+    "InstanceState",
+    "InstanceStatus",
+    "Instant",
+    "LONGEST_LEASE",
+    "LeasedActivity",
+    "LeasedTurn",
+    "MANAGEMENT",
+    "MAX_BYTES_PER_DELIVERY",
+    "MAX_MESSAGES_PER_DELIVERY",
+    "ManualClock",
+    "Message",
+    "MessageKind",
+    "NewActivity",
+    "NewChild",
+    "NewInstance",
+    "PERSISTENT",
+    "ParentLink",
+    "ParkedMark",
+    "ParkedState",
+    "Provider",
+    "ProviderAdmin",
+    "ProviderSpec",
+    "ProviderWrapper",
+    "SHARED",
+    "Serves",
+    "StoreMetrics",
+    "StoreQueueDepths",
+    "StoredEvent",
+    "SystemClock",
+    "TurnCommit",
+    "TurnLease",
+    "TurnRelease",
+    "TurnRequest",
+    "WorkWait",
+    "hookimpl",
+]

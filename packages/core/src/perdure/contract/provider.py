@@ -1,0 +1,225 @@
+"""The provider: what a storage backend promises, and the only thing that core asks of it.
+
+A provider stores and locks; it never interprets. Payloads are opaque bytes, and all that it
+needs for routing, indexing and voiding stands in plain fields of the records. The numbered,
+normative text is `docs/contract.md`; the conformance suite has a check for every clause.
+
+Terms used below:
+
+- An instance is *ready* when it is running, has at least one visible message, no live turn
+  lease and no delay. A message is *visible* when its `visible_at` is None or not after now.
+- A lease is *live* while now is before its end, and that end is not later than
+  now + LONGEST_LEASE + ALLOWED_SKEW (a clock that stepped back left it there otherwise).
+  A delay is treated alike. A lease that is not live is gone: it cannot be renewed or used.
+- A message is *void*, and is never delivered or counted, when its instance has ended; when it
+  names another incarnation; when it names an execution that is not the current one; and, unless
+  it is an external event, when its instance does not exist. Void messages may be dropped at
+  once or deleted later.
+- An activity is *void* when its execution is not the current one, or its instance has ended,
+  is gone, or has another incarnation.
+
+Order of a mailbox: the START message; then messages put to the front, those of a later commit
+ahead of those of an earlier one, each commit's in the order given; then by due time, where a
+message without `visible_at` is due at the provider's stamp of its arrival, which never goes
+below the previous stamp; then by arrival.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from datetime import timedelta
+
+from perdure.clock import Clock
+from perdure.contract.admin import ProviderAdmin
+from perdure.contract.doorbell import Doorbell
+from perdure.contract.records import (
+    ActivityCompletion,
+    ActivityLease,
+    ActivityRelease,
+    ActivityRequest,
+    ChangeWait,
+    CommitAnswer,
+    HistoryPage,
+    InstanceState,
+    LeasedActivity,
+    LeasedTurn,
+    Message,
+    NewInstance,
+    TurnCommit,
+    TurnLease,
+    TurnRelease,
+    TurnRequest,
+    WorkWait,
+)
+
+
+class Provider(ABC):
+    """A storage backend. Subclasses implement the abstract methods; the others have defaults.
+
+    One provider object belongs to the event loop that opened it; many tasks of that loop call it
+    at once. Every method may raise a `ProviderError`: the leaf classes named at the method, or
+    `StorageUnavailable` (worth a retry), `StorageFailed` and `StorageCorrupt`. After any error
+    but the leaf classes named at the method, the caller doesn't know whether the call took
+    effect, and repeats it: every call is safe to repeat.
+
+    Calls may be cancelled. A cancelled call either took effect as a whole or not at all;
+    a cancelled `lease_turns` or `lease_activities` gives its leases back where the store answers.
+
+    Returned records are never changed afterwards, nor is anything that was passed in.
+    """
+
+    finish_limit: int = 16
+    """How many activities one commit may finish, at least 16."""
+
+    def __init__(self, *, clock: Clock, description: str) -> None:
+        self.clock = clock
+        """The only source of time, of waits too."""
+        self.description = description
+        """The URL or what identifies the storage to a person, without secrets."""
+        self.doorbell = Doorbell()
+        """Rung by core in this process; a provider may ring it when it hears of work elsewhere."""
+
+    @abstractmethod
+    async def create_instance(self, new: NewInstance) -> None:
+        """Create an instance together with its start message, all or nothing.
+
+        It is Running, at execution 1, event 0, created and updated now. After the call
+        returned, every reader sees it. External events that waited for the id are delivered
+        after the start message. The same incarnation again changes nothing and raises nothing.
+
+        Raises `InstanceAlreadyExists` when another incarnation has the id, in whatever status.
+        """
+
+    @abstractmethod
+    async def send(self, messages: Sequence[Message]) -> None:
+        """Put messages into mailboxes, visible now or later, in the order given.
+
+        A message whose id its mailbox holds is dropped; so is a void one. External events to an
+        id that does not exist are kept for it; they never delay or hide another instance.
+        """
+
+    @abstractmethod
+    async def lease_turns(self, request: TurnRequest) -> Sequence[LeasedTurn]:
+        """Lease up to `limit` ready instances that match `request.serves`.
+
+        Each lease is exclusive, lasts `lease_for` from now, and raises the instance's `attempt`
+        by one. The instances that have been ready longest come first, about: none is overtaken
+        for ever. Leases that are already held under this token are returned first, uncounted
+        (the repeat of a call whose answer was lost).
+
+        An instance matches when `serves` has its name and, where it is pinned, that version, and
+        its engine is not newer. With `unserved_for`, ready instances whose engine fits but whose
+        name or version does not are returned too (`served=False`), once their earliest visible
+        message has been visible, and their last release is past, for that long. Such instances
+        never stand in the way of those that match.
+        """
+
+    @abstractmethod
+    async def read_history(
+        self, instance: str, execution: int, *, incarnation: str, after: int = 0
+    ) -> HistoryPage:
+        """Events of an execution with numbers above `after`, in order.
+
+        A page holds at least one event where there is one. Whoever holds the turn lease sees
+        every commit before it. Raises `InstanceNotFound` for another incarnation or none,
+        `ExecutionNotFound` for an execution that never was.
+        """
+
+    @abstractmethod
+    async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:
+        """Carry out everything that the commit says, or nothing at all.
+
+        In this order: a repeat of the instance's last commit (same `id`, incarnation) is
+        recognised and answered without any effect. Then `LeaseLost` unless the turn lease is
+        live under `token` and the incarnation is right; `HistoryConflict` unless the execution
+        and its last event are as expected; `ActivityLeaseLost(ids)` unless every activity of
+        `finish` is leased under its token, live and not void.
+
+        Then, as one: events are appended; `remove`, `finish` and `cancel` take things away
+        (a cancelled activity may be one that this commit adds: it is not added); activities are
+        added, those with `lease=True` under a live lease with `delivery` 1; messages are sent
+        as by `send`, messages to the `front` of the own mailbox; children are created as by
+        `create_instance`, or, where the id is in use by another incarnation, their `if_exists`
+        message is put into the own mailbox; the execution or the instance ends; plain fields are
+        set (`updated_at` is now, `last_commit` this id, `parked` is cleared); the lease is kept
+        until now + `keep_for` with `attempt` 1, or released with `attempt` 0. The end of the
+        instance always releases.
+        """
+
+    @abstractmethod
+    async def release_turn(self, release: TurnRelease) -> None:
+        """Give a turn lease back; a delay hides the instance, messages that come later included.
+
+        Uncounted, the instance's `attempt` is what it was before the lease. `parked` is stored,
+        and its `since` kept if the instance is parked already. Releasing a lease that is gone
+        has no effect.
+        """
+
+    @abstractmethod
+    async def renew_turns(
+        self, leases: Sequence[TurnLease], *, lease_for: timedelta
+    ) -> frozenset[TurnLease]:
+        """Extend live leases to now + `lease_for`; returns those that are gone."""
+
+    @abstractmethod
+    async def lease_activities(self, request: ActivityRequest) -> Sequence[LeasedActivity]:
+        """Lease up to `limit` visible, unleased activities whose name and tag match.
+
+        The oldest first, about: none is overtaken for ever. Each has `delivery` raised by one.
+        Leases that are already held under this token are returned first, uncounted.
+        With `unserved_for`, activities of these tags whose name does not match are returned too
+        (`served=False`), once they have been visible, and their last release is past, for that
+        long. Void activities are never leased.
+        """
+
+    @abstractmethod
+    async def complete_activity(self, completion: ActivityCompletion) -> None:
+        """Remove the activity and put its message into the instance's mailbox, as one.
+
+        Raises `ActivityLeaseLost` where the lease is gone or the activity is void; then nothing
+        changed, and the result is not wanted. A repeat after success raises it too.
+        """
+
+    @abstractmethod
+    async def release_activity(self, release: ActivityRelease) -> None:
+        """Give an activity lease back, to be leased again after the delay.
+
+        Uncounted, `delivery` is what it was before the lease. `parked` marks the instance.
+        Releasing a lease that is gone has no effect.
+        """
+
+    @abstractmethod
+    async def renew_activities(
+        self, leases: Sequence[ActivityLease], *, lease_for: timedelta
+    ) -> frozenset[ActivityLease]:
+        """Extend live leases to now + `lease_for`; returns those lost, cancelled or void."""
+
+    @abstractmethod
+    async def read_instance(self, instance: str) -> InstanceState | None:
+        """The plain fields of an instance, or None. Never reads history or payloads of events."""
+
+    async def wait_for_work(self, wait: WorkWait) -> None:
+        """Return when there may be something to lease, or after the timeout at the latest.
+
+        What can be leased when the call begins, and what becomes visible by the passing of time,
+        ends the wait too, where a provider knows of it. The default waits for the timeout: core
+        chooses it so that this is polling. Core rings its own doorbell beside it.
+        """
+        await self.clock.sleep(wait.timeout)
+
+    async def wait_for_change(self, wait: ChangeWait) -> None:
+        """Return when the instance differs from what was seen, or after the timeout at the latest.
+
+        It differs when it exists and did not, when its last commit or its parked state is another.
+        A difference that is there when the call begins ends it at once, where a provider looks.
+        The default waits for the timeout.
+        """
+        await self.clock.sleep(wait.timeout)
+
+    def as_management_capability(self) -> ProviderAdmin | None:
+        """The management face of this provider, or None where it has none."""
+        return None
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.description}>"
