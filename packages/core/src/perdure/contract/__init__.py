@@ -6,6 +6,7 @@
 - `delegate`: passes every call on; the base of wrappers
 - `doorbell`: wakes waiters of the same process
 - `hooks`: the hook specifications for provider packages and plugins
+- `url`: provider URLs, and the class method by which an options model reads one
 
 The normative text, in numbered clauses, is `docs/contract.md`.
 """
@@ -58,21 +59,28 @@ from perdure.contract.records import (
     TurnRequest,
     WorkWait,
 )
+from perdure.contract.url import ProviderUrl, UrlOptions, masked
 
 __all__ = [
     "ALLOWED_SKEW",
+    "CONTRACT",
+    "ENGINE",
+    "LONGEST_LEASE",
+    "MANAGEMENT",
+    "MAX_BYTES_PER_DELIVERY",
+    "MAX_MESSAGES_PER_DELIVERY",
+    "PERSISTENT",
+    "SHARED",
     "ActivityCompletion",
     "ActivityLease",
     "ActivityRelease",
     "ActivityRequest",
     "Bell",
-    "CONTRACT",
     "ChangeWait",
     "Clock",
     "CommitAnswer",
     "DelegatingProvider",
     "Doorbell",
-    "ENGINE",
     "ExecutionEnd",
     "ExecutionState",
     "HistoryPage",
@@ -80,27 +88,22 @@ __all__ = [
     "InstanceState",
     "InstanceStatus",
     "Instant",
-    "LONGEST_LEASE",
     "LeasedActivity",
     "LeasedTurn",
-    "MANAGEMENT",
-    "MAX_BYTES_PER_DELIVERY",
-    "MAX_MESSAGES_PER_DELIVERY",
     "ManualClock",
     "Message",
     "MessageKind",
     "NewActivity",
     "NewChild",
     "NewInstance",
-    "PERSISTENT",
     "ParentLink",
     "ParkedMark",
     "ParkedState",
     "Provider",
     "ProviderAdmin",
     "ProviderSpec",
+    "ProviderUrl",
     "ProviderWrapper",
-    "SHARED",
     "Serves",
     "StoreMetrics",
     "StoreQueueDepths",
@@ -110,6 +113,8 @@ __all__ = [
     "TurnLease",
     "TurnRelease",
     "TurnRequest",
+    "UrlOptions",
     "WorkWait",
     "hookimpl",
+    "masked",
 ]

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-from perdure.clock import Clock
 from perdure.contract.provider import Provider
 
 if TYPE_CHECKING:

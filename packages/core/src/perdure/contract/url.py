@@ -1,0 +1,135 @@
+"""Provider URLs: how one is read, and how its options model is made from it.
+
+`scheme://netloc/path?option=value`. The scheme chooses the provider; what netloc and path mean,
+and which options there are, is the provider's to say: its options model has a class method
+`from_url` (see `UrlOptions`). Nothing here opens anything, and nothing here shows a secret:
+`repr` and `masked` hide user information and whatever looks like a credential.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Protocol, Self, runtime_checkable
+from urllib.parse import unquote, urlsplit
+
+from perdure.errors import InvalidProviderUrl
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*\Z")
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f]")
+_SECRET_KEY = re.compile(r"secret|passw|token|credential|signature|auth|(^|[_-])key|apikey", re.I)
+# The second form is for a password that holds an unescaped slash, question mark or hash sign.
+_USER_INFORMATION = re.compile(r"://(?:[^/?#]*@|[^/?#@:]*:[^@]*@)")
+_MASK = "***"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class ProviderUrl:
+    """A provider URL in its parts."""
+
+    scheme: str
+    """In lower case."""
+    netloc: str
+    """What stands between `//` and the path, exactly as written: case kept, nothing decoded."""
+    path: str
+    """From the slash after the netloc on, percent-decoded; empty where there is none."""
+    query: Mapping[str, str]
+    """The options by name, percent-decoded; no name is given twice."""
+    masked: str
+    """The whole URL as it was written, secrets hidden: for messages."""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a URL; raises `InvalidProviderUrl`, whose message shows no secret."""
+        shown = masked(text)
+        scheme, separator, _ = text.partition("://")
+        if not separator or not _SCHEME.match(scheme):
+            raise InvalidProviderUrl(
+                f"{shown!r} is not a provider URL; write it like 'sqlite:///orders.db'"
+            )
+        if _FORBIDDEN.search(text):
+            raise InvalidProviderUrl(
+                f"provider URL {shown!r} has a space or a control character in it;"
+                " percent-encode it, a space is %20"
+            )
+        try:
+            parts = urlsplit(text)
+        except ValueError:
+            # The reason would quote the netloc, user information included.
+            raise InvalidProviderUrl(
+                f"provider URL {shown!r} has a malformed part between '//' and the path;"
+                " percent-encode its special characters"
+            ) from None
+        if "#" in text:
+            raise InvalidProviderUrl(
+                f"provider URL {shown!r} has a '#' in it; percent-encode it as %23"
+            )
+        return cls(
+            scheme=scheme.lower(),
+            netloc=parts.netloc,
+            path=unquote(parts.path),
+            query=_read_query(parts.query, shown),
+            masked=shown,
+        )
+
+    def __repr__(self) -> str:
+        return f"ProviderUrl({self.masked!r})"
+
+
+@runtime_checkable
+class UrlOptions(Protocol):
+    """What an options model offers, beside being a pydantic model that forbids extra fields.
+
+    It also has a field `namespace: str = "default"`.
+    """
+
+    @classmethod
+    def from_url(cls, url: ProviderUrl) -> Self:
+        """The options that a URL gives.
+
+        Raises `InvalidProviderUrl` where netloc or path make no sense; an unknown or impossible
+        option is left to the model, whose `ValidationError` the loader translates.
+        """
+        ...
+
+
+def _read_query(query: str, shown: str) -> Mapping[str, str]:
+    # Not `parse_qsl`: that makes a space of a plus, which secrets and file names may hold.
+    options: dict[str, str] = {}
+    for pair in filter(None, query.split("&")):
+        name, equals, value = pair.partition("=")
+        if not name or not equals:
+            raise InvalidProviderUrl(
+                f"provider URL {shown!r} has an option without a name or a value;"
+                " write options as '?name=value&name=value'"
+            )
+        if unquote(name) in options:
+            raise InvalidProviderUrl(
+                f"provider URL {shown!r} gives the option {unquote(name)!r} twice; give it once"
+            )
+        options[unquote(name)] = unquote(value)
+    return MappingProxyType(options)
+
+
+def masked(text: str, *, secrets: Collection[str] = ()) -> str:
+    """The URL with user information and the values of secret options hidden.
+
+    Secret are the options named by `secrets` and those whose name says so (`password`, `token`,
+    `secret_access_key`, …). It hides too much rather than too little, and never raises.
+    """
+    base, question, query = text.partition("?")
+    if _USER_INFORMATION.search(base) is None and ":" in base.partition("://")[2] and "@" in query:
+        return _USER_INFORMATION.sub(f"://{_MASK}@", text)
+    base = _USER_INFORMATION.sub(f"://{_MASK}@", base)
+    return base + question + "&".join(_mask_pair(pair, secrets) for pair in query.split("&"))
+
+
+def _mask_pair(pair: str, secrets: Collection[str]) -> str:
+    name, equals, value = pair.partition("=")
+    plain_name = unquote(name)
+    if equals and (plain_name in secrets or _SECRET_KEY.search(plain_name)):
+        return f"{name}={_MASK}"
+    hidden = _USER_INFORMATION.sub(f"://{_MASK}@", unquote(value))
+    return f"{name}={hidden}" if hidden != unquote(value) else pair
