@@ -50,7 +50,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from perdure.failures import Failure
+    from perdure.details import ErrorDetails
     from perdure.status import Parked
 
 
@@ -293,7 +293,7 @@ class WaitTimeout(PerdureError, TimeoutError):
 class OrchestrationFailed(PerdureError):
     """The instance ended as Failed; `details` says why."""
 
-    def __init__(self, instance: str, details: Failure) -> None:
+    def __init__(self, instance: str, details: ErrorDetails) -> None:
         super().__init__(f"instance {instance!r} failed: {details.display_message()}")
         self.instance = instance
         self.details = details
@@ -309,7 +309,7 @@ class ActivityFailed(OrchestrationError):
     `type_name` is the class name of what it raised, `message` its text, `details` the whole.
     """
 
-    def __init__(self, activity: str, details: Failure) -> None:
+    def __init__(self, activity: str, details: ErrorDetails) -> None:
         super().__init__(f"activity {activity!r} failed: {details.display_message()}")
         self.activity = activity
         self.details = details
@@ -332,7 +332,7 @@ class ActivityTimeout(ActivityFailed, TimeoutError):
 class SubOrchestrationFailed(OrchestrationError):
     """A child orchestration ended as Failed; `details` says why."""
 
-    def __init__(self, instance: str, orchestration: str, details: Failure) -> None:
+    def __init__(self, instance: str, orchestration: str, details: ErrorDetails) -> None:
         super().__init__(
             f"sub-orchestration {orchestration!r} ({instance!r}) failed:"
             f" {details.display_message()}"

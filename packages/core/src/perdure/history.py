@@ -1,0 +1,296 @@
+"""The events of a history: what was decided and what came in, in order.
+
+An incoming event (`INCOMING`) is delivered to the orchestration; what the orchestration then asks
+for follows it as commands, and the history ends with one terminal event. Events are numbered
+from 1; the number stands beside the encoded event, not in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import TypeAlias, cast
+
+from pydantic_core import from_json, to_json
+
+from perdure.clock import Instant, to_datetime
+from perdure.contract.records import ParentLink
+from perdure.details import ErrorDetails, details_from_plain, details_to_plain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryEvent:
+    """What all events have."""
+
+    event_id: int
+    at: Instant
+    """Microseconds since the epoch."""
+
+    @property
+    def kind(self) -> str:
+        """The name of the event's class."""
+        return type(self).__name__
+
+    @property
+    def time(self) -> datetime:
+        """When it was recorded, in UTC."""
+        return to_datetime(self.at)
+
+    def __str__(self) -> str:
+        own = [field.name for field in fields(self) if field.name not in ("event_id", "at")]
+        shown = ", ".join(f"{name}={_shorten(getattr(self, name))}" for name in own)
+        return f"{self.event_id:>4}  {self.time:%H:%M:%S.%f}  {self.kind}({shown})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrchestrationStarted(HistoryEvent):
+    """Always the first."""
+
+    instance: str
+    incarnation: str
+    execution: int
+    name: str
+    version: str
+    input: str
+    python: str
+    """The minor version of Python that runs it, such as `3.12`."""
+    engine: int
+    parent: ParentLink | None = None
+    seen: tuple[str, ...] = ()
+    """Ids of external events that earlier executions delivered to a wait, newest last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityScheduled(HistoryEvent):
+    """The orchestration asked for an activity."""
+
+    name: str
+    input: str
+    attempt: int = 1
+    tag: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityCompleted(HistoryEvent):
+    """An activity returned."""
+
+    scheduled: int
+    """The number of the schedule event."""
+    result: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityFailed(HistoryEvent):
+    """An activity raised."""
+
+    scheduled: int
+    details: ErrorDetails
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimerCreated(HistoryEvent):
+    """The orchestration, or the engine for it, set a timer."""
+
+    fire_at: Instant
+    purpose: str = "sleep"
+    """`sleep`, or `cleanup` for the limit that a cancellation sets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimerFired(HistoryEvent):
+    """A timer was due."""
+
+    scheduled: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitCreated(HistoryEvent):
+    """The orchestration began to wait for an external event."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRaised(HistoryEvent):
+    """An external event came in."""
+
+    name: str
+    data: str
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildScheduled(HistoryEvent):
+    """The orchestration asked for a child."""
+
+    instance: str
+    name: str
+    input: str
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildCompleted(HistoryEvent):
+    """A child ended with a result."""
+
+    scheduled: int
+    result: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildFailed(HistoryEvent):
+    """A child failed."""
+
+    scheduled: int
+    details: ErrorDetails
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildRefused(HistoryEvent):
+    """A child could not be started: its id was in use."""
+
+    scheduled: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetachedScheduled(HistoryEvent):
+    """The orchestration started another one, without waiting for it."""
+
+    instance: str
+    name: str
+    input: str
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkCancelled(HistoryEvent):
+    """The orchestration no longer wants what it had scheduled."""
+
+    scheduled: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelRequested(HistoryEvent):
+    """Somebody asked to cancel the instance."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrchestrationCompleted(HistoryEvent):
+    """Terminal: the orchestration returned."""
+
+    output: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrchestrationFailed(HistoryEvent):
+    """Terminal: the orchestration raised, was cancelled or was ended."""
+
+    details: ErrorDetails
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrchestrationContinuedAsNew(HistoryEvent):
+    """Terminal: the next execution begins with this input."""
+
+    input: str
+    version: str | None = None
+
+
+INCOMING = (
+    OrchestrationStarted,
+    ActivityCompleted,
+    ActivityFailed,
+    TimerFired,
+    EventRaised,
+    ChildCompleted,
+    ChildFailed,
+    ChildRefused,
+    CancelRequested,
+)
+"""What is delivered to an orchestration; everything else is what it asked for."""
+
+TERMINAL = (OrchestrationCompleted, OrchestrationFailed, OrchestrationContinuedAsNew)
+
+Event: TypeAlias = (
+    OrchestrationStarted
+    | ActivityScheduled
+    | ActivityCompleted
+    | ActivityFailed
+    | TimerCreated
+    | TimerFired
+    | WaitCreated
+    | EventRaised
+    | ChildScheduled
+    | ChildCompleted
+    | ChildFailed
+    | ChildRefused
+    | DetachedScheduled
+    | WorkCancelled
+    | CancelRequested
+    | OrchestrationCompleted
+    | OrchestrationFailed
+    | OrchestrationContinuedAsNew
+)
+
+_CLASSES: Mapping[str, type[Event]] = {
+    kind.__name__: kind
+    for kind in (
+        *INCOMING,
+        *TERMINAL,
+        ActivityScheduled,
+        TimerCreated,
+        WaitCreated,
+        ChildScheduled,
+        DetachedScheduled,
+        WorkCancelled,
+    )
+}
+_FIELDS: Mapping[type[Event], tuple[str, ...]] = {
+    kind: tuple(field.name for field in fields(kind) if field.name != "event_id")
+    for kind in _CLASSES.values()
+}
+
+
+def encode_event(event: Event) -> bytes:
+    """The event as bytes of JSON, without its number."""
+    plain: dict[str, object] = {"kind": type(event).__name__}
+    for name in _FIELDS[type(event)]:
+        value = getattr(event, name)
+        if value is not None:
+            plain[name] = value
+    if "details" in plain:
+        plain["details"] = details_to_plain(cast("ErrorDetails", plain["details"]))
+    return to_json(plain)
+
+
+def decode_event(number: int, data: bytes) -> Event:
+    """The event that `encode_event` made; raises ValueError where it is none."""
+    try:
+        plain = cast("dict[str, object]", from_json(data))
+        kind = _CLASSES[cast("str", plain.pop("kind"))]
+        if "details" in plain:
+            plain["details"] = details_from_plain(cast("Mapping[str, object]", plain["details"]))
+        if kind is OrchestrationStarted:
+            _restore_start(plain)
+        return kind(event_id=number, **plain)  # pyright: ignore[reportArgumentType] # JSON data, checked by the constructor's names
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"event {number} cannot be decoded: {error!r}") from error
+
+
+def _restore_start(plain: dict[str, object]) -> None:
+    plain["seen"] = tuple(cast("list[str]", plain.get("seen", [])))
+    if "parent" in plain:
+        plain["parent"] = ParentLink(**cast("dict[str, str]", plain["parent"]))  # pyright: ignore[reportArgumentType] # JSON data
+
+
+def _shorten(value: object) -> str:
+    if isinstance(value, str | bytes | int | None):
+        text = repr(value)
+    elif hasattr(value, "display_message"):
+        text = repr(cast("ErrorDetails", value).display_message())
+    else:
+        text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
