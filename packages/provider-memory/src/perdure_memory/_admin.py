@@ -1,0 +1,121 @@
+"""The management face of a store: reads only."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Sequence
+
+from perdure.contract import (
+    MAX_BYTES_PER_DELIVERY,
+    MAX_MESSAGES_PER_DELIVERY,
+    Clock,
+    ExecutionState,
+    HistoryPage,
+    IdPage,
+    InstanceStatus,
+    ProviderAdmin,
+    StoredEvent,
+    StoreMetrics,
+    StoreQueueDepths,
+)
+from perdure.errors import InvalidInput
+
+from perdure_memory._rows import Execution
+from perdure_memory._store import Store
+
+_TOKEN = re.compile(r"before-(0|[1-9][0-9]{0,17})\Z")
+
+
+class MemoryAdmin(ProviderAdmin):
+    """Answers from the store's own rows and counts."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def list_instances(
+        self, *, status: InstanceStatus | None = None, limit: int, token: str | None = None
+    ) -> IdPage:
+        if limit < 1:
+            raise InvalidInput(f"a page cannot have {limit} ids; ask for 1 or more")
+        with self._store.lock:
+            created = self._store.created
+            before = len(created) if token is None else self._read_token(token)
+            # A list of all numbers would be the same as the range.
+            numbers = range(len(created)) if status is None else self._store.by_status[status]
+            end = bisect_left(numbers, before)
+            page = numbers[max(0, end - limit) : end]
+            return IdPage(
+                ids=tuple(created[number].state.instance for number in reversed(page)),
+                next_token=f"before-{page[0]}" if end > limit else None,
+            )
+
+    async def list_executions(self, instance: str) -> Sequence[ExecutionState]:
+        with self._store.lock:
+            found = self._store.instances.get(instance)
+            return () if found is None else tuple(each.state for each in found.executions)
+
+    async def read_execution(self, instance: str, execution: int) -> ExecutionState | None:
+        with self._store.lock:
+            found = self._find(instance, execution)
+            return None if found is None else found.state
+
+    async def read_events(self, instance: str, execution: int, *, after: int = 0) -> HistoryPage:
+        with self._store.lock:
+            found = self._find(instance, execution)
+            return page_of(() if found is None else found.events, after)
+
+    async def count_instances(self) -> StoreMetrics:
+        with self._store.lock:
+            store = self._store
+            return StoreMetrics(
+                total_instances=len(store.created),
+                total_executions=store.execution_count,
+                running_instances=len(store.by_status[InstanceStatus.RUNNING]),
+                completed_instances=len(store.by_status[InstanceStatus.COMPLETED]),
+                failed_instances=len(store.by_status[InstanceStatus.FAILED]),
+                total_events=store.event_count,
+            )
+
+    async def count_queues(self) -> StoreQueueDepths:
+        """Looks at every running instance: what is visible depends on the time of the question."""
+        now = self._clock.now()
+        visible = later = unleased = 0
+        with self._store.lock:
+            for number in self._store.by_status[InstanceStatus.RUNNING]:
+                instance = self._store.created[number]
+                count = instance.mailbox.count_visible(now)
+                later += len(instance.mailbox) - count
+                visible += 0 if instance.is_leased(now) else count
+                unleased += sum(not each.is_leased(now) for each in instance.activities.values())
+        return StoreQueueDepths(
+            orchestrator_queue=visible, worker_queue=unleased, timer_queue=later
+        )
+
+    def _read_token(self, token: str) -> int:
+        match = _TOKEN.match(token)
+        if match is None or int(match[1]) >= len(self._store.created):
+            raise InvalidInput(
+                f"page token {token!r} was not given by this provider; begin without a token"
+            )
+        return int(match[1])
+
+    def _find(self, instance: str, execution: int) -> Execution | None:
+        found = self._store.instances.get(instance)
+        if found is None or not 1 <= execution <= len(found.executions):
+            return None
+        return found.executions[execution - 1]
+
+
+def page_of(events: Sequence[StoredEvent], after: int) -> HistoryPage:
+    """The events with numbers above `after`, as many as one answer carries."""
+    begin = max(0, after)
+    page: list[StoredEvent] = []
+    size = 0
+    for event in events[begin : begin + MAX_MESSAGES_PER_DELIVERY]:
+        size += len(event.data)
+        if page and size > MAX_BYTES_PER_DELIVERY:
+            break
+        page.append(event)
+    return HistoryPage(events=tuple(page), more=begin + len(page) < len(events))

@@ -1,0 +1,169 @@
+"""Carrying out a commit: first everything that can refuse it, then everything that it changes.
+
+Nothing after the checks can fail, so a refused commit has changed nothing. The execution ends
+before anything is sent: what this commit itself addresses to the ended execution is void too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from perdure.clock import to_microseconds
+from perdure.contract import (
+    CommitAnswer,
+    InstanceStatus,
+    Instant,
+    Message,
+    StoredEvent,
+    TurnCommit,
+)
+from perdure.errors import ActivityLeaseLost, HistoryConflict, InvalidInput, LeaseLost
+
+from perdure_memory._leasing import Lease
+from perdure_memory._rows import Activity, Instance
+from perdure_memory._store import Store
+
+
+def check_commit(commit: TurnCommit, finish_limit: int) -> None:
+    """Raise `InvalidInput` where the commit contradicts itself, whatever is stored."""
+    if len(commit.finish) > finish_limit:
+        raise InvalidInput(
+            f"commit {commit.id!r} finishes {len(commit.finish)} activities, more than"
+            f" {finish_limit}; hand over the others with complete_activity"
+        )
+    if commit.end is not None and commit.end.status is InstanceStatus.RUNNING:
+        raise InvalidInput(
+            f"commit {commit.id!r} ends an execution as Running; leave `end` out instead"
+        )
+    leased = any(new.lease for new in commit.add)
+    if leased and (commit.activity_token is None or commit.activity_lease_for is None):
+        raise InvalidInput(
+            f"commit {commit.id!r} adds leased activities; give activity_token and"
+            " activity_lease_for with it"
+        )
+
+
+def commit_turn(store: Store, commit: TurnCommit, now: Instant) -> CommitAnswer:
+    """Carry out the commit, or raise and change nothing."""
+    instance = store.instances.get(commit.instance)
+    if instance is None or instance.state.incarnation != commit.incarnation:
+        raise LeaseLost(commit.instance, operation="commit_turn")
+    if instance.state.last_commit == commit.id:
+        return instance.last_answer
+    _check_conditions(store, instance, commit, now)
+    answer = _apply(store, instance, commit, now)
+    instance.last_answer = answer
+    store.tell_change(instance)
+    return answer
+
+
+def _check_conditions(store: Store, instance: Instance, commit: TurnCommit, now: Instant) -> None:
+    if not instance.is_leased_by(commit.token, now):
+        raise LeaseLost(commit.instance, operation="commit_turn")
+    expected = (commit.execution, commit.expected_event)
+    found = (instance.state.execution, instance.state.last_event)
+    if expected != found:
+        raise HistoryConflict(commit.instance, expected=expected, found=found)
+    lost = [
+        lease.activity
+        for lease in commit.finish
+        if lease.instance != commit.instance
+        or (activity := store.find_activity(lease.instance, lease.activity)) is None
+        or not activity.is_leased_by(lease.token, now)
+    ]
+    if lost:
+        raise ActivityLeaseLost(commit.instance, lost, operation="commit_turn")
+
+
+def _apply(store: Store, instance: Instance, commit: TurnCommit, now: Instant) -> CommitAnswer:
+    _append_events(store, instance, commit)
+    instance.mailbox.discard(commit.remove)
+    for lease in commit.finish:
+        store.drop_activity(instance, lease.activity)
+    for activity_id in commit.cancel:
+        store.drop_activity(instance, activity_id)
+    if commit.end is not None:
+        store.end_execution(instance, commit.end.status, commit.end.output, now)
+    _set_fields(instance, commit, now)
+    activities_until = (
+        None if commit.end is not None else _add_activities(store, instance, commit, now)
+    )
+    refused = _create_children(store, commit, now)
+    for message in commit.send:
+        store.post(message, now)
+    if commit.front:
+        front = [message for message in commit.front if instance.is_addressed_by(message)]
+        instance.mailbox.put_front(front, store.stamp(now))
+    for if_exists in refused.values():
+        if if_exists is not None:
+            store.post(if_exists, now)
+    answer = CommitAnswer(activities_until=activities_until, in_use=frozenset(refused))
+    return _settle_lease(store, instance, commit, answer, now)
+
+
+def _append_events(store: Store, instance: Instance, commit: TurnCommit) -> None:
+    number = instance.state.last_event
+    for data in commit.events:
+        number += 1
+        instance.executions[-1].events.append(StoredEvent(number=number, data=data))
+    store.event_count += len(commit.events)
+    instance.state = replace(instance.state, last_event=number)
+
+
+def _set_fields(instance: Instance, commit: TurnCommit, now: Instant) -> None:
+    state = instance.state
+    continued = commit.end is not None and commit.end.status is InstanceStatus.CONTINUED_AS_NEW
+    version = None if continued and commit.unpin else state.version
+    instance.state = replace(
+        state,
+        version=version if commit.version is None else commit.version,
+        engine=state.engine if commit.engine is None else commit.engine,
+        updated_at=now,
+        last_commit=commit.id,
+        parked=None,
+    )
+
+
+def _add_activities(
+    store: Store, instance: Instance, commit: TurnCommit, now: Instant
+) -> Instant | None:
+    until: Instant | None = None
+    for new in commit.add:
+        if new.id in commit.cancel:
+            continue
+        activity = Activity(new, instance=instance, execution=commit.execution, added_at=now)
+        store.add_activity(activity)
+        if new.lease and commit.activity_token is not None and commit.activity_lease_for:
+            until = now + to_microseconds(commit.activity_lease_for)
+            activity.count = 1
+            store.activities.grant(activity, Lease(token=commit.activity_token, until=until), now)
+        else:
+            store.activities.place(activity, now)
+    return until
+
+
+def _create_children(store: Store, commit: TurnCommit, now: Instant) -> dict[str, Message | None]:
+    """The ids that other incarnations have, each with what the committer is told."""
+    refused: dict[str, Message | None] = {}
+    for child in commit.create:
+        new = child.instance
+        found = store.create(new, now)
+        if found is not None and found.state.incarnation != new.incarnation:
+            refused[new.instance] = child.if_exists
+    return refused
+
+
+def _settle_lease(
+    store: Store, instance: Instance, commit: TurnCommit, answer: CommitAnswer, now: Instant
+) -> CommitAnswer:
+    if not instance.is_running:
+        return answer
+    if commit.keep_for is None:
+        instance.count = 0
+        store.turns.release(instance, now)
+        return answer
+    until = now + to_microseconds(commit.keep_for)
+    instance.count = 1
+    store.turns.grant(instance, Lease(token=commit.token, until=until), now)
+    messages, more = instance.mailbox.deliver(now, commit.held)
+    return replace(answer, lease_until=until, messages=messages, more=more)

@@ -1,0 +1,183 @@
+"""The mailbox of one instance: its messages, always in order.
+
+Order is kept on arrival, so a delivery reads from the front and never sorts. Whether a message
+is visible is decided when somebody looks, since clocks differ and may step back; the messages
+that wait for their time are kept apart from those that are visible whatever any clock says.
+A mailbox knows nothing of leases, and it is told by the store what is void.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Collection, Iterable, Iterator
+from heapq import merge
+from itertools import count, takewhile
+from typing import TypeAlias
+
+from perdure.contract import (
+    MAX_BYTES_PER_DELIVERY,
+    MAX_MESSAGES_PER_DELIVERY,
+    Instant,
+    Message,
+    MessageKind,
+)
+
+_Rank: TypeAlias = tuple[int, int, int]
+"""Start, front or usual; then what orders within these; then the number of arrival."""
+
+_START, _FRONT, _USUAL = 0, 1, 2
+
+
+class Mailbox:
+    """Messages by id and in order."""
+
+    __slots__ = (
+        "_arrivals",
+        "_early",
+        "_fronts",
+        "_messages",
+        "_open",
+        "_ranks",
+        "_timed",
+        "_void",
+    )
+
+    def __init__(self) -> None:
+        self._ranks: dict[str, _Rank] = {}
+        self._messages: dict[_Rank, Message] = {}
+        self._open: list[_Rank] = []
+        """Visible whatever any clock says."""
+        self._timed: list[_Rank] = []
+        """Usual messages with a due time, which is also their order."""
+        self._early: list[_Rank] = []
+        """Starts and front messages with a due time: their order says nothing about it."""
+        self._void: dict[int, set[str]] = {}
+        """Ids by the execution that they name."""
+        self._arrivals = count()
+        self._fronts = count()
+
+    def __len__(self) -> int:
+        return len(self._ranks)
+
+    def __iter__(self) -> Iterator[Message]:
+        """All messages, in no particular order."""
+        return iter(tuple(self._messages.values()))
+
+    def put(self, message: Message, stamp: Instant) -> None:
+        """Add a message that arrived at the stamp; one whose id is held is dropped."""
+        if message.id in self._ranks:
+            return
+        if message.kind is MessageKind.START:
+            rank = (_START, stamp, next(self._arrivals))
+        else:
+            due = stamp if message.visible_at is None else message.visible_at
+            rank = (_USUAL, due, next(self._arrivals))
+        self._add(message, rank)
+
+    def put_front(self, messages: Iterable[Message], stamp: Instant) -> None:
+        """Put messages ahead of all but the start, in this order, in place of held ones."""
+        front = -next(self._fronts)
+        for message in messages:
+            self.discard((message.id,))
+            if message.kind is MessageKind.START:
+                self._add(message, (_START, stamp, next(self._arrivals)))
+            else:
+                self._add(message, (_FRONT, front, next(self._arrivals)))
+
+    def discard(self, ids: Iterable[str]) -> None:
+        """Take messages away; unknown ids are passed over."""
+        gone: dict[int, list[_Rank]] = {}
+        lists = (self._open, self._timed, self._early)
+        for message_id in ids:
+            rank = self._ranks.pop(message_id, None)
+            if rank is not None:
+                message = self._messages.pop(rank)
+                gone.setdefault(self._list_of(message, rank), []).append(rank)
+                if message.execution is not None:
+                    self._void[message.execution].discard(message_id)
+        for number, ranks in gone.items():
+            _cut(lists[number], ranks)
+
+    def discard_execution(self, execution: int) -> None:
+        """Take away what names this execution."""
+        self.discard(self._void.pop(execution, set()).copy())
+
+    def deliver(
+        self, now: Instant, held: Collection[str] = frozenset()
+    ) -> tuple[tuple[Message, ...], bool]:
+        """The visible messages in order without those held, up to the limits, and whether more."""
+        delivered: list[Message] = []
+        size = 0
+        for rank in self._visible(now):
+            message = self._messages[rank]
+            if message.id in held:
+                continue
+            size += len(message.data)
+            full = len(delivered) == MAX_MESSAGES_PER_DELIVERY or size > MAX_BYTES_PER_DELIVERY
+            if delivered and full:
+                return tuple(delivered), True
+            delivered.append(message)
+        return tuple(delivered), False
+
+    def visible_since(self, now: Instant) -> Instant | None:
+        """About when the earliest visible message became visible; None where none is.
+
+        Messages at the front count as visible for ever: they came with a commit, which the
+        caller takes into account anyway.
+        """
+        since = [rank[1] for rank in self._open[:1]]
+        usual = bisect_left(self._open, (_USUAL,))
+        since += [rank[1] for rank in self._open[usual : usual + 1]]
+        since += [rank[1] for rank in self._timed[:1] if rank[1] <= now]
+        since += [due for due in self._early_dues() if due <= now]
+        return min(since, default=None)
+
+    def next_due(self) -> Instant | None:
+        """The earliest due time that any message has, or None."""
+        dues = [rank[1] for rank in self._timed[:1]]
+        return min(dues + self._early_dues(), default=None)
+
+    def count_visible(self, now: Instant) -> int:
+        """How many messages are visible."""
+        timed = bisect_left(self._timed, (_USUAL, now + 1))
+        return len(self._open) + timed + sum(due <= now for due in self._early_dues())
+
+    def _add(self, message: Message, rank: _Rank) -> None:
+        self._ranks[message.id] = rank
+        self._messages[rank] = message
+        insort((self._open, self._timed, self._early)[self._list_of(message, rank)], rank)
+        if message.execution is not None:
+            self._void.setdefault(message.execution, set()).add(message.id)
+
+    @staticmethod
+    def _list_of(message: Message, rank: _Rank) -> int:
+        if message.visible_at is None:
+            return 0
+        return 1 if rank[0] == _USUAL else 2
+
+    def _early_dues(self) -> list[Instant]:
+        dues = (self._messages[rank].visible_at for rank in self._early)
+        return [due for due in dues if due is not None]
+
+    def _visible(self, now: Instant) -> Iterable[_Rank]:
+        if not self._timed and not self._early:
+            return self._open
+        timed = takewhile(lambda rank: rank[1] <= now, self._timed)
+        early = (
+            rank
+            for rank in self._early
+            if (due := self._messages[rank].visible_at) is not None and due <= now
+        )
+        return merge(self._open, timed, early)
+
+
+def _cut(order: list[_Rank], ranks: Iterable[_Rank]) -> None:
+    """Delete these ranks, neighbours together: removing the head of a long list moves it once."""
+    places = sorted((bisect_left(order, rank) for rank in ranks), reverse=True)
+    end = begin = places[0] + 1
+    for place in places:
+        if place != begin - 1:
+            del order[begin:end]
+            end = place + 1
+        begin = place
+    del order[begin:end]

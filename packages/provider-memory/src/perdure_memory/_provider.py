@@ -1,0 +1,314 @@
+"""The memory provider: the contract's methods over a store.
+
+Each method is one step under the store's lock without an await in it, so a cancelled call took
+effect as a whole or not at all, and a lease is never given to a caller who is gone. Nothing
+survives the process; nothing is polled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+
+from perdure.clock import to_microseconds
+from perdure.contract import (
+    LONGEST_LEASE,
+    ActivityCompletion,
+    ActivityLease,
+    ActivityRelease,
+    ActivityRequest,
+    ChangeWait,
+    Clock,
+    CommitAnswer,
+    HistoryPage,
+    InstanceState,
+    Instant,
+    LeasedActivity,
+    LeasedTurn,
+    Message,
+    NewInstance,
+    Provider,
+    ProviderAdmin,
+    SystemClock,
+    TurnCommit,
+    TurnLease,
+    TurnRelease,
+    TurnRequest,
+    WorkWait,
+)
+from perdure.errors import (
+    ActivityLeaseLost,
+    ExecutionNotFound,
+    InstanceAlreadyExists,
+    InstanceNotFound,
+    InvalidDuration,
+)
+
+from perdure_memory._admin import MemoryAdmin, page_of
+from perdure_memory._commit import check_commit, commit_turn
+from perdure_memory._leasing import Lease, Row
+from perdure_memory._named import find_store
+from perdure_memory._options import MemoryOptions
+from perdure_memory._rows import Activity
+from perdure_memory._waiting import WatchList, wait_until
+
+
+class MemoryProvider(Provider):
+    """A provider that keeps everything in this process: for tests and development.
+
+    Several objects may be open on one named store, in any threads.
+    """
+
+    finish_limit = 1000
+
+    def __init__(self, options: MemoryOptions | None = None, *, clock: Clock | None = None) -> None:
+        options = options or MemoryOptions()
+        super().__init__(clock=clock or SystemClock(), description=options.description)
+        self._store = find_store(options)
+        self._admin = MemoryAdmin(self._store, self.clock)
+
+    async def create_instance(self, new: NewInstance) -> None:
+        await asyncio.sleep(0)
+        with self._store.lock:
+            found = self._store.create(new, self.clock.now())
+            if found is not None and found.state.incarnation != new.incarnation:
+                raise InstanceAlreadyExists(new.instance)
+
+    async def send(self, messages: Sequence[Message]) -> None:
+        await asyncio.sleep(0)
+        with self._store.lock:
+            now = self.clock.now()
+            for message in messages:
+                self._store.post(message, now)
+
+    async def lease_turns(self, request: TurnRequest) -> Sequence[LeasedTurn]:
+        _check_lease(request.lease_for)
+        await asyncio.sleep(0)
+        with self._store.lock:
+            now = self.clock.now()
+            store, turns = self._store, self._store.turns
+            turns.settle(now)
+            held = turns.leased_by(request.token, now)[: max(0, request.limit)]
+            free = max(0, request.limit) - len(held)
+            fresh = turns.oldest(store.served_turns(request.serves), free, now)
+            if request.unserved_for is not None and len(fresh) < free:
+                lines = store.unserved_turns(request.serves)
+                oldest = turns.oldest(lines, free - len(fresh), now)
+                fresh += _untaken(oldest, request.unserved_for, now)
+            for instance in fresh:
+                instance.count += 1
+                turns.grant(instance, _lease(request.token, request.lease_for, now), now)
+            return [
+                each.as_leased(
+                    now, served=request.serves.accepts(each.state.name, each.state.version)
+                )
+                for each in held + fresh
+            ]
+
+    async def read_history(
+        self, instance: str, execution: int, *, incarnation: str, after: int = 0
+    ) -> HistoryPage:
+        await asyncio.sleep(0)
+        with self._store.lock:
+            found = self._store.instances.get(instance)
+            if found is None or found.state.incarnation != incarnation:
+                raise InstanceNotFound(instance, operation="read_history")
+            if not 1 <= execution <= len(found.executions):
+                raise ExecutionNotFound(instance, execution, operation="read_history")
+            return page_of(found.executions[execution - 1].events, after)
+
+    async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:
+        check_commit(commit, self.finish_limit)
+        for lease_for in (commit.keep_for, commit.activity_lease_for):
+            if lease_for is not None:
+                _check_lease(lease_for)
+        await asyncio.sleep(0)
+        with self._store.lock:
+            return commit_turn(self._store, commit, self.clock.now())
+
+    async def release_turn(self, release: TurnRelease) -> None:
+        _check_delay(release.delay)
+        await asyncio.sleep(0)
+        with self._store.lock:
+            now = self.clock.now()
+            instance = self._store.instances.get(release.lease.instance)
+            if instance is None or not instance.is_leased_by(release.lease.token, now):
+                return
+            instance.count -= 0 if release.counted else 1
+            self._store.turns.release(instance, now, delay=release.delay)
+            if release.parked is not None:
+                self._store.park(instance, release.parked, now)
+
+    async def renew_turns(
+        self, leases: Sequence[TurnLease], *, lease_for: timedelta
+    ) -> frozenset[TurnLease]:
+        _check_lease(lease_for)
+        await asyncio.sleep(0)
+        with self._store.lock:
+            now = self.clock.now()
+            gone: set[TurnLease] = set()
+            for lease in leases:
+                instance = self._store.instances.get(lease.instance)
+                if instance is not None and instance.is_leased_by(lease.token, now):
+                    self._store.turns.grant(instance, _lease(lease.token, lease_for, now), now)
+                else:
+                    gone.add(lease)
+            return frozenset(gone)
+
+    async def lease_activities(self, request: ActivityRequest) -> Sequence[LeasedActivity]:
+        _check_lease(request.lease_for)
+        await asyncio.sleep(0)
+        with self._store.lock:
+            now = self.clock.now()
+            store, activities = self._store, self._store.activities
+            activities.settle(now)
+            held = activities.leased_by(request.token, now)[: max(0, request.limit)]
+            free = max(0, request.limit) - len(held)
+            lines = store.served_activities(request.names, request.tags)
+            fresh = activities.oldest(lines, free, now)
+            if request.unserved_for is not None and len(fresh) < free:
+                lines = store.unserved_activities(request)
+                oldest = activities.oldest(lines, free - len(fresh), now)
+                fresh += _untaken(oldest, request.unserved_for, now)
+            for activity in fresh:
+                activity.count += 1
+                activities.grant(activity, _lease(request.token, request.lease_for, now), now)
+            return [each.as_leased(served=each.new.name in request.names) for each in held + fresh]
+
+    async def complete_activity(self, completion: ActivityCompletion) -> None:
+        await asyncio.sleep(0)
+        with self._store.lock:
+            now = self.clock.now()
+            activity = self._leased_activity(completion.lease, now)
+            if activity is None:
+                raise ActivityLeaseLost(
+                    completion.lease.instance,
+                    (completion.lease.activity,),
+                    operation="complete_activity",
+                )
+            self._store.drop_activity(activity.instance, activity.new.id)
+            self._store.post(completion.message, now)
+
+    async def release_activity(self, release: ActivityRelease) -> None:
+        _check_delay(release.delay)
+        await asyncio.sleep(0)
+        with self._store.lock:
+            now = self.clock.now()
+            activity = self._leased_activity(release.lease, now)
+            if activity is None:
+                return
+            activity.count -= 0 if release.counted else 1
+            self._store.activities.release(activity, now, delay=release.delay)
+            if release.parked is not None:
+                self._store.park(activity.instance, release.parked, now)
+
+    async def renew_activities(
+        self, leases: Sequence[ActivityLease], *, lease_for: timedelta
+    ) -> frozenset[ActivityLease]:
+        _check_lease(lease_for)
+        await asyncio.sleep(0)
+        with self._store.lock:
+            now = self.clock.now()
+            gone: set[ActivityLease] = set()
+            for lease in leases:
+                activity = self._leased_activity(lease, now)
+                if activity is None:
+                    gone.add(lease)
+                else:
+                    renewed = _lease(lease.token, lease_for, now)
+                    self._store.activities.grant(activity, renewed, now)
+            return frozenset(gone)
+
+    async def read_instance(self, instance: str) -> InstanceState | None:
+        await asyncio.sleep(0)
+        with self._store.lock:
+            found = self._store.instances.get(instance)
+            return None if found is None else found.state
+
+    async def wait_for_work(self, wait: WorkWait) -> None:
+        """Woken by every change that makes work, and by the clock when time does."""
+        lists: list[WatchList] = []
+        if wait.serves is not None:
+            lists.append(self._store.turn_watchers)
+        if wait.activity_names:
+            lists.append(self._store.activity_watchers)
+        await wait_until(
+            lambda: self._next_work(wait),
+            lists=lists,
+            clock=self.clock,
+            timeout=wait.timeout,
+        )
+
+    async def wait_for_change(self, wait: ChangeWait) -> None:
+        """Woken by every change of the instance."""
+        with self._store.lock:
+            watchers = self._store.change_watchers(wait.instance)
+        await wait_until(
+            lambda: self.clock.now() if self._differs(wait) else None,
+            lists=(watchers,),
+            clock=self.clock,
+            timeout=wait.timeout,
+        )
+
+    def as_management_capability(self) -> ProviderAdmin | None:
+        return self._admin
+
+    def _leased_activity(self, lease: ActivityLease, now: Instant) -> Activity | None:
+        activity = self._store.find_activity(lease.instance, lease.activity)
+        if activity is None or not activity.is_leased_by(lease.token, now):
+            return None
+        return activity
+
+    def _next_work(self, wait: WorkWait) -> Instant | None:
+        """Now where there is work, else when time may bring some."""
+        with self._store.lock:
+            now = self.clock.now()
+            store = self._store
+            changes: list[Instant | None] = []
+            if wait.serves is not None:
+                store.turns.settle(now)
+                if store.turns.oldest(store.served_turns(wait.serves), 1, now):
+                    return now
+                changes.append(store.turns.next_change())
+            if wait.activity_names:
+                store.activities.settle(now)
+                lines = store.served_activities(wait.activity_names, wait.activity_tags)
+                if store.activities.oldest(lines, 1, now):
+                    return now
+                changes.append(store.activities.next_change())
+            return min((at for at in changes if at is not None), default=None)
+
+    def _differs(self, wait: ChangeWait) -> bool:
+        with self._store.lock:
+            instance = self._store.instances.get(wait.instance)
+            if instance is None:
+                return wait.exists
+            seen = (wait.exists, wait.last_commit, wait.parked)
+            return seen != (True, instance.state.last_commit, instance.state.parked)
+
+
+def _lease(token: str, lease_for: timedelta, now: Instant) -> Lease:
+    return Lease(token=token, until=now + to_microseconds(lease_for))
+
+
+def _check_lease(lease_for: timedelta) -> None:
+    if not timedelta(0) < lease_for <= LONGEST_LEASE:
+        raise InvalidDuration(
+            f"a lease cannot last {lease_for}; ask for more than nothing and at most {LONGEST_LEASE}"
+        )
+
+
+def _check_delay(delay: timedelta) -> None:
+    if not timedelta(0) <= delay <= LONGEST_LEASE:
+        raise InvalidDuration(
+            f"a delay cannot last {delay}; ask for at least nothing and at most {LONGEST_LEASE}"
+        )
+
+
+def _untaken(rows: Sequence[Row], unserved_for: timedelta, now: Instant) -> list[Row]:
+    """The rows that nobody took for so long."""
+    latest = now - to_microseconds(unserved_for)
+    return [
+        row for row in rows if (since := row.untaken_since(now)) is not None and since <= latest
+    ]

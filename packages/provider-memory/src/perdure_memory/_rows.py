@@ -1,0 +1,147 @@
+"""The rows of the store: instances, their executions, and activities.
+
+Rows are changed in place, under the store's lock, and never leave this package: what callers
+get is frozen records.
+"""
+
+from __future__ import annotations
+
+from perdure.contract import (
+    CommitAnswer,
+    ExecutionState,
+    InstanceState,
+    InstanceStatus,
+    Instant,
+    LeasedActivity,
+    LeasedTurn,
+    Message,
+    NewActivity,
+    StoredEvent,
+)
+
+from perdure_memory._leasing import Leasable, LineName
+from perdure_memory._mailbox import Mailbox
+
+
+class Execution:
+    """One history."""
+
+    __slots__ = ("completed_at", "events", "number", "output", "started_at", "status")
+
+    def __init__(self, number: int, started_at: Instant) -> None:
+        self.number = number
+        self.status = InstanceStatus.RUNNING
+        self.output: bytes | None = None
+        self.events: list[StoredEvent] = []
+        self.started_at = started_at
+        self.completed_at: Instant | None = None
+
+    @property
+    def state(self) -> ExecutionState:
+        """The plain fields."""
+        return ExecutionState(
+            execution=self.number,
+            status=self.status,
+            output=self.output,
+            event_count=len(self.events),
+            started_at=self.started_at,
+            completed_at=self.completed_at,
+        )
+
+
+class Activity(Leasable):
+    """An activity in the queue; gone as soon as it is finished, cancelled or void."""
+
+    __slots__ = ("added_at", "execution", "instance", "new")
+
+    def __init__(
+        self, new: NewActivity, *, instance: Instance, execution: int, added_at: Instant
+    ) -> None:
+        super().__init__()
+        self.new = new
+        self.instance = instance
+        self.execution = execution
+        self.added_at = added_at
+
+    @property
+    def line(self) -> LineName:
+        return self.new.tag, (self.new.name, 0)
+
+    def visible_since(self, now: Instant) -> Instant | None:
+        if self.new.visible_at is None:
+            return self.added_at
+        return self.new.visible_at if self.new.visible_at <= now else None
+
+    def next_due(self) -> Instant | None:
+        return self.new.visible_at
+
+    def as_leased(self, *, served: bool) -> LeasedActivity:
+        """What the holder of the lease is told."""
+        lease = self.held_lease
+        return LeasedActivity(
+            instance=self.instance.state.instance,
+            incarnation=self.instance.state.incarnation,
+            execution=self.execution,
+            id=self.new.id,
+            name=self.new.name,
+            tag=self.new.tag,
+            data=self.new.data,
+            token=lease.token,
+            until=lease.until,
+            delivery=self.count,
+            added_at=self.added_at,
+            served=served,
+        )
+
+
+class Instance(Leasable):
+    """An instance with all that belongs to it."""
+
+    __slots__ = ("activities", "executions", "last_answer", "mailbox", "number", "state")
+
+    def __init__(self, state: InstanceState, *, number: int, mailbox: Mailbox) -> None:
+        super().__init__()
+        self.state = state
+        self.number = number
+        """The order of creation."""
+        self.mailbox = mailbox
+        self.executions = [Execution(1, state.created_at)]
+        self.activities: dict[str, Activity] = {}
+        self.last_answer = CommitAnswer()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self.state.status is InstanceStatus.RUNNING
+
+    @property
+    def line(self) -> LineName:
+        return self.state.name, (self.state.version, self.state.engine)
+
+    def visible_since(self, now: Instant) -> Instant | None:
+        return self.mailbox.visible_since(now)
+
+    def next_due(self) -> Instant | None:
+        return self.mailbox.next_due()
+
+    def is_addressed_by(self, message: Message) -> bool:
+        """Whether the message is not void here."""
+        return (
+            self.is_running
+            and message.incarnation in (None, self.state.incarnation)
+            and message.execution in (None, self.state.execution)
+        )
+
+    def as_leased(self, now: Instant, *, served: bool) -> LeasedTurn:
+        """What the holder of the lease is told."""
+        lease = self.held_lease
+        messages, more = self.mailbox.deliver(now)
+        return LeasedTurn(
+            state=self.state,
+            token=lease.token,
+            until=lease.until,
+            attempt=self.count,
+            messages=messages,
+            more=more,
+            served=served,
+        )

@@ -1,0 +1,66 @@
+"""A timeline: rows in the order of an instant, each at most once.
+
+Finding the first or the last costs nothing, moving a row a binary search and a block move.
+A heap would keep the places that rows have left; a timeline of leases that are renewed for ever
+stays as long as there are rows.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Hashable
+from itertools import count
+from typing import Generic, TypeVar
+
+from perdure.contract import Instant
+
+Row = TypeVar("Row", bound=Hashable)
+
+
+class Timeline(Generic[Row]):
+    """Rows ordered by instant; among equals, the one that was set first."""
+
+    def __init__(self) -> None:
+        self._order: list[tuple[Instant, int]] = []
+        self._rows: dict[tuple[Instant, int], Row] = {}
+        self._places: dict[Row, tuple[Instant, int]] = {}
+        self._numbers = count()
+
+    @property
+    def first(self) -> Instant | None:
+        """The earliest instant, or None where there are no rows."""
+        return self._order[0][0] if self._order else None
+
+    @property
+    def last(self) -> Instant | None:
+        """The latest instant, or None where there are no rows."""
+        return self._order[-1][0] if self._order else None
+
+    def put(self, row: Row, when: Instant) -> None:
+        """Put the row at this instant, wherever it was before."""
+        place = self._places.get(row)
+        if place is not None:
+            if place[0] == when:
+                return
+            self.discard(row)
+        place = (when, next(self._numbers))
+        insort(self._order, place)
+        self._rows[place] = row
+        self._places[row] = place
+
+    def discard(self, row: Row) -> None:
+        """Take the row away, where it is there."""
+        place = self._places.pop(row, None)
+        if place is not None:
+            del self._rows[place]
+            del self._order[bisect_left(self._order, place)]
+
+    def until(self, instant: Instant) -> list[tuple[Instant, Row]]:
+        """The rows at this instant or earlier, in order."""
+        end = bisect_left(self._order, (instant + 1, -1))
+        return [(place[0], self._rows[place]) for place in self._order[:end]]
+
+    def beyond(self, instant: Instant) -> list[tuple[Instant, Row]]:
+        """The rows later than this instant, in order."""
+        begin = bisect_left(self._order, (instant + 1, -1))
+        return [(place[0], self._rows[place]) for place in self._order[begin:]]
