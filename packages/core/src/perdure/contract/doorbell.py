@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 
@@ -67,7 +67,7 @@ class Doorbell:
             bell.ring()
 
     @contextmanager
-    def listen_turns(self) -> Iterator[Bell]:
+    def listen_turns(self) -> Generator[Bell]:
         """A bell for work of orchestrations, as long as the block lasts."""
         bell = Bell()
         self._turns.append(bell)
@@ -77,7 +77,7 @@ class Doorbell:
             self._turns.remove(bell)
 
     @contextmanager
-    def listen_activities(self) -> Iterator[Bell]:
+    def listen_activities(self) -> Generator[Bell]:
         """A bell for work of activities, as long as the block lasts."""
         bell = Bell()
         self._activities.append(bell)
@@ -87,7 +87,7 @@ class Doorbell:
             self._activities.remove(bell)
 
     @contextmanager
-    def listen_instance(self, instance: str) -> Iterator[Bell]:
+    def listen_instance(self, instance: str) -> Generator[Bell]:
         """A bell for changes of one instance, as long as the block lasts."""
         bell = Bell()
         self._instances[instance].append(bell)

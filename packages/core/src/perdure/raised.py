@@ -1,0 +1,47 @@
+"""Turns an exception into plain data: type name, message, and a trace without machine paths."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from typing import cast
+
+from perdure.details import Raised
+
+_INNER = (str(Path(__file__).parent), str(Path(traceback.__file__).parent / "asyncio"))
+_MOST_FRAMES = 40
+
+
+def describe(error: BaseException, *, paths: bool = False) -> Raised:
+    """The exception as data, with the exceptions of a group inside it.
+
+    Frames of Perdure and asyncio are left out. With `paths`, the trace names files in full.
+    """
+    causes: tuple[Raised, ...] = ()
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        causes = tuple(describe(inner, paths=paths) for inner in group.exceptions)
+    return Raised(
+        type_name=type(error).__name__,
+        message=_text(cast("BaseException", error)),
+        trace=_trace(cast("BaseException", error), paths=paths),
+        causes=causes,
+    )
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 # a user's __str__ must not hide the failure
+        return "(its message could not be made)"
+
+
+def _trace(error: BaseException, *, paths: bool) -> tuple[str, ...]:
+    frames: list[str] = []
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        file = frame.f_code.co_filename
+        if file.startswith(_INNER):
+            continue
+        where = file if paths else frame.f_globals.get("__name__", "?")
+        frames.append(f"{where}:{line} {frame.f_code.co_qualname}")
+    return tuple(frames[-_MOST_FRAMES:])

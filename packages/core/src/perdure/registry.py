@@ -1,0 +1,352 @@
+"""The registry: which functions are orchestrations and activities, under which names.
+
+A registry is filled by decorators when modules are imported, and handed to a runtime. Decorators
+return the function itself and mark it with its name and types, so that the function can stand
+for its name in calls. Nothing is global: two registries know nothing of each other.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, TypeVar, cast, get_type_hints, overload
+
+from perdure.determinism import find_nondeterminism
+from perdure.errors import DuplicateRegistration, InvalidSignature, NondeterministicCode
+from perdure.identifiers import check_identifier
+from perdure.references import (
+    ACTIVITY_ATTRIBUTE,
+    ORCHESTRATION_ATTRIBUTE,
+    ActivityReference,
+    OrchestrationReference,
+)
+from perdure.versions import DEFAULT_VERSION, check_version, version_key
+
+F = TypeVar("F", bound=Callable[..., object])
+OrchestrationFunction = TypeVar("OrchestrationFunction", bound=Callable[..., Awaitable[object]])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityDefinition:
+    """A registered activity."""
+
+    reference: ActivityReference
+    function: Callable[..., object]
+    asynchronous: bool
+    """False: a plain function, to be run in a thread."""
+    where: str
+
+    @property
+    def name(self) -> str:
+        """The registered name."""
+        return self.reference.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrchestrationDefinition:
+    """A registered version of an orchestration."""
+
+    reference: OrchestrationReference
+    function: Callable[..., Awaitable[object]]
+    where: str
+
+    @property
+    def name(self) -> str:
+        """The registered name."""
+        return self.reference.name
+
+    @property
+    def version(self) -> str:
+        """The registered version."""
+        return self.reference.version
+
+
+class Registry:
+    """Orchestrations and activities by name, and orchestrations by version too."""
+
+    def __init__(self) -> None:
+        self._activities: dict[str, ActivityDefinition] = {}
+        self._orchestrations: dict[tuple[str, str], OrchestrationDefinition] = {}
+
+    @overload
+    def activity(self, function: F, /) -> F: ...
+    @overload
+    def activity(self, *, name: str | None = None) -> Callable[[F], F]: ...
+    def activity(
+        self, function: Callable[..., object] | None = None, /, *, name: str | None = None
+    ) -> Callable[..., object]:
+        """Register a function as an activity, under its own name or `name`.
+
+        An `async def` runs in the event loop, a plain `def` in a thread. It takes its input, or
+        nothing. Raises `InvalidSignature` or `DuplicateRegistration`.
+        """
+        frame = _caller()
+        if function is not None:
+            self._add_activity(function, name, frame)
+            return function
+
+        def decorate(function: Callable[..., object]) -> Callable[..., object]:
+            self._add_activity(function, name, frame)
+            return function
+
+        return decorate
+
+    def register_activity(self, function: Callable[..., object], *, name: str) -> None:
+        """Register any callable, such as a bound method, as an activity under `name`."""
+        self._add_activity(function, name, _caller())
+
+    @overload
+    def orchestration(self, function: OrchestrationFunction, /) -> OrchestrationFunction: ...
+    @overload
+    def orchestration(
+        self,
+        *,
+        name: str | None = None,
+        version: str = DEFAULT_VERSION,
+        allow: Collection[str] = (),
+    ) -> Callable[[OrchestrationFunction], OrchestrationFunction]: ...
+    def orchestration(
+        self,
+        function: Callable[..., Awaitable[object]] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        version: str = DEFAULT_VERSION,
+        allow: Collection[str] = (),
+    ) -> Callable[..., object]:
+        """Register an `async def` as an orchestration.
+
+        It takes the context, and its input or nothing. `version` is a semantic version. `allow`
+        names uses such as `"time.time"` that are known to be harmless where they stand.
+        Raises `InvalidSignature`, `InvalidVersion`, `NondeterministicCode` or
+        `DuplicateRegistration`.
+        """
+        frame = _caller()
+        if function is not None:
+            self._add_orchestration(function, name, version, allow, frame)
+            return function
+
+        def decorate(
+            function: Callable[..., Awaitable[object]],
+        ) -> Callable[..., Awaitable[object]]:
+            self._add_orchestration(function, name, version, allow, frame)
+            return function
+
+        return decorate
+
+    def include(self, other: Registry) -> None:
+        """Take in everything of another registry; raises `DuplicateRegistration`."""
+        for activity in other._activities.values():
+            self._store_activity(activity)
+        for orchestration in other._orchestrations.values():
+            self._store_orchestration(orchestration)
+
+    def activities(self) -> Iterator[ActivityDefinition]:
+        """All activities."""
+        return iter(tuple(self._activities.values()))
+
+    def orchestrations(self) -> Iterator[OrchestrationDefinition]:
+        """All orchestrations, in all versions."""
+        return iter(tuple(self._orchestrations.values()))
+
+    def _add_activity(
+        self, function: Callable[..., object], name: str | None, frame: FrameType
+    ) -> None:
+        chosen = check_identifier(name or _own_name(function), "activity name")
+        takes_input, input_type, output_type = _signature(function, "activity", 0, frame)
+        reference = ActivityReference(
+            name=chosen, input_type=input_type, output_type=output_type, takes_input=takes_input
+        )
+        self._store_activity(
+            ActivityDefinition(
+                reference=reference,
+                function=function,
+                asynchronous=_is_async(function),
+                where=_where(function),
+            )
+        )
+        _mark(function, ACTIVITY_ATTRIBUTE, reference)
+
+    def _add_orchestration(
+        self,
+        function: Callable[..., Awaitable[object]],
+        name: str | None,
+        version: str,
+        allow: Collection[str],
+        frame: FrameType,
+    ) -> None:
+        chosen = check_identifier(name or _own_name(function), "orchestration name")
+        check_version(version)
+        if not _is_async(function):
+            raise InvalidSignature(
+                f"orchestration {chosen!r} at {_where(function)} is not an async function; write"
+                " it as `async def`"
+            )
+        takes_input, input_type, output_type = _signature(function, "orchestration", 1, frame)
+        _refuse_nondeterminism(function, chosen, allow)
+        reference = OrchestrationReference(
+            name=chosen,
+            version=version,
+            input_type=input_type,
+            output_type=output_type,
+            takes_input=takes_input,
+        )
+        self._store_orchestration(
+            OrchestrationDefinition(reference=reference, function=function, where=_where(function))
+        )
+        _mark(function, ORCHESTRATION_ATTRIBUTE, reference)
+
+    def _store_activity(self, definition: ActivityDefinition) -> None:
+        known = self._activities.setdefault(definition.name, definition)
+        if known.function != definition.function:
+            raise DuplicateRegistration(
+                f"activity {definition.name!r} is registered twice, at {known.where} and at"
+                f" {definition.where}; give one of them another name"
+            )
+
+    def _store_orchestration(self, definition: OrchestrationDefinition) -> None:
+        key = (definition.name, definition.version)
+        known = self._orchestrations.setdefault(key, definition)
+        if known.function != definition.function:
+            raise DuplicateRegistration(
+                f"orchestration {definition.name!r} version {definition.version} is registered"
+                f" twice, at {known.where} and at {definition.where}; give one of them another"
+                " name or version"
+            )
+
+
+class Catalog:
+    """The frozen union of registries, as a runtime uses it."""
+
+    def __init__(self, registries: Collection[Registry]) -> None:
+        union = Registry()
+        for registry in registries:
+            union.include(registry)
+        self.activities: Mapping[str, ActivityDefinition] = {
+            definition.name: definition for definition in union.activities()
+        }
+        versions: dict[str, dict[str, OrchestrationDefinition]] = {}
+        for definition in union.orchestrations():
+            versions.setdefault(definition.name, {})[definition.version] = definition
+        self._orchestrations = versions
+        self._newest = {
+            name: max(known.values(), key=lambda definition: version_key(definition.version))
+            for name, known in versions.items()
+        }
+
+    def orchestration(self, name: str, version: str | None) -> OrchestrationDefinition | None:
+        """The version asked for, or the newest; None where it is not registered."""
+        if version is None:
+            return self._newest.get(name)
+        return self._orchestrations.get(name, {}).get(version)
+
+    def versions(self) -> Mapping[str, frozenset[str]]:
+        """The registered versions of every name."""
+        return {name: frozenset(known) for name, known in self._orchestrations.items()}
+
+    def activity_of(self, function: Callable[..., object]) -> ActivityReference | None:
+        """The reference of a registered callable, bound methods included."""
+        for definition in self.activities.values():
+            if definition.function == function:
+                return definition.reference
+        return None
+
+
+def _caller() -> FrameType:
+    """The frame that called the public method, for the names that are local to it."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_globals is globals():
+        frame = frame.f_back
+    assert frame is not None  # noqa: S101 # somebody called from outside this module
+    return frame
+
+
+def _is_async(function: Callable[..., object]) -> bool:
+    call = getattr(function, "__call__", None)  # noqa: B004 # an object with an async __call__
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+
+
+def _own_name(function: Callable[..., object]) -> str:
+    name = getattr(function, "__name__", None)
+    if not isinstance(name, str) or name == "<lambda>":
+        raise InvalidSignature(f"{function!r} has no name of its own; pass name=…")
+    return name
+
+
+def _where(function: Callable[..., object]) -> str:
+    code = getattr(function, "__code__", None) or getattr(
+        getattr(function, "__func__", None), "__code__", None
+    )
+    return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(function)
+
+
+def _signature(
+    function: Callable[..., object], kind: str, before_input: int, frame: FrameType
+) -> tuple[bool, object, object]:
+    """Whether it takes an input, and the types of input and output."""
+    parameters = list(inspect.signature(function).parameters.values())
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    required_keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    if len(positional) < before_input:
+        raise InvalidSignature(
+            f"{kind} {_own_name(function)!r} at {_where(function)} takes no context; its first"
+            " parameter is the OrchestrationContext"
+        )
+    if (
+        len(positional) > before_input + 1
+        or required_keywords
+        or len(parameters) != len(positional)
+    ):
+        raise InvalidSignature(
+            f"{kind} {_own_name(function)!r} at {_where(function)} takes more than one input; put"
+            " them into one model or dataclass"
+        )
+    hints = _hints(function, kind, frame)
+    takes_input = len(positional) == before_input + 1
+    input_type = hints.get(positional[before_input].name, Any) if takes_input else None
+    return takes_input, input_type, hints.get("return", Any)
+
+
+def _hints(function: Callable[..., object], kind: str, frame: FrameType) -> Mapping[str, object]:
+    target = function if hasattr(function, "__annotations__") else type(function).__call__
+    try:
+        # The locals of where it is registered, for types that are defined beside it.
+        return get_type_hints(target, localns=frame.f_locals, include_extras=True)
+    except Exception as error:
+        raise InvalidSignature(
+            f"the annotations of {kind} {_own_name(function)!r} at {_where(function)} cannot be"
+            f" resolved: {error}; define or import the types before it"
+        ) from error
+
+
+def _refuse_nondeterminism(
+    function: Callable[..., object], name: str, allow: Collection[str]
+) -> None:
+    found = find_nondeterminism(function, allow)
+    if found:
+        uses = "; ".join(f"{use.name} at {use.file}:{use.line}, use {use.instead}" for use in found)
+        raise NondeterministicCode(
+            f"orchestration {name!r} uses what differs in replay: {uses}; or allow it knowingly"
+            f" with allow={[use.name for use in found]!r}"
+        )
+
+
+def _mark(
+    function: Callable[..., object],
+    attribute: str,
+    reference: ActivityReference | OrchestrationReference,
+) -> None:
+    if inspect.ismethod(function):
+        return  # the function is shared by all objects of the class
+    known = getattr(function, attribute, None)
+    if known is not None and cast("ActivityReference", known).name != reference.name:
+        raise DuplicateRegistration(
+            f"function {_own_name(function)!r} is registered as {known.name!r} and as"
+            f" {reference.name!r}; a function stands for one name, so register a wrapper"
+        )
+    try:
+        setattr(function, attribute, reference)
+    except AttributeError:
+        return  # a builtin or a slotted object: called by its name only

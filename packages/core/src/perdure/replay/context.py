@@ -1,0 +1,407 @@
+"""The context: what an orchestration may ask for. Everything else is ordinary asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, MutableMapping
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, overload
+from uuid import UUID
+
+from perdure.clock import to_datetime, to_microseconds
+from perdure.durations import to_duration
+from perdure.errors import InvalidDuration, InvalidInput, NotRegistered
+from perdure.identifiers import check_identifier, child_instance
+from perdure.payload import encode
+from perdure.references import (
+    ActivityReference,
+    OrchestrationReference,
+    activity_reference,
+    orchestration_reference,
+)
+from perdure.replay.retrying import run_attempts
+from perdure.replay.signals import ExecutionEnded
+from perdure.retry import RetryPolicy
+from perdure.versions import check_version
+
+if TYPE_CHECKING:
+    from perdure.replay.execution import Execution
+
+I = TypeVar("I")  # noqa: E741 # the input
+R = TypeVar("R")
+
+
+class _Omitted:
+    """The default of an input that was not given; None is an input."""
+
+
+_OMITTED: Final = _Omitted()
+_LOGGER = logging.getLogger("perdure.orchestration")
+
+
+class OrchestrationContext:
+    """Given to an orchestration as its first argument; valid for one execution.
+
+    A `schedule_*` call schedules at the call and returns a future; awaiting it is optional.
+    Cancelling the future cancels the work. All methods are synchronous and cost no turn.
+    """
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+        self._logger = _QuietInReplay(execution)
+
+    @property
+    def instance_id(self) -> str:
+        """The id under which the instance was started."""
+        return self._execution.started.instance
+
+    @property
+    def execution_id(self) -> int:
+        """The number of this execution, from 1; continue-as-new begins the next."""
+        return self._execution.started.execution
+
+    @property
+    def name(self) -> str:
+        """The registered name of the orchestration."""
+        return self._execution.definition.name
+
+    @property
+    def version(self) -> str:
+        """The version that runs."""
+        return self._execution.definition.version
+
+    @property
+    def is_replaying(self) -> bool:
+        """Whether the code is being run again over what happened before.
+
+        For side effects of the process only (a progress bar); a decision that depends on it
+        disagrees with the history.
+        """
+        return self._execution.replaying
+
+    @property
+    def logger(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger (`perdure.orchestration`) that is silent in replay and names the instance."""
+        return self._logger
+
+    def now(self) -> datetime:
+        """The time of the event that is being handled, in UTC, from the history."""
+        return to_datetime(self._execution.loop.now)
+
+    def uuid4(self) -> UUID:
+        """A UUID that is unique and the same in every replay."""
+        self._execution.require_running("ctx.uuid4")
+        return self._execution.uuid()
+
+    def random(self) -> random.Random:
+        """A source of random numbers that gives the same ones in every replay; not for secrets."""
+        self._execution.require_running("ctx.random")
+        return self._execution.random()
+
+    @overload
+    def schedule_activity(
+        self,
+        activity: Callable[[I], Awaitable[R]],
+        input: I,
+        *,
+        retry: RetryPolicy | None = None,
+        tag: str | None = None,
+    ) -> asyncio.Future[R]: ...
+    @overload
+    def schedule_activity(
+        self,
+        activity: Callable[[], Awaitable[R]],
+        *,
+        retry: RetryPolicy | None = None,
+        tag: str | None = None,
+    ) -> asyncio.Future[R]: ...
+    @overload
+    def schedule_activity(
+        self,
+        activity: Callable[[I], R],
+        input: I,
+        *,
+        retry: RetryPolicy | None = None,
+        tag: str | None = None,
+    ) -> asyncio.Future[R]: ...
+    @overload
+    def schedule_activity(
+        self,
+        activity: Callable[[], R],
+        *,
+        retry: RetryPolicy | None = None,
+        tag: str | None = None,
+    ) -> asyncio.Future[R]: ...
+    @overload
+    def schedule_activity(
+        self,
+        activity: str,
+        input: object = ...,
+        *,
+        result_type: type[R],
+        retry: RetryPolicy | None = None,
+        tag: str | None = None,
+    ) -> asyncio.Future[R]: ...
+    @overload
+    def schedule_activity(
+        self,
+        activity: str,
+        input: object = ...,
+        *,
+        retry: RetryPolicy | None = None,
+        tag: str | None = None,
+    ) -> asyncio.Future[Any]: ...
+    def schedule_activity(
+        self,
+        activity: Callable[..., object] | str,
+        input: object = _OMITTED,
+        *,
+        result_type: object = Any,
+        retry: RetryPolicy | None = None,
+        tag: str | None = None,
+    ) -> asyncio.Future[Any]:
+        """Run an activity, given as the function or by its registered name.
+
+        The future raises `ActivityFailed`, or `ActivityTimeout` where the policy sets a limit.
+        Without `retry` there is one attempt. `tag` routes it to runtimes that serve the tag.
+        Raises `InvalidPayload` where the input does not fit the activity's annotation.
+        """
+        execution = self._execution
+        execution.require_running("ctx.schedule_activity")
+        name, text, result = self._activity_call(activity, input, result_type)
+        if tag is not None:
+            check_identifier(tag, "tag")
+        first_event = execution.next_event
+        first = execution.schedule_activity(name, text, result, tag=tag, attempt=1)
+        if retry is None:
+            return first
+
+        def attempt(number: int) -> asyncio.Future[Any]:
+            return execution.schedule_activity(name, text, result, tag=tag, attempt=number)
+
+        return execution.loop.create_task(
+            run_attempts(
+                name, first, attempt, retry, execution.random_stream(f"retry/{first_event}")
+            ),
+            name=f"retry of {name}",
+        )
+
+    def schedule_timer(self, delay: timedelta | float | datetime) -> asyncio.Future[None]:
+        """A future that is done after `delay` (a `timedelta` or seconds), or at an aware datetime.
+
+        Durable: it fires once, never early, also when no process ran meanwhile.
+        """
+        execution = self._execution
+        execution.require_running("ctx.schedule_timer")
+        if isinstance(delay, datetime):
+            if delay.tzinfo is None:
+                raise InvalidDuration(f"{delay!r} has no time zone; pass an aware datetime")
+            fire_at = to_microseconds(delay - to_datetime(0))
+        else:
+            fire_at = execution.loop.now + to_microseconds(to_duration(delay, "delay"))
+        return execution.schedule_timer(fire_at)
+
+    @overload
+    def schedule_wait(self, name: str, type: type[R], /) -> asyncio.Future[R]: ...
+    @overload
+    def schedule_wait(self, name: str, /) -> asyncio.Future[Any]: ...
+    def schedule_wait(self, name: str, type: object = Any, /) -> asyncio.Future[Any]:
+        """Wait for the next external event of this name; its data is decoded as `type`.
+
+        Events are kept from before the wait, even from before the start, and handed to waits in
+        the order in which they were raised, each to exactly one.
+        """
+        execution = self._execution
+        execution.require_running("ctx.schedule_wait")
+        return execution.schedule_wait(check_identifier(name, "event name"), type)
+
+    @overload
+    def schedule_sub_orchestration(
+        self,
+        orchestration: Callable[[OrchestrationContext, I], Awaitable[R]],
+        input: I,
+        *,
+        instance: str | None = None,
+        version: str | None = None,
+    ) -> asyncio.Future[R]: ...
+    @overload
+    def schedule_sub_orchestration(
+        self,
+        orchestration: Callable[[OrchestrationContext], Awaitable[R]],
+        *,
+        instance: str | None = None,
+        version: str | None = None,
+    ) -> asyncio.Future[R]: ...
+    @overload
+    def schedule_sub_orchestration(
+        self,
+        orchestration: str,
+        input: object = ...,
+        *,
+        instance: str | None = None,
+        version: str | None = None,
+        result_type: type[R],
+    ) -> asyncio.Future[R]: ...
+    @overload
+    def schedule_sub_orchestration(
+        self,
+        orchestration: str,
+        input: object = ...,
+        *,
+        instance: str | None = None,
+        version: str | None = None,
+    ) -> asyncio.Future[Any]: ...
+    def schedule_sub_orchestration(
+        self,
+        orchestration: Callable[..., object] | str,
+        input: object = _OMITTED,
+        *,
+        instance: str | None = None,
+        version: str | None = None,
+        result_type: object = Any,
+    ) -> asyncio.Future[Any]:
+        """Run a child orchestration; its end comes back here, also after it continued as new.
+
+        The future raises `SubOrchestrationFailed`, or `SubOrchestrationAlreadyExists` where
+        `instance` is in use. The default id is made of this instance's id, the execution and the
+        schedule event. Without `version`, the newest runs. Children that are still running when
+        this execution ends are cancelled.
+        """
+        execution = self._execution
+        execution.require_running("ctx.schedule_sub_orchestration")
+        name, text, result = _orchestration_call(orchestration, input, result_type)
+        chosen = self._child_instance(instance)
+        _check_optional_version(version)
+        return execution.schedule_child(name, version, text, chosen, result)
+
+    @overload
+    def schedule_orchestration(
+        self,
+        orchestration: Callable[[OrchestrationContext, I], Awaitable[object]],
+        input: I,
+        *,
+        instance: str | None = None,
+        version: str | None = None,
+    ) -> str: ...
+    @overload
+    def schedule_orchestration(
+        self,
+        orchestration: Callable[[OrchestrationContext], Awaitable[object]] | str,
+        input: object = ...,
+        *,
+        instance: str | None = None,
+        version: str | None = None,
+    ) -> str: ...
+    def schedule_orchestration(
+        self,
+        orchestration: Callable[..., object] | str,
+        input: object = _OMITTED,
+        *,
+        instance: str | None = None,
+        version: str | None = None,
+    ) -> str:
+        """Start an orchestration that goes its own way; returns its instance id.
+
+        An id that is in use is logged and told to observers, and changes nothing.
+        """
+        execution = self._execution
+        execution.require_running("ctx.schedule_orchestration")
+        name, text, _ = _orchestration_call(orchestration, input, Any)
+        chosen = self._child_instance(instance)
+        _check_optional_version(version)
+        execution.schedule_detached(name, version, text, chosen)
+        return chosen
+
+    def continue_as_new(self, input: object = None, *, version: str | None = None) -> NoReturn:
+        """End this execution and begin the next with a fresh history and this input.
+
+        Decided at the call, which never returns: nothing after it has an effect, cleanup
+        included. Events that nobody waited for are carried over in order; timers, activities
+        and children of this execution are cancelled. Without `version`, the newest runs.
+        """
+        execution = self._execution
+        execution.require_running("ctx.continue_as_new")
+        _check_optional_version(version)
+        reference = execution.definition.reference
+        # Another version may take another input than this one does.
+        annotation = reference.input_type if version is None and reference.takes_input else Any
+        execution.continue_as_new(encode(input, annotation, what="input"), version)
+        raise ExecutionEnded
+
+    def _activity_call(
+        self, activity: Callable[..., object] | str, input: object, result_type: object
+    ) -> tuple[str, str, object]:
+        if isinstance(activity, str):
+            name = check_identifier(activity, "activity name")
+            value = None if input is _OMITTED else input
+            return name, encode(value, what=f"input of activity {name!r}"), result_type
+        reference = activity_reference(activity) or self._execution.catalog.activity_of(activity)
+        if reference is None:
+            raise NotRegistered(
+                f"{activity!r} is not registered as an activity; decorate it with"
+                " @registry.activity, or pass its registered name"
+            )
+        return reference.name, _encode_input(reference, input, "activity"), reference.output_type
+
+    def _child_instance(self, instance: str | None) -> str:
+        if instance is not None:
+            return check_identifier(instance, "instance id")
+        execution = self._execution
+        return child_instance(self.instance_id, self.execution_id, execution.next_event)
+
+
+def _orchestration_call(
+    orchestration: Callable[..., object] | str, input: object, result_type: object
+) -> tuple[str, str, object]:
+    if isinstance(orchestration, str):
+        name = check_identifier(orchestration, "orchestration name")
+        value = None if input is _OMITTED else input
+        return name, encode(value, what=f"input of orchestration {name!r}"), result_type
+    reference = orchestration_reference(orchestration)
+    if reference is None:
+        raise NotRegistered(
+            f"{orchestration!r} is not registered as an orchestration; decorate it with"
+            " @registry.orchestration, or pass its registered name"
+        )
+    return reference.name, _encode_input(reference, input, "orchestration"), reference.output_type
+
+
+def _encode_input(
+    reference: ActivityReference | OrchestrationReference, input: object, kind: str
+) -> str:
+    if reference.takes_input:
+        if input is _OMITTED:
+            raise InvalidInput(f"{kind} {reference.name!r} takes an input; pass it")
+        return encode(input, reference.input_type, what=f"input of {kind} {reference.name!r}")
+    if input is not _OMITTED and input is not None:
+        raise InvalidInput(
+            f"{kind} {reference.name!r} takes no input, and {input!r} was passed; leave it out"
+        )
+    return encode(None)
+
+
+def _check_optional_version(version: str | None) -> None:
+    if version is not None:
+        check_version(version)
+
+
+class _QuietInReplay(logging.LoggerAdapter[logging.Logger]):
+    """Logs under the instance's id, and nothing while the code is being replayed."""
+
+    def __init__(self, execution: Execution) -> None:
+        super().__init__(_LOGGER, {"instance_id": execution.started.instance})
+        self._execution = execution
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 # the name is logging's
+        """Never in replay, nor for an execution that is being discarded."""
+        execution = self._execution
+        return not execution.replaying and not execution.closed and super().isEnabledFor(level)
+
+    def process(
+        self, msg: object, kwargs: MutableMapping[str, Any]
+    ) -> tuple[object, MutableMapping[str, Any]]:
+        """Put the instance's id before the message."""
+        kwargs.setdefault("extra", {}).update(self.extra or {})
+        return f"[{self._execution.started.instance}] {msg}", kwargs

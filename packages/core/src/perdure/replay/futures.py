@@ -1,0 +1,38 @@
+"""The future of scheduled work: cancelling it tells the engine."""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeVar
+
+from perdure.replay.loop import OrchestrationFuture, OrchestrationLoop
+
+T = TypeVar("T")
+
+
+class CancellationPort(Protocol):
+    """Who is told that scheduled work is not wanted any more."""
+
+    def work_cancelled(self, scheduled: int) -> None:
+        """The future of this schedule event was cancelled."""
+        ...
+
+
+class ScheduledFuture(OrchestrationFuture[T]):
+    """Of work under the number of its schedule event."""
+
+    def __init__(self, *, loop: OrchestrationLoop, port: CancellationPort, scheduled: int) -> None:
+        super().__init__(loop=loop)
+        self._port = port
+        self.scheduled = scheduled
+
+    def cancel(self, msg: object = None) -> bool:
+        """Cancel, and tell the engine that the work is not wanted any more."""
+        if not super().cancel(msg):
+            return False
+        self._port.work_cancelled(self.scheduled)
+        return True
+
+    def fail(self, error: BaseException) -> None:
+        """Set the error, which need not be awaited: ignoring scheduled work is no mistake."""
+        self.set_exception(error)
+        self._log_traceback = False

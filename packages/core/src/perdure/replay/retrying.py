@@ -1,0 +1,82 @@
+"""The attempts of one activity under its retry policy, as an ordinary coroutine.
+
+It runs on the orchestration's loop: its waits are durable timers, its decisions replay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from perdure.details import ApplicationFailure, Raised
+from perdure.errors import ActivityFailed, ActivityTimeout
+from perdure.retry import RetryPolicy
+
+
+async def run_attempts(
+    activity: str,
+    first: asyncio.Future[Any],
+    schedule: Callable[[int], asyncio.Future[Any]],
+    policy: RetryPolicy,
+    stream: random.Random,
+) -> Any:
+    """The result of the first attempt that succeeds; `first` is under way, the others follow.
+
+    Raises the last attempt's `ActivityFailed` or `ActivityTimeout`.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = (
+        None if policy.total_timeout is None else loop.time() + _seconds(policy.total_timeout)
+    )
+    future, number = first, 1
+    while True:
+        try:
+            return await _one_attempt(activity, future, policy.attempt_timeout, deadline)
+        except ActivityFailed as error:
+            failure = error
+        if not policy.retries(failure, number):
+            raise failure
+        wait = _seconds(policy.backoff.delay(number, stream))
+        if deadline is not None and loop.time() + wait >= deadline:
+            raise failure
+        await asyncio.sleep(wait)
+        number += 1
+        future = schedule(number)
+
+
+async def _one_attempt(
+    activity: str,
+    future: asyncio.Future[Any],
+    limit: timedelta | None,
+    deadline: float | None,
+) -> Any:
+    ends = asyncio.get_running_loop().time() + _seconds(limit) if limit is not None else None
+    total = deadline is not None and (ends is None or deadline <= ends)
+    if total:
+        ends = deadline
+    if ends is None:
+        return await future
+    scope = asyncio.timeout_at(ends)
+    try:
+        async with scope:
+            return await future
+    except TimeoutError as error:
+        if isinstance(error, ActivityFailed) or not scope.expired():
+            raise
+        which = "total_timeout" if total else "attempt_timeout"
+        details = ApplicationFailure(
+            Raised(
+                type_name="ActivityTimeout",
+                message=f"it did not finish within {which}",
+                # Past the total limit there is no next attempt.
+                retryable=not total,
+            )
+        )
+        raise ActivityTimeout(activity, details) from None
+
+
+def _seconds(duration: timedelta) -> float:
+    return duration.total_seconds()

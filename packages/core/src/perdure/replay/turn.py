@@ -1,0 +1,28 @@
+"""What one turn brings about, as plain records of the contract."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from perdure.contract.records import ExecutionEnd, Message, NewActivity, NewChild
+from perdure.history import Event
+
+
+@dataclass(slots=True)
+class TurnDraft:
+    """Collects the effects of a turn while it runs. What is undone in the same turn never shows."""
+
+    events: list[Event] = field(default_factory=list[Event])
+    activities: dict[int, NewActivity] = field(default_factory=dict[int, NewActivity])
+    """Added activities by the number of their schedule event."""
+    timers: dict[int, Message] = field(default_factory=dict[int, Message])
+    children: dict[int, NewChild] = field(default_factory=dict[int, NewChild])
+    detached: list[NewChild] = field(default_factory=list[NewChild])
+    cancelled_activities: list[str] = field(default_factory=list[str])
+    removed: list[str] = field(default_factory=list[str])
+    """Ids of timer messages that are not wanted any more."""
+    sent: list[Message] = field(default_factory=list[Message])
+    front: list[Message] = field(default_factory=list[Message])
+    end: ExecutionEnd | None = None
+    version: str | None = None
+    unpin: bool = False

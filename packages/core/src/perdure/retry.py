@@ -1,0 +1,134 @@
+"""Retry policies: how often, how long and for which errors an activity is tried again.
+
+Retries are durable: the waits are timers in the history, and the decision is made in the
+orchestration, so that a restart neither forgets an attempt nor makes one twice.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+from perdure.details import Raised
+from perdure.durations import to_duration
+from perdure.errors import ActivityFailed, InvalidInput
+
+
+class Backoff(Protocol):
+    """How long to wait before the next attempt."""
+
+    def delay(self, attempt: int, random: random.Random) -> timedelta:
+        """The wait after the failure of this attempt, counted from 1; `random` replays alike."""
+        ...
+
+
+def _check_backoff(jitter: float, *durations: timedelta | None) -> None:
+    if not 0 <= jitter <= 1:
+        raise InvalidInput(f"jitter {jitter!r} is not a share; pass a number from 0 to 1")
+    for duration in durations:
+        if duration is not None:
+            to_duration(duration, "backoff")
+
+
+def _jittered(delay: timedelta, jitter: float, random: random.Random) -> timedelta:
+    return delay * (1 - jitter * random.random()) if jitter else delay
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """The same wait every time, shortened by up to the share `jitter`."""
+
+    interval: timedelta = timedelta(seconds=1)
+    jitter: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_backoff(self.jitter, self.interval)
+
+    def delay(self, attempt: int, random: random.Random) -> timedelta:
+        """`interval`, whatever the attempt."""
+        return _jittered(self.interval, self.jitter, random)
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """`initial`, then `step` more each time, up to `maximum`."""
+
+    initial: timedelta = timedelta(seconds=1)
+    step: timedelta = timedelta(seconds=1)
+    maximum: timedelta = timedelta(minutes=5)
+    jitter: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_backoff(self.jitter, self.initial, self.step, self.maximum)
+
+    def delay(self, attempt: int, random: random.Random) -> timedelta:
+        """`initial + (attempt - 1) * step`, at most `maximum`."""
+        wait = min(self.maximum, self.initial + (attempt - 1) * self.step)
+        return _jittered(wait, self.jitter, random)
+
+
+@dataclass(frozen=True, slots=True)
+class Exponential:
+    """`initial`, then `factor` times as long each time, up to `maximum`."""
+
+    initial: timedelta = timedelta(seconds=1)
+    factor: float = 2.0
+    maximum: timedelta = timedelta(minutes=5)
+    jitter: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check_backoff(self.jitter, self.initial, self.maximum)
+        if not 1 <= self.factor <= 1000:
+            raise InvalidInput(f"factor {self.factor!r} is out of range; pass 1 to 1000")
+
+    def delay(self, attempt: int, random: random.Random) -> timedelta:
+        """`initial * factor ** (attempt - 1)`, at most `maximum`."""
+        grown = self.initial.total_seconds()
+        limit = self.maximum.total_seconds()
+        for _ in range(attempt - 1):
+            grown *= self.factor
+            if grown >= limit:
+                break
+        return _jittered(timedelta(seconds=min(grown, limit)), self.jitter, random)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """When a failed activity is tried again.
+
+    An attempt that takes longer than `attempt_timeout` counts as failed (`ActivityTimeout`);
+    after `total_timeout`, waits included, no further attempt is begun and the one under way is
+    given up. An error is not retried when its type, or its type's name, is in `non_retryable`,
+    or when `retry_if` returns false; that runs in the orchestration and must be deterministic.
+    """
+
+    max_attempts: int = 3
+    backoff: Backoff = Exponential()  # frozen
+    attempt_timeout: timedelta | None = None
+    total_timeout: timedelta | None = None
+    non_retryable: tuple[type[BaseException] | str, ...] = ()
+    retry_if: Callable[[ActivityFailed], bool] | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_attempts < 1:
+            raise InvalidInput(
+                f"max_attempts {self.max_attempts!r} is out of range; pass 1 for no retries"
+            )
+        for name in ("attempt_timeout", "total_timeout"):
+            if getattr(self, name) is not None:
+                to_duration(getattr(self, name), name)
+
+    def retries(self, failure: ActivityFailed, attempt: int) -> bool:
+        """Whether another attempt follows the failure of this one, counted from 1."""
+        if attempt >= self.max_attempts or not failure.details.is_retryable():
+            return False
+        kind = failure.details.kind
+        if isinstance(kind, Raised):
+            for refused in self.non_retryable:
+                name = refused if isinstance(refused, str) else refused.__name__
+                if kind.type_name == name or kind.type_name.endswith(f".{name}"):
+                    return False
+        return self.retry_if is None or self.retry_if(failure)
