@@ -49,12 +49,11 @@ def commit_turn(store: Store, commit: TurnCommit, now: Instant) -> CommitAnswer:
     if instance is None or instance.state.incarnation != commit.incarnation:
         raise LeaseLost(commit.instance, operation="commit_turn")
     if instance.state.last_commit == commit.id:
-        return instance.last_answer
+        return _answer(instance, commit, now)
     _check_conditions(store, instance, commit, now)
-    answer = _apply(store, instance, commit, now)
-    instance.last_answer = answer
+    _apply(store, instance, commit, now)
     store.tell_change(instance)
-    return answer
+    return _answer(instance, commit, now)
 
 
 def _check_conditions(store: Store, instance: Instance, commit: TurnCommit, now: Instant) -> None:
@@ -75,7 +74,7 @@ def _check_conditions(store: Store, instance: Instance, commit: TurnCommit, now:
         raise ActivityLeaseLost(commit.instance, lost, operation="commit_turn")
 
 
-def _apply(store: Store, instance: Instance, commit: TurnCommit, now: Instant) -> CommitAnswer:
+def _apply(store: Store, instance: Instance, commit: TurnCommit, now: Instant) -> None:
     _append_events(store, instance, commit)
     instance.mailbox.discard(commit.remove)
     for lease in commit.finish:
@@ -97,8 +96,12 @@ def _apply(store: Store, instance: Instance, commit: TurnCommit, now: Instant) -
     for if_exists in refused.values():
         if if_exists is not None:
             store.post(if_exists, now)
-    answer = CommitAnswer(activities_until=activities_until, in_use=frozenset(refused))
-    return _settle_lease(store, instance, commit, answer, now)
+    # Without messages, which would be kept as long as the instance is.
+    instance.last_answer = CommitAnswer(
+        activities_until=activities_until, in_use=frozenset(refused)
+    )
+    if instance.is_running:
+        _settle_lease(store, instance, commit, now)
 
 
 def _append_events(store: Store, instance: Instance, commit: TurnCommit) -> None:
@@ -153,17 +156,20 @@ def _create_children(store: Store, commit: TurnCommit, now: Instant) -> dict[str
     return refused
 
 
-def _settle_lease(
-    store: Store, instance: Instance, commit: TurnCommit, answer: CommitAnswer, now: Instant
-) -> CommitAnswer:
-    if not instance.is_running:
-        return answer
+def _settle_lease(store: Store, instance: Instance, commit: TurnCommit, now: Instant) -> None:
     if commit.keep_for is None:
         instance.count = 0
         store.turns.release(instance, now)
+    else:
+        instance.count = 1
+        until = now + to_microseconds(commit.keep_for)
+        store.turns.grant(instance, Lease(token=commit.token, until=until), now)
+
+
+def _answer(instance: Instance, commit: TurnCommit, now: Instant) -> CommitAnswer:
+    """The answer of the last commit as it is to be given now, the first time or again."""
+    answer = instance.last_answer
+    if commit.keep_for is None or not instance.is_leased_by(commit.token, now):
         return answer
-    until = now + to_microseconds(commit.keep_for)
-    instance.count = 1
-    store.turns.grant(instance, Lease(token=commit.token, until=until), now)
     messages, more = instance.mailbox.deliver(now, commit.held)
-    return replace(answer, lease_until=until, messages=messages, more=more)
+    return replace(answer, lease_until=instance.held_lease.until, messages=messages, more=more)

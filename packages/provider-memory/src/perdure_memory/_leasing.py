@@ -58,7 +58,7 @@ class Leasable(ABC):
         self.hidden_until: Instant | None = None
         """The end of a delay."""
         self.released_at: Instant | None = None
-        """When it was last given back, or could be had again after a delay."""
+        """When it was last given back."""
 
     @property
     @abstractmethod
@@ -101,9 +101,7 @@ class Leasable(ABC):
         since = self.visible_since(now)
         if since is None or self.held_until(now) is not None:
             return None
-        ran_out = self.lease.until if self.lease is not None else None
-        # A far end that a clock left behind must not make the row look new for long.
-        return max(since, *(min(at, now) for at in (self.released_at, ran_out) if at), 0)
+        return since if self.released_at is None else max(since, self.released_at)
 
 
 Row = TypeVar("Row", bound=Leasable)
@@ -131,23 +129,8 @@ class LeaseQueue(Generic[Row]):
 
     def place(self, row: Row, now: Instant) -> None:
         """Put the row where it belongs now."""
-        end = row.held_until(now)
-        if end is not None:
-            self._leave_line(row)
-            self._dues.discard(row)
-            self._put(self._ends, row, end)
-        elif row.visible_since(now) is not None:
-            self._ends.discard(row)
-            self._dues.discard(row)
-            self._join_line(row)
-        else:
-            self._leave_line(row)
-            self._ends.discard(row)
-            due = row.next_due()
-            if due is None:
-                self._dues.discard(row)
-            else:
-                self._put(self._dues, row, due)
+        if self._move(row, now):
+            self._on_work()
 
     def forget(self, row: Row) -> None:
         """Take the row out of every place, and its lease away."""
@@ -188,8 +171,8 @@ class LeaseQueue(Generic[Row]):
     def release(self, row: Row, now: Instant, *, delay: timedelta = timedelta(0)) -> None:
         """Take the lease away and hide the row for the delay."""
         self.revoke(row)
-        row.released_at = now + to_microseconds(delay)
-        row.hidden_until = row.released_at if delay else None
+        row.released_at = now
+        row.hidden_until = now + to_microseconds(delay) if delay else None
         self.place(row, now)
 
     def leased_by(self, token: str, now: Instant) -> list[Row]:
@@ -204,20 +187,41 @@ class LeaseQueue(Generic[Row]):
             stale = [row for row in rows if row.untaken_since(now) is None]
             if not stale:
                 return rows
+            # Quietly: who could have had it did not look past it, and two providers whose clocks
+            # differ would otherwise wake each other until the later clock has come so far.
             for row in stale:
-                self.place(row, now)
+                self._move(row, now)
 
-    def _join_line(self, row: Row) -> None:
+    def _move(self, row: Row, now: Instant) -> bool:
+        """Put the row where it belongs now; tells whether waiters have something new to see."""
+        end = row.held_until(now)
+        if end is not None:
+            self._leave_line(row)
+            self._dues.discard(row)
+            return self._put(self._ends, row, end)
+        if row.visible_since(now) is not None:
+            self._ends.discard(row)
+            self._dues.discard(row)
+            return self._join_line(row)
+        self._leave_line(row)
+        self._ends.discard(row)
+        due = row.next_due()
+        if due is None:
+            self._dues.discard(row)
+            return False
+        return self._put(self._dues, row, due)
+
+    def _join_line(self, row: Row) -> bool:
         line = row.line
         if self._in_line.get(row) == line:
-            return
+            return False
         self._leave_line(row)
         outer, inner = line
         self._lines.setdefault(outer, {}).setdefault(inner, OrderedDict())[row] = next(
             self._numbers
         )
         self._in_line[row] = line
-        self._on_work()
+        return True
 
     def _leave_line(self, row: Row) -> None:
         line = self._in_line.pop(row, None)
@@ -231,8 +235,8 @@ class LeaseQueue(Generic[Row]):
             if not self._lines[outer]:
                 del self._lines[outer]
 
-    def _put(self, timeline: Timeline[Row], row: Row, when: Instant) -> None:
+    @staticmethod
+    def _put(timeline: Timeline[Row], row: Row, when: Instant) -> bool:
         earlier = timeline.first is None or when < timeline.first
         timeline.put(row, when)
-        if earlier:
-            self._on_work()
+        return earlier

@@ -22,8 +22,11 @@ from perdure.contract import (
     MessageKind,
 )
 
-_Rank: TypeAlias = tuple[int, int, int]
-"""Start, front or usual; then what orders within these; then the number of arrival."""
+_Rank: TypeAlias = tuple[int, int, int, int]
+"""Start, front or usual; the instant, negative at the front; the batch there; the arrival.
+
+The instant is the due time of a usual message and the stamp of arrival of the others.
+"""
 
 _START, _FRONT, _USUAL = 0, 1, 2
 
@@ -33,8 +36,8 @@ class Mailbox:
 
     __slots__ = (
         "_arrivals",
+        "_batches",
         "_early",
-        "_fronts",
         "_messages",
         "_open",
         "_ranks",
@@ -54,7 +57,7 @@ class Mailbox:
         self._void: dict[int, set[str]] = {}
         """Ids by the execution that they name."""
         self._arrivals = count()
-        self._fronts = count()
+        self._batches = count()
 
     def __len__(self) -> int:
         return len(self._ranks)
@@ -68,21 +71,21 @@ class Mailbox:
         if message.id in self._ranks:
             return
         if message.kind is MessageKind.START:
-            rank = (_START, stamp, next(self._arrivals))
+            rank = (_START, stamp, 0, next(self._arrivals))
         else:
             due = stamp if message.visible_at is None else message.visible_at
-            rank = (_USUAL, due, next(self._arrivals))
+            rank = (_USUAL, due, 0, next(self._arrivals))
         self._add(message, rank)
 
     def put_front(self, messages: Iterable[Message], stamp: Instant) -> None:
         """Put messages ahead of all but the start, in this order, in place of held ones."""
-        front = -next(self._fronts)
+        batch = -next(self._batches)
         for message in messages:
             self.discard((message.id,))
             if message.kind is MessageKind.START:
-                self._add(message, (_START, stamp, next(self._arrivals)))
+                self._add(message, (_START, stamp, 0, next(self._arrivals)))
             else:
-                self._add(message, (_FRONT, front, next(self._arrivals)))
+                self._add(message, (_FRONT, -stamp, batch, next(self._arrivals)))
 
     def discard(self, ids: Iterable[str]) -> None:
         """Take messages away; unknown ids are passed over."""
@@ -120,14 +123,11 @@ class Mailbox:
         return tuple(delivered), False
 
     def visible_since(self, now: Instant) -> Instant | None:
-        """About when the earliest visible message became visible; None where none is.
-
-        Messages at the front count as visible for ever: they came with a commit, which the
-        caller takes into account anyway.
-        """
-        since = [rank[1] for rank in self._open[:1]]
+        """Since when a message has been visible without a break; None where none is."""
         usual = bisect_left(self._open, (_USUAL,))
-        since += [rank[1] for rank in self._open[usual : usual + 1]]
+        # The oldest of the front stand last, so these are the oldest start, front and usual one.
+        ranks = (*self._open[:1], *self._open[max(0, usual - 1) : usual + 1])
+        since = [abs(rank[1]) for rank in ranks]
         since += [rank[1] for rank in self._timed[:1] if rank[1] <= now]
         since += [due for due in self._early_dues() if due <= now]
         return min(since, default=None)

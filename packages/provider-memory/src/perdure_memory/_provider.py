@@ -283,7 +283,7 @@ class MemoryProvider(Provider):
         with self._store.lock:
             instance = self._store.instances.get(wait.instance)
             if instance is None:
-                return wait.exists
+                return False
             seen = (wait.exists, wait.last_commit, wait.parked)
             return seen != (True, instance.state.last_commit, instance.state.parked)
 
