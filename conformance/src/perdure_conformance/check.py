@@ -1,0 +1,48 @@
+"""A check: one clause of the contract, as an async function that a provider passes or not.
+
+Checks are data. Whoever runs them decides what to do with a result; a check only raises
+`ClauseBroken` (or lets the provider's error out) where the promise is not kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from perdure_conformance.lab import Lab
+
+TestBody = Callable[[Lab], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """A clause and the function that tests it."""
+
+    id: str
+    """The id of the clause in `docs/contract.md`."""
+    promise: str
+    """What is promised, in a sentence."""
+    run: TestBody
+    since: tuple[int, int] = (1, 0)
+    """The contract version that brought the clause."""
+    needs: str | None = None
+    """The capability without which the clause does not apply."""
+
+    @property
+    def family(self) -> str:
+        """The clause's family: the part of the id before the number."""
+        return self.id.rpartition("-")[0]
+
+
+def check(
+    id: str, *, since: tuple[int, int] = (1, 0), needs: str | None = None
+) -> Callable[[TestBody], Check]:
+    """Make a check of an async function; its docstring is the promise."""
+
+    def made(run: TestBody) -> Check:
+        promise = " ".join((run.__doc__ or "").split())
+        if not promise:
+            raise TypeError(f"the check {id} has no docstring; state its promise there")
+        return Check(id=id, promise=promise, run=run, since=since, needs=needs)
+
+    return made

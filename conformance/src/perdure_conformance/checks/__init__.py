@@ -1,0 +1,37 @@
+"""All checks, as data: one module per family of clauses."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from perdure_conformance.check import Check
+from perdure_conformance.checks import (
+    activities,
+    administration,
+    calls,
+    commits,
+    creating,
+    effects,
+    histories,
+    leases,
+    mailboxes,
+    waiting,
+)
+
+_MODULES: tuple[ModuleType, ...] = (
+    calls,
+    creating,
+    mailboxes,
+    leases,
+    histories,
+    commits,
+    effects,
+    activities,
+    waiting,
+    administration,
+)
+
+CHECKS: tuple[Check, ...] = tuple(
+    value for module in _MODULES for value in vars(module).values() if isinstance(value, Check)
+)
+"""Every check of the suite, in the order of the contract."""

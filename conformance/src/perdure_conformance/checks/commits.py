@@ -1,0 +1,322 @@
+"""COMMIT-1 to COMMIT-8: the preconditions of a commit, its atomicity, its repeat."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from perdure.contract import (
+    ActivityCompletion,
+    ActivityLease,
+    ActivityRelease,
+    ExecutionEnd,
+    InstanceStatus,
+    NewChild,
+    TurnCommit,
+    TurnRelease,
+)
+from perdure.errors import ActivityLeaseLost, HistoryConflict, LeaseLost
+
+from perdure_conformance.check import check
+from perdure_conformance.expect import expect, expect_equal, expect_refusal
+from perdure_conformance.lab import Lab, held_by
+from perdure_conformance.samples import (
+    LEASE,
+    SECOND,
+    delivered,
+    event,
+    ids,
+    new_instance,
+    restart,
+    result,
+    work,
+)
+
+COMPLETED = ExecutionEnd(status=InstanceStatus.COMPLETED, output=b"done")
+AGAIN = ExecutionEnd(status=InstanceStatus.CONTINUED_AS_NEW)
+
+
+@check("COMMIT-1")
+async def events_are_appended(lab: Lab) -> None:
+    """Events follow the expected number, and the plain fields follow the commit."""
+    turn = await lab.started()
+    created = lab.now
+    lab.advance(SECOND)
+    turn = await lab.keep(turn, id="c-1", events=(b"one", b"two"))
+    lab.advance(SECOND)
+    await lab.commit(turn, id="c-2", events=(b"three",))
+    found = [(each.number, each.data) for each in await lab.history()]
+    expect_equal(found, [(1, b"one"), (2, b"two"), (3, b"three")], "the history")
+    state = await lab.state()
+    expect_equal(
+        (state.last_event, state.last_commit, state.created_at, state.updated_at, state.execution),
+        (3, "c-2", created, lab.now, 1),
+        "last event, last commit, created, updated, execution",
+    )
+    await lab.send(event("more"))
+    await lab.commit(await lab.take(), id="c-3")
+    state = await lab.state()
+    expect_equal((state.last_event, state.last_commit), (3, "c-3"), "after a commit of no event")
+
+
+@check("COMMIT-2")
+async def a_commit_needs_its_lease(lab: Lab) -> None:
+    """Without a live lease under its token a commit is refused."""
+    await lab.create("unleased")
+    turn = await lab.take("unleased")
+    with expect_refusal(LeaseLost, "a commit under a token that leased nothing"):
+        await lab.commit(turn, token="a stranger's")
+    await lab.provider.release_turn(TurnRelease(lease=held_by(turn)))
+    with expect_refusal(LeaseLost, "a commit under a released lease"):
+        await lab.commit(turn)
+    turn = await lab.take("unleased")
+    lab.advance(LEASE)
+    with expect_refusal(LeaseLost, "a commit under a lease that ran out and nobody took"):
+        await lab.commit(turn)
+    second = await lab.take("unleased")
+    with expect_refusal(LeaseLost, "a commit under a lease that another took over"):
+        await lab.commit(turn, events=(b"stale",))
+    await lab.commit(second, events=(b"good",))
+    with expect_refusal(LeaseLost, "a second commit after one that released"):
+        await lab.commit(second, expected_event=1)
+    nobody = replace(turn.state, instance="nobody")
+    with expect_refusal(LeaseLost, "a commit of an instance that does not exist"):
+        await lab.commit(replace(turn, state=nobody))
+    expect_equal([e.data for e in await lab.history("unleased")], [b"good"], "the history")
+
+
+@check("COMMIT-3")
+async def a_commit_needs_its_incarnation(lab: Lab) -> None:
+    """A commit for another incarnation is refused."""
+    turn = await lab.started()
+    with expect_refusal(LeaseLost, "a commit for another incarnation"):
+        await lab.commit(turn, incarnation="another", events=(b"stale",))
+    expect_equal(await lab.history(), [], "the history")
+    await lab.commit(turn)
+
+
+@check("COMMIT-4")
+async def a_commit_needs_its_history(lab: Lab) -> None:
+    """A commit that expects another history is refused, and keeps its lease."""
+    turn = await lab.started()
+    turn = await lab.keep(turn, events=(b"1", b"2"))
+    for execution, number in ((1, 1), (1, 3), (1, 0), (2, 2), (2, 0)):
+        with expect_refusal(HistoryConflict, f"a commit at {execution}, {number}") as refusal:
+            await lab.commit(turn, execution=execution, expected_event=number, events=(b"x",))
+        error = refusal.error
+        expect_equal(
+            (error.instance, error.expected, error.found),
+            ("alpha", (execution, number), (1, 2)),
+            "what the error names",
+        )
+    expect_equal(len(await lab.history()), 2, "events after refused commits")
+    turn = await lab.keep(turn, events=(b"3",), end=AGAIN, front=(restart(2),))
+    with expect_refusal(HistoryConflict, "a commit of the execution before"):
+        await lab.commit(turn, execution=1, expected_event=3)
+    await lab.commit(turn)
+
+
+@check("COMMIT-5")
+async def a_commit_needs_the_leases_it_finishes(lab: Lab) -> None:
+    """Every activity to finish must be leased under its token; the error names those that aren't."""
+    names = ("good", "expired", "released", "cancelled", "done", "free", "other", "kept")
+    turn = await lab.with_activities(*(work(name) for name in names))
+    leases: dict[str, ActivityLease] = {}
+    for each in await lab.lease_work(token="mine", lease_for=10 * SECOND):
+        leases[each.id] = each.lease
+        if each.id == "done":
+            await lab.complete(each)
+    for name in ("released", "free"):
+        await lab.provider.release_activity(ActivityRelease(lease=leases[name]))
+    again = await lab.lease_work(token="second", limit=1)
+    taken = again[0].id
+    alive = [leases[name] for name in ("good", "cancelled", "other", "kept")]
+    expect_equal(await lab.provider.renew_activities(alive, lease_for=LEASE), frozenset(), "gone")
+    turn = await lab.keep(turn, remove=("result-done",), cancel=("cancelled",))
+    lab.advance(10 * SECOND)
+    other = ActivityLease(instance="alpha", activity="other", token="not mine")
+    never = ActivityLease(instance="alpha", activity="never", token="mine")
+    lost = [leases[n] for n in ("expired", "released", "cancelled", "done", "free")]
+    lost += [other, never]
+    for one in lost:
+        with expect_refusal(ActivityLeaseLost, f"a commit that finishes {one.activity}") as why:
+            await lab.commit(turn, finish=(leases["good"], one), events=(b"x",))
+        expect_equal(why.error.activities, (one.activity,), "the activities that are named")
+    with expect_refusal(ActivityLeaseLost, "a commit that finishes all") as why:
+        await lab.commit(turn, finish=(leases["good"], *lost, leases["kept"]))
+    expect_equal(sorted(why.error.activities), sorted(x.activity for x in lost), "activities named")
+    expect(taken in ("released", "free"), f"{taken} was leased though it was not released")
+    await lab.commit(turn, finish=(leases["good"], leases["kept"]), events=(b"1",))
+    with expect_refusal(ActivityLeaseLost, "a completion of a finished activity"):
+        await lab.provider.complete_activity(
+            ActivityCompletion(lease=leases["good"], message=result("late"))
+        )
+
+
+@check("COMMIT-6")
+async def preconditions_have_an_order(lab: Lab) -> None:
+    """First a repeat, then `LeaseLost`, then `HistoryConflict`, then `ActivityLeaseLost`."""
+    turn = await lab.started()
+    never = ActivityLease(instance="alpha", activity="never", token="mine")
+    commit = lab.draft(turn, expected_event=5, finish=(never,))
+    with expect_refusal(LeaseLost, "a commit where nothing is right"):
+        await lab.provider.commit_turn(replace(commit, token="another"))
+    with expect_refusal(HistoryConflict, "a commit where only the lease is right"):
+        await lab.provider.commit_turn(commit)
+    with expect_refusal(ActivityLeaseLost, "a commit where only the activity is wrong"):
+        await lab.provider.commit_turn(replace(commit, expected_event=0))
+    good = replace(commit, expected_event=0, finish=())
+    await lab.provider.commit_turn(good)
+    await lab.provider.commit_turn(replace(good, token="another", expected_event=5))
+    with expect_refusal(LeaseLost, "another commit under the released lease"):
+        await lab.provider.commit_turn(replace(good, id="another", expected_event=5))
+
+
+async def everything(lab: Lab, instance: str) -> TurnCommit:
+    """A commit of a new instance that does all that a commit can do but end."""
+    turn = await lab.with_activities(
+        work("finished", lease=False), work("cancelled"), work("left"), instance=instance
+    )
+    await lab.send(event("read", instance), event("unread", instance))
+    leased = {each.id: each for each in await lab.lease_work(token="mine")}
+    child = new_instance(f"{instance}-child")
+    taken = new_instance("taken", incarnation=f"{instance}'s")
+    return lab.draft(
+        turn,
+        events=(b"2", b"3"),
+        remove=("read",),
+        finish=(leased["finished"].lease,),
+        cancel=("cancelled",),
+        add=(work("added"), work("held", lease=True)),
+        activity_token="mine too",
+        activity_lease_for=LEASE,
+        send=(event("sent", instance), event(f"from-{instance}", "neighbour")),
+        front=(result("front", instance),),
+        create=(
+            NewChild(instance=child),
+            NewChild(instance=taken, if_exists=result("in-use", instance)),
+        ),
+        version="2.0.0",
+        engine=1,
+    )
+
+
+@check("COMMIT-7")
+async def a_refused_commit_changes_nothing(lab: Lab) -> None:
+    """Whichever precondition fails, nothing of what the commit says has happened."""
+    await lab.create("neighbour")
+    await lab.create("taken")
+    for turn in await lab.lease():
+        await lab.commit(turn)
+    for refused_as in (LeaseLost, HistoryConflict, ActivityLeaseLost):
+        for keep in (None, LEASE):
+            await expect_untouched(lab, refused_as, keep is not None)
+
+
+async def expect_untouched(lab: Lab, refused_as: type[Exception], keep: bool) -> None:
+    """Refuse a commit that does everything, and look at all that it could have changed."""
+    instance = f"{refused_as.__name__}-{keep}"
+    good = await everything(lab, instance)
+    bad = replace(good, id="refused", keep_for=LEASE if keep else None)
+    if refused_as is LeaseLost:
+        bad = replace(bad, token="another")
+    elif refused_as is HistoryConflict:
+        bad = replace(bad, expected_event=0)
+    else:
+        never = ActivityLease(instance=instance, activity="never", token="mine")
+        bad = replace(bad, finish=(*bad.finish, never))
+    before = await lab.state(instance), await lab.history(instance)
+    lab.advance(SECOND)
+    with expect_refusal(refused_as, "a commit that does everything"):
+        await lab.provider.commit_turn(bad)
+    found = await lab.state(instance), await lab.history(instance)
+    expect_equal(found, before, "state and history after a refused commit")
+    expect_equal(await lab.provider.read_instance(f"{instance}-child"), None, "its child")
+    await lab.expect_nothing_ready("a refused commit sent to a neighbour and created a child")
+    await lab.expect_no_work("a refused commit added and cancelled activities")
+    tokens = [
+        ActivityLease(instance=instance, activity=a, token="mine")
+        for a in ("finished", "cancelled", "left")
+    ]
+    gone = await lab.provider.renew_activities(tokens, lease_for=LEASE)
+    expect_equal(gone, frozenset(), "activity leases gone after a refused commit")
+    probe = replace(
+        good,
+        id=lab.fresh("probe"),
+        events=(),
+        remove=(),
+        finish=(),
+        cancel=(),
+        add=(),
+        send=(),
+        front=(),
+        create=(),
+        version=None,
+        keep_for=LEASE,
+    )
+    answer = await lab.provider.commit_turn(probe)
+    expect_equal(ids(answer.messages), ["read", "unread"], "the mailbox after a refused commit")
+    await lab.provider.commit_turn(replace(good, end=COMPLETED))
+    for turn in await lab.lease():
+        await lab.commit(turn)
+
+
+@check("COMMIT-8")
+async def a_repeated_commit_is_answered_again(lab: Lab) -> None:
+    """A repeat of the last commit has no effect and gives the same answer."""
+    await lab.create("neighbour")
+    await lab.create("taken")
+    for turn in await lab.lease():
+        await lab.commit(turn)
+    for keep in (None, LEASE):
+        await expect_repeatable(lab, keep is not None)
+    turn = await lab.started("ended")
+    await lab.send(event("unread", "ended"))
+    last = lab.draft(turn, events=(b"1",), end=COMPLETED)
+    await lab.provider.commit_turn(last)
+    before = await lab.state("ended")
+    lab.advance(SECOND)
+    answer = await lab.provider.commit_turn(last)
+    expect_equal((answer.lease_until, answer.messages), (None, ()), "the repeated end's answer")
+    expect_equal(await lab.state("ended"), before, "the ended instance")
+    await lab.expect_nothing_ready("the end was repeated")
+
+
+async def expect_repeatable(lab: Lab, keep: bool) -> None:
+    """Repeat a commit that does everything: at once, and when its lease is another's."""
+    instance = f"repeated-{keep}"
+    good = await everything(lab, instance)
+    good = replace(good, keep_for=LEASE if keep else None)
+    first = await lab.provider.commit_turn(good)
+    before = await lab.state(instance), await lab.history(instance)
+    lab.advance(SECOND)
+    again = await lab.provider.commit_turn(good)
+    expect_equal(again, first, "the answer of a repeat")
+    found = await lab.state(instance), await lab.history(instance)
+    expect_equal(found, before, "state and history after a repeat")
+    work_found = sorted(each.id for each in await lab.lease_work())
+    expect_equal(work_found, ["added"], "activities that can be leased after a repeat")
+    others = await lab.lease()
+    found_ready = {turn.state.instance: delivered(turn) for turn in others}
+    ready = {"neighbour": [f"from-{instance}"], f"{instance}-child": ["start"]}
+    mailbox = ["front", "unread", "sent", "in-use"]
+    ready |= {} if keep else {instance: mailbox}
+    expect_equal(
+        {name: sorted(box) for name, box in found_ready.items()},
+        {name: sorted(box) for name, box in ready.items()},
+        "mailboxes after a repeat",
+    )
+    lab.advance(LEASE)
+    holder = next(t for t in await lab.lease() if t.state.instance == instance)
+    late = await lab.provider.commit_turn(good)
+    expect_equal(
+        (late.in_use, late.activities_until, late.lease_until, late.messages),
+        (first.in_use, first.activities_until, None, ()),
+        "the answer of a repeat when the lease is another's",
+    )
+    await lab.expect_nothing_ready("a repeat came while another holds the lease")
+    await lab.commit(holder, end=COMPLETED)
+    with expect_refusal(LeaseLost, "a repeat of a commit that is not the last"):
+        await lab.provider.commit_turn(good)
+    lab.advance(LEASE)
+    for turn in await lab.lease():
+        await lab.commit(turn)

@@ -1,0 +1,127 @@
+"""HIST and READ: histories and plain fields."""
+
+from __future__ import annotations
+
+from perdure.contract import ExecutionEnd, InstanceStatus
+from perdure.errors import ExecutionNotFound, InstanceNotFound
+
+from perdure_conformance.check import check
+from perdure_conformance.expect import expect, expect_equal, expect_refusal
+from perdure_conformance.lab import Lab
+from perdure_conformance.samples import LEASE, SECOND, event, incarnation_of, restart
+
+AGAIN = ExecutionEnd(status=InstanceStatus.CONTINUED_AS_NEW)
+
+
+@check("HIST-1")
+async def events_are_read_in_pages(lab: Lab) -> None:
+    """Events come in order and without gaps, from any number on."""
+    turn = await lab.started()
+    wanted = [b"%d" % number for number in range(1, 1201)]
+    turn = await lab.keep(turn, events=tuple(wanted[:7]))
+    await lab.commit(turn, events=tuple(wanted[7:]))
+    events = await lab.history()
+    expect_equal([each.number for each in events], list(range(1, 1201)), "numbers")
+    expect_equal([each.data for each in events], wanted, "payloads")
+    for after in (1, 1199, 1200, 5000):
+        page = await lab.provider.read_history(
+            "alpha", 1, incarnation=incarnation_of("alpha"), after=after
+        )
+        first = [each.number for each in page.events[:1]]
+        expect_equal(first, [after + 1] if after < 1200 else [], f"first after {after}")
+        expect_equal(
+            page.more, bool(first) and page.events[-1].number < 1200, f"more after {after}"
+        )
+
+
+@check("HIST-2")
+async def a_holder_reads_every_commit(lab: Lab) -> None:
+    """Whoever holds the lease reads all earlier commits, through any provider object."""
+    objects = [lab.provider, await lab.open(), await lab.open()]
+    await lab.create()
+    for number in range(9):
+        provider = objects[number % 3]
+        turn = await lab.take(provider=provider)
+        expect_equal(turn.state.last_event, number, "the last event that the lease tells")
+        events = await lab.history(provider=provider)
+        expect_equal(len(events), number, "events read by the holder")
+        await provider.send([event(f"next-{number}")])
+        await provider.commit_turn(lab.draft(turn, events=(b"%d" % number,)))
+
+
+@check("HIST-3")
+async def what_never_was_is_refused(lab: Lab) -> None:
+    """Another incarnation, no instance, or no such execution is told apart from an empty one."""
+    await lab.create()
+    right = incarnation_of("alpha")
+    page = await lab.provider.read_history("alpha", 1, incarnation=right)
+    expect_equal((page.events, page.more), ((), False), "the page of a new execution")
+    with expect_refusal(InstanceNotFound, "a history of another incarnation"):
+        await lab.provider.read_history("alpha", 1, incarnation="another")
+    with expect_refusal(InstanceNotFound, "a history of nobody"):
+        await lab.provider.read_history("nobody", 1, incarnation=incarnation_of("nobody"))
+    for execution in (0, 2):
+        with expect_refusal(ExecutionNotFound, f"a history of execution {execution}"):
+            await lab.provider.read_history("alpha", execution, incarnation=right)
+
+
+@check("HIST-4")
+async def each_execution_has_its_history(lab: Lab) -> None:
+    """Histories of earlier executions stay apart, and stay."""
+    turn = await lab.started()
+    for execution in (1, 2, 3):
+        turn = await lab.keep(turn, events=(b"%d.1" % execution, b"%d.2" % execution))
+        turn = await lab.keep(
+            turn, events=(b"%d.3" % execution,), end=AGAIN, front=(restart(execution + 1),)
+        )
+    await lab.commit(turn, events=(b"4.1",))
+    for execution in (1, 2, 3):
+        found = [(each.number, each.data) for each in await lab.history("alpha", execution)]
+        wanted = [(number, b"%d.%d" % (execution, number)) for number in (1, 2, 3)]
+        expect_equal(found, wanted, f"history of execution {execution}")
+    found = [(each.number, each.data) for each in await lab.history("alpha", 4)]
+    expect_equal(found, [(1, b"4.1")], "history of execution 4")
+
+
+@check("HIST-5")
+async def large_histories_are_read_whole(lab: Lab) -> None:
+    """Thousands of events, and events of a megabyte, are read whole."""
+    turn = await lab.started()
+    large = b"x" * 1_000_000
+    for part in range(4):
+        events = (*(b"%d" % number for number in range(1500)), large + b"%d" % part, large)
+        turn = await lab.keep(turn, events=events)
+    events = await lab.history()
+    expect_equal(len(events), 4 * 1502, "events read")
+    expect_equal([each.number for each in events], list(range(1, 4 * 1502 + 1)), "numbers")
+    for part in range(4):
+        found = events[part * 1502 + 1500].data
+        expect(found == large + b"%d" % part, f"large event {part} came back changed")
+
+
+@check("READ-1")
+async def plain_fields_are_read(lab: Lab) -> None:
+    """The plain fields are as the last call left them; an unknown id has none."""
+    expect_equal(await lab.provider.read_instance("alpha"), None, "an unknown instance")
+    await lab.send(event("waiting"))
+    expect_equal(await lab.provider.read_instance("alpha"), None, "one with waiting events")
+    turn = await lab.started()
+    other = await lab.open()
+    lab.advance(SECOND)
+    turn = await lab.keep(turn, id="c-1", events=(b"1", b"2"))
+    state = await lab.state(provider=other)
+    expect_equal(
+        (state.last_event, state.last_commit, state.updated_at, state.created_at),
+        (2, "c-1", lab.now, turn.state.created_at),
+        "fields after a commit",
+    )
+    lab.advance(LEASE / 2)
+    await lab.commit(
+        turn, id="c-2", end=ExecutionEnd(status=InstanceStatus.COMPLETED, output=b"out")
+    )
+    state = await lab.state(provider=other)
+    expect_equal(
+        (state.status, state.output, state.last_commit, state.updated_at),
+        (InstanceStatus.COMPLETED, b"out", "c-2", lab.now),
+        "fields after the end",
+    )

@@ -1,0 +1,428 @@
+"""LEASE: turn leases."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import timedelta
+
+from perdure.contract import (
+    ALLOWED_SKEW,
+    LONGEST_LEASE,
+    ExecutionEnd,
+    InstanceStatus,
+    ParkedMark,
+    ParkedState,
+    Serves,
+    TurnLease,
+    TurnRelease,
+)
+from perdure.errors import LeaseLost
+
+from perdure_conformance.check import check
+from perdure_conformance.expect import expect, expect_equal, expect_refusal
+from perdure_conformance.lab import Lab, held_by
+from perdure_conformance.samples import LEASE, SECOND, delivered, event, new_instance
+
+HOUR = timedelta(hours=1)
+INSTANT = timedelta(microseconds=1)
+
+
+@check("LEASE-1")
+async def ready_instances_are_leased(lab: Lab) -> None:
+    """Ready instances, and only these, are leased with all that a turn needs."""
+    expect_equal(len(await lab.lease()), 0, "leases where nothing is stored")
+    await lab.create(new_instance("alpha", version="1.0.0"))
+    await lab.create("beta")
+    turns = {turn.state.instance: turn for turn in await lab.lease(token="mine")}
+    expect_equal(sorted(turns), ["alpha", "beta"], "instances leased")
+    for name, turn in turns.items():
+        expect_equal(turn.state, await lab.state(name), "the state that a lease brings")
+        expect_equal(
+            (turn.token, turn.until, turn.attempt, turn.more, turn.served),
+            ("mine", lab.after(LEASE), 1, False, True),
+            "token, end, attempt, more, served",
+        )
+    await lab.commit(turns["beta"], events=(b"1",))
+    await lab.commit(turns["alpha"], end=ExecutionEnd(status=InstanceStatus.COMPLETED))
+    await lab.expect_nothing_ready("one has no message, one has ended")
+
+
+@check("LEASE-2")
+async def a_lease_is_exclusive(lab: Lab) -> None:
+    """While a lease is live nobody else gets the instance."""
+    other = await lab.open()
+    await lab.started()
+    await lab.send(event("more"))
+    await lab.expect_nothing_ready("leased")
+    await lab.expect_nothing_ready("leased, asked through another object", provider=other)
+    lab.advance(LEASE - INSTANT)
+    await lab.expect_nothing_ready("a microsecond before the end of the lease")
+
+
+@check("LEASE-3")
+async def a_lease_runs_out(lab: Lab) -> None:
+    """At its end a lease is gone, and the work is another's."""
+    first = await lab.started()
+    lab.advance(LEASE)
+    second = await lab.take(token="second")
+    expect_equal((second.token, delivered(second)), ("second", ["start"]), "the second lease")
+    with expect_refusal(LeaseLost, "a commit under the lease that ran out"):
+        await lab.commit(first)
+    await lab.commit(second)
+
+
+@check("LEASE-4")
+async def the_limit_is_kept(lab: Lab) -> None:
+    """A call gives at most `limit` leases, and repeated calls reach every ready instance."""
+    wanted = {f"i-{n}" for n in range(10)}
+    for name in sorted(wanted):
+        await lab.create(name)
+    found: list[str] = []
+    for _ in range(10):
+        turns = await lab.lease(limit=3)
+        expect(len(turns) <= 3, f"{len(turns)} leases at a limit of 3")
+        found.extend(turn.state.instance for turn in turns)
+    expect_equal(sorted(found), sorted(wanted), "instances leased over ten calls")
+
+
+@check("LEASE-5")
+async def names_and_versions_are_matched(lab: Lab) -> None:
+    """Only instances whose name and pinned version are served are leased."""
+    for name, version in (
+        ("flow", None),
+        ("flow", "1.0.0"),
+        ("flow", "1.0.1"),
+        ("other", None),
+        ("other", "1.0.0"),
+        ("Flow", None),
+    ):
+        await lab.create(new_instance(f"{name} {version}", name=name, version=version))
+    serves = Serves(orchestrations={"flow": frozenset({"1.0.0"}), "none": frozenset()})
+    found = sorted(turn.state.instance for turn in await lab.lease(serves=serves))
+    expect_equal(found, ["flow 1.0.0", "flow None"], "instances that match")
+    serves = Serves(orchestrations={"other": frozenset({"2.0.0"})})
+    found = sorted(turn.state.instance for turn in await lab.lease(serves=serves))
+    expect_equal(found, ["other None"], "instances that match the other filter")
+    nothing = await lab.lease(serves=Serves(orchestrations={}))
+    expect_equal(len(nothing), 0, "leases of who serves nothing")
+
+
+@check("LEASE-6")
+async def newer_engines_are_left_alone(lab: Lab) -> None:
+    """An instance with a newer engine is never leased, not as unserved either."""
+    await lab.create(new_instance("newer", engine=7))
+    await lab.create(new_instance("unknown and newer", name="unknown", engine=7))
+    await lab.create(new_instance("older", engine=5))
+    lab.advance(HOUR)
+    serves = Serves(orchestrations={"flow": frozenset()}, engine=6)
+    found = await lab.lease(serves=serves, unserved_for=SECOND)
+    expect_equal([t.state.instance for t in found], ["older"], "leased by engine 6")
+    serves = Serves(orchestrations={"flow": frozenset()}, engine=7)
+    found = await lab.lease(serves=serves)
+    expect_equal([t.state.instance for t in found], ["newer"], "leased by engine 7")
+
+
+@check("LEASE-7")
+async def a_repeated_lease_finds_its_own(lab: Lab) -> None:
+    """A repeat under the same token gives the leases it holds, uncounted."""
+    for name in ("a", "b", "c"):
+        await lab.create(name)
+    first = await lab.lease(token="mine", limit=2)
+    lab.advance(SECOND)
+    again = await lab.lease(token="mine", limit=2)
+    expect_equal(
+        sorted((t.state.instance, t.attempt, t.until) for t in again),
+        sorted((t.state.instance, t.attempt, t.until) for t in first),
+        "leases of the repeat",
+    )
+    more = await lab.lease(token="mine", limit=3)
+    expect_equal(
+        sorted(t.state.instance for t in more[:2]),
+        sorted(t.state.instance for t in first),
+        "the leases held come first",
+    )
+    expect_equal(sorted(t.state.instance for t in more), ["a", "b", "c"], "with a higher limit")
+    await lab.commit(first[0])
+    left = await lab.lease(token="mine")
+    expect(first[0].state.instance not in [t.state.instance for t in left], "a released one")
+    lab.advance(LEASE - SECOND)
+    expired = await lab.lease(token="mine")
+    expect_equal(
+        {t.attempt for t in expired if t.state.instance != more[2].state.instance},
+        {2},
+        "attempt under the token of a lease that ran out",
+    )
+
+
+@check("LEASE-8")
+async def attempts_are_counted(lab: Lab) -> None:
+    """`attempt` counts the leases since the last commit."""
+    turn = await lab.started()
+    for attempt in (2, 3):
+        lab.advance(LEASE)
+        turn = await lab.take()
+        expect_equal(turn.attempt, attempt, "attempt after a lease ran out")
+    await lab.provider.release_turn(TurnRelease(lease=held_by(turn)))
+    turn = await lab.take()
+    expect_equal(turn.attempt, 4, "attempt after a counted release")
+    await lab.send(event("more"))
+    await lab.commit(turn)
+    turn = await lab.take()
+    expect_equal(turn.attempt, 1, "attempt after a commit that released")
+    turn = await lab.keep(turn, remove=())
+    lab.advance(LEASE)
+    turn = await lab.take()
+    expect_equal(turn.attempt, 2, "attempt after a commit that kept, and a lease that ran out")
+
+
+@check("LEASE-9")
+async def nobody_is_overtaken_for_ever(lab: Lab) -> None:
+    """An instance that is ready is leased after a while, however busy others are."""
+    busy = [f"{side}-{n}" for side in ("a", "z") for n in range(3)]
+    await lab.create("middle")
+    await lab.commit(await lab.take("middle"))
+    for name in busy:
+        await lab.create(name)
+    waiting = "middle"
+    await lab.send(event("waiting", waiting))
+    for round_ in range(60):
+        lab.advance(timedelta(milliseconds=1))
+        turn = (await lab.lease(limit=1))[0]
+        name = turn.state.instance
+        if name == waiting:
+            return
+        await lab.commit(turn, send=(event(f"again-{round_}", name),))
+    expect(False, "an instance stayed ready over 60 turns of six others")
+
+
+@check("LEASE-10")
+async def unserved_work_is_found(lab: Lab) -> None:
+    """Who asks for it also gets what nobody served for so long, marked as such."""
+    await lab.create(new_instance("other name", name="unknown"))
+    await lab.create(new_instance("other version", version="9.0.0"))
+    minute = timedelta(minutes=1)
+    lab.advance(minute - INSTANT)
+    expect_equal(len(await lab.lease(unserved_for=minute)), 0, "unserved too early")
+    lab.advance(INSTANT)
+    expect_equal(len(await lab.lease()), 0, "unserved without being asked for")
+    await lab.create("served")
+    turns = {t.state.instance: t for t in await lab.lease(unserved_for=minute)}
+    expect_equal(
+        {name: turn.served for name, turn in turns.items()},
+        {"other name": False, "other version": False, "served": True},
+        "instances leased, and whether served",
+    )
+    expect_equal(delivered(turns["other name"]), ["start"], "messages of an unserved one")
+    release = TurnRelease(lease=held_by(turns["other name"]), counted=False)
+    await lab.provider.release_turn(release)
+    await lab.send(event("more", "other name"))
+    lab.advance(minute - INSTANT)
+    found = [t.state.instance for t in await lab.lease(unserved_for=minute)]
+    expect("other name" not in found, "unserved again too early after its release")
+    lab.advance(INSTANT)
+    found = [t.state.instance for t in await lab.lease(unserved_for=minute)]
+    expect("other name" in found, "not unserved again a minute after its release")
+
+
+@check("LEASE-11")
+async def unserved_work_stands_in_nobodys_way(lab: Lab) -> None:
+    """However much waits that the caller can't run, what it can run comes first."""
+    everything = Serves(orchestrations={"flow": frozenset()}, engine=1)
+    await lab.all_well(
+        lab.create(new_instance(f"i-{n:04}", name="unknown", engine=1 + n % 2)) for n in range(1200)
+    )
+    lab.advance(HOUR)
+    await lab.create("zz")
+    turns = await lab.lease(limit=1, serves=everything)
+    expect_equal([t.state.instance for t in turns], ["zz"], "leased behind 1,200 others")
+    await lab.commit(turns[0])
+    await lab.send(event("more", "zz"))
+    turns = await lab.lease(limit=1, serves=everything, unserved_for=SECOND)
+    expect_equal([t.state.instance for t in turns], ["zz"], "leased first, with unserved ones")
+
+
+@check("LEASE-12")
+async def leases_are_renewed_while_live(lab: Lab) -> None:
+    """A renewal extends what is live and names what is gone."""
+    for name in ("kept", "expired", "taken", "released", "ended"):
+        await lab.create(name)
+    turns = {t.state.instance: t for t in await lab.lease(token="mine")}
+    leases = {name: held_by(turn) for name, turn in turns.items()}
+    unknown = TurnLease(instance="nobody", token="mine")
+    stranger = TurnLease(instance="kept", token="stranger")
+    await lab.provider.release_turn(TurnRelease(lease=leases["released"]))
+    await lab.commit(turns["ended"], end=ExecutionEnd(status=InstanceStatus.FAILED))
+    lab.advance(20 * SECOND)
+    gone = await lab.provider.renew_turns(
+        [leases["kept"], leases["released"], leases["ended"], unknown, stranger],
+        lease_for=LEASE,
+    )
+    expect_equal(gone, frozenset({leases["released"], leases["ended"], unknown, stranger}), "gone")
+    lab.advance(LEASE - INSTANT)
+    await lab.provider.release_turn(TurnRelease(lease=leases["released"]))
+    found = sorted(t.state.instance for t in await lab.lease(token="other"))
+    expect_equal(found, ["expired", "released", "taken"], "leased just before the new end")
+    again = TurnLease(instance="expired", token="other")
+    await lab.provider.release_turn(TurnRelease(lease=again))
+    old = [leases["kept"], leases["expired"], leases["taken"]]
+    lab.advance(INSTANT)
+    expect_equal(
+        await lab.provider.renew_turns(old, lease_for=LEASE),
+        frozenset(old),
+        "gone: run out and not taken, released by another, taken by another",
+    )
+    turn = await lab.lease(token="last")
+    expect("kept" in [t.state.instance for t in turn], "renewed although it had run out")
+
+
+@check("LEASE-13")
+async def a_released_turn_is_ready_at_once(lab: Lab) -> None:
+    """A release makes ready at once; uncounted, it leaves `attempt` as it was."""
+    turn = await lab.started()
+    await lab.provider.release_turn(TurnRelease(lease=held_by(turn), counted=False))
+    turn = await lab.take()
+    expect_equal((turn.attempt, delivered(turn)), (1, ["start"]), "after an uncounted release")
+    await lab.provider.release_turn(TurnRelease(lease=held_by(turn)))
+    turn = await lab.take()
+    expect_equal(turn.attempt, 2, "attempt after a counted release")
+    await lab.provider.release_turn(TurnRelease(lease=held_by(turn), counted=False))
+    expect_equal((await lab.take()).attempt, 2, "attempt after another uncounted release")
+
+
+@check("LEASE-14")
+async def a_delay_hides_the_instance(lab: Lab) -> None:
+    """Until the delay is over the instance is hidden, later messages included."""
+    turn = await lab.started()
+    minute = timedelta(minutes=1)
+    await lab.provider.release_turn(TurnRelease(lease=held_by(turn), delay=minute))
+    await lab.send(event("new"))
+    await lab.expect_nothing_ready("released with a delay")
+    lab.advance(minute - INSTANT)
+    await lab.send(event("newer"))
+    await lab.expect_nothing_ready("a microsecond before the delay is over")
+    lab.advance(INSTANT)
+    turn = await lab.take()
+    expect_equal(delivered(turn), ["start", "new", "newer"], "messages after the delay")
+    await lab.commit(turn)
+    await lab.send(event("newest"))
+    await lab.take()
+
+
+@check("LEASE-15")
+async def a_mark_keeps_its_first_instant(lab: Lab) -> None:
+    """A parked mark is stored; `since` stays until a commit clears the mark."""
+    turn = await lab.started()
+    first = lab.now
+    mark = ParkedMark(reason="unregistered", details="no flow here")
+    await lab.provider.release_turn(TurnRelease(lease=held_by(turn), parked=mark))
+    expected = ParkedState(reason="unregistered", details="no flow here", since=first)
+    expect_equal((await lab.state()).parked, expected, "the mark")
+    lab.advance(SECOND)
+    turn = await lab.take()
+    expect_equal(turn.state.parked, expected, "the mark that a lease brings")
+    mark = ParkedMark(reason="nondeterminism", details="event 3")
+    await lab.provider.release_turn(TurnRelease(lease=held_by(turn), parked=mark))
+    expected = ParkedState(reason="nondeterminism", details="event 3", since=first)
+    expect_equal((await lab.state()).parked, expected, "the second mark")
+    turn = await lab.take()
+    await lab.provider.release_turn(TurnRelease(lease=held_by(turn)))
+    expect_equal((await lab.state()).parked, expected, "the mark after a release without one")
+    await lab.send(event("more"))
+    await lab.commit(await lab.take(), remove=("start",))
+    lab.advance(SECOND)
+    turn = await lab.take()
+    await lab.provider.release_turn(TurnRelease(lease=held_by(turn), parked=mark))
+    parked = (await lab.state()).parked
+    expect(parked is not None and parked.since == lab.now, f"the mark after a commit: {parked}")
+
+
+@check("LEASE-16")
+async def a_late_release_has_no_effect(lab: Lab) -> None:
+    """Releasing a lease that is gone changes nothing."""
+    first = await lab.started()
+    lab.advance(LEASE)
+    mark = ParkedMark(reason="late", details="late")
+    late = TurnRelease(lease=held_by(first), delay=HOUR / 60, counted=False, parked=mark)
+    before = await lab.state()
+    await lab.provider.release_turn(late)
+    expect_equal(await lab.state(), before, "the instance after a release of what ran out")
+    second = await lab.take()
+    expect_equal(second.attempt, 2, "attempt")
+    await lab.provider.release_turn(late)
+    await lab.expect_nothing_ready("another holds it, and a late release came")
+    expect_equal(await lab.state(), before, "the instance after a late release")
+    await lab.commit(second)
+    await lab.provider.release_turn(TurnRelease(lease=held_by(second), parked=mark))
+    nobody = TurnRelease(lease=TurnLease(instance="nobody", token="t"), parked=mark)
+    await lab.provider.release_turn(nobody)
+    expect_equal((await lab.state()).parked, None, "the mark of a release after the commit")
+
+
+@check("LEASE-17")
+async def an_end_out_of_reach_is_void(lab: Lab) -> None:
+    """After the clock stepped back no lease and no delay lasts longer than it may."""
+    holder = await lab.started("leased")
+    await lab.create("hidden")
+    turn = await lab.take("hidden")
+    await lab.provider.release_turn(TurnRelease(lease=held_by(turn), delay=LONGEST_LEASE))
+    lab.clock.step_back(ALLOWED_SKEW / 2)
+    await lab.expect_nothing_ready("a step back within the allowed skew")
+    lab.clock.step_back(HOUR)
+    with expect_refusal(LeaseLost, "a commit under a lease that ends beyond reach"):
+        await lab.commit(holder)
+    gone = await lab.provider.renew_turns([held_by(holder)], lease_for=LEASE)
+    expect_equal(gone, frozenset({held_by(holder)}), "gone at a renewal")
+    found = sorted(t.state.instance for t in await lab.lease())
+    expect_equal(found, ["hidden", "leased"], "leased after the clock stepped back an hour")
+
+
+@check("LEASE-18")
+async def each_turn_goes_to_one(lab: Lab) -> None:
+    """Many callers at once never lease one instance twice."""
+    objects = [lab.provider, await lab.open(), await lab.open()]
+    names = [f"i-{n:03}" for n in range(60)]
+    await lab.all_well(lab.create(name) for name in names)
+    answers = await lab.all_well(lab.lease(limit=7, provider=objects[n % 3]) for n in range(24))
+    found = Counter(turn.state.instance for turns in answers for turn in turns)
+    twice = [name for name, count in found.items() if count > 1]
+    expect_equal(twice, [], "instances leased to two callers")
+    rest = [turn.state.instance for turn in await lab.lease()]
+    expect_equal(sorted([*found, *rest]), names, "instances leased in all")
+
+
+@check("LEASE-19")
+async def a_cancelled_lease_is_given_back(lab: Lab) -> None:
+    """A cancelled call leaves no instance leased."""
+    await lab.create("a")
+    await lab.create("b")
+    for steps in range(10):
+        task = asyncio.ensure_future(lab.lease(token=f"cancelled-{steps}"))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        outcome = (await asyncio.gather(task, return_exceptions=True))[0]
+        if isinstance(outcome, BaseException):
+            turns = await lab.lease()
+        else:
+            turns = outcome
+        found = sorted((turn.state.instance, turn.attempt) for turn in turns)
+        expect_equal(found, [("a", 1), ("b", 1)], f"leased after a cancel at step {steps}")
+        for turn in turns:
+            await lab.provider.release_turn(TurnRelease(lease=held_by(turn), counted=False))
+
+
+@check("LEASE-20")
+async def what_is_not_removed_comes_again(lab: Lab) -> None:
+    """Delivered messages that were not removed come again, in order, with new ones."""
+    await lab.create()
+    await lab.send(event("one"), event("two"))
+    turn = await lab.take()
+    await lab.send(event("three"))
+    expect_equal(delivered(turn), ["start", "one", "two"], "the first delivery")
+    await lab.commit(turn, remove=("start", "two"))
+    turn = await lab.take()
+    expect_equal(delivered(turn), ["one", "three"], "the second delivery")
+    await lab.provider.release_turn(TurnRelease(lease=held_by(turn)))
+    await lab.send(event("four"))
+    expect_equal(delivered(await lab.take()), ["one", "three", "four"], "the third delivery")

@@ -1,0 +1,142 @@
+"""WAIT: waiting for work and for changes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from perdure.contract import ChangeWait, ParkedMark, Provider, TurnRelease, WorkWait
+
+from perdure_conformance.check import check
+from perdure_conformance.expect import expect
+from perdure_conformance.lab import Lab, held_by
+from perdure_conformance.samples import SERVES, WORK, event, work
+
+MINUTE = timedelta(minutes=1)
+STEP = timedelta(milliseconds=250)
+SHORT = 0.002
+"""Real seconds that other threads of a provider get between two steps of the clock."""
+
+
+async def ends(lab: Lab, wait: Awaitable[None], *, within: timedelta) -> bool:
+    """Whether a wait ends before the clock has moved so far; it is cancelled if not."""
+    task = asyncio.ensure_future(wait)
+    moved = timedelta(0)
+    try:
+        while moved < within:
+            for _ in range(5):
+                await asyncio.sleep(0)
+            done, _ = await asyncio.wait({task}, timeout=SHORT)
+            if done:
+                task.result()
+                return True
+            lab.advance(STEP)
+            moved += STEP
+        done, _ = await asyncio.wait({task}, timeout=10 * SHORT)
+        return bool(done)
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def ends_after(
+    lab: Lab, wait: Awaitable[None], change: Callable[[], Awaitable[object]]
+) -> bool:
+    """Whether a wait that has begun ends well before its timeout, once something changed."""
+    task = asyncio.ensure_future(wait)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    await asyncio.wait({task}, timeout=SHORT)
+    if task.done():
+        # Woken early for nothing is allowed; nothing can be said of this wait then.
+        return True
+    await change()
+    return await ends(lab, task, within=MINUTE / 2)
+
+
+def implements(provider: Provider, method: str) -> bool:
+    """Whether the provider has a wait of its own, and not the polling default."""
+    return getattr(type(provider), method) is not getattr(Provider, method)
+
+
+@check("WAIT-1")
+async def a_wait_for_work_ends(lab: Lab) -> None:
+    """`wait_for_work` returns after its timeout at the latest, by the clock."""
+    wait = WorkWait(timeout=MINUTE, serves=SERVES, activity_names=WORK)
+    ended = await ends(lab, lab.provider.wait_for_work(wait), within=MINUTE + STEP)
+    expect(ended, "wait_for_work still waits after its timeout of a minute")
+
+
+@check("WAIT-2")
+async def a_wait_for_a_change_ends(lab: Lab) -> None:
+    """`wait_for_change` returns after its timeout at the latest, by the clock."""
+    for wait in (
+        ChangeWait(instance="nobody", timeout=MINUTE, exists=False),
+        ChangeWait(instance="alpha", timeout=MINUTE),
+    ):
+        if wait.exists:
+            await lab.create()
+        ended = await ends(lab, lab.provider.wait_for_change(wait), within=MINUTE + STEP)
+        expect(ended, "wait_for_change still waits after its timeout of a minute")
+
+
+@check("WAIT-3")
+async def a_wait_for_work_ends_with_work(lab: Lab) -> None:
+    """A wait of the provider's own ends early when there is work."""
+    provider = lab.provider
+    if not implements(provider, "wait_for_work"):
+        return
+    turns = WorkWait(timeout=MINUTE, serves=SERVES)
+    activities = WorkWait(timeout=MINUTE, activity_names=WORK)
+    ended = await ends_after(lab, provider.wait_for_work(turns), lab.create)
+    expect(ended, "an instance was created, and wait_for_work waits on")
+    ended = await ends(lab, provider.wait_for_work(turns), within=MINUTE / 2)
+    expect(ended, "a turn was ready before the call, and wait_for_work waits")
+    turn = await lab.take()
+    turn = await lab.keep(turn, keep_for=timedelta(minutes=5))
+
+    async def add_work() -> None:
+        await lab.keep(turn, add=(work("job"),), keep_for=timedelta(minutes=5))
+
+    ended = await ends_after(lab, provider.wait_for_work(activities), add_work)
+    expect(ended, "an activity was added, and wait_for_work waits on")
+    ended = await ends(lab, provider.wait_for_work(activities), within=MINUTE / 2)
+    expect(ended, "an activity was there before the call, and wait_for_work waits")
+
+
+@check("WAIT-4")
+async def a_wait_for_a_change_ends_with_it(lab: Lab) -> None:
+    """A wait of the provider's own ends early when the instance differs from what was seen."""
+    provider = lab.provider
+    if not implements(provider, "wait_for_change"):
+        return
+
+    def wait(
+        instance: str = "alpha", commit: str | None = None, exists: bool = True
+    ) -> Awaitable[None]:
+        return provider.wait_for_change(
+            ChangeWait(instance=instance, timeout=MINUTE, last_commit=commit, exists=exists)
+        )
+
+    ended = await ends_after(lab, wait(exists=False), lab.create)
+    expect(ended, "the instance was created, and wait_for_change waits on")
+    expect(await ends(lab, wait(exists=False), within=MINUTE / 2), "missed a creation before it")
+    turn = await lab.take()
+
+    async def commit() -> None:
+        await lab.commit(turn, id="c-1")
+
+    expect(await ends_after(lab, wait(), commit), "a turn committed, and wait_for_change waits on")
+    expect(await ends(lab, wait(), within=MINUTE / 2), "missed a commit before it")
+    await lab.send(event("more"))
+    turn = await lab.take()
+
+    async def park() -> None:
+        mark = ParkedMark(reason="unregistered", details="x")
+        await provider.release_turn(TurnRelease(lease=held_by(turn), parked=mark))
+
+    expect(await ends_after(lab, wait(commit="c-1"), park), "parked, and wait_for_change waits on")
+    expect(await ends(lab, wait(commit="c-1"), within=MINUTE / 2), "missed a mark before it")

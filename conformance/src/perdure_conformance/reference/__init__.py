@@ -1,0 +1,17 @@
+"""A small, complete provider over plain tables: the model of the suite, and a start for authors.
+
+- `rows`: the tables and what their rows hold
+- `mailboxes`: messages: void or not, visible or not, in which order
+- `activities`: the activity queue
+- `turns`: instances, turn leases and commits
+- `looking`: the management capability
+- `provider`: the contract's methods over a store
+
+It keeps every clause by the plainest means: each call is one synchronous step over dictionaries.
+It persists nothing. `python -m perdure_conformance new` copies it into a package of its own.
+"""
+
+from perdure_conformance.reference.provider import ReferenceProvider
+from perdure_conformance.reference.turns import Store
+
+__all__ = ["ReferenceProvider", "Store"]

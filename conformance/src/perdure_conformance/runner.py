@@ -1,0 +1,86 @@
+"""Runs checks on a backend: each in an event loop and a lab of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import traceback
+from dataclasses import dataclass
+from enum import StrEnum
+
+from perdure_conformance.backend import Backend
+from perdure_conformance.check import Check
+from perdure_conformance.expect import ClauseBroken
+from perdure_conformance.lab import open_lab
+
+TIME_LIMIT = 120.0
+"""Real seconds after which a check is given up."""
+
+
+class Outcome(StrEnum):
+    """What came of a check."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    UNSUPPORTED = "unsupported"
+    """The provider does not declare the capability that the clause needs."""
+    EXPECTED_FAILURE = "expected failure"
+    """Failed, as was said beforehand, with a reason."""
+    UNTESTED = "untested"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What came of one check."""
+
+    id: str
+    outcome: Outcome
+    message: str = ""
+    seconds: float = 0.0
+
+
+def applies(check: Check, backend: Backend) -> bool:
+    """Whether the clause binds this provider."""
+    fits = check.since[0] == backend.contract[0] and check.since <= backend.contract
+    return fits and (check.needs is None or check.needs in backend.capabilities)
+
+
+async def run_check(check: Check, backend: Backend) -> None:
+    """Run one check in the present event loop; it raises where the promise is broken."""
+    try:
+        async with asyncio.timeout(TIME_LIMIT), open_lab(backend) as lab:
+            await check.run(lab)
+    except TimeoutError as late:
+        raise ClauseBroken(f"{check.id} was not done after {TIME_LIMIT:g} s") from late
+
+
+def judge(check: Check, backend: Backend) -> Result:
+    """Run one check in an event loop of its own, and say what came of it."""
+    if not applies(check, backend):
+        return Result(id=check.id, outcome=Outcome.UNSUPPORTED, message=why_not(check, backend))
+    began = time.perf_counter()
+    try:
+        asyncio.run(run_check(check, backend))
+    except Exception as error:  # noqa: BLE001 # whatever a provider raises breaks its promise
+        return Result(
+            id=check.id,
+            outcome=Outcome.FAILED,
+            message=complaint(error),
+            seconds=time.perf_counter() - began,
+        )
+    return Result(id=check.id, outcome=Outcome.PASSED, seconds=time.perf_counter() - began)
+
+
+def why_not(check: Check, backend: Backend) -> str:
+    """Why the clause does not bind this provider."""
+    if check.needs is not None and check.needs not in backend.capabilities:
+        return f"{backend.scheme} does not declare the capability {check.needs!r}"
+    since = ".".join(map(str, check.since))
+    return f"the clause came with contract {since}"
+
+
+def complaint(error: Exception) -> str:
+    """What a failed check has to say: the complaint alone, or where the error came from."""
+    if isinstance(error, ClauseBroken):
+        return str(error)
+    return "".join(traceback.format_exception(error)).strip()

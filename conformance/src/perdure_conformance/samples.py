@@ -1,0 +1,128 @@
+"""Records for checks, with the fields that a check doesn't care about filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from perdure.clock import Instant
+from perdure.contract import (
+    LeasedTurn,
+    Message,
+    MessageKind,
+    NewActivity,
+    NewInstance,
+    ParentLink,
+    Serves,
+)
+
+SECOND = timedelta(seconds=1)
+LEASE = timedelta(seconds=30)
+"""How long the checks' leases last, unless a check says otherwise."""
+
+SERVES = Serves(orchestrations={"flow": frozenset({"1.0.0", "2.0.0"})})
+"""What the checks' callers can run, unless a check says otherwise."""
+
+WORK = frozenset({"work"})
+"""The names of the activities that the checks' workers serve."""
+
+
+def incarnation_of(instance: str) -> str:
+    """The incarnation that `new_instance` gives to an id."""
+    return f"{instance[:64]}@1"
+
+
+def new_instance(
+    instance: str = "alpha",
+    *,
+    incarnation: str | None = None,
+    name: str = "flow",
+    version: str | None = None,
+    engine: int = 1,
+    parent: ParentLink | None = None,
+    data: bytes = b"start",
+) -> NewInstance:
+    """An instance to create, with its start message."""
+    incarnation = incarnation or incarnation_of(instance)
+    return NewInstance(
+        instance=instance,
+        incarnation=incarnation,
+        name=name,
+        version=version,
+        engine=engine,
+        parent=parent,
+        start=Message(
+            id="start",
+            instance=instance,
+            kind=MessageKind.START,
+            data=data,
+            incarnation=incarnation,
+            execution=1,
+        ),
+    )
+
+
+def event(
+    id: str, instance: str = "alpha", *, data: bytes = b"", visible_at: Instant | None = None
+) -> Message:
+    """An external event."""
+    return Message(
+        id=id, instance=instance, kind=MessageKind.EVENT, data=data, visible_at=visible_at
+    )
+
+
+def result(
+    id: str,
+    instance: str = "alpha",
+    *,
+    kind: MessageKind = MessageKind.ACTIVITY,
+    incarnation: str | None = None,
+    execution: int | None = 1,
+    data: bytes = b"",
+    visible_at: Instant | None = None,
+) -> Message:
+    """A message that addresses one incarnation, and usually one execution."""
+    return Message(
+        id=id,
+        instance=instance,
+        kind=kind,
+        data=data,
+        incarnation=incarnation or incarnation_of(instance),
+        execution=execution,
+        visible_at=visible_at,
+    )
+
+
+def timer(id: str, visible_at: Instant, instance: str = "alpha", *, execution: int = 1) -> Message:
+    """A durable timer."""
+    return result(id, instance, kind=MessageKind.TIMER, execution=execution, visible_at=visible_at)
+
+
+def restart(execution: int, instance: str = "alpha") -> Message:
+    """The start message of a later execution."""
+    return result(
+        f"start-{execution}", instance, kind=MessageKind.START, execution=execution, data=b"again"
+    )
+
+
+def work(
+    id: str,
+    *,
+    name: str = "work",
+    data: bytes = b"",
+    tag: str | None = None,
+    visible_at: Instant | None = None,
+    lease: bool = False,
+) -> NewActivity:
+    """An activity to add."""
+    return NewActivity(id=id, name=name, data=data, tag=tag, visible_at=visible_at, lease=lease)
+
+
+def ids(messages: Iterable[Message]) -> list[str]:
+    """The ids of messages, in order."""
+    return [message.id for message in messages]
+
+
+def delivered(turn: LeasedTurn) -> list[str]:
+    """The ids of the messages of a turn, in order."""
+    return ids(turn.messages)
