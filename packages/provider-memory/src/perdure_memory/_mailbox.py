@@ -103,7 +103,8 @@ class Mailbox:
 
     def discard_execution(self, execution: int) -> None:
         """Take away what names this execution."""
-        self.discard(self._void.pop(execution, set()).copy())
+        self.discard(tuple(self._void.get(execution, ())))
+        self._void.pop(execution, None)
 
     def deliver(
         self, now: Instant, held: Collection[str] = frozenset()
