@@ -1,0 +1,103 @@
+"""What a runtime tells its observers: the events of the hook `perdure_observe`.
+
+They are told after the fact, in the runtime's event loop. They are not the history: nothing is
+repeated for who was not there, and what a killed process had done may not have been told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from perdure.clock import Instant
+from perdure.contract.records import InstanceStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnCommitted:
+    """A turn was committed."""
+
+    at: Instant
+    instance: str
+    execution: int
+    orchestration: str
+    version: str
+    events: int
+    """How many events the history gained."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionEnded:
+    """An execution ended; with CONTINUED_AS_NEW the instance goes on."""
+
+    at: Instant
+    instance: str
+    execution: int
+    orchestration: str
+    status: InstanceStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceParked:
+    """An instance cannot go on for now."""
+
+    at: Instant
+    instance: str
+    reason: str
+    details: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnLost:
+    """A turn was refused, or its answer did not come; somebody else goes on."""
+
+    at: Instant
+    instance: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityStarted:
+    """An activity's function is about to be called."""
+
+    at: Instant
+    instance: str
+    activity: str
+    """The activity's id."""
+    name: str
+    attempt: int
+    delivery: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityEnded:
+    """An activity's function returned, raised or was cancelled."""
+
+    at: Instant
+    instance: str
+    activity: str
+    name: str
+    outcome: str
+    """`completed`, `failed` or `cancelled`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetachedStartRefused:
+    """A detached start found its id in use and changed nothing."""
+
+    at: Instant
+    instance: str
+    """Who asked for it."""
+    detached: str
+    """The id that is in use."""
+
+
+RuntimeEvent: TypeAlias = (
+    TurnCommitted
+    | ExecutionEnded
+    | InstanceParked
+    | TurnLost
+    | ActivityStarted
+    | ActivityEnded
+    | DetachedStartRefused
+)

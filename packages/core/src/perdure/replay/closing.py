@@ -1,0 +1,112 @@
+"""Ends an execution without running its code: it is not there, or it ends whoever runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from perdure import history
+from perdure.clock import Instant
+from perdure.contract.records import (
+    ENGINE,
+    ExecutionEnd,
+    InstanceState,
+    InstanceStatus,
+    Message,
+    MessageKind,
+)
+from perdure.details import ErrorDetails
+from perdure.history import Event
+from perdure.identifiers import child_incarnation
+from perdure.replay.execution import PYTHON
+from perdure.replay.turn import TurnDraft
+from perdure.wire import (
+    CancelData,
+    ResultData,
+    StartData,
+    encode_cancel,
+    encode_details,
+    encode_result,
+)
+
+
+def close_without_code(
+    state: InstanceState,
+    events: Sequence[Event],
+    start: StartData | None,
+    details: ErrorDetails,
+    now: Instant,
+) -> TurnDraft:
+    """The turn that fails an execution: the terminal event, its children cancelled, its parent told.
+
+    `events` is the history so far, as far as it can be read; where there is none yet, `start`
+    becomes its first event.
+    """
+    draft = TurnDraft()
+    number = state.last_event
+    at = max(now, events[-1].at) if events else now
+    if state.last_event == 0:
+        number += 1
+        draft.events.append(_started(state, start, number, at))
+    draft.events.append(
+        history.OrchestrationFailed(event_id=number + 1, at=at, details=details)
+    )
+    draft.end = ExecutionEnd(status=InstanceStatus.FAILED, output=encode_details(details))
+    draft.sent.extend(_cancel(state, child) for child in _running_children(events))
+    if state.parent is not None:
+        parent = state.parent
+        draft.sent.append(
+            Message(
+                id=f"child:{parent.execution}:{parent.event}",
+                instance=parent.instance,
+                incarnation=parent.incarnation,
+                execution=parent.execution,
+                kind=MessageKind.CHILD,
+                data=encode_result(ResultData(scheduled=parent.event, details=details)),
+            )
+        )
+    return draft
+
+
+def _started(
+    state: InstanceState, start: StartData | None, number: int, at: Instant
+) -> history.OrchestrationStarted:
+    return history.OrchestrationStarted(
+        event_id=number,
+        at=at,
+        instance=state.instance,
+        incarnation=state.incarnation,
+        execution=state.execution,
+        name=state.name,
+        version=state.version or "",
+        input="null" if start is None else start.input,
+        python=PYTHON,
+        engine=ENGINE,
+        parent=state.parent,
+        seen=() if start is None else start.seen,
+    )
+
+
+def _running_children(events: Sequence[Event]) -> list[history.ChildScheduled]:
+    running: dict[int, history.ChildScheduled] = {}
+    for event in events:
+        if isinstance(event, history.ChildScheduled):
+            running[event.event_id] = event
+        elif isinstance(
+            event,
+            history.ChildCompleted
+            | history.ChildFailed
+            | history.ChildRefused
+            | history.WorkCancelled,
+        ):
+            running.pop(event.scheduled, None)
+    return list(running.values())
+
+
+def _cancel(state: InstanceState, child: history.ChildScheduled) -> Message:
+    return Message(
+        id="cancel",
+        instance=child.instance,
+        incarnation=child_incarnation(state.incarnation, state.execution, child.event_id),
+        kind=MessageKind.CANCEL,
+        data=encode_cancel(CancelData(reason="the parent ended")),
+    )

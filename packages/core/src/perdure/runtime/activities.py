@@ -1,0 +1,543 @@
+"""Runs activities: those that a commit added already leased, and those from the queue.
+
+An activity's result goes to the instance's turn where this runtime holds its lease (one durable
+write for both), else through `complete_activity`. A result whose lease is gone is dropped: the
+other delivery counts (contract clauses on activities).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from perdure.clock import to_microseconds
+from perdure.contract.provider import Provider
+from perdure.contract.records import (
+    ActivityCompletion,
+    ActivityLease,
+    ActivityRelease,
+    ActivityRequest,
+    LeasedActivity,
+    Message,
+    MessageKind,
+    ParkedMark,
+    WorkWait,
+)
+from perdure.details import (
+    ApplicationFailure,
+    ConfigurationFailure,
+    ErrorDetails,
+    Poisoned,
+    Raised,
+    Unregistered,
+)
+from perdure.errors import ActivityLeaseLost, InvalidInput, ProviderError
+from perdure.observe import ActivityEnded, ActivityStarted
+from perdure.payload import decode, encode
+from perdure.raised import describe
+from perdure.registry import ActivityDefinition, Catalog
+from perdure.runtime.activity_context import CURRENT, ActivityContext
+from perdure.runtime.alone import AloneGate
+from perdure.runtime.observers import Observers
+from perdure.runtime.options import RuntimeOptions
+from perdure.runtime.patience import retried
+from perdure.runtime.waiting import Pause, first_of
+from perdure.wire import ActivityData, ResultData, decode_activity, encode_result
+
+if TYPE_CHECKING:
+    from perdure.client import Client
+
+_LOGGER = logging.getLogger("perdure.runtime")
+_ALONE_PATIENCE = timedelta(seconds=30)
+_ALONE_DELAY = timedelta(seconds=5)
+_LARGEST_LEASE_CALL = 100
+
+
+@dataclass(slots=True, eq=False)
+class RunningActivity:
+    """One activity in this process, from its lease to its result."""
+
+    leased: LeasedActivity
+    until: int
+    task: asyncio.Task[None] | None = None
+    context: ActivityContext | None = None
+    wanted: bool = True
+    """False once its result is of no use: cancelled, void, or its lease lost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedActivity:
+    """A result whose lease still stands, to be consumed by a commit or sent as a message."""
+
+    leased: LeasedActivity
+    result: ResultData
+
+
+ResultTaker = Callable[[FinishedActivity], bool]
+"""Takes a result into a turn that is under way; False where there is none."""
+
+
+class Activities:
+    """The activities of one runtime."""
+
+    def __init__(
+        self,
+        *,
+        provider: Provider,
+        catalog: Catalog,
+        options: RuntimeOptions,
+        observers: Observers,
+        gate: AloneGate,
+        client: Client,
+        resources: object,
+    ) -> None:
+        self._provider = provider
+        self._catalog = catalog
+        self._options = options
+        self._observers = observers
+        self._gate = gate
+        self._client = client
+        self._resources = resources
+        self._threads = ThreadPoolExecutor(
+            options.activity_threads, thread_name_prefix="perdure-activity"
+        )
+        self._running: dict[ActivityLease, RunningActivity] = {}
+        self._by_instance: dict[str, set[RunningActivity]] = defaultdict(set)
+        self._reserved = 0
+        self._freed = asyncio.Event()
+        self._durations: dict[str, float] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self.take_result: ResultTaker = lambda finished: False
+
+    # For turns
+
+    def reserve(self, wanted: int) -> int:
+        """Take up to `wanted` free slots for activities that a commit adds already leased."""
+        if self._stopping or not self._gate.open:
+            return 0
+        granted = max(0, min(wanted, self._free()))
+        self._reserved += granted
+        return granted
+
+    def unreserve(self, slots: int) -> None:
+        """Give back slots for which there was no use."""
+        self._reserved -= slots
+        self._freed.set()
+
+    def serves(self, name: str, tag: str | None) -> bool:
+        """Whether this runtime runs such activities."""
+        return name in self._catalog.activities and tag in self._options.tags
+
+    def start_reserved(self, leased: Sequence[LeasedActivity]) -> None:
+        """Run activities that a commit added already leased, in slots that were reserved."""
+        self._reserved -= len(leased)
+        for one in leased:
+            self._start(one)
+
+    def soon_done(self, instance: str) -> bool:
+        """Whether work of this instance is running here and is expected to finish soon."""
+        limit = self._options.hold.total_seconds()
+        return any(
+            running.wanted and self._durations.get(running.leased.name, 0.0) <= limit
+            for running in self._by_instance.get(instance, ())
+        )
+
+    def expect_soon(self, name: str) -> bool:
+        """Whether activities of this name have finished soon so far."""
+        return self._durations.get(name, 0.0) <= self._options.hold.total_seconds()
+
+    def cancel(self, instance: str, activities: Iterable[str] | None = None) -> None:
+        """Tell running activities of an instance, or some of them, that nobody wants them."""
+        chosen = None if activities is None else set(activities)
+        for running in tuple(self._by_instance.get(instance, ())):
+            if chosen is None or running.leased.id in chosen:
+                self._tell(running)
+
+    async def complete(self, finished: FinishedActivity) -> None:
+        """Send a result as a message, in its own transaction. `ActivityLeaseLost` is final."""
+        leased = finished.leased
+        completion = ActivityCompletion(
+            lease=leased.lease,
+            message=Message(
+                id=f"activity:{leased.id}",
+                instance=leased.instance,
+                incarnation=leased.incarnation,
+                execution=leased.execution,
+                kind=MessageKind.ACTIVITY,
+                data=encode_result(finished.result),
+            ),
+        )
+        try:
+            await retried(
+                self._provider.clock, lambda: self._provider.complete_activity(completion)
+            )
+        except ActivityLeaseLost:
+            # Another delivery counts, nobody wants it, or an earlier try of this call succeeded.
+            _LOGGER.debug("the result of %s was not wanted", leased.id)
+        except ProviderError:
+            _LOGGER.exception(
+                "the result of activity %s of instance %r could not be stored; it will run again",
+                leased.id,
+                leased.instance,
+            )
+        self._provider.doorbell.ring_turns(leased.instance)
+
+    # For renewal
+
+    def leases(self) -> list[tuple[ActivityLease, int]]:
+        """The leases of everything that runs and is wanted, with their ends."""
+        return [
+            (lease, running.until) for lease, running in self._running.items() if running.wanted
+        ]
+
+    def renewed(self, leases: Iterable[ActivityLease], until: int) -> None:
+        """Note the new end of leases."""
+        for lease in leases:
+            running = self._running.get(lease)
+            if running is not None:
+                running.until = until
+
+    def lost(self, leases: Iterable[ActivityLease]) -> None:
+        """Tell activities whose lease is gone."""
+        for lease in leases:
+            running = self._running.get(lease)
+            if running is not None:
+                self._tell(running)
+
+    # The queue
+
+    async def dispatch(self) -> None:
+        """Take activities from the queue for as long as the runtime runs."""
+        pause = Pause()
+        provider, options = self._provider, self._options
+        wait = WorkWait(
+            timeout=timedelta(0),
+            activity_names=frozenset(self._catalog.activities),
+            activity_tags=options.tags,
+        )
+        with provider.doorbell.listen_activities() as bell:
+            while True:
+                await self._wait_for_slot()
+                bell.clear()
+                try:
+                    leased = await self._lease(None)
+                except ProviderError as error:
+                    _LOGGER.warning("leasing activities failed: %s", error)
+                    await provider.clock.sleep(timedelta(seconds=1))
+                    continue
+                if leased:
+                    pause.reset()
+                    for one in leased:
+                        self._start(one)
+                else:
+                    await pause.wait(provider, bell, wait)
+
+    async def look_for_unserved(self) -> None:
+        """Park, or in the end fail, activities that no runtime has registered."""
+        interval = self._options.unserved_interval
+        while True:
+            await self._provider.clock.sleep(interval)
+            if self._free() <= 0 or not self._gate.open:
+                continue
+            try:
+                for leased in await self._lease(interval):
+                    if leased.served:
+                        self._start(leased)
+                    else:
+                        await self._handle_unserved(leased)
+            except ProviderError as error:
+                _LOGGER.warning("looking for unserved activities failed: %s", error)
+
+    async def drain(self) -> None:
+        """Take nothing new, let what runs go on for the grace period, then give it back."""
+        self._stopping = True
+        pending = [running.task for running in self._running.values() if running.task]
+        if pending:
+            await first_of(
+                _all_of(pending), self._provider.clock.sleep(self._options.shutdown_grace)
+            )
+        left = [running for running in self._running.values() if running.task]
+        for running in left:
+            if running.context is not None:
+                running.context._cancelled.set()  # pyright: ignore[reportPrivateUsage] # its owner is here
+            assert running.task is not None  # noqa: S101 # filtered above
+            running.task.cancel()
+        await asyncio.gather(*(r.task for r in left if r.task), return_exceptions=True)
+        await asyncio.gather(*tuple(self._tasks), return_exceptions=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    # Inside
+
+    def _free(self) -> int:
+        return self._options.max_concurrent_activities - len(self._running) - self._reserved
+
+    async def _wait_for_slot(self) -> None:
+        while self._free() <= 0 or not self._gate.open:
+            self._freed.clear()
+            if not self._gate.open:
+                await self._gate.enter()
+                self._gate.leave()
+            else:
+                await self._freed.wait()
+
+    async def _lease(self, unserved_for: timedelta | None) -> Sequence[LeasedActivity]:
+        slots = min(self._free(), _LARGEST_LEASE_CALL)
+        self._reserved += slots
+        try:
+            return await self._provider.lease_activities(
+                ActivityRequest(
+                    token=uuid.uuid4().hex,
+                    limit=slots,
+                    lease_for=self._options.activity_lease,
+                    names=frozenset(self._catalog.activities),
+                    tags=self._options.tags,
+                    unserved_for=unserved_for,
+                )
+            )
+        finally:
+            self._reserved -= slots
+
+    def _start(self, leased: LeasedActivity) -> None:
+        running = RunningActivity(leased, leased.until)
+        self._running[leased.lease] = running
+        self._by_instance[leased.instance].add(running)
+        running.task = asyncio.create_task(self._run(running))
+
+    async def _run(self, running: RunningActivity) -> None:
+        leased = running.leased
+        try:
+            if leased.delivery > self._options.max_attempts:
+                await self._run_suspicious(running)
+            else:
+                await self._gate.enter()
+                try:
+                    await self._execute(running)
+                finally:
+                    self._gate.leave()
+        except asyncio.CancelledError:
+            if running.wanted:  # the runtime is closing
+                await self._give_back(leased, counted=False)
+        except Exception:
+            _LOGGER.exception("activity %s of instance %r broke", leased.id, leased.instance)
+        finally:
+            self._forget(running)
+
+    async def _run_suspicious(self, running: RunningActivity) -> None:
+        """Blame it only after it ended the process once more while nothing ran beside it."""
+        leased = running.leased
+        if leased.delivery > self._options.max_attempts + 1:
+            poisoned = Poisoned(work=f"activity {leased.name!r}", attempts=leased.delivery - 1)
+            await self._finish(running, ApplicationFailure(poisoned), _event_number(leased))
+            return
+        async with self._gate.alone(_ALONE_PATIENCE) as alone:
+            if alone:
+                await self._execute(running)
+            else:
+                await self._give_back(leased, counted=False, delay=_ALONE_DELAY)
+
+    async def _execute(self, running: RunningActivity) -> None:
+        leased = running.leased
+        definition = self._catalog.activities[leased.name]
+        try:
+            data = decode_activity(leased.data)
+        except ValueError as error:
+            await self._park(leased, "undecodable", f"activity {leased.id}: {error}")
+            return
+        context = running.context = self._context(leased, data)
+        if not running.wanted:
+            return
+        if self._observers:
+            self._observers.tell(
+                ActivityStarted(
+                    at=self._provider.clock.now(),
+                    instance=leased.instance,
+                    activity=leased.id,
+                    name=leased.name,
+                    attempt=data.attempt,
+                    delivery=leased.delivery,
+                )
+            )
+        began = self._provider.clock.now()
+        outcome = await self._call(definition, data.input, context)
+        self._learn(leased.name, began)
+        await self._finish(running, outcome, data.event)
+
+    async def _call(
+        self, definition: ActivityDefinition, text: str, context: ActivityContext
+    ) -> str | ErrorDetails:
+        """The result as JSON text, or why there is none."""
+        reference = definition.reference
+        token = CURRENT.set(context)
+        try:
+            arguments = (
+                (decode(text, reference.input_type, what=f"input of activity {reference.name!r}"),)
+                if reference.takes_input
+                else ()
+            )
+            if definition.asynchronous:
+                value = await definition.function(*arguments)  # pyright: ignore[reportGeneralTypeIssues, reportUnknownVariableType] # an async function, by `asynchronous`
+            else:
+                value = await asyncio.get_running_loop().run_in_executor(
+                    self._threads, contextvars.copy_context().run, definition.function, *arguments
+                )
+            return encode(
+                value, reference.output_type, what=f"result of activity {reference.name!r}"
+            )
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if current is None or current.cancelling() or context.cancel_requested:
+                raise
+            return self._failure(asyncio.CancelledError("the activity cancelled itself"))
+        except InvalidInput as error:
+            # Neither the input nor the type of the result changes with another attempt.
+            details = describe(error, paths=self._options.trace_paths)
+            return ApplicationFailure(_not_retryable(details))
+        except Exception as error:  # noqa: BLE001 # whatever the user's function raises is its result
+            return self._failure(error)
+        finally:
+            CURRENT.reset(token)
+
+    def _failure(self, error: BaseException) -> ErrorDetails:
+        return ApplicationFailure(describe(error, paths=self._options.trace_paths))
+
+    async def _finish(
+        self, running: RunningActivity, outcome: str | ErrorDetails, event: int
+    ) -> None:
+        failed = not isinstance(outcome, str)
+        if self._observers:
+            self._tell_end(running, "failed" if failed else "completed")
+        if not running.wanted:
+            return
+        finished = FinishedActivity(
+            leased=running.leased,
+            result=ResultData(scheduled=event, details=outcome)
+            if failed
+            else ResultData(scheduled=event, result=outcome),
+        )
+        # From here on the lease belongs to whoever stores the result.
+        self._forget(running)
+        if not self.take_result(finished):
+            await self.complete(finished)
+
+    def _tell(self, running: RunningActivity) -> None:
+        """Say that the result is not wanted; after the grace period, cancel."""
+        if not running.wanted:
+            return
+        running.wanted = False
+        if running.context is not None:
+            running.context._cancelled.set()  # pyright: ignore[reportPrivateUsage] # its owner is here
+        task = asyncio.create_task(self._cancel_later(running))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _cancel_later(self, running: RunningActivity) -> None:
+        if running.task is None:
+            return
+        grace = timedelta(0) if self._stopping else self._options.cancel_grace
+        await first_of(_all_of([running.task]), self._provider.clock.sleep(grace))
+        if not running.task.done():
+            self._tell_end(running, "cancelled")
+            running.task.cancel()
+
+    def _tell_end(self, running: RunningActivity, outcome: str) -> None:
+        if self._observers:
+            leased = running.leased
+            self._observers.tell(
+                ActivityEnded(
+                    at=self._provider.clock.now(),
+                    instance=leased.instance,
+                    activity=leased.id,
+                    name=leased.name,
+                    outcome=outcome,
+                )
+            )
+
+    def _forget(self, running: RunningActivity) -> None:
+        leased = running.leased
+        if self._running.pop(leased.lease, None) is None:
+            return
+        others = self._by_instance[leased.instance]
+        others.discard(running)
+        if not others:
+            del self._by_instance[leased.instance]
+        self._freed.set()
+
+    def _learn(self, name: str, began: int) -> None:
+        took = (self._provider.clock.now() - began) / 1_000_000
+        known = self._durations.get(name)
+        self._durations[name] = took if known is None else 0.7 * known + 0.3 * took
+
+    def _context(self, leased: LeasedActivity, data: ActivityData) -> ActivityContext:
+        return ActivityContext(
+            instance_id=leased.instance,
+            execution_id=leased.execution,
+            activity_id=leased.id,
+            name=leased.name,
+            attempt=data.attempt,
+            delivery=leased.delivery,
+            idempotency_key=f"{leased.incarnation}:{leased.execution}:{data.first}",
+            client=self._client,
+            resources=self._resources,
+        )
+
+    async def _handle_unserved(self, leased: LeasedActivity) -> None:
+        waited = self._provider.clock.now() - leased.added_at
+        if waited > to_microseconds(self._options.unregistered_timeout):
+            details = ConfigurationFailure(Unregistered(what="activity", name=leased.name))
+            result = ResultData(scheduled=_event_number(leased), details=details)
+            await self.complete(FinishedActivity(leased=leased, result=result))
+        else:
+            await self._park(
+                leased, "unregistered", f"activity {leased.name!r} is not registered here", 0
+            )
+
+    async def _park(
+        self, leased: LeasedActivity, reason: str, details: str, seconds: float = 30
+    ) -> None:
+        await self._give_back(
+            leased,
+            counted=False,
+            delay=timedelta(seconds=seconds),
+            parked=ParkedMark(reason=reason, details=details),
+        )
+        self._provider.doorbell.ring_instance(leased.instance)
+
+    async def _give_back(
+        self,
+        leased: LeasedActivity,
+        *,
+        counted: bool,
+        delay: timedelta = timedelta(0),
+        parked: ParkedMark | None = None,
+    ) -> None:
+        release = ActivityRelease(lease=leased.lease, delay=delay, counted=counted, parked=parked)
+        try:
+            await self._provider.release_activity(release)
+        except ProviderError as error:
+            _LOGGER.warning("activity %s was not given back: %s", leased.id, error)
+        self._provider.doorbell.ring_activities()
+
+
+def _event_number(leased: LeasedActivity) -> int:
+    """The schedule event, from the id that the engine gave: `execution:event`."""
+    return int(leased.id.rpartition(":")[2])
+
+
+def _not_retryable(details: Raised) -> Raised:
+    return replace(details, retryable=False)
+
+
+async def _all_of(tasks: Sequence[asyncio.Task[None]]) -> None:
+    await asyncio.wait(tasks)

@@ -1,0 +1,61 @@
+"""What an activity can know about itself: a context variable, copied into threads."""
+
+from __future__ import annotations
+
+import threading
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from perdure.errors import PerdureError
+
+if TYPE_CHECKING:
+    from perdure.client import Client
+
+CURRENT: ContextVar[ActivityContext] = ContextVar("perdure_activity")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActivityContext:
+    """One delivery of one activity."""
+
+    instance_id: str
+    execution_id: int
+    activity_id: str
+    """Unique within the instance."""
+    name: str
+    attempt: int
+    """Which attempt of its retry policy this is, from 1."""
+    delivery: int
+    """How often this attempt was given to a worker; above 1 after a crash or a lost lease."""
+    idempotency_key: str
+    """The same over retries, crashes and restarts; another for every other scheduled activity,
+    also when the instance's id is used again after a deletion."""
+    client: Client
+    """A client of the runtime's provider."""
+    resources: object
+    """What the runtime was given as `resources`."""
+    _cancelled: threading.Event = field(default_factory=threading.Event, repr=False)
+
+    @property
+    def cancel_requested(self) -> bool:
+        """Whether the result is not wanted any more; safe to read from any thread.
+
+        An async activity gets `CancelledError` some time later, a plain function is only told.
+        """
+        return self._cancelled.is_set()
+
+    def wait_cancel_requested(self, timeout: float | None = None) -> bool:
+        """For plain functions: block until cancelled, or for `timeout` seconds; says which."""
+        return self._cancelled.wait(timeout)
+
+
+def activity_context() -> ActivityContext:
+    """The context of the activity that is running here; raises `PerdureError` outside of one."""
+    context = CURRENT.get(None)
+    if context is None:
+        raise PerdureError(
+            "activity_context() was called outside an activity; call it in the activity's own"
+            " function, or in what it calls"
+        )
+    return context

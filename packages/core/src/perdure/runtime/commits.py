@@ -1,0 +1,68 @@
+"""Makes the commit of a turn out of what the engine drafted and what the runtime knows."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from perdure.contract.records import InstanceState, TurnCommit
+from perdure.history import encode_event
+from perdure.replay.turn import TurnDraft
+from perdure.runtime.activities import Activities, FinishedActivity
+from perdure.runtime.options import RuntimeOptions
+
+
+def make_commit(
+    draft: TurnDraft,
+    *,
+    state: InstanceState,
+    token: str,
+    version: str | None,
+    consumed: Sequence[str],
+    finished: Sequence[FinishedActivity],
+    direct: Collection[int],
+    held: Collection[str],
+    keep_for: timedelta | None,
+    options: RuntimeOptions,
+) -> TurnCommit:
+    """The commit; `direct` are the schedule events of activities that it adds already leased."""
+    return TurnCommit(
+        id=uuid.uuid4().hex,
+        instance=state.instance,
+        incarnation=state.incarnation,
+        token=token,
+        execution=state.execution,
+        expected_event=state.last_event,
+        events=tuple(encode_event(event) for event in draft.events),
+        remove=(*consumed, *draft.removed),
+        finish=tuple(one.leased.lease for one in finished),
+        cancel=tuple(draft.cancelled_activities),
+        add=tuple(
+            replace(activity, lease=True) if number in direct else activity
+            for number, activity in draft.activities.items()
+        ),
+        activity_token=uuid.uuid4().hex if direct else None,
+        activity_lease_for=options.activity_lease if direct else None,
+        send=(*draft.timers.values(), *draft.sent),
+        front=tuple(draft.front),
+        create=(*draft.children.values(), *draft.detached),
+        end=draft.end,
+        version=version,
+        unpin=draft.unpin,
+        keep_for=keep_for,
+        held=frozenset(held),
+    )
+
+
+def choose_direct(draft: TurnDraft, activities: Activities) -> list[int]:
+    """The schedule events of activities that this process can begin at once, in their order."""
+    if not draft.activities or draft.end is not None:
+        return []
+    own = [
+        number
+        for number, activity in draft.activities.items()
+        if activity.visible_at is None and activities.serves(activity.name, activity.tag)
+    ]
+    return own[: activities.reserve(len(own))]

@@ -1,0 +1,574 @@
+"""Runs one instance's turns under one lease, from the lease to its release.
+
+Why it is right:
+
+- One `InstanceRun` at a time has an instance in this runtime, and it alone touches the execution.
+- The execution in memory is ahead of the store while a commit is under way. Any commit that is
+  not confirmed (refused, failed, cancelled, answer lost) drops the execution; the next lease
+  rebuilds it from the history (contract: memory of an instance).
+- Results taken from activities that run here keep their leases as preconditions of the commit.
+  Those that no commit consumed are sent through `complete_activity`, so that none is lost.
+- A suspicious instance (leased before without a commit) is given its messages one by one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from perdure import history
+from perdure.contract.records import (
+    ENGINE,
+    CommitAnswer,
+    InstanceState,
+    InstanceStatus,
+    LeasedActivity,
+    LeasedTurn,
+    Message,
+    MessageKind,
+    ParkedMark,
+    TurnCommit,
+    TurnLease,
+    TurnRelease,
+)
+from perdure.errors import (
+    ActivityLeaseLost,
+    ExecutionNotFound,
+    HistoryConflict,
+    InstanceNotFound,
+    LeaseLost,
+    ProviderError,
+)
+from perdure.observe import DetachedStartRefused, ExecutionEnded, TurnCommitted, TurnLost
+from perdure.registry import OrchestrationDefinition
+from perdure.replay.execution import PYTHON, Execution
+from perdure.replay.signals import HistoryMismatch, UndecodableData
+from perdure.replay.turn import TurnDraft
+from perdure.runtime.activities import FinishedActivity
+from perdure.runtime.cache import LiveExecution
+from perdure.runtime.commits import choose_direct, make_commit
+from perdure.runtime.patience import retried
+from perdure.runtime.stepping import run_outside_tasks
+from perdure.wire import decode_start
+
+if TYPE_CHECKING:
+    from perdure.runtime.turns import Turns
+
+_LOGGER = logging.getLogger("perdure.runtime")
+
+
+class _After(Enum):
+    """How a run goes on after a turn."""
+
+    AGAIN = "there is more in hand"
+    WAIT = "the lease is kept for work that is about to finish"
+    STOP = "the lease is gone or given back"
+
+
+class InstanceRun:
+    """See the module. Made by `Turns` for every lease; `run` is its whole life."""
+
+    def __init__(self, owner: Turns, leased: LeasedTurn, *, alone: bool = False) -> None:
+        self._owner = owner
+        self._provider = owner.provider
+        self._options = owner.options
+        self.state = leased.state
+        self.token = leased.token
+        self.until = leased.until
+        self.waiting_since: int | None = None
+        """Since when the lease is kept without work in hand; None while there is some."""
+        self._one_by_one = leased.attempt > 1
+        self._alone = alone
+        self._execution: Execution | None = None
+        self._inbox: deque[Message] = deque(_cancel_first(leased.messages))
+        self._finished: deque[FinishedActivity] = deque()
+        self._more = leased.more
+        self._closing = False
+        self._let_go = False
+        self._lost = False
+        self._mail = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def lease(self) -> TurnLease:
+        """The lease by name."""
+        return TurnLease(instance=self.state.instance, token=self.token)
+
+    # Called by others while it runs
+
+    def take_result(self, finished: FinishedActivity) -> bool:
+        """Take a result of this instance; False where it is not, or no longer, for this run."""
+        leased = finished.leased
+        if (
+            self._closing
+            or self._lost
+            or leased.incarnation != self.state.incarnation
+            or leased.execution != self.state.execution
+        ):
+            return False
+        self._finished.append(finished)
+        self._wake()
+        return True
+
+    def mail_came(self) -> None:
+        """A message for this instance was stored: do not keep it waiting."""
+        self._mail = True
+        if self.waiting_since is not None:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Give the lease back instead of waiting on."""
+        self._let_go = True
+        self._wake()
+
+    def lease_lost(self) -> None:
+        """The lease is gone; nothing that this run does counts any more."""
+        self._lost = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # Its life
+
+    async def run(self) -> None:
+        """Run turns until the lease is given back or gone."""
+        try:
+            await self._obtain()
+            await self._run_turns()
+        except (HistoryMismatch, UndecodableData) as refused:
+            mismatch = isinstance(refused, HistoryMismatch)
+            await self._park("nondeterminism" if mismatch else "undecodable", str(refused))
+        except _NotServed as missing:
+            await self._park("unregistered", str(missing))
+        except (LeaseLost, HistoryConflict, InstanceNotFound, ExecutionNotFound) as lost:
+            self._tell_lost(lost)
+            if not isinstance(lost, LeaseLost) or isinstance(lost, ActivityLeaseLost):
+                await self._release(counted=False)
+        except ProviderError as error:
+            _LOGGER.warning("turn of instance %r failed: %s", self.state.instance, error)
+            self._tell_lost(error)
+            await self._release(counted=False, delay=timedelta(seconds=1))
+        except asyncio.CancelledError:
+            await self._release(counted=False)
+            raise
+        except Exception:
+            _LOGGER.exception("turn of instance %r broke", self.state.instance)
+            await self._release(counted=True, delay=timedelta(seconds=1))
+        finally:
+            self._closing = True
+            await self._forget_execution()
+            await self._return_results()
+
+    async def _run_turns(self) -> None:
+        while True:
+            after = await self._turn()
+            if after is _After.WAIT:
+                after = await self._wait()
+            if after is _After.STOP:
+                return
+
+    async def _wait(self) -> _After:
+        """Keep the lease for results that are about to come; say how to go on."""
+        if not self._finished and not self._mail and not self._let_go and not self._lost:
+            self.waiting_since = self._provider.clock.now()
+            self._waiter = asyncio.get_running_loop().create_future()
+            self._owner.someone_waits()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+                self.waiting_since = None
+        if self._lost:
+            self._tell_lost(None)
+            return _After.STOP
+        if self._finished:
+            return _After.AGAIN
+        # Results that come from now on go through the mailbox.
+        self._closing = True
+        await self._keep_execution()
+        await self._release(counted=False)
+        return _After.STOP
+
+    # The execution
+
+    async def _obtain(self) -> None:
+        """Have the execution at hand, from the cache or rebuilt, unless it has yet to begin."""
+        live = self._owner.cache.take(self.state.instance)
+        if live is not None:
+            if live.fits(self.state):
+                self._execution = live.execution
+                return
+            await run_outside_tasks(live.execution.discard)
+        if self.state.last_event == 0:
+            return
+        events = await self._owner.read_history(self.state)
+        definition = self._definition(_started_version(events, self.state))
+        self._execution = await run_outside_tasks(
+            lambda: Execution.rebuild(
+                events,
+                definition,
+                self._owner.catalog,
+                cleanup_timeout=self._options.cleanup_timeout,
+                trace_paths=self._options.trace_paths,
+            )
+        )
+
+    def _definition(self, version: str | None) -> OrchestrationDefinition:
+        definition = self._owner.catalog.orchestration(self.state.name, version)
+        if definition is None:
+            raise _NotServed(
+                f"orchestration {self.state.name!r} version {version} is not registered here"
+            )
+        return definition
+
+    def _begin(self, message: Message) -> None:
+        try:
+            start = decode_start(message.data)
+        except ValueError as error:
+            raise UndecodableData(f"start message {message.id!r}: {error}") from error
+        definition = self._definition(self.state.version)
+        started = history.OrchestrationStarted(
+            event_id=1,
+            at=self._provider.clock.now(),
+            instance=self.state.instance,
+            incarnation=self.state.incarnation,
+            execution=self.state.execution,
+            name=self.state.name,
+            version=definition.version,
+            input=start.input,
+            python=PYTHON,
+            engine=ENGINE,
+            parent=self.state.parent,
+            seen=start.seen,
+        )
+        self._execution = Execution.begin(
+            started,
+            definition,
+            self._owner.catalog,
+            cleanup_timeout=self._options.cleanup_timeout,
+            trace_paths=self._options.trace_paths,
+        )
+
+    async def _keep_execution(self) -> None:
+        """Hand the execution back to the cache, confirmed by the last commit."""
+        execution, self._execution = self._execution, None
+        if execution is None:
+            return
+        evicted = self._owner.cache.put(
+            self.state.instance, LiveExecution(execution, self.state.last_commit)
+        )
+        if evicted is not None:
+            await run_outside_tasks(evicted.discard)
+
+    async def _forget_execution(self) -> None:
+        execution, self._execution = self._execution, None
+        if execution is not None:
+            await run_outside_tasks(execution.discard)
+
+    # One turn
+
+    async def _turn(self) -> _After:
+        """Deliver what is in hand, commit, begin what it asks for."""
+        consumed: list[str] = []
+        finished: list[FinishedActivity] = []
+        undecodable = await run_outside_tasks(lambda: self._deliver(consumed, finished))
+        execution = self._execution
+        draft = TurnDraft() if execution is None else execution.take_turn()
+        if undecodable is not None and not consumed and not finished and not draft.events:
+            raise undecodable
+        direct = choose_direct(draft, self._owner.activities)
+        commit = make_commit(
+            draft,
+            state=self.state,
+            token=self.token,
+            version=self._pinned(draft),
+            consumed=consumed,
+            finished=finished,
+            direct=direct,
+            # The next execution takes everything anew, in its order, behind what is carried over.
+            held=() if draft.end is not None else [message.id for message in self._inbox],
+            keep_for=self._keep_for(draft, direct, undecodable),
+            options=self._options,
+        )
+        answer = await self._commit(commit, finished, len(direct))
+        self._owner.note_commit(commit)
+        await self._confirmed(commit, draft, direct, answer)
+        if undecodable is not None:
+            raise undecodable
+        return await self._after(commit, draft, answer)
+
+    def _deliver(
+        self, consumed: list[str], finished: list[FinishedActivity]
+    ) -> UndecodableData | None:
+        """Give the execution its messages and results, one after the other.
+
+        Returns the error of a message that cannot be decoded; it stays in the mailbox, and so do
+        those behind it.
+        """
+        now = self._provider.clock.now()
+        limit = 1 if self._one_by_one else len(self._inbox)
+        while self._inbox and limit:
+            message = self._inbox[0]
+            try:
+                if self._execution is None:
+                    if message.kind is MessageKind.START:
+                        self._begin(message)
+                    else:
+                        raise UndecodableData(
+                            f"message {message.id!r} came where the start message was due"
+                        )
+                else:
+                    self._execution.accept(message, now)
+            except UndecodableData as error:
+                return error
+            self._inbox.popleft()
+            consumed.append(message.id)
+            limit -= 1
+            if self._execution.terminal is not None:
+                return None
+        if self._execution is not None:
+            self._deliver_results(self._execution, finished, now)
+        return None
+
+    def _deliver_results(
+        self, execution: Execution, finished: list[FinishedActivity], now: int
+    ) -> None:
+        limit = self._provider.finish_limit
+        while self._finished and len(finished) < limit and execution.terminal is None:
+            one = self._finished.popleft()
+            if execution.accept_result(MessageKind.ACTIVITY, one.result, now):
+                finished.append(one)
+            # Else it was cancelled meanwhile: the commit that did it removed the activity.
+
+    def _pinned(self, draft: TurnDraft) -> str | None:
+        """The version to store: that of the next execution, or of this one at its first turn."""
+        if draft.end is not None and draft.end.status is InstanceStatus.CONTINUED_AS_NEW:
+            return draft.version
+        execution = self._execution
+        if execution is not None and self.state.version != execution.definition.version:
+            return execution.definition.version
+        return None
+
+    def _keep_for(
+        self, draft: TurnDraft, direct: Sequence[int], undecodable: UndecodableData | None
+    ) -> timedelta | None:
+        lease = self._options.turn_lease
+        if self._alone or self._owner.stopping:
+            return None
+        if draft.end is not None:
+            return lease if draft.end.status is InstanceStatus.CONTINUED_AS_NEW else None
+        if undecodable is not None or self._inbox or self._finished or self._more:
+            return lease
+        activities = self._owner.activities
+        soon = any(activities.expect_soon(draft.activities[number].name) for number in direct)
+        return lease if soon or activities.soon_done(self.state.instance) else None
+
+    async def _commit(
+        self, commit: TurnCommit, finished: list[FinishedActivity], reserved: int
+    ) -> CommitAnswer:
+        try:
+            return await retried(self._provider.clock, lambda: self._provider.commit_turn(commit))
+        except BaseException as error:
+            self._owner.activities.unreserve(reserved)
+            lost: set[str] = set()
+            if isinstance(error, ActivityLeaseLost):
+                lost = set(error.activities)
+            # Whatever lease still stands goes its own way; where the commit did take effect,
+            # `complete_activity` finds the activity gone.
+            self._finished.extendleft(one for one in finished if one.leased.id not in lost)
+            raise
+
+    async def _confirmed(
+        self, commit: TurnCommit, draft: TurnDraft, direct: Sequence[int], answer: CommitAnswer
+    ) -> None:
+        """Note in memory what is now in the store, and begin what the commit asked for."""
+        owner, state = self._owner, self.state
+        self.state = replace(
+            state,
+            last_event=commit.expected_event + len(commit.events),
+            last_commit=commit.id,
+            version=commit.version or state.version,
+            parked=None,
+        )
+        if answer.lease_until is not None:
+            self.until = answer.lease_until
+        if direct:
+            owner.activities.start_reserved(
+                [self._leased_activity(commit, draft, number, answer) for number in direct]
+            )
+        if draft.cancelled_activities:
+            owner.activities.cancel(state.instance, draft.cancelled_activities)
+        if draft.end is not None:
+            owner.activities.cancel(state.instance)
+        self._ring(commit, len(direct))
+        self._report(commit, draft, answer)
+
+    def _leased_activity(
+        self, commit: TurnCommit, draft: TurnDraft, number: int, answer: CommitAnswer
+    ) -> LeasedActivity:
+        added = draft.activities[number]
+        now = self._provider.clock.now()
+        return LeasedActivity(
+            instance=commit.instance,
+            incarnation=commit.incarnation,
+            execution=commit.execution,
+            id=added.id,
+            name=added.name,
+            tag=added.tag,
+            data=added.data,
+            token=commit.activity_token or "",
+            until=answer.activities_until or now,
+            delivery=1,
+            added_at=now,
+        )
+
+    def _ring(self, commit: TurnCommit, direct: int) -> None:
+        doorbell = self._provider.doorbell
+        doorbell.ring_instance(commit.instance)
+        if len(commit.add) > direct:
+            doorbell.ring_activities()
+        for message in commit.send:
+            if message.instance != commit.instance:
+                doorbell.ring_turns(message.instance)
+        if commit.create:
+            doorbell.ring_turns()
+
+    def _report(self, commit: TurnCommit, draft: TurnDraft, answer: CommitAnswer) -> None:
+        refused = [
+            new.instance.instance
+            for new in draft.detached
+            if new.instance.instance in answer.in_use
+        ]
+        for instance in refused:
+            _LOGGER.warning(
+                "instance %r did not start %r: the id is in use", commit.instance, instance
+            )
+        observers = self._owner.observers
+        if not observers:
+            return
+        at = self._provider.clock.now()
+        for instance in refused:
+            observers.tell(DetachedStartRefused(at=at, instance=commit.instance, detached=instance))
+        observers.tell(
+            TurnCommitted(
+                at=at,
+                instance=commit.instance,
+                execution=commit.execution,
+                orchestration=self.state.name,
+                version=self.state.version or "",
+                events=len(commit.events),
+            )
+        )
+        if draft.end is not None:
+            observers.tell(
+                ExecutionEnded(
+                    at=at,
+                    instance=commit.instance,
+                    execution=commit.execution,
+                    orchestration=self.state.name,
+                    status=draft.end.status,
+                )
+            )
+
+    async def _after(self, commit: TurnCommit, draft: TurnDraft, answer: CommitAnswer) -> _After:
+        if draft.end is not None:
+            self._finished.clear()  # their activities are void
+            await self._forget_execution()
+            if draft.end.status is not InstanceStatus.CONTINUED_AS_NEW:
+                return _After.STOP
+            self._next_execution(draft)
+        if commit.keep_for is None:
+            # Results that come from now on go through the mailbox.
+            self._closing = True
+            await self._keep_execution()
+            if self._mail or self._inbox or self._more:
+                self._provider.doorbell.ring_turns()
+            return _After.STOP
+        self._inbox.extend(_cancel_first(answer.messages))
+        self._mail = False
+        self._more = answer.more
+        if draft.end is not None and not self._serves_next():
+            self._closing = True
+            await self._release(counted=False)
+            return _After.STOP
+        return _After.AGAIN if self._inbox or self._finished else _After.WAIT
+
+    def _next_execution(self, draft: TurnDraft) -> None:
+        self._inbox.clear()
+        self.state = replace(
+            self.state,
+            execution=self.state.execution + 1,
+            last_event=0,
+            version=draft.version,
+        )
+
+    def _serves_next(self) -> bool:
+        return self._owner.catalog.orchestration(self.state.name, self.state.version) is not None
+
+    # Giving up
+
+    async def _park(self, reason: str, details: str) -> None:
+        delay = self._owner.parked(self.state.instance, reason, details)
+        await self._release(
+            counted=False, delay=delay, parked=ParkedMark(reason=reason, details=details)
+        )
+
+    async def _release(
+        self,
+        *,
+        counted: bool,
+        delay: timedelta = timedelta(0),
+        parked: ParkedMark | None = None,
+    ) -> None:
+        release = TurnRelease(lease=self.lease, delay=delay, counted=counted, parked=parked)
+        try:
+            await self._provider.release_turn(release)
+        except ProviderError as error:
+            _LOGGER.warning("the lease of %r was not given back: %s", self.state.instance, error)
+        self._provider.doorbell.ring_turns()
+        if parked is not None:
+            self._provider.doorbell.ring_instance(self.state.instance)
+
+    async def _return_results(self) -> None:
+        """Send what no commit consumed as messages; their leases still stand."""
+        while self._finished:
+            await self._owner.activities.complete(self._finished.popleft())
+
+    def _tell_lost(self, error: Exception | None) -> None:
+        if self._owner.observers:
+            self._owner.observers.tell(
+                TurnLost(
+                    at=self._provider.clock.now(),
+                    instance=self.state.instance,
+                    reason="the lease was lost" if error is None else str(error),
+                )
+            )
+
+
+class _NotServed(Exception):  # a signal within this module
+    """The version that the history was written with is not registered here."""
+
+
+def _started_version(events: Sequence[history.Event], state: InstanceState) -> str | None:
+    first = events[0] if events else None
+    return first.version if isinstance(first, history.OrchestrationStarted) else state.version
+
+
+def _cancel_first(messages: Sequence[Message]) -> list[Message]:
+    """A cancellation wins over what came with it; only the start is older than everything."""
+    return sorted(messages, key=_urgency)
+
+
+def _urgency(message: Message) -> int:
+    return _URGENCY.get(message.kind, 2)
+
+
+_URGENCY = {MessageKind.START: 0, MessageKind.CANCEL: 1}

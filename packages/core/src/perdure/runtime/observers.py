@@ -1,0 +1,34 @@
+"""Tells the observers, each apart: one that raises is logged and hurts nobody."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from perdure.observe import RuntimeEvent
+from perdure.plugins import create_plugin_manager
+
+_LOGGER = logging.getLogger("perdure.runtime")
+
+
+class Observers:
+    """The implementations of `perdure_observe` among the plugins of one runtime."""
+
+    def __init__(self, plugins: Sequence[object]) -> None:
+        manager = create_plugin_manager(plugins)
+        self._calls: list[Callable[..., object]] = [
+            implementation.function
+            for implementation in manager.hook.perdure_observe.get_hookimpls()
+        ]
+
+    def __bool__(self) -> bool:
+        """Whether anybody listens; where nobody does, no event need be made."""
+        return bool(self._calls)
+
+    def tell(self, event: RuntimeEvent) -> None:
+        """Call every observer with the event."""
+        for call in self._calls:
+            try:
+                call(event=event)
+            except Exception:
+                _LOGGER.exception("an observer raised on %s", type(event).__name__)

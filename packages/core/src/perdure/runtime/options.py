@@ -1,0 +1,73 @@
+"""The settings of a runtime, checked once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import timedelta
+
+from perdure.contract.records import LONGEST_LEASE
+from perdure.durations import to_duration
+from perdure.errors import InvalidDuration, InvalidInput
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeOptions:
+    """How a runtime works; every setting has a default that suits one process on two cores."""
+
+    max_concurrent_turns: int = 256
+    """Instances whose turns are under way at once."""
+    max_concurrent_activities: int = 256
+    """Activities under way at once, plain functions included."""
+    activity_threads: int = 16
+    """Threads for activities that are plain functions."""
+    cache_size: int = 1000
+    """Live executions kept in memory between their turns; the least recently used go first."""
+    turn_lease: timedelta = timedelta(seconds=30)
+    activity_lease: timedelta = timedelta(seconds=30)
+    """How long after a crash an activity is delivered again, at most; renewed while it runs."""
+    hold: timedelta = timedelta(milliseconds=100)
+    """How long a turn's lease is kept while work of this process is about to finish."""
+    max_attempts: int = 5
+    """How often a turn or an activity may end its process before it is blamed."""
+    unregistered_timeout: timedelta = timedelta(hours=24)
+    """How long work waits for a runtime that has its function, before it fails."""
+    unserved_interval: timedelta = timedelta(seconds=1)
+    """How often this runtime looks for work that nobody takes."""
+    cleanup_timeout: timedelta = timedelta(minutes=5)
+    """How long a cancelled orchestration may clean up."""
+    cancel_grace: timedelta = timedelta(seconds=10)
+    """How long after it was told a cancelled activity goes on, before it gets CancelledError."""
+    shutdown_grace: timedelta = timedelta(seconds=10)
+    """How long activities may go on when the runtime is closed."""
+    tags: frozenset[str | None] = frozenset({None})
+    """The activity tags that this runtime serves; None stands for untagged ones."""
+    trace_paths: bool = False
+    """Whether the traces of failures name files in full."""
+
+    def __post_init__(self) -> None:
+        for name in (
+            "max_concurrent_turns",
+            "max_concurrent_activities",
+            "activity_threads",
+            "max_attempts",
+        ):
+            value = getattr(self, name)
+            if value < 1:
+                raise InvalidInput(f"{name} {value!r} is out of range; pass 1 or more")
+        if self.cache_size < 0:
+            raise InvalidInput(f"cache_size {self.cache_size!r} is negative; pass 0 or more")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, timedelta):
+                to_duration(value, field.name)
+        for name in ("turn_lease", "activity_lease"):
+            value = getattr(self, name)
+            if not timedelta(0) < value <= LONGEST_LEASE:
+                raise InvalidDuration(
+                    f"{name} {value} is out of range; pass more than zero and at most"
+                    f" {LONGEST_LEASE}"
+                )
+        if not self.tags:
+            raise InvalidInput(
+                "tags are empty; pass the tags to serve, or {None} for untagged work"
+            )

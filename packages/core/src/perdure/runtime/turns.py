@@ -1,0 +1,389 @@
+"""Leases instances that are ready and runs their turns, many at once, each by an `InstanceRun`.
+
+Holds what the runs share: the cache of live executions, the account of parked instances, and who
+runs what. Instances that cannot be run here, or that ended their process too often, are dealt
+with here too, without running their code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections import OrderedDict
+from collections.abc import Coroutine, Sequence
+from datetime import timedelta
+from typing import Any
+
+from perdure.clock import to_microseconds
+from perdure.contract.provider import Provider
+from perdure.contract.records import (
+    InstanceState,
+    LeasedTurn,
+    MessageKind,
+    ParkedMark,
+    Serves,
+    TurnCommit,
+    TurnLease,
+    TurnRelease,
+    TurnRequest,
+    WorkWait,
+)
+from perdure.details import (
+    ApplicationFailure,
+    ConfigurationFailure,
+    ErrorDetails,
+    Poisoned,
+    Unregistered,
+)
+from perdure.errors import ProviderError
+from perdure.history import Event, decode_event
+from perdure.observe import InstanceParked
+from perdure.registry import Catalog
+from perdure.replay.closing import close_without_code
+from perdure.replay.signals import UndecodableData
+from perdure.runtime.activities import Activities, FinishedActivity
+from perdure.runtime.alone import AloneGate
+from perdure.runtime.cache import ExecutionCache
+from perdure.runtime.commits import make_commit
+from perdure.runtime.instance_run import InstanceRun
+from perdure.runtime.observers import Observers
+from perdure.runtime.options import RuntimeOptions
+from perdure.runtime.patience import retried
+from perdure.runtime.stepping import run_outside_tasks
+from perdure.runtime.waiting import Pause
+from perdure.wire import StartData, decode_start
+
+_LOGGER = logging.getLogger("perdure.runtime")
+_LARGEST_LEASE_CALL = 100
+_ALONE_PATIENCE = timedelta(seconds=30)
+_ALONE_DELAY = timedelta(seconds=5)
+_FIRST_PARKING = timedelta(milliseconds=500)
+_LONGEST_PARKING = timedelta(seconds=30)
+_MOST_PARKED_KNOWN = 10_000
+
+
+class Turns:
+    """The turns of one runtime."""
+
+    def __init__(
+        self,
+        *,
+        provider: Provider,
+        catalog: Catalog,
+        options: RuntimeOptions,
+        observers: Observers,
+        gate: AloneGate,
+        activities: Activities,
+    ) -> None:
+        self.provider = provider
+        self.catalog = catalog
+        self.options = options
+        self.observers = observers
+        self.activities = activities
+        self.cache = ExecutionCache(options.cache_size)
+        self.stopping = False
+        self.turns_committed = 0
+        self.histories_read = 0
+        self._gate = gate
+        self._serves = Serves(orchestrations=catalog.versions())
+        self._runs: dict[str, InstanceRun] = {}
+        self._tasks: dict[InstanceRun | str, asyncio.Task[None]] = {}
+        self._parkings: OrderedDict[str, timedelta] = OrderedDict()
+        self._freed = asyncio.Event()
+        self._waiting = asyncio.Event()
+        activities.take_result = self._take_result
+
+    # For runs
+
+    async def read_history(self, state: InstanceState) -> list[Event]:
+        """The history of the current execution; raises `UndecodableData`."""
+        self.histories_read += 1
+        events: list[Event] = []
+        more = True
+        while more:
+            after = events[-1].event_id if events else 0
+            page = await retried(
+                self.provider.clock,
+                lambda after=after: self.provider.read_history(
+                    state.instance, state.execution, incarnation=state.incarnation, after=after
+                ),
+            )
+            try:
+                events.extend(decode_event(stored.number, stored.data) for stored in page.events)
+            except ValueError as error:
+                raise UndecodableData(f"history of {state.instance!r}: {error}") from error
+            more = page.more and bool(page.events)
+        return events
+
+    def note_commit(self, commit: TurnCommit) -> None:
+        """A commit was confirmed: the instance is parked no longer."""
+        self.turns_committed += 1
+        self._parkings.pop(commit.instance, None)
+
+    def parked(self, instance: str, reason: str, details: str) -> timedelta:
+        """How long to hide an instance that cannot go on: longer each time, up to 30 s."""
+        known = self._parkings.pop(instance, None)
+        delay = _FIRST_PARKING if known is None else min(known * 2, _LONGEST_PARKING)
+        self._parkings[instance] = delay
+        if len(self._parkings) > _MOST_PARKED_KNOWN:
+            self._parkings.popitem(last=False)
+        if known is None:
+            _LOGGER.warning("instance %r is parked (%s): %s", instance, reason, details)
+        self._tell_parked(instance, reason, details)
+        return delay
+
+    def someone_waits(self) -> None:
+        """A run keeps its lease without work in hand; `let_go_of_idle` looks after it."""
+        self._waiting.set()
+
+    # For renewal
+
+    def leases(self) -> list[InstanceRun]:
+        """The runs that hold a lease."""
+        return list(self._runs.values())
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    # Loops
+
+    async def dispatch(self) -> None:
+        """Lease what is ready and run it, for as long as the runtime runs."""
+        pause = Pause()
+        wait = WorkWait(timeout=timedelta(0), serves=self._serves)
+        doorbell = self.provider.doorbell
+        with doorbell.listen_turns() as bell, doorbell.listen_mail(self._mail_came):
+            while True:
+                await self._wait_for_slot()
+                bell.clear()
+                try:
+                    leased = await self._lease(None)
+                except ProviderError as error:
+                    _LOGGER.warning("leasing turns failed: %s", error)
+                    await self.provider.clock.sleep(timedelta(seconds=1))
+                    continue
+                if leased:
+                    pause.reset()
+                    for one in leased:
+                        self._start(one)
+                else:
+                    await pause.wait(self.provider, bell, wait)
+
+    async def look_for_unserved(self) -> None:
+        """Park, or in the end fail, instances that no runtime has registered."""
+        interval = self.options.unserved_interval
+        while True:
+            await self.provider.clock.sleep(interval)
+            if self._free() <= 0 or not self._gate.open:
+                continue
+            try:
+                for leased in await self._lease(interval):
+                    self._start(leased)
+            except ProviderError as error:
+                _LOGGER.warning("looking for unserved instances failed: %s", error)
+
+    async def let_go_of_idle(self) -> None:
+        """Give back leases that were kept for work which did not finish soon after all."""
+        hold = self.options.hold
+        while True:
+            await self._waiting.wait()
+            await self.provider.clock.sleep(hold / 2)
+            limit = self.provider.clock.now() - to_microseconds(hold)
+            waiting = [run for run in self._runs.values() if run.waiting_since is not None]
+            for run in waiting:
+                if run.waiting_since is not None and run.waiting_since <= limit:
+                    run.let_go()
+            if not waiting:
+                self._waiting.clear()
+
+    async def drain(self) -> None:
+        """Let turns that are under way commit, and give every lease back."""
+        self.stopping = True
+        for run in tuple(self._runs.values()):
+            run.let_go()
+        while self._tasks:
+            await asyncio.wait(tuple(self._tasks.values()))
+
+    async def clear(self) -> None:
+        """Free every execution in memory."""
+        for execution in self.cache.clear():
+            await run_outside_tasks(execution.discard)
+
+    # Inside
+
+    def _free(self) -> int:
+        return self.options.max_concurrent_turns - len(self._tasks)
+
+    async def _wait_for_slot(self) -> None:
+        while self._free() <= 0:
+            self._freed.clear()
+            await self._freed.wait()
+
+    async def _lease(self, unserved_for: timedelta | None) -> Sequence[LeasedTurn]:
+        return await self.provider.lease_turns(
+            TurnRequest(
+                token=uuid.uuid4().hex,
+                limit=min(self._free(), _LARGEST_LEASE_CALL),
+                lease_for=self.options.turn_lease,
+                serves=self._serves,
+                unserved_for=unserved_for,
+            )
+        )
+
+    def _start(self, leased: LeasedTurn) -> None:
+        if not leased.served:
+            self._spawn(leased.token + leased.state.instance, self._handle_unserved(leased))
+            return
+        alone = leased.attempt > self.options.max_attempts
+        instance = leased.state.instance
+        run = InstanceRun(self, leased, alone=alone)
+        previous = self._runs.get(instance)
+        if previous is not None:
+            # Two leases cannot both be live: the earlier one is gone or given back just now.
+            previous.lease_lost()
+        before = None if previous is None else self._tasks.get(previous)
+        self._runs[instance] = run
+        self._spawn(run, self._run(run, leased, before, alone=alone))
+
+    def _spawn(self, key: InstanceRun | str, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks[key] = task
+        task.add_done_callback(lambda _: self._ended(key))
+
+    def _ended(self, key: InstanceRun | str) -> None:
+        del self._tasks[key]
+        self._freed.set()
+
+    async def _run(
+        self,
+        run: InstanceRun,
+        leased: LeasedTurn,
+        before: asyncio.Task[None] | None,
+        *,
+        alone: bool,
+    ) -> None:
+        try:
+            if before is not None:
+                # One run at a time touches an execution; the earlier one puts it in the cache.
+                await asyncio.wait([before])
+            if not alone:
+                await self._gate.enter()
+                try:
+                    await run.run()
+                finally:
+                    self._gate.leave()
+            elif leased.attempt > self.options.max_attempts + 1:
+                await self._fail_poisoned(leased)
+            else:
+                async with self._gate.alone(_ALONE_PATIENCE) as is_alone:
+                    if is_alone:
+                        await run.run()
+                    else:
+                        await self._release(leased, delay=_ALONE_DELAY)
+        finally:
+            if self._runs.get(leased.state.instance) is run:
+                del self._runs[leased.state.instance]
+
+    def _take_result(self, finished: FinishedActivity) -> bool:
+        run = self._runs.get(finished.leased.instance)
+        return run is not None and run.take_result(finished)
+
+    def _mail_came(self, instance: str) -> None:
+        run = self._runs.get(instance)
+        if run is not None:
+            run.mail_came()
+
+    async def _handle_unserved(self, leased: LeasedTurn) -> None:
+        state = leased.state
+        since = state.parked.since if state.parked else self.provider.clock.now()
+        limit = to_microseconds(self.options.unregistered_timeout)
+        try:
+            if self.provider.clock.now() - since > limit:
+                kind = Unregistered(what="orchestration", name=state.name, version=state.version)
+                await self._fail(leased, ConfigurationFailure(kind))
+                return
+            of = f" version {state.version}" if state.version else ""
+            details = f"orchestration {state.name!r}{of} is not registered in this runtime"
+            if state.parked is None:
+                self._tell_parked(state.instance, "unregistered", details)
+            # Without a delay, so that a runtime that has it takes it at once.
+            await self._release(leased, parked=ParkedMark(reason="unregistered", details=details))
+        except ProviderError as error:
+            _LOGGER.warning("unserved instance %r: %s", state.instance, error)
+
+    async def _fail_poisoned(self, leased: LeasedTurn) -> None:
+        head = leased.messages[0].kind if leased.messages else MessageKind.START
+        poisoned = Poisoned(
+            work=f"the turn of {leased.state.name!r} on a message of kind {head}",
+            attempts=leased.attempt - 1,
+        )
+        try:
+            await self._fail(leased, ApplicationFailure(poisoned))
+        except ProviderError as error:
+            _LOGGER.warning("poisoned instance %r: %s", leased.state.instance, error)
+
+    async def _fail(self, leased: LeasedTurn, details: ErrorDetails) -> None:
+        """End the instance as Failed without running its code, and tell its parent."""
+        state = leased.state
+        try:
+            events = await self.read_history(state) if state.last_event else []
+        except UndecodableData:
+            events = []
+        draft = close_without_code(
+            state, events, _start_of(leased), details, self.provider.clock.now()
+        )
+        commit = make_commit(
+            draft,
+            state=state,
+            token=leased.token,
+            version=None,
+            consumed=[message.id for message in leased.messages],
+            finished=(),
+            direct=(),
+            held=(),
+            keep_for=None,
+            options=self.options,
+        )
+        await retried(self.provider.clock, lambda: self.provider.commit_turn(commit))
+        self.note_commit(commit)
+        live = self.cache.take(state.instance)
+        if live is not None:
+            await run_outside_tasks(live.execution.discard)
+        self.activities.cancel(state.instance)
+        doorbell = self.provider.doorbell
+        doorbell.ring_instance(state.instance)
+        for message in commit.send:
+            doorbell.ring_turns(message.instance)
+
+    async def _release(
+        self,
+        leased: LeasedTurn,
+        *,
+        delay: timedelta = timedelta(0),
+        parked: ParkedMark | None = None,
+    ) -> None:
+        lease = TurnLease(instance=leased.state.instance, token=leased.token)
+        await self.provider.release_turn(
+            TurnRelease(lease=lease, delay=delay, counted=False, parked=parked)
+        )
+        if parked is not None:
+            self.provider.doorbell.ring_instance(leased.state.instance)
+
+    def _tell_parked(self, instance: str, reason: str, details: str) -> None:
+        if self.observers:
+            self.observers.tell(
+                InstanceParked(
+                    at=self.provider.clock.now(), instance=instance, reason=reason, details=details
+                )
+            )
+
+
+def _start_of(leased: LeasedTurn) -> StartData | None:
+    for message in leased.messages:
+        if message.kind is MessageKind.START:
+            try:
+                return decode_start(message.data)
+            except ValueError:
+                return None
+    return None
