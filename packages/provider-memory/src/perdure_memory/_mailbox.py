@@ -39,10 +39,10 @@ class Mailbox:
         "_batches",
         "_early",
         "_messages",
+        "_of_execution",
         "_open",
         "_ranks",
         "_timed",
-        "_void",
     )
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Mailbox:
         """Usual messages with a due time, which is also their order."""
         self._early: list[_Rank] = []
         """Starts and front messages with a due time: their order says nothing about it."""
-        self._void: dict[int, set[str]] = {}
+        self._of_execution: dict[int, set[str]] = {}
         """Ids by the execution that they name."""
         self._arrivals = count()
         self._batches = count()
@@ -97,14 +97,14 @@ class Mailbox:
                 message = self._messages.pop(rank)
                 gone.setdefault(self._list_of(message, rank), []).append(rank)
                 if message.execution is not None:
-                    self._void[message.execution].discard(message_id)
+                    self._of_execution[message.execution].discard(message_id)
         for number, ranks in gone.items():
             _cut(lists[number], ranks)
 
     def discard_execution(self, execution: int) -> None:
         """Take away what names this execution."""
-        self.discard(tuple(self._void.get(execution, ())))
-        self._void.pop(execution, None)
+        self.discard(tuple(self._of_execution.get(execution, ())))
+        self._of_execution.pop(execution, None)
 
     def deliver(
         self, now: Instant, held: Collection[str] = frozenset()
@@ -148,7 +148,7 @@ class Mailbox:
         self._messages[rank] = message
         insort((self._open, self._timed, self._early)[self._list_of(message, rank)], rank)
         if message.execution is not None:
-            self._void.setdefault(message.execution, set()).add(message.id)
+            self._of_execution.setdefault(message.execution, set()).add(message.id)
 
     @staticmethod
     def _list_of(message: Message, rank: _Rank) -> int:
