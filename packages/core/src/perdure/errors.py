@@ -31,6 +31,7 @@
     │   ├── StorageFailed                    not retryable: full, read-only, refused
     │   └── StorageCorrupt                   what is stored cannot be read
     ├── ManagementNotAvailable
+    ├── ClientUnusable (RuntimeError)        a blocking client: closed, forked, or on its own loop
     ├── WaitTimeout (TimeoutError)
     ├── OrchestrationFailed                  `details`: why the instance failed
     └── OrchestrationError                   what an orchestration sees of the work that it scheduled
@@ -55,7 +56,20 @@ if TYPE_CHECKING:
 
 
 class PerdureError(Exception):
-    """The root of every error that Perdure raises."""
+    """The root of every error that Perdure raises. Pickles and copies with its attributes."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Not by calling the class again: its arguments are not those of the message.
+        return (_rebuild, (type(self), self.args, self.__dict__))
+
+
+def _rebuild(
+    kind: type[PerdureError], args: tuple[object, ...], state: dict[str, object]
+) -> PerdureError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class InvalidInput(PerdureError, ValueError):
@@ -148,18 +162,6 @@ class ProviderError(PerdureError):
         self.operation = operation
         if retryable is not None:
             self.retryable = retryable
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (type(self), self.args, self.__dict__))
-
-
-def _rebuild(
-    kind: type[ProviderError], args: tuple[object, ...], state: dict[str, object]
-) -> ProviderError:
-    error = kind.__new__(kind, *args)
-    error.args = args
-    error.__dict__.update(state)
-    return error
 
 
 class InstanceAlreadyExists(ProviderError):
@@ -259,6 +261,10 @@ class ManagementNotAvailable(PerdureError):
             " capability 'management'"
         )
         self.provider = provider
+
+
+class ClientUnusable(PerdureError, RuntimeError):
+    """A blocking client was closed, taken over a fork, or called on its own event loop."""
 
 
 class WaitTimeout(PerdureError, TimeoutError):

@@ -46,7 +46,8 @@ def orchestration_reference(function: object) -> OrchestrationReference | None:
 def activity_reference(function: object) -> ActivityReference | None:
     """What the function stands for, or None where it is not registered as an activity.
 
-    A bound method has none: its function is shared by all objects of the class.
+    A bound method that was registered has none: its function is shared by all objects of the
+    class, so it is called by its name.
     """
     reference = getattr(function, ACTIVITY_ATTRIBUTE, None)
     return reference if isinstance(reference, ActivityReference) else None

@@ -1,0 +1,268 @@
+"""The client for code without an event loop: Django, Flask, scripts.
+
+It has the methods of `Client` under the same names, each of which waits for its answer. The work
+is done by a `Client` on the loop of a thread of its own; nothing is promised or checked here that
+is not promised or checked there, but for closing and forking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Generic, Self, TypeVar, overload
+
+from perdure.client.calls import DEFAULT_REASON
+from perdure.client.client import Client
+from perdure.client.handle import Handle
+from perdure.client.info import ExecutionInfo, InstanceInfo, QueueDepths, SystemMetrics
+from perdure.client.loop_thread import LoopThread
+from perdure.client.page import Page
+from perdure.client.starting import Orchestration, WithInput, WithoutInput
+from perdure.contract.provider import Provider
+from perdure.contract.records import InstanceStatus
+from perdure.history import Event
+from perdure.status import Completed, Failed, OrchestrationStatus
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+I = TypeVar("I")  # noqa: E741 # the input
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+C = TypeVar("C", bound=type)
+
+
+def _documented_by(waited_for: type) -> Callable[[C], C]:
+    """Give each method without a docstring that of the method which it waits for."""
+
+    def document(blocking: C) -> C:
+        for name, method in vars(blocking).items():
+            if callable(method) and method.__doc__ is None:
+                method.__doc__ = getattr(waited_for, name).__doc__
+        return blocking
+
+    return document
+
+
+@_documented_by(Handle)
+class BlockingHandle(Generic[R_co]):
+    """One instance that was started, whose result is an `R_co`; its methods wait."""
+
+    __slots__ = ("_handle", "_thread")
+
+    def __init__(self, thread: LoopThread, handle: Handle[R_co]) -> None:
+        self._thread = thread
+        self._handle = handle
+
+    @property
+    def instance_id(self) -> str:
+        """The id that it was started under."""
+        return self._handle.instance_id
+
+    def status(self) -> OrchestrationStatus:
+        return self._thread.run(self._handle.status)
+
+    def wait(self, timeout: timedelta | float | None = None) -> Completed | Failed:
+        return self._thread.run(self._handle.wait, timeout)
+
+    def result(self, timeout: timedelta | float | None = None) -> R_co:
+        return self._thread.run(self._handle.result, timeout)
+
+    def raise_event(
+        self, name: str, data: str | None = None, *, event_id: str | None = None
+    ) -> None:
+        self._thread.run(self._handle.raise_event, name, data, event_id=event_id)
+
+    def cancel(self, reason: str = DEFAULT_REASON) -> None:
+        self._thread.run(self._handle.cancel, reason)
+
+    def __repr__(self) -> str:
+        return f"<BlockingHandle of {self._handle!r}>"
+
+
+@_documented_by(Client)
+class BlockingClient:
+    """The methods of `Client`, for callers that wait; made by `BlockingClient.open`.
+
+    Any number of threads may use one. It raises `ClientUnusable` once it is closed, in a fork of
+    the process that opened it, and on its own event loop. An interrupt cancels the call that
+    waits. Timeouts are real time.
+    """
+
+    def __init__(self, opening: Callable[[], AbstractAsyncContextManager[Provider]]) -> None:
+        """Open a provider by a function that gives its context; most callers want `open`."""
+        self._thread = LoopThread(opening)
+        self._client = Client(self._thread.provider)
+
+    @classmethod
+    def open(cls, url_or_options: str | BaseModel, *, plugins: Sequence[object] = ()) -> Self:
+        """Open a provider by its URL or options, as `open_provider` does, on a thread of its own.
+
+        Close it with `close`, or use it as a context manager.
+        """
+        from perdure.loader import open_provider  # the loader is not needed by other clients
+
+        return cls(lambda: open_provider(url_or_options, plugins=plugins))
+
+    def close(self) -> None:
+        """Close the provider and end the thread; calls under way raise `ClientUnusable`.
+
+        Closing again does nothing, nor does closing in a fork.
+        """
+        self._thread.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @overload
+    def start_orchestration(
+        self, instance: str, orchestration: str, input: str | None = None
+    ) -> BlockingHandle[object]: ...
+    @overload
+    def start_orchestration(
+        self, instance: str, orchestration: WithInput[I, R], input: I
+    ) -> BlockingHandle[R]: ...
+    @overload
+    def start_orchestration(
+        self, instance: str, orchestration: WithoutInput[R], input: None = None
+    ) -> BlockingHandle[R]: ...
+    def start_orchestration(
+        self, instance: str, orchestration: Orchestration, input: object = None
+    ) -> BlockingHandle[object]:
+        return self._handle(self._client.start_orchestration, instance, orchestration, input)
+
+    @overload
+    def start_orchestration_versioned(
+        self, instance: str, orchestration: str, input: str | None, version: str
+    ) -> BlockingHandle[object]: ...
+    @overload
+    def start_orchestration_versioned(
+        self, instance: str, orchestration: WithInput[I, R], input: I, version: str
+    ) -> BlockingHandle[R]: ...
+    @overload
+    def start_orchestration_versioned(
+        self, instance: str, orchestration: WithoutInput[R], input: None, version: str
+    ) -> BlockingHandle[R]: ...
+    def start_orchestration_versioned(
+        self, instance: str, orchestration: Orchestration, input: object, version: str
+    ) -> BlockingHandle[object]:
+        start = self._client.start_orchestration_versioned
+        return self._handle(start, instance, orchestration, input, version)
+
+    @overload
+    def start_orchestration_typed(
+        self, instance: str, orchestration: str, input: object = None
+    ) -> BlockingHandle[object]: ...
+    @overload
+    def start_orchestration_typed(
+        self, instance: str, orchestration: WithInput[I, R], input: I
+    ) -> BlockingHandle[R]: ...
+    @overload
+    def start_orchestration_typed(
+        self, instance: str, orchestration: WithoutInput[R], input: None = None
+    ) -> BlockingHandle[R]: ...
+    def start_orchestration_typed(
+        self, instance: str, orchestration: Orchestration, input: object = None
+    ) -> BlockingHandle[object]:
+        return self._handle(self._client.start_orchestration_typed, instance, orchestration, input)
+
+    @overload
+    def start_orchestration_versioned_typed(
+        self, instance: str, orchestration: str, input: object, version: str
+    ) -> BlockingHandle[object]: ...
+    @overload
+    def start_orchestration_versioned_typed(
+        self, instance: str, orchestration: WithInput[I, R], input: I, version: str
+    ) -> BlockingHandle[R]: ...
+    @overload
+    def start_orchestration_versioned_typed(
+        self, instance: str, orchestration: WithoutInput[R], input: None, version: str
+    ) -> BlockingHandle[R]: ...
+    def start_orchestration_versioned_typed(
+        self, instance: str, orchestration: Orchestration, input: object, version: str
+    ) -> BlockingHandle[object]:
+        start = self._client.start_orchestration_versioned_typed
+        return self._handle(start, instance, orchestration, input, version)
+
+    def raise_event(
+        self, instance: str, name: str, data: str | None = None, *, event_id: str | None = None
+    ) -> None:
+        self._thread.run(self._client.raise_event, instance, name, data, event_id=event_id)
+
+    def cancel_instance(self, instance: str, reason: str = DEFAULT_REASON) -> None:
+        self._thread.run(self._client.cancel_instance, instance, reason)
+
+    def get_orchestration_status(self, instance: str) -> OrchestrationStatus:
+        return self._thread.run(self._client.get_orchestration_status, instance)
+
+    def wait_for_orchestration(
+        self, instance: str, timeout: timedelta | float | None = None
+    ) -> Completed | Failed:
+        return self._thread.run(self._client.wait_for_orchestration, instance, timeout)
+
+    @overload
+    def wait_for_orchestration_typed(
+        self, instance: str, output_type: type[R], timeout: timedelta | float | None = None
+    ) -> R: ...
+    @overload
+    def wait_for_orchestration_typed(
+        self, instance: str, output_type: object, timeout: timedelta | float | None = None
+    ) -> object: ...
+    def wait_for_orchestration_typed(
+        self, instance: str, output_type: object, timeout: timedelta | float | None = None
+    ) -> object:
+        wait = self._client.wait_for_orchestration_typed
+        return self._thread.run(wait, instance, output_type, timeout)
+
+    def has_management_capability(self) -> bool:
+        self._thread.check()
+        return self._client.has_management_capability()
+
+    def list_all_instances(
+        self, page_size: int | None = None, token: str | None = None
+    ) -> Page[str]:
+        return self._thread.run(self._client.list_all_instances, page_size, token)
+
+    def list_instances_by_status(
+        self,
+        status: InstanceStatus | str,
+        page_size: int | None = None,
+        token: str | None = None,
+    ) -> Page[str]:
+        return self._thread.run(self._client.list_instances_by_status, status, page_size, token)
+
+    def get_instance_info(self, instance: str) -> InstanceInfo:
+        return self._thread.run(self._client.get_instance_info, instance)
+
+    def get_execution_info(self, instance: str, execution: int) -> ExecutionInfo:
+        return self._thread.run(self._client.get_execution_info, instance, execution)
+
+    def list_executions(self, instance: str) -> list[int]:
+        return self._thread.run(self._client.list_executions, instance)
+
+    def read_execution_history(self, instance: str, execution: int) -> list[Event]:
+        return self._thread.run(self._client.read_execution_history, instance, execution)
+
+    def get_system_metrics(self) -> SystemMetrics:
+        return self._thread.run(self._client.get_system_metrics)
+
+    def get_queue_depths(self) -> QueueDepths:
+        return self._thread.run(self._client.get_queue_depths)
+
+    def __repr__(self) -> str:
+        return f"<BlockingClient of {self._thread.provider.description}>"
+
+    def _handle(
+        self, start: Callable[..., Awaitable[Handle[object]]], *arguments: object
+    ) -> BlockingHandle[object]:
+        return BlockingHandle(self._thread, self._thread.run(start, *arguments))

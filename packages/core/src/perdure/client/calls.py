@@ -1,0 +1,157 @@
+"""The calls that a client makes on a provider: start, raise, cancel, look.
+
+Every call checks its arguments before anything is stored, is repeated a few times under the same
+ids when the storage fails for a passing reason, and rings the doorbell of the provider once
+something is stored, so that a runtime in this process acts at once. Waiting is not done here.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import cast
+
+from perdure.client.repeating import repeated
+from perdure.clock import to_datetime
+from perdure.contract.provider import Provider
+from perdure.contract.records import (
+    InstanceState,
+    InstanceStatus,
+    Message,
+    MessageKind,
+    NewInstance,
+    ParkedState,
+)
+from perdure.details import ErrorDetails
+from perdure.errors import InvalidInput, StorageCorrupt
+from perdure.identifiers import check_identifier
+from perdure.inside import refuse_inside_orchestration
+from perdure.payload import NULL, check_text, encode
+from perdure.status import Completed, Failed, NotFound, OrchestrationStatus, Parked, Running
+from perdure.wire import CancelData, EventData, decode_details, encode_cancel, encode_raised
+
+LONGEST_REASON = 16 * 1024
+"""Of a cancellation, in bytes of UTF-8: it becomes part of the status and of every message."""
+
+DEFAULT_REASON = "requested by a client"
+
+_CANCEL_ID = "cancel"
+
+
+async def create(provider: Provider, new: NewInstance) -> None:
+    """Create the instance; raises `InstanceAlreadyExists`."""
+    # The incarnation is the same in every try: an answer that was lost is not a second start.
+    await repeated(provider.clock, lambda: provider.create_instance(new))
+    provider.doorbell.ring_turns(new.instance)
+
+
+async def raise_event(
+    provider: Provider, instance: str, name: str, data: str | None, event_id: str | None
+) -> None:
+    """Put an external event into the mailbox of whoever has, or will have, the id."""
+    refuse_inside_orchestration(
+        "raise_event", "raise it in an activity, whose context has a client"
+    )
+    check_identifier(instance, "instance id")
+    check_identifier(name, "event name")
+    text = check_text(data, what=f"data of event {name!r}")
+    if event_id is not None:
+        check_identifier(event_id, "event id")
+    message = Message(
+        # The prefix keeps ids that callers choose apart from those of other messages.
+        id=f"event:{event_id or uuid.uuid4().hex}",
+        instance=instance,
+        kind=MessageKind.EVENT,
+        data=encode_raised(EventData(name=name, data=text)),
+    )
+    await repeated(provider.clock, lambda: provider.send([message]))
+    provider.doorbell.ring_turns(instance)
+
+
+async def cancel(provider: Provider, instance: str, reason: str) -> None:
+    """Ask a running instance to end; one that is unknown or has ended is left alone."""
+    refuse_inside_orchestration("cancel_instance", "cancel the awaited future instead")
+    check_identifier(instance, "instance id")
+    data = encode_cancel(CancelData(reason=_check_reason(reason)))
+    state = await read(provider, instance)
+    if state is None or has_ended(state):
+        return
+    message = Message(
+        # Constant: a mailbox holds one request to cancel, however often it is made. Addressed to
+        # what was seen: whoever gets the id later must not be cancelled by it.
+        id=_CANCEL_ID,
+        instance=instance,
+        kind=MessageKind.CANCEL,
+        incarnation=state.incarnation,
+        data=data,
+    )
+    await repeated(provider.clock, lambda: provider.send([message]))
+    provider.doorbell.ring_turns(instance)
+
+
+async def read(provider: Provider, instance: str) -> InstanceState | None:
+    """The plain fields of an instance, or None."""
+    return await repeated(provider.clock, lambda: provider.read_instance(instance))
+
+
+async def read_status(provider: Provider, instance: str) -> OrchestrationStatus:
+    """The status of an instance's newest execution."""
+    refuse_inside_orchestration("get_orchestration_status", "look in an activity")
+    check_identifier(instance, "instance id")
+    state = await read(provider, instance)
+    return NotFound() if state is None else status_of(state)
+
+
+def has_ended(state: InstanceState) -> bool:
+    """Whether nothing more will happen to the instance."""
+    return state.status in (InstanceStatus.COMPLETED, InstanceStatus.FAILED)
+
+
+def status_of(state: InstanceState) -> Running | Completed | Failed:
+    """The status that the plain fields say; raises `StorageCorrupt` for an undecodable output."""
+    if state.status is InstanceStatus.COMPLETED:
+        return Completed(output=text_of(state.output, state.instance))
+    if state.status is InstanceStatus.FAILED:
+        return Failed(details=details_of(state.output, state.instance))
+    return Running(parked=parked_of(state.parked))
+
+
+def parked_of(parked: ParkedState | None) -> Parked | None:
+    """A parked mark as clients see it."""
+    if parked is None:
+        return None
+    return Parked(reason=parked.reason, since=to_datetime(parked.since), details=parked.details)
+
+
+def text_of(output: bytes | None, instance: str) -> str:
+    """The output of an instance that completed, as JSON text."""
+    try:
+        return NULL if output is None else output.decode()
+    except ValueError as error:
+        raise _corrupt(instance, error) from error
+
+
+def details_of(output: bytes | None, instance: str) -> ErrorDetails:
+    """Why an instance failed."""
+    try:
+        return decode_details(output or b"")
+    except ValueError as error:
+        raise _corrupt(instance, error) from error
+
+
+def _corrupt(instance: str, error: ValueError) -> StorageCorrupt:
+    return StorageCorrupt(
+        f"the stored output of instance {instance!r} cannot be decoded: {error}; look at its"
+        " history with read_execution_history",
+        operation="read_instance",
+    )
+
+
+def _check_reason(reason: str) -> str:
+    if not isinstance(cast("object", reason), str):
+        raise InvalidInput(f"reason {reason!r} is not a string; say in words why to cancel")
+    encoded = encode(reason, str, what="reason")
+    if len(encoded) > LONGEST_REASON:
+        raise InvalidInput(
+            f"reason {reason[:40]!r}… has {len(encoded)} bytes; shorten it to {LONGEST_REASON}"
+        )
+    return reason
