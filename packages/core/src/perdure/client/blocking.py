@@ -39,7 +39,7 @@ def _documented_by(waited_for: type) -> Callable[[C], C]:
 
     def document(blocking: C) -> C:
         for name, method in vars(blocking).items():
-            if callable(method) and method.__doc__ is None:
+            if not name.startswith("_") and callable(method) and method.__doc__ is None:
                 method.__doc__ = getattr(waited_for, name).__doc__
         return blocking
 
