@@ -1,18 +1,22 @@
 """A backend: a storage that the suite opens provider objects on.
 
-The usual one is a URL. A provider package may give a better one through the hook
-`perdure_conformance_harness`: one that prepares its storage or offers back doors.
+The usual one is a URL (`find_backend`). A provider's plugin module may give a better one through
+the hook `perdure_conformance_harness`: one that prepares its storage, or cleans up after.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, replace
+from importlib.metadata import EntryPoint, entry_points
+from typing import Protocol, cast
 
 import pluggy
-from perdure.clock import Clock
-from perdure.contract import Provider
+from perdure.clock import Clock, SystemClock
+from perdure.contract import Provider, ProviderSpec, ProviderUrl, hookimpl
+from perdure.errors import InvalidProviderUrl
+from perdure.loader import PROVIDER_GROUP, open_provider
 
 hookspec = pluggy.HookspecMarker("perdure")
 
@@ -21,23 +25,8 @@ class Backend(Protocol):
     """What the suite needs to know of a storage, and how it opens provider objects on it."""
 
     @property
-    def description(self) -> str:
-        """What identifies it to a person, without secrets."""
-        ...
-
-    @property
-    def scheme(self) -> str:
-        """The name that the provider is known by."""
-        ...
-
-    @property
-    def contract(self) -> tuple[int, int]:
-        """The version of the contract that the provider was written for."""
-        ...
-
-    @property
-    def capabilities(self) -> frozenset[str]:
-        """What the provider declares."""
+    def declaration(self) -> Declaration:
+        """What the provider says of itself."""
         ...
 
     @property
@@ -50,18 +39,115 @@ class Backend(Protocol):
         ...
 
 
-@runtime_checkable
-class BackDoors(Protocol):
-    """What a backend may offer beside: damage that only somebody with the raw storage can do."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """What a provider says of itself."""
 
-    async def corrupt_history(self, namespace: str, instance: str, execution: int) -> None:
-        """Make what is stored of this history unreadable."""
-        ...
+    scheme: str
+    contract: tuple[int, int]
+    capabilities: frozenset[str]
+    description: str
+    """What identifies the storage to a person, without secrets."""
+    distribution: str = "unknown"
+    version: str = "unknown"
 
 
 @hookspec(firstresult=True)
 def perdure_conformance_harness(scheme: str, url: str) -> Backend | None:  # pyright: ignore[reportReturnType] # a specification has no body
-    """The backend to use for a URL of this scheme, or None for the usual one."""
+    """The backend to use for a URL of this scheme, or None for the usual one.
+
+    Implemented in a provider's plugin module with `hookimpl(optionalhook=True)`, since core does
+    not know this hook.
+    """
 
 
-__all__: Sequence[str] = ["BackDoors", "Backend", "perdure_conformance_harness"]
+class UrlBackend:
+    """Opens provider objects by URL, each namespace by the option that every provider has."""
+
+    def __init__(self, url: str, declaration: Declaration) -> None:
+        self.url: str | None = url
+        self.declaration = declaration
+        self._url = url
+
+    def open(self, *, clock: Clock, namespace: str) -> AbstractAsyncContextManager[Provider]:
+        """A provider object on this namespace of the storage."""
+        return open_provider(with_namespace(self._url, namespace), clock=clock)
+
+
+def with_namespace(url: str, namespace: str) -> str:
+    """The URL of one namespace of the storage."""
+    return f"{url}{'&' if '?' in url else '?'}namespace={namespace}"
+
+
+class _SpecRecorder:
+    """A plugin that learns which provider was opened, and wraps nothing."""
+
+    def __init__(self) -> None:
+        self.spec: ProviderSpec | None = None
+
+    @hookimpl
+    def perdure_wrap_provider(self, spec: ProviderSpec) -> None:
+        self.spec = spec
+
+
+def find_backend(url: str, known: Declaration | None = None) -> Backend:
+    """The backend of a URL; opens it once, so that what cannot be reached is known at once.
+
+    With `known`, what the provider of this scheme declared before, it is not opened.
+
+    Raises `InvalidProviderUrl` for a URL with a namespace (the suite chooses its own), and
+    whatever error opening it raises. Needs a thread without a running event loop.
+    """
+    parsed = ProviderUrl.parse(url)
+    if "namespace" in parsed.query:
+        raise InvalidProviderUrl(
+            f"provider URL {parsed.masked!r} chooses a namespace; leave it out, the suite takes"
+            " a fresh one for each check"
+        )
+    if known is None:
+        declaration = asyncio.run(declare(url))
+    else:
+        declaration = replace(known, description=parsed.masked)
+    return ask_harness(parsed.scheme, url) or UrlBackend(url, declaration)
+
+
+async def declare(url: str) -> Declaration:
+    """Open a URL once, and say what the provider declares."""
+    recorder = _SpecRecorder()
+    opened = open_provider(with_namespace(url, "probe"), clock=SystemClock(), plugins=[recorder])
+    async with opened:
+        spec = recorder.spec
+    if spec is None:
+        raise AssertionError("open_provider did not ask its plugins for wrappers")
+    entry = entry_point(spec.scheme)
+    found = None if entry is None else entry.dist
+    return Declaration(
+        scheme=spec.scheme,
+        contract=spec.contract,
+        capabilities=spec.capabilities,
+        description=ProviderUrl.parse(url).masked,
+        distribution="unknown" if found is None else found.name,
+        version="unknown" if found is None else found.version,
+    )
+
+
+def entry_point(scheme: str) -> EntryPoint | None:
+    """Where the provider of a scheme is registered."""
+    return next(iter(entry_points(group=PROVIDER_GROUP, name=scheme)), None)
+
+
+def ask_harness(scheme: str, url: str) -> Backend | None:
+    """The backend that the provider's own plugin module gives, if it gives one."""
+    entry = entry_point(scheme)
+    if entry is None:
+        return None
+    manager = pluggy.PluginManager("perdure")
+    manager.add_hookspecs(_HookSpecs)
+    manager.register(entry.load())
+    return cast("Backend | None", manager.hook.perdure_conformance_harness(scheme=scheme, url=url))
+
+
+class _HookSpecs:
+    """The suite's hooks, as pluggy wants them."""
+
+    perdure_conformance_harness = staticmethod(perdure_conformance_harness)

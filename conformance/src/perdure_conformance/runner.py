@@ -8,7 +8,7 @@ import traceback
 from dataclasses import dataclass
 from enum import StrEnum
 
-from perdure_conformance.backend import Backend
+from perdure_conformance.backend import Backend, Declaration
 from perdure_conformance.check import Check
 from perdure_conformance.expect import ClauseBroken
 from perdure_conformance.lab import open_lab
@@ -39,10 +39,11 @@ class Result:
     seconds: float = 0.0
 
 
-def applies(check: Check, backend: Backend) -> bool:
-    """Whether the clause binds this provider."""
-    fits = check.since[0] == backend.contract[0] and check.since <= backend.contract
-    return fits and (check.needs is None or check.needs in backend.capabilities)
+def binds(check: Check, declaration: Declaration) -> bool:
+    """Whether the clause binds a provider that declares this."""
+    same_major = check.since[0] == declaration.contract[0]
+    capable = check.needs is None or check.needs in declaration.capabilities
+    return same_major and check.since <= declaration.contract and capable
 
 
 async def run_check(check: Check, backend: Backend) -> None:
@@ -56,8 +57,9 @@ async def run_check(check: Check, backend: Backend) -> None:
 
 def judge(check: Check, backend: Backend) -> Result:
     """Run one check in an event loop of its own, and say what came of it."""
-    if not applies(check, backend):
-        return Result(id=check.id, outcome=Outcome.UNSUPPORTED, message=why_not(check, backend))
+    declaration = backend.declaration
+    if not binds(check, declaration):
+        return Result(id=check.id, outcome=Outcome.UNSUPPORTED, message=why_not(check, declaration))
     began = time.perf_counter()
     try:
         asyncio.run(run_check(check, backend))
@@ -71,10 +73,10 @@ def judge(check: Check, backend: Backend) -> Result:
     return Result(id=check.id, outcome=Outcome.PASSED, seconds=time.perf_counter() - began)
 
 
-def why_not(check: Check, backend: Backend) -> str:
+def why_not(check: Check, declaration: Declaration) -> str:
     """Why the clause does not bind this provider."""
-    if check.needs is not None and check.needs not in backend.capabilities:
-        return f"{backend.scheme} does not declare the capability {check.needs!r}"
+    if check.needs is not None and check.needs not in declaration.capabilities:
+        return f"{declaration.scheme} does not declare the capability {check.needs!r}"
     since = ".".join(map(str, check.since))
     return f"the clause came with contract {since}"
 

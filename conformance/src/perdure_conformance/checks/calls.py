@@ -194,6 +194,6 @@ async def payloads_are_kept_exactly(lab: Lab) -> None:
 @check("CALL-8")
 async def management_is_there_if_declared(lab: Lab) -> None:
     """`as_management_capability` gives an admin if and only if `management` is declared."""
-    declared = MANAGEMENT in lab.backend.capabilities
+    declared = MANAGEMENT in lab.backend.declaration.capabilities
     found = lab.provider.as_management_capability() is not None
     expect_equal(found, declared, "whether there is an admin, against what is declared")

@@ -1,0 +1,172 @@
+"""How a verdict is written: a table for the terminal, JSON for machines, Markdown for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from perdure_conformance.check import Check
+from perdure_conformance.runner import Outcome, Result
+from perdure_conformance.verdict import Verdict
+
+FORMAT = 1
+"""The version of `conformance.json`."""
+
+
+def headline(verdict: Verdict) -> str:
+    """The verdict in one line."""
+    declaration = verdict.declaration
+    word = "conformant" if verdict.conformant else "NOT conformant"
+    contract = ".".join(map(str, declaration.contract))
+    return (
+        f"{declaration.scheme} ({declaration.distribution} {declaration.version}) is {word}"
+        f" to contract {contract}"
+    )
+
+
+def by_family(verdict: Verdict) -> Mapping[str, list[tuple[Check, Result]]]:
+    """Checks and their results, by family."""
+    families: dict[str, list[tuple[Check, Result]]] = {}
+    for check, result in zip(verdict.checks, verdict.results, strict=True):
+        families.setdefault(check.family, []).append((check, result))
+    return families
+
+
+def table(verdict: Verdict) -> Iterator[Sequence[str]]:
+    """The counts by family, with a heading and a sum."""
+    yield ("family", *(outcome.value for outcome in Outcome), "seconds")
+    for family, pairs in by_family(verdict).items():
+        yield (family, *counts([result for _, result in pairs]))
+    yield ("all", *counts(verdict.results))
+
+
+def counts(results: Sequence[Result]) -> list[str]:
+    """How many had which outcome, and how long they took."""
+    numbers = [sum(result.outcome is outcome for result in results) for outcome in Outcome]
+    seconds = sum(result.seconds for result in results)
+    return [*(str(number) if number else "-" for number in numbers), f"{seconds:.1f}"]
+
+
+def as_text(verdict: Verdict) -> str:
+    """The report for a terminal."""
+    rows = list(table(verdict))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    for check, result in listed(verdict):
+        lines += ["", f"{check.id}: {result.outcome}", f"  promised: {check.promise}"]
+        lines += [f"  {line}" for line in result.message.splitlines()]
+    lines += ["", headline(verdict), *(f"  - {reason}" for reason in verdict.reasons)]
+    return "\n".join(lines)
+
+
+def listed(verdict: Verdict) -> Iterator[tuple[Check, Result]]:
+    """The checks that are shown one by one: those that did not pass, where that means something."""
+    for check, result in zip(verdict.checks, verdict.results, strict=True):
+        if result.outcome in (Outcome.FAILED, Outcome.EXPECTED_FAILURE):
+            yield check, result
+
+
+def as_json(verdict: Verdict) -> str:
+    """The report for machines."""
+    declaration = verdict.declaration
+    document = {
+        "format": FORMAT,
+        "conformant": verdict.conformant,
+        "reasons": list(verdict.reasons),
+        "provider": {
+            "scheme": declaration.scheme,
+            "distribution": declaration.distribution,
+            "version": declaration.version,
+            "contract": list(declaration.contract),
+            "capabilities": sorted(declaration.capabilities),
+            "description": declaration.description,
+        },
+        "suite": {
+            "version": verdict.suite,
+            "core": verdict.core,
+            "contract": list(verdict.contract),
+            "python": verdict.python,
+        },
+        "date": verdict.date.isoformat(),
+        "counts": {outcome.value: count for outcome, count in verdict.counts().items()},
+        "checks": [
+            {
+                "id": check.id,
+                "family": check.family,
+                "since": list(check.since),
+                "needs": check.needs,
+                "promise": check.promise,
+                "outcome": result.outcome.value,
+                "message": result.message,
+                "seconds": round(result.seconds, 3),
+            }
+            for check, result in zip(verdict.checks, verdict.results, strict=True)
+        ],
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def as_markdown(verdict: Verdict) -> str:
+    """The report for people."""
+    declaration = verdict.declaration
+    lines = [f"# {headline(verdict)}", ""]
+    lines += [f"- {reason}" for reason in verdict.reasons]
+    lines += [""] if verdict.reasons else []
+    lines += [
+        f"Capabilities: {', '.join(sorted(declaration.capabilities)) or 'none'}.",
+        f"Tested on {verdict.date:%Y-%m-%d}.",
+        f"With perdure {verdict.core}, perdure-conformance {verdict.suite}, Python {verdict.python}.",
+        "",
+    ]
+    rows = list(table(verdict))
+    lines += [markdown_row(rows[0]), markdown_row(["---"] * len(rows[0]))]
+    lines += [markdown_row(row) for row in rows[1:]]
+    lines += ["", "| clause | outcome | promise |", "| --- | --- | --- |"]
+    lines += [
+        markdown_row((check.id, result.outcome.value, check.promise.replace("|", "\\|")))
+        for check, result in zip(verdict.checks, verdict.results, strict=True)
+    ]
+    for check, result in listed(verdict):
+        lines += ["", f"## {check.id}: {result.outcome}", "", "```", result.message, "```"]
+    return "\n".join(lines) + "\n"
+
+
+def markdown_row(cells: Sequence[str]) -> str:
+    """One row of a table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def write_report(verdict: Verdict, directory: Path) -> None:
+    """Write `conformance.json` and `conformance.md` into a directory, which is made."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "conformance.json").write_text(as_json(verdict), encoding="utf-8")
+    (directory / "conformance.md").write_text(as_markdown(verdict), encoding="utf-8")
+
+
+def providers_table(documents: Sequence[Mapping[str, object]]) -> str:
+    """A Markdown table of providers, made of their `conformance.json` documents."""
+    lines = ["| provider | version | contract | capabilities | conformance |"]
+    lines += ["| --- | --- | --- | --- | --- |"]
+    for document in documents:
+        lines.append(markdown_row(provider_cells(json.loads(json.dumps(document)))))
+    return "\n".join(lines) + "\n"
+
+
+def provider_cells(document: dict[str, dict[str, list[object]]]) -> list[str]:
+    """One provider's cells."""
+    provider, numbers = document["provider"], document["counts"]
+    verdict = "conformant" if document["conformant"] else "not conformant"
+    return [
+        f"`{provider['scheme']}` ({provider['distribution']})",
+        str(provider["version"]),
+        ".".join(str(part) for part in provider["contract"]),
+        ", ".join(str(each) for each in provider["capabilities"]) or "none",
+        f"{verdict}, {numbers[Outcome.PASSED.value]} checks passed",
+    ]

@@ -1,0 +1,10 @@
+"""The providers of this repository, certified."""
+
+import pytest
+from perdure_conformance import ProviderConformance
+
+
+class TestMemory(ProviderConformance):
+    @pytest.fixture
+    def provider_url(self):
+        return "memory://conformance"
