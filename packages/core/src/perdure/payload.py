@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from pydantic_core import from_json, to_json
+from pydantic_core import ValidationError, from_json, to_json
 
 from perdure.errors import InvalidPayload, PayloadTooLarge
 
@@ -21,25 +21,32 @@ LARGEST_PAYLOAD = 16 * 1024 * 1024
 
 NULL = "null"
 
+_PLAIN: tuple[object, ...] = (str, int, bool)
+"""Types whose values fit by being of them."""
+
+_UNTYPED: tuple[object, ...] = (Any, object)
+"""Annotations that say nothing."""
+
+_UNFIT = (ValueError, TypeError, AttributeError, NameError, RuntimeError)
+"""What pydantic raises for a value that does not fit, and for an annotation that it cannot use."""
+
 
 def encode(value: object, annotation: object = Any, *, what: str = "value") -> str:
     """The value as JSON text, encoded by the annotation (or by its own type, for `Any`).
 
-    Raises `InvalidPayload` where it cannot be encoded or does not fit the annotation, and
+    The text is one that `decode` makes fit the same annotation: what would be refused there is
+    refused here, before it is stored. Raises `InvalidPayload` where that cannot be, and
     `PayloadTooLarge`; `what` names the value in the message.
     """
     if value is None and annotation in (Any, None, type(None)):
         return NULL
     try:
-        if annotation is Any:
-            data = to_json(value, inf_nan_mode="strings")
-        else:
-            data = adapter(annotation).dump_json(value, warnings="error")
+        data = _dump_any(value) if annotation in _UNTYPED else _dump(value, annotation)
         text = data.decode()
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except _UNFIT as error:
         wanted = "" if annotation is Any else f" as {_name(annotation)}"
         raise InvalidPayload(
-            f"{what} of type {type(value).__name__!r} cannot be encoded{wanted}: {error};"
+            f"{what} of type {type(value).__name__!r} cannot be encoded{wanted}: {_why(error)};"
             " pass a value that fits, or a pydantic model"
         ) from error
     if len(data) > LARGEST_PAYLOAD:
@@ -47,19 +54,45 @@ def encode(value: object, annotation: object = Any, *, what: str = "value") -> s
     return text
 
 
-def decode(text: str, annotation: object = Any, *, what: str = "value") -> Any:  # noqa: ANN401 # the annotation is a value here; callers know the type
+def decode(text: str, annotation: object = Any, *, what: str = "value") -> Any:
     """The value of a JSON text, made to fit the annotation.
 
-    Raises `InvalidPayload` where it does not fit.
+    Fields of models are found by name and by alias. Raises `InvalidPayload` where it does not
+    fit.
     """
     try:
-        if annotation is Any:
+        if annotation in _UNTYPED:
             return from_json(text)
-        return adapter(annotation).validate_json(text)
-    except ValueError as error:
+        return adapter(annotation).validate_json(text, by_alias=True, by_name=True)
+    except _UNFIT as error:
         raise InvalidPayload(
-            f"{what} {_shorten(text)} does not fit {_name(annotation)}: {error}"
+            f"{what} {_shorten(text)} does not fit {_name(annotation)}: {_why(error)}; pass JSON"
+            " of that shape"
         ) from error
+
+
+def _dump_any(value: object) -> bytes:
+    data = to_json(value, inf_nan_mode="constants", by_alias=False)
+    if b"NaN" in data or b"Infinity" in data:
+        try:
+            from_json(data, allow_inf_nan=False)
+        except ValueError:
+            # Not in a string. Without an annotation no text brings them back as floats.
+            raise ValueError(
+                "JSON has no NaN and no infinity, and no annotation says float"
+            ) from None
+    return data
+
+
+def _dump(value: object, annotation: object) -> bytes:
+    kind: object = type(value)
+    if kind is annotation and kind in _PLAIN:
+        return to_json(value)
+    fitting = adapter(annotation)
+    data = fitting.dump_json(value, warnings="error", round_trip=True)
+    # Encoding checks little: constraints, None, keys that are missing and NaN pass unseen.
+    fitting.validate_json(data, by_alias=True, by_name=True)
+    return data
 
 
 def check_text(text: str | None, *, what: str) -> str:
@@ -94,9 +127,17 @@ def check_text(text: str | None, *, what: str) -> str:
 @lru_cache(maxsize=1024)
 def _cached_adapter(annotation: object) -> TypeAdapter[Any]:
     # Imported at the first use: this is most of what importing pydantic costs.
-    from pydantic import TypeAdapter
+    from pydantic import ConfigDict, PydanticUserError, TypeAdapter
 
-    return TypeAdapter[Any](annotation)  # pyright: ignore[reportArgumentType] # an annotation, as a value
+    try:
+        # JSON has no NaN and no infinity; as strings they come back as the floats they were.
+        config = ConfigDict(ser_json_inf_nan="strings")
+        return TypeAdapter[Any](annotation, config=config)  # pyright: ignore[reportArgumentType] # an annotation, as a value
+    except PydanticUserError as error:
+        if error.code != "type-adapter-config-unused":
+            raise
+        # A model or dataclass, with a configuration of its own.
+        return TypeAdapter[Any](annotation)  # pyright: ignore[reportArgumentType] # an annotation, as a value
 
 
 def adapter(annotation: object) -> TypeAdapter[Any]:
@@ -115,7 +156,19 @@ def _too_large(what: str, size: int) -> PayloadTooLarge:
 
 
 def _name(annotation: object) -> str:
-    return getattr(annotation, "__name__", None) or repr(annotation)
+    return annotation.__name__ if isinstance(annotation, type) else repr(annotation)
+
+
+def _why(error: Exception) -> str:
+    """The first thing that is wrong, in one line."""
+    if isinstance(error, ValidationError):
+        first, *others = error.errors(include_url=False, include_context=False, include_input=False)
+        place = ".".join(str(part) for part in first["loc"])
+        more = f" (and {len(others)} more)" if others else ""
+        return f"{place}: {first['msg']}{more}" if place else f"{first['msg']}{more}"
+    line = " ".join(str(error).split()).removeprefix("Pydantic serializer warnings: ")
+    line = line or type(error).__name__
+    return line if len(line) <= 300 else line[:297] + "..."
 
 
 def _shorten(text: str) -> str:
