@@ -7,7 +7,7 @@ the live path too. Nothing is ever pickled.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic_core import ValidationError, from_json, to_json
 
@@ -85,7 +85,7 @@ def _dump_any(value: object) -> bytes:
 
 
 def _dump(value: object, annotation: object) -> bytes:
-    kind: object = type(value)
+    kind = cast("object", type(value))
     if kind is annotation and kind in _PLAIN:
         return to_json(value)
     fitting = adapter(annotation)
