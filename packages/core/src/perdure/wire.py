@@ -56,6 +56,8 @@ class ActivityData:
     """The number of the schedule event."""
     attempt: int
     """Which attempt of its retry policy this is, from 1."""
+    first: int
+    """The number of the schedule event of the first attempt: the same for all attempts."""
 
 
 def encode_start(data: StartData) -> bytes:
@@ -116,7 +118,9 @@ def decode_cancel(data: bytes) -> CancelData:
 
 def encode_activity(data: ActivityData) -> bytes:
     """As bytes of JSON."""
-    return to_json({"input": data.input, "event": data.event, "attempt": data.attempt})
+    return to_json(
+        {"input": data.input, "event": data.event, "attempt": data.attempt, "first": data.first}
+    )
 
 
 def decode_activity(data: bytes) -> ActivityData:
@@ -126,6 +130,7 @@ def decode_activity(data: bytes) -> ActivityData:
         input=_text(plain, "input"),
         event=_number(plain, "event"),
         attempt=_number(plain, "attempt"),
+        first=_number(plain, "first"),
     )
 
 

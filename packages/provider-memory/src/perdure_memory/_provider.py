@@ -243,7 +243,7 @@ class MemoryProvider(Provider):
     async def wait_for_change(self, wait: ChangeWait) -> None:
         """Woken by every change of the instance."""
         with self._store.lock:
-            watchers = self._store.change_watchers(wait.instance)
+            watchers = self._store.change_watchers(wait.instance, until_ended=wait.until_ended)
         await wait_until(
             lambda: self.clock.now() if self._differs(wait) else None,
             lists=(watchers,),

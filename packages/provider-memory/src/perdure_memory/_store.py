@@ -50,7 +50,9 @@ class Store:
         self.activities: LeaseQueue[Activity] = LeaseQueue(self.activity_watchers.wake)
         self._waiting: dict[str, Mailbox] = {}
         """Events for ids that do not exist."""
-        self._change_watchers: WeakValueDictionary[str, WatchList] = WeakValueDictionary()
+        self._change_watchers: WeakValueDictionary[tuple[str, bool], WatchList] = (
+            WeakValueDictionary()
+        )
         self._stamp: Instant = 0
 
     def stamp(self, now: Instant) -> Instant:
@@ -170,15 +172,21 @@ class Store:
 
     def tell_change(self, instance: Instance) -> None:
         """Wake those who wait for a change of this instance."""
-        watchers = self._change_watchers.get(instance.state.instance)
+        state = instance.state
+        watchers = self._change_watchers.get((state.instance, False))
+        if watchers is not None:
+            watchers.wake()
+        if state.status is InstanceStatus.RUNNING and state.parked is None and state.last_commit:
+            return  # nothing to those who wait for its end
+        watchers = self._change_watchers.get((state.instance, True))
         if watchers is not None:
             watchers.wake()
 
-    def change_watchers(self, instance_id: str) -> WatchList:
+    def change_watchers(self, instance_id: str, *, until_ended: bool = False) -> WatchList:
         """The list of those who wait for a change; it lasts as long as the caller keeps it."""
-        watchers = self._change_watchers.get(instance_id)
+        watchers = self._change_watchers.get((instance_id, until_ended))
         if watchers is None:
-            watchers = self._change_watchers[instance_id] = WatchList()
+            watchers = self._change_watchers[instance_id, until_ended] = WatchList()
         return watchers
 
     def _begin_next(self, instance: Instance, now: Instant) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 
@@ -50,11 +50,15 @@ class Doorbell:
         self._turns: list[Bell] = []
         self._activities: list[Bell] = []
         self._instances: dict[str, list[Bell]] = defaultdict(list)
+        self._mail: list[Callable[[str], None]] = []
 
-    def ring_turns(self) -> None:
-        """There may be an instance to lease."""
+    def ring_turns(self, instance: str | None = None) -> None:
+        """There may be an instance to lease; `instance` is the one that got a message, if known."""
         for bell in self._turns:
             bell.ring()
+        if instance is not None:
+            for listener in self._mail:
+                listener(instance)
 
     def ring_activities(self) -> None:
         """There may be an activity to lease."""
@@ -62,7 +66,7 @@ class Doorbell:
             bell.ring()
 
     def ring_instance(self, instance: str) -> None:
-        """This instance may have changed."""
+        """This instance may have ended or been parked."""
         for bell in self._instances.get(instance, ()):
             bell.ring()
 
@@ -77,6 +81,15 @@ class Doorbell:
             self._turns.remove(bell)
 
     @contextmanager
+    def listen_mail(self, listener: Callable[[str], None]) -> Generator[None]:
+        """Call `listener` with the id of every instance that gets a message in this process."""
+        self._mail.append(listener)
+        try:
+            yield
+        finally:
+            self._mail.remove(listener)
+
+    @contextmanager
     def listen_activities(self) -> Generator[Bell]:
         """A bell for work of activities, as long as the block lasts."""
         bell = Bell()
@@ -88,7 +101,7 @@ class Doorbell:
 
     @contextmanager
     def listen_instance(self, instance: str) -> Generator[Bell]:
-        """A bell for changes of one instance, as long as the block lasts."""
+        """A bell for the end or the parking of one instance, as long as the block lasts."""
         bell = Bell()
         self._instances[instance].append(bell)
         try:

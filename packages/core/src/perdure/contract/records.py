@@ -404,6 +404,9 @@ class ChangeWait:
     parked: ParkedState | None = None
     exists: bool = True
     """False where the caller saw no instance; `last_commit` and `parked` are None then."""
+    until_ended: bool = False
+    """A hint: the caller cares only for the creation, the end and the parking of the instance, so
+    a provider need not wake it for other commits. It may still do so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

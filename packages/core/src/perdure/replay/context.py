@@ -179,7 +179,9 @@ class OrchestrationContext:
             return first
 
         def attempt(number: int) -> asyncio.Future[Any]:
-            return execution.schedule_activity(name, text, result, tag=tag, attempt=number)
+            return execution.schedule_activity(
+                name, text, result, tag=tag, attempt=number, first=first_event
+            )
 
         return execution.loop.create_task(
             run_attempts(

@@ -279,9 +279,9 @@ class Execution:
             )
 
     def schedule_activity(
-        self, name: str, input: str, result_type: object, *, tag: str | None, attempt: int
+        self, name: str, input: str, result_type: object, *, tag: str | None, attempt: int, first: int | None = None
     ) -> ScheduledFuture[Any]:
-        """Ask for an activity."""
+        """Ask for an activity; `first` is the schedule event of its first attempt."""
         number = self._ask(
             history.ActivityScheduled, name=name, input=input, attempt=attempt, tag=tag
         )
@@ -290,7 +290,9 @@ class Execution:
                 id=self.activity_id(number),
                 name=name,
                 tag=tag,
-                data=encode_activity(ActivityData(input=input, event=number, attempt=attempt)),
+                data=encode_activity(ActivityData(
+                        input=input, event=number, attempt=attempt, first=first or number
+                    )),
             )
         work = _Work(self._future(number), MessageKind.ACTIVITY, name, result_type)
         return self._register(number, work)

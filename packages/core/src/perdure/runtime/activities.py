@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import logging
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from perdure.clock import to_microseconds
 from perdure.contract.provider import Provider
@@ -386,12 +387,7 @@ class Activities:
                 if reference.takes_input
                 else ()
             )
-            if definition.asynchronous:
-                value = await definition.function(*arguments)  # pyright: ignore[reportGeneralTypeIssues, reportUnknownVariableType] # an async function, by `asynchronous`
-            else:
-                value = await asyncio.get_running_loop().run_in_executor(
-                    self._threads, contextvars.copy_context().run, definition.function, *arguments
-                )
+            value = await self._value(definition, arguments)
             return encode(
                 value, reference.output_type, what=f"result of activity {reference.name!r}"
             )
@@ -408,6 +404,12 @@ class Activities:
             return self._failure(error)
         finally:
             CURRENT.reset(token)
+
+    async def _value(self, definition: ActivityDefinition, arguments: tuple[object, ...]) -> object:
+        if definition.asynchronous:
+            return await cast("Awaitable[object]", definition.function(*arguments))
+        call = functools.partial(contextvars.copy_context().run, definition.function, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     def _failure(self, error: BaseException) -> ErrorDetails:
         return ApplicationFailure(describe(error, paths=self._options.trace_paths))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from perdure.contract.records import InstanceState, TurnCommit
@@ -14,10 +13,22 @@ from perdure.runtime.activities import Activities, FinishedActivity
 from perdure.runtime.options import RuntimeOptions
 
 
+@dataclass(slots=True, kw_only=True)
+class Position:
+    """Where an instance stands after the last commit that was confirmed."""
+
+    execution: int
+    last_event: int
+    last_commit: str | None
+    version: str | None
+
+
 def make_commit(
     draft: TurnDraft,
     *,
     state: InstanceState,
+    position: Position,
+    commit_id: str,
     token: str,
     version: str | None,
     consumed: Sequence[str],
@@ -27,14 +38,14 @@ def make_commit(
     keep_for: timedelta | None,
     options: RuntimeOptions,
 ) -> TurnCommit:
-    """The commit; `direct` are the schedule events of activities that it adds already leased."""
+    """The commit; `commit_id` is its token for the activities too; `direct` are the schedule events of activities that it adds already leased."""
     return TurnCommit(
-        id=uuid.uuid4().hex,
+        id=commit_id,
         instance=state.instance,
         incarnation=state.incarnation,
         token=token,
-        execution=state.execution,
-        expected_event=state.last_event,
+        execution=position.execution,
+        expected_event=position.last_event,
         events=tuple(encode_event(event) for event in draft.events),
         remove=(*consumed, *draft.removed),
         finish=tuple(one.leased.lease for one in finished),
@@ -43,7 +54,7 @@ def make_commit(
             replace(activity, lease=True) if number in direct else activity
             for number, activity in draft.activities.items()
         ),
-        activity_token=uuid.uuid4().hex if direct else None,
+        activity_token=commit_id if direct else None,
         activity_lease_for=options.activity_lease if direct else None,
         send=(*draft.timers.values(), *draft.sent),
         front=tuple(draft.front),

@@ -17,7 +17,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -52,7 +51,7 @@ from perdure.replay.signals import HistoryMismatch, UndecodableData
 from perdure.replay.turn import TurnDraft
 from perdure.runtime.activities import FinishedActivity
 from perdure.runtime.cache import LiveExecution
-from perdure.runtime.commits import choose_direct, make_commit
+from perdure.runtime.commits import Position, choose_direct, make_commit
 from perdure.runtime.patience import retried
 from perdure.runtime.stepping import run_outside_tasks
 from perdure.wire import decode_start
@@ -79,10 +78,17 @@ class InstanceRun:
         self._provider = owner.provider
         self._options = owner.options
         self.state = leased.state
+        """As it was leased; `_position` says what was committed since."""
         self.token = leased.token
         self.until = leased.until
         self.waiting_since: int | None = None
         """Since when the lease is kept without work in hand; None while there is some."""
+        self._position = Position(
+            execution=leased.state.execution,
+            last_event=leased.state.last_event,
+            last_commit=leased.state.last_commit,
+            version=leased.state.version,
+        )
         self._one_by_one = leased.attempt > 1
         self._alone = alone
         self._execution: Execution | None = None
@@ -109,7 +115,7 @@ class InstanceRun:
             self._closing
             or self._lost
             or leased.incarnation != self.state.incarnation
-            or leased.execution != self.state.execution
+            or leased.execution != self._position.execution
         ):
             return False
         self._finished.append(finished)
@@ -234,13 +240,13 @@ class InstanceRun:
             start = decode_start(message.data)
         except ValueError as error:
             raise UndecodableData(f"start message {message.id!r}: {error}") from error
-        definition = self._definition(self.state.version)
+        definition = self._definition(self._position.version)
         started = history.OrchestrationStarted(
             event_id=1,
             at=self._provider.clock.now(),
             instance=self.state.instance,
             incarnation=self.state.incarnation,
-            execution=self.state.execution,
+            execution=self._position.execution,
             name=self.state.name,
             version=definition.version,
             input=start.input,
@@ -263,7 +269,7 @@ class InstanceRun:
         if execution is None:
             return
         evicted = self._owner.cache.put(
-            self.state.instance, LiveExecution(execution, self.state.last_commit)
+            self.state.instance, LiveExecution(execution, self._position.last_commit)
         )
         if evicted is not None:
             await run_outside_tasks(evicted.discard)
@@ -288,7 +294,9 @@ class InstanceRun:
         commit = make_commit(
             draft,
             state=self.state,
+            position=self._position,
             token=self.token,
+            commit_id=self._owner.new_id(),
             version=self._pinned(draft),
             consumed=consumed,
             finished=finished,
@@ -332,7 +340,7 @@ class InstanceRun:
             self._inbox.popleft()
             consumed.append(message.id)
             limit -= 1
-            if self._execution.terminal is not None:
+            if self._execution is not None and self._execution.terminal is not None:
                 return None
         if self._execution is not None:
             self._deliver_results(self._execution, finished, now)
@@ -353,7 +361,7 @@ class InstanceRun:
         if draft.end is not None and draft.end.status is InstanceStatus.CONTINUED_AS_NEW:
             return draft.version
         execution = self._execution
-        if execution is not None and self.state.version != execution.definition.version:
+        if execution is not None and self._position.version != execution.definition.version:
             return execution.definition.version
         return None
 
@@ -390,14 +398,10 @@ class InstanceRun:
         self, commit: TurnCommit, draft: TurnDraft, direct: Sequence[int], answer: CommitAnswer
     ) -> None:
         """Note in memory what is now in the store, and begin what the commit asked for."""
-        owner, state = self._owner, self.state
-        self.state = replace(
-            state,
-            last_event=commit.expected_event + len(commit.events),
-            last_commit=commit.id,
-            version=commit.version or state.version,
-            parked=None,
-        )
+        owner, instance, position = self._owner, commit.instance, self._position
+        position.last_event += len(commit.events)
+        position.last_commit = commit.id
+        position.version = commit.version or position.version
         if answer.lease_until is not None:
             self.until = answer.lease_until
         if direct:
@@ -405,9 +409,9 @@ class InstanceRun:
                 [self._leased_activity(commit, draft, number, answer) for number in direct]
             )
         if draft.cancelled_activities:
-            owner.activities.cancel(state.instance, draft.cancelled_activities)
+            owner.activities.cancel(instance, draft.cancelled_activities)
         if draft.end is not None:
-            owner.activities.cancel(state.instance)
+            owner.activities.cancel(instance)
         self._ring(commit, len(direct))
         self._report(commit, draft, answer)
 
@@ -432,7 +436,8 @@ class InstanceRun:
 
     def _ring(self, commit: TurnCommit, direct: int) -> None:
         doorbell = self._provider.doorbell
-        doorbell.ring_instance(commit.instance)
+        if commit.end is not None:
+            doorbell.ring_instance(commit.instance)
         if len(commit.add) > direct:
             doorbell.ring_activities()
         for message in commit.send:
@@ -463,7 +468,7 @@ class InstanceRun:
                 instance=commit.instance,
                 execution=commit.execution,
                 orchestration=self.state.name,
-                version=self.state.version or "",
+                version=self._position.version or "",
                 events=len(commit.events),
             )
         )
@@ -503,15 +508,15 @@ class InstanceRun:
 
     def _next_execution(self, draft: TurnDraft) -> None:
         self._inbox.clear()
-        self.state = replace(
-            self.state,
-            execution=self.state.execution + 1,
-            last_event=0,
-            version=draft.version,
-        )
+        position = self._position
+        position.execution += 1
+        position.last_event = 0
+        position.version = draft.version
 
     def _serves_next(self) -> bool:
-        return self._owner.catalog.orchestration(self.state.name, self.state.version) is not None
+        return (
+            self._owner.catalog.orchestration(self.state.name, self._position.version) is not None
+        )
 
     # Giving up
 

@@ -8,6 +8,7 @@ with here too, without running their code.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import uuid
 from collections import OrderedDict
@@ -45,7 +46,7 @@ from perdure.replay.signals import UndecodableData
 from perdure.runtime.activities import Activities, FinishedActivity
 from perdure.runtime.alone import AloneGate
 from perdure.runtime.cache import ExecutionCache
-from perdure.runtime.commits import make_commit
+from perdure.runtime.commits import Position, make_commit
 from perdure.runtime.instance_run import InstanceRun
 from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
@@ -86,6 +87,8 @@ class Turns:
         self.turns_committed = 0
         self.histories_read = 0
         self._gate = gate
+        # Unique without asking the system for randomness at every commit.
+        self._ids = (f"{uuid.uuid4().hex}-{number}" for number in itertools.count())
         self._serves = Serves(orchestrations=catalog.versions())
         self._runs: dict[str, InstanceRun] = {}
         self._tasks: dict[InstanceRun | str, asyncio.Task[None]] = {}
@@ -115,6 +118,10 @@ class Turns:
                 raise UndecodableData(f"history of {state.instance!r}: {error}") from error
             more = page.more and bool(page.events)
         return events
+
+    def new_id(self) -> str:
+        """An id that nobody else has: for a commit, a token."""
+        return next(self._ids)
 
     def note_commit(self, commit: TurnCommit) -> None:
         """A commit was confirmed: the instance is parked no longer."""
@@ -223,7 +230,7 @@ class Turns:
     async def _lease(self, unserved_for: timedelta | None) -> Sequence[LeasedTurn]:
         return await self.provider.lease_turns(
             TurnRequest(
-                token=uuid.uuid4().hex,
+                token=self.new_id(),
                 limit=min(self._free(), _LARGEST_LEASE_CALL),
                 lease_for=self.options.turn_lease,
                 serves=self._serves,
@@ -336,7 +343,14 @@ class Turns:
         commit = make_commit(
             draft,
             state=state,
+            position=Position(
+                execution=state.execution,
+                last_event=state.last_event,
+                last_commit=state.last_commit,
+                version=state.version,
+            ),
             token=leased.token,
+            commit_id=self.new_id(),
             version=None,
             consumed=[message.id for message in leased.messages],
             finished=(),
