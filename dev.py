@@ -1,0 +1,187 @@
+"""Prepares a virtual environment beside this file, and runs the work of a fresh clone in it.
+
+    python3 dev.py demo [ARGUMENTS]     the demonstration, examples/order
+    python3 dev.py test [ARGUMENTS]     the tests, with pytest
+    python3 dev.py lint                 format, lint and type checks
+    python3 dev.py run COMMAND …        anything else, such as `run nox --list`
+
+It needs Python 3.11 or newer and nothing else. What is installed is what `pyproject.toml` and
+`constraints.txt` say, by pip, with whatever configuration pip has here. A second run finds the
+environment as the first left it, and installs again only where one of those files has changed.
+It does not activate anything and changes nothing outside `.venv`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent
+ENVIRONMENT = ROOT / ".venv"
+PYTHON = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+STAMP = ENVIRONMENT / "prepared.json"
+PACKAGES = (
+    "packages/core",
+    "packages/provider-memory",
+    "packages/provider-sqlite",
+    "packages/provider-dynamodb",
+    "conformance",
+)
+GROUPS = {"demo": (), "test": ("test",), "lint": ("test", "lint"), "run": ("dev",)}
+"""The dependency groups of the root's pyproject.toml that each command needs."""
+
+
+def main(arguments: list[str]) -> int:
+    """Carry out one command; returns its exit code."""
+    if sys.version_info < (3, 11):  # noqa: UP036 # anybody may start this file with any Python
+        return _refuse(
+            f"this is Python {sys.version.split()[0]}, and Perdure needs 3.11 or newer;"
+            " run this file with a newer one, such as `python3.12 dev.py test`"
+        )
+    if not arguments or arguments[0] not in GROUPS:
+        sys.stderr.write(__doc__ or "")
+        return 2
+    command, rest = arguments[0], arguments[1:]
+    try:
+        _prepare(GROUPS[command])
+    except _Unprepared as problem:
+        return _refuse(str(problem))
+    for line in _commands(command, rest):
+        code = subprocess.call(line, cwd=None if command == "demo" else ROOT, env=_environment())  # noqa: S603 # commands of this file and of who calls it
+        if code:
+            return code
+    return 0
+
+
+def _commands(command: str, rest: list[str]) -> list[list[str]]:
+    python = str(PYTHON)
+    if command == "demo":
+        return [[python, str(ROOT / "examples" / "order"), *rest]]
+    if command == "test":
+        return [[python, "-m", "pytest", "--numprocesses=auto", *rest]]
+    if command == "lint":
+        return [
+            [python, "-m", "ruff", "format", "--check", "."],
+            [python, "-m", "ruff", "check", "."],
+            [python, "-m", "basedpyright"],
+        ]
+    return [rest] if rest else []
+
+
+def _environment() -> dict[str, str]:
+    """As an activated environment has it, so that `run nox` finds what is installed."""
+    path = os.pathsep.join((str(PYTHON.parent), os.environ.get("PATH", os.defpath)))
+    return {**os.environ, "PATH": path, "VIRTUAL_ENV": str(ENVIRONMENT)}
+
+
+class _Unprepared(Exception):
+    """The environment could not be made; the text says what to do."""
+
+
+def _prepare(groups: tuple[str, ...]) -> None:
+    digest = _digest()
+    stamp = _read_stamp()
+    wanted = set(groups)
+    if stamp is not None and stamp["digest"] == digest and PYTHON.exists():
+        wanted.update(stamp["groups"])
+        if wanted == set(stamp["groups"]):
+            return
+    sys.stderr.write("Preparing .venv; this takes a minute the first time.\n")
+    sys.stderr.flush()
+    _make_environment(clear=stamp is not None and stamp["python"] != _python())
+    requirements = ["hatchling"]
+    for group in sorted(wanted):
+        requirements += _requirements(group)
+    # The build backend first, so that the packages are built with the very version that the
+    # constraints name; then all packages in one call: one alone would look for the others.
+    _pip("install", "--constraint", "constraints.txt", *requirements)
+    editable = [part for package in PACKAGES for part in ("--editable", package)]
+    _pip("install", "--constraint", "constraints.txt", "--no-build-isolation", *editable)
+    kept = {"digest": digest, "groups": sorted(wanted), "python": _python()}
+    STAMP.write_text(json.dumps(kept), encoding="utf-8")
+
+
+def _digest() -> str:
+    """Of everything that decides what is installed."""
+    total = hashlib.sha256()
+    files = ("pyproject.toml", "constraints.txt", *(f"{p}/pyproject.toml" for p in PACKAGES))
+    for name in files:
+        total.update((ROOT / name).read_bytes())
+    total.update(f"{ROOT} {_python()}".encode())
+    return total.hexdigest()
+
+
+def _python() -> str:
+    return f"{sys.implementation.name} {sys.version_info.major}.{sys.version_info.minor}"
+
+
+def _read_stamp() -> dict[str, Any] | None:
+    try:
+        stamp = json.loads(STAMP.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return (
+        stamp if isinstance(stamp, dict) and {"digest", "groups", "python"} <= set(stamp) else None
+    )
+
+
+def _make_environment(clear: bool) -> None:
+    if not clear and PYTHON.exists() and _works("-m", "pip", "--version"):
+        return
+    import venv
+
+    try:
+        import ensurepip  # noqa: F401 # absent where a distribution ships venv apart
+    except ImportError:
+        raise _Unprepared(
+            f"{sys.executable} has no ensurepip, so it cannot make a virtual environment;"
+            " install your system's package for it (Debian, Ubuntu: python3-venv), or run this"
+            " file with another Python"
+        ) from None
+    try:
+        venv.EnvBuilder(with_pip=True, clear=clear, symlinks=os.name != "nt").create(ENVIRONMENT)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise _Unprepared(
+            f"the virtual environment {ENVIRONMENT} could not be made: {error};"
+            " remove that directory and try again"
+        ) from error
+
+
+def _requirements(group: str) -> list[str]:
+    """The requirements of a dependency group, with the groups that it includes."""
+    import tomllib
+
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["dependency-groups"]
+    found: list[str] = []
+    for entry in groups[group]:
+        found += [entry] if isinstance(entry, str) else _requirements(entry["include-group"])
+    return found
+
+
+def _pip(*arguments: str) -> None:
+    line = [str(PYTHON), "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
+    if subprocess.call(line, cwd=ROOT):  # noqa: S603 # pip of the environment that was made above
+        raise _Unprepared(
+            "pip could not install what is needed, for the reason above; check that pip reaches"
+            " its index, and try again"
+        )
+
+
+def _works(*arguments: str) -> bool:
+    return not subprocess.call(  # noqa: S603 # the environment's own interpreter
+        [str(PYTHON), *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+def _refuse(reason: str) -> int:
+    sys.stderr.write(f"dev.py: {reason}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
