@@ -1,1 +1,15 @@
-"""Placeholder docstring, replaced by the provider."""
+"""Perdure on Amazon DynamoDB: durable execution over many machines.
+
+Open it by URL, `perdure.open_provider("dynamodb://Table?region=eu-west-1")`, or with
+`DynamoDBOptions`. How the files fit together, from the outside in:
+
+- `_plugin`, `_options`, `_opening`, `_provider`: what core sees
+- `_turns`, `_commits`, `_activities`, `_sending`, `_admin`: the contract's methods
+- `_changes`, `_settling`, `_manifest`: what goes together, in one transaction or staged
+- `_sweep`, `_held`, `_purge`, `_counting`, `_listing`, `_histories`: finding, remembering, removing
+- `_locks`, `_messages`, `_segments`, `_payloads`, `_keys`, `_shards`: what the items look like
+- `_table`, `_values`, `_retries`, `_seam`: requests, down to the one place where they leave
+- `_schema`, `local`: the table, and DynamoDB Local for tests and development
+"""
+
+from perdure_dynamodb._options import DynamoDBOptions as DynamoDBOptions

@@ -1,0 +1,520 @@
+"""The activity queue: adding, leasing, completing, renewing and giving back.
+
+An activity is one item, which carries its own lease; its place in the index says when it can
+next be taken, so one whose lease ran out appears there by itself. The index only says where to
+look: a lease is one conditional update of the item (ACT-19). Whether the instance still wants
+the activity is read from the lock item before; what changes between the two is as if it had
+changed after.
+
+Attributes: `nam` name, `tag`, `dat` payload, `inc`, `exe`, `due` visible-at, `rdy` since when it
+waits, `ado` when it was added, `tok`/`unt` lease, `hid` end of a delay, `dlv` delivery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from perdure.clock import Clock, Instant, to_microseconds
+from perdure.contract import (
+    ActivityCompletion,
+    ActivityLease,
+    ActivityRelease,
+    ActivityRequest,
+    LeasedActivity,
+    NewActivity,
+    TurnCommit,
+)
+from perdure.errors import ActivityLeaseLost
+
+from perdure_dynamodb._changes import Changes, FenceFailed
+from perdure_dynamodb._held import Memory
+from perdure_dynamodb._keys import (
+    LOCK,
+    Keys,
+    activity_key,
+    due_at,
+    locked_until,
+    open_since,
+    tag_prefix,
+)
+from perdure_dynamodb._locks import (
+    FARTHEST,
+    LEASE_HELD,
+    PARKING,
+    RUNNING,
+    Lock,
+    is_live,
+    lease_values,
+    parking_values,
+)
+from perdure_dynamodb._payloads import TRANSIENT, Shelf, chunks_of, read_payload
+from perdure_dynamodb._purge import Purge
+from perdure_dynamodb._seam import TransactionCancelled
+from perdure_dynamodb._settling import Settling
+from perdure_dynamodb._shards import Shards
+from perdure_dynamodb._sweep import Sweep
+from perdure_dynamodb._table import Action, Delete, Key, Select, Table, Update, at_once
+from perdure_dynamodb._values import Item, Row
+
+_WANTED = f"{LEASE_HELD} AND inc = :inc AND exe = :exe"
+"""The lease is live, and it is still the activity of this execution."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What never changes of an activity."""
+
+    tag: str | None
+    chunks: tuple[Key, ...]
+
+    @classmethod
+    def of(cls, row: Row) -> _Known:
+        return cls(row.text_or_none("tag"), chunks_of(row))
+
+
+@dataclass(slots=True)
+class _Found:
+    """What a call has found so far."""
+
+    request: ActivityRequest
+    now: Instant
+    leased: list[LeasedActivity] = field(default_factory=list[LeasedActivity])
+    seen: set[Key] = field(default_factory=set[Key])
+    unserved: list[Row] = field(default_factory=list[Row])
+
+    @property
+    def room(self) -> int:
+        return self.request.limit - len(self.leased)
+
+
+class Activities:
+    """The activities of one namespace."""
+
+    def __init__(
+        self,
+        table: Table,
+        keys: Keys,
+        *,
+        clock: Clock,
+        shards: Shards,
+        changes: Changes,
+        settling: Settling,
+        purge: Purge,
+    ) -> None:
+        self._table = table
+        self._keys = keys
+        self._clock = clock
+        self._shards = shards
+        self._changes = changes
+        self._settling = settling
+        self._purge = purge
+        self._sweep = Sweep(table)
+        self._tokens: Memory[str, dict[Key, None]] = Memory()
+        self._known: Memory[Key, _Known] = Memory()
+        """Activities that this process added or leased."""
+
+    def item(self, new: NewActivity, commit: TurnCommit, shelf: Shelf, *, now: Instant) -> Item:
+        """The item of an activity that a commit adds."""
+        partition = self._keys.partition(commit.instance)
+        ready = open_since(now) if new.visible_at is None else due_at(new.visible_at)
+        item: Item = {
+            "pk": partition,
+            "sk": activity_key(new.id),
+            "inc": commit.incarnation,
+            "exe": commit.execution,
+            "nam": new.name,
+            "ado": now,
+            "rdy": now if new.visible_at is None else new.visible_at,
+            "dlv": 0,
+            "gpk": self._keys.work(self._shards.of(commit.instance)),
+            **shelf.place(partition, new.data, kind=TRANSIENT),
+        }
+        if new.tag is not None:
+            item["tag"] = new.tag
+        if new.visible_at is not None:
+            item["due"] = new.visible_at
+        if new.lease and commit.activity_token is not None and commit.activity_lease_for:
+            until = now + to_microseconds(commit.activity_lease_for)
+            item |= {"tok": commit.activity_token, "unt": until, "dlv": 1}
+            ready = locked_until(until)
+        item["gsk"] = tag_prefix(new.tag) + ready
+        return item
+
+    def added(self, commit: TurnCommit, items: Sequence[Item]) -> None:
+        """Remember what a commit has added, so that its end needs no reading."""
+        for item in items:
+            row = Row(item)
+            key = _key_of(row)
+            self._known[key] = _Known.of(row)
+            if commit.activity_token is not None and "tok" in item:
+                self._remember(commit.activity_token, key)
+
+    def finishing(self, commit: TurnCommit, now: Instant) -> list[Action]:
+        """The deletions that are preconditions of a commit."""
+        return [
+            Delete(
+                key=(self._keys.partition(lease.instance), activity_key(lease.activity)),
+                condition=_WANTED,
+                values={
+                    **lease_values(lease.token, now),
+                    ":inc": commit.incarnation,
+                    ":exe": commit.execution,
+                },
+            )
+            for lease in commit.finish
+        ]
+
+    async def lost(self, commit: TurnCommit, now: Instant) -> list[str]:
+        """Which of the activities that a commit finishes are not leased as it says."""
+        keys = {lease: self._key(lease) for lease in commit.finish}
+        rows = await self._table.get_many(keys.values())
+        return [
+            lease.activity
+            for lease, key in keys.items()
+            if (row := rows.get(key)) is None
+            or not _is_held(row, lease.token, now)
+            or row.text("inc") != commit.incarnation
+            or row.number("exe") != commit.execution
+        ]
+
+    def ended(self, keys: Sequence[Key]) -> None:
+        """Remove the payloads of activities that are gone."""
+        known = [self._known.pop(key, None) for key in keys]
+        self._purge.chunks(chunk for each in known if each is not None for chunk in each.chunks)
+
+    async def lease(
+        self, request: ActivityRequest, fresh: list[LeasedActivity]
+    ) -> Sequence[LeasedActivity]:
+        """Lease activities; those leased by this very call are added to `fresh`."""
+        await self._shards.refresh()
+        found = _Found(request, self._clock.now())
+        await self._find_held(found)
+        if found.room > 0 and request.tags:
+            rounds = self._sweep.rounds(self._queues(found), first_page=2 * request.limit)
+            try:
+                async for rows in rounds:
+                    await self._take_from(rows, found, fresh)
+                    if found.room <= 0:
+                        break
+            finally:
+                await rounds.aclose()
+        if found.room > 0 and found.unserved:
+            await self._take_unserved(found, fresh)
+        return tuple(found.leased)
+
+    async def complete(self, completion: ActivityCompletion) -> None:
+        """Remove the activity and post its message, as one."""
+        lease, message = completion.lease, completion.message
+        lock = await self._settled_lock(lease.instance)
+        if lock is None or not lock.running:
+            raise ActivityLeaseLost(lease.instance, [lease.activity], operation="complete_activity")
+        shelf = Shelf.empty()
+        post = self._changes.post(message, shelf)
+        await shelf.write(self._table)
+        removal = Delete(
+            key=self._key(lease),
+            condition=_WANTED,
+            values={
+                **lease_values(lease.token, self._clock.now()),
+                ":inc": lock.incarnation,
+                ":exe": lock.execution,
+            },
+        )
+        standings = {lease.instance: lock.standing}
+        try:
+            outcome = await self._changes.carry_out(
+                [post], fence=lambda _: [removal], standings=standings
+            )
+        except FenceFailed:
+            await shelf.remove(self._table)
+            raise ActivityLeaseLost(
+                lease.instance, [lease.activity], operation="complete_activity"
+            ) from None
+        self._purge.chunks(outcome.unused)
+        self._forget(lease)
+        self.ended([self._key(lease)])
+
+    async def renew(
+        self, leases: Sequence[ActivityLease], *, lease_for: timedelta
+    ) -> frozenset[ActivityLease]:
+        """Extend live leases; returns those lost, cancelled or void."""
+        locks = await self._settled_locks([lease.instance for lease in leases])
+        kept = await at_once(self._renew(lease, locks, lease_for) for lease in leases)
+        return frozenset(lease for lease, is_kept in zip(leases, kept, strict=True) if not is_kept)
+
+    async def release(self, release: ActivityRelease) -> None:
+        """Give a lease back, if it is live, and mark the instance where that is asked for."""
+        lease, now = release.lease, self._clock.now()
+        lock = await self._settled_lock(lease.instance)
+        if lock is None or not lock.running:
+            return
+        row = await self._table.get(*self._key(lease))
+        if row is None or not _is_held(row, lease.token, now) or lock.standing.voids(row):
+            return
+        update = self._giving_back(release, row, now)
+        if release.parked is None:
+            await self._table.try_write(update)
+        else:
+            parking = Update(
+                key=(self._keys.partition(lease.instance), LOCK),
+                change=f"SET {PARKING}",
+                condition="inc = :inc AND stat = :running",
+                values={
+                    ":inc": lock.incarnation,
+                    ":running": RUNNING,
+                    **parking_values(release.parked, now),
+                },
+            )
+            try:
+                await self._table.transact([update, parking])
+            except TransactionCancelled:
+                return
+        self._forget(lease)
+
+    async def give_back(self, leased: LeasedActivity) -> None:
+        """Undo a lease as if it had never been taken."""
+        key = self._key(leased.lease)
+        row = await self._table.get(*key)
+        if row is not None and row.text_or_none("tok") == leased.token:
+            ready = _ready(row, row.number("rdy"))
+            await self._table.try_write(
+                Update(
+                    key=key,
+                    change="SET dlv = dlv - :one, gsk = :ready REMOVE tok, unt",
+                    condition="tok = :token",
+                    values={":one": 1, ":ready": ready, ":token": leased.token},
+                )
+            )
+        self._forget(leased.lease)
+
+    def _giving_back(self, release: ActivityRelease, row: Row, now: Instant) -> Update:
+        change, freed = "SET rdy = :now, gsk = :ready", "REMOVE tok, unt"
+        values = lease_values(release.lease.token, now)
+        values[":ready"] = _ready(row, now)
+        if release.delay > timedelta(0):
+            hidden = now + to_microseconds(release.delay)
+            change += ", hid = :hidden"
+            values[":hidden"] = hidden
+            values[":ready"] = tag_prefix(row.text_or_none("tag")) + locked_until(
+                hidden, delayed=True
+            )
+        if not release.counted:
+            change += ", dlv = dlv - :one"
+            values[":one"] = 1
+        return Update(
+            key=self._key(release.lease),
+            change=f"{change} {freed}",
+            condition=LEASE_HELD,
+            values=values,
+        )
+
+    async def _renew(
+        self, lease: ActivityLease, locks: dict[str, Lock], lease_for: timedelta
+    ) -> bool:
+        lock, now = locks.get(lease.instance), self._clock.now()
+        if lock is None or not lock.running:
+            return False
+        known = await self._know(self._key(lease))
+        if known is None:
+            return False
+        until = now + to_microseconds(lease_for)
+        kept, _ = await self._table.try_write(
+            Update(
+                key=self._key(lease),
+                change="SET unt = :until, gsk = :ready",
+                condition=_WANTED,
+                values={
+                    **lease_values(lease.token, now),
+                    ":inc": lock.incarnation,
+                    ":exe": lock.execution,
+                    ":until": until,
+                    ":ready": tag_prefix(known.tag) + locked_until(until),
+                },
+            )
+        )
+        return kept
+
+    async def _know(self, key: Key) -> _Known | None:
+        known = self._known.get(key)
+        if known is None:
+            row = await self._table.get(*key)
+            known = None if row is None else _Known.of(row)
+        return known
+
+    def _queues(self, found: _Found) -> dict[str, Select]:
+        """Of each tag what is ready or locked for too long, and what was locked until now."""
+        now, queues = found.now, dict[str, Select]()
+        for tag in found.request.tags:
+            prefix = tag_prefix(tag)
+            for shard in self._shards.all:
+                partition = self._keys.work(shard)
+                queues[f"ready {shard} {prefix}"] = Select(
+                    partition=partition,
+                    first=prefix + locked_until(now + FARTHEST + 1),
+                    last=prefix + due_at(now),
+                    index=True,
+                )
+                queues[f"expired {shard} {prefix}"] = Select(
+                    partition=partition,
+                    first=prefix + locked_until(0),
+                    last=prefix + locked_until(now, delayed=True),
+                    index=True,
+                )
+        return queues
+
+    async def _find_held(self, found: _Found) -> None:
+        """What the token has already: an earlier call's answer may have been lost (ACT-6)."""
+        token = found.request.token
+        keys = tuple(self._tokens.get(token, ()))
+        if not keys:
+            return
+        rows = await self._table.get_many(keys)
+        locks = await self._settled_locks([self._instance_of(row) for row in rows.values()])
+        for row in rows.values():
+            lock = locks.get(self._instance_of(row))
+            wanted = lock is not None and not lock.standing.voids(row)
+            if wanted and _is_held(row, token, found.now) and found.room > 0:
+                found.seen.add(_key_of(row))
+                found.leased.append(await self._leased(row, found))
+
+    async def _take_from(
+        self, rows: Sequence[Row], found: _Found, fresh: list[LeasedActivity]
+    ) -> None:
+        new = [row for row in rows if _key_of(row) not in found.seen]
+        found.seen |= {_key_of(row) for row in new}
+        served = [row for row in new if self._is_served(row, found)]
+        if found.request.unserved_for is not None:
+            found.unserved += [
+                row for row in new if row not in served and self._has_tag(row, found)
+            ]
+        while served and found.room > 0:
+            some, served = served[: found.room], served[found.room :]
+            await self._take_some(some, found, fresh)
+
+    async def _take_unserved(self, found: _Found, fresh: list[LeasedActivity]) -> None:
+        """Those that waited long enough: which the index row does not tell."""
+        unserved_for = found.request.unserved_for or timedelta(0)
+        latest = found.now - to_microseconds(unserved_for)
+        rows = await self._table.get_many(_key_of(row) for row in found.unserved)
+        waited = [row for row in rows.values() if row.number("rdy") <= latest]
+        waited.sort(key=lambda row: row.number("rdy"))
+        while waited and found.room > 0:
+            some, waited = waited[: found.room], waited[found.room :]
+            await self._take_some(some, found, fresh)
+
+    async def _take_some(
+        self, rows: Sequence[Row], found: _Found, fresh: list[LeasedActivity]
+    ) -> None:
+        locks = await self._settled_locks([self._instance_of(row) for row in rows])
+        self._purge.void_messages(rows, locks)
+        wanted = [
+            row
+            for row in rows
+            if (lock := locks.get(self._instance_of(row))) is not None
+            and not lock.standing.voids(row)
+        ]
+        taken = await at_once(self._take(row, found, fresh) for row in wanted)
+        found.leased += [leased for leased in taken if leased is not None]
+
+    async def _take(
+        self, row: Row, found: _Found, fresh: list[LeasedActivity]
+    ) -> LeasedActivity | None:
+        request, now, key = found.request, found.now, _key_of(row)
+        until = now + to_microseconds(request.lease_for)
+        self._remember(request.token, key)
+        is_mine, taken = await self._table.try_write(
+            Update(
+                key=key,
+                change="SET tok = :token, unt = :until, dlv = dlv + :one, gsk = :ready REMOVE hid",
+                condition="attribute_exists(pk) AND inc = :inc AND exe = :exe"
+                " AND (attribute_not_exists(unt) OR unt <= :now OR unt > :far)"
+                " AND (attribute_not_exists(hid) OR hid <= :now OR hid > :far)"
+                " AND (attribute_not_exists(due) OR due <= :now)",
+                values={
+                    ":token": request.token,
+                    ":until": until,
+                    ":one": 1,
+                    ":ready": tag_prefix(row.text_or_none("tag")) + locked_until(until),
+                    ":inc": row.text("inc"),
+                    ":exe": row.number("exe"),
+                    ":now": now,
+                    ":far": now + FARTHEST,
+                },
+            )
+        )
+        if taken is None or not (is_mine or _is_held(taken, request.token, now)):
+            return None
+        leased = await self._leased(taken, found)
+        fresh.append(leased)
+        return leased
+
+    async def _leased(self, row: Row, found: _Found) -> LeasedActivity:
+        self._known[_key_of(row)] = _Known.of(row)
+        return LeasedActivity(
+            instance=self._instance_of(row),
+            incarnation=row.text("inc"),
+            execution=row.number("exe"),
+            id=row.text("sk")[2:],
+            name=row.text("nam"),
+            tag=row.text_or_none("tag"),
+            data=await read_payload(self._table, row) or b"",
+            token=row.text("tok"),
+            until=row.number("unt"),
+            delivery=row.number("dlv"),
+            added_at=row.number("ado"),
+            served=self._is_served(row, found),
+        )
+
+    def _is_served(self, row: Row, found: _Found) -> bool:
+        return self._has_tag(row, found) and row.text("nam") in found.request.names
+
+    def _has_tag(self, row: Row, found: _Found) -> bool:
+        return row.text_or_none("tag") in found.request.tags
+
+    async def _settled_lock(self, instance: str) -> Lock | None:
+        locks = await self._settled_locks([instance])
+        return locks.get(instance)
+
+    async def _settled_locks(self, instances: Sequence[str]) -> dict[str, Lock]:
+        """The locks of instances; of one whose staged commit is not carried out, after that."""
+        found = await self._changes.read_locks(tuple(dict.fromkeys(instances)))
+        return {
+            instance: await self._settling.settle(lock)
+            for instance, lock in found.items()
+            if lock is not None
+        }
+
+    def _instance_of(self, row: Row) -> str:
+        return self._keys.instance_of(row.text("pk"))
+
+    def _key(self, lease: ActivityLease) -> Key:
+        return (self._keys.partition(lease.instance), activity_key(lease.activity))
+
+    def _remember(self, token: str, key: Key) -> None:
+        keys = self._tokens.get(token) or {}
+        keys[key] = None
+        self._tokens[token] = keys
+
+    def _forget(self, lease: ActivityLease) -> None:
+        keys = self._tokens.get(lease.token)
+        if keys is not None:
+            keys.pop(self._key(lease), None)
+            if not keys:
+                del self._tokens[lease.token]
+
+
+def _is_held(row: Row, token: str, now: Instant) -> bool:
+    return row.text_or_none("tok") == token and is_live(row.number_or_none("unt"), now)
+
+
+def _ready(row: Row, since: Instant) -> str:
+    """The place of an activity that anybody may take, as far as its time has come."""
+    due = row.number_or_none("due")
+    place = open_since(since) if due is None else due_at(max(due, since))
+    return tag_prefix(row.text_or_none("tag")) + place
+
+
+def _key_of(row: Row) -> Key:
+    return (row.text("pk"), row.text("sk"))

@@ -1,0 +1,120 @@
+"""The management capability: looking at a namespace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from perdure.clock import Clock
+from perdure.contract import (
+    ExecutionState,
+    HistoryPage,
+    IdPage,
+    InstanceStatus,
+    ProviderAdmin,
+    StoreMetrics,
+    StoreQueueDepths,
+)
+
+from perdure_dynamodb._counting import Counting
+from perdure_dynamodb._histories import read_page
+from perdure_dynamodb._keys import LOCK, Keys, execution_key
+from perdure_dynamodb._listing import list_page
+from perdure_dynamodb._locks import Lock
+from perdure_dynamodb._payloads import read_payload
+from perdure_dynamodb._settling import Settling
+from perdure_dynamodb._shards import Shards
+from perdure_dynamodb._table import Select, Table
+from perdure_dynamodb._values import Row
+
+
+class DynamoDBAdmin(ProviderAdmin):
+    """Looks; carries out at most what a staged commit has decided already."""
+
+    def __init__(
+        self,
+        table: Table,
+        keys: Keys,
+        *,
+        clock: Clock,
+        shards: Shards,
+        settling: Settling,
+        counting: Counting,
+    ) -> None:
+        self._table = table
+        self._keys = keys
+        self._clock = clock
+        self._shards = shards
+        self._settling = settling
+        self._counting = counting
+
+    async def list_instances(
+        self, *, status: InstanceStatus | None = None, limit: int, token: str | None = None
+    ) -> IdPage:
+        """A page of ids, newest first."""
+        await self._shards.refresh()
+        return await list_page(
+            self._table, self._keys, self._shards, status=status, limit=limit, token=token
+        )
+
+    async def list_executions(self, instance: str) -> Sequence[ExecutionState]:
+        """All executions, ascending."""
+        lock = await self._lock(instance)
+        if lock is None:
+            return ()
+        select = Select(partition=self._keys.partition(instance), first="E#", last="E$")
+        ended = [row async for row in self._table.query_all(select)]
+        states = [await self._ended(row) for row in ended]
+        return (
+            *(state for state in states if state.execution < lock.execution),
+            await self._newest(lock),
+        )
+
+    async def read_execution(self, instance: str, execution: int) -> ExecutionState | None:
+        """One execution, or None."""
+        lock = await self._lock(instance)
+        if lock is None or execution == lock.execution:
+            return None if lock is None else await self._newest(lock)
+        row = await self._table.get(self._keys.partition(instance), execution_key(execution))
+        return None if row is None else await self._ended(row)
+
+    async def read_events(self, instance: str, execution: int, *, after: int = 0) -> HistoryPage:
+        """Events of any execution, in pages."""
+        lock = await self._lock(instance)
+        if lock is None or not 0 < execution <= lock.execution:
+            return HistoryPage(events=(), more=False)
+        return await read_page(self._table, self._keys, instance, execution, after=after)
+
+    async def count_instances(self) -> StoreMetrics:
+        """Instances by status, executions and events."""
+        await self._shards.refresh()
+        return await self._counting.instances()
+
+    async def count_queues(self) -> StoreQueueDepths:
+        """What waits to be taken."""
+        await self._shards.refresh()
+        return await self._counting.queues(self._clock.now())
+
+    async def _lock(self, instance: str) -> Lock | None:
+        row = await self._table.get(self._keys.partition(instance), LOCK)
+        return None if row is None else await self._settling.settle(Lock(instance, row))
+
+    async def _newest(self, lock: Lock) -> ExecutionState:
+        row = lock.row
+        return ExecutionState(
+            execution=lock.execution,
+            status=InstanceStatus(row.text("stat")),
+            output=await read_payload(self._table, row, "oup"),
+            event_count=lock.last_event,
+            started_at=row.number("sta"),
+            completed_at=None if lock.running else row.number("upd"),
+        )
+
+    async def _ended(self, row: Row) -> ExecutionState:
+        return ExecutionState(
+            execution=int(row.text("sk").rpartition("#")[2]),
+            status=InstanceStatus.CONTINUED_AS_NEW,
+            output=await read_payload(self._table, row, "oup"),
+            event_count=row.number("evn"),
+            started_at=row.number("sta"),
+            completed_at=row.number("fin"),
+        )

@@ -1,0 +1,329 @@
+"""Changes that go together: what they ask for, and the transaction that carries them out.
+
+A change says what is wanted, not yet how: whether a message is dropped because its id is held,
+or a child is not created because its id is in use, is known only when the transaction meets the
+table. So a transaction is built, tried, and built anew without what turned out to be in the way,
+until it succeeds or its fence fails. The fence is what the caller puts first: the conditions
+under which anything may happen at all. Each attempt carries out everything or nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from perdure.contract import Message, MessageKind, NewInstance
+from perdure.errors import StorageUnavailable
+
+from perdure_dynamodb._keys import CONTINUED, LISTING, LOCK, Keys
+from perdure_dynamodb._locks import RUNNING, Lock, Standing, new_lock
+from perdure_dynamodb._messages import Letters
+from perdure_dynamodb._payloads import Shelf, chunks_of
+from perdure_dynamodb._seam import TransactionCancelled
+from perdure_dynamodb._shards import Shards
+from perdure_dynamodb._table import Action, Check, Delete, Key, Put, Table
+from perdure_dynamodb._values import Item, Row
+
+ABSENT = "attribute_not_exists(pk)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replace:
+    """Put an item, whatever was there."""
+
+    item: Item
+    weight = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remove:
+    """Remove an item, if it is there."""
+
+    key: Key
+    weight = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Post:
+    """Put a message into a mailbox, unless it is void or its id is held."""
+
+    instance: str
+    item: Item
+    weight = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Create:
+    """Create an instance, or, where its id is in use, post something else."""
+
+    instance: str
+    lock: Item
+    listing: Item
+    start: Item
+    if_exists: Post | None = None
+    weight = 3
+
+
+Change: TypeAlias = Replace | Remove | Post | Create
+Fence: TypeAlias = Callable[[Sequence[str]], Sequence[Action]]
+"""Gives the actions that must succeed, told which ids of instances turned out to be in use."""
+
+
+class FenceFailed(Exception):
+    """A condition of the fence was not met; nothing was changed."""
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """What is known of the table, and what was found to be in the way."""
+
+    locks: dict[str, Lock | None] = field(default_factory=dict[str, "Lock | None"])
+    dropped: set[int] = field(default_factory=set[int])
+    in_use: set[int] = field(default_factory=set[int])
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the changes came to."""
+
+    in_use: tuple[str, ...]
+    unused: tuple[Key, ...]
+    """Chunks of messages that were dropped."""
+
+
+def weight_of(changes: Sequence[Change]) -> int:
+    """At most so many actions."""
+    return sum(change.weight for change in changes)
+
+
+class Changes:
+    """Carries changes out."""
+
+    def __init__(self, table: Table, keys: Keys, letters: Letters, shards: Shards) -> None:
+        self._table = table
+        self._keys = keys
+        self._letters = letters
+        self._shards = shards
+
+    def post(self, message: Message, shelf: Shelf) -> Post:
+        """The change that puts a message into its mailbox."""
+        return Post(instance=message.instance, item=self._letters.item(message, shelf))
+
+    def create(
+        self, new: NewInstance, shelf: Shelf, *, now: int, if_exists: Post | None = None
+    ) -> Create:
+        """The change that creates an instance with its start message."""
+        partition = self._keys.partition(new.instance)
+        return Create(
+            instance=new.instance,
+            lock=new_lock(new, partition=partition, now=now),
+            listing=self.listing(new.instance, RUNNING, created=now),
+            start=self._letters.item(new.start, shelf),
+            if_exists=if_exists,
+        )
+
+    def listing(self, instance: str, status: str, *, created: int, events: int = 0) -> Item:
+        """The item under which an instance of a status is listed."""
+        return {
+            "pk": self._keys.partition(instance),
+            "sk": LISTING if status != "ContinuedAsNew" else CONTINUED,
+            "gpk": self._keys.listing(status, self._shards.of(instance)),
+            "gsk": self._keys.listed(created, instance),
+            "tev": events,
+        }
+
+    async def read_locks(self, instances: Sequence[str]) -> dict[str, Lock | None]:
+        """The locks of the instances, None for those that do not exist."""
+        keys = {instance: (self._keys.partition(instance), LOCK) for instance in instances}
+        rows = await self._table.get_many(keys.values())
+        return {
+            instance: Lock(instance, rows[key]) if key in rows else None
+            for instance, key in keys.items()
+        }
+
+    async def carry_out(
+        self,
+        changes: Sequence[Change],
+        *,
+        fence: Fence,
+        standings: Mapping[str, Standing] | None = None,
+    ) -> Outcome:
+        """Everything in one transaction, under the fence; raises `FenceFailed`.
+
+        `standings` are those that the fence itself makes sure of; others are looked up.
+        """
+        attempt = _Attempt()
+        for _ in range(_MOST_ATTEMPTS):
+            await self._look_up(changes, attempt, standings or {})
+            build = _Build(self._letters, attempt, dict(standings or {}))
+            first = list(fence(_in_use(changes, attempt)))
+            build.add_all(changes)
+            actions = first + [action for action, _ in build.actions]
+            if not actions or await self._try(actions, len(first), changes, build, attempt):
+                return _outcome(changes, build, attempt)
+        raise StorageUnavailable(
+            f"the table changed {_MOST_ATTEMPTS} times while a change was made; try again",
+            operation="transact",
+        )
+
+    async def _try(
+        self,
+        actions: Sequence[Action],
+        fenced: int,
+        changes: Sequence[Change],
+        build: _Build,
+        attempt: _Attempt,
+    ) -> bool:
+        try:
+            await self._table.transact(actions)
+        except TransactionCancelled as error:
+            failed = [reason.code == "ConditionalCheckFailed" for reason in error.reasons]
+            if any(failed[:fenced]):
+                raise FenceFailed from error
+            for (_, place), reason in zip(build.actions, error.reasons[fenced:], strict=True):
+                if reason.code == "ConditionalCheckFailed":
+                    _learn(changes[place], place, reason.item, attempt)
+            return False
+        return True
+
+    async def _look_up(
+        self, changes: Sequence[Change], attempt: _Attempt, known: Mapping[str, Standing]
+    ) -> None:
+        created = {
+            change.instance
+            for place, change in enumerate(changes)
+            if isinstance(change, Create) and place not in attempt.in_use
+        }
+        wanted = {change.instance for change in changes if isinstance(change, Post)}
+        missing = sorted(wanted - created - known.keys() - attempt.locks.keys())
+        if missing:
+            attempt.locks |= await self.read_locks(missing)
+
+
+_MOST_ATTEMPTS = 40
+
+
+class _Build:
+    """The actions of one attempt, each with the place of the change that it belongs to."""
+
+    def __init__(self, letters: Letters, attempt: _Attempt, standings: dict[str, Standing]) -> None:
+        self.actions: list[tuple[Action, int]] = []
+        self.void: set[int] = set()
+        self._letters = letters
+        self._attempt = attempt
+        self._standings = standings
+        self._keys: set[Key] = set()
+        self._removed: dict[Key, int] = {}
+        self._checked: set[str] = set()
+
+    def add_all(self, changes: Sequence[Change]) -> None:
+        """Removals come first, then creations: what is posted meets a mailbox as they leave it."""
+        for kind in (Remove, Create, (Replace, Post)):
+            for place, change in enumerate(changes):
+                if isinstance(change, kind) and place not in self._attempt.dropped:
+                    self._add(change, place)
+
+    def _add(self, change: Change, place: int) -> None:
+        match change:
+            case Replace():
+                self._put(Put(item=change.item), place)
+            case Remove():
+                if change.key not in self._removed:
+                    self._removed[change.key] = len(self.actions)
+                    self.actions.append((Delete(key=change.key), place))
+            case Post():
+                self._post(change, place)
+            case Create() if place in self._attempt.in_use:
+                if change.if_exists is not None:
+                    self._post(change.if_exists, place)
+            case Create():
+                self._standings[change.instance] = Standing(str(change.lock["inc"]), 1, True)
+                self._put(Put(item=change.lock, condition=ABSENT), place)
+                self._put(Put(item=change.listing), place)
+                self._put(Put(item=change.start), place)
+
+    def _post(self, post: Post, place: int) -> None:
+        standing = self._standings.get(post.instance)
+        if standing is None:
+            lock = self._attempt.locks.get(post.instance)
+            if lock is None:
+                self._post_to_absent(post, place)
+                return
+            standing = lock.standing
+        if standing.voids(post.item):
+            self.void.add(place)
+            return
+        self._put(put_unless_held(post.item, standing), place)
+
+    def _post_to_absent(self, post: Post, place: int) -> None:
+        if post.item["kin"] != MessageKind.EVENT.value:
+            self.void.add(place)
+            return
+        item = self._letters.waiting(post.item, post.instance)
+        self._put(Put(item=item, condition=ABSENT), place)
+        if post.instance not in self._checked:
+            self._checked.add(post.instance)
+            lock: Key = (str(item["pk"]), LOCK)
+            self.actions.append((Check(key=lock, condition=ABSENT), place))
+
+    def _put(self, put: Put, place: int) -> None:
+        # The first one of a key stands: a second message of an id is dropped.
+        if put.key in self._keys:
+            self.void.add(place)
+            return
+        self._keys.add(put.key)
+        removed = self._removed.get(put.key)
+        if removed is None:
+            self.actions.append((put, place))
+        else:
+            # A transaction may name an item once; what is put takes the place of what was there.
+            self.actions[removed] = (Put(item=put.item), place)
+
+
+def put_unless_held(item: Item, standing: Standing) -> Put:
+    """Put a message unless its id is held by one that is not void."""
+    return Put(
+        item=item,
+        condition=f"{ABSENT} OR (attribute_exists(inc) AND inc <> :inc)"
+        " OR (attribute_exists(exe) AND exe <> :exe)",
+        values={":inc": standing.incarnation, ":exe": standing.execution},
+    )
+
+
+def _learn(change: Change, place: int, found: Row | None, attempt: _Attempt) -> None:
+    match change:
+        case Create() if place not in attempt.in_use:
+            if found is not None and found.text("inc") == change.lock["inc"]:
+                attempt.dropped.add(place)
+            else:
+                attempt.in_use.add(place)
+                attempt.locks.pop(change.instance, None)
+        case Post(instance=instance) if found is not None and found.text("sk") == LOCK:
+            attempt.locks.pop(instance, None)
+        case _:
+            attempt.dropped.add(place)
+
+
+def _outcome(changes: Sequence[Change], build: _Build, attempt: _Attempt) -> Outcome:
+    unused: list[Key] = []
+    for place, change in enumerate(changes):
+        kept = place not in attempt.dropped | build.void
+        match change:
+            case Post() if not kept:
+                unused += chunks_of(Row(change.item))
+            case Create() if place in attempt.in_use | attempt.dropped:
+                unused += chunks_of(Row(change.start))
+            case Create(if_exists=Post(item=item)) if place not in attempt.in_use:
+                unused += chunks_of(Row(item))
+            case _:
+                pass
+    return Outcome(_in_use(changes, attempt), tuple(unused))
+
+
+def _in_use(changes: Sequence[Change], attempt: _Attempt) -> tuple[str, ...]:
+    return tuple(
+        change.instance
+        for place, change in enumerate(changes)
+        if isinstance(change, Create) and place in attempt.in_use
+    )

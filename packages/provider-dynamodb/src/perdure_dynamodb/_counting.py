@@ -1,0 +1,127 @@
+"""Counts over a namespace, from the index and without a scan of the table.
+
+Ended instances carry their number of events in the index. What can only be known from the lock
+items (the events of running instances, and whether a message's instance is leased) is read from
+these, so a count costs in proportion to what is running or waiting, not to what ever ran.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import TypeAlias
+
+from perdure.clock import Instant
+from perdure.contract import InstanceStatus, StoreMetrics, StoreQueueDepths
+
+from perdure_dynamodb._changes import Changes
+from perdure_dynamodb._keys import Keys
+from perdure_dynamodb._locks import Lock, is_live
+from perdure_dynamodb._shards import Shards
+from perdure_dynamodb._table import READ_BATCH, Select, Table
+from perdure_dynamodb._values import Row
+
+QueueName: TypeAlias = Callable[[int], str]
+
+AT_A_TIME = 10 * READ_BATCH
+
+
+class Counting:
+    """Counts what one namespace holds."""
+
+    def __init__(self, table: Table, keys: Keys, shards: Shards, changes: Changes) -> None:
+        self._table = table
+        self._keys = keys
+        self._shards = shards
+        self._changes = changes
+
+    async def instances(self) -> StoreMetrics:
+        """Instances by status, executions and events."""
+        counts: dict[InstanceStatus, int] = {}
+        executions = events = 0
+        for status in (InstanceStatus.COMPLETED, InstanceStatus.FAILED):
+            async for row in self._listed(status):
+                counts[status] = counts.get(status, 0) + 1
+                executions += row.number_or_none("exe") or 1
+                events += row.number("tev")
+        running = 0
+        async for locks in self._locks_of(self._listed(InstanceStatus.RUNNING)):
+            for lock in locks:
+                status = InstanceStatus(lock.row.text("stat"))
+                running += status is InstanceStatus.RUNNING
+                counts[status] = counts.get(status, 0) + (status is not InstanceStatus.RUNNING)
+                executions += lock.execution
+                events += lock.row.number("tev") + lock.last_event
+        completed = counts.get(InstanceStatus.COMPLETED, 0)
+        failed = counts.get(InstanceStatus.FAILED, 0)
+        return StoreMetrics(
+            total_instances=running + completed + failed,
+            total_executions=executions,
+            running_instances=running,
+            completed_instances=completed,
+            failed_instances=failed,
+            total_events=events,
+        )
+
+    async def queues(self, now: Instant) -> StoreQueueDepths:
+        """What waits to be taken."""
+        visible = timed = work = 0
+        async for rows, locks in self._queued(self._keys.turns):
+            for row in rows:
+                lock = locks.get(self._keys.instance_of(row.text("pk")))
+                if lock is None or lock.standing.voids(row) or row.text("sk")[:2] != "M#":
+                    continue
+                if _is_due(row, now):
+                    visible += not is_live(lock.until, now)
+                else:
+                    timed += 1
+        async for rows, locks in self._queued(self._keys.work):
+            for row in rows:
+                lock = locks.get(self._keys.instance_of(row.text("pk")))
+                work += (
+                    lock is not None and not lock.standing.voids(row) and not _is_leased(row, now)
+                )
+        return StoreQueueDepths(orchestrator_queue=visible, worker_queue=work, timer_queue=timed)
+
+    async def _queued(
+        self, queue: QueueName
+    ) -> AsyncGenerator[tuple[Sequence[Row], dict[str, Lock]]]:
+        for shard in self._shards.all:
+            select = Select(partition=queue(shard), index=True)
+            async for rows in _chunked(self._table.query_all(select)):
+                yield rows, await self._locks(rows)
+
+    async def _locks_of(self, rows: AsyncGenerator[Row]) -> AsyncGenerator[Sequence[Lock]]:
+        async for some in _chunked(rows):
+            yield list((await self._locks(some)).values())
+
+    async def _locks(self, rows: Sequence[Row]) -> dict[str, Lock]:
+        instances = dict.fromkeys(self._keys.instance_of(row.text("pk")) for row in rows)
+        found = await self._changes.read_locks(tuple(instances))
+        return {instance: lock for instance, lock in found.items() if lock is not None}
+
+    async def _listed(self, status: InstanceStatus) -> AsyncGenerator[Row]:
+        for shard in self._shards.all:
+            select = Select(partition=self._keys.listing(status.value, shard), index=True)
+            async for row in self._table.query_all(select):
+                yield row
+
+
+async def _chunked(rows: AsyncGenerator[Row]) -> AsyncGenerator[Sequence[Row]]:
+    some: list[Row] = []
+    async for row in rows:
+        some.append(row)
+        if len(some) == AT_A_TIME:
+            yield some
+            some = []
+    if some:
+        yield some
+
+
+def _is_due(row: Row, now: Instant) -> bool:
+    place = row.text("gsk")
+    return place[0] == "a" or int(place[1:21]) <= now
+
+
+def _is_leased(row: Row, now: Instant) -> bool:
+    place = row.text("gsk").rpartition("#")[2]
+    return place[0] == "L" and not place.endswith("d") and is_live(int(place[1:21]), now)

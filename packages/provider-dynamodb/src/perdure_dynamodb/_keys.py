@@ -1,0 +1,179 @@
+"""Keys: how everything is addressed in the table and in its index.
+
+One partition holds one instance, whole. Sort keys begin with a letter that says what the item is;
+the letters are chosen so that what is void when an instance ends (messages, their payloads,
+staged commits, activities) lies between `M` and `W`, and nothing else does.
+
+The instance's id is always the rest of a key, so whatever characters it has, it cannot be taken
+for another's. The namespace, which comes first, is escaped.
+
+The index `due` is sparse: an item is in it only while somebody must find it without knowing its
+instance. Its correctness is never relied upon, since it lags: what is found there is looked up
+in the table before anything is done with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from perdure.clock import Instant
+
+LOCK = "A"
+LISTING = "B"
+CONTINUED = "C"
+"""Marks an instance that ever continued as new, for the listing of these."""
+
+VOID_RANGE = ("M#", "W$")
+"""From the first to past the last of what is void when an instance ends."""
+
+FIRST = "a" + "0" * 20
+"""Ahead of everything in a ready queue."""
+
+UNTAGGED = "-"
+
+_GREATEST = 10**15
+
+
+def time_text(instant: Instant) -> str:
+    """An instant as text that sorts as the instants do."""
+    return f"{max(instant, 0):020d}"
+
+
+def message_key(message_id: str) -> str:
+    """A message, by its id: so that a second one of the same id meets the first."""
+    return f"M#{message_id}"
+
+
+def activity_key(activity_id: str) -> str:
+    """An activity, by its id."""
+    return f"W#{activity_id}"
+
+
+def execution_key(execution: int) -> str:
+    """The record of an ended execution."""
+    return f"E#{execution:010d}"
+
+
+def segment_key(execution: int, last_event: int) -> str:
+    """Events of one commit, by the number of the last of them."""
+    return f"H#{execution:010d}#{last_event:010d}"
+
+
+def after_event(execution: int, event: int) -> str:
+    """Past the segment that ends with this event."""
+    return f"H#{execution:010d}#{event:010d}~"
+
+
+def end_of_execution(execution: int) -> str:
+    """Past the last segment of an execution."""
+    return f"H#{execution:010d}~"
+
+
+def chunk_key(chunk_id: str, number: int) -> str:
+    """A part of a large payload; the id says of what kind (see `payloads`)."""
+    return f"{chunk_id}#{number:05d}"
+
+
+def manifest_key(stage: str, number: int) -> str:
+    """A part of a staged commit."""
+    return f"Q#{stage}#{number:05d}"
+
+
+# The order of a mailbox is one text: start, front, usual.
+
+START_ORDER = "0"
+
+
+def front_order(commit: int, place: int) -> str:
+    """Ahead of all that earlier commits put to the front; `commit` counts an instance's commits."""
+    return f"1#{_GREATEST - commit:016d}#{place:06d}"
+
+
+def usual_order(due: Instant, arrival: str) -> str:
+    """By due time, then by arrival."""
+    return f"2#{time_text(due)}#{arrival}"
+
+
+# In a queue, what is ready whatever any clock says has the prefix `a`, what waits for its time
+# `t`, and what is leased (or delayed) `L`, with the time of its end. The order L < a < t lets one
+# range cover what is ready and what a clock that stepped back left locked for too long.
+
+
+def open_since(stamp: Instant) -> str:
+    """Ready whatever any clock says."""
+    return f"a{time_text(stamp)}"
+
+
+def due_at(due: Instant) -> str:
+    """Ready from an instant on."""
+    return f"t{time_text(due)}"
+
+
+def locked_until(until: Instant, *, delayed: bool = False) -> str:
+    """Leased, or delayed, until an instant."""
+    return f"L{time_text(until)}" + ("d" if delayed else "")
+
+
+def tag_prefix(tag: str | None) -> str:
+    """Keeps the queues of different tags apart within the worker queue."""
+    if tag is None:
+        return f"{UNTAGGED}#"
+    return hashlib.sha256(tag.encode()).hexdigest()[:32] + "#"
+
+
+def ready_time(sort_key: str) -> Instant:
+    """The instant that a queue's sort key speaks of."""
+    digits = sort_key.rpartition("#")[2][1:21]
+    return int(digits)
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of one namespace."""
+
+    prefix: str
+
+    @classmethod
+    def of(cls, namespace: str) -> Keys:
+        """The keys of a namespace, which may have any characters."""
+        escaped = namespace.replace("%", "%25").replace("#", "%23").replace("!", "%21")
+        return cls(f"{escaped}#")
+
+    @property
+    def config(self) -> str:
+        """The partition of the namespace's settings."""
+        return f"{self.prefix}!config"
+
+    def partition(self, instance: str) -> str:
+        """The partition that holds an instance."""
+        return f"{self.prefix}I#{instance}"
+
+    def instance_of(self, partition: str) -> str:
+        """The instance whose partition it is."""
+        return partition[len(self.prefix) + 2 :]
+
+    def turns(self, shard: int) -> str:
+        """A shard of the queue of instances with messages."""
+        return f"{self.prefix}O#{shard}"
+
+    def waiting(self, shard: int) -> str:
+        """A shard of the external events that wait for an instance to be created."""
+        return f"{self.prefix}V#{shard}"
+
+    def work(self, shard: int) -> str:
+        """A shard of the queue of activities."""
+        return f"{self.prefix}W#{shard}"
+
+    def listing(self, status: str, shard: int) -> str:
+        """A shard of the instances of a status."""
+        return f"{self.prefix}S#{status}#{shard}"
+
+    def listed(self, created: Instant, instance: str) -> str:
+        """An instance's place in listings: by creation."""
+        return f"{time_text(created)}#{instance}"
+
+
+def shard_of(instance: str, shards: int) -> int:
+    """The shard that an instance's items are found in."""
+    return int.from_bytes(hashlib.sha256(instance.encode()).digest()[:4], "big") % shards

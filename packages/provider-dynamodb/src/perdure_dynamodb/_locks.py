@@ -1,0 +1,229 @@
+"""The lock item of an instance: its plain fields, its lease, and the fence of every commit.
+
+Only leases, commits, releases and parked marks touch it; senders never do, so they never
+conflict with a commit. Every change but a renewal raises the turn number `trn`. Whoever changes
+the item says under which token, lease and turn number: a request that was delayed, or comes
+from somebody whose lease is over, meets another number and fails.
+
+Attributes: `inc` incarnation, `orc` name, `ver` version, `eng` engine, `exe` execution, `evn`
+last event, `cid` last commit, `stat` status, `oup` output, `cre`/`upd` created and updated,
+`pkr`/`pkd`/`pks` parked, `par` parent, `tok`/`unt` lease, `hid` end of a delay, `att` attempt,
+`rel` last release, `trn` turn number, `sta` start of the execution, `tev` events of earlier
+executions, `inu`/`acu` answer of the last commit, `stg`/`stp`/`stn` a staged commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from perdure.clock import Instant, to_microseconds
+from perdure.contract import (
+    ALLOWED_SKEW,
+    LONGEST_LEASE,
+    InstanceState,
+    InstanceStatus,
+    NewInstance,
+    ParentLink,
+    ParkedMark,
+    ParkedState,
+)
+
+from perdure_dynamodb._values import Item, Plain, Row
+
+FARTHEST = to_microseconds(LONGEST_LEASE + ALLOWED_SKEW)
+
+LEASE_HELD = "tok = :token AND unt > :now AND unt <= :far"
+"""The condition that a lease is live under a token."""
+
+RUNNING = InstanceStatus.RUNNING.value
+
+
+def is_live(until: Instant | None, now: Instant) -> bool:
+    """Whether a lease or a delay that ends at `until` still holds."""
+    return until is not None and now < until <= now + FARTHEST
+
+
+def lease_values(token: str, now: Instant) -> dict[str, Plain]:
+    """The values of `LEASE_HELD`."""
+    return {":token": token, ":now": now, ":far": now + FARTHEST}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What decides which of an instance's messages and activities are void."""
+
+    incarnation: str
+    execution: int
+    running: bool
+
+    def voids(self, addressed: Mapping[str, Plain]) -> bool:
+        """Whether a message or an activity, as an item or an index row, is void."""
+        return (
+            not self.running
+            or addressed.get("inc", self.incarnation) != self.incarnation
+            or addressed.get("exe", self.execution) != self.execution
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """A lock item as it was read."""
+
+    instance: str
+    row: Row
+
+    @property
+    def incarnation(self) -> str:
+        """Which of the instances that ever had the id it is."""
+        return self.row.text("inc")
+
+    @property
+    def running(self) -> bool:
+        """Whether the instance has not ended."""
+        return self.row.text("stat") == RUNNING
+
+    @property
+    def execution(self) -> int:
+        """The newest execution."""
+        return self.row.number("exe")
+
+    @property
+    def last_event(self) -> int:
+        """The last event of that execution."""
+        return self.row.number("evn")
+
+    @property
+    def name(self) -> str:
+        """The orchestration's name."""
+        return self.row.text("orc")
+
+    @property
+    def version(self) -> str | None:
+        """The version it is pinned to."""
+        return self.row.text_or_none("ver")
+
+    @property
+    def engine(self) -> int:
+        """The oldest engine that can run it."""
+        return self.row.number("eng")
+
+    @property
+    def turn(self) -> int:
+        """The turn number."""
+        return self.row.number("trn")
+
+    @property
+    def attempt(self) -> int:
+        """How often it was leased since the last commit."""
+        return self.row.number("att")
+
+    @property
+    def token(self) -> str | None:
+        """Whose lease it is, live or not."""
+        return self.row.text_or_none("tok")
+
+    @property
+    def until(self) -> Instant | None:
+        """When the lease ends."""
+        return self.row.number_or_none("unt")
+
+    @property
+    def last_commit(self) -> str | None:
+        """The id of the last commit."""
+        return self.row.text_or_none("cid")
+
+    @property
+    def stage(self) -> str | None:
+        """The id of a staged commit that is decided, but not yet carried out."""
+        return self.row.text_or_none("stg")
+
+    def held_by(self, token: str, now: Instant) -> bool:
+        """Whether the lease is live under this token."""
+        return self.token == token and is_live(self.until, now)
+
+    def is_free(self, now: Instant) -> bool:
+        """Whether there is neither a lease nor a delay."""
+        return not is_live(self.until, now) and not is_live(self.row.number_or_none("hid"), now)
+
+    @property
+    def standing(self) -> Standing:
+        """What decides which messages and activities are void."""
+        return Standing(self.incarnation, self.execution, self.running)
+
+    def state(self, output: bytes | None) -> InstanceState:
+        """The plain fields; a large output is read apart."""
+        row = self.row
+        return InstanceState(
+            instance=self.instance,
+            incarnation=self.incarnation,
+            name=self.name,
+            version=self.version,
+            engine=self.engine,
+            execution=self.execution,
+            last_event=self.last_event,
+            last_commit=self.last_commit,
+            status=InstanceStatus(row.text("stat")),
+            output=output,
+            created_at=row.number("cre"),
+            updated_at=row.number("upd"),
+            parked=_parked(row),
+            parent=_parent(row.row_or_none("par")),
+        )
+
+
+def new_lock(new: NewInstance, *, partition: str, now: Instant) -> Item:
+    """The lock item of an instance that is about to be created."""
+    item: Item = {
+        "pk": partition,
+        "sk": "A",
+        "inc": new.incarnation,
+        "orc": new.name,
+        "eng": new.engine,
+        "exe": 1,
+        "evn": 0,
+        "stat": RUNNING,
+        "cre": now,
+        "upd": now,
+        "sta": now,
+        "att": 0,
+        "trn": 0,
+        "tev": 0,
+    }
+    if new.version is not None:
+        item["ver"] = new.version
+    if new.parent is not None:
+        item["par"] = {
+            "ins": new.parent.instance,
+            "inc": new.parent.incarnation,
+            "exe": new.parent.execution,
+            "evn": new.parent.event,
+        }
+    return item
+
+
+PARKING = "pkr = :reason, pkd = :details, pks = if_not_exists(pks, :since)"
+"""Sets a parked mark, whose time stays from the first one until a commit clears it."""
+
+
+def parking_values(mark: ParkedMark, now: Instant) -> dict[str, Plain]:
+    """The values of `PARKING`."""
+    return {":reason": mark.reason, ":details": mark.details, ":since": now}
+
+
+def _parked(row: Row) -> ParkedState | None:
+    since = row.number_or_none("pks")
+    if since is None:
+        return None
+    return ParkedState(reason=row.text("pkr"), details=row.text("pkd"), since=since)
+
+
+def _parent(row: Row | None) -> ParentLink | None:
+    if row is None:
+        return None
+    return ParentLink(
+        instance=row.text("ins"),
+        incarnation=row.text("inc"),
+        execution=row.number("exe"),
+        event=row.number("evn"),
+    )

@@ -1,0 +1,193 @@
+"""Messages as items, and the reading of a mailbox.
+
+A message's key is its id, so a second one of the same id meets the first; its place in the
+mailbox is the attribute `ord`, and whoever reads the mailbox sorts by it. Reading is one
+strongly consistent query, so that nothing that was acknowledged is ever missed.
+
+Attributes: `kin` kind, `dat` payload, `inc`, `exe` what it addresses, `due` visible-at, `ord`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from perdure.clock import Clock, Instant
+from perdure.contract import (
+    MAX_BYTES_PER_DELIVERY,
+    MAX_MESSAGES_PER_DELIVERY,
+    Message,
+    MessageKind,
+)
+
+from perdure_dynamodb._keys import (
+    START_ORDER,
+    Keys,
+    due_at,
+    message_key,
+    open_since,
+    time_text,
+    usual_order,
+)
+from perdure_dynamodb._locks import Standing
+from perdure_dynamodb._payloads import TRANSIENT, Shelf, chunks_of, read_payloads, size_of
+from perdure_dynamodb._shards import Shards
+from perdure_dynamodb._table import Key, Select, Table
+from perdure_dynamodb._values import Item, Row
+
+UNLESS_HELD = "attribute_not_exists(pk)"
+
+
+class Stamps:
+    """When something arrived: never before what arrived earlier, whatever the clock says."""
+
+    def __init__(self, clock: Clock, shards: Shards) -> None:
+        self._clock = clock
+        self._shards = shards
+        self._last: Instant = 0
+        self._count = 0
+
+    def raise_to(self, floor: Instant) -> None:
+        """Never stamp below this any more."""
+        self._last = max(self._last, floor)
+
+    def next(self) -> Arrival:
+        """The next arrival."""
+        self._last = max(self._last, self._clock.now())
+        self._count += 1
+        text = f"{time_text(self._last)}{self._shards.opening:010d}{self._count:012d}"
+        return Arrival(self._last, text)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A stamp, and a text that sorts arrivals of one instant too."""
+
+    stamp: Instant
+    text: str
+
+
+class Letters:
+    """Makes items of messages."""
+
+    def __init__(self, keys: Keys, shards: Shards, stamps: Stamps) -> None:
+        self._keys = keys
+        self._shards = shards
+        self._stamps = stamps
+
+    def item(self, message: Message, shelf: Shelf, *, order: str | None = None) -> Item:
+        """The item, with a place in the ready queue; `order` for messages to the front."""
+        arrival = self._stamps.next()
+        partition = self._keys.partition(message.instance)
+        due = arrival.stamp if message.visible_at is None else message.visible_at
+        shard = self._shards.of(message.instance)
+        item: Item = {
+            "pk": partition,
+            "sk": message_key(message.id),
+            "kin": message.kind.value,
+            "ord": _order(message, order or usual_order(due, arrival.text)),
+            "gpk": self._keys.turns(shard),
+            "gsk": open_since(arrival.stamp) if message.visible_at is None else due_at(due),
+            **shelf.place(partition, message.data, kind=TRANSIENT),
+        }
+        if message.incarnation is not None:
+            item["inc"] = message.incarnation
+        if message.execution is not None:
+            item["exe"] = message.execution
+        if message.visible_at is not None:
+            item["due"] = message.visible_at
+        return item
+
+    def waiting(self, item: Item, instance: str) -> Item:
+        """The item of an event whose instance does not exist: out of the ready queue."""
+        return {**item, "gpk": self._keys.waiting(self._shards.of(instance))}
+
+    def is_waiting(self, row: Row) -> bool:
+        """Whether the row is out of the ready queue."""
+        return row.text("gpk").startswith(f"{self._keys.prefix}V#")
+
+
+def _order(message: Message, order: str) -> str:
+    return START_ORDER if message.kind is MessageKind.START else order
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """What a mailbox holds for whoever has the lease."""
+
+    messages: tuple[Message, ...]
+    more: bool
+    chunks: dict[str, tuple[Key, ...]]
+    """By message id, where the payload is in chunks."""
+    visible_since: Instant | None
+    """About when the earliest visible message became visible."""
+    waiting: tuple[Row, ...]
+    """Events that came before the instance and are not in the ready queue yet."""
+    void: tuple[Row, ...]
+
+
+async def read_mailbox(table: Table, partition: str) -> list[Row]:
+    """All messages of a mailbox, in no particular order."""
+    select = Select(partition=partition, first="M#", last="M$")
+    return [row async for row in table.query_all(select)]
+
+
+async def deliver(
+    table: Table,
+    letters: Letters,
+    rows: Sequence[Row],
+    *,
+    instance: str,
+    standing: Standing,
+    now: Instant,
+    held: Collection[str] = frozenset(),
+) -> Delivery:
+    """The visible messages that are not held, in order and within the limits."""
+    fitting = [row for row in rows if not standing.voids(row)]
+    visible = sorted(
+        (row for row in fitting if _is_visible(row, now)), key=lambda row: row.text("ord")
+    )
+    chosen, more = _within_limits([row for row in visible if _id_of(row) not in held])
+    payloads = await read_payloads(table, chosen)
+    messages = tuple(
+        _message(instance, row, data) for row, data in zip(chosen, payloads, strict=True)
+    )
+    return Delivery(
+        messages=messages,
+        more=more,
+        chunks={_id_of(row): keys for row in chosen if (keys := chunks_of(row))},
+        visible_since=min((int(row.text("gsk")[1:21]) for row in visible), default=None),
+        waiting=tuple(row for row in fitting if letters.is_waiting(row)),
+        void=tuple(row for row in rows if standing.voids(row)),
+    )
+
+
+def _within_limits(rows: Sequence[Row]) -> tuple[list[Row], bool]:
+    size = 0
+    for count, row in enumerate(rows):
+        size += size_of(row)
+        full = count == MAX_MESSAGES_PER_DELIVERY or size > MAX_BYTES_PER_DELIVERY
+        if full and count:
+            return list(rows[:count]), True
+    return list(rows), False
+
+
+def _is_visible(row: Row, now: Instant) -> bool:
+    due = row.number_or_none("due")
+    return due is None or due <= now
+
+
+def _id_of(row: Row) -> str:
+    return row.text("sk")[2:]
+
+
+def _message(instance: str, row: Row, data: bytes) -> Message:
+    return Message(
+        id=_id_of(row),
+        instance=instance,
+        kind=MessageKind(row.text("kin")),
+        data=data,
+        incarnation=row.text_or_none("inc"),
+        execution=row.number_or_none("exe"),
+        visible_at=row.number_or_none("due"),
+    )

@@ -1,0 +1,70 @@
+"""Opening a provider: the client, the check of the table, the namespace's settings."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from perdure.clock import Clock
+
+from perdure_dynamodb._keys import Keys
+from perdure_dynamodb._options import DynamoDBOptions
+from perdure_dynamodb._provider import DynamoDBProvider
+from perdure_dynamodb._retries import RetryingCalls
+from perdure_dynamodb._schema import CredentialsRefused, check_table
+from perdure_dynamodb._seam import Calls, Refused, aws_calls
+from perdure_dynamodb._shards import Shards
+from perdure_dynamodb._table import Table
+
+
+@asynccontextmanager
+async def open_on_aws(
+    options: DynamoDBOptions, *, clock: Clock
+) -> AsyncGenerator[DynamoDBProvider]:
+    """A provider with a client of its own."""
+    context = aws_calls(options)
+    try:
+        calls = await context.__aenter__()
+    except Refused as error:
+        raise CredentialsRefused(
+            f"a client for {options.description!r} cannot be made: {error}; check region, profile"
+            " and keys",
+            operation="open",
+        ) from error
+    try:
+        await check_table(
+            calls,
+            options.table,
+            where=_where(options),
+            create=options.create_table,
+            clock=clock,
+        )
+        async with open_on(calls, options, clock=clock) as provider:
+            yield provider
+    finally:
+        await context.__aexit__(None, None, None)
+
+
+@asynccontextmanager
+async def open_on(
+    calls: Calls, options: DynamoDBOptions, *, clock: Clock
+) -> AsyncGenerator[DynamoDBProvider]:
+    """A provider on a seam that somebody else owns, with a table that is there."""
+    table = Table(RetryingCalls(calls, clock=clock), options.table)
+    keys = Keys.of(options.namespace)
+    shards = Shards(table, keys, clock=clock)
+    await shards.open(options.shards)
+    provider = DynamoDBProvider(
+        table, keys, clock=clock, shards=shards, description=options.description
+    )
+    await provider.open()
+    try:
+        yield provider
+    finally:
+        await provider.close()
+
+
+def _where(options: DynamoDBOptions) -> str:
+    if options.endpoint_url is not None:
+        return f"at {options.endpoint_url}"
+    return "in the configured region" if options.region is None else f"in region {options.region}"

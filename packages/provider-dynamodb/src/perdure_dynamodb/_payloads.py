@@ -1,0 +1,124 @@
+"""Payloads: small ones stand in their item, large ones in chunks of their own.
+
+Chunks are written before the item that refers to them and are invisible until then, so they
+need no transaction, which would cost twice. Their ids are never used again, hence chunks are
+never read in part or changed. Those that nobody refers to, because a call failed in between,
+are removed when the instance ends.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from perdure.errors import StorageCorrupt
+
+from perdure_dynamodb._keys import chunk_key
+from perdure_dynamodb._table import Key, Table
+from perdure_dynamodb._values import Item, Plain, Row
+
+INLINE_LIMIT = 4096
+CHUNK_BYTES = 350_000
+"""An item may have 400 KB, its names and keys included."""
+
+TRANSIENT = "P"
+"""Of messages and activities: void when the instance ends."""
+LASTING = "X"
+"""Of histories and outputs."""
+
+Reference: TypeAlias = str
+"""A chunk id and the number of its chunks, as `id:count`."""
+
+
+@dataclass(slots=True)
+class Shelf:
+    """Chunks that are to be written before the items that refer to them."""
+
+    items: list[Item]
+
+    @classmethod
+    def empty(cls) -> Shelf:
+        """No chunks yet."""
+        return cls([])
+
+    def place(
+        self, partition: str, data: bytes, *, kind: str, name: str = "dat"
+    ) -> dict[str, Plain]:
+        """The attributes that hold the payload, or refer to its chunks, in an item."""
+        if len(data) <= INLINE_LIMIT:
+            return {name: data}
+        chunk_id = f"{kind}#{uuid.uuid4().hex}"
+        parts = [data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES)]
+        self.items += [
+            {"pk": partition, "sk": chunk_key(chunk_id, number), "dat": part}
+            for number, part in enumerate(parts)
+        ]
+        return {reference_name(name): f"{chunk_id}:{len(parts)}", size_name(name): len(data)}
+
+    async def write(self, table: Table) -> None:
+        """Write all chunks."""
+        if self.items:
+            await table.put_many(self.items)
+
+    async def remove(self, table: Table) -> None:
+        """Remove all chunks, since what would have referred to them was not written."""
+        await table.delete_many((str(item["pk"]), str(item["sk"])) for item in self.items)
+
+
+def reference_name(name: str) -> str:
+    """The attribute that refers to the chunks of a payload."""
+    return f"{name}c"
+
+
+def size_name(name: str) -> str:
+    """The attribute that tells the size of a payload in chunks."""
+    return f"{name}z"
+
+
+def size_of(row: Row, name: str = "dat") -> int:
+    """The size of an item's payload, without reading it."""
+    size = row.number_or_none(size_name(name))
+    return len(row.bytes_or_none(name) or b"") if size is None else size
+
+
+def chunks_of(row: Row, name: str = "dat") -> tuple[Key, ...]:
+    """The keys of the chunks that an item refers to."""
+    reference = row.text_or_none(reference_name(name))
+    if reference is None:
+        return ()
+    chunk_id, _, count = reference.rpartition(":")
+    return tuple((row.text("pk"), chunk_key(chunk_id, number)) for number in range(int(count)))
+
+
+async def read_payloads(table: Table, rows: Sequence[Row], name: str = "dat") -> list[bytes]:
+    """The payloads of the rows, in order."""
+    wanted = [chunks_of(row, name) for row in rows]
+    chunks = await table.get_many(key for keys in wanted for key in keys)
+    return [
+        _join(chunks, keys) if keys else row.bytes_or_none(name) or b""
+        for row, keys in zip(rows, wanted, strict=True)
+    ]
+
+
+async def read_payload(table: Table, row: Row, name: str = "dat") -> bytes | None:
+    """The payload of one row, or None where it has none."""
+    if name not in row and reference_name(name) not in row:
+        return None
+    [data] = await read_payloads(table, [row], name)
+    return data
+
+
+def _join(chunks: Mapping[Key, Row], keys: Iterable[Key]) -> bytes:
+    parts: list[bytes] = []
+    for key in keys:
+        row = chunks.get(key)
+        if row is None:
+            raise StorageCorrupt(
+                f"a part of a payload is missing: {key[0]!r} / {key[1]!r}; it was removed by"
+                " something else than Perdure",
+                operation="read",
+            )
+        parts.append(row.bytes_or_none("dat") or b"")
+    return b"".join(parts)

@@ -1,0 +1,272 @@
+"""The provider: the contract's methods, each handed to the part that keeps its promise.
+
+A call that changes something runs in a task of its own, and a cancellation of the caller waits
+for it: so a call took effect as a whole or not at all, and no connection is torn down in the
+middle of an answer. A cancelled lease gives back what it got.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import timedelta
+from typing import TypeVar
+
+from perdure.clock import Clock
+from perdure.contract import (
+    ActivityCompletion,
+    ActivityLease,
+    ActivityRelease,
+    ActivityRequest,
+    CommitAnswer,
+    HistoryPage,
+    InstanceState,
+    LeasedActivity,
+    LeasedTurn,
+    Message,
+    NewInstance,
+    Provider,
+    ProviderAdmin,
+    TurnCommit,
+    TurnLease,
+    TurnRelease,
+    TurnRequest,
+)
+from perdure.errors import (
+    ExecutionNotFound,
+    InstanceAlreadyExists,
+    InstanceNotFound,
+    ProviderError,
+)
+
+from perdure_dynamodb._activities import Activities
+from perdure_dynamodb._admin import DynamoDBAdmin
+from perdure_dynamodb._changes import Changes
+from perdure_dynamodb._commits import FINISH_LIMIT, Commits
+from perdure_dynamodb._counting import Counting
+from perdure_dynamodb._held import HeldTurns
+from perdure_dynamodb._histories import read_page
+from perdure_dynamodb._keys import LOCK, Keys
+from perdure_dynamodb._locks import Lock
+from perdure_dynamodb._messages import Letters, Stamps
+from perdure_dynamodb._payloads import Shelf, read_payload
+from perdure_dynamodb._purge import Purge
+from perdure_dynamodb._sending import Sending
+from perdure_dynamodb._settling import Settling
+from perdure_dynamodb._shards import Shards
+from perdure_dynamodb._table import Table, at_once
+from perdure_dynamodb._turns import Turns
+
+T = TypeVar("T")
+
+_TO_GIVE_BACK = 5.0
+"""Real seconds that a cancelled lease waits for the store to take its leases back."""
+
+
+class DynamoDBProvider(Provider):
+    """One namespace of one table."""
+
+    finish_limit = FINISH_LIMIT
+
+    def __init__(
+        self, table: Table, keys: Keys, *, clock: Clock, shards: Shards, description: str
+    ) -> None:
+        super().__init__(clock=clock, description=description)
+        self._table = table
+        self._keys = keys
+        self._stamps = Stamps(clock, shards)
+        letters = Letters(keys, shards, self._stamps)
+        held = HeldTurns()
+        self._changes = Changes(table, keys, letters, shards)
+        self._settling = Settling(table, keys, self._changes)
+        self._purge = Purge(table, keys)
+        self._sending = Sending(table, self._changes, shards, purge=self._purge)
+        self._activities = Activities(
+            table,
+            keys,
+            clock=clock,
+            shards=shards,
+            changes=self._changes,
+            settling=self._settling,
+            purge=self._purge,
+        )
+        self._turns = Turns(
+            table,
+            keys,
+            clock=clock,
+            shards=shards,
+            letters=letters,
+            changes=self._changes,
+            settling=self._settling,
+            purge=self._purge,
+            held=held,
+        )
+        self._commits = Commits(
+            table,
+            keys,
+            clock=clock,
+            shards=shards,
+            letters=letters,
+            changes=self._changes,
+            settling=self._settling,
+            activities=self._activities,
+            turns=self._turns,
+            purge=self._purge,
+            held=held,
+        )
+        self._admin = DynamoDBAdmin(
+            table,
+            keys,
+            clock=clock,
+            shards=shards,
+            settling=self._settling,
+            counting=Counting(table, keys, shards, self._changes),
+        )
+
+    async def open(self) -> None:
+        """Learn what was stamped before, so that no stamp goes back."""
+        self._stamps.raise_to(await self._sending.newest_stamp(self._keys))
+
+    async def close(self) -> None:
+        """Wait for what goes on in the background."""
+        await self._purge.close()
+
+    async def create_instance(self, new: NewInstance) -> None:
+        """Create an instance together with its start message."""
+        await _whole("create_instance", self._create(new))
+
+    async def send(self, messages: Sequence[Message]) -> None:
+        """Put messages into mailboxes."""
+        await _whole("send", self._sending.send(tuple(messages)))
+
+    async def lease_turns(self, request: TurnRequest) -> Sequence[LeasedTurn]:
+        """Lease ready instances."""
+        fresh: list[TurnLease] = []
+        return await _whole(
+            "lease_turns",
+            self._turns.lease(request, fresh),
+            undo=lambda: self._give_back_turns(fresh),
+        )
+
+    async def read_history(
+        self, instance: str, execution: int, *, incarnation: str, after: int = 0
+    ) -> HistoryPage:
+        """A page of an execution's events."""
+        return await _named(
+            "read_history", self._read_history(instance, execution, incarnation, after)
+        )
+
+    async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:
+        """Carry a turn's changes out, all or nothing."""
+        return await _whole("commit_turn", self._commits.commit(commit))
+
+    async def release_turn(self, release: TurnRelease) -> None:
+        """Give a turn lease back."""
+        await _whole("release_turn", self._turns.release(release))
+
+    async def renew_turns(
+        self, leases: Sequence[TurnLease], *, lease_for: timedelta
+    ) -> frozenset[TurnLease]:
+        """Extend turn leases; returns those that are gone."""
+        return await _whole("renew_turns", self._turns.renew(tuple(leases), lease_for=lease_for))
+
+    async def lease_activities(self, request: ActivityRequest) -> Sequence[LeasedActivity]:
+        """Lease activities."""
+        fresh: list[LeasedActivity] = []
+        return await _whole(
+            "lease_activities",
+            self._activities.lease(request, fresh),
+            undo=lambda: self._give_back_activities(fresh),
+        )
+
+    async def complete_activity(self, completion: ActivityCompletion) -> None:
+        """Remove an activity and post its result, as one."""
+        await _whole("complete_activity", self._activities.complete(completion))
+
+    async def release_activity(self, release: ActivityRelease) -> None:
+        """Give an activity lease back."""
+        await _whole("release_activity", self._activities.release(release))
+
+    async def renew_activities(
+        self, leases: Sequence[ActivityLease], *, lease_for: timedelta
+    ) -> frozenset[ActivityLease]:
+        """Extend activity leases; returns those that are gone."""
+        return await _whole(
+            "renew_activities", self._activities.renew(tuple(leases), lease_for=lease_for)
+        )
+
+    async def read_instance(self, instance: str) -> InstanceState | None:
+        """The plain fields of an instance, or None."""
+        return await _named("read_instance", self._read_instance(instance))
+
+    def as_management_capability(self) -> ProviderAdmin:
+        """The management face."""
+        return self._admin
+
+    async def _create(self, new: NewInstance) -> None:
+        shelf = Shelf.empty()
+        create = self._changes.create(new, shelf, now=self.clock.now())
+        await shelf.write(self._table)
+        outcome = await self._changes.carry_out([create], fence=lambda _: ())
+        self._purge.chunks(outcome.unused)
+        if outcome.in_use:
+            raise InstanceAlreadyExists(new.instance)
+
+    async def _read_instance(self, instance: str) -> InstanceState | None:
+        row = await self._table.get(self._keys.partition(instance), LOCK)
+        if row is None:
+            return None
+        return Lock(instance, row).state(await read_payload(self._table, row, "oup"))
+
+    async def _read_history(
+        self, instance: str, execution: int, incarnation: str, after: int
+    ) -> HistoryPage:
+        row = await self._table.get(self._keys.partition(instance), LOCK)
+        if row is None or row.text("inc") != incarnation:
+            raise InstanceNotFound(instance, operation="read_history")
+        lock = await self._settling.settle(Lock(instance, row))
+        if not 0 < execution <= lock.execution:
+            raise ExecutionNotFound(instance, execution, operation="read_history")
+        return await read_page(self._table, self._keys, instance, execution, after=after)
+
+    async def _give_back_turns(self, fresh: Sequence[TurnLease]) -> None:
+        await at_once(self._turns.give_back(lease) for lease in fresh)
+
+    async def _give_back_activities(self, fresh: Sequence[LeasedActivity]) -> None:
+        await at_once(self._activities.give_back(leased) for leased in fresh)
+
+
+async def _named(operation: str, work: Coroutine[object, object, T]) -> T:
+    """Name the contract's method in an error, whatever part of the work met it."""
+    try:
+        return await work
+    except ProviderError as error:
+        error.operation = operation
+        raise
+
+
+async def _whole(
+    operation: str,
+    work: Coroutine[object, object, T],
+    *,
+    undo: Callable[[], Coroutine[object, object, None]] | None = None,
+) -> T:
+    """The result; a cancellation waits until the work is done, and undone where it can be."""
+    task = asyncio.ensure_future(_named(operation, work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        # Only so long, since whoever shuts down may have no store to talk to any more.
+        await asyncio.wait([asyncio.ensure_future(_end(task, undo))], timeout=_TO_GIVE_BACK)
+        raise
+
+
+async def _end(
+    task: asyncio.Future[T], undo: Callable[[], Coroutine[object, object, None]] | None
+) -> None:
+    try:
+        await task
+        if undo is not None:
+            await undo()
+    except ProviderError:
+        return

@@ -1,0 +1,116 @@
+"""Removing what is void: messages, activities and their payloads that nobody will ever take.
+
+Nothing depends on it: what is void is recognised wherever it is read. It is done beside the
+caller's work, and what a crash leaves behind is removed by whoever meets it in a queue. An
+item is removed under the condition that it is still the one that was found void.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+
+from perdure.errors import ProviderError
+
+from perdure_dynamodb._keys import VOID_RANGE, Keys
+from perdure_dynamodb._locks import Lock, Standing
+from perdure_dynamodb._payloads import chunks_of
+from perdure_dynamodb._table import Delete, Key, Select, Table, at_once
+from perdure_dynamodb._values import Plain, Row
+
+_NEEDED = "pk, sk, inc, exe, datc"
+
+_log = logging.getLogger("perdure.dynamodb")
+
+
+class Purge:
+    """Removes void items in the background, until it is closed."""
+
+    def __init__(self, table: Table, keys: Keys) -> None:
+        self._table = table
+        self._keys = keys
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """Wait for what is under way."""
+        await asyncio.gather(*self._tasks)
+
+    def chunks(self, keys: Iterable[Key]) -> None:
+        """Remove chunks that nothing refers to any more."""
+        wanted = list(keys)
+        if wanted:
+            self._start(self._table.delete_many(wanted))
+
+    def void_rows(self, rows: Sequence[Row]) -> None:
+        """Remove items, read from the table, that are void."""
+        if rows:
+            self._start(self._remove(rows))
+
+    def void_messages(self, rows: Sequence[Row], locks: Mapping[str, Lock]) -> None:
+        """Remove those of the rows of a queue that are void; other rows are no business here."""
+        void = [
+            row
+            for row in rows
+            if (lock := locks.get(self._keys.instance_of(row.text("pk")))) is not None
+            and row.text("sk")[:2] in ("M#", "W#")
+            and lock.standing.voids(row)
+        ]
+        self.void_rows(void)
+
+    def instance(self, instance: str, standing: Standing) -> None:
+        """Remove all that the end of an instance, or of an execution, made void."""
+        self._start(self._purge(instance, standing))
+
+    async def _purge(self, instance: str, standing: Standing) -> None:
+        first, last = VOID_RANGE
+        ranges = [(first, last)] if not standing.running else [("M#", "M$"), ("W#", "W$")]
+        for low, high in ranges:
+            select = Select(
+                partition=self._keys.partition(instance), first=low, last=high, only=_NEEDED
+            )
+            rows = [row async for row in self._table.query_all(select)]
+            await self._remove([row for row in rows if standing.voids(row)])
+
+    async def _remove(self, rows: Sequence[Row]) -> None:
+        addressed = [row for row in rows if row.text("sk")[:2] in ("M#", "W#")]
+        removed = await at_once(self._table.try_write(_unless_replaced(row)) for row in addressed)
+        chunks = [
+            key
+            for row, (is_gone, _) in zip(addressed, removed, strict=True)
+            if is_gone
+            for key in chunks_of(row)
+        ]
+        others = [
+            (row.text("pk"), row.text("sk"))
+            for row in rows
+            if row.text("sk")[:2] not in ("M#", "W#")
+        ]
+        await self._table.delete_many(chunks + others)
+
+    def _start(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(_in_peace(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _unless_replaced(row: Row) -> Delete:
+    """Remove the item if it addresses what it addressed when it was found void."""
+    conditions: list[str] = []
+    values: dict[str, Plain] = {}
+    for name in ("inc", "exe"):
+        if name in row:
+            conditions.append(f"{name} = :{name}")
+            values[f":{name}"] = row[name]
+        else:
+            conditions.append(f"attribute_not_exists({name})")
+    return Delete(
+        key=(row.text("pk"), row.text("sk")), condition=" AND ".join(conditions), values=values
+    )
+
+
+async def _in_peace(work: Coroutine[object, object, None]) -> None:
+    try:
+        await work
+    except ProviderError as error:
+        _log.debug("void items were left for later: %s", error)

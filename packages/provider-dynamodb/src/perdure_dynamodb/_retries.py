@@ -1,0 +1,75 @@
+"""Trying again, within bounds: conflicts, throttling and lost answers.
+
+A request is built once and sent verbatim each time; a transaction carries a token that makes a
+repeat within ten minutes have no second effect. Conditional writes outside of transactions may
+meet their own effect when they are repeated: whoever sends them recognises that.
+"""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+
+from perdure.clock import Clock
+from perdure.errors import StorageFailed, StorageUnavailable
+
+from perdure_dynamodb._seam import (
+    Answer,
+    Busy,
+    Calls,
+    Parameters,
+    Refused,
+    TransactionCancelled,
+    Unanswered,
+)
+
+ATTEMPTS = 12
+AT_ONCE = 2
+"""So many repeats come without a pause: most conflicts are over when they are reported."""
+SHORTEST_PAUSE = 0.01
+LONGEST_PAUSE = 0.4
+
+
+class RetryingCalls:
+    """Repeats what may work later; after about two seconds says that the storage is unavailable."""
+
+    def __init__(self, inner: Calls, *, clock: Clock) -> None:
+        self._inner = inner
+        self._clock = clock
+
+    async def call(self, operation: str, parameters: Parameters) -> Answer:
+        """The answer, or `ConditionFailed`, `TransactionCancelled` (by conditions alone), or a
+        `ProviderError`."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return await self._inner.call(operation, parameters)
+            except TransactionCancelled as error:
+                if error.conditions_failed:
+                    raise
+                if error.refused:
+                    raise _failed(operation, error) from error
+                last: Exception = error
+            except (Busy, Unanswered) as error:
+                last = error
+            except Refused as error:
+                raise _failed(operation, error) from error
+            if attempt > AT_ONCE:
+                await self._clock.sleep(_pause(attempt - AT_ONCE))
+        raise StorageUnavailable(
+            f"DynamoDB did not carry out {operation} in {ATTEMPTS} attempts ({last}); try again,"
+            " and look at the table's throttling if it goes on",
+            operation=operation,
+        ) from last
+
+
+def _pause(attempt: int) -> timedelta:
+    ceiling = min(LONGEST_PAUSE, SHORTEST_PAUSE * 2.0**attempt)
+    # Half of it is random, so that those who met once don't meet again.
+    return timedelta(seconds=ceiling * random.uniform(0.5, 1.0))  # noqa: S311 # no secret
+
+
+def _failed(operation: str, error: Exception) -> StorageFailed:
+    return StorageFailed(
+        f"DynamoDB refuses {operation}: {error}; check the table, the permissions and the limits",
+        operation=operation,
+    )

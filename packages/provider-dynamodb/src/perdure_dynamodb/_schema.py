@@ -1,0 +1,149 @@
+"""The table's shape: how it is created, and the check of one that exists.
+
+One table with the keys `pk` and `sk`, paid by use, and one index `due`, keyed by `gpk` and
+`gsk`, which carries the few attributes that spare a look into the table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import cast
+
+from perdure.clock import Clock
+from perdure.errors import StorageFailed, StorageUnavailable
+
+from perdure_dynamodb._seam import Busy, Calls, Refused, Unanswered
+from perdure_dynamodb._table import INDEX
+
+PROJECTED = ("inc", "exe", "nam", "tag", "tev")
+PATIENCE = timedelta(seconds=8)
+"""So long the check at open waits for an answer."""
+
+
+class TableMissing(StorageFailed):
+    """There is no such table in this region or at this endpoint."""
+
+
+class WrongTableShape(StorageFailed):
+    """The table has other keys, or another index, than this provider needs."""
+
+
+class CredentialsRefused(StorageFailed):
+    """There are no credentials, or they are not accepted, or they lack a permission."""
+
+
+class EndpointUnreachable(StorageUnavailable):
+    """Nobody answers at the region's or the given endpoint."""
+
+
+def definition(table: str) -> Mapping[str, object]:
+    """The parameters of `CreateTable`."""
+    return {
+        "TableName": table,
+        "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": [
+            {"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk", "gpk", "gsk")
+        ],
+        "KeySchema": _key_schema("pk", "sk"),
+        "GlobalSecondaryIndexes": [
+            {
+                "IndexName": INDEX,
+                "KeySchema": _key_schema("gpk", "gsk"),
+                "Projection": {
+                    "ProjectionType": "INCLUDE",
+                    "NonKeyAttributes": list(PROJECTED),
+                },
+            }
+        ],
+    }
+
+
+async def create_table(calls: Calls, table: str, *, clock: Clock) -> None:
+    """Create the table unless it exists, and wait until it can be used."""
+    try:
+        await calls.call("CreateTable", definition(table))
+    except Refused as error:
+        if error.code != "ResourceInUseException":
+            raise
+    for _ in range(60):
+        described = await _describe(calls, table)
+        if described is not None and described.get("TableStatus") == "ACTIVE":
+            return
+        await clock.sleep(timedelta(seconds=1))
+    raise StorageUnavailable(
+        f"table {table!r} was not ready a minute after its creation; open it again later",
+        operation="open",
+    )
+
+
+async def check_table(calls: Calls, table: str, *, where: str, create: bool, clock: Clock) -> None:
+    """Complain, each fault with its own class, unless the table can be used as it is."""
+    try:
+        async with asyncio.timeout(None if create else PATIENCE.total_seconds()):
+            described = await _describe(calls, table)
+            if described is None and create:
+                await create_table(calls, table, clock=clock)
+                described = await _describe(calls, table)
+    except (TimeoutError, Unanswered, Busy) as error:
+        raise EndpointUnreachable(
+            f"DynamoDB does not answer {where}; check the region, the endpoint and the network"
+            f" ({error})",
+            operation="open",
+        ) from error
+    except Refused as error:
+        raise CredentialsRefused(
+            f"DynamoDB {where} refuses the credentials or the request: {error}; check region,"
+            " keys and permissions",
+            operation="open",
+        ) from error
+    if described is None:
+        raise TableMissing(
+            f"there is no table {table!r} {where}; create it with 'python -m perdure_dynamodb"
+            " create-table', or open it with create_table=true",
+            operation="open",
+        )
+    _check_shape(described, table)
+
+
+async def _describe(calls: Calls, table: str) -> Mapping[str, object] | None:
+    try:
+        answer = await calls.call("DescribeTable", {"TableName": table})
+    except Refused as error:
+        if error.code == "ResourceNotFoundException":
+            return None
+        raise
+    return cast("Mapping[str, object]", answer["Table"])
+
+
+def _check_shape(described: Mapping[str, object], table: str) -> None:
+    indexes = cast("Sequence[Mapping[str, object]]", described.get("GlobalSecondaryIndexes") or ())
+    index = next((each for each in indexes if each.get("IndexName") == INDEX), None)
+    if described.get("KeySchema") != _key_schema("pk", "sk"):
+        fault = "its key is not 'pk' and 'sk'"
+    elif index is None:
+        fault = f"it has no index {INDEX!r}"
+    elif index.get("KeySchema") != _key_schema("gpk", "gsk"):
+        fault = f"the key of its index {INDEX!r} is not 'gpk' and 'gsk'"
+    elif not _projects(cast("Mapping[str, object]", index.get("Projection") or {})):
+        fault = f"its index {INDEX!r} lacks one of the attributes {', '.join(PROJECTED)}"
+    else:
+        return
+    raise WrongTableShape(
+        f"table {table!r} was not made for Perdure: {fault}; use another table, or create one"
+        " with 'python -m perdure_dynamodb create-table'",
+        operation="open",
+    )
+
+
+def _projects(projection: Mapping[str, object]) -> bool:
+    included = cast("Sequence[str]", projection.get("NonKeyAttributes") or ())
+    return projection.get("ProjectionType") == "ALL" or set(PROJECTED) <= set(included)
+
+
+def _key_schema(partition: str, sort: str) -> list[dict[str, str]]:
+    return [
+        {"AttributeName": partition, "KeyType": "HASH"},
+        {"AttributeName": sort, "KeyType": "RANGE"},
+    ]

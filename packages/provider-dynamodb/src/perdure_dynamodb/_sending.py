@@ -1,0 +1,86 @@
+"""Sending: messages into mailboxes, outside of commits.
+
+One message to an instance that exists is one conditional put. Several to one mailbox go in
+transactions, in their order, so that nobody sees a later one without an earlier one. An event
+to an id that does not exist is put out of the ready queue, under the condition that the id
+still does not exist: so either the creator finds it, or it finds the instance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from perdure.clock import Instant
+from perdure.contract import Message
+
+from perdure_dynamodb._changes import Changes, Post, put_unless_held
+from perdure_dynamodb._keys import Keys, open_since
+from perdure_dynamodb._locks import Lock
+from perdure_dynamodb._payloads import Shelf, chunks_of
+from perdure_dynamodb._purge import Purge
+from perdure_dynamodb._shards import Shards
+from perdure_dynamodb._table import Select, Table, at_once, in_groups
+from perdure_dynamodb._values import Row
+
+TOGETHER = 49
+"""Messages in one transaction: each may need a look at its instance."""
+
+
+class Sending:
+    """Puts messages into the mailboxes of one namespace."""
+
+    def __init__(self, table: Table, changes: Changes, shards: Shards, *, purge: Purge) -> None:
+        self._table = table
+        self._changes = changes
+        self._shards = shards
+        self._purge = purge
+
+    async def send(self, messages: Sequence[Message]) -> None:
+        """Each to its mailbox, in the order given."""
+        by_instance: dict[str, list[Message]] = {}
+        for message in messages:
+            by_instance.setdefault(message.instance, []).append(message)
+        locks = await self._changes.read_locks(tuple(by_instance))
+        await at_once(
+            self._send_to(locks[instance], some) for instance, some in by_instance.items()
+        )
+
+    async def newest_stamp(self, keys: Keys) -> Instant:
+        """The newest stamp of a message that waits: those that come now are behind it."""
+        stamps = await at_once(
+            self._newest_in(queue(shard))
+            for shard in self._shards.all
+            for queue in (keys.turns, keys.waiting)
+        )
+        return max(stamps)
+
+    async def _send_to(self, lock: Lock | None, messages: Sequence[Message]) -> None:
+        for some in in_groups(messages, TOGETHER):
+            shelf = Shelf.empty()
+            posts = [self._changes.post(message, shelf) for message in some]
+            await shelf.write(self._table)
+            if lock is not None and len(posts) == 1:
+                await self._put(posts[0], lock)
+            else:
+                outcome = await self._changes.carry_out(posts, fence=lambda _: ())
+                self._purge.chunks(outcome.unused)
+
+    async def _put(self, post: Post, lock: Lock) -> None:
+        is_put = False
+        if not lock.standing.voids(post.item):
+            is_put, _ = await self._table.try_write(put_unless_held(post.item, lock.standing))
+        if not is_put:
+            self._purge.chunks(chunks_of(Row(post.item)))
+
+    async def _newest_in(self, partition: str) -> Instant:
+        page = await self._table.query(
+            Select(
+                partition=partition,
+                first=open_since(0),
+                last=open_since(10**20 - 1),
+                index=True,
+                newest_first=True,
+                limit=1,
+            )
+        )
+        return max((int(row.text("gsk")[1:21]) for row in page.rows), default=0)

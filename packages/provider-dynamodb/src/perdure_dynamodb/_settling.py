@@ -1,0 +1,180 @@
+"""Staged commits: how a turn that no transaction can hold is committed all the same.
+
+1. Its changes are written down, as a manifest, under keys of this attempt alone.
+2. One small transaction, with all the conditions of a commit, changes the lock item and points
+   it at the manifest. This decides: before it nothing happened, after it everything will.
+3. The batches of the manifest are carried out, one transaction each, in order. Each moves the
+   progress number `stp` of the lock item from its own place to the next; the last one takes
+   the pointer away.
+
+Why it is right. The progress number makes each batch happen exactly once, whoever carries it
+out: who comes late, after a stall or a crash, meets another number and has no effect. Until the
+pointer is gone nobody leases, commits, or runs activities of the instance; whoever wants to
+carries out the rest first. The lock item stands at the head of the ready queue meanwhile, so
+the rest is found when the committer is gone.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from perdure.errors import InstanceNotFound, StorageCorrupt
+
+from perdure_dynamodb._changes import Changes, Fence, FenceFailed
+from perdure_dynamodb._keys import LOCK, Keys, manifest_key
+from perdure_dynamodb._locks import Lock
+from perdure_dynamodb._manifest import Batch, dump, in_batches, load
+from perdure_dynamodb._payloads import CHUNK_BYTES
+from perdure_dynamodb._table import Action, Key, Select, Table, Update, in_groups
+from perdure_dynamodb._values import Item, Plain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staged:
+    """A manifest that is written, but that no lock points at yet."""
+
+    id: str
+    batches: Sequence[Batch]
+    keys: Sequence[Key]
+
+
+class Settling:
+    """Stages commits and carries staged ones out."""
+
+    def __init__(self, table: Table, keys: Keys, changes: Changes) -> None:
+        self._table = table
+        self._keys = keys
+        self._changes = changes
+
+    async def stage(
+        self,
+        instance: str,
+        batches: Sequence[Batch],
+        *,
+        meanwhile: Callable[[], Awaitable[object]],
+    ) -> Staged:
+        """Write the manifest; `meanwhile` is called now and then to keep the lease alive."""
+        stage = uuid.uuid4().hex
+        partition = self._keys.partition(instance)
+        data = dump(batches)
+        items: list[Item] = [
+            {
+                "pk": partition,
+                "sk": manifest_key(stage, number),
+                "dat": data[start : start + CHUNK_BYTES],
+            }
+            for number, start in enumerate(range(0, len(data), CHUNK_BYTES))
+        ]
+        for some in in_groups(items, 40):
+            await self._table.put_many(some)
+            await meanwhile()
+        keys = [(partition, str(item["sk"])) for item in items]
+        return Staged(id=stage, batches=batches, keys=keys)
+
+    async def discard(self, staged: Staged) -> None:
+        """Remove a manifest that was not committed."""
+        await self._table.delete_many(staged.keys)
+
+    async def settle(
+        self, lock: Lock, staged: Staged | None = None, *, in_use: list[str] | None = None
+    ) -> Lock:
+        """Carry out what is left of the staged commit that the lock points at.
+
+        The ids that its creations find in use are added to `in_use`.
+        """
+        stage = lock.stage
+        if stage is None:
+            return lock
+        batches = staged.batches if staged is not None else None
+        while lock.stage == stage:
+            if batches is None:
+                batches = await self._load(lock)
+                if batches is None:
+                    lock = await self._read(lock.instance)
+                    continue
+            lock = await self._carry_out(lock, stage, batches, [] if in_use is None else in_use)
+        await self._clear(lock.instance, stage)
+        return lock
+
+    async def _carry_out(
+        self, lock: Lock, stage: str, batches: Sequence[Batch], in_use: list[str]
+    ) -> Lock:
+        place = lock.row.number("stp")
+        try:
+            outcome = await self._changes.carry_out(
+                batches[place],
+                fence=_progress(self._lock_key(lock.instance), stage, place, len(batches)),
+                standings={lock.instance: lock.standing},
+            )
+            in_use += outcome.in_use
+        except FenceFailed:
+            pass  # Somebody else carried this batch out: go on from where it is now.
+        return await self._read(lock.instance)
+
+    async def _load(self, lock: Lock) -> list[Batch] | None:
+        """The batches, or None where they are gone because somebody else has finished them."""
+        prefix = manifest_key(lock.stage or "", 0)[:-5]
+        select = Select(partition=lock.row.text("pk"), first=prefix, last=prefix + "~")
+        parts = [row.bytes_or_none("dat") or b"" async for row in self._table.query_all(select)]
+        if len(parts) == lock.row.number("stn"):
+            return load(b"".join(parts))
+        latest = await self._read(lock.instance)
+        if latest.stage == lock.stage:
+            raise StorageCorrupt(
+                f"a staged commit of instance {lock.instance!r} has {len(parts)} parts instead of"
+                f" {lock.row.number('stn')}; they were removed by something else than Perdure",
+                operation="settle",
+            )
+        return None
+
+    async def _clear(self, instance: str, stage: str) -> None:
+        prefix = manifest_key(stage, 0)[:-5]
+        select = Select(
+            partition=self._keys.partition(instance),
+            first=prefix,
+            last=prefix + "~",
+            only="pk, sk",
+        )
+        rows = [row async for row in self._table.query_all(select)]
+        await self._table.delete_many((row.text("pk"), row.text("sk")) for row in rows)
+
+    async def _read(self, instance: str) -> Lock:
+        row = await self._table.get(*self._lock_key(instance))
+        if row is None:
+            raise InstanceNotFound(instance, operation="settle")
+        return Lock(instance, row)
+
+    def _lock_key(self, instance: str) -> Key:
+        return (self._keys.partition(instance), LOCK)
+
+
+def _progress(key: Key, stage: str, place: int, batches: int) -> Fence:
+    """The fence of a batch: it is the next one, and after it comes the one behind it."""
+
+    def fence(in_use: Sequence[str]) -> Sequence[Action]:
+        values: dict[str, Plain] = {":stage": stage, ":place": place}
+        sets: list[str] = []
+        if in_use:
+            sets.append("inu = list_append(if_not_exists(inu, :none), :inu)")
+            values |= {":none": [], ":inu": list(in_use)}
+        if place + 1 < batches:
+            sets.append("stp = :next")
+            values[":next"] = place + 1
+        change = f"SET {', '.join(sets)}" if sets else ""
+        if place + 1 == batches:
+            change += " REMOVE stg, stp, stn, gpk, gsk"
+        return [
+            Update(
+                key=key,
+                change=change.strip(),
+                condition="stg = :stage AND stp = :place",
+                values=values,
+            )
+        ]
+
+    return fence
+
+
+__all__ = ["Settling", "Staged", "in_batches"]

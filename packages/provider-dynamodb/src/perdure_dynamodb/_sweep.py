@@ -1,0 +1,78 @@
+"""The sweep over a queue: finds what may be ready, page by page, and starves nobody.
+
+A queue is a few partitions of the index, ordered by the time since when something is ready.
+Rows that cannot be taken now (leased, delayed, of a name that nobody here serves) stay where
+they are. So a call that stopped early goes on, next time, at the page where it stopped, and
+begins at the head again once it came to the end: however many such rows there are, everything
+else is reached. A queue that fits a page is read from its head each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from perdure_dynamodb._keys import ready_time
+from perdure_dynamodb._table import Select, Table, at_once
+from perdure_dynamodb._values import Row
+
+PAGE = 400
+MOST_PAGES = 25
+"""Of each partition in one call."""
+
+
+@dataclass(slots=True)
+class _Walk:
+    """Where the reading of one partition has come to."""
+
+    select: Select
+    at: Mapping[str, str] | None
+    next: Mapping[str, str] | None = None
+    done: bool = False
+
+
+class Sweep:
+    """Reads the partitions of a queue; remembers where it stopped."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._stops: dict[str, Mapping[str, str]] = {}
+
+    async def rounds(
+        self, selects: Mapping[str, Select], *, first_page: int
+    ) -> AsyncGenerator[Sequence[Row]]:
+        """A page of each partition at a time, all their rows by time.
+
+        The names of the selects say which partition and range it is, call after call.
+        """
+        walks = {name: self._begin(name, select) for name, select in selects.items()}
+        limit = min(max(first_page, 25), PAGE)
+        try:
+            for _ in range(MOST_PAGES):
+                going = [walk for walk in walks.values() if not walk.done]
+                if not going:
+                    return
+                pages = await at_once(self._read(walk, limit) for walk in going)
+                yield sorted(
+                    (row for page in pages for row in page),
+                    key=lambda row: ready_time(row.text("gsk")),
+                )
+                for walk in going:
+                    walk.at, walk.done = walk.next, walk.next is None
+                limit = PAGE
+        finally:
+            for name, walk in walks.items():
+                if walk.at is None:
+                    self._stops.pop(name, None)
+                else:
+                    self._stops[name] = walk.at
+
+    def _begin(self, name: str, select: Select) -> _Walk:
+        stop = self._stops.get(name)
+        inside = stop is not None and (select.first or "") <= stop["gsk"] <= (select.last or "~")
+        return _Walk(select, stop if inside else None)
+
+    async def _read(self, walk: _Walk, limit: int) -> Sequence[Row]:
+        page = await self._table.query(replace(walk.select, start=walk.at, limit=limit))
+        walk.next = page.next
+        return page.rows

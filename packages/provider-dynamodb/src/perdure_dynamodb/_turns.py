@@ -1,0 +1,330 @@
+"""Turn leases: finding ready instances, leasing, renewing and giving back.
+
+The index only says where to look. A lease is one conditional update of the lock item: it fails
+when the item is not as it was read, so of those who found the same instance exactly one gets it
+(LEASE-18). The mailbox is read after the lease was taken, so it has all that was acknowledged
+before. An instance that turns out to have nothing to do is given back uncounted and in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TypeAlias
+
+from perdure.clock import Clock, Instant, to_microseconds
+from perdure.contract import LeasedTurn, TurnLease, TurnRelease, TurnRequest
+
+from perdure_dynamodb._changes import Changes
+from perdure_dynamodb._held import HeldTurn, HeldTurns
+from perdure_dynamodb._keys import LOCK, Keys, due_at, open_since, ready_time
+from perdure_dynamodb._locks import (
+    LEASE_HELD,
+    PARKING,
+    RUNNING,
+    Lock,
+    lease_values,
+    parking_values,
+)
+from perdure_dynamodb._messages import Delivery, Letters, deliver, read_mailbox
+from perdure_dynamodb._purge import Purge
+from perdure_dynamodb._settling import Settling
+from perdure_dynamodb._shards import Shards
+from perdure_dynamodb._sweep import Sweep
+from perdure_dynamodb._table import Select, Table, Update, at_once
+from perdure_dynamodb._values import Row
+
+_FREED = "REMOVE tok, unt"
+
+LockKey: TypeAlias = Callable[[str], tuple[str, str]]
+
+
+@dataclass(slots=True)
+class _Found:
+    """What a call has found so far."""
+
+    request: TurnRequest
+    now: Instant
+    leased: list[LeasedTurn] = field(default_factory=list[LeasedTurn])
+    seen: set[str] = field(default_factory=set[str])
+    unserved: list[Lock] = field(default_factory=list[Lock])
+
+    @property
+    def room(self) -> int:
+        return self.request.limit - len(self.leased)
+
+
+class Turns:
+    """The turn leases of one namespace."""
+
+    def __init__(
+        self,
+        table: Table,
+        keys: Keys,
+        *,
+        clock: Clock,
+        shards: Shards,
+        letters: Letters,
+        changes: Changes,
+        settling: Settling,
+        purge: Purge,
+        held: HeldTurns,
+    ) -> None:
+        self._table = table
+        self._keys = keys
+        self._clock = clock
+        self._shards = shards
+        self._letters = letters
+        self._changes = changes
+        self._settling = settling
+        self._purge = purge
+        self._held = held
+        self._sweep = Sweep(table)
+
+    async def lease(self, request: TurnRequest, fresh: list[TurnLease]) -> Sequence[LeasedTurn]:
+        """Lease ready instances; those leased by this very call are added to `fresh`."""
+        await self._shards.refresh()
+        found = _Found(request, self._clock.now())
+        await self._find_held(found)
+        if found.room > 0:
+            rounds = self._sweep.rounds(self._queues(found.now), first_page=2 * request.limit)
+            try:
+                async for rows in rounds:
+                    await self._take_from(rows, found, fresh)
+                    if found.room <= 0:
+                        break
+            finally:
+                await rounds.aclose()
+        if found.room > 0 and found.unserved:
+            await self._take_all(found.unserved, found, fresh, served=False)
+        return tuple(found.leased)
+
+    async def renew(
+        self, leases: Sequence[TurnLease], *, lease_for: timedelta
+    ) -> frozenset[TurnLease]:
+        """Extend live leases; returns those that are gone."""
+        kept = await at_once(self.extend(lease, lease_for) for lease in leases)
+        return frozenset(lease for lease, is_kept in zip(leases, kept, strict=True) if not is_kept)
+
+    async def extend(self, lease: TurnLease, lease_for: timedelta) -> bool:
+        """Extend a lease if it is live."""
+        now = self._clock.now()
+        kept, _ = await self._table.try_write(
+            Update(
+                key=self._lock_key(lease.instance),
+                change="SET unt = :until",
+                condition=LEASE_HELD,
+                values={
+                    ":until": now + to_microseconds(lease_for),
+                    **lease_values(lease.token, now),
+                },
+            )
+        )
+        return kept
+
+    async def release(self, release: TurnRelease) -> None:
+        """Give a lease back, if it is live."""
+        lease, now = release.lease, self._clock.now()
+        change = "SET trn = trn + :one, rel = :now"
+        values = {":one": 1, **lease_values(lease.token, now)}
+        if release.delay > timedelta(0):
+            change += ", hid = :hidden"
+            values[":hidden"] = now + to_microseconds(release.delay)
+        if not release.counted:
+            change += ", att = att - :one"
+        if release.parked is not None:
+            change += f", {PARKING}"
+            values |= parking_values(release.parked, now)
+        await self._table.try_write(
+            Update(
+                key=self._lock_key(lease.instance),
+                change=f"{change} {_FREED}",
+                condition=LEASE_HELD,
+                values=values,
+            )
+        )
+        self._held.end(lease.instance, lease.token)
+
+    async def give_back(self, lease: TurnLease) -> None:
+        """Undo a lease as if it had never been taken."""
+        await self._table.try_write(
+            Update(
+                key=self._lock_key(lease.instance),
+                change=f"SET att = att - :one, trn = trn + :one {_FREED}",
+                condition="tok = :token",
+                values={":one": 1, ":token": lease.token},
+            )
+        )
+        self._held.end(lease.instance, lease.token)
+
+    def _queues(self, now: Instant) -> dict[str, Select]:
+        return {
+            str(shard): Select(
+                partition=self._keys.turns(shard),
+                first=open_since(0),
+                last=due_at(now),
+                index=True,
+            )
+            for shard in self._shards.all
+        }
+
+    async def _find_held(self, found: _Found) -> None:
+        """What the token has already: an earlier call's answer may have been lost (LEASE-7)."""
+        token = found.request.token
+        instances = self._held.attempted(token)
+        locks = await self._changes.read_locks(instances) if instances else {}
+        for instance, lock in locks.items():
+            if lock is not None and lock.held_by(token, found.now) and found.room > 0:
+                found.seen.add(instance)
+                found.leased.append(await self._turn_of(lock, found))
+
+    async def _take_from(self, rows: Sequence[Row], found: _Found, fresh: list[TurnLease]) -> None:
+        earliest: dict[str, Instant] = {}
+        for row in rows:
+            instance = self._keys.instance_of(row.text("pk"))
+            if instance not in found.seen:
+                earliest.setdefault(instance, ready_time(row.text("gsk")))
+        found.seen |= earliest.keys()
+        locks = await self._settled_locks(sorted(earliest, key=earliest.__getitem__))
+        self._purge.void_messages(rows, locks)
+        found.leased += [
+            await self._turn_of(lock, found)
+            for lock in locks.values()
+            if lock.held_by(found.request.token, found.now) and found.room > 0
+        ]
+        ready = [lock for lock in locks.values() if lock.running and lock.is_free(found.now)]
+        ready.sort(
+            key=lambda lock: max(earliest[lock.instance], lock.row.number_or_none("rel") or 0)
+        )
+        serves = found.request.serves
+        fitting = [lock for lock in ready if lock.engine <= serves.engine]
+        served = [lock for lock in fitting if serves.accepts(lock.name, lock.version)]
+        if found.request.unserved_for is not None:
+            found.unserved += [
+                lock for lock in fitting if not serves.accepts(lock.name, lock.version)
+            ]
+        await self._take_all(served, found, fresh, served=True)
+
+    async def _settled_locks(self, instances: Sequence[str]) -> dict[str, Lock]:
+        found = await self._changes.read_locks(instances)
+        locks = {instance: lock for instance, lock in found.items() if lock is not None}
+        for instance, lock in list(locks.items()):
+            if lock.stage is not None:
+                locks[instance] = await self._settling.settle(lock)
+        return locks
+
+    async def _take_all(
+        self, locks: Sequence[Lock], found: _Found, fresh: list[TurnLease], *, served: bool
+    ) -> None:
+        left = list(locks)
+        while left and found.room > 0:
+            some, left = left[: found.room], left[found.room :]
+            turns = await at_once(self._take(lock, found, fresh, served=served) for lock in some)
+            found.leased += [turn for turn in turns if turn is not None]
+
+    async def _take(
+        self, lock: Lock, found: _Found, fresh: list[TurnLease], *, served: bool
+    ) -> LeasedTurn | None:
+        request, now = found.request, found.now
+        lease = TurnLease(instance=lock.instance, token=request.token)
+        self._held.attempt(request.token, lock.instance)
+        is_mine, row = await self._table.try_write(_lease(lock, request, now, self._lock_key))
+        if row is None or not (is_mine or row.text_or_none("tok") == request.token):
+            return None
+        fresh.append(lease)
+        mine = Lock(lock.instance, row)
+        delivery = await self._read(mine, now)
+        if not self._is_wanted(mine, delivery, found, served=served):
+            await self.give_back(lease)
+            fresh.remove(lease)
+            return None
+        await self._open_waiting(delivery)
+        return self._leased(mine, delivery, found, served=served)
+
+    def _is_wanted(self, lock: Lock, delivery: Delivery, found: _Found, *, served: bool) -> bool:
+        if delivery.visible_since is None:
+            return False
+        unserved_for = found.request.unserved_for
+        if served or unserved_for is None:
+            return True
+        since = max(delivery.visible_since, lock.row.number_or_none("rel") or 0)
+        return since + to_microseconds(unserved_for) <= found.now
+
+    async def _turn_of(self, lock: Lock, found: _Found) -> LeasedTurn:
+        delivery = await self._read(lock, found.now)
+        served = found.request.serves.accepts(lock.name, lock.version)
+        return self._leased(lock, delivery, found, served=served)
+
+    async def _read(self, lock: Lock, now: Instant) -> Delivery:
+        rows = await read_mailbox(self._table, self._keys.partition(lock.instance))
+        delivery = await deliver(
+            self._table,
+            self._letters,
+            rows,
+            instance=lock.instance,
+            standing=lock.standing,
+            now=now,
+        )
+        self._purge.void_rows(delivery.void)
+        return delivery
+
+    async def _open_waiting(self, delivery: Delivery) -> None:
+        """Put early events into the ready queue, while the start still keeps them company there.
+
+        Later nobody would look for those that this lease does not deliver.
+        """
+        writes = [
+            Update(
+                key=(row.text("pk"), row.text("sk")),
+                change="SET gpk = :queue",
+                condition="attribute_exists(pk)",
+                values={
+                    ":queue": self._keys.turns(
+                        self._shards.of(self._keys.instance_of(row.text("pk")))
+                    )
+                },
+            )
+            for row in delivery.waiting
+        ]
+        await at_once(self._table.try_write(write) for write in writes)
+
+    def _leased(self, lock: Lock, delivery: Delivery, found: _Found, *, served: bool) -> LeasedTurn:
+        request = found.request
+        held = HeldTurn.of(lock, request.lease_for)
+        held.chunks.update(delivery.chunks)
+        self._held.put(lock.instance, request.token, held)
+        return LeasedTurn(
+            state=lock.state(None),
+            token=request.token,
+            until=lock.row.number("unt"),
+            attempt=lock.attempt,
+            messages=delivery.messages,
+            more=delivery.more,
+            served=served,
+        )
+
+    def _lock_key(self, instance: str) -> tuple[str, str]:
+        return (self._keys.partition(instance), LOCK)
+
+
+def _lease(lock: Lock, request: TurnRequest, now: Instant, key_of: LockKey) -> Update:
+    values = {
+        ":token": request.token,
+        ":until": now + to_microseconds(request.lease_for),
+        ":one": 1,
+        ":inc": lock.incarnation,
+        ":turn": lock.turn,
+        ":running": RUNNING,
+    }
+    # The turn number says that nothing happened since the lock was read, but for a renewal.
+    unrenewed = "attribute_not_exists(unt)"
+    if lock.until is not None:
+        unrenewed, values[":was"] = "unt = :was", lock.until
+    return Update(
+        key=key_of(lock.instance),
+        change="SET tok = :token, unt = :until, att = att + :one, trn = trn + :one REMOVE hid",
+        condition="inc = :inc AND trn = :turn AND stat = :running"
+        f" AND attribute_not_exists(stg) AND {unrenewed}",
+        values=values,
+    )
