@@ -148,7 +148,9 @@ class Activities:
         """Whether work of this instance is running here and is expected to finish soon."""
         limit = self._options.hold.total_seconds()
         return any(
-            running.wanted and self._durations.get(running.leased.name, 0.0) <= limit
+            running.wanted
+            and running.leased.delivery == 1
+            and self._durations.get(running.leased.name, 0.0) <= limit
             for running in self._by_instance.get(instance, ())
         )
 
@@ -274,6 +276,11 @@ class Activities:
             running.task.cancel()
         await asyncio.gather(*(r.task for r in left if r.task), return_exceptions=True)
         await asyncio.gather(*tuple(self._tasks), return_exceptions=True)
+        # A task that was cancelled before its first step had no chance to do it itself.
+        for running in tuple(self._running.values()):
+            self._forget(running)
+            if running.wanted:
+                await self._give_back(running.leased, counted=False)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def __len__(self) -> int:

@@ -114,6 +114,8 @@ class InstanceRun:
         if (
             self._closing
             or self._lost
+            # Delivered before: it may end the process, and the instance must not share the blame.
+            or leased.delivery > 1
             or leased.incarnation != self.state.incarnation
             or leased.execution != self._position.execution
         ):
@@ -306,6 +308,8 @@ class InstanceRun:
             keep_for=self._keep_for(draft, direct, undecodable),
             options=self._options,
         )
+        # Before the commit: mail that comes during it may be missing in the answer.
+        self._mail = False
         answer = await self._commit(commit, finished, len(direct))
         self._owner.note_commit(commit)
         await self._confirmed(commit, draft, direct, answer)
@@ -498,7 +502,6 @@ class InstanceRun:
                 self._provider.doorbell.ring_turns()
             return _After.STOP
         self._inbox.extend(_cancel_first(answer.messages))
-        self._mail = False
         self._more = answer.more
         if draft.end is not None and not self._serves_next():
             self._closing = True
