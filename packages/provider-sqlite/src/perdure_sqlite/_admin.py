@@ -1,0 +1,167 @@
+"""The management capability: looks at the file, changes nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from perdure.clock import Clock
+from perdure.contract import (
+    MAX_BYTES_PER_DELIVERY,
+    ExecutionState,
+    HistoryPage,
+    IdPage,
+    InstanceStatus,
+    ProviderAdmin,
+    StoredEvent,
+    StoreMetrics,
+    StoreQueueDepths,
+)
+from perdure.errors import InvalidInput
+
+from perdure_sqlite._reading import Reading
+from perdure_sqlite._rows import execution_of
+from perdure_sqlite._shelves import ALWAYS, REACH
+from perdure_sqlite._sql.instances import READ_EVENTS, RUNNING
+from perdure_sqlite._sql.reading import (
+    COUNT_ACTIVITIES,
+    COUNT_EARLIER_EVENTS,
+    COUNT_INSTANCES,
+    COUNT_MESSAGES,
+    FIND_EXECUTIONS,
+    LIST_BY_STATUS,
+    LIST_CONTINUED,
+    LIST_EXECUTIONS,
+    LIST_INSTANCES,
+)
+
+_EVENTS_PER_PAGE = 1000
+_TOKEN = re.compile(r"before-([1-9][0-9]{0,17})\Z", re.ASCII)
+
+
+class SQLiteAdmin(ProviderAdmin):
+    """What a provider on a file answers to those who look."""
+
+    def __init__(self, reading: Reading, clock: Clock) -> None:
+        self._reading = reading
+        self._clock = clock
+
+    async def list_instances(
+        self, *, status: InstanceStatus | None = None, limit: int, token: str | None = None
+    ) -> IdPage:
+        before = _read_token(token)
+
+        def read(reader: Reading) -> list[tuple[int, str]]:
+            page = (reader.namespace, before)
+            count = max(0, limit) + 1
+            if status is None:
+                return reader.execute(LIST_INSTANCES, (*page, count)).fetchall()
+            if status is InstanceStatus.CONTINUED_AS_NEW:
+                return reader.execute(LIST_CONTINUED, (*page, count)).fetchall()
+            return reader.execute(LIST_BY_STATUS, (*page, status.value, count)).fetchall()
+
+        rows = await self._reading.run("list_instances", read)
+        page, more = rows[: max(0, limit)], len(rows) > limit
+        return IdPage(
+            ids=tuple(instance for _, instance in page),
+            next_token=f"before-{page[-1][0]}" if more and page else None,
+        )
+
+    async def list_executions(self, instance: str) -> Sequence[ExecutionState]:
+        return await self._reading.run(
+            "list_executions", lambda reader: _executions(reader, instance, 1, ALWAYS)
+        )
+
+    async def read_execution(self, instance: str, execution: int) -> ExecutionState | None:
+        found = await self._reading.run(
+            "read_execution", lambda reader: _executions(reader, instance, execution, execution)
+        )
+        return found[0] if found else None
+
+    async def read_events(self, instance: str, execution: int, *, after: int = 0) -> HistoryPage:
+        def read(reader: Reading) -> HistoryPage:
+            key = (reader.namespace, instance)
+            found = reader.execute(FIND_EXECUTIONS, key).fetchone()
+            if found is None:
+                return HistoryPage(events=(), more=False)
+            return page_of(reader, found[0], execution, after)
+
+        return await self._reading.run("read_events", read)
+
+    async def count_instances(self) -> StoreMetrics:
+        key = (self._reading.namespace,)
+        rows = await self._reading.scan("count_instances", COUNT_INSTANCES, key)
+        earlier = await self._reading.scan("count_instances", COUNT_EARLIER_EVENTS, key)
+        counts = {str(status): (_int(n), _int(x), _int(e)) for status, n, x, e in rows}
+        running, completed, failed = (
+            counts.get(status.value, (0, 0, 0))[0]
+            for status in (InstanceStatus.RUNNING, InstanceStatus.COMPLETED, InstanceStatus.FAILED)
+        )
+        return StoreMetrics(
+            total_instances=sum(count for count, _, _ in counts.values()),
+            total_executions=sum(executions for _, executions, _ in counts.values()),
+            running_instances=running,
+            completed_instances=completed,
+            failed_instances=failed,
+            total_events=sum(events for _, _, events in counts.values()) + _int(earlier[0][0]),
+        )
+
+    async def count_queues(self) -> StoreQueueDepths:
+        namespace, now = self._reading.namespace, self._clock.now()
+        messages = await self._reading.scan(
+            "count_queues", COUNT_MESSAGES, (now, now, now + REACH, now, namespace)
+        )
+        activities = await self._reading.scan(
+            "count_queues", COUNT_ACTIVITIES, (namespace, now, now + REACH)
+        )
+        waiting, later = messages[0]
+        return StoreQueueDepths(
+            orchestrator_queue=_int(waiting),
+            worker_queue=_int(activities[0][0]),
+            timer_queue=_int(later),
+        )
+
+
+def page_of(reader: Reading, number: int, execution: int, after: int) -> HistoryPage:
+    """One page of events: bounded in number and bytes, at least one where there is one."""
+    rows = reader.execute(READ_EVENTS, (number, execution, after, _EVENTS_PER_PAGE + 1))
+    events: list[StoredEvent] = []
+    size = 0
+    for event, data in rows:
+        size += len(data)
+        if events and (len(events) == _EVENTS_PER_PAGE or size > MAX_BYTES_PER_DELIVERY):
+            return HistoryPage(events=tuple(events), more=True)
+        events.append(StoredEvent(number=event, data=data))
+    return HistoryPage(events=tuple(events), more=False)
+
+
+def _executions(
+    reader: Reading, instance: str, first: int, last: int
+) -> tuple[ExecutionState, ...]:
+    with reader.snapshot():
+        found = reader.execute(FIND_EXECUTIONS, (reader.namespace, instance)).fetchone()
+        if found is None:
+            return ()
+        number, status, execution, event_count, started_at = found
+        ended = reader.execute(LIST_EXECUTIONS, (number, first, last)).fetchall()
+    states = [execution_of(columns) for columns in ended]
+    if status == RUNNING and first <= execution <= last:
+        states.append(execution_of((execution, status, None, event_count, started_at, None)))
+    return tuple(states)
+
+
+def _read_token(token: str | None) -> int:
+    if token is None:
+        return ALWAYS
+    match = _TOKEN.match(token)
+    if match is None:
+        raise InvalidInput(
+            f"the page token {token!r} is not one of this provider; pass next_token on as it is"
+        )
+    return int(match[1])
+
+
+def _int(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"a count is {value!r}, which is not a number")
+    return value

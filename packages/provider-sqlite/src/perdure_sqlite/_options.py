@@ -1,0 +1,67 @@
+"""The options of the SQLite provider, and how a URL gives them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal, Self
+
+from perdure.contract import ProviderUrl
+from perdure.errors import InvalidProviderUrl
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+class SQLiteOptions(BaseModel):
+    """`sqlite:///relative.db` or `sqlite:////absolute.db`, with options after a `?`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: Path
+    """The file; created when it is missing. Its directory must exist."""
+    durability: Literal["full", "normal"] = "full"
+    """`full`: an acknowledged call survives a power loss. `normal`: it survives the end of the
+    process, and a power loss may take the last moments with it; the file stays intact."""
+    namespace: str = Field(default="default", min_length=1)
+    """Keeps apart what shares a file."""
+    busy_timeout: float = Field(default=30.0, ge=0, le=3600, allow_inf_nan=False)
+    """Seconds to wait for other processes that write to the file, before the call fails."""
+
+    @field_validator("path")
+    @classmethod
+    def _names_a_file(cls, path: Path) -> Path:
+        if str(path) in ("", "."):
+            raise ValueError("it names no file; write a path such as 'orders.db'")
+        if str(path) == ":memory:":
+            raise ValueError("it is not a file; for a store in memory use 'memory://'")
+        return path
+
+    @classmethod
+    def from_url(cls, url: ProviderUrl) -> Self:
+        """The path without its first slash is the file."""
+        if url.netloc:
+            raise InvalidProviderUrl(
+                f"{url.masked!r} has {url.netloc!r} where a host would stand; write three slashes"
+                " before a relative path ('sqlite:///orders.db') and four before an absolute one"
+            )
+        path = url.path.removeprefix("/")
+        if path in ("", ".", ":memory:"):
+            raise InvalidProviderUrl(
+                f"{url.masked!r} names no file; write it like 'sqlite:///orders.db',"
+                " or use 'memory://' for a store without one"
+            )
+        if "path" in url.query:
+            raise InvalidProviderUrl(
+                f"{url.masked!r} gives the file as an option; write it like 'sqlite:///orders.db'"
+            )
+        return cls.model_validate({"path": path, **url.query})
+
+    @property
+    def description(self) -> str:
+        """The URL that gives these options."""
+        suffix = "" if self.namespace == "default" else f"?namespace={self.namespace}"
+        return f"sqlite:///{self.path}{suffix}"
+
+    @property
+    def patience(self) -> timedelta:
+        """`busy_timeout` as a duration."""
+        return timedelta(seconds=self.busy_timeout)

@@ -1,0 +1,376 @@
+"""The SQLite provider: the methods of the contract over a file.
+
+Writes are operations that the writer groups; reads have a connection of their own. One object
+belongs to the event loop that opened it, and to the process: it refuses use after a fork, where
+two processes would share a connection's state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+from perdure.clock import Clock, SystemClock
+from perdure.contract import (
+    LONGEST_LEASE,
+    ActivityCompletion,
+    ActivityLease,
+    ActivityRelease,
+    ActivityRequest,
+    ChangeWait,
+    CommitAnswer,
+    HistoryPage,
+    InstanceState,
+    LeasedActivity,
+    LeasedTurn,
+    Message,
+    NewInstance,
+    Provider,
+    ProviderAdmin,
+    TurnCommit,
+    TurnLease,
+    TurnRelease,
+    TurnRequest,
+    WorkWait,
+)
+from perdure.errors import (
+    ExecutionNotFound,
+    InstanceNotFound,
+    InvalidDuration,
+    StorageFailed,
+)
+
+from perdure_sqlite import _activities, _creating, _turns
+from perdure_sqlite._admin import SQLiteAdmin, page_of
+from perdure_sqlite._commit import check_commit, commit_turn
+from perdure_sqlite._database import Database, open_database
+from perdure_sqlite._looking import activity_heads, turn_heads
+from perdure_sqlite._options import SQLiteOptions
+from perdure_sqlite._reading import Reading
+from perdure_sqlite._rows import state_of
+from perdure_sqlite._session import Session
+from perdure_sqlite._shelves import REACH
+from perdure_sqlite._sql.activities import LEASED_ACTIVITIES
+from perdure_sqlite._sql.instances import FIND_INSTANCE, LEASED_TURNS, READ_INSTANCE
+from perdure_sqlite._waits import Waits
+from perdure_sqlite._worker import Worker
+from perdure_sqlite._writer import Writer
+
+Result = TypeVar("Result")
+
+
+class SQLiteProvider(Provider):
+    """A provider on an SQLite file; `async with` opens and closes it."""
+
+    finish_limit = 1000
+
+    def __init__(self, options: SQLiteOptions, *, clock: Clock | None = None) -> None:
+        super().__init__(clock=clock or SystemClock(), description=options.description)
+        self._options = options
+        self._file = str(options.path)
+        self._open: _Open | None = None
+        self._process = os.getpid()
+
+    async def __aenter__(self) -> Self:
+        """Open the file; raises a `ProviderError` that names it where that fails."""
+        if self._open is not None:
+            raise StorageFailed(
+                f"the provider of {self._file!r} is open already; open another one",
+                operation="open",
+            )
+        self._process = os.getpid()
+        self._open = await _open_all(self._options, self.clock)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Answer what was begun, let what waits fail, and close the file."""
+        opened, self._open = self._open, None
+        if opened is not None and os.getpid() == self._process:
+            await asyncio.shield(asyncio.ensure_future(opened.close()))
+
+    async def create_instance(self, new: NewInstance) -> None:
+        await self._write("create_instance", lambda at: _creating.create_instance(at, new))
+
+    async def send(self, messages: Sequence[Message]) -> None:
+        each = tuple(messages)
+        await self._write("send", lambda at: _creating.send(at, each))
+
+    async def lease_turns(self, request: TurnRequest) -> Sequence[LeasedTurn]:
+        check_lease("lease_for", request.lease_for)
+        if not await self._read("lease_turns", lambda at: self._has_turns(at, request)):
+            return ()
+        return await self._write(
+            "lease_turns",
+            lambda at: _turns.lease_turns(at, request),
+            volatile=True,
+            undo=self._give_turns_back,
+        )
+
+    async def read_history(
+        self, instance: str, execution: int, *, incarnation: str, after: int = 0
+    ) -> HistoryPage:
+        def read(reader: Reading) -> HistoryPage:
+            found = reader.execute(FIND_INSTANCE, (reader.namespace, instance)).fetchone()
+            if found is None or found[2] != incarnation:
+                raise InstanceNotFound(instance, operation="read_history")
+            if not 1 <= execution <= found[8]:
+                raise ExecutionNotFound(instance, execution, operation="read_history")
+            return page_of(reader, found[0], execution, after)
+
+        return await self._read("read_history", read)
+
+    async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:
+        check_commit(commit, self.finish_limit)
+        if commit.keep_for is not None:
+            check_lease("keep_for", commit.keep_for)
+        if commit.activity_lease_for is not None:
+            check_lease("activity_lease_for", commit.activity_lease_for)
+        return await self._write("commit_turn", lambda at: commit_turn(at, commit))
+
+    async def release_turn(self, release: TurnRelease) -> None:
+        check_delay(release.delay)
+        await self._write(
+            "release_turn",
+            lambda at: _turns.release_turn(at, release),
+            volatile=release.parked is None,
+        )
+
+    async def renew_turns(
+        self, leases: Sequence[TurnLease], *, lease_for: timedelta
+    ) -> frozenset[TurnLease]:
+        check_lease("lease_for", lease_for)
+        each = tuple(leases)
+        return await self._write(
+            "renew_turns", lambda at: _turns.renew_turns(at, each, lease_for), volatile=True
+        )
+
+    async def lease_activities(self, request: ActivityRequest) -> Sequence[LeasedActivity]:
+        check_lease("lease_for", request.lease_for)
+        if not await self._read("lease_activities", lambda at: self._has_activities(at, request)):
+            return ()
+        return await self._write(
+            "lease_activities",
+            lambda at: _activities.lease_activities(at, request),
+            volatile=True,
+            undo=self._give_activities_back,
+        )
+
+    async def complete_activity(self, completion: ActivityCompletion) -> None:
+        await self._write(
+            "complete_activity", lambda at: _activities.complete_activity(at, completion)
+        )
+
+    async def release_activity(self, release: ActivityRelease) -> None:
+        check_delay(release.delay)
+        await self._write(
+            "release_activity",
+            lambda at: _activities.release_activity(at, release),
+            volatile=release.parked is None,
+        )
+
+    async def renew_activities(
+        self, leases: Sequence[ActivityLease], *, lease_for: timedelta
+    ) -> frozenset[ActivityLease]:
+        check_lease("lease_for", lease_for)
+        each = tuple(leases)
+        return await self._write(
+            "renew_activities",
+            lambda at: _activities.renew_activities(at, each, lease_for),
+            volatile=True,
+        )
+
+    async def read_instance(self, instance: str) -> InstanceState | None:
+        def read(reader: Reading) -> InstanceState | None:
+            found = reader.execute(READ_INSTANCE, (reader.namespace, instance)).fetchone()
+            return None if found is None else state_of(found)
+
+        return await self._read("read_instance", read)
+
+    async def wait_for_work(self, wait: WorkWait) -> None:
+        await self._opened("wait_for_work").waits.wait_for_work(wait)
+
+    async def wait_for_change(self, wait: ChangeWait) -> None:
+        await self._opened("wait_for_change").waits.wait_for_change(wait)
+
+    def as_management_capability(self) -> ProviderAdmin:
+        return self._opened("as_management_capability").admin
+
+    def _opened(self, operation: str) -> _Open:
+        if self._open is None:
+            raise StorageFailed(
+                f"the provider of {self._file!r} is not open; use it inside 'async with'",
+                operation=operation,
+            )
+        if os.getpid() != self._process:
+            raise StorageFailed(
+                f"the provider of {self._file!r} was opened before this process was forked;"
+                " open one of its own here",
+                operation=operation,
+            )
+        return self._open
+
+    async def _read(self, name: str, read: Callable[[Reading], Result]) -> Result:
+        opened = self._opened(name)
+        # A caller that does nothing but read must not keep others from running.
+        await asyncio.sleep(0)
+        return await opened.reading.run(name, read)
+
+    async def _write(
+        self,
+        name: str,
+        run: Callable[[Session], Result],
+        *,
+        volatile: bool = False,
+        undo: Callable[[Result], None] | None = None,
+    ) -> Result:
+        writer = self._opened(name).writer
+        operation = writer.submit(name, run, volatile=volatile, undo=undo)
+        try:
+            return await operation.future
+        except asyncio.CancelledError:
+            if not operation.future.cancelled():
+                # Answered, and cancelled before the caller could see it.
+                operation.abandon()
+            raise
+
+    def _has_turns(self, reader: Reading, request: TurnRequest) -> bool:
+        """Whether a lease call would find anything; asked before it takes the write lock."""
+        now, serves = self.clock.now(), request.serves
+        if any(
+            head.engine <= serves.engine
+            and (request.unserved_for is not None or serves.accepts(head.name, head.version))
+            and head.is_ready(now)
+            for head in turn_heads(reader)
+        ):
+            return True
+        key = (request.token, reader.namespace, now, now + REACH)
+        return bool(reader.execute(LEASED_TURNS, key).fetchall())
+
+    def _has_activities(self, reader: Reading, request: ActivityRequest) -> bool:
+        now = self.clock.now()
+        if any(
+            head.tag in request.tags
+            and (request.unserved_for is not None or head.name in request.names)
+            and head.is_ready(now)
+            for head in activity_heads(reader)
+        ):
+            return True
+        key = (request.token, reader.namespace, now, now + REACH, 1)
+        return bool(reader.execute(LEASED_ACTIVITIES, key).fetchall())
+
+    def _give_turns_back(self, turns: Sequence[LeasedTurn]) -> None:
+        leases = [TurnLease(instance=turn.state.instance, token=turn.token) for turn in turns]
+        self._submit_undo("release_turn", lambda at: _turns.release_turns(at, leases))
+
+    def _give_activities_back(self, activities: Sequence[LeasedActivity]) -> None:
+        leases = [activity.lease for activity in activities]
+        self._submit_undo("release_activity", lambda at: _activities.release_activities(at, leases))
+
+    def _submit_undo(self, name: str, run: Callable[[Session], None]) -> None:
+        if self._open is not None:
+            operation = self._open.writer.submit(name, run, volatile=True)
+            operation.future.add_done_callback(_pass_over)
+
+
+class _Open:
+    """Everything that an open provider has."""
+
+    def __init__(
+        self, database: Database, worker: Worker, options: SQLiteOptions, clock: Clock
+    ) -> None:
+        file = str(options.path)
+        session = Session(database.writer.cursor(), namespace=database.namespace, clock=clock)
+        self.database = database
+        self.worker = worker
+        self.reading = Reading(database, file=file, patience=options.busy_timeout)
+        self.admin = SQLiteAdmin(self.reading, clock)
+        self.waits = Waits(self.reading, clock, file=file, read_version=self._read_version)
+        self.writer = Writer(
+            database.writer,
+            session,
+            worker,
+            file=file,
+            durable=options.durability == "full",
+            patience=options.busy_timeout,
+            on_commit=lambda: self.waits.tell(session),
+        )
+
+    async def close(self) -> None:
+        """Stop one after the other, so that nothing is used that is closed already."""
+        await self.waits.close()
+        await self.writer.drain()
+        await self.reading.close()
+        await self.worker.run(self.database.close)
+        self.worker.stop()
+
+    def _read_version(self) -> int | None:
+        # Of the writer's connection: on any other one the writer's own commits count too.
+        if self.writer.is_committing:
+            return None
+        try:
+            (version,) = self.database.writer.execute("PRAGMA data_version").fetchone()
+        except sqlite3.Error:
+            return None
+        return version
+
+
+async def _open_all(options: SQLiteOptions, clock: Clock) -> _Open:
+    worker = Worker("perdure-sqlite")
+    opened: list[Database] = []
+
+    def open_file() -> Database:
+        database = open_database(
+            Path(options.path).absolute(),
+            namespace=options.namespace,
+            durable=options.durability == "full",
+            patience=options.busy_timeout,
+        )
+        opened.append(database)
+        return database
+
+    def close_file() -> None:
+        for database in opened:
+            database.close()
+
+    try:
+        database = await worker.run(open_file)
+    except BaseException:
+        # The thread may still be opening: it closes what it gets, and ends.
+        worker.post(close_file, lambda error: None)
+        worker.dismiss()
+        raise
+    return _Open(database, worker, options, clock)
+
+
+def check_lease(name: str, duration: timedelta) -> None:
+    """Raise `InvalidDuration` unless a lease may last so long."""
+    if not timedelta(0) < duration <= LONGEST_LEASE:
+        raise InvalidDuration(
+            f"{name} is {duration}, which no lease lasts; give more than nothing and at most"
+            f" {LONGEST_LEASE}"
+        )
+
+
+def check_delay(duration: timedelta) -> None:
+    """Raise `InvalidDuration` unless a delay may last so long."""
+    if not timedelta(0) <= duration <= LONGEST_LEASE:
+        raise InvalidDuration(
+            f"delay is {duration}, which no delay lasts; give nothing or at most {LONGEST_LEASE}"
+        )
+
+
+def _pass_over(future: asyncio.Future[None]) -> None:
+    """Leases that could not be given back run out by themselves."""
+    if not future.cancelled():
+        future.exception()

@@ -1,0 +1,133 @@
+"""What an operation works with inside its transaction: the cursor, the time, the queues.
+
+One session lasts as long as the provider. It remembers what the present group of operations
+changed, so that waiters are woken after the commit, and forgets it when the group is rolled
+back. It begins and ends no transaction itself.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from perdure.clock import Clock
+from perdure.contract import Instant
+
+from perdure_sqlite._rows import InstanceRow
+from perdure_sqlite._shelves import ALWAYS, NOW, SHELVES
+from perdure_sqlite._sql.activities import ADD_ACTIVITY_QUEUE, FIND_ACTIVITY_QUEUE
+from perdure_sqlite._sql.instances import (
+    ADD_TURN_QUEUE,
+    FIND_INSTANCE,
+    FIND_TURN_QUEUE,
+    READ_STAMP,
+    WRITE_STAMP,
+)
+
+
+class Session:
+    """The present transaction of the writer."""
+
+    __slots__ = (
+        "_activity_queues",
+        "_stamp",
+        "_stored_stamp",
+        "_turn_queues",
+        "activities_from",
+        "changed",
+        "clock",
+        "execute",
+        "executemany",
+        "namespace",
+        "now",
+        "turns_from",
+    )
+
+    def __init__(self, cursor: sqlite3.Cursor, *, namespace: int, clock: Clock) -> None:
+        self.execute = cursor.execute
+        self.executemany = cursor.executemany
+        self.namespace = namespace
+        self.clock = clock
+        self.now: Instant = 0
+        """The present instant of the operation that runs."""
+        self.changed: set[str] = set()
+        """Instances whose last commit or parked mark is new."""
+        self.turns_from: Instant = ALWAYS
+        """From when on there may be an instance to lease that there was not before."""
+        self.activities_from: Instant = ALWAYS
+        self._turn_queues: dict[tuple[str, str | None, int], int] = {}
+        self._activity_queues: dict[tuple[str, str | None], int] = {}
+        self._stamp: Instant = 0
+        self._stored_stamp: Instant = 0
+
+    def begin(self) -> None:
+        """A group begins: its transaction is open."""
+        self.changed.clear()
+        self.turns_from = self.activities_from = ALWAYS
+        # Read each time, since another process may have moved it on.
+        (self._stored_stamp,) = self.execute(READ_STAMP, (self.namespace,)).fetchone()
+        self._stamp = self._stored_stamp
+
+    def finish(self) -> None:
+        """The group is complete: write what it left to the end."""
+        if self._stamp != self._stored_stamp:
+            self.execute(WRITE_STAMP, (self._stamp, self.namespace))
+
+    def forget(self) -> None:
+        """The group was rolled back: nothing of it is known any more."""
+        self.changed.clear()
+        self._turn_queues.clear()
+        self._activity_queues.clear()
+
+    def stamp(self) -> Instant:
+        """The stamp of what arrives now: never below an earlier one."""
+        if self.now > self._stamp:
+            self._stamp = self.now
+        return self._stamp
+
+    @property
+    def horizon(self) -> Instant:
+        """No message that is visible now is due later than this."""
+        return max(self.now, self._stamp)
+
+    def find(self, instance: str) -> InstanceRow | None:
+        """The row of an instance, by its id."""
+        columns = self.execute(FIND_INSTANCE, (self.namespace, instance)).fetchone()
+        return None if columns is None else InstanceRow(*columns)
+
+    def turn_queue(self, name: str, version: str | None, engine: int) -> int:
+        """The number of the queue of such instances."""
+        key = (name, version, engine)
+        number = self._turn_queues.get(key)
+        if number is None:
+            number = self._number(FIND_TURN_QUEUE, ADD_TURN_QUEUE, (self.namespace, *key))
+            self._turn_queues[key] = number
+        return number
+
+    def activity_queue(self, name: str, tag: str | None) -> int:
+        """The number of the queue of such activities."""
+        key = (name, tag)
+        number = self._activity_queues.get(key)
+        if number is None:
+            number = self._number(FIND_ACTIVITY_QUEUE, ADD_ACTIVITY_QUEUE, (self.namespace, *key))
+            self._activity_queues[key] = number
+        return number
+
+    def expect_turn(self, shelf: int | None, ready_at: Instant | None) -> None:
+        """An instance was put on this shelf: whoever waits for turns wants to know."""
+        if shelf is not None and ready_at is not None:
+            from_ = 0 if shelf % SHELVES == NOW else ready_at
+            self.turns_from = min(self.turns_from, from_)
+
+    def expect_activity(self, shelf: int, ready_at: Instant) -> None:
+        """An activity was put on this shelf: whoever waits for activities wants to know."""
+        from_ = 0 if shelf % SHELVES == NOW else ready_at
+        self.activities_from = min(self.activities_from, from_)
+
+    def _number(self, find: str, add: str, key: tuple[object, ...]) -> int:
+        found = self.execute(find, key).fetchone()
+        if found is not None:
+            return int(found[0])
+        number = self.execute(add, key).lastrowid
+        if number is None:
+            raise sqlite3.InternalError("the inserted queue has no number")
+        return number

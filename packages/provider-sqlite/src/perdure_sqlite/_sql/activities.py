@@ -1,0 +1,171 @@
+"""Statements about activities and their leases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ScalarSelect, and_, delete, func, insert, null, select, update
+
+from perdure_sqlite._shelves import DUE, HELD, NOW, SHELVES
+from perdure_sqlite._sql.render import at_most, constant, given, is_live, render, render_insert
+from perdure_sqlite._tables import activities, activity_queues, instances
+
+FIND_ACTIVITY_QUEUE = render(
+    select(activity_queues.c.number).where(
+        activity_queues.c.namespace == given("namespace"),
+        activity_queues.c.name == given("name"),
+        activity_queues.c.tag.is_not_distinct_from(given("tag")),
+    ),
+    "namespace",
+    "name",
+    "tag",
+)
+ADD_ACTIVITY_QUEUE = render_insert(activity_queues, "namespace", "name", "tag")
+
+_is_named = and_(
+    activities.c.instance == given("instance"),
+    activities.c.id == given("id"),
+)
+_is_held = and_(
+    _is_named, activities.c.lease_token == given("token"), is_live(activities.c.held_until)
+)
+
+ADD_ACTIVITY = render(
+    insert(activities).prefix_with("OR REPLACE"), *(column.name for column in activities.c)
+)
+REMOVE_ACTIVITY = render(delete(activities).where(_is_named), "instance", "id")
+REMOVE_ACTIVITIES = render(
+    delete(activities).where(activities.c.instance == given("instance")), "instance"
+)
+FINISH_ACTIVITY = render(
+    delete(activities).where(_is_held), "instance", "id", "token", "now", "farthest"
+)
+"""Removes the activity if its lease holds: one statement is check and change."""
+FIND_HELD_ACTIVITY = render(
+    select(
+        activities.c.queue, activities.c.visible_at, activities.c.added_at, activities.c.delivery
+    ).where(_is_held),
+    "instance",
+    "id",
+    "token",
+    "now",
+    "farthest",
+)
+_is_of_instance = (
+    select(instances.c.number)
+    .where(instances.c.namespace == given("namespace"), instances.c.id == given("owner"))
+    .scalar_subquery()
+)
+RENEW_ACTIVITY = render(
+    update(activities)
+    .where(
+        activities.c.instance == _is_of_instance,
+        activities.c.id == given("which"),
+        activities.c.lease_token == given("token"),
+        is_live(activities.c.held_until),
+    )
+    .values(held_until=given("new_end"), ready_at=given("new_end")),
+    "new_end",
+    "new_end",
+    "namespace",
+    "owner",
+    "which",
+    "token",
+    "now",
+    "farthest",
+)
+
+
+def _change(*columns: str, clear: tuple[str, ...] = ()) -> str:
+    """Set these columns, in the order of the table, and clear the others."""
+    values = {name: given(f"new_{name}") for name in columns} | dict.fromkeys(clear, null())
+    statement = (
+        update(activities)
+        .where(activities.c.instance == given("owner"), activities.c.id == given("which"))
+        .values(values)
+    )
+    return render(statement, *(f"new_{name}" for name in columns), "owner", "which")
+
+
+GRANT_ACTIVITY = _change("delivery", "lease_token", "held_until", "shelf", "ready_at")
+RELEASE_ACTIVITY = _change(
+    "delivery", "held_until", "released_at", "shelf", "ready_at", clear=("lease_token",)
+)
+SHELVE_ACTIVITY = _change("shelf", "ready_at")
+
+_leased = (
+    activities.c.instance,
+    instances.c.id,
+    instances.c.incarnation,
+    instances.c.execution,
+    activities.c.id,
+    activities.c.data,
+    activities.c.added_at,
+    activities.c.delivery,
+    activities.c.visible_at,
+    activities.c.held_until,
+    activities.c.released_at,
+    activities.c.queue,
+)
+"""As the fields of `ActivityRow`, where name and tag of the queue come last."""
+_with_instance = activities.join(instances, instances.c.number == activities.c.instance)
+
+LEASED_ACTIVITIES = render(
+    select(*_leased, activity_queues.c.name, activity_queues.c.tag)
+    .select_from(
+        _with_instance.join(activity_queues, activity_queues.c.number == activities.c.queue)
+    )
+    .where(
+        activities.c.lease_token == given("token"),
+        instances.c.namespace == given("namespace"),
+        is_live(activities.c.held_until),
+    )
+    .order_by(activities.c.added_at)
+    .suffix_with(at_most("count")),
+    "token",
+    "namespace",
+    "now",
+    "farthest",
+    "count",
+)
+SHELVED_ACTIVITIES = render(
+    select(*_leased, activities.c.ready_at)
+    .select_from(_with_instance)
+    .where(
+        activities.c.shelf == given("shelf"),
+        activities.c.ready_at > given("after"),
+        activities.c.ready_at <= given("until"),
+        activities.c.released_at <= given("released_until"),
+    )
+    .order_by(activities.c.ready_at)
+    .suffix_with(at_most("count")),
+    "shelf",
+    "after",
+    "until",
+    "released_until",
+    "count",
+)
+
+
+def _shelf_end(kind: int, *, last: bool = False) -> ScalarSelect[Any]:
+    end = func.max if last else func.min
+    return (
+        select(end(activities.c.ready_at))
+        .where(activities.c.shelf == activity_queues.c.number * constant(SHELVES) + constant(kind))
+        .scalar_subquery()
+    )
+
+
+ACTIVITY_HEADS = render(
+    select(
+        activity_queues.c.number,
+        activity_queues.c.name,
+        activity_queues.c.tag,
+        _shelf_end(NOW),
+        _shelf_end(DUE),
+        _shelf_end(HELD),
+        _shelf_end(HELD, last=True),
+    ).where(activity_queues.c.namespace == given("namespace")),
+    "namespace",
+)
+"""Of every queue: what it serves, the first `ready_at` of each shelf, and the last of HELD."""

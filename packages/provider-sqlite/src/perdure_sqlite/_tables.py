@@ -1,0 +1,194 @@
+"""The schema: every table of a Perdure file, in its present version.
+
+An instance has a number in the file, and what belongs to it is kept under that number; the text
+of its id stands in one row. Void messages and activities are deleted at once, so that nothing
+needs to be filtered out when work is looked for.
+
+`shelf` and `ready_at` say when a row can be leased; `_shelves` explains them. All names begin
+with `perdure_`, so that a file can be shared with tables of the application.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Index, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint
+
+metadata = MetaData()
+
+meta = Table(
+    "perdure_meta",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+namespaces = Table(
+    "perdure_namespaces",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    # The newest stamp of an arrival: the order of messages never goes back with a clock.
+    Column("stamp", Integer, nullable=False),
+)
+
+turn_queues = Table(
+    "perdure_turn_queues",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("namespace", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("version", Text),
+    Column("engine", Integer, nullable=False),
+)
+Index("perdure_turn_queues_by_name", turn_queues.c.namespace, turn_queues.c.name)
+
+activity_queues = Table(
+    "perdure_activity_queues",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("namespace", Integer, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("tag", Text),
+)
+Index("perdure_activity_queues_by_name", activity_queues.c.namespace, activity_queues.c.name)
+
+instances = Table(
+    "perdure_instances",
+    metadata,
+    # In the order of creation, since one transaction at a time writes.
+    Column("number", Integer, primary_key=True),
+    Column("namespace", Integer, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("incarnation", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("version", Text),
+    Column("engine", Integer, nullable=False),
+    Column("queue", Integer, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("execution", Integer, nullable=False),
+    Column("started_at", Integer, nullable=False),
+    Column("last_event", Integer, nullable=False),
+    Column("last_commit", Text),
+    Column("created_at", Integer, nullable=False),
+    Column("updated_at", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("lease_token", Text),
+    # The end of the lease, or without a token the end of a delay.
+    Column("held_until", Integer),
+    Column("released_at", Integer, nullable=False),
+    # Without a shelf the mailbox is empty, or the instance has ended.
+    Column("shelf", Integer),
+    Column("ready_at", Integer),
+    Column("arrivals", Integer, nullable=False),
+    Column("fronts", Integer, nullable=False),
+    Column("parked_reason", Text),
+    Column("parked_details", Text),
+    Column("parked_since", Integer),
+    Column("parent_instance", Text),
+    Column("parent_incarnation", Text),
+    Column("parent_execution", Integer),
+    Column("parent_event", Integer),
+    UniqueConstraint("namespace", "id"),
+)
+Index(
+    "perdure_instances_by_shelf",
+    instances.c.shelf,
+    instances.c.ready_at,
+    sqlite_where=instances.c.shelf.is_not(None),
+)
+Index(
+    "perdure_instances_by_token",
+    instances.c.lease_token,
+    sqlite_where=instances.c.lease_token.is_not(None),
+)
+Index("perdure_instances_by_status", instances.c.namespace, instances.c.status, instances.c.number)
+Index("perdure_instances_by_age", instances.c.namespace, instances.c.number)
+Index(
+    "perdure_instances_continued",
+    instances.c.namespace,
+    instances.c.number,
+    sqlite_where=instances.c.execution > 1,
+)
+
+# Executions that have ended; the fields of the current one stand with its instance.
+executions = Table(
+    "perdure_executions",
+    metadata,
+    Column("instance", Integer, primary_key=True),
+    Column("execution", Integer, primary_key=True),
+    Column("status", Text, nullable=False),
+    Column("event_count", Integer, nullable=False),
+    Column("started_at", Integer, nullable=False),
+    Column("completed_at", Integer, nullable=False),
+    Column("output", LargeBinary),
+    sqlite_with_rowid=False,
+)
+
+events = Table(
+    "perdure_events",
+    metadata,
+    Column("instance", Integer, primary_key=True),
+    Column("execution", Integer, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Kept in the order of delivery: `place` tells the start, the front and all others apart.
+messages = Table(
+    "perdure_messages",
+    metadata,
+    Column("instance", Integer, primary_key=True),
+    Column("place", Integer, primary_key=True),
+    Column("due", Integer, primary_key=True),
+    Column("arrival", Integer, primary_key=True),
+    Column("id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    # Whether it names the incarnation, which then is the instance's.
+    Column("addressed", Integer, nullable=False),
+    Column("execution", Integer),
+    Column("visible_at", Integer),
+    Column("data", LargeBinary, nullable=False),
+    UniqueConstraint("instance", "id"),
+    sqlite_with_rowid=False,
+)
+
+# External events for ids that do not exist yet.
+early_events = Table(
+    "perdure_early_events",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("namespace", Integer, nullable=False),
+    Column("instance", Text, nullable=False),
+    Column("id", Text, nullable=False),
+    Column("due", Integer, nullable=False),
+    Column("incarnation", Text),
+    Column("execution", Integer),
+    Column("visible_at", Integer),
+    Column("data", LargeBinary, nullable=False),
+    UniqueConstraint("namespace", "instance", "id"),
+)
+
+activities = Table(
+    "perdure_activities",
+    metadata,
+    Column("instance", Integer, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("queue", Integer, nullable=False),
+    Column("visible_at", Integer),
+    Column("added_at", Integer, nullable=False),
+    Column("delivery", Integer, nullable=False),
+    Column("lease_token", Text),
+    Column("held_until", Integer),
+    Column("released_at", Integer, nullable=False),
+    Column("shelf", Integer, nullable=False),
+    Column("ready_at", Integer, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+Index("perdure_activities_by_shelf", activities.c.shelf, activities.c.ready_at)
+Index(
+    "perdure_activities_by_token",
+    activities.c.lease_token,
+    sqlite_where=activities.c.lease_token.is_not(None),
+)

@@ -1,0 +1,206 @@
+"""Waiting for work and for changes.
+
+A waiter looks first, and then sleeps until something is due, until this process has committed
+something that concerns it, or until another process has committed anything. The latter shows in
+`PRAGMA data_version`, a counter in shared memory: one task asks for it on behalf of all waiters,
+more often while something happens. All sleeping goes through the clock. Where that is moved by
+hand there is no asking: nobody would sleep through it.
+
+No commit is missed: a waiter is registered before it looks, and whatever is committed after the
+look wakes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from perdure.clock import Clock, ManualClock, to_microseconds
+from perdure.contract import ChangeWait, Instant, WorkWait
+from perdure.errors import StorageFailed
+
+from perdure_sqlite._looking import next_activity, next_turn
+from perdure_sqlite._reading import Reading
+from perdure_sqlite._rows import parked_of
+from perdure_sqlite._session import Session
+from perdure_sqlite._shelves import ALWAYS
+from perdure_sqlite._sql.instances import READ_CHANGE_MARKS
+
+_SHORTEST_INTERVAL = timedelta(milliseconds=5)
+_LONGEST_INTERVAL = timedelta(milliseconds=50)
+_SLOWING = 1.2
+
+
+class Waiter:
+    """One waiting call."""
+
+    __slots__ = ("_bell", "activities", "turns", "until")
+
+    def __init__(self, *, turns: bool = False, activities: bool = False) -> None:
+        self.turns = turns
+        self.activities = activities
+        self.until: Instant = ALWAYS
+        """When it looks again in any case."""
+        self._bell: asyncio.Future[None] | None = None
+
+    def prepare(self) -> None:
+        """Forget earlier wakes; called before each look."""
+        self._bell = asyncio.get_running_loop().create_future()
+
+    def wake(self) -> None:
+        """Let it look again."""
+        if self._bell is not None and not self._bell.done():
+            self._bell.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        """Let the call fail."""
+        if self._bell is not None and not self._bell.done():
+            self._bell.set_exception(error)
+
+    async def sleep(self, clock: Clock, duration: timedelta) -> bool:
+        """Sleep until woken or until the duration is over; whether it is over."""
+        bell = self._bell
+        if bell is None:
+            raise AssertionError("a waiter prepares before it sleeps")
+        timer = asyncio.ensure_future(clock.sleep(duration))
+        timer.add_done_callback(lambda _: self.wake())
+        try:
+            await bell
+            return timer.done()
+        finally:
+            timer.cancel()
+
+
+class Waits:
+    """The waiters of a provider."""
+
+    def __init__(
+        self, reading: Reading, clock: Clock, *, file: str, read_version: Callable[[], int | None]
+    ) -> None:
+        self._reading = reading
+        self._clock = clock
+        self._file = file
+        self._read_version = read_version
+        """Gives a number that another process's commit changes; None: not to be known now."""
+        self._version: int | None = None
+        self._workers: set[Waiter] = set()
+        self._watchers: dict[str, set[Waiter]] = defaultdict(set)
+        self._poller: asyncio.Task[None] | None = None
+        self._interval = _SHORTEST_INTERVAL
+
+    def tell(self, session: Session) -> None:
+        """This process has committed: wake whom it concerns."""
+        self._interval = _SHORTEST_INTERVAL
+        for waiter in self._workers:
+            if (waiter.turns and session.turns_from < waiter.until) or (
+                waiter.activities and session.activities_from < waiter.until
+            ):
+                waiter.wake()
+        if self._watchers:
+            for instance in session.changed:
+                for waiter in self._watchers.get(instance, ()):
+                    waiter.wake()
+
+    async def wait_for_work(self, wait: WorkWait) -> None:
+        """Return when there may be work, or after the timeout."""
+        waiter = Waiter(turns=wait.serves is not None, activities=bool(wait.activity_names))
+        deadline = self._clock.now() + to_microseconds(wait.timeout)
+        with self._registered(waiter, self._workers):
+            while True:
+                waiter.prepare()
+                at = await self._reading.run(
+                    "wait_for_work", lambda reader: self._next(wait, reader)
+                )
+                if await self._is_over(waiter, at, deadline):
+                    return
+
+    async def wait_for_change(self, wait: ChangeWait) -> None:
+        """Return when the instance differs from what was seen, or after the timeout."""
+        waiter = Waiter()
+        deadline = self._clock.now() + to_microseconds(wait.timeout)
+        watchers = self._watchers[wait.instance]
+        try:
+            with self._registered(waiter, watchers):
+                while True:
+                    waiter.prepare()
+                    if await self._reading.run(
+                        "wait_for_change", lambda reader: _differs(wait, reader)
+                    ):
+                        return
+                    if await self._is_over(waiter, ALWAYS, deadline):
+                        return
+        finally:
+            if not watchers and self._watchers.get(wait.instance) is watchers:
+                del self._watchers[wait.instance]
+
+    async def close(self) -> None:
+        """Let all waiting calls fail."""
+        for waiter in (*self._workers, *(w for each in self._watchers.values() for w in each)):
+            waiter.fail(
+                StorageFailed(
+                    f"the provider of {self._file!r} was closed while this call waited",
+                    operation="wait",
+                )
+            )
+        if self._poller is not None:
+            self._poller.cancel()
+            await asyncio.wait([self._poller])
+
+    def _next(self, wait: WorkWait, reader: Reading) -> Instant:
+        now = self._clock.now()
+        at = ALWAYS
+        if wait.serves is not None:
+            at = next_turn(reader, wait.serves, now)
+        if wait.activity_names and at > now:
+            at = min(at, next_activity(reader, wait.activity_names, wait.activity_tags, now))
+        return at
+
+    async def _is_over(self, waiter: Waiter, at: Instant, deadline: Instant) -> bool:
+        """Sleep, unless there is work already or no time left; whether the call is at its end."""
+        now = self._clock.now()
+        if at <= now or deadline <= now:
+            return True
+        waiter.until = min(at, deadline)
+        slept = await waiter.sleep(self._clock, timedelta(microseconds=waiter.until - now))
+        # By the sleep, not by the time: a clock that steps back must not prolong the call.
+        return slept and waiter.until == deadline
+
+    @contextmanager
+    def _registered(self, waiter: Waiter, waiters: set[Waiter]) -> Generator[None]:
+        waiters.add(waiter)
+        if self._poller is None and not isinstance(self._clock, ManualClock):
+            self._poller = asyncio.ensure_future(self._poll())
+        try:
+            yield
+        finally:
+            waiters.discard(waiter)
+
+    async def _poll(self) -> None:
+        """Ask for commits of other processes as long as anybody waits."""
+        try:
+            while self._workers or self._watchers:
+                await self._clock.sleep(self._interval)
+                version = self._read_version()
+                if version is None or version == self._version:
+                    self._interval = min(_LONGEST_INTERVAL, self._interval * _SLOWING)
+                    continue
+                self._version = version
+                self._interval = _SHORTEST_INTERVAL
+                for waiter in (
+                    *self._workers,
+                    *(waiter for each in self._watchers.values() for waiter in each),
+                ):
+                    waiter.wake()
+        finally:
+            self._poller = None
+
+
+def _differs(wait: ChangeWait, reader: Reading) -> bool:
+    found = reader.execute(READ_CHANGE_MARKS, (reader.namespace, wait.instance)).fetchone()
+    if found is None:
+        return False
+    last_commit, *parked = found
+    return not wait.exists or last_commit != wait.last_commit or parked_of(*parked) != wait.parked
