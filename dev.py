@@ -94,9 +94,7 @@ def _prepare(groups: tuple[str, ...]) -> None:
     sys.stderr.write("Preparing .venv; this takes a minute the first time.\n")
     sys.stderr.flush()
     _make_environment(clear=stamp is not None and stamp["python"] != _python())
-    requirements = ["hatchling"]
-    for group in sorted(wanted):
-        requirements += _requirements(group)
+    requirements = [line for group in ("build", *sorted(wanted)) for line in _requirements(group)]
     # The build backend first, so that the packages are built with the very version that the
     # constraints name; then all packages in one call: one alone would look for the others.
     _pip("install", "--constraint", "constraints.txt", *requirements)
