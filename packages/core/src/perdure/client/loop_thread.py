@@ -47,8 +47,8 @@ class LoopThread:
         self._calls: set[asyncio.Task[object]] = set()
         # A daemon: a client that nobody closes must not keep the process alive.
         self._thread = threading.Thread(target=self._serve, name="perdure-client", daemon=True)
-        self._thread.start()
         try:
+            self._thread.start()
             self._open = self._opened.result()
         except BaseException:
             # An interrupt while it opens: the thread must not hold the storage open then.

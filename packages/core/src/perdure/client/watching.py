@@ -95,6 +95,7 @@ class _Watch:
             exists=state is not None,
             last_commit=None if state is None else state.last_commit,
             parked=None if state is None else state.parked,
+            until_ended=True,
         )
         await first_of(bell.wait(), self._provider.wait_for_change(wait))
 
@@ -134,9 +135,10 @@ class Countdown:
 
 def tells_of_changes(provider: Provider) -> bool:
     """Whether the provider, or the one that it wraps, has a `wait_for_change` of its own."""
-    while isinstance(provider, DelegatingProvider):
-        if type(provider).wait_for_change is not DelegatingProvider.wait_for_change:
-            return True
+    while (
+        isinstance(provider, DelegatingProvider)
+        and type(provider).wait_for_change is DelegatingProvider.wait_for_change
+    ):
         provider = provider.inner
     return type(provider).wait_for_change is not Provider.wait_for_change
 

@@ -1,0 +1,298 @@
+"""The blocking client: the same calls from code without an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import perdure
+import pytest
+from perdure import (
+    BlockingClient,
+    BlockingHandle,
+    Client,
+    Completed,
+    Handle,
+    InstanceAlreadyExists,
+    NotFound,
+    OrchestrationContext,
+    Registry,
+    Running,
+    WaitTimeout,
+)
+from perdure.contract import DelegatingProvider, Provider
+from perdure.errors import ClientUnusable, ProviderNotInstalled, StorageFailed
+from perdure_memory import MemoryProvider
+
+app = Registry()
+
+
+@app.orchestration
+async def double(ctx: OrchestrationContext, number: int) -> int:
+    await ctx.schedule_wait("go")
+    return 2 * number
+
+
+class Stuck(DelegatingProvider):
+    """A provider whose reads take for ever, and which says when one begins and ends."""
+
+    def __init__(self, inner: Provider) -> None:
+        super().__init__(inner)
+        self.begun = threading.Event()
+        self.cancelled = threading.Event()
+
+    async def read_instance(self, instance):
+        self.begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+
+
+@asynccontextmanager
+async def stuck():
+    yield Stuck(MemoryProvider())
+
+
+@asynccontextmanager
+async def with_runtime():
+    async with perdure.open_provider("memory://") as provider, perdure.Runtime(provider, app):
+        yield provider
+
+
+def public(kind):
+    return {name for name in vars(kind) if not name.startswith("_")} | {
+        name for base in kind.__mro__[1:-1] for name in vars(base) if not name.startswith("_")
+    }
+
+
+def test_every_method_of_the_client_is_there_with_the_same_arguments_and_words():
+    assert public(BlockingClient) - public(Client) == {"open", "close"}
+    assert public(Client) - public(BlockingClient) == set()
+    assert public(Handle) == public(BlockingHandle)
+    for ours, theirs in ((BlockingClient, Client), (BlockingHandle, Handle)):
+        for name in public(theirs):
+            method, original = getattr(ours, name), getattr(theirs, name)
+            if not callable(method):
+                continue
+            assert method.__doc__ == original.__doc__, name
+            assert inspect.signature(method).parameters == inspect.signature(original).parameters, (
+                name
+            )
+
+
+def test_calls_wait_for_their_answers():
+    with BlockingClient.open("memory://") as client:
+        assert client.get_orchestration_status("i") == NotFound()
+        handle = client.start_orchestration("i", "Sum", "1")
+
+        assert handle.instance_id == "i"
+        assert handle.status() == Running()
+        assert list(client.list_all_instances()) == ["i"]
+        assert client.get_queue_depths().orchestrator_queue == 1
+        with pytest.raises(InstanceAlreadyExists):
+            client.start_orchestration("i", "Sum")
+        with pytest.raises(WaitTimeout):
+            client.wait_for_orchestration("i", timedelta(milliseconds=5))
+
+
+def test_an_orchestration_runs_to_its_result():
+    client = BlockingClient(with_runtime)
+    try:
+        handle = client.start_orchestration("i", double, 4)
+        handle.raise_event("go")
+
+        assert handle.result(10) == 8
+        assert handle.wait(1) == Completed(output="8")
+        assert client.wait_for_orchestration_typed("i", int, 1) == 8
+        assert client.read_execution_history("i", 1)[0].kind == "OrchestrationStarted"
+    finally:
+        client.close()
+
+
+def test_one_client_serves_many_threads():
+    with BlockingClient.open("memory://") as client:
+        threads = [
+            threading.Thread(target=client.start_orchestration, args=(f"i{number}", "Sum"))
+            for number in range(20)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert client.get_system_metrics().total_instances == 20
+
+
+def test_a_closed_client_refuses_every_call():
+    client = BlockingClient.open("memory://")
+    client.close()
+    client.close()
+
+    with pytest.raises(ClientUnusable, match="closed"):
+        client.get_orchestration_status("i")
+    with pytest.raises(ClientUnusable, match="closed"):
+        client.has_management_capability()
+
+
+def test_closing_ends_the_calls_under_way():
+    client = BlockingClient(stuck)
+    outcome: list[BaseException] = []
+
+    def call():
+        try:
+            client.get_orchestration_status("i")
+        except ClientUnusable as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    provider = client._thread.provider
+    assert isinstance(provider, Stuck)
+    assert provider.begun.wait(5)
+    client.close()
+    thread.join(5)
+
+    assert "closed during the call" in str(outcome[0])
+    assert provider.cancelled.is_set()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals differ")
+def test_an_interrupt_cancels_the_call_that_waits():
+    with BlockingClient(stuck) as client:
+        provider = client._thread.provider
+        assert isinstance(provider, Stuck)
+
+        def interrupt():
+            provider.begun.wait(5)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            client.get_orchestration_status("i")
+        thread.join()
+
+        assert provider.cancelled.wait(5)
+
+
+def test_its_own_event_loop_must_not_call_it():
+    with BlockingClient.open("memory://") as client:
+
+        async def call() -> None:
+            with pytest.raises(ClientUnusable, match="own event loop"):
+                client.get_orchestration_status("i")
+            with pytest.raises(ClientUnusable, match="own event loop"):
+                client.close()
+
+        client._thread.run(call)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_fork_is_refused_and_closes_nothing():
+    with BlockingClient.open("memory://") as client:
+        read_end, write_end = os.pipe()
+        child = os.fork()
+        if child == 0:
+            told = b"no error"
+            try:
+                client.close()
+                client.get_orchestration_status("i")
+            except ClientUnusable as error:
+                told = str(error).encode()
+            finally:
+                os.write(write_end, told)
+                os._exit(0)
+        os.close(write_end)
+        told = os.read(read_end, 1000).decode()
+        os.close(read_end)
+        os.waitpid(child, 0)
+
+        assert "fork" in told
+        assert "open one after the fork" in told
+        assert client.get_orchestration_status("i") == NotFound()
+
+
+def test_a_fork_while_other_threads_call_is_refused_too():
+    # As if another thread held the lock when the process was forked.
+    with BlockingClient.open("memory://") as client, client._thread._guard:
+        client._thread._process += 1
+        with pytest.raises(ClientUnusable, match="fork"):
+            client.get_orchestration_status("i")
+        client.close()
+        client._thread._process -= 1
+
+
+def test_what_opening_raises_reaches_the_caller():
+    with pytest.raises(ProviderNotInstalled, match="nosuchscheme"):
+        BlockingClient.open("nosuchscheme://x")
+    assert "perdure-client" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_what_closing_raises_reaches_the_caller():
+    @asynccontextmanager
+    async def failing():
+        yield MemoryProvider()
+        raise StorageFailed("the disk is full; free some", operation="close")
+
+    client = BlockingClient(failing)
+    with pytest.raises(StorageFailed):
+        client.close()
+    client.close()
+
+
+def test_an_interrupted_opening_does_not_stay_open():
+    closed = threading.Event()
+    opening = threading.Event()
+    interrupted = threading.Event()
+
+    @asynccontextmanager
+    async def slow():
+        opening.set()
+        await asyncio.to_thread(interrupted.wait, 5)
+        yield MemoryProvider()
+        closed.set()
+
+    def interrupt():
+        opening.wait(5)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        BlockingClient(slow)
+    interrupted.set()
+    thread.join()
+
+    assert closed.wait(5)
+
+
+async def test_inside_an_event_loop_it_may_be_called_from_a_thread():
+    def work() -> int:
+        with BlockingClient.open("memory://") as client:
+            client.start_orchestration("i", "Sum")
+            return client.get_system_metrics().total_instances
+
+    assert await asyncio.to_thread(work) == 1
+
+
+@pytest.mark.slow
+def test_a_client_that_nobody_closes_does_not_keep_the_process():
+    code = "import perdure; perdure.BlockingClient.open('memory://'); print('end')"
+    begun = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True
+    )
+
+    assert done.stdout == "end\n"
+    assert time.monotonic() - begun < 20
