@@ -1,10 +1,20 @@
 """The replay engine: a pure object that is given events and says what to do. No I/O.
 
 - `loop`: asyncio's event loop interface without time, threads or I/O
+- `forbidden`: the part of that interface that is refused
+- `ordering`: refuses what asyncio would order by address
 - `futures`: the future of scheduled work
-- `context`: what an orchestration may ask for
+- `inbox`: external events and the waits for them
+- `work`: scheduled work that has not ended
+- `transcript`: the growing history, and the comparison with it in replay
+- `origin`: what an execution sends, as records of the contract
+- `turn`: what a turn brings about
+- `chance`: randomness that replays
+- `commands`: what an orchestration asks for, and the end
 - `retrying`: the attempts of an activity under its policy
+- `context`: the face of the commands that an orchestration is given
+- `incoming`: the events that messages become
 - `execution`: one live execution: deliver, run until quiet, collect
-- `turn`: what a turn brings about, as records of the contract
+- `closing`: ends an execution without its code
 - `signals`: what replay raises
 """

@@ -11,22 +11,13 @@ from perdure.contract.records import (
     ExecutionEnd,
     InstanceState,
     InstanceStatus,
-    Message,
-    MessageKind,
 )
 from perdure.details import ErrorDetails
 from perdure.history import Event
-from perdure.identifiers import child_incarnation
-from perdure.replay.execution import PYTHON
+from perdure.replay.origin import Origin
+from perdure.replay.transcript import PYTHON
 from perdure.replay.turn import TurnDraft
-from perdure.wire import (
-    CancelData,
-    ResultData,
-    StartData,
-    encode_cancel,
-    encode_details,
-    encode_result,
-)
+from perdure.wire import StartData, encode_details
 
 
 def close_without_code(
@@ -47,23 +38,14 @@ def close_without_code(
     if state.last_event == 0:
         number += 1
         draft.events.append(_started(state, start, number, at))
-    draft.events.append(
-        history.OrchestrationFailed(event_id=number + 1, at=at, details=details)
-    )
+    draft.events.append(history.OrchestrationFailed(event_id=number + 1, at=at, details=details))
     draft.end = ExecutionEnd(status=InstanceStatus.FAILED, output=encode_details(details))
-    draft.sent.extend(_cancel(state, child) for child in _running_children(events))
-    if state.parent is not None:
-        parent = state.parent
-        draft.sent.append(
-            Message(
-                id=f"child:{parent.execution}:{parent.event}",
-                instance=parent.instance,
-                incarnation=parent.incarnation,
-                execution=parent.execution,
-                kind=MessageKind.CHILD,
-                data=encode_result(ResultData(scheduled=parent.event, details=details)),
-            )
-        )
+    origin = Origin(state.instance, state.incarnation, state.execution, state.parent)
+    draft.sent.extend(
+        origin.cancel_of_child(child.event_id, child.instance, "the parent ended")
+        for child in _running_children(events)
+    )
+    draft.sent.extend(origin.answer_to_parent(None, details))
     return draft
 
 
@@ -100,13 +82,3 @@ def _running_children(events: Sequence[Event]) -> list[history.ChildScheduled]:
         ):
             running.pop(event.scheduled, None)
     return list(running.values())
-
-
-def _cancel(state: InstanceState, child: history.ChildScheduled) -> Message:
-    return Message(
-        id="cancel",
-        instance=child.instance,
-        incarnation=child_incarnation(state.incarnation, state.execution, child.event_id),
-        kind=MessageKind.CANCEL,
-        data=encode_cancel(CancelData(reason="the parent ended")),
-    )

@@ -21,13 +21,13 @@ from perdure.references import (
     activity_reference,
     orchestration_reference,
 )
-from perdure.replay.retrying import run_attempts
+from perdure.replay.retrying import start_attempts
 from perdure.replay.signals import ExecutionEnded
 from perdure.retry import RetryPolicy
 from perdure.versions import check_version
 
 if TYPE_CHECKING:
-    from perdure.replay.execution import Execution
+    from perdure.replay.commands import Commands
 
 I = TypeVar("I")  # noqa: E741 # the input
 R = TypeVar("R")
@@ -48,29 +48,31 @@ class OrchestrationContext:
     Cancelling the future cancels the work. All methods are synchronous and cost no turn.
     """
 
-    def __init__(self, execution: Execution) -> None:
-        self._execution = execution
-        self._logger = _QuietInReplay(execution)
+    __slots__ = ("_commands", "_logger")
+
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
+        self._logger: _QuietInReplay | None = None
 
     @property
     def instance_id(self) -> str:
         """The id under which the instance was started."""
-        return self._execution.started.instance
+        return self._commands.started.instance
 
     @property
     def execution_id(self) -> int:
         """The number of this execution, from 1; continue-as-new begins the next."""
-        return self._execution.started.execution
+        return self._commands.started.execution
 
     @property
     def name(self) -> str:
         """The registered name of the orchestration."""
-        return self._execution.definition.name
+        return self._commands.definition.name
 
     @property
     def version(self) -> str:
         """The version that runs."""
-        return self._execution.definition.version
+        return self._commands.definition.version
 
     @property
     def is_replaying(self) -> bool:
@@ -79,26 +81,28 @@ class OrchestrationContext:
         For side effects of the process only (a progress bar); a decision that depends on it
         disagrees with the history.
         """
-        return self._execution.replaying
+        return self._commands.transcript.replaying
 
     @property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
         """A logger (`perdure.orchestration`) that is silent in replay and names the instance."""
+        if self._logger is None:
+            self._logger = _QuietInReplay(self._commands)
         return self._logger
 
     def now(self) -> datetime:
         """The time of the event that is being handled, in UTC, from the history."""
-        return to_datetime(self._execution.loop.now)
+        return to_datetime(self._commands.loop.now)
 
     def uuid4(self) -> UUID:
         """A UUID that is unique and the same in every replay."""
-        self._execution.require_running("ctx.uuid4")
-        return self._execution.uuid()
+        self._commands.require_running("ctx.uuid4")
+        return self._commands.chance.uuid()
 
     def random(self) -> random.Random:
         """A source of random numbers that gives the same ones in every replay; not for secrets."""
-        self._execution.require_running("ctx.random")
-        return self._execution.random()
+        self._commands.require_running("ctx.random")
+        return self._commands.chance.random()
 
     @overload
     def schedule_activity(
@@ -168,42 +172,38 @@ class OrchestrationContext:
         Without `retry` there is one attempt. `tag` routes it to runtimes that serve the tag.
         Raises `InvalidPayload` where the input does not fit the activity's annotation.
         """
-        execution = self._execution
-        execution.require_running("ctx.schedule_activity")
+        commands = self._commands
+        commands.require_running("ctx.schedule_activity")
         name, text, result = self._activity_call(activity, input, result_type)
         if tag is not None:
             check_identifier(tag, "tag")
-        first_event = execution.next_event
-        first = execution.schedule_activity(name, text, result, tag=tag, attempt=1)
+        first_event = commands.next_event
+        first = commands.schedule_activity(name, text, result, tag=tag)
         if retry is None:
             return first
 
         def attempt(number: int) -> asyncio.Future[Any]:
-            return execution.schedule_activity(
+            return commands.schedule_activity(
                 name, text, result, tag=tag, attempt=number, first=first_event
             )
 
-        return execution.loop.create_task(
-            run_attempts(
-                name, first, attempt, retry, execution.random_stream(f"retry/{first_event}")
-            ),
-            name=f"retry of {name}",
-        )
+        stream = commands.chance.stream(f"retry/{first_event}")
+        return start_attempts(commands.loop, name, first, attempt, retry, stream)
 
     def schedule_timer(self, delay: timedelta | float | datetime) -> asyncio.Future[None]:
         """A future that is done after `delay` (a `timedelta` or seconds), or at an aware datetime.
 
         Durable: it fires once, never early, also when no process ran meanwhile.
         """
-        execution = self._execution
-        execution.require_running("ctx.schedule_timer")
+        commands = self._commands
+        commands.require_running("ctx.schedule_timer")
         if isinstance(delay, datetime):
             if delay.tzinfo is None:
                 raise InvalidDuration(f"{delay!r} has no time zone; pass an aware datetime")
             fire_at = to_microseconds(delay - to_datetime(0))
         else:
-            fire_at = execution.loop.now + to_microseconds(to_duration(delay, "delay"))
-        return execution.schedule_timer(fire_at)
+            fire_at = commands.loop.now + to_microseconds(to_duration(delay, "delay"))
+        return commands.schedule_timer(fire_at)
 
     @overload
     def schedule_wait(self, name: str, type: type[R], /) -> asyncio.Future[R]: ...
@@ -215,9 +215,9 @@ class OrchestrationContext:
         Events are kept from before the wait, even from before the start, and handed to waits in
         the order in which they were raised, each to exactly one.
         """
-        execution = self._execution
-        execution.require_running("ctx.schedule_wait")
-        return execution.schedule_wait(check_identifier(name, "event name"), type)
+        commands = self._commands
+        commands.require_running("ctx.schedule_wait")
+        return commands.schedule_wait(check_identifier(name, "event name"), type)
 
     @overload
     def schedule_sub_orchestration(
@@ -271,12 +271,12 @@ class OrchestrationContext:
         schedule event. Without `version`, the newest runs. Children that are still running when
         this execution ends are cancelled.
         """
-        execution = self._execution
-        execution.require_running("ctx.schedule_sub_orchestration")
+        commands = self._commands
+        commands.require_running("ctx.schedule_sub_orchestration")
         name, text, result = _orchestration_call(orchestration, input, result_type)
         chosen = self._child_instance(instance)
         _check_optional_version(version)
-        return execution.schedule_child(name, version, text, chosen, result)
+        return commands.schedule_child(name, version, text, chosen, result)
 
     @overload
     def schedule_orchestration(
@@ -308,12 +308,12 @@ class OrchestrationContext:
 
         An id that is in use is logged and told to observers, and changes nothing.
         """
-        execution = self._execution
-        execution.require_running("ctx.schedule_orchestration")
+        commands = self._commands
+        commands.require_running("ctx.schedule_orchestration")
         name, text, _ = _orchestration_call(orchestration, input, Any)
         chosen = self._child_instance(instance)
         _check_optional_version(version)
-        execution.schedule_detached(name, version, text, chosen)
+        commands.schedule_detached(name, version, text, chosen)
         return chosen
 
     def continue_as_new(self, input: object = None, *, version: str | None = None) -> NoReturn:
@@ -323,13 +323,13 @@ class OrchestrationContext:
         included. Events that nobody waited for are carried over in order; timers, activities
         and children of this execution are cancelled. Without `version`, the newest runs.
         """
-        execution = self._execution
-        execution.require_running("ctx.continue_as_new")
+        commands = self._commands
+        commands.require_running("ctx.continue_as_new")
         _check_optional_version(version)
-        reference = execution.definition.reference
+        reference = commands.definition.reference
         # Another version may take another input than this one does.
         annotation = reference.input_type if version is None and reference.takes_input else Any
-        execution.continue_as_new(encode(input, annotation, what="input"), version)
+        commands.continue_as_new(encode(input, annotation, what="input"), version)
         raise ExecutionEnded
 
     def _activity_call(
@@ -339,7 +339,7 @@ class OrchestrationContext:
             name = check_identifier(activity, "activity name")
             value = None if input is _OMITTED else input
             return name, encode(value, what=f"input of activity {name!r}"), result_type
-        reference = activity_reference(activity) or self._execution.catalog.activity_of(activity)
+        reference = activity_reference(activity) or self._commands.catalog.activity_of(activity)
         if reference is None:
             raise NotRegistered(
                 f"{activity!r} is not registered as an activity; decorate it with"
@@ -350,8 +350,8 @@ class OrchestrationContext:
     def _child_instance(self, instance: str | None) -> str:
         if instance is not None:
             return check_identifier(instance, "instance id")
-        execution = self._execution
-        return child_instance(self.instance_id, self.execution_id, execution.next_event)
+        commands = self._commands
+        return child_instance(self.instance_id, self.execution_id, commands.next_event)
 
 
 def _orchestration_call(
@@ -392,18 +392,17 @@ def _check_optional_version(version: str | None) -> None:
 class _QuietInReplay(logging.LoggerAdapter[logging.Logger]):
     """Logs under the instance's id, and nothing while the code is being replayed."""
 
-    def __init__(self, execution: Execution) -> None:
-        super().__init__(_LOGGER, {"instance_id": execution.started.instance})
-        self._execution = execution
+    def __init__(self, commands: Commands) -> None:
+        super().__init__(_LOGGER, {"instance_id": commands.started.instance})
+        self._commands = commands
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 # the name is logging's
         """Never in replay, nor for an execution that is being discarded."""
-        execution = self._execution
-        return not execution.replaying and not execution.closed and super().isEnabledFor(level)
+        return not self._commands.silent and super().isEnabledFor(level)
 
     def process(
         self, msg: object, kwargs: MutableMapping[str, Any]
     ) -> tuple[object, MutableMapping[str, Any]]:
         """Put the instance's id before the message."""
         kwargs.setdefault("extra", {}).update(self.extra or {})
-        return f"[{self._execution.started.instance}] {msg}", kwargs
+        return f"[{self._commands.started.instance}] {msg}", kwargs

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
+from perdure.errors import InvalidPayload
+from perdure.payload import decode
 from perdure.replay.loop import OrchestrationFuture, OrchestrationLoop
 
 T = TypeVar("T")
@@ -18,7 +20,12 @@ class CancellationPort(Protocol):
 
 
 class ScheduledFuture(OrchestrationFuture[T]):
-    """Of work under the number of its schedule event."""
+    """Of work under the number of its schedule event.
+
+    The user holds it too and may have settled or cancelled it: then what comes later is ignored.
+    """
+
+    __slots__ = ("_port", "scheduled")
 
     def __init__(self, *, loop: OrchestrationLoop, port: CancellationPort, scheduled: int) -> None:
         super().__init__(loop=loop)
@@ -32,7 +39,22 @@ class ScheduledFuture(OrchestrationFuture[T]):
         self._port.work_cancelled(self.scheduled)
         return True
 
+    def settle(self, text: str, result_type: object, what: str) -> None:
+        """Set the decoded result, or the error where the text does not fit the type."""
+        try:
+            value = decode(text, result_type, what=what)
+        except InvalidPayload as error:
+            self.fail(error)
+        else:
+            self.succeed(value)
+
+    def succeed(self, value: T) -> None:
+        """Set the result."""
+        if not self.done():
+            self.set_result(value)
+
     def fail(self, error: BaseException) -> None:
         """Set the error, which need not be awaited: ignoring scheduled work is no mistake."""
-        self.set_exception(error)
-        self._log_traceback = False
+        if not self.done():
+            self.set_exception(error)
+            self._log_traceback = False

@@ -21,25 +21,38 @@ import asyncio
 import contextvars
 import gc
 import hashlib
-import inspect
 import logging
 import sys
-from asyncio import events, tasks
+from asyncio import events
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from types import CodeType, FrameType
-from typing import Any, NoReturn, Protocol, TypeVar, cast
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol, TypeVar, cast
 
 from perdure.clock import Instant
 from perdure.errors import ForbiddenInOrchestration
 from perdure.inside import OrchestrationLoopMarker
+from perdure.replay.forbidden import ForbiddingLoop
+from perdure.replay.ordering import (
+    GATHERING,
+    WAIT_CODE,
+    refuse_as_completed_of_coroutines,
+    refuse_foreign_futures,
+    refuse_gathered_in_as_completed,
+)
 
 T = TypeVar("T")
 
 _LOGGER = logging.getLogger("perdure.orchestration")
 _MASK = (1 << 61) - 2  # below the modulus of Python's hash of integers, so that hash(x) == x
 _STRIDE = 0x9E3779B97F4A7C15  # odd and irregular: neighbours spread over a set's table
-_WAIT_CODE = cast("CodeType", vars(tasks)["_wait"].__code__)  # see create_future
+_MOST_CALLBACKS = 2_000_000
+_MOST_CANCELS = 8  # of a task that swallows its cancellation when it is discarded
+_NEVER = 253_402_300_800  # the year 10000, in seconds since the epoch
+
+
+class EndlessRun(ForbiddenInOrchestration):
+    """The orchestration goes on and on without ever waiting for anything."""
 
 
 class TimerPort(Protocol):
@@ -57,6 +70,8 @@ class TimerPort(Protocol):
 class OrchestrationFuture(asyncio.Future[T]):
     """A future whose hash is the same in every process."""
 
+    __slots__ = ("_hash",)
+
     def __init__(self, *, loop: OrchestrationLoop) -> None:
         self._hash = loop.next_hash()
         super().__init__(loop=loop)
@@ -67,6 +82,8 @@ class OrchestrationFuture(asyncio.Future[T]):
 
 class OrchestrationTask(asyncio.Task[T]):
     """A task whose hash is the same in every process."""
+
+    __slots__ = ("_hash",)
 
     def __init__(
         self,
@@ -89,7 +106,7 @@ class _TimerHandle(asyncio.TimerHandle):
     scheduled: int | None = None
 
 
-class OrchestrationLoop(OrchestrationLoopMarker, asyncio.AbstractEventLoop):
+class OrchestrationLoop(OrchestrationLoopMarker, ForbiddingLoop):
     """See the module."""
 
     def __init__(self, identity: str, port: TimerPort) -> None:
@@ -113,7 +130,32 @@ class OrchestrationLoop(OrchestrationLoopMarker, asyncio.AbstractEventLoop):
     # Driving it
 
     def run_until_quiet(self) -> None:
-        """Run ready callbacks until none is left or `halt` was called."""
+        """Run ready callbacks until none is left or `halt` was called.
+
+        Raises `EndlessRun` after two million of them: nothing else could run meanwhile, and
+        counting callbacks ends a replay at the same one.
+        """
+        with self._inside():
+            ready = self._ready
+            for _ in range(_MOST_CALLBACKS):
+                if self._halted or not ready:
+                    return
+                handle = ready.popleft()
+                if handle._cancelled:  # pyright: ignore[reportAttributeAccessIssue] # as every event loop reads it
+                    continue
+                try:
+                    handle._run()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] # what an event loop is for
+                except SystemExit:
+                    # The task keeps it as its exception; it must not end the host.
+                    continue
+        raise EndlessRun(
+            f"the orchestration ran {_MOST_CALLBACKS} callbacks without waiting for anything from"
+            " outside; wait for an activity, an event or a timer instead of asking in a loop"
+        )
+
+    @contextmanager
+    def _inside(self) -> Generator[None]:
+        """Make this the running loop, and keep the garbage collector and the host out."""
         previous = events._get_running_loop()
         hooks = sys.get_asyncgen_hooks()
         collecting = gc.isenabled()
@@ -123,11 +165,7 @@ class OrchestrationLoop(OrchestrationLoopMarker, asyncio.AbstractEventLoop):
         events._set_running_loop(self)
         self._running = True
         try:
-            ready = self._ready
-            while ready and not self._halted:
-                handle = ready.popleft()
-                if not handle.cancelled():
-                    handle._run()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] # what an event loop is for
+            yield
         finally:
             self._running = False
             events._set_running_loop(previous)
@@ -164,20 +202,22 @@ class OrchestrationLoop(OrchestrationLoopMarker, asyncio.AbstractEventLoop):
         The caller makes sure that nothing the cleanup asks for is carried out.
         """
         self.quiet = True
-        for _ in range(8):
+        for _ in range(_MOST_CANCELS):
             pending = [task for task in self._tasks if not task.done()]
             if not pending:
                 break
             self._halted = False
             for task in pending:
                 task.cancel()
-            self.run_until_quiet()
+            with suppress(EndlessRun):
+                self.run_until_quiet()
         self._halted = True
-        for task in self._tasks:
-            if not task.done():
-                _close(task)
-        for generator in self._abandoned:
-            _run_to_end(generator.aclose())
+        with self._inside():
+            for task in self._tasks:
+                if not task.done():
+                    _close(task)
+            for generator in self._abandoned:
+                _run_to_end(generator.aclose())
         self._abandoned.clear()
         self._ready.clear()
         self._timers.clear()
@@ -213,6 +253,8 @@ class OrchestrationLoop(OrchestrationLoopMarker, asyncio.AbstractEventLoop):
         context: contextvars.Context | None = None,
     ) -> asyncio.Handle:
         """Make a callback ready."""
+        if args and type(args[0]) is GATHERING:
+            refuse_gathered_in_as_completed(sys._getframe(1))  # pyright: ignore[reportPrivateUsage] # cheaper than inspect, on the hot path
         handle = asyncio.Handle(callback, args, self, context)
         self._ready.append(handle)
         return handle
@@ -224,10 +266,11 @@ class OrchestrationLoop(OrchestrationLoopMarker, asyncio.AbstractEventLoop):
         *args: Any,
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
-        """Make a callback ready after `delay` seconds, by a durable timer."""
-        return self._call_at(
-            self._now + round(delay * 1_000_000), delay > 0, callback, args, context
-        )
+        """Make a callback ready after `delay` seconds, by a durable timer; never, if infinite."""
+        if delay > _NEVER:
+            return _TimerHandle(delay, callback, args, self, context)
+        instant = self._now + round(delay * 1_000_000)
+        return self._call_at(instant, delay > 0, callback, args, context)
 
     def call_at(
         self,
@@ -237,6 +280,8 @@ class OrchestrationLoop(OrchestrationLoopMarker, asyncio.AbstractEventLoop):
         context: contextvars.Context | None = None,
     ) -> asyncio.TimerHandle:
         """Make a callback ready at `when`, in the loop's time, by a durable timer."""
+        if when > _NEVER:
+            return _TimerHandle(when, callback, args, self, context)
         instant = round(when * 1_000_000)
         return self._call_at(instant, instant > self._now, callback, args, context)
 
@@ -260,16 +305,15 @@ class OrchestrationLoop(OrchestrationLoopMarker, asyncio.AbstractEventLoop):
         # Called by TimerHandle.cancel, also after the timer fired.
         assert isinstance(handle, _TimerHandle)  # noqa: S101 # only this loop's handles come here
         if handle.scheduled is not None:
-            del self._timers[handle.scheduled]
+            self._timers.pop(handle.scheduled, None)
             self._port.cancel_timer(handle.scheduled)
             handle.scheduled = None
 
     def create_future(self) -> OrchestrationFuture[Any]:
         """A future that hashes alike in every process."""
-        frame = inspect.currentframe()
-        caller = frame.f_back if frame is not None else None
-        if caller is not None and caller.f_code is _WAIT_CODE:
-            _refuse_foreign_futures(caller)
+        caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage] # cheaper than inspect, on the hot path
+        if caller.f_code is WAIT_CODE:
+            refuse_foreign_futures(caller, OrchestrationFuture, OrchestrationTask)
         return OrchestrationFuture(loop=self)
 
     def create_task(
@@ -281,8 +325,7 @@ class OrchestrationLoop(OrchestrationLoopMarker, asyncio.AbstractEventLoop):
         **_: object,
     ) -> OrchestrationTask[T]:
         """A task that hashes alike in every process. It never starts eagerly."""
-        frame = inspect.currentframe()
-        _refuse_as_completed_of_coroutines(frame.f_back if frame is not None else None)
+        refuse_as_completed_of_coroutines(sys._getframe(1))  # pyright: ignore[reportPrivateUsage] # cheaper than inspect, on the hot path
         task = OrchestrationTask[T](
             coro,  # pyright: ignore[reportArgumentType] # asyncio accepts generators too
             loop=self,
@@ -349,89 +392,3 @@ def _run_to_end(awaitable: Coroutine[Any, Any, object]) -> None:
         return
     except Exception:
         _LOGGER.debug("an abandoned generator raised in its cleanup", exc_info=True)
-
-
-def _refuse_foreign_futures(frame: FrameType) -> None:
-    """`asyncio.wait` keeps its futures in a set; one that hashes by address would shuffle it."""
-    for future in frame.f_locals.get("fs", ()):
-        if not isinstance(future, OrchestrationFuture | OrchestrationTask):
-            raise ForbiddenInOrchestration(
-                f"asyncio.wait was given a {type(future).__name__}, whose place in a set differs"
-                " from run to run; wrap it: `async def both(): return await asyncio.gather(…)`,"
-                " and pass asyncio.create_task(both())"
-            )
-
-
-def _refuse_as_completed_of_coroutines(frame: FrameType | None) -> None:
-    """`asyncio.as_completed` puts raw coroutines in a set, ordered by their addresses."""
-    for _ in range(4):
-        if frame is None or frame.f_code.co_filename != tasks.__file__:
-            return
-        if frame.f_code.co_qualname.startswith(("as_completed", "_AsCompletedIterator")):
-            raise ForbiddenInOrchestration(
-                "asyncio.as_completed was given coroutines, whose order in a set differs from run"
-                " to run; pass tasks: asyncio.as_completed([asyncio.create_task(c), …])"
-            )
-        frame = frame.f_back
-
-
-_FORBIDDEN = {
-    "run_in_executor": "move the blocking call into an activity",
-    "set_default_executor": "move the blocking call into an activity",
-    "call_soon_threadsafe": "let an activity, or an event raised by the client, bring the result",
-    "run_forever": "await instead",
-    "run_until_complete": "await instead",
-    "stop": "return from the orchestration",
-    "close": "return from the orchestration",
-    "set_debug": "set it on the host's loop",
-    "set_exception_handler": "catch the exception in the orchestration",
-    "set_task_factory": "create tasks with asyncio.create_task",
-}
-_FORBIDDEN_IO = [
-    "add_reader",
-    "remove_reader",
-    "add_writer",
-    "remove_writer",
-    "add_signal_handler",
-    "remove_signal_handler",
-    "getaddrinfo",
-    "getnameinfo",
-    "create_connection",
-    "create_server",
-    "create_datagram_endpoint",
-    "create_unix_connection",
-    "create_unix_server",
-    "connect_accepted_socket",
-    "start_tls",
-    "sendfile",
-    "sock_recv",
-    "sock_recv_into",
-    "sock_recvfrom",
-    "sock_recvfrom_into",
-    "sock_sendall",
-    "sock_sendto",
-    "sock_connect",
-    "sock_accept",
-    "sock_sendfile",
-    "connect_read_pipe",
-    "connect_write_pipe",
-    "subprocess_exec",
-    "subprocess_shell",
-]
-
-
-def _forbidden(name: str, instead: str) -> Callable[..., NoReturn]:
-    def refuse(self: OrchestrationLoop, *_: object, **__: object) -> NoReturn:
-        raise ForbiddenInOrchestration(
-            f"{name} was used in an orchestration, where it cannot be replayed; {instead}"
-        )
-
-    refuse.__name__ = name
-    refuse.__doc__ = f"Raises `ForbiddenInOrchestration`: {instead}."
-    return refuse
-
-
-for _name in _FORBIDDEN_IO:
-    setattr(OrchestrationLoop, _name, _forbidden(_name, "do the I/O in an activity"))
-for _name, _instead in _FORBIDDEN.items():
-    setattr(OrchestrationLoop, _name, _forbidden(_name, _instead))

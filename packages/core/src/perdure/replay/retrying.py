@@ -16,17 +16,41 @@ from perdure.errors import ActivityFailed, ActivityTimeout
 from perdure.retry import RetryPolicy
 
 
-async def run_attempts(
+def start_attempts(
+    loop: asyncio.AbstractEventLoop,
+    activity: str,
+    first: asyncio.Future[Any],
+    schedule: Callable[[int], asyncio.Future[Any]],
+    policy: RetryPolicy,
+    stream: random.Random,
+) -> asyncio.Future[Any]:
+    """A future of the first attempt that succeeds; `first` is under way, the others follow.
+
+    It raises the last attempt's `ActivityFailed` or `ActivityTimeout`. Cancelling it cancels the
+    attempt under way, also before the first wait.
+    """
+    attempts = loop.create_task(
+        _run_attempts(activity, first, schedule, policy, stream), name=f"retry of {activity}"
+    )
+
+    def finish(done: asyncio.Future[Any]) -> None:
+        if done.cancelled():
+            first.cancel()
+        else:
+            # Ignoring scheduled work is no mistake.
+            done._log_traceback = False
+
+    attempts.add_done_callback(finish)
+    return attempts
+
+
+async def _run_attempts(
     activity: str,
     first: asyncio.Future[Any],
     schedule: Callable[[int], asyncio.Future[Any]],
     policy: RetryPolicy,
     stream: random.Random,
 ) -> Any:
-    """The result of the first attempt that succeeds; `first` is under way, the others follow.
-
-    Raises the last attempt's `ActivityFailed` or `ActivityTimeout`.
-    """
     loop = asyncio.get_running_loop()
     deadline = (
         None if policy.total_timeout is None else loop.time() + _seconds(policy.total_timeout)

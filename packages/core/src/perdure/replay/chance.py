@@ -1,0 +1,34 @@
+"""Randomness that replays: every stream is seeded by the execution and a name."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from uuid import UUID
+
+
+class Chance:
+    """The random numbers and UUIDs of one execution; unpredictable to nobody who knows its id."""
+
+    __slots__ = ("_random", "_seed", "_uuids")
+
+    def __init__(self, seed: str) -> None:
+        self._seed = seed
+        self._uuids = 0
+        self._random: random.Random | None = None
+
+    def uuid(self) -> UUID:
+        """The next UUID of the execution's own sequence."""
+        self._uuids += 1
+        digest = hashlib.blake2b(f"{self._seed}/uuid/{self._uuids}".encode(), digest_size=16)
+        return UUID(bytes=digest.digest(), version=4)
+
+    def random(self) -> random.Random:
+        """The one source that the orchestration draws from."""
+        if self._random is None:
+            self._random = self.stream("random")
+        return self._random
+
+    def stream(self, name: str) -> random.Random:
+        """A source of its own, so that what draws from it disturbs no other."""
+        return random.Random(f"{self._seed}/{name}")  # noqa: S311 # replayed, not secret

@@ -1,0 +1,273 @@
+"""What an orchestration asks for: each call becomes a command, and its effect goes to the draft.
+
+Nothing is carried out here. An effect that is taken back in the turn that asked for it never
+shows: an activity that was scheduled and cancelled between two commits is not queued at all.
+In replay, and after the end, a command has no effect.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from perdure import history
+from perdure.clock import Instant
+from perdure.contract.records import ExecutionEnd, InstanceStatus, MessageKind
+from perdure.details import ApplicationFailure, Cancelled, ErrorDetails
+from perdure.errors import ForbiddenInOrchestration
+from perdure.history import Event, OrchestrationStarted
+from perdure.registry import Catalog, OrchestrationDefinition
+from perdure.replay.chance import Chance
+from perdure.replay.futures import ScheduledFuture
+from perdure.replay.inbox import EventInbox, Wait
+from perdure.replay.loop import OrchestrationLoop
+from perdure.replay.origin import Origin
+from perdure.replay.transcript import Transcript
+from perdure.replay.turn import TurnDraft
+from perdure.replay.work import Work
+from perdure.wire import ActivityData, encode_details
+
+
+class Commands:
+    """Serves the context, the loop's timers, and futures that are cancelled."""
+
+    __slots__ = (
+        "cancel_reason",
+        "catalog",
+        "chance",
+        "definition",
+        "draft",
+        "inbox",
+        "loop",
+        "origin",
+        "started",
+        "transcript",
+        "work",
+    )
+
+    def __init__(
+        self,
+        started: OrchestrationStarted,
+        definition: OrchestrationDefinition,
+        catalog: Catalog,
+    ) -> None:
+        self.started = started
+        self.definition = definition
+        self.catalog = catalog
+        self.origin = Origin(
+            started.instance, started.incarnation, started.execution, started.parent
+        )
+        self.loop = OrchestrationLoop(
+            f"{started.instance}/{started.incarnation}/{started.execution}", self
+        )
+        code = f"{definition.name!r} version {definition.version}"
+        self.transcript = Transcript(started, code, self.loop)
+        self.chance = Chance(f"{started.incarnation}/{started.execution}")
+        self.inbox = EventInbox(started.seen)
+        self.work: dict[int, Work] = {}
+        """By the number of the schedule event."""
+        self.draft = TurnDraft()
+        self.cancel_reason: str | None = None
+
+    @property
+    def next_event(self) -> int:
+        """The number that the next command will have."""
+        return self.transcript.last_event + 1
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing of the process should be told: in replay and after the end."""
+        return not self.transcript.effective
+
+    def require_running(self, call: str) -> None:
+        """Raise `ForbiddenInOrchestration` unless the orchestration's own code is running."""
+        if not self.loop.is_running():
+            raise ForbiddenInOrchestration(
+                f"{call} was called outside the run of its orchestration {self.definition.name!r};"
+                " use the context only in the orchestration's own code"
+            )
+
+    def take_draft(self) -> TurnDraft:
+        """What happened since the last draft was taken."""
+        draft, self.draft = self.draft, TurnDraft()
+        draft.events, self.transcript.events = self.transcript.events, draft.events
+        return draft
+
+    # For the context
+
+    def schedule_activity(
+        self,
+        name: str,
+        input: str,
+        result_type: object,
+        *,
+        tag: str | None,
+        attempt: int = 1,
+        first: int | None = None,
+    ) -> ScheduledFuture[Any]:
+        """Ask for an activity; `first` is the schedule event of its first attempt."""
+        number = self.transcript.ask(
+            history.ActivityScheduled, name=name, input=input, attempt=attempt, tag=tag
+        )
+        if self.transcript.effective:
+            data = ActivityData(input=input, event=number, attempt=attempt, first=first or number)
+            self.draft.activities[number] = self.origin.activity(name, tag, data)
+        return self._await(number, MessageKind.ACTIVITY, name, result_type)
+
+    def schedule_timer(self, fire_at: Instant) -> ScheduledFuture[None]:
+        """Ask for a timer as a future."""
+        return self._await(self._timer(fire_at, "sleep"), MessageKind.TIMER)
+
+    def schedule_child(
+        self, name: str, version: str | None, input: str, instance: str, result_type: object
+    ) -> ScheduledFuture[Any]:
+        """Ask for a child."""
+        number = self.transcript.ask(
+            history.ChildScheduled, instance=instance, name=name, input=input, version=version
+        )
+        if self.transcript.effective:
+            self.draft.children[number] = self.origin.child(number, instance, name, version, input)
+        return self._await(number, MessageKind.CHILD, name, result_type, instance)
+
+    def schedule_detached(self, name: str, version: str | None, input: str, instance: str) -> None:
+        """Start another orchestration that goes its own way."""
+        number = self.transcript.ask(
+            history.DetachedScheduled, instance=instance, name=name, input=input, version=version
+        )
+        if self.transcript.effective:
+            self.draft.detached.append(self.origin.detached(number, instance, name, version, input))
+
+    def schedule_wait(self, name: str, result_type: object) -> ScheduledFuture[Any]:
+        """Wait for the next external event of this name."""
+        number = self.transcript.ask(history.WaitCreated, name=name)
+        future = self._future(number)
+        if not self.transcript.closed:
+            event = self.inbox.add_wait(number, Wait(name, future, result_type))
+            if event is not None:
+                future.settle(event.data, result_type, f"data of event {name!r}")
+        return future
+
+    def continue_as_new(self, input: str, version: str | None) -> None:
+        """Decide that the next execution begins; a cancellation stands above it."""
+        if self.cancel_reason is not None:
+            self.end_cancelled()
+        else:
+            self.end(history.OrchestrationContinuedAsNew, input=input, version=version)
+
+    # For the loop and the futures
+
+    def create_timer(self, fire_at: Instant) -> int:
+        """Ask for a timer that makes a callback of the loop ready."""
+        return self.own_timer(fire_at, "sleep")
+
+    def cancel_timer(self, scheduled: int) -> None:
+        """Say that a timer is not wanted any more."""
+        self.work_cancelled(scheduled)
+
+    def work_cancelled(self, scheduled: int) -> None:
+        """Note that this work is not wanted any more, and take back its effect."""
+        if self.transcript.closed:
+            return
+        if self.inbox.remove_wait(scheduled):
+            self.transcript.ask(history.WorkCancelled, scheduled=scheduled)
+            return
+        work = self.work.pop(scheduled, None)
+        if work is None:
+            return
+        self.transcript.ask(history.WorkCancelled, scheduled=scheduled)
+        if self.transcript.effective:
+            self._take_back(scheduled, work)
+
+    def own_timer(self, fire_at: Instant, purpose: str) -> int:
+        """Ask for a timer that no future waits for; returns its number."""
+        number = self._timer(fire_at, purpose)
+        if not self.transcript.closed:
+            self.work[number] = Work(MessageKind.TIMER, None)
+        return number
+
+    # The end
+
+    def end(self, kind: type[Event], **fields: object) -> None:
+        """End the execution with this terminal event, unless it has ended."""
+        if self.transcript.closed:
+            return
+        terminal = self.transcript.end(kind, **fields)
+        if terminal is not None:
+            self._settle_turn(terminal)
+
+    def end_cancelled(self) -> None:
+        """End it as Failed, kind cancelled."""
+        reason = self.cancel_reason or ""
+        self.end(history.OrchestrationFailed, details=ApplicationFailure(Cancelled(reason=reason)))
+
+    def _settle_turn(self, terminal: Event) -> None:
+        """What the end means for everything that is still under way, and for whoever waits."""
+        self._drop_work()
+        match terminal:
+            case history.OrchestrationCompleted(output=output):
+                self._close(InstanceStatus.COMPLETED, output.encode())
+                self.draft.sent.extend(self.origin.answer_to_parent(output, None))
+            case history.OrchestrationContinuedAsNew(input=input, version=version):
+                self._close(InstanceStatus.CONTINUED_AS_NEW, input.encode())
+                self.draft.version, self.draft.unpin = version, version is None
+                self.draft.front.extend(
+                    self.origin.next_execution(input, self.inbox.delivered(), self.inbox.unread())
+                )
+            case history.OrchestrationFailed(details=details):
+                self._close_failed(details)
+            case _:
+                raise AssertionError(terminal)
+
+    def _close_failed(self, details: ErrorDetails) -> None:
+        self._close(InstanceStatus.FAILED, encode_details(details))
+        self.draft.sent.extend(self.origin.answer_to_parent(None, details))
+
+    def _close(self, status: InstanceStatus, output: bytes) -> None:
+        self.draft.end = ExecutionEnd(status=status, output=output)
+
+    def _drop_work(self) -> None:
+        """Activities and timers are void with their execution; children have to be told."""
+        draft = self.draft
+        reason = "the parent ended" if self.cancel_reason is None else self.cancel_reason
+        for number, work in self.work.items():
+            if work.kind is MessageKind.CHILD and number not in draft.children:
+                draft.sent.append(self.origin.cancel_of_child(number, work.child, reason))
+        draft.activities.clear()
+        draft.timers.clear()
+        draft.children.clear()
+
+    # Parts
+
+    def _timer(self, fire_at: Instant, purpose: str) -> int:
+        number = self.transcript.ask(history.TimerCreated, fire_at=fire_at, purpose=purpose)
+        if self.transcript.effective:
+            self.draft.timers[number] = self.origin.timer(number, fire_at)
+        return number
+
+    def _await(
+        self,
+        number: int,
+        kind: MessageKind,
+        name: str = "",
+        result_type: object = Any,
+        child: str = "",
+    ) -> ScheduledFuture[Any]:
+        future = self._future(number)
+        if not self.transcript.closed:
+            self.work[number] = Work(kind, future, name, result_type, child)
+        return future
+
+    def _future(self, number: int) -> ScheduledFuture[Any]:
+        return ScheduledFuture[Any](loop=self.loop, port=self, scheduled=number)
+
+    def _take_back(self, number: int, work: Work) -> None:
+        """Nothing is left of what was asked for in this turn; else say that it is unwanted."""
+        draft = self.draft
+        if work.kind is MessageKind.ACTIVITY:
+            if draft.activities.pop(number, None) is None:
+                draft.cancelled_activities.append(self.origin.activity_id(number))
+        elif work.kind is MessageKind.TIMER:
+            if draft.timers.pop(number, None) is None:
+                draft.removed.append(self.origin.timer_id(number))
+        elif draft.children.pop(number, None) is None:
+            reason = "the parent does not wait any more"
+            draft.sent.append(self.origin.cancel_of_child(number, work.child, reason))

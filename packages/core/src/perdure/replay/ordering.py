@@ -1,0 +1,64 @@
+"""Refuses what asyncio would put in order by the address of objects.
+
+asyncio keeps what `wait` and `as_completed` are given in sets. The loop's own futures and tasks
+hash alike in every process; raw coroutines and the futures of `asyncio.gather` do not, so that
+their order would differ from run to run. Each is found where asyncio's own code calls the loop.
+"""
+
+from __future__ import annotations
+
+from asyncio import tasks
+from types import CodeType, FrameType
+from typing import cast
+
+from perdure.errors import ForbiddenInOrchestration
+
+WAIT_CODE = cast("CodeType", vars(tasks)["_wait"].__code__)
+"""Of the function that creates a future once it has put what it was given in a set."""
+
+GATHERING = cast("type[object]", vars(tasks)["_GatheringFuture"])
+"""The class of the futures of `asyncio.gather`."""
+
+
+def refuse_foreign_futures(frame: FrameType, *known: type) -> None:
+    """`asyncio.wait` keeps its futures in a set; one that hashes by address would shuffle it."""
+    for future in frame.f_locals.get("fs", ()):
+        if not isinstance(future, known):
+            raise ForbiddenInOrchestration(
+                f"asyncio.wait was given a {type(future).__name__}, whose place in a set differs"
+                " from run to run; wrap it: `async def both(): return await asyncio.gather(…)`,"
+                " and pass asyncio.create_task(both())"
+            )
+
+
+def refuse_as_completed_of_coroutines(caller: FrameType) -> None:
+    """`asyncio.as_completed` puts raw coroutines in a set, ordered by their addresses."""
+    if caller.f_code.co_filename != tasks.__file__:
+        return
+    frame: FrameType | None = caller
+    for _ in range(4):
+        if frame is None:
+            return
+        if _is_as_completed(frame):
+            raise ForbiddenInOrchestration(
+                "asyncio.as_completed was given coroutines, whose order in a set differs from run"
+                " to run; pass tasks: asyncio.as_completed([asyncio.create_task(c), …])"
+            )
+        frame = frame.f_back
+
+
+def refuse_gathered_in_as_completed(frame: FrameType) -> None:
+    """`asyncio.as_completed` goes through a set; finished futures come out in its order."""
+    if _is_as_completed(frame):
+        raise ForbiddenInOrchestration(
+            "asyncio.as_completed was given a finished future of asyncio.gather, whose place in a"
+            " set differs from run to run; wrap it: `async def both(): return await"
+            " asyncio.gather(…)`, and pass asyncio.create_task(both())"
+        )
+
+
+def _is_as_completed(frame: FrameType) -> bool:
+    code = frame.f_code
+    return code.co_filename == tasks.__file__ and code.co_qualname.startswith(
+        ("as_completed", "_AsCompletedIterator")
+    )
