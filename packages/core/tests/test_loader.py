@@ -144,7 +144,7 @@ async def test_what_is_no_url_is_refused_with_an_example(url):
 
 
 async def test_a_known_provider_that_is_not_installed_comes_with_its_install_line(monkeypatch):
-    monkeypatch.setattr("perdure.loader.entry_points", lambda **_: [])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: ())
     error = await opening_error("sqlite:///orders.db")
 
     assert isinstance(error, ProviderNotInstalled)

@@ -11,21 +11,18 @@ from __future__ import annotations
 import difflib
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
-from importlib.metadata import EntryPoint, entry_points
-from typing import cast, get_args
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import pluggy
-from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 
 from perdure.clock import Clock, SystemClock
-from perdure.contract import CONTRACT, Provider, ProviderSpec, ProviderUrl, UrlOptions, masked
+from perdure.contract import CONTRACT, Provider, ProviderSpec, ProviderUrl, UrlOptions
 from perdure.contract.hooks import ProviderWrapper
 from perdure.errors import (
     AmbiguousProvider,
     ContractMismatch,
     InvalidInput,
-    InvalidProviderOption,
     ProviderImportFailed,
     ProviderLoadError,
     ProviderNotInstalled,
@@ -34,9 +31,15 @@ from perdure.plugins import (
     create_plugin_manager,
     describe,
     distribution,
+    entry_points,
     load_entry_point,
     refuse_unknown_hooks,
 )
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from pydantic import BaseModel
 
 PROVIDER_GROUP = "perdure.providers"
 """The entry points of providers; the name is the URL scheme."""
@@ -75,9 +78,8 @@ async def open_provider(
     """
     manager = create_plugin_manager(plugins)
     if isinstance(url_or_options, str):
-        url = ProviderUrl.parse(url_or_options)
-        found = _find_by_scheme(url.scheme)
-        options = _read_options(found, url_or_options, url)
+        found = _find_by_scheme(ProviderUrl.parse(url_or_options).scheme)
+        options = _read_options(found, url_or_options)
     else:
         options = url_or_options
         found = _find_by_options(options)
@@ -91,7 +93,7 @@ async def open_provider(
 
 
 def _find_by_scheme(scheme: str) -> _Found:
-    entries = [entry for entry in entry_points(group=PROVIDER_GROUP) if entry.name == scheme]
+    entries = [entry for entry in entry_points(PROVIDER_GROUP) if entry.name == scheme]
     if not entries:
         raise _not_installed(scheme)
     if len(entries) > 1:
@@ -108,7 +110,7 @@ def _find_by_options(options: BaseModel) -> _Found:
     kind = type(options)
     home = kind.__module__.partition(".")[0]
     entries = sorted(
-        entry_points(group=PROVIDER_GROUP),
+        entry_points(PROVIDER_GROUP),
         key=lambda entry: entry.module.partition(".")[0] != home,
     )
     for entry in entries:
@@ -178,57 +180,18 @@ def _options_model(found: _Found) -> type[BaseModel]:
         ) from error
 
 
-def _read_options(found: _Found, text: str, url: ProviderUrl) -> BaseModel:
+def _read_options(found: _Found, text: str) -> BaseModel:
+    # Reading options needs the whole of pydantic, which importing perdure must not wait for.
+    from perdure.provider_options import read_options
+
     model = _options_model(found)
     if not issubclass(model, UrlOptions):
         raise _import_failed(
             found.entry,
             f"has options of type {model.__qualname__}, which lacks the class method from_url",
         )
-    secrets = _secret_options(model)
-    try:
-        return model.from_url(replace(url, masked=masked(text, secrets=secrets)))
-    except ValidationError as error:
-        # Neither the error nor its text may be kept: both show what was given, secrets included.
-        message = _explain(found, model, error, secrets)
-    raise InvalidProviderOption(message)
-
-
-def _explain(
-    found: _Found, model: type[BaseModel], error: ValidationError, secrets: frozenset[str]
-) -> str:
-    """The first thing that is wrong with the options, in a sentence."""
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    option = ".".join(str(part) for part in first["loc"])
-    valid = ", ".join(field.alias or name for name, field in model.model_fields.items())
     provider = f"{found.entry.name!r} of {describe(found.entry)}"
-    if first["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(option, model.model_fields, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        return f"option {option!r} is unknown to provider {provider}; {hint}valid are {valid}"
-    reason = "it is refused" if option in secrets else first["msg"].removeprefix("Value error, ")
-    named = f"option {option!r}" if option else "the options"
-    return (
-        f"{named} of provider {provider} cannot have the value given: {reason};"
-        f" correct it, valid options are {valid}"
-    )
-
-
-def _secret_options(model: type[BaseModel]) -> frozenset[str]:
-    """The options whose values are secret by their type."""
-    return frozenset(
-        name
-        for field_name, field in model.model_fields.items()
-        if _mentions_secret(field.annotation)
-        for name in (field_name, field.alias)
-        if name is not None
-    )
-
-
-def _mentions_secret(annotation: object) -> bool:
-    if annotation is SecretStr or annotation is SecretBytes:
-        return True
-    return any(_mentions_secret(part) for part in get_args(annotation))
+    return read_options(model, model.from_url, text, provider=provider)
 
 
 def _wrap(manager: pluggy.PluginManager, spec: ProviderSpec, provider: Provider) -> Provider:
@@ -245,7 +208,7 @@ def _wrap(manager: pluggy.PluginManager, spec: ProviderSpec, provider: Provider)
 
 
 def _not_installed(scheme: str) -> ProviderNotInstalled:
-    installed = sorted({entry.name for entry in entry_points(group=PROVIDER_GROUP)})
+    installed = sorted({entry.name for entry in entry_points(PROVIDER_GROUP)})
     if scheme in _KNOWN:
         advice = f"run `pip install {_KNOWN[scheme]}`"
     else:
