@@ -78,6 +78,7 @@ def add_activity(
         shelf, ready_at = queue * SHELVES + HELD, until
     else:
         shelf, ready_at = _shelve(queue, new.visible_at, now, None, 0, now)
+    row.arrivals += 1
     session.execute(
         ADD_ACTIVITY,
         (
@@ -86,6 +87,7 @@ def add_activity(
             queue,
             new.visible_at,
             now,
+            row.arrivals,
             0 if until is None else 1,
             token,
             until,
@@ -144,7 +146,7 @@ def release_activity(session: Session, release: ActivityRelease) -> None:
     if release.parked is not None:
         mark = release.parked
         session.execute(PARK, (mark.reason, mark.details, now, row.number))
-        session.changed.add(row.id)
+        session.note_change(row.id)
 
 
 def release_activities(session: Session, leases: Iterable[ActivityLease]) -> None:

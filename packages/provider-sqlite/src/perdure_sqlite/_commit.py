@@ -246,7 +246,7 @@ def _settle(
             row.number,
         ),
     )
-    session.changed.add(row.id)
+    session.note_change(row.id, goes_on=commit.end is None)
     return _with_messages(session, row, commit, answer) if keeps else answer
 
 

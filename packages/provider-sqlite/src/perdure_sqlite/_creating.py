@@ -43,7 +43,7 @@ def add_instance(session: Session, new: NewInstance) -> InstanceRow:
             SAVE_ARRIVALS, (row.shelf, row.ready_at, row.arrivals, row.fronts, row.number)
         )
     session.expect_turn(row.shelf, row.ready_at)
-    session.changed.add(row.id)
+    session.note_change(row.id)
     return row
 
 

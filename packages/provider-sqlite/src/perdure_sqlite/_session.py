@@ -49,8 +49,8 @@ class Session:
         self.clock = clock
         self.now: Instant = 0
         """The present instant of the operation that runs."""
-        self.changed: set[str] = set()
-        """Instances whose last commit or parked mark is new."""
+        self.changed: dict[str, bool] = {}
+        """Instances whose last commit or parked mark is new, and whether they just go on."""
         self.turns_from: Instant = ALWAYS
         """From when on there may be an instance to lease that there was not before."""
         self.activities_from: Instant = ALWAYS
@@ -77,6 +77,10 @@ class Session:
         self.changed.clear()
         self._turn_queues.clear()
         self._activity_queues.clear()
+
+    def note_change(self, instance: str, *, goes_on: bool = False) -> None:
+        """The instance has changed; `goes_on` where it was neither created, nor parked, nor ended."""
+        self.changed[instance] = goes_on and self.changed.get(instance, True)
 
     def stamp(self) -> Instant:
         """The stamp of what arrives now: never below an earlier one."""

@@ -91,7 +91,7 @@ def holds(row: InstanceRow, token: str, now: Instant) -> bool:
 def park(session: Session, row: InstanceRow, mark: ParkedMark) -> None:
     """Mark the instance; the time of an earlier mark stays."""
     session.execute(PARK, (mark.reason, mark.details, session.now, row.number))
-    session.changed.add(row.id)
+    session.note_change(row.id)
 
 
 def let_go(session: Session, row: InstanceRow, *, delay: timedelta, counted: bool) -> None:

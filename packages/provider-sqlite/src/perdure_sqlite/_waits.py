@@ -37,9 +37,12 @@ _SLOWING = 1.2
 class Waiter:
     """One waiting call."""
 
-    __slots__ = ("_bell", "activities", "turns", "until")
+    __slots__ = ("_bell", "activities", "turns", "until", "until_ended")
 
-    def __init__(self, *, turns: bool = False, activities: bool = False) -> None:
+    def __init__(
+        self, *, turns: bool = False, activities: bool = False, until_ended: bool = False
+    ) -> None:
+        self.until_ended = until_ended
         self.turns = turns
         self.activities = activities
         self.until: Instant = ALWAYS
@@ -100,9 +103,10 @@ class Waits:
             ):
                 waiter.wake()
         if self._watchers:
-            for instance in session.changed:
+            for instance, goes_on in session.changed.items():
                 for waiter in self._watchers.get(instance, ()):
-                    waiter.wake()
+                    if not (goes_on and waiter.until_ended):
+                        waiter.wake()
 
     async def wait_for_work(self, wait: WorkWait) -> None:
         """Return when there may be work, or after the timeout."""
@@ -119,7 +123,7 @@ class Waits:
 
     async def wait_for_change(self, wait: ChangeWait) -> None:
         """Return when the instance differs from what was seen, or after the timeout."""
-        waiter = Waiter()
+        waiter = Waiter(until_ended=wait.until_ended)
         deadline = self._clock.now() + to_microseconds(wait.timeout)
         watchers = self._watchers[wait.instance]
         try:
