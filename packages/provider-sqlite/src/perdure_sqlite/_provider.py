@@ -235,14 +235,7 @@ class SQLiteProvider(Provider):
         undo: Callable[[Result], None] | None = None,
     ) -> Result:
         writer = self._opened(name).writer
-        operation = writer.submit(name, run, volatile=volatile, undo=undo)
-        try:
-            return await operation.future
-        except asyncio.CancelledError:
-            if not operation.future.cancelled():
-                # Answered, and cancelled before the caller could see it.
-                operation.abandon()
-            raise
+        return await writer.submit(name, run, volatile=volatile, undo=undo).wait()
 
     def _has_turns(self, reader: Reading, request: TurnRequest) -> bool:
         """Whether a lease call would find anything; asked before it takes the write lock."""

@@ -79,7 +79,7 @@ class Session:
         self._activity_queues.clear()
 
     def note_change(self, instance: str, *, goes_on: bool = False) -> None:
-        """The instance has changed; `goes_on` where it was neither created, nor parked, nor ended."""
+        """The instance has changed; `goes_on`: it was neither created, nor parked, nor ended."""
         self.changed[instance] = goes_on and self.changed.get(instance, True)
 
     def stamp(self) -> Instant:

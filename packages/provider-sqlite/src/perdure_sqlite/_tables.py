@@ -177,6 +177,8 @@ activities = Table(
     Column("queue", Integer, nullable=False),
     Column("visible_at", Integer),
     Column("added_at", Integer, nullable=False),
+    # Orders what one instance added at one instant.
+    Column("place", Integer, nullable=False),
     Column("delivery", Integer, nullable=False),
     Column("lease_token", Text),
     Column("held_until", Integer),
@@ -186,7 +188,7 @@ activities = Table(
     Column("data", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
-Index("perdure_activities_by_shelf", activities.c.shelf, activities.c.ready_at)
+Index("perdure_activities_by_shelf", activities.c.shelf, activities.c.ready_at, activities.c.place)
 Index(
     "perdure_activities_by_token",
     activities.c.lease_token,

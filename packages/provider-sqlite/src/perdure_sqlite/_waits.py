@@ -27,7 +27,7 @@ from perdure_sqlite._reading import Reading
 from perdure_sqlite._rows import parked_of
 from perdure_sqlite._session import Session
 from perdure_sqlite._shelves import ALWAYS
-from perdure_sqlite._sql.instances import READ_CHANGE_MARKS
+from perdure_sqlite._sql.instances import READ_CHANGE_MARKS, RUNNING
 
 _SHORTEST_INTERVAL = timedelta(milliseconds=5)
 _LONGEST_INTERVAL = timedelta(milliseconds=50)
@@ -206,5 +206,7 @@ def _differs(wait: ChangeWait, reader: Reading) -> bool:
     found = reader.execute(READ_CHANGE_MARKS, (reader.namespace, wait.instance)).fetchone()
     if found is None:
         return False
-    last_commit, *parked = found
-    return not wait.exists or last_commit != wait.last_commit or parked_of(*parked) != wait.parked
+    status, last_commit, *parked = found
+    if not wait.exists or parked_of(*parked) != wait.parked:
+        return True
+    return last_commit != wait.last_commit and (not wait.until_ended or status != RUNNING)

@@ -22,6 +22,7 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Generic, TypeVar, cast
 
 from perdure.errors import PerdureError, StorageFailed
@@ -43,7 +44,18 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.02
 class Operation(Generic[Result]):
     """One call of the contract, and who waits for it."""
 
-    __slots__ = ("alone", "error", "future", "name", "result", "run", "undo", "volatile")
+    __slots__ = (
+        "alone",
+        "begun",
+        "error",
+        "future",
+        "name",
+        "result",
+        "run",
+        "settled",
+        "undo",
+        "volatile",
+    )
 
     def __init__(
         self,
@@ -60,6 +72,10 @@ class Operation(Generic[Result]):
         self.volatile = volatile
         self.undo = undo
         self.alone = False
+        """Whether it gets a transaction of its own, since its group failed."""
+        self.begun = False
+        """Whether it belongs to the group that runs: it can be taken back no more."""
+        self.settled: asyncio.Future[None] | None = None
         self.result: Result | None = None
         self.error: PerdureError | None = None
 
@@ -72,10 +88,26 @@ class Operation(Generic[Result]):
         except PerdureError as error:
             self.error = error
 
+    async def wait(self) -> Result:
+        """The answer. Cancelled, it is taken back, or waited for to the end of its group.
+
+        So whoever was cancelled finds the file as it stays: changed, or not.
+        """
+        try:
+            return await self.future
+        except asyncio.CancelledError:
+            if not self.future.cancelled():
+                # Answered, and cancelled before the caller could see it.
+                self._abandon()
+            elif self.begun:
+                await self._settle()
+            raise
+
     def answer(self) -> None:
         """Tell who waits, or undo what nobody waits for any more."""
         if self.future.cancelled():
-            self.abandon()
+            self._abandon()
+            self.leave()
         elif self.error is not None:
             self.future.set_exception(self.error)
         else:
@@ -85,11 +117,23 @@ class Operation(Generic[Result]):
         """It was not carried out."""
         if not self.future.done():
             self.future.set_exception(error)
+        self.leave()
 
-    def abandon(self) -> None:
-        """It was carried out, and its caller is gone."""
+    def leave(self) -> None:
+        """It will not be carried out any more, or nobody waits for the answer."""
+        if self.settled is not None and not self.settled.done():
+            self.settled.set_result(None)
+
+    def _abandon(self) -> None:
         if self.error is None and self.undo is not None:
             self.undo(cast("Result", self.result))
+
+    async def _settle(self) -> None:
+        self.settled = asyncio.get_running_loop().create_future()
+        while not self.settled.done():
+            # A second cancellation changes nothing: the caller raises the first one.
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([self.settled])
 
 
 class Writer:
@@ -181,10 +225,13 @@ class Writer:
             if self._waiting[0].alone and group:
                 break
             operation = self._waiting.popleft()
-            if not operation.future.cancelled():
-                group.append(operation)
-                if operation.alone:
-                    break
+            if operation.future.cancelled():
+                operation.leave()
+                continue
+            operation.begun = True
+            group.append(operation)
+            if operation.alone:
+                break
         return group
 
     def _begin(self, group: list[Operation[object]]) -> bool:
@@ -212,6 +259,8 @@ class Writer:
             self._give_up_at = now + self._patience
         if is_busy(error) and now < self._give_up_at and not self._closing:
             # Not in SQLite's own waiting, which would keep the loop.
+            for operation in group:
+                operation.begun = False
             self._waiting.extendleft(reversed(group))
             self._pause = min(_LONGEST_PAUSE, max(_FIRST_PAUSE, self._pause * 1.5))
             self._scheduled = True

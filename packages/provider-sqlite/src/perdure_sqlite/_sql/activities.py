@@ -120,7 +120,7 @@ LEASED_ACTIVITIES = render(
         instances.c.namespace == given("namespace"),
         is_live(activities.c.held_until),
     )
-    .order_by(activities.c.added_at)
+    .order_by(activities.c.added_at, activities.c.place)
     .suffix_with(at_most("count")),
     "token",
     "namespace",
@@ -137,7 +137,7 @@ SHELVED_ACTIVITIES = render(
         activities.c.ready_at <= given("until"),
         activities.c.released_at <= given("released_until"),
     )
-    .order_by(activities.c.ready_at)
+    .order_by(activities.c.ready_at, activities.c.place)
     .suffix_with(at_most("count")),
     "shelf",
     "after",

@@ -110,6 +110,7 @@ READ_INSTANCE = render(
 )
 READ_CHANGE_MARKS = render(
     select(
+        instances.c.status,
         instances.c.last_commit,
         instances.c.parked_reason,
         instances.c.parked_details,
