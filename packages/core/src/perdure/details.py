@@ -10,8 +10,12 @@ Values are plain data that travel as JSON; they never hold an exception object.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import ClassVar, TypeAlias, cast
+from dataclasses import asdict, dataclass, fields
+from typing import ClassVar, TypeAlias, cast, get_args
+
+
+def _encodable(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +32,12 @@ class Raised:
     causes: tuple[Raised, ...] = ()
     """The exceptions of an exception group."""
     retryable: bool = True
+
+    def __post_init__(self) -> None:
+        # File names may have surrogates, which UTF-8 cannot carry. Replaced here, and not when it
+        # is encoded, so that a first run sees what a replay sees.
+        object.__setattr__(self, "message", _encodable(self.message))
+        object.__setattr__(self, "trace", tuple(_encodable(frame) for frame in self.trace))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,9 +221,13 @@ _FAILURES: Mapping[str, type[ErrorDetails]] = {
     "configuration": ConfigurationFailure,
     "application": ApplicationFailure,
 }
+_KINDS_OF: Mapping[type[ErrorDetails], tuple[type[Kind], ...]] = {
+    InfrastructureFailure: get_args(InfrastructureKind),
+    ConfigurationFailure: get_args(ConfigurationKind),
+    ApplicationFailure: get_args(ApplicationKind),
+}
 _KINDS: Mapping[str, type[Kind]] = {
-    kind.tag: kind
-    for kind in (Raised, Cancelled, Poisoned, Unregistered, Nondeterminism, Storage, Corruption)
+    kind.tag: kind for kinds in _KINDS_OF.values() for kind in kinds
 }
 
 
@@ -223,20 +237,33 @@ def details_to_plain(details: ErrorDetails) -> dict[str, object]:
 
 
 def details_from_plain(plain: Mapping[str, object]) -> ErrorDetails:
-    """The details that `details_to_plain` made."""
-    fields = dict(plain)
-    failure = _FAILURES[str(fields.pop("category"))]
-    kind = _KINDS[str(fields.pop("kind"))]
-    made = _raised_from_plain(fields) if kind is Raised else kind(**fields)  # pyright: ignore[reportArgumentType] # JSON data, checked by the constructor's names
-    return failure(made)  # pyright: ignore[reportArgumentType] # the category was stored beside its kind
+    """The details that `details_to_plain` made; raises ValueError where it is none.
+
+    Fields that this version does not know are passed over: a newer one may add some.
+    """
+    try:
+        failure = _FAILURES[str(plain["category"])]
+        kind = _KINDS[str(plain["kind"])]
+        if kind not in _KINDS_OF[failure]:
+            raise ValueError(f"{failure.__name__} has no kind {kind.tag!r}")
+        return failure(_kind_from_plain(kind, plain))  # pyright: ignore[reportArgumentType] # checked above
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"error details cannot be decoded: {error!r}") from error
 
 
-def _raised_from_plain(fields: Mapping[str, object]) -> Raised:
-    causes = cast("list[Mapping[str, object]]", fields.get("causes", []))
+def _kind_from_plain(kind: type[Kind], plain: Mapping[str, object]) -> Kind:
+    if kind is Raised:
+        return _raised_from_plain(plain)
+    known = {field.name: plain[field.name] for field in fields(kind) if field.name in plain}
+    return kind(**known)  # pyright: ignore[reportArgumentType] # JSON data, checked by the constructor's names
+
+
+def _raised_from_plain(plain: Mapping[str, object]) -> Raised:
+    causes = cast("list[Mapping[str, object]]", plain.get("causes", []))
     return Raised(
-        type_name=str(fields["type_name"]),
-        message=str(fields["message"]),
-        trace=tuple(cast("list[str]", fields.get("trace", []))),
+        type_name=str(plain["type_name"]),
+        message=str(plain["message"]),
+        trace=tuple(cast("list[str]", plain.get("trace", []))),
         causes=tuple(_raised_from_plain(cause) for cause in causes),
-        retryable=bool(fields.get("retryable", True)),
+        retryable=bool(plain.get("retryable", True)),
     )

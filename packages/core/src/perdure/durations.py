@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from datetime import timedelta
 
 from perdure.errors import InvalidDuration
@@ -18,7 +17,7 @@ def to_duration(value: timedelta | float, what: str) -> timedelta:
         raise InvalidDuration(
             f"{what} {value!r} is not a duration; pass a timedelta or a number of seconds"
         )
-    elif not math.isfinite(value) or abs(value) > LONGEST_DURATION.total_seconds():
+    elif not abs(value) <= LONGEST_DURATION.total_seconds():  # so that NaN is out of range too
         raise InvalidDuration(f"{what} {value!r} is out of range; pass at most 100 years")
     else:
         duration = timedelta(seconds=value)

@@ -14,12 +14,12 @@
     │   └── NotRegistered
     ├── ForbiddenInOrchestration (RuntimeError)   asked of an orchestration what cannot be replayed
     ├── ProviderLoadError
-    │   ├── InvalidProviderUrl
+    │   ├── InvalidProviderUrl (ValueError)
     │   ├── ProviderNotInstalled
     │   ├── AmbiguousProvider
     │   ├── ProviderImportFailed
     │   ├── ContractMismatch
-    │   └── InvalidProviderOption
+    │   └── InvalidProviderOption (ValueError)
     ├── ProviderError                        the storage refused or failed; `operation`, `retryable`
     │   ├── InstanceAlreadyExists
     │   ├── InstanceNotFound

@@ -166,7 +166,8 @@ def _why(error: Exception) -> str:
         place = ".".join(str(part) for part in first["loc"])
         more = f" (and {len(others)} more)" if others else ""
         return f"{place}: {first['msg']}{more}" if place else f"{first['msg']}{more}"
-    line = " ".join(str(error).split()).removeprefix("Pydantic serializer warnings: ")
+    text = str(error).partition("\nFor further information")[0]
+    line = " ".join(text.split()).removeprefix("Pydantic serializer warnings: ")
     line = line or type(error).__name__
     return line if len(line) <= 300 else line[:297] + "..."
 

@@ -8,6 +8,9 @@ from perdure.errors import InvalidVersion
 
 DEFAULT_VERSION = "1.0.0"
 
+LONGEST_VERSION = 128
+"""In characters."""
+
 _NUMBER = r"(0|[1-9]\d*)"
 _LABEL = r"(?:0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*)"
 _VERSION = re.compile(
@@ -27,10 +30,13 @@ def check_version(value: str) -> str:
 
 def version_key(value: str) -> VersionKey:
     """A key that sorts versions by precedence; raises `InvalidVersion`."""
-    match = _VERSION.fullmatch(value) if isinstance(value, str) else None  # pyright: ignore[reportUnnecessaryIsInstance] # callers without a type checker
+    # Without the limit, a number could have more digits than Python converts.
+    readable = isinstance(value, str) and len(value) <= LONGEST_VERSION  # pyright: ignore[reportUnnecessaryIsInstance] # callers without a type checker
+    match = _VERSION.fullmatch(value) if readable else None
     if match is None:
         raise InvalidVersion(
-            f"version {value!r} is not a semantic version; write it as in '1.4.0' or '2.0.0-rc.1'"
+            f"version {_shorten(value)} is not a semantic version of at most {LONGEST_VERSION}"
+            " characters; write it as in '1.4.0' or '2.0.0-rc.1'"
         )
     major, minor, patch, before = match.groups()
     labels = before.split(".") if before else []
@@ -44,3 +50,8 @@ def version_key(value: str) -> VersionKey:
             (False, int(label), "") if label.isdecimal() else (True, 0, label) for label in labels
         ),
     )
+
+
+def _shorten(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
