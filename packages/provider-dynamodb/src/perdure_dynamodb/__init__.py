@@ -8,7 +8,7 @@ Open it by URL, `perdure.open_provider("dynamodb://Table?region=eu-west-1")`, or
 - `_changes`, `_settling`, `_manifest`: what goes together, in one transaction or staged
 - `_sweep`, `_held`, `_purge`, `_counting`, `_listing`, `_histories`: finding, remembering, removing
 - `_locks`, `_messages`, `_segments`, `_payloads`, `_keys`, `_shards`: what the items look like
-- `_table`, `_values`, `_retries`, `_seam`: requests, down to the one place where they leave
+- `_table`, `_values`, `_retries`, `_seam`, `_aws`: requests, down to the one place where they leave
 - `_schema`, `local`: the table, and DynamoDB Local for tests and development
 """
 

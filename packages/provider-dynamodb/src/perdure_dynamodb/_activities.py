@@ -54,6 +54,7 @@ from perdure_dynamodb._purge import Purge
 from perdure_dynamodb._seam import TransactionCancelled
 from perdure_dynamodb._settling import Settling
 from perdure_dynamodb._shards import Shards
+from perdure_dynamodb._stamps import Stamps
 from perdure_dynamodb._sweep import Sweep
 from perdure_dynamodb._table import Action, Delete, Key, Select, Table, Update, at_once
 from perdure_dynamodb._values import Item, Row
@@ -99,6 +100,7 @@ class Activities:
         *,
         clock: Clock,
         shards: Shards,
+        stamps: Stamps,
         changes: Changes,
         settling: Settling,
         purge: Purge,
@@ -107,6 +109,7 @@ class Activities:
         self._keys = keys
         self._clock = clock
         self._shards = shards
+        self._stamps = stamps
         self._changes = changes
         self._settling = settling
         self._purge = purge
@@ -118,7 +121,10 @@ class Activities:
     def item(self, new: NewActivity, commit: TurnCommit, shelf: Shelf, *, now: Instant) -> Item:
         """The item of an activity that a commit adds."""
         partition = self._keys.partition(commit.instance)
-        ready = open_since(now) if new.visible_at is None else due_at(new.visible_at)
+        arrival = self._stamps.next().text
+        ready = (
+            open_since(now, arrival) if new.visible_at is None else due_at(new.visible_at, arrival)
+        )
         item: Item = {
             "pk": partition,
             "sk": activity_key(new.id),
@@ -278,7 +284,7 @@ class Activities:
         key = self._key(leased.lease)
         row = await self._table.get(*key)
         if row is not None and row.text_or_none("tok") == leased.token:
-            ready = _ready(row, row.number("rdy"))
+            ready = self._ready(row, row.number("rdy"))
             await self._table.try_write(
                 Update(
                     key=key,
@@ -292,7 +298,7 @@ class Activities:
     def _giving_back(self, release: ActivityRelease, row: Row, now: Instant) -> Update:
         change, freed = "SET rdy = :now, gsk = :ready", "REMOVE tok, unt"
         values = lease_values(release.lease.token, now)
-        values[":ready"] = _ready(row, now)
+        values[":ready"] = self._ready(row, now)
         if release.delay > timedelta(0):
             hidden = now + to_microseconds(release.delay)
             change += ", hid = :hidden"
@@ -353,7 +359,7 @@ class Activities:
                 queues[f"ready {shard} {prefix}"] = Select(
                     partition=partition,
                     first=prefix + locked_until(now + FARTHEST + 1),
-                    last=prefix + due_at(now),
+                    last=prefix + due_at(now, "~"),
                     index=True,
                 )
                 queues[f"expired {shard} {prefix}"] = Select(
@@ -486,6 +492,12 @@ class Activities:
             if lock is not None
         }
 
+    def _ready(self, row: Row, since: Instant) -> str:
+        """The place of an activity that anybody may take, as far as its time has come."""
+        due, arrival = row.number_or_none("due"), self._stamps.next().text
+        place = open_since(since, arrival) if due is None else due_at(max(due, since), arrival)
+        return tag_prefix(row.text_or_none("tag")) + place
+
     def _instance_of(self, row: Row) -> str:
         return self._keys.instance_of(row.text("pk"))
 
@@ -507,13 +519,6 @@ class Activities:
 
 def _is_held(row: Row, token: str, now: Instant) -> bool:
     return row.text_or_none("tok") == token and is_live(row.number_or_none("unt"), now)
-
-
-def _ready(row: Row, since: Instant) -> str:
-    """The place of an activity that anybody may take, as far as its time has come."""
-    due = row.number_or_none("due")
-    place = open_since(since) if due is None else due_at(max(due, since))
-    return tag_prefix(row.text_or_none("tag")) + place
 
 
 def _key_of(row: Row) -> Key:

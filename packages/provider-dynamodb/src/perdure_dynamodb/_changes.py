@@ -219,9 +219,9 @@ class _Build:
 
     def add_all(self, changes: Sequence[Change]) -> None:
         """Removals come first, then creations: what is posted meets a mailbox as they leave it."""
-        for kind in (Remove, Create, (Replace, Post)):
+        for kinds in ((Remove,), (Create,), (Replace, Post)):
             for place, change in enumerate(changes):
-                if isinstance(change, kind) and place not in self._attempt.dropped:
+                if type(change) in kinds and place not in self._attempt.dropped:
                     self._add(change, place)
 
     def _add(self, change: Change, place: int) -> None:

@@ -90,9 +90,9 @@ def front_order(commit: int, place: int) -> str:
     return f"1#{_GREATEST - commit:016d}#{place:06d}"
 
 
-def usual_order(due: Instant, arrival: str) -> str:
+def usual_order(due: Instant, stamp: Instant, arrival: str) -> str:
     """By due time, then by arrival."""
-    return f"2#{time_text(due)}#{arrival}"
+    return f"2#{time_text(due)}#{time_text(stamp)}{arrival}"
 
 
 # In a queue, what is ready whatever any clock says has the prefix `a`, what waits for its time
@@ -100,14 +100,14 @@ def usual_order(due: Instant, arrival: str) -> str:
 # range cover what is ready and what a clock that stepped back left locked for too long.
 
 
-def open_since(stamp: Instant) -> str:
-    """Ready whatever any clock says."""
-    return f"a{time_text(stamp)}"
+def open_since(stamp: Instant, arrival: str = "") -> str:
+    """Ready whatever any clock says; `arrival` sorts what came at one instant."""
+    return f"a{time_text(stamp)}{arrival}"
 
 
-def due_at(due: Instant) -> str:
+def due_at(due: Instant, arrival: str = "") -> str:
     """Ready from an instant on."""
-    return f"t{time_text(due)}"
+    return f"t{time_text(due)}{arrival}"
 
 
 def locked_until(until: Instant, *, delayed: bool = False) -> str:
@@ -162,7 +162,7 @@ class Keys:
         return f"{self.prefix}V#{shard}"
 
     def work(self, shard: int) -> str:
-        """A shard of the queue of activities."""
+        """A shard of the queue of activities, of all tags."""
         return f"{self.prefix}W#{shard}"
 
     def listing(self, status: str, shard: int) -> str:

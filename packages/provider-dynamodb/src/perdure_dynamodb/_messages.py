@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from perdure.clock import Clock, Instant
+from perdure.clock import Instant
 from perdure.contract import (
     MAX_BYTES_PER_DELIVERY,
     MAX_MESSAGES_PER_DELIVERY,
@@ -26,45 +26,16 @@ from perdure_dynamodb._keys import (
     due_at,
     message_key,
     open_since,
-    time_text,
     usual_order,
 )
 from perdure_dynamodb._locks import Standing
 from perdure_dynamodb._payloads import TRANSIENT, Shelf, chunks_of, read_payloads, size_of
 from perdure_dynamodb._shards import Shards
+from perdure_dynamodb._stamps import Stamps
 from perdure_dynamodb._table import Key, Select, Table
 from perdure_dynamodb._values import Item, Row
 
 UNLESS_HELD = "attribute_not_exists(pk)"
-
-
-class Stamps:
-    """When something arrived: never before what arrived earlier, whatever the clock says."""
-
-    def __init__(self, clock: Clock, shards: Shards) -> None:
-        self._clock = clock
-        self._shards = shards
-        self._last: Instant = 0
-        self._count = 0
-
-    def raise_to(self, floor: Instant) -> None:
-        """Never stamp below this any more."""
-        self._last = max(self._last, floor)
-
-    def next(self) -> Arrival:
-        """The next arrival."""
-        self._last = max(self._last, self._clock.now())
-        self._count += 1
-        text = f"{time_text(self._last)}{self._shards.opening:010d}{self._count:012d}"
-        return Arrival(self._last, text)
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A stamp, and a text that sorts arrivals of one instant too."""
-
-    stamp: Instant
-    text: str
 
 
 class Letters:
@@ -85,9 +56,13 @@ class Letters:
             "pk": partition,
             "sk": message_key(message.id),
             "kin": message.kind.value,
-            "ord": _order(message, order or usual_order(due, arrival.text)),
+            "ord": _order(message, order or usual_order(due, arrival.stamp, arrival.text)),
             "gpk": self._keys.turns(shard),
-            "gsk": open_since(arrival.stamp) if message.visible_at is None else due_at(due),
+            "gsk": (
+                open_since(arrival.stamp, arrival.text)
+                if message.visible_at is None
+                else due_at(due, arrival.text)
+            ),
             **shelf.place(partition, message.data, kind=TRANSIENT),
         }
         if message.incarnation is not None:

@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager
 
 from perdure.clock import Clock
 
+from perdure_dynamodb._aws import aws_calls
 from perdure_dynamodb._keys import Keys
 from perdure_dynamodb._options import DynamoDBOptions
 from perdure_dynamodb._provider import DynamoDBProvider
 from perdure_dynamodb._retries import RetryingCalls
 from perdure_dynamodb._schema import CredentialsRefused, check_table
-from perdure_dynamodb._seam import Calls, Refused, aws_calls
+from perdure_dynamodb._seam import Calls, Refused
 from perdure_dynamodb._shards import Shards
 from perdure_dynamodb._table import Table
 

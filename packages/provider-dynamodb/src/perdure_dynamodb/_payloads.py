@@ -51,10 +51,8 @@ class Shelf:
             return {name: data}
         chunk_id = f"{kind}#{uuid.uuid4().hex}"
         parts = [data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES)]
-        self.items += [
-            {"pk": partition, "sk": chunk_key(chunk_id, number), "dat": part}
-            for number, part in enumerate(parts)
-        ]
+        for number, part in enumerate(parts):
+            self.items.append({"pk": partition, "sk": chunk_key(chunk_id, number), "dat": part})
         return {reference_name(name): f"{chunk_id}:{len(parts)}", size_name(name): len(data)}
 
     async def write(self, table: Table) -> None:

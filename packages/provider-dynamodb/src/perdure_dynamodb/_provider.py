@@ -48,12 +48,13 @@ from perdure_dynamodb._held import HeldTurns
 from perdure_dynamodb._histories import read_page
 from perdure_dynamodb._keys import LOCK, Keys
 from perdure_dynamodb._locks import Lock
-from perdure_dynamodb._messages import Letters, Stamps
+from perdure_dynamodb._messages import Letters
 from perdure_dynamodb._payloads import Shelf, read_payload
 from perdure_dynamodb._purge import Purge
 from perdure_dynamodb._sending import Sending
 from perdure_dynamodb._settling import Settling
 from perdure_dynamodb._shards import Shards
+from perdure_dynamodb._stamps import Stamps
 from perdure_dynamodb._table import Table, at_once
 from perdure_dynamodb._turns import Turns
 
@@ -86,6 +87,7 @@ class DynamoDBProvider(Provider):
             keys,
             clock=clock,
             shards=shards,
+            stamps=self._stamps,
             changes=self._changes,
             settling=self._settling,
             purge=self._purge,

@@ -40,6 +40,7 @@ class RetryingCalls:
     async def call(self, operation: str, parameters: Parameters) -> Answer:
         """The answer, or `ConditionFailed`, `TransactionCancelled` (by conditions alone), or a
         `ProviderError`."""
+        last: Exception = Busy("not tried")
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return await self._inner.call(operation, parameters)
@@ -48,7 +49,7 @@ class RetryingCalls:
                     raise
                 if error.refused:
                     raise _failed(operation, error) from error
-                last: Exception = error
+                last = error
             except (Busy, Unanswered) as error:
                 last = error
             except Refused as error:

@@ -55,7 +55,7 @@ class Sweep:
                 pages = await at_once(self._read(walk, limit) for walk in going)
                 yield sorted(
                     (row for page in pages for row in page),
-                    key=lambda row: ready_time(row.text("gsk")),
+                    key=lambda row: (ready_time(row.text("gsk")), row.text("gsk")),
                 )
                 for walk in going:
                     walk.at, walk.done = walk.next, walk.next is None

@@ -163,7 +163,7 @@ class Turns:
             str(shard): Select(
                 partition=self._keys.turns(shard),
                 first=open_since(0),
-                last=due_at(now),
+                last=due_at(now, "~"),
                 index=True,
             )
             for shard in self._shards.all

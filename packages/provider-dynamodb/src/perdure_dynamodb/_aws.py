@@ -1,0 +1,150 @@
+"""DynamoDB itself: requests through aioboto3's low-level client.
+
+One client per provider, with settings that fit leases: few quick retries and short timeouts.
+Only this module imports the driver; what the driver raises leaves it as the seam's exceptions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol, cast
+
+import aioboto3  # pyright: ignore[reportMissingTypeStubs]
+from aiobotocore.config import AioConfig  # pyright: ignore[reportMissingTypeStubs]
+from botocore import xform_name  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
+
+from perdure_dynamodb._options import DynamoDBOptions
+from perdure_dynamodb._seam import (
+    Answer,
+    Busy,
+    ConditionFailed,
+    Parameters,
+    Reason,
+    Refused,
+    TransactionCancelled,
+    Unanswered,
+)
+from perdure_dynamodb._values import Row, Wire
+
+_BUSY = frozenset(
+    {
+        "ProvisionedThroughputExceededException",
+        "ReplicatedWriteConflictException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "Throttling",
+        "ThrottlingException",
+        "TransactionConflictException",
+        "TransactionInProgressException",
+        "LimitExceededException",
+    }
+)
+_UNANSWERED = frozenset(
+    {"InternalServerError", "InternalFailure", "ServiceUnavailable", "500", "502", "503", "504"}
+)
+
+
+_CREDENTIALS = frozenset(
+    {
+        "CredentialRetrievalError",
+        "InvalidRegionError",
+        "NoCredentialsError",
+        "NoRegionError",
+        "PartialCredentialsError",
+        "ProfileNotFound",
+        "TokenRetrievalError",
+        "UnauthorizedSSOTokenError",
+    }
+)
+
+
+class AwsCalls:
+    """Requests through one low-level client, which is open as long as its owner says."""
+
+    def __init__(self, client: object) -> None:
+        self._client = client
+
+    async def call(self, operation: str, parameters: Parameters) -> Answer:
+        """One request, with the driver's few quick retries."""
+        try:
+            method = cast("_Method", getattr(self._client, xform_name(operation)))
+            return await method(**parameters)
+        except ClientError as error:
+            raise _translate(cast("Answer", error.response)) from error
+        except (BotoCoreError, TimeoutError, OSError) as error:
+            if type(error).__name__ in _CREDENTIALS:
+                raise Refused(type(error).__name__, str(error)) from error
+            raise Unanswered(f"{type(error).__name__}: {error}") from error
+
+
+class _Method(Protocol):
+    """A method of the driver's client."""
+
+    async def __call__(self, **parameters: object) -> Answer: ...
+
+
+@asynccontextmanager
+async def aws_calls(
+    options: DynamoDBOptions, session: aioboto3.Session | None = None
+) -> AsyncGenerator[AwsCalls]:
+    """One client with its connection pool, for as long as the context lasts."""
+    try:
+        session = session or aioboto3.Session(profile_name=options.profile)
+        entered = _client(session, options)
+        client = await entered.__aenter__()
+    except (BotoCoreError, ValueError) as error:
+        raise Refused(type(error).__name__, str(error)) from error
+    try:
+        yield AwsCalls(client)
+    finally:
+        await entered.__aexit__(None, None, None)
+
+
+def _client(
+    session: aioboto3.Session, options: DynamoDBOptions
+) -> AbstractAsyncContextManager[object]:
+    secret, session_token = options.secret_access_key, options.session_token
+    # The driver would retry ten times with up to 25 s of sleep; a lease doesn't wait so long.
+    config = AioConfig(
+        connect_timeout=3,
+        read_timeout=8,
+        max_pool_connections=64,
+        parameter_validation=False,
+        retries={"mode": "standard", "total_max_attempts": 3},
+        tcp_keepalive=True,
+        connector_args={"keepalive_timeout": 50},
+    )
+    client: object = session.client(  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] # untyped
+        "dynamodb",
+        region_name=options.region,
+        endpoint_url=options.endpoint_url,
+        aws_access_key_id=options.access_key_id,
+        aws_secret_access_key=secret.get_secret_value() if secret else None,
+        aws_session_token=session_token.get_secret_value() if session_token else None,
+        config=config,
+    )
+    return cast("AbstractAsyncContextManager[object]", client)
+
+
+def _translate(response: Answer) -> Exception:
+    error = cast("Mapping[str, str]", response.get("Error", {}))
+    code = error.get("Code", "unknown")
+    message = error.get("Message") or cast("str", response.get("Message", ""))
+    if code == "ConditionalCheckFailedException":
+        return ConditionFailed(_row(response.get("Item")))
+    if code == "TransactionCanceledException":
+        reasons = cast("Sequence[Mapping[str, object]]", response.get("CancellationReasons", ()))
+        return TransactionCancelled(
+            [Reason(str(each.get("Code", "None")), _row(each.get("Item"))) for each in reasons]
+        )
+    if code in _BUSY:
+        return Busy(f"{code}: {message}")
+    if code in _UNANSWERED:
+        return Unanswered(f"{code}: {message}")
+    return Refused(code, message)
+
+
+def _row(wire: object) -> Row | None:
+    return Row.from_wire(cast("Mapping[str, Wire]", wire)) if wire else None
