@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TypedDict, TypeVar, Unpack
 
-from perdure.clock import Instant, ManualClock, to_microseconds
+from perdure.clock import Clock, Instant, ManualClock, to_microseconds
 from perdure.contract import (
     ActivityCompletion,
     ActivityLease,
@@ -86,12 +86,12 @@ class Lab:
         self._count = 0
         self.provider: Provider
 
-    async def open(self, *, namespace: str | None = None) -> Provider:
-        """Another provider object on the same storage."""
+    async def open(self, *, namespace: str | None = None, clock: Clock | None = None) -> Provider:
+        """Another provider object on the same storage, by the lab's clock or another one."""
         # Its own stack, entered into the lab's: closed early by `close`, else at the end.
         stack = await self._stack.enter_async_context(AsyncExitStack())
         provider = await stack.enter_async_context(
-            self.backend.open(clock=self.clock, namespace=namespace or self.namespace)
+            self.backend.open(clock=clock or self.clock, namespace=namespace or self.namespace)
         )
         self._open[provider] = stack
         return provider

@@ -155,9 +155,11 @@ async def an_earlier_executions_messages_are_void(lab: Lab) -> None:
     """A message that names an earlier execution is never delivered and makes nothing ready."""
     turn = await lab.started()
     due = lab.after(SECOND)
+    turn = await lab.keep(turn, send=(timer("old-timer", due), result("old-result")))
     await lab.commit(
         turn,
-        send=(timer("old-timer", due), result("old-result")),
+        remove=(),
+        send=(timer("own-timer", due), result("own-result")),
         end=ExecutionEnd(status=InstanceStatus.CONTINUED_AS_NEW),
         front=(restart(2),),
     )
@@ -194,7 +196,8 @@ async def mailboxes_are_apart(lab: Lab) -> None:
     for name in names:
         await lab.create(name)
     await lab.send(*(event("same", name, data=name.encode()) for name in names))
-    for turn in await lab.lease():
+    while turns := await lab.lease(limit=1):
+        turn = turns[0]
         name = turn.state.instance
         expect_equal(delivered(turn), ["start", "same"], f"messages of {name}")
         expect_equal(turn.messages[1].data, name.encode(), f"payload of {name}")
