@@ -269,5 +269,5 @@ class Commands:
             if draft.timers.pop(number, None) is None:
                 draft.removed.append(self.origin.timer_id(number))
         elif draft.children.pop(number, None) is None:
-            reason = "the parent does not wait any more"
+            reason = self.cancel_reason or "the parent does not wait any more"
             draft.sent.append(self.origin.cancel_of_child(number, work.child, reason))
