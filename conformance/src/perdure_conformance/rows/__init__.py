@@ -1,0 +1,35 @@
+"""The rows of `docs/semantics.md`: what users are promised, shown through the real runtime.
+
+- `stage`: the runtimes, client and clock that a row plays with; `line`, `clocks`: how they are
+  disturbed; `inspection`: what is looked at when a row is over
+- the other modules: the rows, by subject
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from perdure_conformance.check import Check
+from perdure_conformance.rows import cancelling, events, starting
+
+_MODULES: tuple[ModuleType, ...] = (events, starting, cancelling)
+
+
+def _place(row: Check) -> tuple[int, str]:
+    number = row.id.rpartition("-")[2]
+    digits = number.rstrip("abcdefgh")
+    return int(digits), number[len(digits) :]
+
+
+ROWS: tuple[Check, ...] = tuple(
+    sorted(
+        (
+            value
+            for module in _MODULES
+            for value in vars(module).values()
+            if isinstance(value, Check)
+        ),
+        key=_place,
+    )
+)
+"""A check for every row, in their order."""

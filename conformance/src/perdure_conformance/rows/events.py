@@ -1,0 +1,162 @@
+"""External events: kept, in order, once each, and never in anybody's way."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from perdure import OrchestrationContext, Registry, RuntimeOptions
+from perdure.errors import WaitTimeout
+from perdure.history import EventRaised, WaitCreated
+
+from perdure_conformance.expect import expect, expect_equal, expect_refusal
+from perdure_conformance.rows.stage import Stage, expect_soon, row
+
+
+def listening() -> Registry:
+    """Orchestrations that wait for events."""
+    app = Registry()
+
+    @app.orchestration
+    async def take(ctx: OrchestrationContext, count: int) -> list[int]:
+        return [await ctx.schedule_wait("number", int) for _ in range(count)]
+
+    @app.orchestration
+    async def take_late(ctx: OrchestrationContext, count: int) -> list[int]:
+        await ctx.schedule_wait("begin")
+        return [await ctx.schedule_wait("number", int) for _ in range(count)]
+
+    @app.orchestration
+    async def take_until_end(ctx: OrchestrationContext) -> list[int]:
+        first = await ctx.schedule_wait("number", int)
+        await ctx.schedule_wait("end")
+        return [first]
+
+    @app.orchestration
+    async def hello(ctx: OrchestrationContext) -> str:
+        return "hello"
+
+    return app
+
+
+@row("ROW-1")
+async def an_event_before_the_start_is_kept(stage: Stage) -> None:
+    """An event that is raised before its instance starts is kept, over restarts too, and handed to the first wait of its name after the start; meanwhile it delays nobody."""
+    app, client = listening(), stage.client
+    await client.raise_event("later", "number", "1")
+    node = await stage.node(app)
+    await client.raise_event("later", "number", "2")
+    await client.start_orchestration("other", "hello")
+    took = await stage.until(lambda: stage.have_ended("other"), "the end of another instance")
+    expect_soon(took, "an instance beside one that has not started")
+    node.crash()
+    await stage.jump(timedelta(hours=1))
+    await client.start_orchestration("later", "take", "3")
+    node = await stage.node(app)
+    await stage.until_recorded("later", EventRaised, 2)
+    node.crash()
+    await stage.node(app)
+    await client.raise_event("later", "number", "3")
+    expect_equal(await stage.output("later"), [1, 2, 3], "events taken")
+
+
+@row("ROW-2")
+async def an_event_before_its_wait_is_kept(stage: Stage) -> None:
+    """An event that is raised to a running instance before it waits for it is handed to the wait when it is made, by whichever runtime makes it."""
+    app, client = listening(), stage.client
+    node = await stage.node(app)
+    for instance in ("live", "rebuilt"):
+        await client.start_orchestration(instance, "take_late", "2")
+        await client.raise_event(instance, "number", "1")
+        await stage.until_recorded(instance, EventRaised)
+    await client.raise_event("live", "begin")
+    await client.raise_event("live", "number", "2")
+    expect_equal(await stage.output("live"), [1, 2], "events taken by a live execution")
+    await node.stop()
+    await client.raise_event("rebuilt", "number", "2")
+    await client.raise_event("rebuilt", "begin")
+    await stage.node(app)
+    expect_equal(await stage.output("rebuilt"), [1, 2], "events taken by a rebuilt execution")
+
+
+@row("ROW-3")
+async def events_of_one_name_go_to_waits_in_order(stage: Stage) -> None:
+    """Of two events of one name, in one batch or in two, the first wait gets the first and the second wait the second, each exactly once."""
+    app, client = listening(), stage.client
+    for number in (1, 2):
+        await client.raise_event("batch", "number", str(number))
+    await client.start_orchestration("batch", "take", "2")
+    await client.start_orchestration("single", "take", "2")
+    await stage.node(app)
+    expect_equal(await stage.output("batch"), [1, 2], "events that came in one batch")
+    await client.raise_event("single", "number", "1")
+    await stage.until_recorded("single", WaitCreated, 2)
+    await client.raise_event("single", "number", "2")
+    expect_equal(await stage.output("single"), [1, 2], "events that came one by one")
+    for instance in ("batch", "single"):
+        raised = await stage.recorded(instance, EventRaised)
+        expect_equal([event.data for event in raised], ["1", "2"], f"events of {instance!r}")
+
+
+@row("ROW-4")
+async def one_wait_takes_one_event(stage: Stage) -> None:
+    """Of two events of one name one wait takes one; the other is kept until the instance ends, and has no effect."""
+    app, client = listening(), stage.client
+    await stage.node(app)
+    await client.start_orchestration("alpha", "take_until_end")
+    await client.raise_event("alpha", "number", "1")
+    await client.raise_event("alpha", "number", "2")
+    await stage.until_recorded("alpha", EventRaised, 2)
+    await client.raise_event("alpha", "end")
+    expect_equal(await stage.output("alpha"), [1], "events taken")
+    before = await stage.state("alpha")
+    await client.raise_event("alpha", "number", "3")
+    await stage.pass_time(timedelta(seconds=5))
+    expect_equal(await stage.state("alpha"), before, "an instance that ended, after an event")
+
+
+@row("ROW-7")
+async def messages_to_nobody_are_in_nobodys_way(stage: Stage) -> None:
+    """Cancelling an id that does not exist does nothing, also to who gets it later; an event raised to it is kept; the work of all others goes on without delay."""
+    app, client = listening(), stage.client
+    await stage.node(app)
+    await client.cancel_instance("ghost", "not you")
+    for number in range(20):
+        await client.raise_event(f"ghost-{number}", "number", "7")
+    await client.raise_event("ghost", "number", "7")
+    names = [f"other-{number}" for number in range(20)]
+    for name in names:
+        await client.start_orchestration(name, "hello")
+    took = await stage.until(lambda: stage.have_ended(*names), "the end of the others")
+    expect_soon(took, "instances beside messages to nobody")
+    await client.start_orchestration("ghost", "take", "1")
+    expect_equal(await stage.output("ghost"), [7], "events taken by who got the id")
+
+
+@row("ROW-26")
+async def a_thousand_events_arrive_in_order(stage: Stage) -> None:
+    """A thousand events to one instance are all delivered, in order, and other instances keep moving meanwhile."""
+    app, client, count = listening(), stage.client, 1000
+    await client.start_orchestration("busy", "take", str(count))
+    for number in range(count):
+        await client.raise_event("busy", "number", str(number))
+    others = [f"other-{number}" for number in range(10)]
+    for name in others:
+        await client.start_orchestration(name, "hello")
+    await stage.node(app, options=RuntimeOptions(max_concurrent_turns=2))
+    took = await stage.until(lambda: stage.have_ended(*others), "the others' end")
+    expect_soon(took, "instances beside a thousand events")
+    expect_equal(await stage.output("busy"), list(range(count)), "events taken")
+
+
+@row("ROW-35")
+async def waiting_for_who_never_starts_is_cheap(stage: Stage) -> None:
+    """Waiting on an id that never starts ends in WaitTimeout, which says so, and costs a few reads of plain fields and no history."""
+    waiting = stage.client.wait_for_orchestration("nobody", timedelta(seconds=30))
+    began = stage.clock.now()
+    with expect_refusal(WaitTimeout, "waiting for nobody") as refusal:
+        await stage.play(waiting, "the wait")
+    expect(not refusal.error.exists, "WaitTimeout says that the instance exists")
+    expect_equal(stage.clock.now() - began, 30_000_000, "microseconds waited")
+    calls = stage.line.calls
+    expect(calls["read_instance"] <= 310, f"{calls['read_instance']} reads in 30 s")
+    expect_equal(set(calls), {"read_instance"}, "operations asked for")

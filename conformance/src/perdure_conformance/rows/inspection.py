@@ -1,0 +1,71 @@
+"""Inspects what a row left in the storage: histories, and whether the code agrees with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from perdure.contract import InstanceState, InstanceStatus
+from perdure.details import Poisoned, Unregistered
+from perdure.history import Event, OrchestrationFailed, OrchestrationStarted
+from perdure.registry import Catalog, OrchestrationDefinition
+from perdure.replay.execution import Execution
+from perdure.replay.signals import HistoryMismatch
+from perdure.runtime.stepping import run_outside_tasks
+
+from perdure_conformance.well_formed import faults_in
+
+
+async def inspect_instance(
+    state: InstanceState, execution: int, events: Sequence[Event], deployed: Sequence[Catalog]
+) -> list[str]:
+    """What is wrong with one execution of an instance; empty where nothing is.
+
+    Of the code that was deployed, some must agree with the history.
+    """
+    current = execution == state.execution
+    ended = not current or state.status is not InstanceStatus.RUNNING
+    if current and state.last_event != len(events):
+        return [f"last_event is {state.last_event} and the history has {len(events)} events"]
+    if not events and not ended:
+        return []
+    return [*faults_in(events, ended=ended), *await _faults_in_replay(events, deployed)]
+
+
+async def _faults_in_replay(events: Sequence[Event], deployed: Sequence[Catalog]) -> list[str]:
+    started, last = events[0], events[-1]
+    if not isinstance(started, OrchestrationStarted) or _ended_without_code(last):
+        return []
+    faults: list[str] = []
+    for catalog in deployed:
+        definition = catalog.orchestration(started.name, started.version)
+        if definition is None:
+            continue
+        fault = await _replay(events, definition, catalog)
+        if fault is None:
+            return []
+        faults.append(fault)
+    return faults
+
+
+def _ended_without_code(last: Event) -> bool:
+    """Whether the runtime ended it, whatever its code would have said."""
+    return isinstance(last, OrchestrationFailed) and isinstance(
+        last.details.kind, Poisoned | Unregistered
+    )
+
+
+async def _replay(
+    events: Sequence[Event], definition: OrchestrationDefinition, catalog: Catalog
+) -> str | None:
+    try:
+        # The limit of a cleanup is not compared: it may differ between deployments.
+        execution = await run_outside_tasks(
+            lambda: Execution.rebuild(
+                events, definition, catalog, cleanup_timeout=timedelta(minutes=5)
+            )
+        )
+    except HistoryMismatch as mismatch:
+        return str(mismatch)
+    await run_outside_tasks(execution.discard)
+    return None

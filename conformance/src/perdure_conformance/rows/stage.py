@@ -1,0 +1,318 @@
+"""The stage: runtimes, a client and one manual clock, on the storage of a lab.
+
+A row starts nodes, each a runtime with a provider object of its own as a process would have, and
+lets them play. Time moves only when nothing else does: the stage waits until no call is under way
+and the event loop has nothing to do, and then moves the clock to the next instant for which
+anybody sleeps. So hours pass in milliseconds, and what happens without the clock's help can be
+told from what needs it.
+
+At the end of a row every history of every instance is inspected, and every execution that ended
+is replayed from its history alone with the code of one of the nodes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TypeVar, cast
+
+from perdure import Client, Registry, Runtime, RuntimeOptions
+from perdure.clock import Clock, Instant, to_microseconds
+from perdure.contract import InstanceState, InstanceStatus, Provider, StoredEvent, hookimpl
+from perdure.details import ErrorDetails
+from perdure.history import Event, decode_event
+from perdure.observe import RuntimeEvent
+from perdure.registry import Catalog
+from perdure.status import Completed, Failed
+
+from perdure_conformance.check import Check, check
+from perdure_conformance.expect import ClauseBroken, expect, expect_equal
+from perdure_conformance.lab import PATIENCE, Lab
+from perdure_conformance.rows.inspection import inspect_instance
+from perdure_conformance.rows.line import Line
+
+T = TypeVar("T")
+E = TypeVar("E", bound=Event)
+O = TypeVar("O", bound=RuntimeEvent)  # noqa: E741 # an observed event
+
+SOON = timedelta(seconds=2)
+"""At once, but for a poll: what needs no lease to run out."""
+LIMIT = timedelta(minutes=10)
+"""How much time may pass on the clock before a row gives something up."""
+_QUIET_ROUNDS = 25
+"""Rounds of the event loop without any call after which nothing moves; callbacks chain in a few."""
+
+
+class Witness:
+    """An observer that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.events: list[RuntimeEvent] = []
+
+    @hookimpl
+    def perdure_observe(self, event: RuntimeEvent) -> None:
+        """Keep the event."""
+        self.events.append(event)
+
+    def saw(self, kind: type[O]) -> list[O]:
+        """What it was told of one kind."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+class Node:
+    """One process of the play: a runtime, and its own line to the storage."""
+
+    def __init__(self, stage: Stage, runtime: Runtime, line: Line, provider: Provider) -> None:
+        self.runtime = runtime
+        self.line = line
+        self.gone = False
+        self._stage = stage
+        self._provider = provider
+
+    async def stop(self) -> None:
+        """Close it as its owner would."""
+        self.gone = True
+        await self._stage.play(self.runtime.__aexit__(None, None, None), "the end of a runtime")
+        await self._stage.lab.close(self._provider)
+
+    def crash(self) -> None:
+        """Let it die where it stands: it gives nothing back, and nothing it does counts."""
+        self.line.cut()
+
+    async def bury(self) -> None:
+        """Free what is left of it, dead or alive."""
+        if not self.gone:
+            self.gone = True
+            self.line.bury()
+            await self._stage.play(self.runtime.__aexit__(None, None, None), "a burial")
+
+
+class Stage:
+    """See the module; `row` makes one for every row."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.clock = lab.clock
+        self.line = Line(lab.provider)
+        """The client's line."""
+        self.client = Client(self.line)
+        self.witness = Witness()
+        """Observes every node."""
+        self._deployed: list[Catalog] = []
+        """The code of each node, by which histories are replayed at the end."""
+        self._nodes: list[Node] = []
+
+    # Nodes
+
+    async def node(
+        self,
+        *registries: Registry,
+        options: RuntimeOptions | None = None,
+        resources: object = None,
+        clock: Clock | None = None,
+    ) -> Node:
+        """Start a runtime that has these registries."""
+        provider = await self.lab.open(clock=clock)
+        line = Line(provider)
+        runtime = Runtime(
+            line, *registries, options=options, plugins=[self.witness], resources=resources
+        )
+        node = Node(self, runtime, line, provider)
+        await runtime.__aenter__()
+        self._nodes.append(node)
+        self._deployed.append(Catalog(registries))
+        return node
+
+    async def empty(self) -> None:
+        """Free what is left of all nodes."""
+        for node in self._nodes:
+            await node.bury()
+
+    # Time
+
+    async def settle(self) -> None:
+        """Return when nothing moves any more without the clock."""
+        calm = 0
+        async with asyncio.timeout(PATIENCE):
+            while calm < _QUIET_ROUNDS:
+                if self.line.quiet and all(node.line.quiet for node in self._nodes):
+                    calm += 1
+                    await asyncio.sleep(0)
+                else:
+                    calm = 0
+                    # A thread or a socket is at work: let it, without spinning.
+                    await asyncio.sleep(0.0002)
+
+    async def until(
+        self,
+        condition: Callable[[], bool | Awaitable[bool]],
+        what: str,
+        *,
+        within: timedelta = LIMIT,
+    ) -> timedelta:
+        """Let time pass until the condition holds; returns how much did.
+
+        Raises `ClauseBroken` when it does not hold in time.
+        """
+        began = self.clock.now()
+        end = began + to_microseconds(within)
+        while True:
+            await self.settle()
+            holds = condition()
+            if await holds if inspect.isawaitable(holds) else holds:
+                return timedelta(microseconds=self.clock.now() - began)
+            if self.clock.now() >= end:
+                raise ClauseBroken(f"{what}: not within {within} on the clock")
+            await self._step(end, what)
+
+    async def play(self, work: Awaitable[T], what: str, *, within: timedelta = LIMIT) -> T:
+        """Let time pass until the awaitable is done; returns its result."""
+        task = asyncio.ensure_future(work)
+        try:
+            await self.until(task.done, what, within=within)
+            return await task
+        finally:
+            task.cancel()
+
+    async def pass_time(self, duration: timedelta) -> None:
+        """Let so much time pass, and everything happen that is due in it."""
+        end = self.clock.now() + to_microseconds(duration)
+        while self.clock.now() < end:
+            await self.settle()
+            due = self.clock.next_due
+            self._advance_to(end if due is None else min(due, end))
+        await self.settle()
+
+    async def jump(self, duration: timedelta) -> None:
+        """Let so much time pass in one step, as over a night without any process."""
+        await self.settle()
+        self.clock.advance(duration)
+        await self.settle()
+
+    async def _step(self, end: Instant, what: str) -> None:
+        patience = time.monotonic() + PATIENCE
+        while self.clock.next_due is None:
+            # Whoever is about to sleep has not come to it yet.
+            if time.monotonic() > patience:
+                raise ClauseBroken(f"{what}: nothing moves, and nobody waits for the clock")
+            await asyncio.sleep(0.001)
+        due = self.clock.next_due
+        if due is not None:
+            self._advance_to(min(due, end))
+
+    def _advance_to(self, instant: Instant) -> None:
+        self.clock.advance(timedelta(microseconds=max(0, instant - self.clock.now())))
+
+    # Instances
+
+    async def output(self, instance: str, *, within: timedelta = LIMIT) -> object:
+        """The decoded output of an instance, once it has completed."""
+        status = await self.ended(instance, within=within)
+        if isinstance(status, Failed):
+            raise ClauseBroken(f"instance {instance!r} failed: {status.details.display_message()}")
+        return cast("object", json.loads(status.output))
+
+    async def failure(self, instance: str, *, within: timedelta = LIMIT) -> ErrorDetails:
+        """Why an instance failed, once it has."""
+        status = await self.ended(instance, within=within)
+        if isinstance(status, Completed):
+            raise ClauseBroken(f"instance {instance!r} completed with {status.output:.80}")
+        return status.details
+
+    async def ended(self, instance: str, *, within: timedelta = LIMIT) -> Completed | Failed:
+        """The final status of an instance, once there is one."""
+        waiting = self.client.wait_for_orchestration(instance)
+        return await self.play(waiting, f"the end of instance {instance!r}", within=within)
+
+    async def have_ended(self, *instances: str) -> bool:
+        """Whether all these instances have ended."""
+        states = [await self.state(instance) for instance in instances]
+        return all(state.status is not InstanceStatus.RUNNING for state in states)
+
+    async def state(self, instance: str) -> InstanceState:
+        """The plain fields of an instance that exists."""
+        return await self.lab.state(instance)
+
+    async def history(self, instance: str, execution: int = 1) -> list[Event]:
+        """The history of an execution so far."""
+        state = await self.state(instance)
+        stored: Sequence[StoredEvent] = await self.lab.history(
+            instance, execution, incarnation=state.incarnation
+        )
+        return [decode_event(event.number, event.data) for event in stored]
+
+    async def recorded(self, instance: str, kind: type[E], execution: int = 1) -> list[E]:
+        """The events of one kind in a history."""
+        events = await self.history(instance, execution)
+        return [event for event in events if isinstance(event, kind)]
+
+    async def until_recorded(
+        self, instance: str, kind: type[Event], count: int = 1, *, within: timedelta = LIMIT
+    ) -> timedelta:
+        """Let time pass until the first execution's history has so many events of a kind."""
+
+        async def enough() -> bool:
+            return len(await self.recorded(instance, kind)) >= count
+
+        what = f"{count} {kind.__name__} in the history of {instance!r}"
+        return await self.until(enough, what, within=within)
+
+    async def inspect(self) -> None:
+        """Complain of whatever is wrong with any history."""
+        admin = self.lab.provider.as_management_capability()
+        if admin is None:
+            return
+        token: str | None = None
+        while True:
+            page = await admin.list_instances(limit=1000, token=token)
+            for instance in page.ids:
+                await self._inspect(instance)
+            token = page.next_token
+            if token is None:
+                return
+
+    async def _inspect(self, instance: str) -> None:
+        state = await self.state(instance)
+        for execution in range(1, state.execution + 1):
+            events = await self.history(instance, execution)
+            faults = await inspect_instance(state, execution, events, self._deployed)
+            expect_equal(faults, [], f"faults in execution {execution} of {instance!r}")
+
+
+RowBody = Callable[[Stage], Awaitable[None]]
+
+
+def row(id: str, *, needs: str | None = None) -> Callable[[RowBody], Check]:
+    """Make a check of an async function that is given a stage; its docstring is the promise."""
+
+    def made(body: RowBody) -> Check:
+        async def run(lab: Lab) -> None:
+            async with open_stage(lab) as stage:
+                await body(stage)
+                await stage.settle()
+                await stage.inspect()
+
+        run.__doc__ = body.__doc__
+        return check(id, needs=needs)(run)
+
+    return made
+
+
+@asynccontextmanager
+async def open_stage(lab: Lab) -> AsyncGenerator[Stage]:
+    """A stage without nodes; what was started on it is freed at the end."""
+    stage = Stage(lab)
+    try:
+        yield stage
+    finally:
+        await stage.empty()
+
+
+def expect_soon(took: timedelta, what: str, limit: timedelta = SOON) -> None:
+    """Complain unless it took no longer than a poll."""
+    expect(took <= limit, f"{what} took {took} on the clock, expected {limit} at most")
