@@ -30,7 +30,9 @@ ASCENDING = [
 
 
 def test_versions_sort_by_precedence():
-    assert sorted(ASCENDING[::-1], key=version_key) == ASCENDING
+    descending = ASCENDING[::-1]
+
+    assert sorted(descending, key=version_key) == ASCENDING
     for lower, higher in itertools.pairwise(ASCENDING):
         assert version_key(lower) < version_key(higher)
 

@@ -57,6 +57,11 @@ async def greet(ctx: OrchestrationContext) -> str:
     return "hello"
 
 
+@app.orchestration(name="Other")
+async def half(ctx: OrchestrationContext, number: float) -> float:
+    return number / 2
+
+
 @app.activity
 async def charge(order: Order) -> None:
     return None
@@ -341,9 +346,5 @@ def test_inside_an_orchestration_every_call_is_refused(name):
 
 
 async def test_a_timedelta_is_no_input_of_a_float(client):
-    @app.orchestration(name="Half")
-    async def half(ctx: OrchestrationContext, number: float) -> float:
-        return number / 2
-
     with pytest.raises(InvalidPayload, match="timedelta"):
         await client.start_orchestration("i", half, timedelta(1))

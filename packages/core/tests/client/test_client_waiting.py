@@ -22,7 +22,7 @@ from perdure import (
     Running,
     WaitTimeout,
 )
-from perdure.client.watching import Countdown, first_of, tells_of_changes
+from perdure.client.watching import Countdown, tells_of_changes
 from perdure.contract import DelegatingProvider, Provider
 from perdure.durations import LONGEST_DURATION
 from perdure.errors import (
@@ -32,9 +32,15 @@ from perdure.errors import (
     StorageFailed,
     StorageUnavailable,
 )
+from perdure.waiting import first_of
 
 FAILURE = ApplicationFailure(Raised(type_name="ValueError", message="no stock"))
 app = Registry()
+
+
+@app.orchestration(name="Sum")
+async def count(ctx: OrchestrationContext) -> tuple[str, int]:
+    return ("a", 1)
 
 
 class Deaf(DelegatingProvider):
@@ -348,11 +354,7 @@ async def test_a_typed_wait_raises_a_failure_with_its_details(client, stage):
 
 
 async def test_a_handle_speaks_of_its_instance(client, stage):
-    @app.orchestration(name="Greet")
-    async def greet(ctx: OrchestrationContext) -> tuple[str, int]:
-        return ("a", 1)
-
-    handle = await client.start_orchestration("i", greet)
+    handle = await client.start_orchestration("i", count)
     await handle.raise_event("go", "1", event_id="e")
     await handle.raise_event("go", "1", event_id="e")
     await handle.cancel("why")
@@ -366,11 +368,7 @@ async def test_a_handle_speaks_of_its_instance(client, stage):
 
 
 async def test_a_handle_decodes_the_result_by_the_function(client, stage):
-    @app.orchestration(name="Other")
-    async def other(ctx: OrchestrationContext) -> tuple[str, int]:
-        return ("a", 1)
-
-    handle = await client.start_orchestration("i", other)
+    handle = await client.start_orchestration("i", count)
     await stage.complete("i", '["a", 1]')
 
     assert await handle.wait(1) == Completed(output='["a", 1]')
