@@ -1,0 +1,64 @@
+"""Commands: run DynamoDB Local, and create or check a table."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+from perdure.clock import SystemClock
+from perdure.contract import ProviderUrl
+from perdure.errors import PerdureError
+
+from perdure_dynamodb import local
+from perdure_dynamodb._opening import open_on_aws
+from perdure_dynamodb._options import DynamoDBOptions
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m perdure_dynamodb", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("local", help="run DynamoDB Local until it is interrupted")
+    run.add_argument("--port", type=int, default=None, help="the port; a free one by default")
+    create = commands.add_parser("create-table", help="create the table unless it exists")
+    check = commands.add_parser("check-table", help="check that the table can be used")
+    for command in (create, check):
+        command.add_argument("url", help="as in dynamodb://Table?region=eu-west-1")
+    chosen = parser.parse_args(arguments)
+    try:
+        if chosen.command == "local":
+            return _run_local(chosen.port)
+        return asyncio.run(_open(chosen.url, create=chosen.command == "create-table"))
+    except (PerdureError, ValueError, local.LocalUnavailable) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+
+
+def _run_local(port: int | None) -> int:
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())  # pyright: ignore[reportUnknownLambdaType] # unused
+    with local.running(port) as endpoint:
+        sys.stdout.write(f"DynamoDB Local runs, in memory, at {endpoint}; open it with\n\n")
+        sys.stdout.write(f"    {local.url_of(endpoint)}\n\nCtrl+C stops it.\n")
+        sys.stdout.flush()
+        try:
+            stop.wait()
+        except KeyboardInterrupt:
+            sys.stdout.write("\n")
+    return 0
+
+
+async def _open(url: str, *, create: bool) -> int:
+    options = DynamoDBOptions.from_url(ProviderUrl.parse(url))
+    options = options.model_copy(update={"create_table": create})
+    async with open_on_aws(options, clock=SystemClock()) as provider:
+        sys.stdout.write(f"the table of {provider.description} is ready\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
