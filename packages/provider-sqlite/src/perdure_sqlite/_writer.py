@@ -37,7 +37,7 @@ _LARGEST_GROUP = 100
 """Bounds for how long the loop is kept; the fsync is a small part of such a group already."""
 _QUICK_GROUPS = 200
 """After so many commits in the loop, one goes through the thread, which also checkpoints."""
-_CHECKPOINT_PAGES = 1000
+_CHECKPOINT_PAGES = 4000
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.02
 
 
