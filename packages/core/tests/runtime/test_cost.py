@@ -41,10 +41,10 @@ async def test_a_chain_of_n_activities_commits_n_plus_one_turns_and_nothing_else
         handle = await perdure.Client(provider).start_orchestration("chain", chain, 20)
         result = await handle.result(timeout=10)
 
-        assert result == 20
-        assert len(provider.commits) == 21
-        assert runtime.statistics.turns_committed == 21
-        assert dict(provider.calls) == {"create_instance": 1, "lease_turns": 1, "commit_turn": 21}
+    assert result == 20
+    assert len(provider.commits) == 21
+    assert runtime.statistics.turns_committed == 21
+    assert dict(provider.calls) == {"create_instance": 1, "lease_turns": 1, "commit_turn": 21}
 
 
 async def test_history_is_read_only_for_a_cold_instance(provider, eventually) -> None:

@@ -1,6 +1,5 @@
 """The client: starting instances, talking to them, waiting for them, looking at what is stored.
 
-- `repeating`: repeats a call that failed for a passing reason
 - `starting`: makes the record of a new instance out of a function or a name, and an input
 - `calls`: starting, raising, cancelling and reading, as functions of a provider
 - `watching`: waits until an instance has ended

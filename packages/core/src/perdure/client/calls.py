@@ -10,7 +10,6 @@ from __future__ import annotations
 import uuid
 from typing import cast
 
-from perdure.client.repeating import repeated
 from perdure.clock import to_datetime
 from perdure.contract.provider import Provider
 from perdure.contract.records import (
@@ -26,6 +25,7 @@ from perdure.errors import InvalidInput, StorageCorrupt
 from perdure.identifiers import check_identifier
 from perdure.inside import refuse_inside_orchestration
 from perdure.payload import NULL, check_text, encode
+from perdure.repeating import repeated
 from perdure.status import Completed, Failed, NotFound, OrchestrationStatus, Parked, Running
 from perdure.wire import CancelData, EventData, decode_details, encode_cancel, encode_raised
 

@@ -12,7 +12,6 @@ from typing import TypeVar, cast
 from perdure.client import calls
 from perdure.client.info import ExecutionInfo, InstanceInfo, QueueDepths, SystemMetrics
 from perdure.client.page import Page
-from perdure.client.repeating import repeated
 from perdure.clock import to_datetime
 from perdure.contract.admin import ProviderAdmin
 from perdure.contract.provider import Provider
@@ -27,6 +26,7 @@ from perdure.errors import (
 from perdure.history import Event, decode_event
 from perdure.identifiers import check_identifier
 from perdure.inside import refuse_inside_orchestration
+from perdure.repeating import repeated
 
 R = TypeVar("R")
 

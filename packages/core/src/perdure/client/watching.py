@@ -10,8 +10,6 @@ ends the sleep that follows; and the provider compares with what that look saw.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine
 from datetime import timedelta
 
 from perdure.client.calls import has_ended, parked_of
@@ -21,6 +19,7 @@ from perdure.contract.doorbell import Bell
 from perdure.contract.provider import Provider
 from perdure.contract.records import ChangeWait, InstanceState
 from perdure.errors import ProviderError, WaitTimeout
+from perdure.waiting import first_of
 
 _SHORTEST_POLL = timedelta(milliseconds=5)
 _LONGEST_POLL = timedelta(milliseconds=100)
@@ -141,17 +140,3 @@ def tells_of_changes(provider: Provider) -> bool:
     ):
         provider = provider.inner
     return type(provider).wait_for_change is not Provider.wait_for_change
-
-
-async def first_of(*coroutines: Coroutine[object, object, object]) -> None:
-    """Return when the first is done, with the others cancelled and gone; raises what they raised."""
-    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-    for task in tasks:
-        if not task.cancelled():
-            task.result()

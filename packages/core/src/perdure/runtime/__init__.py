@@ -6,5 +6,5 @@
 - `activities`: runs activities; `activity_context`: what they know about themselves
 - `renewal`: extends leases
 - `cache`: live executions between turns; `stepping`: runs them outside of host tasks
-- `alone`: lets suspicious work run alone; `observers`, `options`, `patience`, `waiting`
+- `alone`: lets suspicious work run alone; `observers`, `options`, `pausing`
 """

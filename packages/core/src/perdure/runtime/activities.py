@@ -45,12 +45,13 @@ from perdure.observe import ActivityEnded, ActivityStarted
 from perdure.payload import decode, encode
 from perdure.raised import describe
 from perdure.registry import ActivityDefinition, Catalog
+from perdure.repeating import PATIENT_TRIES, repeated
 from perdure.runtime.activity_context import CURRENT, ActivityContext
 from perdure.runtime.alone import AloneGate
 from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
-from perdure.runtime.patience import retried
-from perdure.runtime.waiting import Pause, first_of
+from perdure.runtime.pausing import Pause
+from perdure.waiting import first_of
 from perdure.wire import ActivityData, ResultData, decode_activity, encode_result
 
 if TYPE_CHECKING:
@@ -180,8 +181,10 @@ class Activities:
             ),
         )
         try:
-            await retried(
-                self._provider.clock, lambda: self._provider.complete_activity(completion)
+            await repeated(
+                self._provider.clock,
+                lambda: self._provider.complete_activity(completion),
+                tries=PATIENT_TRIES,
             )
         except ActivityLeaseLost:
             # Another delivery counts, nobody wants it, or an earlier try of this call succeeded.

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from perdure.clock import Clock
-from perdure.runtime.waiting import first_of
+from perdure.waiting import first_of
 
 
 class AloneGate:

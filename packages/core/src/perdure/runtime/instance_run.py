@@ -46,13 +46,13 @@ from perdure.errors import (
 )
 from perdure.observe import DetachedStartRefused, ExecutionEnded, TurnCommitted, TurnLost
 from perdure.registry import OrchestrationDefinition
+from perdure.repeating import PATIENT_TRIES, repeated
 from perdure.replay.execution import PYTHON, Execution
 from perdure.replay.signals import HistoryMismatch, UndecodableData
 from perdure.replay.turn import TurnDraft
 from perdure.runtime.activities import FinishedActivity
 from perdure.runtime.cache import LiveExecution
 from perdure.runtime.commits import Position, choose_direct, make_commit
-from perdure.runtime.patience import retried
 from perdure.runtime.stepping import run_outside_tasks
 from perdure.wire import decode_start
 
@@ -387,7 +387,11 @@ class InstanceRun:
         self, commit: TurnCommit, finished: list[FinishedActivity], reserved: int
     ) -> CommitAnswer:
         try:
-            return await retried(self._provider.clock, lambda: self._provider.commit_turn(commit))
+            return await repeated(
+                self._provider.clock,
+                lambda: self._provider.commit_turn(commit),
+                tries=PATIENT_TRIES,
+            )
         except BaseException as error:
             self._owner.activities.unreserve(reserved)
             lost: set[str] = set()

@@ -41,6 +41,7 @@ from perdure.errors import ProviderError
 from perdure.history import Event, decode_event
 from perdure.observe import InstanceParked
 from perdure.registry import Catalog
+from perdure.repeating import PATIENT_TRIES, repeated
 from perdure.replay.closing import close_without_code
 from perdure.replay.signals import UndecodableData
 from perdure.runtime.activities import Activities, FinishedActivity
@@ -50,9 +51,8 @@ from perdure.runtime.commits import Position, make_commit
 from perdure.runtime.instance_run import InstanceRun
 from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
-from perdure.runtime.patience import retried
+from perdure.runtime.pausing import Pause
 from perdure.runtime.stepping import run_outside_tasks
-from perdure.runtime.waiting import Pause
 from perdure.wire import StartData, decode_start
 
 _LOGGER = logging.getLogger("perdure.runtime")
@@ -106,11 +106,12 @@ class Turns:
         more = True
         while more:
             after = events[-1].event_id if events else 0
-            page = await retried(
+            page = await repeated(
                 self.provider.clock,
                 lambda after=after: self.provider.read_history(
                     state.instance, state.execution, incarnation=state.incarnation, after=after
                 ),
+                tries=PATIENT_TRIES,
             )
             try:
                 events.extend(decode_event(stored.number, stored.data) for stored in page.events)
@@ -359,7 +360,9 @@ class Turns:
             keep_for=None,
             options=self.options,
         )
-        await retried(self.provider.clock, lambda: self.provider.commit_turn(commit))
+        await repeated(
+            self.provider.clock, lambda: self.provider.commit_turn(commit), tries=PATIENT_TRIES
+        )
         self.note_commit(commit)
         live = self.cache.take(state.instance)
         if live is not None:

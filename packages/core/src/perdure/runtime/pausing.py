@@ -1,34 +1,16 @@
-"""Waiting for the first of several things, leaving nothing behind."""
+"""How a loop of the runtime waits after a look that found nothing."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine
 from datetime import timedelta
-from typing import Any
 
 from perdure.contract.doorbell import Bell
 from perdure.contract.provider import Provider
 from perdure.contract.records import WorkWait
+from perdure.waiting import first_of
 
 _FIRST_PAUSE = timedelta(milliseconds=20)
 _LONGEST_PAUSE = timedelta(seconds=1)
-
-
-async def first_of(*coroutines: Coroutine[Any, Any, object]) -> None:
-    """Return when one of them has ended; the others are cancelled and awaited.
-
-    Raises what the first one raised.
-    """
-    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
-        task.result()
 
 
 class Pause:
