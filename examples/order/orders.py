@@ -1,0 +1,201 @@
+"""The order process: what a user of Perdure writes.
+
+Reserve all items side by side, charge the card with retries, wait for an approval under a
+deadline, sleep until the parcel may leave, and ship it in a child orchestration. Where that goes
+wrong, what was done is undone: the money is paid back and the items are released.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+
+import perdure
+from pydantic import BaseModel
+
+from outside import Outside, Request
+from screen import Screen
+
+app = perdure.Registry()
+
+TRY_AGAIN = perdure.RetryPolicy(
+    max_attempts=5,
+    backoff=perdure.Exponential(initial=timedelta(milliseconds=300), jitter=0),
+    non_retryable=("NoCourier",),
+)
+
+
+class Item(BaseModel):
+    """One line of an order."""
+
+    name: str
+    cents: int
+
+
+class Order(BaseModel):
+    """What an instance of `process_order` is started with."""
+
+    number: str
+    items: list[Item]
+    town: str
+    packing_seconds: float = 1.5
+
+    @property
+    def cents(self) -> int:
+        """What it costs."""
+        return sum(item.cents for item in self.items)
+
+
+class Task(BaseModel):
+    """What one activity does, for which order."""
+
+    order: str
+    item: str = ""
+    cents: int = 0
+
+
+class Approval(BaseModel):
+    """The data of the external event `approval`."""
+
+    by: str
+    granted: bool = True
+
+
+class Outcome(BaseModel):
+    """How an order ended."""
+
+    state: str
+    """`shipped` or `refunded`."""
+    note: str
+
+
+class NoCourier(Exception):
+    """Nobody delivers there."""
+
+
+class NotApproved(Exception):
+    """Somebody said no."""
+
+
+@app.orchestration
+async def process_order(ctx: perdure.OrchestrationContext, order: Order) -> Outcome:
+    """One order, from the reservation to the parcel, or back."""
+    ctx.logger.info("begins, %d items", len(order.items))
+    await asyncio.gather(
+        *(
+            ctx.schedule_activity(reserve, Task(order=order.number, item=item.name))
+            for item in order.items
+        )
+    )
+    payment = Task(order=order.number, cents=order.cents)
+    await ctx.schedule_activity(charge, payment, retry=TRY_AGAIN)
+    try:
+        ctx.logger.info("waits for the approval, for ten minutes at most")
+        async with asyncio.timeout(600):
+            approval = await ctx.schedule_wait("approval", Approval)
+        if not approval.granted:
+            raise NotApproved(f"{approval.by} did not approve")
+        ctx.logger.info(
+            "approved by %s; packed in %g s (a durable timer)", approval.by, order.packing_seconds
+        )
+        await asyncio.sleep(order.packing_seconds)
+        tracking = await ctx.schedule_sub_orchestration(ship, order)
+    except (NotApproved, TimeoutError, perdure.SubOrchestrationFailed) as problem:
+        ctx.logger.warning("goes wrong, so everything is undone: %s", problem)
+        await ctx.schedule_activity(refund, payment, retry=TRY_AGAIN)
+        await asyncio.gather(
+            *(
+                ctx.schedule_activity(release, Task(order=order.number, item=item.name))
+                for item in order.items
+            )
+        )
+        return Outcome(state="refunded", note=str(problem))
+    return Outcome(state="shipped", note=tracking)
+
+
+@app.orchestration
+async def ship(ctx: perdure.OrchestrationContext, order: Order) -> str:
+    """The child: find a courier; returns the number of the parcel."""
+    task = Task(order=order.number, item=order.town)
+    return await ctx.schedule_activity(book_courier, task, retry=TRY_AGAIN)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What activities find in `activity_context().resources`."""
+
+    outside: Outside
+    screen: Screen
+    answer_seconds: float
+    """How long the bank's answer to a charge is under way."""
+
+
+@app.activity
+def reserve(task: Task) -> None:
+    """A plain function: it runs in a thread."""
+    _ask("reserve", task)
+
+
+@app.activity
+async def charge(task: Task) -> None:
+    """Charges the card. The first attempt finds the bank out of reach."""
+    context, around = perdure.activity_context(), _around()
+    if context.attempt == 1:
+        around.screen.say(task.order, "the bank is out of reach; tried again shortly", "yellow")
+        raise ConnectionError("the bank is out of reach")
+    _ask("charge", task)
+    # The bank has booked, and its answer is under way: the worst moment for a process to die.
+    await asyncio.sleep(around.answer_seconds)
+
+
+@app.activity
+def refund(task: Task) -> None:
+    """The compensation of `charge`."""
+    _ask("refund", task)
+
+
+@app.activity
+def release(task: Task) -> None:
+    """The compensation of `reserve`."""
+    _ask("release", task)
+
+
+@app.activity
+def book_courier(task: Task) -> str:
+    """Returns the number of the parcel."""
+    if task.item == "Atlantis":
+        raise NoCourier(f"no courier goes to {task.item}")
+    _ask("courier", task)
+    return f"parcel of {task.order} to {task.item}"
+
+
+def _around() -> Surroundings:
+    around = perdure.activity_context().resources
+    assert isinstance(around, Surroundings)  # noqa: S101 # what worker.py gave to the runtime
+    return around
+
+
+def _ask(action: str, task: Task) -> None:
+    """Ask the outside world under the activity's idempotency key, and tell of the answer."""
+    around, key = _around(), perdure.activity_context().idempotency_key
+    request = Request(
+        action=action,
+        order=task.order,
+        item=task.item,
+        cents=task.cents,
+        key=key,
+        process=os.getpid(),
+        booked=False,
+    )
+    what = f"{action} {task.item or euros(task.cents)}"
+    if around.outside.ask(request):
+        around.screen.say(task.order, what, "green")
+    else:
+        around.screen.say(task.order, f"{what}: known by its key, so nothing happens twice", "cyan")
+
+
+def euros(cents: int) -> str:
+    """An amount for people."""
+    return f"{cents / 100:.2f} €"

@@ -1,0 +1,66 @@
+"""A worker: one process that runs the order process, until it is told to stop or is killed.
+
+It keeps nothing: whatever it knows is in the storage, so another one goes on where it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from datetime import timedelta
+
+import perdure
+from perdure.contract import Provider
+
+from orders import Surroundings, app
+from outside import Outside
+from screen import Screen
+from stage import Stage
+
+_OPTIONS = perdure.RuntimeOptions(
+    # Short, so that nobody has to wait long for what a killed worker held.
+    turn_lease=timedelta(seconds=1.5),
+    activity_lease=timedelta(seconds=1.5),
+    shutdown_grace=timedelta(seconds=1),
+)
+
+
+async def work(stage: Stage) -> None:
+    """Run until SIGTERM or Ctrl-C."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    async with perdure.open_provider(stage.url) as provider, runtime(provider, stage):
+        await stopped.wait()
+
+
+def runtime(provider: Provider, stage: Stage) -> perdure.Runtime:
+    """The runtime of a worker; what it does is told on the screen."""
+    screen = Screen(f"worker {os.getpid()}")
+    _tell_orchestrations(screen)
+    around = Surroundings(
+        outside=Outside(stage.ledger), screen=screen, answer_seconds=stage.answer_seconds
+    )
+    screen.say("", "runs", "blue")
+    return perdure.Runtime(provider, app, resources=around, options=_OPTIONS)
+
+
+def _tell_orchestrations(screen: Screen) -> None:
+    """Send what orchestrations log to the screen. In replay they log nothing."""
+    logger = logging.getLogger("perdure.orchestration")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.handlers = [_OnScreen(screen)]
+
+
+class _OnScreen(logging.Handler):
+    def __init__(self, screen: Screen) -> None:
+        super().__init__()
+        self._screen = screen
+
+    def emit(self, record: logging.LogRecord) -> None:
+        instance = getattr(record, "instance_id", "")
+        self._screen.say(instance, record.getMessage().removeprefix(f"[{instance}] "))
