@@ -103,7 +103,8 @@ async def process_order(ctx: perdure.OrchestrationContext, order: Order) -> Outc
         await asyncio.sleep(order.packing_seconds)
         tracking = await ctx.schedule_sub_orchestration(ship, order)
     except (NotApproved, TimeoutError, perdure.SubOrchestrationFailed) as problem:
-        ctx.logger.warning("goes wrong, so everything is undone: %s", problem)
+        reason = _reason(problem)
+        ctx.logger.warning("goes wrong, so everything is undone: %s", reason)
         await ctx.schedule_activity(refund, payment, retry=TRY_AGAIN)
         await asyncio.gather(
             *(
@@ -111,8 +112,15 @@ async def process_order(ctx: perdure.OrchestrationContext, order: Order) -> Outc
                 for item in order.items
             )
         )
-        return Outcome(state="refunded", note=str(problem))
+        return Outcome(state="refunded", note=reason)
     return Outcome(state="shipped", note=tracking)
+
+
+def _reason(problem: Exception) -> str:
+    """In the words of who knows best: the child, where it was the child."""
+    if isinstance(problem, perdure.SubOrchestrationFailed):
+        return problem.details.message
+    return str(problem) or "nobody approved in time"
 
 
 @app.orchestration

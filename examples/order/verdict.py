@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import perdure
 from perdure import history
+from perdure.clock import to_datetime
 
 from orders import Order, Outcome, euros
 from outside import Outside, Request
@@ -89,8 +90,8 @@ def _of_requests(order: Order, requests: Sequence[Request]) -> Iterator[Finding]
     processes = len({request.process for request in charges})
     yield Finding(
         holds=booked["charge"] == 1,
-        text=f"{order.number} was charged {booked['charge']} time(s), {euros(order.cents)};"
-        f" the bank was asked {len(charges)} time(s), by {processes} process(es)",
+        text=f"{order.number} was charged {_times(booked['charge'])}, {euros(order.cents)};"
+        f" the bank was asked {_times(len(charges))}, by {processes} process(es)",
     )
     undone = order.town == "Atlantis"
     yield Finding(
@@ -104,22 +105,41 @@ def _of_requests(order: Order, requests: Sequence[Request]) -> Iterator[Finding]
 
 
 def _line(event: history.Event) -> str:
-    parts: list[str] = []
-    for name in ("name", "scheduled", "purpose", "attempt", "input", "data", "result", "output"):
+    head = f"  {event.event_id:>3}  {event.time:%H:%M:%S.%f}"[:-4]
+    return _fitted(f"{head}  {event.kind:<22}  {'  '.join(_parts(event))}")
+
+
+def _parts(event: history.Event) -> Iterator[str]:
+    """What one wants to know of an event at a glance; `print(event)` tells all."""
+    match event:
+        case history.TimerCreated():
+            yield f"due {to_datetime(event.fire_at):%H:%M:%S.%f}"[:-4]
+        case history.ActivityScheduled(attempt=attempt) if attempt > 1:
+            yield f"{event.name}, attempt {attempt}"
+        case _ if (name := getattr(event, "name", None)) is not None:
+            yield str(name)
+        case _:
+            pass
+    scheduled = getattr(event, "scheduled", None)
+    if scheduled is not None:
+        yield f"of {scheduled}"
+    for name in ("input", "data", "result", "output"):
         value = getattr(event, name, None)
-        if value is not None and not (name == "attempt" and value == 1):
-            parts.append(f"of {value}" if name == "scheduled" else f"{value}")
+        if value is not None and value != "null":
+            yield str(value)
     details = getattr(event, "details", None)
     if details is not None:
-        parts.append(details.display_message())
-    text = f"  {event.event_id:>3}  {event.time:%H:%M:%S.%f}"[:-4]
-    return _fitted(f"{text}  {event.kind:<22}  {'  '.join(parts)}")
+        yield details.display_message()
 
 
 def _ledger_line(request: Request) -> str:
     what = request.item or euros(request.cents)
     outcome = "booked" if request.booked else "known by its key: nothing happened"
     return _fitted(f"  process {request.process:<8} {request.action:<8} {what:<12} {outcome}")
+
+
+def _times(count: int) -> str:
+    return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
 def _fitted(line: str) -> str:
