@@ -9,22 +9,23 @@ from pathlib import Path
 
 import pytest
 
-TYPED = Path(__file__).parent.parent / "typing" / "client_calls.py"
+FOLDER = Path(__file__).parent / "typing"
 
 
 @pytest.mark.slow
-def test_the_checker_refuses_exactly_the_lines_of_misuse():
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.py")), ids=lambda file: file.stem)
+def test_the_checker_refuses_exactly_the_lines_of_misuse(file: Path):
     pytest.importorskip("basedpyright")
     checked = subprocess.run(
-        [sys.executable, "-m", "basedpyright", "--outputjson", str(TYPED)],
+        [sys.executable, "-m", "basedpyright", "--outputjson", str(file)],
         capture_output=True,
         text=True,
         check=False,
-        cwd=TYPED.parent,
+        cwd=FOLDER,
     )
     problems = json.loads(checked.stdout)["generalDiagnostics"]
     found = {problem["range"]["start"]["line"] + 1 for problem in problems}
-    lines = TYPED.read_text().splitlines()
+    lines = file.read_text().splitlines()
     wanted = {number for number, line in enumerate(lines, 1) if line.endswith("# refused")}
 
     assert len(wanted) > 10

@@ -1,0 +1,94 @@
+"""What a type checker makes of the context's calls: right ones, and lines that must be refused.
+
+The lines that end in `# refused` must be reported, and no other.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import assert_type
+
+from perdure import OrchestrationContext, Registry, RetryPolicy
+
+app = Registry()
+
+
+@dataclass
+class Order:
+    number: int
+
+
+@dataclass
+class Receipt:
+    total: float
+
+
+@app.activity
+async def charge(order: Order) -> Receipt:
+    return Receipt(total=order.number)
+
+
+@app.activity
+async def ping() -> str:
+    return "pong"
+
+
+@app.activity
+def weigh(order: Order) -> float:
+    return 1.0
+
+
+@app.activity(name="the time of day")
+def noon() -> int:
+    return 12
+
+
+@app.orchestration
+async def ship(ctx: OrchestrationContext, order: Order) -> str:
+    return "shipped"
+
+
+@app.orchestration(version="2.0.0")
+async def close(ctx: OrchestrationContext) -> bool:
+    return True
+
+
+@app.orchestration
+async def process(ctx: OrchestrationContext, order: Order) -> Receipt:
+    retry = RetryPolicy(max_attempts=5)
+    receipt = await ctx.schedule_activity(charge, order, retry=retry, tag="cards")
+    assert_type(receipt, Receipt)
+    assert_type(await ctx.schedule_activity(ping), str)
+    assert_type(await ctx.schedule_activity(ping, retry=retry), str)
+    assert_type(await ctx.schedule_activity(weigh, order), float)
+    assert_type(await ctx.schedule_activity(noon), int)
+    assert_type(await ctx.schedule_activity("charge", order, result_type=Receipt), Receipt)
+    assert_type(await ctx.schedule_wait("approval", Receipt), Receipt)
+    assert_type(ctx.schedule_timer(timedelta(days=30)), asyncio.Future[None])
+    assert_type(await ctx.schedule_sub_orchestration(ship, order, instance="s"), str)
+    assert_type(await ctx.schedule_sub_orchestration(close), bool)
+    assert_type(await ctx.schedule_sub_orchestration("ship", order, result_type=str), str)
+    assert_type(ctx.schedule_orchestration(ship, order), str)
+    first, second = await asyncio.gather(
+        ctx.schedule_activity(charge, order), ctx.schedule_activity(weigh, order)
+    )
+    assert_type(first, Receipt)
+    assert_type(second, float)
+    return receipt
+
+
+async def misuse(ctx: OrchestrationContext, order: Order) -> None:
+    ctx.schedule_activity(charge, "an order")  # refused
+    ctx.schedule_activity(charge, order, retries=3)  # refused
+    ctx.schedule_activity(weigh, 1)  # refused
+    ctx.schedule_activity(charge, order, retry=3)  # refused
+    ctx.schedule_timer("a month")  # refused
+    ctx.schedule_wait(1)  # refused
+    ctx.schedule_sub_orchestration(ship, "an order")  # refused
+    ctx.schedule_orchestration(ship, 1)  # refused
+    result: int = await ctx.schedule_activity(charge, order)  # refused
+    del result
+
+
+app.orchestration(lambda ctx: None)  # refused
+app.activity(name=1)  # refused
