@@ -4,69 +4,39 @@ The compiled code is read, not run and not patched: every chain of names that le
 function of the standard library (`time.time`, `datetime.now`, `random.random`, …) is reported
 with its line and what to use instead. What a value holds at run time is not followed, nor are
 functions that the code calls; the history check finds at run time what slips through here.
+
+Reading must not act: no module is imported for it but those of the rules, and no attribute is
+read but from modules and from the classes of the rules, for a proxy may run anything.
 """
 
 from __future__ import annotations
 
+import builtins
 import dis
+import importlib
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from types import CodeType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from typing import cast
 
-_NOW = "ctx.now()"
-_RANDOM = "ctx.random()"
-_ACTIVITY = "an activity"
+from perdure.forbidden_uses import FORBIDDEN_MODULES, FORBIDDEN_NAMES, HARMLESS
 
-_INSTEAD: Mapping[str, str] = {
-    "time.time": _NOW,
-    "time.time_ns": _NOW,
-    "time.monotonic": _NOW,
-    "time.monotonic_ns": _NOW,
-    "time.perf_counter": _NOW,
-    "time.perf_counter_ns": _NOW,
-    "time.process_time": _NOW,
-    "time.localtime": _NOW,
-    "time.gmtime": _NOW,
-    "time.sleep": "await asyncio.sleep(…)",
-    "datetime.datetime.now": _NOW,
-    "datetime.datetime.utcnow": _NOW,
-    "datetime.datetime.today": _NOW,
-    "datetime.date.today": f"{_NOW}.date()",
-    "uuid.uuid1": "ctx.uuid4()",
-    "uuid.uuid4": "ctx.uuid4()",
-    "uuid.getnode": _ACTIVITY,
-    "os.urandom": _RANDOM,
-    "os.getrandom": _RANDOM,
-    "os.getpid": _ACTIVITY,
-    "os.system": _ACTIVITY,
-    "os.popen": _ACTIVITY,
-    "os.fork": _ACTIVITY,
-    "builtins.open": _ACTIVITY,
-    "io.open": _ACTIVITY,
-    "builtins.input": "ctx.schedule_wait(…)",
-    "builtins.id": "a key of your own",
-    "random.SystemRandom": _RANDOM,
-    "asyncio.run": "await",
-    "asyncio.to_thread": _ACTIVITY,
-    "asyncio.open_connection": _ACTIVITY,
-    "asyncio.start_server": _ACTIVITY,
-    "asyncio.open_unix_connection": _ACTIVITY,
-    "asyncio.start_unix_server": _ACTIVITY,
-    "asyncio.create_subprocess_exec": _ACTIVITY,
-    "asyncio.create_subprocess_shell": _ACTIVITY,
-    "asyncio.run_coroutine_threadsafe": "asyncio.create_task(…)",
+_RULED_MODULES = {
+    *FORBIDDEN_MODULES,
+    *(name.split(".", maxsplit=1)[0] for name in (*FORBIDDEN_NAMES, *FORBIDDEN_MODULES)),
+} - {"builtins"}
+_NAMED = (type, FunctionType, BuiltinFunctionType, MethodType)
+_PUBLIC_MODULES = {
+    "posix": "os",
+    "nt": "os",
+    "_io": "io",
+    "_random": "random",
+    "_socket": "socket",
+    "_sqlite3": "sqlite3",
+    "_thread": "threading",
 }
-_WHOLE_MODULES: Mapping[str, str] = {
-    "random": _RANDOM,
-    "secrets": _RANDOM,
-    "threading": _ACTIVITY,
-    "subprocess": _ACTIVITY,
-    "socket": _ACTIVITY,
-    "multiprocessing": _ACTIVITY,
-    "concurrent.futures": _ACTIVITY,
-}
-_HARMLESS = frozenset({"random.Random"})  # seeded by the caller
+_TRANSPARENT = frozenset({"PRECALL", "PUSH_NULL", "CACHE", "EXTENDED_ARG", "NOP", "COPY_FREE_VARS"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,26 +53,33 @@ class Finding:
 def find_nondeterminism(
     function: Callable[..., object], allow: Collection[str] = ()
 ) -> tuple[Finding, ...]:
-    """Every use in the function's code, and in what is nested in it, that is not allowed by name."""
-    if not isinstance(function, FunctionType):
-        return ()
-    closure = dict(
-        zip(function.__code__.co_freevars, _cells(function), strict=True)
-        if function.__closure__
-        else ()
-    )
-    known = {**vars_of_builtins(), **function.__globals__, **closure}
-    found = {
-        (finding.name, finding.line): finding
-        for finding in _scan(function.__code__, known)
-        if finding.name not in allow
-    }
+    """Every use in the function's code, and in what is nested in it, that is not allowed.
+
+    `allow` has full names such as `time.time`, or of modules such as `random`. Of a decorated
+    function the function inside is read too.
+    """
+    found: dict[tuple[str, int], Finding] = {}
+    for plain in _functions(function):
+        outer = dict(zip(plain.__code__.co_freevars, _cells(plain), strict=True))
+        for finding in _Scan(plain.__globals__).code(plain.__code__, outer):
+            if not any(f"{finding.name}.".startswith(f"{name}.") for name in allow):
+                found[finding.name, finding.line] = finding
     return tuple(found.values())
 
 
-def vars_of_builtins() -> Mapping[str, object]:
-    """The names that code finds without importing them."""
-    return vars(sys.modules["builtins"])
+def _functions(function: object) -> Iterator[FunctionType]:
+    """The plain functions that stand behind a callable."""
+    for _ in range(20):
+        if isinstance(function, MethodType):
+            function = function.__func__
+        elif not isinstance(function, FunctionType):
+            function = vars(type(function)).get("__call__")
+        if not isinstance(function, FunctionType):
+            return
+        yield function
+        function = vars(function).get("__wrapped__")
+        if function is None:
+            return
 
 
 def _cells(function: FunctionType) -> Iterator[object]:
@@ -113,95 +90,155 @@ def _cells(function: FunctionType) -> Iterator[object]:
             yield None
 
 
-def _scan(code: CodeType, known: Mapping[str, object]) -> Iterator[Finding]:
-    """Follow chains of loads through the instructions; any other instruction ends a chain."""
-    names = dict(known)
-    # A parameter or a local hides a global of its name, unless it is itself an import.
-    for local in code.co_varnames:
-        names.pop(local, None)
-    current: object = None
-    line = code.co_firstlineno
-    for instruction in dis.get_instructions(code):
-        if instruction.positions is not None and instruction.positions.lineno is not None:
-            line = instruction.positions.lineno
-        operation, argument = instruction.opname, instruction.argval
-        if operation == "IMPORT_NAME":
-            current = _imported(str(argument), from_list=True)
-        elif operation == "IMPORT_FROM":
-            names[f"from {argument}"] = getattr(current, argument, None)
-            source, current = current, getattr(current, argument, None)
-            yield from _report(_full_name(source, argument, current), code, line)
-        elif operation.startswith("STORE_FAST") and isinstance(argument, str):
-            names[argument] = current
-            current = None
-        elif operation in ("LOAD_ATTR", "LOAD_METHOD"):
-            source, current = current, _attribute(current, argument)
-            yield from _report(_full_name(source, argument, current), code, line)
-        elif operation.startswith("LOAD_") and isinstance(argument, str):
-            current = names.get(argument)
-            yield from _report(_name_of(current), code, line)
-        elif operation not in ("PRECALL", "PUSH_NULL", "CACHE", "EXTENDED_ARG"):
-            current = None
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _scan(constant, names)
+class _Scan:
+    """Follows chains of loads through the instructions; any other instruction ends a chain."""
+
+    def __init__(self, module: Mapping[str, object]) -> None:
+        self._module = module
+
+    def code(self, code: CodeType, outer: Mapping[str, object]) -> Iterator[Finding]:
+        """The findings of a code object and of those nested in it.
+
+        `outer` has what is known of the variables of the functions around it.
+        """
+        # A parameter or a local hides what has its name outside.
+        hidden = {*code.co_varnames, *code.co_cellvars}
+        local = {name: value for name, value in outer.items() if name not in hidden}
+        current: object = None
+        imported: object = None
+        line = code.co_firstlineno
+        for instruction in dis.get_instructions(code):
+            if instruction.positions is not None and instruction.positions.lineno is not None:
+                line = instruction.positions.lineno
+            operation, argument = instruction.opname, instruction.argval
+            name: str | None = None
+            if operation in _TRANSPARENT:
+                continue
+            if operation == "IMPORT_NAME":
+                imported, current = _module(argument), _module(argument.partition(".")[0])
+            elif operation == "IMPORT_FROM":
+                current = _attribute(imported, argument)
+                name = _full_name(imported, argument, current)
+            elif operation in ("LOAD_ATTR", "LOAD_METHOD"):
+                source, current = current, _attribute(current, argument)
+                name = _full_name(source, argument, current)
+            elif operation.startswith("STORE_"):
+                current = _store(operation, argument, current, local)
+            else:
+                current = self._load(operation, argument, local)
+                name = _name_of(current)
+            if name is not None and (instead := _instead(name)) is not None:
+                yield Finding(name=name, file=code.co_filename, line=line, instead=instead)
+        for constant in code.co_consts:
+            if isinstance(constant, CodeType):
+                yield from self.code(constant, local)
+
+    def _load(self, operation: str, argument: object, local: Mapping[str, object]) -> object:
+        if not operation.startswith("LOAD_") or operation == "LOAD_CONST":
+            return None
+        if isinstance(argument, tuple):  # two locals at once: the second is on top
+            argument = cast("tuple[object, ...]", argument)[-1]
+        if not isinstance(argument, str):
+            return None
+        if "GLOBAL" in operation or operation == "LOAD_NAME":
+            known = self._module.get(argument, vars(builtins).get(argument))
+            return local.get(argument, known) if operation != "LOAD_GLOBAL" else known
+        return local.get(argument)
 
 
-def _imported(name: str, *, from_list: bool) -> object:
-    del from_list
-    return sys.modules.get(name) or __import__(name)
+def _store(
+    operation: str, argument: object, value: object, local: dict[str, object]
+) -> object | None:
+    """Note what a local holds; returns what is on top then, where that is known."""
+    if isinstance(argument, tuple):
+        first, second = cast("tuple[str, str]", argument)
+        local[first] = value
+        if operation == "STORE_FAST_LOAD_FAST":
+            return local.get(second)
+        local[second] = None
+    elif isinstance(argument, str) and operation in ("STORE_FAST", "STORE_DEREF", "STORE_NAME"):
+        local[argument] = value
+    return None
+
+
+def _module(name: str) -> object:
+    """A module that is loaded, or that the rules know of."""
+    if name in _RULED_MODULES and name not in sys.modules:
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            return None
+    return sys.modules.get(name)
 
 
 def _attribute(source: object, name: str) -> object:
-    # Only modules and classes: reading an attribute of anything else could run user code.
-    return getattr(source, name, None) if isinstance(source, ModuleType | type) else None
+    kind = type(source)
+    if issubclass(kind, ModuleType):
+        module = cast("ModuleType", source)
+        found = vars(module).get(name)
+        if found is None and module.__name__ in _RULED_MODULES:
+            # Some load their parts when they are asked for.
+            found = getattr(module, name, None)
+        return found
+    if issubclass(kind, type) and cast("type", source).__module__ in _RULED_MODULES:
+        return getattr(source, name, None)
+    return None
 
 
 def _full_name(source: object, name: str, found: object) -> str | None:
-    if isinstance(source, ModuleType):
-        return _name_of(found) or f"{source.__name__}.{name}"
-    if isinstance(source, type):
-        return f"{source.__module__}.{source.__qualname__}.{name}"
+    """The name under which the rules know an attribute."""
+    kind = type(source)
+    if issubclass(kind, ModuleType):
+        module = cast("ModuleType", source).__name__
+        if f"{_public(module)}.{name}" in FORBIDDEN_NAMES:
+            return f"{_public(module)}.{name}"
+        return _name_of(found)
+    if issubclass(kind, type) and cast("type", source).__module__ in _RULED_MODULES:
+        owner = cast("type", source)
+        return f"{_public(owner.__module__)}.{owner.__qualname__}.{name}"
     return None
 
 
 def _name_of(found: object) -> str | None:
-    """The name under which the tables above know an object, wherever it was imported to."""
-    if found is None or isinstance(found, ModuleType):
+    """The name under which the rules know an object, wherever it was imported to."""
+    kind = type(found)
+    if kind.__module__ == "os" and kind.__qualname__ == "_Environ":
+        return "os.environ"
+    if not issubclass(kind, _NAMED) or (issubclass(kind, type) and _is_error(found)):
         return None
-    module = getattr(found, "__module__", None)
     owner = getattr(found, "__self__", None)
     if owner is not None and not isinstance(owner, ModuleType):
-        # `random.random` is a method of a hidden instance; `datetime.now` of a class.
-        kind = owner if isinstance(owner, type) else type(owner)
-        if kind.__module__ == "random":
-            return f"random.{getattr(found, '__name__', '')}"
-        return f"{kind.__module__}.{kind.__qualname__}.{getattr(found, '__name__', '')}"
-    name = getattr(found, "__qualname__", None)
+        return _method_name(owner, getattr(found, "__name__", ""))
+    module, name = getattr(found, "__module__", None), getattr(found, "__qualname__", None)
     if not isinstance(module, str) or not isinstance(name, str):
         return None
-    return f"{_public_module(module)}.{name}"
+    return f"{_public(module)}.{name}"
 
 
-def _public_module(module: str) -> str:
+def _method_name(owner: object, name: str) -> str:
+    kind = cast("type", owner) if issubclass(type(owner), type) else type(owner)
+    if kind.__module__ == "random":
+        # `random.random` is a method of a hidden instance.
+        return f"random.{name}"
+    return f"{_public(kind.__module__)}.{kind.__qualname__}.{name}"
+
+
+def _is_error(found: object) -> bool:
+    return issubclass(cast("type", found), BaseException)
+
+
+def _public(module: str) -> str:
     if module.startswith("asyncio."):
         return "asyncio"
-    if module.startswith("concurrent.futures."):
-        return "concurrent.futures"
-    return {"posix": "os", "nt": "os", "_io": "io", "_random": "random", "_socket": "socket"}.get(
-        module, module
-    )
+    return _PUBLIC_MODULES.get(module, module)
 
 
-def _report(name: str | None, code: CodeType, line: int) -> Iterator[Finding]:
-    if name is None or name in _HARMLESS:
-        return
-    instead = _INSTEAD.get(name)
-    if instead is None:
-        module, _, rest = name.partition(".")
-        if name.startswith("concurrent.futures."):
-            module, rest = "concurrent.futures", name
-        if rest and module in _WHOLE_MODULES:
-            instead = _WHOLE_MODULES[module]
-    if instead is not None:
-        yield Finding(name=name, file=code.co_filename, line=line, instead=instead)
+def _instead(name: str) -> str | None:
+    if name in HARMLESS or name.startswith("random.Random."):
+        return None
+    if name in FORBIDDEN_NAMES:
+        return FORBIDDEN_NAMES[name]
+    for module, instead in FORBIDDEN_MODULES.items():
+        if name.startswith(f"{module}."):
+            return instead
+    return None

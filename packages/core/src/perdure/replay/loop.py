@@ -26,8 +26,8 @@ import sys
 from asyncio import events
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from contextlib import contextmanager, suppress
-from typing import Any, Protocol, TypeVar, cast
+from contextlib import suppress
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from perdure.clock import Instant
 from perdure.errors import ForbiddenInOrchestration
@@ -100,6 +100,14 @@ class OrchestrationTask(asyncio.Task[T]):
         return self._hash
 
 
+class _Outside(NamedTuple):
+    """What was in place before a run, to be put back after it."""
+
+    loop: asyncio.AbstractEventLoop | None
+    hooks: tuple[Any, Any]
+    collecting: bool
+
+
 class _TimerHandle(asyncio.TimerHandle):
     """A timer handle that knows the schedule event of its durable timer."""
 
@@ -135,7 +143,8 @@ class OrchestrationLoop(OrchestrationLoopMarker, ForbiddingLoop):
         Raises `EndlessRun` after two million of them: nothing else could run meanwhile, and
         counting callbacks ends a replay at the same one.
         """
-        with self._inside():
+        outside = self._enter()
+        try:
             ready = self._ready
             for _ in range(_MOST_CALLBACKS):
                 if self._halted or not ready:
@@ -148,30 +157,29 @@ class OrchestrationLoop(OrchestrationLoopMarker, ForbiddingLoop):
                 except SystemExit:
                     # The task keeps it as its exception; it must not end the host.
                     continue
+        finally:
+            self._leave(outside)
         raise EndlessRun(
             f"the orchestration ran {_MOST_CALLBACKS} callbacks without waiting for anything from"
             " outside; wait for an activity, an event or a timer instead of asking in a loop"
         )
 
-    @contextmanager
-    def _inside(self) -> Generator[None]:
+    def _enter(self) -> _Outside:
         """Make this the running loop, and keep the garbage collector and the host out."""
-        previous = events._get_running_loop()
-        hooks = sys.get_asyncgen_hooks()
-        collecting = gc.isenabled()
+        outside = _Outside(events._get_running_loop(), sys.get_asyncgen_hooks(), gc.isenabled())
         # A collection in the middle of a run would finalise generators at a random moment.
         gc.disable()
         sys.set_asyncgen_hooks(firstiter=None, finalizer=self._finalize_generator)
         events._set_running_loop(self)
         self._running = True
-        try:
-            yield
-        finally:
-            self._running = False
-            events._set_running_loop(previous)
-            sys.set_asyncgen_hooks(*hooks)
-            if collecting:
-                gc.enable()
+        return outside
+
+    def _leave(self, outside: _Outside) -> None:
+        self._running = False
+        events._set_running_loop(outside.loop)
+        sys.set_asyncgen_hooks(*outside.hooks)
+        if outside.collecting:
+            gc.enable()
 
     def halt(self) -> None:
         """Run nothing any more: the end of the execution was decided."""
@@ -212,12 +220,15 @@ class OrchestrationLoop(OrchestrationLoopMarker, ForbiddingLoop):
             with suppress(EndlessRun):
                 self.run_until_quiet()
         self._halted = True
-        with self._inside():
+        outside = self._enter()
+        try:
             for task in self._tasks:
                 if not task.done():
                     _close(task)
             for generator in self._abandoned:
                 _run_to_end(generator.aclose())
+        finally:
+            self._leave(outside)
         self._abandoned.clear()
         self._ready.clear()
         self._timers.clear()
