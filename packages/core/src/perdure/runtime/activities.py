@@ -11,6 +11,7 @@ import asyncio
 import contextvars
 import functools
 import logging
+import threading
 import uuid
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -46,7 +47,7 @@ from perdure.payload import decode, encode
 from perdure.raised import describe
 from perdure.registry import ActivityDefinition, Catalog
 from perdure.repeating import PATIENT_TRIES, repeated
-from perdure.runtime.activity_context import CURRENT, ActivityContext
+from perdure.runtime.activity_context import CURRENT, ActivityContext, Cancellation
 from perdure.runtime.alone import AloneGate
 from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
@@ -68,6 +69,7 @@ class RunningActivity:
     """One activity in this process, from its lease to its result."""
 
     leased: LeasedActivity
+    lease: ActivityLease
     until: int
     task: asyncio.Task[None] | None = None
     context: ActivityContext | None = None
@@ -80,6 +82,7 @@ class FinishedActivity:
     """A result whose lease still stands, to be consumed by a commit or sent as a message."""
 
     leased: LeasedActivity
+    lease: ActivityLease
     result: ResultData
 
 
@@ -113,6 +116,7 @@ class Activities:
         )
         self._running: dict[ActivityLease, RunningActivity] = {}
         self._by_instance: dict[str, set[RunningActivity]] = defaultdict(set)
+        self._cancellation_lock = threading.Lock()
         self._reserved = 0
         self._freed = asyncio.Event()
         self._durations: dict[str, float] = {}
@@ -170,7 +174,7 @@ class Activities:
         """Send a result as a message, in its own transaction. `ActivityLeaseLost` is final."""
         leased = finished.leased
         completion = ActivityCompletion(
-            lease=leased.lease,
+            lease=finished.lease,
             message=Message(
                 id=f"activity:{leased.id}",
                 instance=leased.instance,
@@ -274,7 +278,7 @@ class Activities:
         left = [running for running in self._running.values() if running.task]
         for running in left:
             if running.context is not None:
-                running.context._cancelled.set()  # pyright: ignore[reportPrivateUsage] # its owner is here
+                running.context.cancellation.request()
             assert running.task is not None  # noqa: S101 # filtered above
             running.task.cancel()
         await asyncio.gather(*(r.task for r in left if r.task), return_exceptions=True)
@@ -321,8 +325,8 @@ class Activities:
             self._reserved -= slots
 
     def _start(self, leased: LeasedActivity) -> None:
-        running = RunningActivity(leased, leased.until)
-        self._running[leased.lease] = running
+        lease = leased.lease
+        running = self._running[lease] = RunningActivity(leased, lease, leased.until)
         self._by_instance[leased.instance].add(running)
         running.task = asyncio.create_task(self._run(running))
 
@@ -332,7 +336,8 @@ class Activities:
             if leased.delivery > self._options.max_attempts:
                 await self._run_suspicious(running)
             else:
-                await self._gate.enter()
+                if not self._gate.try_enter():
+                    await self._gate.enter()
                 try:
                     await self._execute(running)
                 finally:
@@ -434,6 +439,7 @@ class Activities:
             return
         finished = FinishedActivity(
             leased=running.leased,
+            lease=running.lease,
             result=ResultData(scheduled=event, details=outcome)
             if failed
             else ResultData(scheduled=event, result=outcome),
@@ -449,7 +455,7 @@ class Activities:
             return
         running.wanted = False
         if running.context is not None:
-            running.context._cancelled.set()  # pyright: ignore[reportPrivateUsage] # its owner is here
+            running.context.cancellation.request()
         task = asyncio.create_task(self._cancel_later(running))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -478,7 +484,7 @@ class Activities:
 
     def _forget(self, running: RunningActivity) -> None:
         leased = running.leased
-        if self._running.pop(leased.lease, None) is None:
+        if self._running.pop(running.lease, None) is None:
             return
         others = self._by_instance[leased.instance]
         others.discard(running)
@@ -502,6 +508,7 @@ class Activities:
             idempotency_key=f"{leased.incarnation}:{leased.execution}:{data.first}",
             client=self._client,
             resources=self._resources,
+            cancellation=Cancellation(self._cancellation_lock),
         )
 
     async def _handle_unserved(self, leased: LeasedActivity) -> None:
@@ -509,7 +516,7 @@ class Activities:
         if waited > to_microseconds(self._options.unregistered_timeout):
             details = ConfigurationFailure(Unregistered(what="activity", name=leased.name))
             result = ResultData(scheduled=_event_number(leased), details=details)
-            await self.complete(FinishedActivity(leased=leased, result=result))
+            await self.complete(FinishedActivity(leased=leased, lease=leased.lease, result=result))
         else:
             await self._park(
                 leased, "unregistered", f"activity {leased.name!r} is not registered here", 0

@@ -12,6 +12,34 @@ from perdure.errors import PerdureError
 if TYPE_CHECKING:
     from perdure.client import Client
 
+
+class Cancellation:
+    """Says once, to any thread, that a result is not wanted any more."""
+
+    __slots__ = ("_event", "_lock", "requested")
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock  # shared by many: it is held for moments only
+        self.requested = False
+        # Made when a thread first waits: most activities never ask.
+        self._event: threading.Event | None = None
+
+    def request(self) -> None:
+        """Say it."""
+        with self._lock:
+            self.requested = True
+            if self._event is not None:
+                self._event.set()
+
+    def wait(self, timeout: float | None) -> bool:
+        """Block until it is said, or for `timeout` seconds; returns which."""
+        with self._lock:
+            if self.requested:
+                return True
+            event = self._event = self._event or threading.Event()
+        return event.wait(timeout)
+
+
 CURRENT: ContextVar[ActivityContext] = ContextVar("perdure_activity")
 
 
@@ -35,7 +63,8 @@ class ActivityContext:
     """A client of the runtime's provider."""
     resources: object
     """What the runtime was given as `resources`."""
-    _cancelled: threading.Event = field(default_factory=threading.Event, repr=False)
+    cancellation: Cancellation = field(repr=False)
+    """Set when the result is not wanted any more."""
 
     @property
     def cancel_requested(self) -> bool:
@@ -43,11 +72,11 @@ class ActivityContext:
 
         An async activity gets `CancelledError` some time later, a plain function is only told.
         """
-        return self._cancelled.is_set()
+        return self.cancellation.requested
 
     def wait_cancel_requested(self, timeout: float | None = None) -> bool:
         """For plain functions: block until cancelled, or for `timeout` seconds; says which."""
-        return self._cancelled.wait(timeout)
+        return self.cancellation.wait(timeout)
 
 
 def activity_context() -> ActivityContext:

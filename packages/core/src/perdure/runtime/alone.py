@@ -29,6 +29,13 @@ class AloneGate:
         """Whether work may begin now."""
         return not self._closed
 
+    def try_enter(self) -> bool:
+        """Begin a piece of work if it may begin now; else `enter` waits."""
+        if self._closed:
+            return False
+        self._inside += 1
+        return True
+
     async def enter(self) -> None:
         """Begin a piece of work, as soon as nothing runs alone. Call `leave` at its end."""
         while self._closed:

@@ -48,7 +48,7 @@ def make_commit(
         expected_event=position.last_event,
         events=tuple(encode_event(event) for event in draft.events),
         remove=(*consumed, *draft.removed),
-        finish=tuple(one.leased.lease for one in finished),
+        finish=tuple(one.lease for one in finished),
         cancel=tuple(draft.cancelled_activities),
         add=tuple(
             replace(activity, lease=True) if number in direct else activity

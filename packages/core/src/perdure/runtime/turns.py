@@ -88,7 +88,8 @@ class Turns:
         self.histories_read = 0
         self._gate = gate
         # Unique without asking the system for randomness at every commit.
-        self._ids = (f"{uuid.uuid4().hex}-{number}" for number in itertools.count())
+        self._id_prefix = uuid.uuid4().hex
+        self._id_numbers = itertools.count()
         self._serves = Serves(orchestrations=catalog.versions())
         self._runs: dict[str, InstanceRun] = {}
         self._tasks: dict[InstanceRun | str, asyncio.Task[None]] = {}
@@ -122,7 +123,7 @@ class Turns:
 
     def new_id(self) -> str:
         """An id that nobody else has: for a commit, a token."""
-        return next(self._ids)
+        return f"{self._id_prefix}-{next(self._id_numbers)}"
 
     def note_commit(self, commit: TurnCommit) -> None:
         """A commit was confirmed: the instance is parked no longer."""
@@ -276,7 +277,8 @@ class Turns:
                 # One run at a time touches an execution; the earlier one puts it in the cache.
                 await asyncio.wait([before])
             if not alone:
-                await self._gate.enter()
+                if not self._gate.try_enter():
+                    await self._gate.enter()
                 try:
                     await run.run()
                 finally:
