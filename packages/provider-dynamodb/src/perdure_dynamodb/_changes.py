@@ -154,6 +154,7 @@ class Changes:
         `standings` are those that the fence itself makes sure of; others are looked up.
         """
         attempt = _Attempt()
+        _foresee(changes, attempt, standings or {})
         for _ in range(_MOST_ATTEMPTS):
             await self._look_up(changes, attempt, standings or {})
             build = _Build(self._letters, attempt, dict(standings or {}))
@@ -289,6 +290,20 @@ def put_unless_held(item: Item, standing: Standing) -> Put:
         " OR (attribute_exists(exe) AND exe <> :exe)",
         values={":inc": standing.incarnation, ":exe": standing.execution},
     )
+
+
+def _foresee(
+    changes: Sequence[Change], attempt: _Attempt, standings: Mapping[str, Standing]
+) -> None:
+    """Creations that meet the fence's own instance, or one another, are decided beforehand."""
+    taken = {instance: standing.incarnation for instance, standing in standings.items()}
+    for place, change in enumerate(changes):
+        if isinstance(change, Create):
+            incarnation = str(change.lock["inc"])
+            if taken.setdefault(change.instance, incarnation) != incarnation:
+                attempt.in_use.add(place)
+            elif change.instance in standings:
+                attempt.dropped.add(place)
 
 
 def _learn(change: Change, place: int, found: Row | None, attempt: _Attempt) -> None:

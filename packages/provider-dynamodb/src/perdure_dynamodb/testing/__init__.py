@@ -1,0 +1,9 @@
+"""For tests of this provider, and of what runs on it.
+
+- `model`: DynamoDB in memory, as far as this provider uses it, in place of the seam
+- `expressions`: the conditions and updates that the model understands
+- `faults`: a seam that fails as DynamoDB does and DynamoDB Local does not
+- `fixtures`: pytest fixtures with the endpoint of a real DynamoDB Local
+
+Nothing of it is used in production, and nothing in it needs the driver but `fixtures`.
+"""
