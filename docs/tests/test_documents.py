@@ -1,0 +1,80 @@
+"""The documents agree with the code and with one another."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+from perdure import errors, observe
+from perdure.contract import hooks
+
+from .markdown import ROOT, documents, headings, links
+
+DOCUMENTS = documents()
+IDS = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=IDS)
+def test_every_link_leads_somewhere(document: Path) -> None:
+    broken = [target for target in links(document) if not _resolves(document, target)]
+
+    assert broken == []
+
+
+def _resolves(document: Path, target: str) -> bool:
+    if re.match(r"[a-z]+:", target):
+        return True
+    path, _, anchor = target.partition("#")
+    file = (document.parent / path).resolve() if path else document
+    if not file.exists() or not file.is_relative_to(ROOT):
+        return False
+    return not anchor or (file.suffix == ".md" and anchor in headings(file))
+
+
+def test_every_error_has_its_place_in_the_document() -> None:
+    public = {
+        name.lower()
+        for name, kind in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(kind, errors.PerdureError) and not name.startswith("_")
+    }
+
+    described = headings(ROOT / "docs" / "errors.md")
+
+    assert public - described == set()
+
+
+def test_no_error_is_described_that_does_not_exist() -> None:
+    text = (ROOT / "docs" / "errors.md").read_text("utf-8")
+
+    described = re.findall(r"^#+ `(\w+)`$", text, re.MULTILINE)
+
+    assert len(described) > 20
+    assert [name for name in described if not hasattr(errors, name)] == []
+
+
+def test_every_hook_is_documented() -> None:
+    text = "".join(path.read_text("utf-8") for path in DOCUMENTS)
+    names = [name for name, value in vars(hooks).items() if hasattr(value, "perdure_spec")]
+
+    assert len(names) >= 3
+    assert [name for name in names if f"`{name}" not in text] == []
+
+
+def test_every_runtime_event_is_documented() -> None:
+    text = "".join(path.read_text("utf-8") for path in DOCUMENTS)
+    names = [kind.__name__ for kind in observe.RuntimeEvent.__args__]
+
+    assert [name for name in names if f"`{name}`" not in text] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=IDS)
+def test_every_sentence_has_a_line_of_its_own(document: Path) -> None:
+    crowded = [
+        line
+        for line in document.read_text("utf-8").splitlines()
+        if not line.startswith(("|", "    ", "#")) and re.search(r"[a-z)`]\. [A-Z][a-z]+ ", line)
+    ]
+
+    assert crowded == []

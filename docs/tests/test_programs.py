@@ -1,0 +1,84 @@
+"""Every Python block of every document runs.
+
+A block is a whole program: it runs in a namespace and in a directory of its own, within a time
+limit. A block after the comment `<!-- test: continues -->` goes on where the one before it ended.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType, ModuleType
+
+import pytest
+
+from .markdown import Program, documents, programs
+
+LIMIT_SECONDS = 60
+PROGRAMS = [program for document in documents() for program in programs(document)]
+
+
+@contextmanager
+def time_limit(seconds: int, name: str) -> Iterator[None]:
+    if not hasattr(signal, "SIGALRM"):
+        yield
+        return
+
+    def over(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError(f"{name} did not end within {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def run(program: Program) -> None:
+    module = ModuleType("program_of_a_document")
+    sys.modules[module.__name__] = module  # where pydantic looks for the names of annotations
+    try:
+        for line, source in program.parts:
+            # Blank lines before it, so that a traceback shows the line of the document.
+            code = compile("\n" * (line - 1) + source, str(program.document), "exec")
+            exec(code, module.__dict__)  # noqa: S102 # the document's own program
+    finally:
+        del sys.modules[module.__name__]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", PROGRAMS, ids=[program.name for program in PROGRAMS])
+def test_the_program_runs(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    with time_limit(LIMIT_SECONDS, program.name):
+        run(program)
+
+
+def test_the_documents_have_programs() -> None:
+    names = {program.document.name for program in PROGRAMS}
+
+    assert {"README.md", "quick-start.md", "client.md"} <= names
+
+
+def test_a_program_that_is_wrong_fails() -> None:
+    wrong = Program(
+        document=Path(os.devnull), line=1, parts=((1, "x = 1\n"), (3, "assert x == 2\n"))
+    )
+
+    with pytest.raises(AssertionError):
+        run(wrong)
+
+
+def test_a_program_that_does_not_end_fails() -> None:
+    with pytest.raises(TimeoutError, match="did not end"), time_limit(1, "an endless program"):
+        time.sleep(5)
