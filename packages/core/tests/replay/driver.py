@@ -189,7 +189,9 @@ class World:
             self.catalog,
             cleanup_timeout=self.cleanup_timeout,
         )
-        assert rebuilt.take_turn() == TurnDraft(), "a rebuilt execution asks for nothing new"
+        if rebuilt.take_turn() != TurnDraft():
+            rebuilt.discard()
+            raise AssertionError("a rebuilt execution asks for something new")
         return rebuilt
 
     def _collect(self, draft: TurnDraft) -> None:
@@ -241,6 +243,11 @@ class World:
         self.waiting.extend(kept)
         start = decode_start(first.data)
         self.start(input=start.input, seen=start.seen)
+
+    def discard(self) -> None:
+        """Free what is in memory."""
+        if self.histories:
+            self.execution.discard()
 
     # What comes from outside
 

@@ -1,0 +1,67 @@
+"""Random programs must come to the same live, rebuilt cold and rebuilt after an eviction.
+
+`PERDURE_RANDOM_PROGRAMS` sets how many are played (500 unless set; a session of its own plays
+20,000), `PERDURE_RANDOM_SEED` the first seed. A failure names its seed:
+`random_programs.check(seed)` plays it again.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+from perdure.replay.execution import Execution
+from perdure.replay.loop import OrchestrationLoop
+from perdure.replay.turn import TurnDraft
+
+from .random_programs import check
+
+COUNT = int(os.environ.get("PERDURE_RANDOM_PROGRAMS", "500"))
+FIRST = int(os.environ.get("PERDURE_RANDOM_SEED", "0"))
+BLOCK = 100
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(FIRST, FIRST + COUNT, BLOCK))
+def test_random_programs_replay_alike(first: int) -> None:
+    for seed in range(first, min(first + BLOCK, FIRST + COUNT)):
+        check(seed)
+
+
+@pytest.mark.slow
+def test_the_comparison_finds_sets_that_are_ordered_by_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stream = random.Random(7)
+    monkeypatch.setattr(OrchestrationLoop, "next_hash", lambda _: stream.getrandbits(60))
+
+    assert count_differences(60)
+
+
+@pytest.mark.slow
+def test_the_comparison_finds_results_that_are_delivered_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run, take = OrchestrationLoop.run_until_quiet, Execution.take_turn
+    monkeypatch.setattr(
+        OrchestrationLoop, "run_until_quiet", lambda loop: run(loop) if loop.quiet else None
+    )
+
+    def run_and_take(execution: Execution) -> TurnDraft:
+        run(execution.loop)
+        return take(execution)
+
+    monkeypatch.setattr(Execution, "take_turn", run_and_take)
+
+    assert count_differences(60)
+
+
+def count_differences(programs: int) -> int:
+    differing = 0
+    for seed in range(programs):
+        try:
+            check(seed)
+        except Exception:  # noqa: BLE001 # a difference shows in many ways
+            differing += 1
+    return differing
