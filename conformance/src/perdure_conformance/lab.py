@@ -185,6 +185,13 @@ class Lab:
         expect_equal([turn.state.instance for turn in turns], [instance], "instances leased")
         return turns[0]
 
+    async def pick(self, instance: str) -> LeasedTurn:
+        """Lease everything that is ready, and give the turn of this instance."""
+        turns = {turn.state.instance: turn for turn in await self.lease()}
+        if instance not in turns:
+            raise ClauseBroken(f"{instance!r} could not be leased, but {sorted(turns)} could")
+        return turns[instance]
+
     async def expect_nothing_ready(self, why: str, *, provider: Provider | None = None) -> None:
         """Complain if anything can be leased."""
         turns = await self.lease(provider=provider)

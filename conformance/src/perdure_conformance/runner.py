@@ -7,6 +7,7 @@ import time
 import traceback
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from perdure_conformance.backend import Backend, Declaration
 from perdure_conformance.check import Check
@@ -53,6 +54,16 @@ async def run_check(check: Check, backend: Backend) -> None:
             await check.run(lab)
     except TimeoutError as late:
         raise ClauseBroken(f"{check.id} was not done after {TIME_LIMIT:g} s") from late
+    except LookupError as error:
+        raise missing(error) or error from error
+
+
+def missing(error: LookupError) -> ClauseBroken | None:
+    """The complaint of a check that looked for what an answer lacks; None for others' errors."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    if Path(frame.filename).parent != Path(__file__).parent / "checks":
+        return None
+    return ClauseBroken(f"an answer lacks what is looked for in `{frame.line}`: {error!r}")
 
 
 def judge(check: Check, backend: Backend) -> Result:

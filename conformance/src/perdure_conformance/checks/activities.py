@@ -87,6 +87,7 @@ async def names_and_tags_are_matched(lab: Lab) -> None:
         work("second"),
     )
     found = [each.id for each in await lab.lease_work(limit=1)]
+    expect_equal(len(found), 1, "leases at a limit of one")
     found += [each.id for each in await lab.lease_work(limit=5)]
     expect_equal(found, ["untagged", "second"], "untagged work, in two calls")
     found = [each.id for each in await lab.lease_work(tags=frozenset({"gpu", None}))]

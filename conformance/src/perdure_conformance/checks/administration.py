@@ -220,7 +220,7 @@ async def queues_are_counted(lab: Lab) -> None:
     lab.advance(LEASE)
     expected = StoreQueueDepths(orchestrator_queue=5, worker_queue=3, timer_queue=0)
     expect_equal(await lab.admin.count_queues(), expected, "depths when timers and leases are due")
-    turn = next(t for t in await lab.lease() if t.state.instance == "alpha")
+    turn = await lab.pick("alpha")
     await lab.commit(turn, remove=(), end=COMPLETED)
     expected = StoreQueueDepths(orchestrator_queue=0, worker_queue=0, timer_queue=0)
     expect_equal(await lab.admin.count_queues(), expected, "depths after an end, beta leased")

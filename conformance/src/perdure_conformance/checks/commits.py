@@ -306,7 +306,7 @@ async def expect_repeatable(lab: Lab, keep: bool) -> None:
         "mailboxes after a repeat",
     )
     lab.advance(LEASE)
-    holder = next(t for t in await lab.lease() if t.state.instance == instance)
+    holder = await lab.pick(instance)
     late = await lab.provider.commit_turn(good)
     expect_equal(
         (late.in_use, late.activities_until, late.lease_until, late.messages),

@@ -239,7 +239,7 @@ async def an_id_in_use_is_told(lab: Lab) -> None:
     same = await lab.create("same")
     before = [await lab.state(name) for name in ("ended", "running", "same")]
     await lab.create()
-    turn = next(t for t in await lab.lease() if t.state.instance == "alpha")
+    turn = await lab.pick("alpha")
     lab.advance(SECOND)
 
     def child(name: str, message: str | None) -> NewChild:
@@ -268,7 +268,7 @@ async def an_id_in_use_is_told(lab: Lab) -> None:
     expect_equal((await lab.state("fresh")).incarnation, "other", "the child that was free")
     expect_equal((await lab.state()).last_event, 1, "the commit itself")
     lab.advance(LEASE)
-    running = next(t for t in await lab.lease() if t.state.instance == "running")
+    running = await lab.pick("running")
     expect_equal([m.data for m in running.messages], [b"start"], "mailbox of an id in use")
 
 

@@ -182,10 +182,10 @@ async def nobody_is_overtaken_for_ever(lab: Lab) -> None:
     busy = [f"{side}-{n}" for side in ("a", "z") for n in range(3)]
     await lab.create("middle")
     await lab.commit(await lab.take("middle"))
-    for name in busy:
-        await lab.create(name)
     waiting = "middle"
     await lab.send(event("waiting", waiting))
+    for name in busy:
+        await lab.create(name)
     for round_ in range(60):
         lab.advance(timedelta(milliseconds=1))
         turn = (await lab.lease(limit=1))[0]
@@ -255,7 +255,7 @@ async def leases_are_renewed_while_live(lab: Lab) -> None:
     await lab.commit(turns["ended"], end=ExecutionEnd(status=InstanceStatus.FAILED))
     lab.advance(20 * SECOND)
     gone = await lab.provider.renew_turns(
-        [leases["kept"], leases["released"], leases["ended"], unknown, stranger],
+        [leases["released"], leases["kept"], leases["ended"], unknown, stranger],
         lease_for=LEASE,
     )
     expect_equal(gone, frozenset({leases["released"], leases["ended"], unknown, stranger}), "gone")

@@ -90,11 +90,15 @@ class Looking(ProviderAdmin):
         store = self.at_present()
         waiting = later = 0
         for instance, row in store.tables.instances.items():
-            letters = store.tables.letters.get(instance, {})
-            visible = len(store.visible(instance))
-            later += len(letters) - visible
+            letters = store.tables.letters.get(instance, {}).values()
+            wanted = [letter for letter in letters if not store.is_void(letter.message)]
+            visible = sum(map(store.is_visible, wanted))
+            later += len(wanted) - visible
             waiting += 0 if store.is_live(row.lease) else visible
-        activities = sum(not store.is_live(row.lease) for row in store.tables.activities.values())
+        activities = sum(
+            store.is_wanted(row) and not store.is_live(row.lease)
+            for row in store.tables.activities.values()
+        )
         return StoreQueueDepths(
             orchestrator_queue=waiting, worker_queue=activities, timer_queue=later
         )

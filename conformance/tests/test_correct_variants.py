@@ -1,0 +1,127 @@
+"""Providers that do it another way, and keep the contract: the suite must be content with them."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from perdure_conformance.broken import StoreBackend
+from perdure_conformance.checks import CHECKS
+from perdure_conformance.reference import ReferenceProvider, Store
+from perdure_conformance.reference import turns as turns_module
+from perdure_conformance.runner import Outcome, judge
+
+
+class TakesItsTime(ReferenceProvider):
+    """Goes around the event loop before each call."""
+
+
+def _later(method):
+    async def called(self, *arguments, **named):
+        for _ in range(3):
+            await asyncio.sleep(0)
+        return await method(self, *arguments, **named)
+
+    return called
+
+
+for _name in (
+    "create_instance",
+    "send",
+    "commit_turn",
+    "read_history",
+    "read_instance",
+    "lease_turns",
+    "lease_activities",
+    "complete_activity",
+    "renew_turns",
+):
+    setattr(TakesItsTime, _name, _later(getattr(ReferenceProvider, _name)))
+
+
+class VoidsLater(Store):
+    """Leaves void messages where they are, and passes over them at each delivery."""
+
+    def drop_void(self, instance):
+        pass
+
+    def unsorted_visible(self, instance):
+        found = super().unsorted_visible(instance)
+        return [letter for letter in found if not self.is_void(letter.message)]
+
+    def has_visible(self, instance):
+        return bool(self.unsorted_visible(instance))
+
+
+class VoidsActivitiesLater(Store):
+    """Leaves void activities where they are."""
+
+    def drop_void_activities(self, instance):
+        pass
+
+
+class IsRoughlyFair(Store):
+    """Gives turns in another order among those that became ready in the same second."""
+
+    def waiting_since(self, row):
+        since, place = super().waiting_since(row)
+        return (since, place ^ 7)
+
+    def place_in_queue(self, row):
+        due, place = super().place_in_queue(row)
+        return (due, place ^ 3)
+
+
+class FinishesTwenty(ReferenceProvider):
+    finish_limit = 20
+
+
+class WakesForNothing(ReferenceProvider):
+    """Returns from every wait at once, or when it likes."""
+
+    async def wait_for_work(self, wait):
+        await asyncio.sleep(0)
+
+    async def wait_for_change(self, wait):
+        await self.clock.sleep(min(wait.timeout, timedelta(seconds=1)))
+
+
+class AnswersWithLists(ReferenceProvider):
+    """Gives lists where the contract says a sequence."""
+
+    async def lease_turns(self, request):
+        return list(await super().lease_turns(request))
+
+    async def lease_activities(self, request):
+        return [replace(each) for each in await super().lease_activities(request)]
+
+
+VARIANTS = {
+    "itself": StoreBackend,
+    "takes its time": lambda: StoreBackend(provider=TakesItsTime),
+    "voids later": lambda: StoreBackend(store=VoidsLater),
+    "voids activities later": lambda: StoreBackend(store=VoidsActivitiesLater),
+    "is roughly fair": lambda: StoreBackend(store=IsRoughlyFair),
+    "finishes twenty": lambda: StoreBackend(provider=FinishesTwenty),
+    "wakes for nothing": lambda: StoreBackend(provider=WakesForNothing),
+    "answers with lists": lambda: StoreBackend(provider=AnswersWithLists),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_correct_variant_passes(variant):
+    backend = VARIANTS[variant]()
+
+    results = [judge(check, backend) for check in CHECKS]
+
+    assert [(r.id, r.message) for r in results if r.outcome is Outcome.FAILED] == []
+
+
+def test_pages_of_one_event_pass(monkeypatch):
+    monkeypatch.setattr(turns_module, "EVENTS_PER_PAGE", 1)
+    checks = [check for check in CHECKS if check.family in ("HIST", "ADMIN")]
+
+    results = [judge(check, StoreBackend()) for check in checks]
+
+    assert [(r.id, r.message) for r in results if r.outcome is Outcome.FAILED] == []
