@@ -3,6 +3,7 @@
     python3 dev.py demo [ARGUMENTS]     the demonstration, examples/order
     python3 dev.py test [ARGUMENTS]     the tests, with pytest
     python3 dev.py lint                 format, lint and type checks
+    python3 dev.py wheels               the demonstration, from wheels that were built here
     python3 dev.py run COMMAND …        anything else, such as `run nox --list`
 
 It needs Python 3.11 or newer and nothing else. What is installed is what `pyproject.toml` and
@@ -18,6 +19,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,13 @@ PACKAGES = (
     "packages/provider-dynamodb",
     "conformance",
 )
-GROUPS = {"demo": (), "test": ("test",), "lint": ("test", "lint"), "run": ("dev",)}
+GROUPS = {
+    "demo": (),
+    "test": ("test",),
+    "lint": ("test", "lint"),
+    "wheels": (),
+    "run": ("dev",),
+}
 """The dependency groups of the root's pyproject.toml that each command needs."""
 
 
@@ -49,6 +57,8 @@ def main(arguments: list[str]) -> int:
     command, rest = arguments[0], arguments[1:]
     try:
         _prepare(GROUPS[command])
+        if command == "wheels":
+            return _demonstrate_wheels()
     except _Unprepared as problem:
         return _refuse(str(problem))
     for line in _commands(command, rest):
@@ -71,6 +81,19 @@ def _commands(command: str, rest: list[str]) -> list[list[str]]:
             [python, "-m", "basedpyright"],
         ]
     return [rest] if rest else []
+
+
+def _demonstrate_wheels() -> int:
+    """Build all wheels, install from them alone, and run the demonstration from them."""
+    with tempfile.TemporaryDirectory(prefix="perdure-wheels-") as made:
+        folder, fresh = Path(made, "wheels"), Path(made, "fresh")
+        packages = [f"./{package}" for package in PACKAGES]
+        _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), *packages)
+        subprocess.check_call([str(PYTHON), "-m", "venv", str(fresh)])  # noqa: S603 # our own interpreter
+        python = str(fresh / PYTHON.relative_to(ENVIRONMENT))
+        built = [str(wheel) for wheel in sorted(folder.iterdir())]
+        _pip("install", "--constraint", "constraints.txt", *built, python=python)
+        return subprocess.call([python, str(ROOT / "examples" / "order")], cwd=made)  # noqa: S603 # the example, in a place that has nothing of this clone
 
 
 def _environment() -> dict[str, str]:
@@ -98,7 +121,9 @@ def _prepare(groups: tuple[str, ...]) -> None:
     # The build backend first, so that the packages are built with the very version that the
     # constraints name; then all packages in one call: one alone would look for the others.
     _pip("install", "--constraint", "constraints.txt", *requirements)
-    editable = [part for package in PACKAGES for part in ("--editable", package)]
+    # The tests also want what runs DynamoDB on this machine.
+    names = [f"{p}[local]" if wanted and p.endswith("dynamodb") else p for p in PACKAGES]
+    editable = [part for name in names for part in ("--editable", name)]
     _pip("install", "--constraint", "constraints.txt", "--no-build-isolation", *editable)
     kept = {"digest": digest, "groups": sorted(wanted), "python": _python()}
     STAMP.write_text(json.dumps(kept), encoding="utf-8")
@@ -161,8 +186,8 @@ def _requirements(group: str) -> list[str]:
     return found
 
 
-def _pip(*arguments: str) -> None:
-    line = [str(PYTHON), "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
+def _pip(*arguments: str, python: str = str(PYTHON)) -> None:
+    line = [python, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
     if subprocess.call(line, cwd=ROOT):  # noqa: S603 # pip of the environment that was made above
         raise _Unprepared(
             "pip could not install what is needed, for the reason above; check that pip reaches"

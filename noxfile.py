@@ -1,0 +1,100 @@
+"""The contributor's menu: `nox --list` shows it, `nox -s NAME` runs one of it.
+
+Every session makes an environment of its own with plain pip, or with uv where nox finds it.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10"
+nox.options.sessions = ["lint", "tests"]
+nox.options.reuse_existing_virtualenvs = True
+nox.options.default_venv_backend = "uv|virtualenv"
+
+PACKAGES = (
+    "packages/core",
+    "packages/provider-memory",
+    "packages/provider-sqlite",
+    "packages/provider-dynamodb",
+    "conformance",
+)
+GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
+
+
+def _install(session: nox.Session, *groups: str) -> None:
+    """All packages, editable, in one call, with what the groups name."""
+    wanted = [entry for group in ("build", *groups) for entry in GROUPS[group]]
+    session.install("--constraint", "constraints.txt", *wanted)
+    names = [f"{p}[local]" if p.endswith("dynamodb") else p for p in PACKAGES]
+    editable = [part for name in names for part in ("--editable", name)]
+    session.install("--constraint", "constraints.txt", "--no-build-isolation", *editable)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check the format, the rules and the types."""
+    _install(session, "test", "lint")
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+    session.run("basedpyright", "--pythonpath", _python(session))
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run all tests, or those that are named after `--`."""
+    _install(session, "test")
+    session.run("pytest", "--numprocesses=auto", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Run every program of the documents, and check links and completeness."""
+    _install(session, "test")
+    session.run("pytest", "docs", *session.posargs)
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """Run the conformance suite on the providers here, or on the URLs after `--`."""
+    _install(session, "test")
+    urls = session.posargs or ["memory://", f"sqlite:///{session.create_tmp()}/conformance.db"]
+    for url in urls:
+        session.run("python", "-m", "perdure_conformance", url)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Compare 20,000 random programs live against replay."""
+    _install(session, "test")
+    programs = session.posargs or ["20000"]
+    session.run("pytest", "packages/core/tests/replay", env={"PERDURE_PROGRAMS": programs[0]})
+
+
+@nox.session
+def kill(session: nox.Session) -> None:
+    """Kill processes at 100 random moments, and look whether anything was lost."""
+    _install(session, "test")
+    kills = session.posargs or ["100"]
+    session.run("pytest", "-k", "kill", "packages", env={"PERDURE_KILLS": kills[0]})
+
+
+@nox.session(venv_backend="none")
+def wheels(session: nox.Session) -> None:
+    """Build all wheels, install from them alone, and run the demonstration from them."""
+    session.run(sys.executable, "dev.py", "wheels")
+
+
+@nox.session
+def benchmark(session: nox.Session) -> None:
+    """Measure the main workloads on SQLite, or on the URL after `--`."""
+    _install(session, "test")
+    url = session.posargs or [f"sqlite:///{session.create_tmp()}/benchmark.db"]
+    session.run("python", "benchmarks/workloads.py", *url)
+
+
+def _python(session: nox.Session) -> str:
+    return str(Path(session.bin) / "python")
