@@ -149,6 +149,19 @@ async def test_a_cancel_of_an_ended_instance_does_nothing(client, stage):
     assert await client.get_instance_info("i") == before
 
 
+async def test_a_cancel_of_an_ended_instance_writes_nothing(provider, client, stage):
+    class ReadOnly(DelegatingProvider):
+        async def send(self, messages):
+            raise AssertionError("a message was sent")
+
+    await client.start_orchestration("i", "Sum")
+    await stage.complete("i", "1")
+    await Client(ReadOnly(provider)).cancel_instance("i", "later")
+    await Client(ReadOnly(provider)).cancel_instance("nobody", "why")
+
+    assert await client.get_orchestration_status("i") == Completed(output="1")
+
+
 async def test_a_cancel_whose_answer_was_lost_counts_once(provider, stage):
     client = Client(Forgetful(provider))
     await client.start_orchestration("i", "Sum")

@@ -169,6 +169,22 @@ async def test_a_ring_during_the_look_is_not_lost(provider, stage, clock):
     assert clock.next_due is None
 
 
+async def test_a_ring_that_brings_no_end_costs_one_look(provider, stage):
+    deaf = Deaf(provider)
+    client = Client(deaf)
+    await client.start_orchestration("i", "Sum")
+    waiting = asyncio.ensure_future(client.wait_for_orchestration("i"))
+    await stage.asleep()
+    provider.doorbell.ring_instance("i")
+    await stage.settle(lambda: len(deaf.looks) > 1)
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+    assert len(deaf.looks) == 2
+    await stage.complete("i", "1")
+    await waiting
+
+
 async def test_polls_begin_at_5_ms_and_double_to_100_ms(provider, stage, clock):
     deaf = Deaf(provider)
     begun = clock.now()

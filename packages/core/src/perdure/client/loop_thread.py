@@ -8,6 +8,7 @@ before any lock is taken that the fork may have left locked.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 from collections.abc import Awaitable, Callable
@@ -31,6 +32,32 @@ class _Open:
     provider: Provider
     loop: asyncio.AbstractEventLoop
     stop: asyncio.Event
+
+
+class _Ticket:
+    """Lets a thread give up a call at any moment, before and after its task exists.
+
+    The thread marks the ticket and then looks for the task, the loop sets the task and then looks
+    for the mark: whoever is second sees the other.
+    """
+
+    def __init__(self) -> None:
+        self._given_up = False
+        self._task: asyncio.Task[object] | None = None
+
+    def begin(self) -> asyncio.Task[object]:
+        """Of the loop: the task of the call, which is this one."""
+        task = self._task = asyncio.current_task()
+        if task is None or self._given_up:
+            raise asyncio.CancelledError
+        return task
+
+    def give_up(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Of the thread: cancel the call, unless it has ended."""
+        self._given_up = True
+        if self._task is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and the call with it
+                loop.call_soon_threadsafe(self._task.cancel)
 
 
 class LoopThread:
@@ -70,12 +97,14 @@ class LoopThread:
         async def make() -> R:
             return await call(*args, **kwargs)
 
-        with self._guard:
-            # Checked again under the guard, so that no call reaches a loop that is closing.
-            self.check()
-            future = asyncio.run_coroutine_threadsafe(self._keep(make), self._open.loop)
+        ticket = _Ticket()
         try:
-            return future.result()
+            with self._guard:
+                # Checked again under the guard, so that no call reaches a loop that is closing.
+                self.check()
+                making = self._keep(ticket, make)
+                answer = asyncio.run_coroutine_threadsafe(making, self._open.loop)
+            return answer.result()
         except CancelledError:
             if not self._closing:
                 raise
@@ -84,7 +113,7 @@ class LoopThread:
                 " another one and look"
             ) from None
         except BaseException:
-            future.cancel()
+            ticket.give_up(self._open.loop)
             raise
 
     def check(self) -> None:
@@ -146,10 +175,8 @@ class LoopThread:
             if self._calls:
                 await asyncio.wait(self._calls)
 
-    async def _keep(self, make: Callable[[], Awaitable[R]]) -> R:
-        task = asyncio.current_task()
-        if task is None:
-            raise AssertionError("a coroutine of the loop runs outside a task")
+    async def _keep(self, ticket: _Ticket, make: Callable[[], Awaitable[R]]) -> R:
+        task = ticket.begin()
         self._calls.add(task)
         try:
             return await make()
