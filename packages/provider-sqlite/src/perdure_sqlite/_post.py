@@ -178,7 +178,7 @@ def _shelve_arrival(
         if kind > NOW + 1:
             return
     is_visible = visible_at is None or visible_at <= session.now
-    if not is_visible and row.ready_at is not None:
+    if row.ready_at is not None and (row.ready_at <= session.now or not is_visible):
         due = min(due, row.ready_at)
     row.shelf, row.ready_at = shelve(
         row.queue,

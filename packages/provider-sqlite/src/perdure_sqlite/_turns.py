@@ -194,5 +194,5 @@ def _leased(session: Session, row: InstanceRow, serves: Serves) -> LeasedTurn:
         attempt=row.attempt,
         messages=messages,
         more=more,
-        served=serves.accepts(row.name, row.version),
+        served=row.engine <= serves.engine and serves.accepts(row.name, row.version),
     )
