@@ -128,6 +128,12 @@ def test_a_field_of_a_newer_version_is_passed_over():
         assert details_from_plain({**details_to_plain(details), "colour": "red"}) == details
 
 
+def test_a_field_with_a_default_may_be_missing():
+    plain = {"category": "configuration", "kind": "unregistered", "what": "activity", "name": "a"}
+
+    assert details_from_plain(plain).kind == Unregistered(what="activity", name="a")
+
+
 @pytest.mark.parametrize(
     "plain",
     [
