@@ -1,0 +1,291 @@
+"""The shape of the code: imports have no circles, every public thing says what it is, all agree."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+from types import ModuleType
+
+import perdure
+import perdure.contract
+import perdure.errors
+import pytest
+
+ROOT = Path(__file__).parents[3]
+SOURCE = Path(perdure.__file__).parent
+PROJECTS = (
+    "packages/core",
+    "packages/provider-memory",
+    "packages/provider-sqlite",
+    "packages/provider-dynamodb",
+    "conformance",
+)
+PUBLIC_PACKAGES = (
+    "perdure",
+    "perdure.contract",
+    "perdure.client",
+    "perdure_memory",
+    "perdure_sqlite",
+    "perdure_dynamodb",
+    "perdure_conformance",
+)
+
+MODEL = frozenset(
+    {
+        "clock",
+        "contract.records",
+        "details",
+        "durations",
+        "errors",
+        "identifiers",
+        "inside",
+        "raised",
+        "references",
+        "repeating",
+        "retry",
+        "status",
+        "versions",
+        "waiting",
+    }
+)
+CODEC = frozenset({"history", "payload", "wire"})
+CONTRACT = frozenset({"contract", "loader", "observe", "plugins", "provider_options"})
+REGISTRY = frozenset({"determinism", "forbidden_uses", "registry"})
+MAY_USE = {
+    "model": {"model"},
+    "codec": {"model", "codec"},
+    "contract": {"model", "codec", "contract"},
+    "registry": {"model", "codec", "registry"},
+    # The engine knows no provider.
+    "replay": {"model", "codec", "registry", "replay"},
+    "client": {"model", "codec", "contract", "client"},
+    "runtime": {"model", "codec", "contract", "registry", "replay", "client", "runtime"},
+}  # fmt: skip
+
+
+def modules() -> dict[str, Path]:
+    """Core's modules by their names below `perdure`."""
+    found: dict[str, Path] = {}
+    for path in sorted(SOURCE.rglob("*.py")):
+        parts = path.relative_to(SOURCE).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found[name] = path
+    return found
+
+
+def imports(path: Path, known: dict[str, Path]) -> Iterator[str]:
+    """The modules of core that a module imports when it is imported itself."""
+    for node in _executed_at_import(ast.parse(path.read_text("utf-8")).body):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield from _below(alias.name)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            for package in _below(node.module):
+                for alias in node.names:
+                    inner = f"{package}.{alias.name}".lstrip(".")
+                    yield inner if inner in known else package
+
+
+def _executed_at_import(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    for node in body:
+        if isinstance(node, ast.If):
+            if "TYPE_CHECKING" not in ast.dump(node.test):
+                yield from _executed_at_import([*node.body, *node.orelse])
+        elif isinstance(node, ast.Try):
+            yield from _executed_at_import([*node.body, *node.orelse, *node.finalbody])
+        else:
+            yield node
+
+
+def _below(name: str) -> Iterator[str]:
+    if name == "perdure" or name.startswith("perdure."):
+        yield name.removeprefix("perdure").lstrip(".")
+
+
+def layer(module: str) -> str | None:
+    """Where a module stands; None where nobody has decided."""
+    for name, members in (("model", MODEL), ("codec", CODEC)):
+        if module in members:
+            return name
+    top = module.partition(".")[0]
+    for name, members in (("contract", CONTRACT), ("registry", REGISTRY)):
+        if top in members:
+            return name
+    return top if top in ("replay", "client", "runtime") else None
+
+
+def graph() -> dict[str, set[str]]:
+    known = modules()
+    return {name: set(imports(path, known)) - {name} for name, path in known.items()}
+
+
+def test_the_imports_of_core_have_no_circle() -> None:
+    order = list(TopologicalSorter(graph()).static_order())
+
+    assert order.index("errors") < order.index("registry") < order.index("runtime.runtime")
+
+
+def test_each_module_of_core_imports_only_from_the_layers_below() -> None:
+    wrong = [
+        f"{module} ({layer(module)}) imports {used or 'perdure'} ({layer(used)})"
+        for module, uses in graph().items()
+        if module
+        for used in uses
+        if layer(used) not in MAY_USE.get(layer(module) or "", set())
+    ]
+
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", PUBLIC_PACKAGES)
+def test_the_exported_names_are_sorted_and_there(name: str) -> None:
+    package = importlib.import_module(name)
+
+    assert list(package.__all__) == sorted(package.__all__, key=_ruff_order)
+    assert [name for name in package.__all__ if not hasattr(package, name)] == []
+
+
+def _ruff_order(name: str) -> tuple[int, str]:
+    """Constants, then classes, then the rest."""
+    return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)
+
+
+def test_everything_that_can_be_caught_is_an_error_of_one_root() -> None:
+    strays = [
+        name
+        for name, kind in inspect.getmembers(perdure.errors, inspect.isclass)
+        if kind.__module__ == "perdure.errors" and not issubclass(kind, perdure.PerdureError)
+    ]
+
+    assert strays == []
+
+
+@pytest.mark.parametrize("package", [perdure, perdure.contract, perdure.errors])
+def test_every_public_thing_says_what_it_is(package: ModuleType) -> None:
+    silent = [path for name, value in _public(package) for path in _silent(name, value)]
+
+    assert silent == []
+
+
+def _public(package: ModuleType) -> Iterator[tuple[str, object]]:
+    names = getattr(
+        package, "__all__", [name for name in vars(package) if not name.startswith("_")]
+    )
+    for name in names:
+        value = getattr(package, name)
+        if getattr(value, "__module__", "").startswith("perdure"):
+            yield name, value
+
+
+def _silent(name: str, value: object) -> Iterator[str]:
+    if inspect.isclass(value):
+        if not _own_docstring(value):
+            yield name
+        for attribute, member in vars(value).items():
+            function = getattr(member, "fget", None) or getattr(member, "__func__", member)
+            public = not attribute.startswith("_") and inspect.isfunction(function)
+            if public and not inspect.getdoc(getattr(value, attribute)):
+                yield f"{name}.{attribute}"
+    elif inspect.isfunction(value) and not value.__doc__:
+        yield name
+
+
+def _own_docstring(kind: type) -> bool:
+    text = vars(kind).get("__doc__")
+    return bool(text) and not text.startswith(f"{kind.__name__}(")  # what dataclasses make up
+
+
+def test_every_module_opens_with_what_it_is() -> None:
+    silent = [
+        str(path.relative_to(ROOT))
+        for project in PROJECTS
+        for path in (ROOT / project / "src").rglob("*.py")
+        if not ast.get_docstring(ast.parse(path.read_text("utf-8")))
+    ]
+
+    assert silent == []
+
+
+def test_all_packages_have_one_version_and_ask_for_a_range_of_core() -> None:
+    projects = {name: _project(name) for name in PROJECTS}
+
+    assert len({project["version"] for project in projects.values()}) == 1
+    version = projects["packages/core"]["version"]
+    major, minor, _ = version.split(".")
+    for name, project in projects.items():
+        wanted = [entry for entry in project["dependencies"] if entry.startswith("perdure")]
+        assert (
+            wanted == []
+            if name == "packages/core"
+            else [f"perdure>={major}.{minor},<{major}.{int(minor) + 1}"]
+        )
+
+
+def test_all_packages_are_alike_where_they_should_be() -> None:
+    projects = [_project(name) for name in PROJECTS]
+
+    assert {project["requires-python"] for project in projects} == {">=3.11"}
+    assert {project["license"] for project in projects} == {"Apache-2.0"}
+    texts = {(ROOT / name / "LICENSE").read_text("utf-8") for name in PROJECTS}
+    assert texts == {(ROOT / "LICENSE").read_text("utf-8")}
+    for name in PROJECTS:
+        (source,) = [
+            path for path in (ROOT / name / "src").iterdir() if path.name.startswith("perdure")
+        ]
+        assert (source / "py.typed").exists(), name
+        assert len((ROOT / name / "README.md").read_text("utf-8").splitlines()) > 5, name
+
+
+def _project(name: str) -> dict[str, object]:
+    return tomllib.loads((ROOT / name / "pyproject.toml").read_text("utf-8"))["project"]
+
+
+def test_nothing_that_is_committed_names_a_place_of_one_machine() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a clone")
+    line = ["git", "ls-files", "-z"]
+    listed = subprocess.run(line, cwd=ROOT, capture_output=True, check=True)
+    needles = (f"{Path.home()}/", f"{ROOT}/")
+
+    found = [
+        f"{name}: {needle}"
+        for name in listed.stdout.decode().split("\0")
+        if name and (ROOT / name).is_file()
+        for needle in needles
+        if needle in (ROOT / name).read_text("utf-8", errors="replace")
+    ]
+
+    assert found == []
+
+
+def test_importing_core_loads_no_driver_and_no_provider() -> None:
+    loaded = _run("import perdure, sys; print(*sys.modules)").split()
+    installed = {
+        module.name for module in pkgutil.iter_modules() if module.name.startswith("perdure_")
+    }
+
+    assert "pydantic_core" in loaded
+    assert installed >= {"perdure_memory", "perdure_sqlite"}
+    unwanted = {
+        "sqlalchemy",
+        "sqlite3",
+        "aioboto3",
+        "boto3",
+        "aiohttp",
+        "pydantic.main",
+        *installed,
+    }
+    assert unwanted.intersection(loaded) == set()
+
+
+def _run(code: str) -> str:
+    line = [sys.executable, "-c", code]
+    return subprocess.run(line, capture_output=True, text=True, check=True).stdout
