@@ -10,12 +10,13 @@ from perdure.details import Raised
 
 _INNER = (str(Path(__file__).parent), str(Path(traceback.__file__).parent / "asyncio"))
 _MOST_FRAMES = 40
+_LONGEST_MESSAGE = 32_768
 
 
 def describe(error: BaseException, *, paths: bool = False) -> Raised:
     """The exception as data, with the exceptions of a group inside it.
 
-    Frames of Perdure and asyncio are left out. With `paths`, the trace names files in full.
+    Frames of Perdure and asyncio are left out, and so is what a message has beyond 32,768 characters. With `paths`, the trace names files in full.
     """
     causes: tuple[Raised, ...] = ()
     if isinstance(error, BaseExceptionGroup):
@@ -31,9 +32,12 @@ def describe(error: BaseException, *, paths: bool = False) -> Raised:
 
 def _text(error: BaseException) -> str:
     try:
-        return str(error)
+        text = str(error)
     except Exception:  # noqa: BLE001 # a user's __str__ must not hide the failure
         return "(its message could not be made)"
+    # It becomes part of histories, statuses and messages, where nobody asked for a payload.
+    more = len(text) - _LONGEST_MESSAGE
+    return text if more <= 0 else f"{text[:_LONGEST_MESSAGE]}… ({more} more characters)"
 
 
 def _trace(error: BaseException, *, paths: bool) -> tuple[str, ...]:
