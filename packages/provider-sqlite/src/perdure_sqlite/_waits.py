@@ -69,7 +69,8 @@ class Waiter:
         if bell is None:
             raise AssertionError("a waiter prepares before it sleeps")
         timer = asyncio.ensure_future(clock.sleep(duration))
-        timer.add_done_callback(lambda _: self.wake())
+        # A timer that is cancelled here ends when the next look is prepared: it must not wake that.
+        timer.add_done_callback(lambda done: None if done.cancelled() else self.wake())
         try:
             await bell
             return timer.done()
