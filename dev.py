@@ -15,13 +15,14 @@ It does not activate anything and changes nothing outside `.venv`.
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".venv"
@@ -145,12 +146,10 @@ def _python() -> str:
 
 def _read_stamp() -> dict[str, Any] | None:
     try:
-        stamp = json.loads(STAMP.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        stamp = cast("dict[str, Any]", json.loads(STAMP.read_text(encoding="utf-8")))
+        return stamp if {"digest", "groups", "python"} <= set(stamp) else None
+    except (OSError, ValueError, TypeError):
         return None
-    return (
-        stamp if isinstance(stamp, dict) and {"digest", "groups", "python"} <= set(stamp) else None
-    )
 
 
 def _make_environment(clear: bool) -> None:
@@ -158,14 +157,13 @@ def _make_environment(clear: bool) -> None:
         return
     import venv
 
-    try:
-        import ensurepip  # noqa: F401 # absent where a distribution ships venv apart
-    except ImportError:
+    # Absent where a distribution of Python ships it apart.
+    if importlib.util.find_spec("ensurepip") is None:
         raise _Unprepared(
             f"{sys.executable} has no ensurepip, so it cannot make a virtual environment;"
             " install your system's package for it (Debian, Ubuntu: python3-venv), or run this"
             " file with another Python"
-        ) from None
+        )
     try:
         venv.EnvBuilder(with_pip=True, clear=clear, symlinks=os.name != "nt").create(ENVIRONMENT)
     except (OSError, subprocess.CalledProcessError) as error:
