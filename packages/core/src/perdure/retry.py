@@ -88,7 +88,8 @@ class Exponential:
         """`initial * factor ** (attempt - 1)`, at most `maximum`."""
         grown = self.initial.total_seconds()
         limit = self.maximum.total_seconds()
-        for _ in range(attempt - 1):
+        # Multiplied, for powers of floats differ in the last digit from one machine to another.
+        for _ in range(attempt - 1 if grown and self.factor > 1 else 0):
             grown *= self.factor
             if grown >= limit:
                 break

@@ -1,0 +1,176 @@
+"""The attempts of an activity: durable, replayed alike, and given up in time."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+from perdure import (
+    ActivityFailed,
+    ActivityTimeout,
+    Exponential,
+    Fixed,
+    OrchestrationContext,
+    Registry,
+    RetryPolicy,
+)
+from perdure.details import ApplicationFailure, Raised
+from perdure.history import ActivityScheduled, TimerCreated, WorkCancelled
+from perdure.wire import decode_activity
+
+from .driver import Answer, Restart, World, play, play_everywhere
+
+app = Registry()
+SECOND = timedelta(seconds=1)
+POLICIES = {
+    "plain": RetryPolicy(max_attempts=4, backoff=Fixed(SECOND)),
+    "jitter": RetryPolicy(max_attempts=5, backoff=Exponential(jitter=1.0)),
+    "attempt": RetryPolicy(max_attempts=2, backoff=Fixed(SECOND), attempt_timeout=5 * SECOND),
+    "total": RetryPolicy(max_attempts=9, backoff=Fixed(3 * SECOND), total_timeout=7 * SECOND),
+    "both": RetryPolicy(attempt_timeout=9 * SECOND, total_timeout=5 * SECOND),
+    "type": RetryPolicy(non_retryable=(ValueError,)),
+    "predicate": RetryPolicy(retry_if=lambda error: "again" in error.message),
+    "broken": RetryPolicy(retry_if=lambda error: bool(1 / 0)),
+}
+
+
+@app.orchestration
+async def retrying(ctx: OrchestrationContext, policy: str) -> str:
+    try:
+        return await ctx.schedule_activity("work", policy, retry=POLICIES[policy])
+    except ActivityTimeout as error:
+        return f"timeout: {error.message}"
+    except ActivityFailed as error:
+        return f"failed: {error.message}"
+
+
+@app.orchestration
+async def gives_up(ctx: OrchestrationContext) -> str:
+    future = ctx.schedule_activity("work", retry=POLICIES["attempt"])
+    await ctx.schedule_wait("stop")
+    future.cancel()
+    return await ctx.schedule_activity("after")
+
+
+@app.orchestration
+async def ignores(ctx: OrchestrationContext) -> None:
+    ctx.schedule_activity("work", retry=RetryPolicy(max_attempts=1))
+    await ctx.schedule_wait("stop")
+
+
+def failing(until: int, message: str = "again") -> object:
+    def answer(name: str, input: str, attempt: int) -> Answer:
+        if attempt < until:
+            return ApplicationFailure(Raised(type_name="ValueError", message=message))
+        return json.dumps(f"attempt {attempt}")
+
+    return answer
+
+
+def make(policy: str, until: int, message: str = "again", restart: Restart = "cold") -> World:
+    return World(
+        app=app,
+        name="retrying",
+        input=json.dumps(policy),
+        restart=restart,
+        answer_activity=failing(until, message),  # type: ignore[arg-type]
+    )
+
+
+def test_attempts_follow_one_another_after_durable_waits() -> None:
+    world = play(make("plain", 3))
+
+    assert world.output == '"attempt 3"'
+    assert [event.attempt for event in world.events(ActivityScheduled)] == [1, 2, 3]
+    assert len(world.events(TimerCreated)) == 2
+
+
+def test_attempts_of_a_call_share_the_number_of_the_first() -> None:
+    world = play(make("plain", 3))
+
+    data = [decode_activity(a.data) for d in world.drafts for a in d.activities.values()]
+    assert [one.attempt for one in data] == [1, 2, 3]
+    assert {one.first for one in data} == {data[0].event}
+    assert len({one.event for one in data}) == 3
+
+
+def test_the_last_failure_comes_out_when_the_attempts_are_used_up() -> None:
+    assert play(make("plain", 9)).output == '"failed: again"'
+
+
+def test_jittered_waits_replay_alike() -> None:
+    worlds = play_everywhere(lambda mode: make("jitter", 5, restart=mode), orders=3)
+
+    timers = worlds[0].events(TimerCreated)
+    assert len({timer.fire_at - timer.at for timer in timers}) == 4
+
+
+def test_an_attempt_that_takes_too_long_is_cancelled_and_followed_by_the_next() -> None:
+    world = make("attempt", 1).start()
+    world.deliver("timer")
+    assert len(world.events(WorkCancelled)) == 1
+    world.deliver("timer")  # the wait between the attempts
+    world.deliver("work")
+
+    assert world.output == '"attempt 2"'
+
+
+def test_the_last_attempt_that_takes_too_long_is_a_timeout() -> None:
+    world = make("attempt", 1).start()
+    for _ in range(3):
+        world.deliver("timer")
+
+    assert world.output == '"timeout: it did not finish within attempt_timeout"'
+
+
+def test_no_attempt_begins_after_the_total_limit() -> None:
+    world = play(make("total", 99))
+
+    assert world.output == '"failed: again"'
+    assert [event.attempt for event in world.events(ActivityScheduled)] == [1, 2, 3]
+
+
+def test_an_attempt_under_way_is_given_up_at_the_total_limit() -> None:
+    world = make("total", 1).start()
+    world.deliver("timer")
+
+    assert world.output == '"timeout: it did not finish within total_timeout"'
+
+
+def test_the_smaller_limit_counts() -> None:
+    world = make("both", 1).start()
+    world.deliver("timer")
+
+    assert world.output == '"timeout: it did not finish within total_timeout"'
+
+
+@pytest.mark.parametrize(("policy", "message"), [("type", "again"), ("predicate", "never")])
+def test_what_the_policy_refuses_is_not_retried(policy: str, message: str) -> None:
+    world = play(make(policy, 2, message))
+
+    assert world.output == f'"failed: {message}"'
+    assert len(world.events(ActivityScheduled)) == 1
+
+
+def test_a_predicate_that_raises_fails_the_call() -> None:
+    assert play(make("broken", 2)).failure.type_name == "ZeroDivisionError"
+
+
+def test_cancelling_the_future_cancels_the_attempt_under_way() -> None:
+    for world in play_everywhere(
+        lambda mode: World(
+            app=app, name="gives_up", restart=mode, answer_activity=lambda name, *_: f'"{name}"'
+        ),
+        start=lambda world: (world.start(), world.raise_event("stop")),
+    ):
+        assert world.output == '"after"'
+
+
+def test_a_failure_that_nobody_awaits_is_no_mistake(caplog: pytest.LogCaptureFixture) -> None:
+    world = World(app=app, name="ignores", answer_activity=failing(9)).start()  # type: ignore[arg-type]
+    world.deliver("work")
+    world.deliver(world.raise_event("stop"))
+
+    assert world.output == "null"
+    assert not caplog.records
