@@ -7,6 +7,7 @@ of the code that ran. A history of which it finds no fault may still be the wron
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from perdure import history
 from perdure.history import TERMINAL, Event, EventRaised, OrchestrationStarted
@@ -73,7 +74,7 @@ def _faults_in_order(events: Sequence[Event]) -> Iterator[str]:
 
 
 def _faults_in_time(events: Sequence[Event]) -> Iterator[str]:
-    for earlier, later in zip(events, events[1:], strict=False):
+    for earlier, later in pairwise(events):
         if later.at < earlier.at:
             yield f"event {later.event_id} is earlier than the event before it"
     for event in events:

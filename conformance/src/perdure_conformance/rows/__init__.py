@@ -10,9 +10,35 @@ from __future__ import annotations
 from types import ModuleType
 
 from perdure_conformance.check import Check
-from perdure_conformance.rows import cancelling, events, starting
+from perdure_conformance.rows import (
+    cancelling,
+    children,
+    continuing,
+    deploying,
+    events,
+    failing,
+    leasing,
+    poison,
+    racing,
+    repeating,
+    starting,
+    timing,
+)
 
-_MODULES: tuple[ModuleType, ...] = (events, starting, cancelling)
+_MODULES: tuple[ModuleType, ...] = (
+    events,
+    starting,
+    cancelling,
+    continuing,
+    children,
+    racing,
+    leasing,
+    poison,
+    timing,
+    deploying,
+    failing,
+    repeating,
+)
 
 
 def _place(row: Check) -> tuple[int, str]:

@@ -195,7 +195,7 @@ def parents(app: Registry) -> Registry:
     """A parent, its child and its grandchild."""
 
     @app.orchestration
-    async def parent(ctx: OrchestrationContext) -> list[object]:
+    async def parent(ctx: OrchestrationContext) -> object:
         return await asyncio.gather(
             ctx.schedule_activity("here"),
             ctx.schedule_activity("elsewhere"),

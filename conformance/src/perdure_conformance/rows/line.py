@@ -32,8 +32,11 @@ from perdure.contract import (
     TurnLease,
     TurnRelease,
     TurnRequest,
+    WorkWait,
 )
 from perdure.errors import StorageFailed, StorageUnavailable
+
+from perdure_conformance.rows.clocks import CURRENT_WAIT, Wait
 
 T = TypeVar("T")
 
@@ -49,14 +52,22 @@ class Line(DelegatingProvider):
         self.calls: Counter[str] = Counter()
         """How often each operation was asked for."""
         self.disturbance: Disturbance | None = None
+        self.rewrite: Callable[[TurnCommit], TurnCommit] | None = None
+        """What is made of a commit before it is stored."""
         self._under_way = 0
+        self._waits: set[Wait] = set()
         self._cut = False
         self._buried = asyncio.Event()
 
     @property
-    def quiet(self) -> bool:
-        """Whether no call is under way in the storage."""
-        return self._under_way == 0
+    def busy(self) -> bool:
+        """Whether a call is under way in the storage."""
+        return self._under_way > 0
+
+    @property
+    def looking(self) -> bool:
+        """Whether a wait for work looks at the storage, as far as one can tell."""
+        return any(not wait.sleeps for wait in self._waits)
 
     def cut(self) -> None:
         """From now on nothing takes effect and nothing is answered."""
@@ -66,6 +77,8 @@ class Line(DelegatingProvider):
         """Let those who wait for an answer go, with an error."""
         self._cut = True
         self._buried.set()
+        if isinstance(self.disturbance, Held):
+            self.disturbance.let_through()
 
     async def _pass(self, operation: str, argument: object, call: Callable[[], Awaitable[T]]) -> T:
         self.calls[operation] += 1
@@ -112,7 +125,8 @@ class Line(DelegatingProvider):
         )
 
     async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:
-        return await self._pass("commit_turn", commit, lambda: self.inner.commit_turn(commit))
+        written = commit if self.rewrite is None else self.rewrite(commit)
+        return await self._pass("commit_turn", commit, lambda: self.inner.commit_turn(written))
 
     async def release_turn(self, release: TurnRelease) -> None:
         await self._pass("release_turn", release, lambda: self.inner.release_turn(release))
@@ -146,6 +160,17 @@ class Line(DelegatingProvider):
             lambda: self.inner.renew_activities(leases, lease_for=lease_for),
         )
 
+    async def wait_for_work(self, wait: WorkWait) -> None:
+        await self._stop_if_cut()
+        mark = Wait()
+        self._waits.add(mark)
+        token = CURRENT_WAIT.set(mark)
+        try:
+            await self.inner.wait_for_work(wait)
+        finally:
+            CURRENT_WAIT.reset(token)
+            self._waits.discard(mark)
+
     async def read_instance(self, instance: str) -> InstanceState | None:
         return await self._pass(
             "read_instance", instance, lambda: self.inner.read_instance(instance)
@@ -168,7 +193,7 @@ def losing_answers(operation: str, times: int = 1) -> Disturbance:
 
 
 class Held:
-    """A disturbance that holds the calls that `chosen` picks, and those of `silenced` for ever."""
+    """A disturbance that holds calls until it lets them through: before they are made, or after."""
 
     def __init__(
         self,
@@ -179,7 +204,8 @@ class Held:
     ) -> None:
         self._chosen = chosen
         self._after = after
-        self._silenced = silenced
+        self.silenced = silenced
+        """Operations of which every call is held."""
         self._open = asyncio.Event()
         self.caught = 0
         """How many calls were held so far."""
@@ -191,7 +217,7 @@ class Held:
     async def __call__(
         self, operation: str, argument: object, call: Callable[[], Awaitable[object]]
     ) -> object:
-        if operation in self._silenced and not self._open.is_set():
+        if operation in self.silenced and not self._open.is_set():
             await self._open.wait()
         held = not self._open.is_set() and self._chosen(operation, argument)
         if held and not self._after:

@@ -1,0 +1,259 @@
+"""Deployments: code that changed, code that is not there yet, another Python."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import replace
+from datetime import timedelta
+
+from perdure import OrchestrationContext, Registry, RuntimeOptions, WaitTimeout
+from perdure.contract import TurnCommit
+from perdure.details import ConfigurationFailure, Unregistered
+from perdure.history import OrchestrationStarted, WaitCreated
+from perdure.observe import InstanceParked
+from perdure.status import Parked, Running
+
+from perdure_conformance.expect import ClauseBroken, expect, expect_equal, expect_refusal
+from perdure_conformance.rows.stage import Stage, expect_soon, row
+
+
+def activities() -> Registry:
+    """The activities of all versions of the code."""
+    app = Registry()
+
+    @app.activity
+    async def old(text: str) -> str:
+        return text
+
+    @app.activity
+    async def new(text: str) -> str:
+        return text
+
+    return app
+
+
+def original() -> Registry:
+    """The code as it was deployed first."""
+    app = activities()
+
+    @app.orchestration(name="flow")
+    async def flow(ctx: OrchestrationContext) -> str:
+        first = await ctx.schedule_activity("old", "secret", result_type=str)
+        await ctx.schedule_wait("go")
+        return first
+
+    return app
+
+
+def renamed() -> Registry:
+    """The same, but for the activity's name."""
+    app = activities()
+
+    @app.orchestration(name="flow")
+    async def flow(ctx: OrchestrationContext) -> str:
+        first = await ctx.schedule_activity("new", "secret", result_type=str)
+        await ctx.schedule_wait("go")
+        return first
+
+    return app
+
+
+def altered() -> Registry:
+    """The same, but for the activity's input."""
+    app = activities()
+
+    @app.orchestration(name="flow")
+    async def flow(ctx: OrchestrationContext) -> str:
+        first = await ctx.schedule_activity("old", "other", result_type=str)
+        await ctx.schedule_wait("go")
+        return first
+
+    return app
+
+
+def reordered() -> Registry:
+    """The same in another order."""
+    app = activities()
+
+    @app.orchestration(name="flow")
+    async def flow(ctx: OrchestrationContext) -> str:
+        await ctx.schedule_wait("go")
+        return await ctx.schedule_activity("old", "secret", result_type=str)
+
+    return app
+
+
+async def parked_mark(stage: Stage, instance: str) -> Parked | None:
+    """Why a running instance does not move."""
+    status = await stage.client.get_orchestration_status(instance)
+    return status.parked if isinstance(status, Running) else None
+
+
+async def until_parked(stage: Stage, instance: str) -> Parked:
+    """Let time pass until an instance is marked as parked."""
+
+    async def is_parked() -> bool:
+        return await parked_mark(stage, instance) is not None
+
+    await stage.until(is_parked, f"the mark of {instance!r}")
+    mark = await parked_mark(stage, instance)
+    if mark is None:
+        raise ClauseBroken(f"the mark of {instance!r} vanished")
+    return mark
+
+
+@row("ROW-27")
+async def edited_code_parks_its_instances(stage: Stage) -> None:
+    """An instance whose code was edited so that it disagrees with its history is parked: its status and WaitTimeout name the event, what the history has, what the code asked for, and the source line; its history is unharmed, and it goes on when fitting code is deployed."""
+    client = stage.client
+    node = await stage.node(original())
+    await client.start_orchestration("alpha", "flow")
+    await stage.until_recorded("alpha", WaitCreated)
+    await node.stop()
+    before = await stage.history("alpha")
+    await client.raise_event("alpha", "go")
+    for edited, found in (
+        (renamed, "ActivityScheduled(name='new'"),
+        (altered, "ActivityScheduled(name='old'"),
+        (reordered, "WaitCreated(name='go')"),
+    ):
+        node = await stage.node(edited())
+        seen = len(stage.witness.saw(InstanceParked))
+        await stage.until(lambda s=seen: len(stage.witness.saw(InstanceParked)) > s, "a new mark")
+        mark = await until_parked(stage, "alpha")
+        expect_equal(mark.reason, "nondeterminism", "the reason")
+        what = "event 2 of instance 'alpha': the history has ActivityScheduled(name='old'"
+        expect(mark.details.startswith(what), f"the details begin otherwise: {mark.details}")
+        expect(found in mark.details.partition("asked for")[2], f"not {found}: {mark.details}")
+        expect("secret" not in mark.details, f"the details tell the input: {mark.details}")
+        place = re.search(r"deploying:(\d+) in flow", mark.details)
+        expect(place is not None, f"the details name no source line: {mark.details}")
+        with expect_refusal(WaitTimeout, "waiting for a parked instance") as refusal:
+            waiting = client.wait_for_orchestration("alpha", timedelta(seconds=5))
+            await stage.play(waiting, "the wait")
+        expect("nondeterminism" in str(refusal.error), f"WaitTimeout says {refusal.error}")
+        expect_equal(await stage.history("alpha"), before, "the history")
+        await node.stop()
+    await stage.node(original())
+    took = await stage.until(lambda: stage.have_ended("alpha"), "the end with fitting code")
+    expect(took <= timedelta(seconds=35), f"it went on after {took}")
+    expect_equal(await stage.output("alpha"), "secret", "output")
+
+
+@row("ROW-28")
+async def an_unregistered_orchestration_waits_for_its_runtime(stage: Stage) -> None:
+    """An orchestration that is not registered here is parked, visibly, and left for a runtime that has it, which takes it at once however many others look; meanwhile others are unaffected."""
+    client, other = stage.client, activities()
+
+    @other.orchestration
+    async def hello(ctx: OrchestrationContext) -> str:
+        return await ctx.schedule_activity("old", "hello", result_type=str)
+
+    for _ in range(3):
+        await stage.node(other)
+    for number in range(20):
+        await client.start_orchestration(f"unknown {number}", "flow")
+    await client.start_orchestration_versioned("version", "hello", None, "2.0.0")
+    mark = await until_parked(stage, "unknown 0")
+    expect_equal(mark.reason, "unregistered", "the reason")
+    expect("'flow'" in mark.details, f"the details name no orchestration: {mark.details}")
+    mark = await until_parked(stage, "version")
+    expect("2.0.0" in mark.details, f"the details name no version: {mark.details}")
+    await stage.pass_time(timedelta(seconds=20))
+    since = (await until_parked(stage, "version")).since
+    expect_equal(since, mark.since, "since when it is parked")
+    await client.start_orchestration("known", "hello")
+    took = await stage.until(lambda: stage.have_ended("known"), "the end of a known one")
+    expect_soon(took, "an instance beside unregistered ones")
+    await stage.node(original())
+    names = [f"unknown {number}" for number in range(20)]
+    for name in names:
+        await client.raise_event(name, "go")
+    took = await stage.until(lambda: stage.have_ended(*names), "the end of all")
+    expect_soon(took, "instances once their code is there")
+
+
+@row("ROW-28a")
+async def an_unregistered_activity_waits_for_its_worker(stage: Stage) -> None:
+    """The same for an activity: its instance is parked, visibly, and goes on at once when a worker has it."""
+    client, app = stage.client, Registry()
+
+    @app.orchestration
+    async def ask(ctx: OrchestrationContext) -> str:
+        return await ctx.schedule_activity("old", "answer", result_type=str)
+
+    for _ in range(3):
+        await stage.node(app)
+    await client.start_orchestration("alpha", "ask")
+    mark = await until_parked(stage, "alpha")
+    expect_equal(mark.reason, "unregistered", "the reason")
+    expect("'old'" in mark.details, f"the details name no activity: {mark.details}")
+    await stage.pass_time(timedelta(seconds=20))
+    await stage.node(activities())
+    took = await stage.until(lambda: stage.have_ended("alpha"), "the end")
+    expect_soon(took, "an activity once its code is there")
+    expect_equal(await stage.output("alpha"), "answer", "output")
+
+
+@row("ROW-28b")
+async def what_is_unregistered_for_too_long_fails(stage: Stage) -> None:
+    """What stays unregistered fails with a clear reason when `unregistered_timeout` is over, and not before."""
+    client, app = stage.client, Registry()
+
+    @app.orchestration
+    async def ask(ctx: OrchestrationContext) -> str:
+        return await ctx.schedule_activity("nobody", result_type=str)
+
+    options = RuntimeOptions(unregistered_timeout=timedelta(hours=24))
+    await stage.node(app, options=options)
+    await client.start_orchestration("unknown", "nobody")
+    await client.start_orchestration("ask", "ask")
+    for name in ("unknown", "ask"):
+        await until_parked(stage, name)
+    await stage.jump(timedelta(hours=23))
+    await stage.pass_time(timedelta(seconds=5))
+    expect(not await stage.have_ended("unknown"), "an orchestration failed before its time")
+    expect(not await stage.have_ended("ask"), "an activity failed before its time")
+    await stage.jump(timedelta(hours=1))
+    details = await stage.failure("unknown")
+    expected = ConfigurationFailure(Unregistered(what="orchestration", name="nobody"))
+    expect_equal(details, expected, "the end of the orchestration")
+    details = await stage.failure("ask")
+    expect("nobody" in details.message, f"the end of who asked for the activity: {details}")
+
+
+@row("ROW-41")
+async def another_python_is_named_when_it_matters(stage: Stage) -> None:
+    """An instance that was started under another minor version of Python is replayed and goes on; where its commands differ, the message names both versions."""
+    client = stage.client
+    node = await stage.node(original())
+    node.line.rewrite = started_under
+    for name in ("fitting", "differing"):
+        await client.start_orchestration(name, "flow")
+        await stage.until_recorded(name, WaitCreated)
+        started = await stage.recorded(name, OrchestrationStarted)
+        expect_equal([event.python for event in started], ["3.7"], "Python in the history")
+    await node.stop()
+    node = await stage.node(original())
+    await client.raise_event("fitting", "go")
+    expect_equal(await stage.output("fitting"), "secret", "output")
+    await node.stop()
+    node = await stage.node(reordered())
+    await client.raise_event("differing", "go")
+    mark = await until_parked(stage, "differing")
+    here = f"{sys.version_info.major}.{sys.version_info.minor}"
+    for python in ("3.7", here):
+        expect(python in mark.details, f"the details do not name Python {python}: {mark.details}")
+    await node.stop()
+    await stage.node(original())
+    expect_equal(await stage.output("differing"), "secret", "output")
+
+
+def started_under(commit: TurnCommit) -> TurnCommit:
+    """The commit as an old version of Python would have made it."""
+    events = tuple(_PYTHON.sub(b'"python":"3.7"', event) for event in commit.events)
+    return replace(commit, events=events)
+
+
+_PYTHON = re.compile(rb'"python":"[^"]*"')

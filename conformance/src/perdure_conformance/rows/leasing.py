@@ -1,0 +1,287 @@
+"""Leases: lost, taken over, given back; whoever comes late changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from perdure import OrchestrationContext, Registry, RuntimeOptions, activity_context
+from perdure.contract import Message, MessageKind, TurnCommit
+from perdure.history import ActivityCompleted, ActivityScheduled, TimerFired, WaitCreated
+from perdure.observe import ActivityStarted, TurnLost
+from perdure.wire import CancelData, ResultData, encode_cancel, encode_result
+
+from perdure_conformance.expect import expect, expect_equal
+from perdure_conformance.rows.line import Held
+from perdure_conformance.rows.stage import Stage, expect_soon, row
+
+NO_RENEWAL = frozenset({"renew_turns", "renew_activities"})
+LEASE = timedelta(seconds=30)
+PAST_LEASE = timedelta(seconds=31)
+
+
+class Deliveries:
+    """An activity that says which delivery it was, each delivery when it is let."""
+
+    def __init__(self, *free: int) -> None:
+        self._gates: dict[int, asyncio.Event] = {}
+        self.keys: list[str] = []
+        for delivery in free:
+            self.let(delivery)
+
+    def let(self, delivery: int) -> None:
+        """Let a delivery return."""
+        self._gate(delivery).set()
+
+    def _gate(self, delivery: int) -> asyncio.Event:
+        return self._gates.setdefault(delivery, asyncio.Event())
+
+    def registry(self) -> Registry:
+        """The activity `deliver`."""
+        app = Registry()
+
+        @app.activity
+        async def deliver() -> int:
+            context = activity_context()
+            self.keys.append(context.idempotency_key)
+            await self._gate(context.delivery).wait()
+            return context.delivery
+
+        return app
+
+
+def flows() -> Registry:
+    """Orchestrations around `deliver`."""
+    app = Registry()
+
+    @app.orchestration
+    async def flow(ctx: OrchestrationContext) -> int:
+        return await ctx.schedule_activity("deliver", result_type=int)
+
+    @app.orchestration
+    async def after_event(ctx: OrchestrationContext) -> int:
+        await ctx.schedule_wait("go")
+        return await ctx.schedule_activity("deliver", result_type=int)
+
+    @app.orchestration
+    async def forget(ctx: OrchestrationContext, executions: int) -> str:
+        ctx.schedule_activity("deliver")
+        ctx.schedule_timer(60)
+        await ctx.schedule_wait("go")
+        if executions > 1:
+            ctx.continue_as_new(executions - 1)
+        return "done"
+
+    @app.orchestration
+    async def wait(ctx: OrchestrationContext) -> str:
+        return await ctx.schedule_wait("go", str)
+
+    return app
+
+
+def deliveries(stage: Stage) -> list[int]:
+    """The deliveries that began."""
+    return [event.delivery for event in stage.witness.saw(ActivityStarted)]
+
+
+@row("ROW-17")
+async def what_comes_late_is_dropped(stage: Stage) -> None:
+    """Results, timers and cancellations that arrive after their instance ended or continued as new, or that address another incarnation of the id, are dropped."""
+    client, work = stage.client, Deliveries()
+    await stage.node(flows())
+    worker = await stage.node(work.registry())
+    for instance, executions in (("ended", "1"), ("continued", "2")):
+        await client.start_orchestration(instance, "forget", executions)
+        await stage.until_recorded(instance, WaitCreated)
+        await stage.until(lambda i=instance: began(stage, i), f"the activity of {instance!r}")
+        await client.raise_event(instance, "go")
+    expect_equal(await stage.output("ended"), "done", "output")
+    await stage.until(lambda: second_begun(stage), "the second execution")
+    before = {name: await stage.state(name) for name in ("ended", "continued")}
+    for instance, state in before.items():
+        await stage.lab.send(*late_messages(instance, state.incarnation))
+    work.let(1)
+    await stage.until(lambda: worker.runtime.statistics.activities_running <= 1, "the late ones")
+    await stage.pass_time(timedelta(seconds=20))
+    expect_equal(await stage.state("ended"), before["ended"], "the ended instance")
+    await client.raise_event("continued", "go")
+    expect_equal(await stage.output("continued"), "done", "output of the continued one")
+    await stage.pass_time(timedelta(seconds=90))
+    for execution in (1, 2):
+        fired = await stage.recorded("continued", TimerFired, execution)
+        expect_equal(fired, [], f"timers fired in execution {execution}")
+    expect_equal(len(await stage.recorded("continued", ActivityCompleted, 1)), 0, "late results")
+
+
+def late_messages(instance: str, incarnation: str) -> list[Message]:
+    """Messages of the first execution, and of an incarnation that is gone."""
+    stale = ResultData(scheduled=2, result='"stale"')
+
+    def message(kind: MessageKind, incarnation: str, data: bytes) -> Message:
+        return Message(
+            id=f"late {kind} {incarnation}",
+            instance=instance,
+            kind=kind,
+            incarnation=incarnation,
+            execution=None if kind is MessageKind.CANCEL else 1,
+            data=data,
+        )
+
+    cancel = encode_cancel(CancelData(reason="of a namesake"))
+    return [
+        message(MessageKind.ACTIVITY, incarnation, encode_result(stale)),
+        message(MessageKind.TIMER, incarnation, encode_result(ResultData(scheduled=3))),
+        message(MessageKind.CHILD, incarnation, encode_result(stale)),
+        message(MessageKind.ACTIVITY, "gone", encode_result(stale)),
+        message(MessageKind.CANCEL, "gone", cancel),
+    ]
+
+
+def began(stage: Stage, instance: str) -> bool:
+    """Whether an activity of the instance has begun."""
+    return any(event.instance == instance for event in stage.witness.saw(ActivityStarted))
+
+
+async def second_begun(stage: Stage) -> bool:
+    """Whether the second execution of `continued` waits."""
+    state = await stage.state("continued")
+    return state.execution == 2 and state.last_event > 0
+
+
+@row("ROW-18")
+async def a_late_commit_is_refused_whole(stage: Stage) -> None:
+    """A commit that arrives after its lease ran out, while another runtime went on, is refused whole; the other's turn stands, and nothing is done twice."""
+    work = Deliveries(1, 2)
+    slow = await stage.node(flows(), work.registry())
+    await stage.client.start_orchestration("alpha", "after_event")
+    await stage.until_recorded("alpha", WaitCreated)
+    held = Held(lambda operation, _: operation == "commit_turn", silenced=NO_RENEWAL)
+    slow.line.disturbance = held
+    await stage.client.raise_event("alpha", "go")
+    await stage.until(lambda: held.caught == 1, "the commit that will be late")
+    held.silenced |= {"lease_turns", "lease_activities"}
+    await stage.node(flows(), work.registry())
+    expect_equal(await stage.output("alpha"), 1, "delivery")
+    before = await stage.state("alpha"), await stage.history("alpha")
+    held.let_through()
+    await stage.until(lambda: bool(stage.witness.saw(TurnLost)), "the loss")
+    await stage.pass_time(PAST_LEASE)
+    after = await stage.state("alpha"), await stage.history("alpha")
+    expect_equal(after, before, "the instance after the late commit")
+    expect_equal(deliveries(stage), [1], "deliveries that began")
+
+
+@row("ROW-19")
+async def a_killed_workers_activity_is_delivered_again(stage: Stage) -> None:
+    """An activity whose worker dies is delivered again when its lease runs out, counted, under the same idempotency key; one result is recorded."""
+    work = Deliveries(3)
+    node = await stage.node(flows(), work.registry())
+    await stage.client.start_orchestration("alpha", "flow")
+    for delivery in (1, 2):
+        await stage.until(lambda d=delivery: d in deliveries(stage), f"delivery {delivery}")
+        node.crash()
+        began = stage.clock.now()
+        node = await stage.node(flows(), work.registry())
+        await stage.until(lambda d=delivery: d + 1 in deliveries(stage), "the next delivery")
+        took = timedelta(microseconds=stage.clock.now() - began)
+        expect(took <= LEASE + timedelta(seconds=2), f"it was delivered again after {took}")
+    expect_equal(await stage.output("alpha"), 3, "the delivery that counted")
+    expect_equal(deliveries(stage), [1, 2, 3], "deliveries that began")
+    expect_equal(len(set(work.keys)), 1, "idempotency keys")
+    expect_equal(len(await stage.recorded("alpha", ActivityCompleted)), 1, "results recorded")
+
+
+@row("ROW-20")
+async def a_late_result_is_refused(stage: Stage) -> None:
+    """When an activity's lease runs out and a second worker has it, the first worker's result is refused, whether it comes before or after the second's; the second's counts."""
+    await stage.node(flows())
+    for instance, order in (("first late", (2, 1)), ("first early", (1, 2))):
+        work = Deliveries()
+        first = await stage.node(work.registry())
+        first.line.disturbance = Held(nothing, silenced=NO_RENEWAL)
+        await stage.client.start_orchestration(instance, "flow")
+        await stage.until(lambda w=work: len(w.keys) == 1, "the first delivery")
+        second = await stage.node(work.registry())
+        await stage.until(lambda w=work: len(w.keys) == 2, "the second delivery")
+        for delivery in order:
+            work.let(delivery)
+            await stage.pass_time(timedelta(seconds=3))
+        expect_equal(await stage.output(instance), 2, f"{instance}: the delivery that counted")
+        results = await stage.recorded(instance, ActivityCompleted)
+        expect_equal(len(results), 1, f"{instance}: results recorded")
+        await second.stop()
+        first.crash()
+
+
+@row("ROW-20a")
+async def a_late_result_in_a_commit_is_refused(stage: Stage) -> None:
+    """The same when the first worker's result comes in a commit of the instance's own turn: the commit is refused, and the turn goes on with the second's result."""
+    options = RuntimeOptions(turn_lease=timedelta(minutes=2), activity_lease=timedelta(seconds=10))
+    work = Deliveries(1, 2)
+    owner = await stage.node(flows(), work.registry(), options=options)
+    held = Held(finishes, silenced=frozenset({"renew_activities"}))
+    owner.line.disturbance = held
+    await stage.client.start_orchestration("alpha", "flow")
+    await stage.until(lambda: held.caught == 1, "the commit with the result")
+    await stage.node(work.registry())
+    await stage.until(lambda: deliveries(stage) == [1, 2], "the second delivery")
+    await stage.settle()
+    held.let_through()
+    expect_equal(await stage.output("alpha"), 2, "the delivery that counted")
+    expect_equal(len(await stage.recorded("alpha", ActivityCompleted)), 1, "results recorded")
+
+
+def nothing(operation: str, argument: object) -> bool:
+    """Choose no call."""
+    return False
+
+
+def finishes(operation: str, argument: object) -> bool:
+    """Whether a call is a commit that finishes an activity."""
+    return operation == "commit_turn" and isinstance(argument, TurnCommit) and bool(argument.finish)
+
+
+@row("ROW-40")
+async def a_closed_runtime_leaves_no_lease(stage: Stage) -> None:
+    """A runtime that is closed with work under way lets turns commit and activities go on for its grace period, then gives back every lease, so that another takes over at once, with the activity's delivery uncounted."""
+    client, work = stage.client, Deliveries()
+    options = RuntimeOptions(shutdown_grace=timedelta(seconds=5))
+    node = await stage.node(flows(), work.registry(), options=options)
+    waiting = [f"waiting {number}" for number in range(20)]
+    for instance in waiting:
+        await client.start_orchestration(instance, "wait")
+    await client.start_orchestration("working", "flow")
+    await stage.until_recorded("working", ActivityScheduled)
+    for instance in waiting:
+        await stage.until_recorded(instance, WaitCreated)
+    began = stage.clock.now()
+    await node.stop()
+    took = timedelta(microseconds=stage.clock.now() - began)
+    expect(took <= timedelta(seconds=7), f"closing took {took}, with 5 s of grace")
+    for instance in waiting:
+        await client.raise_event(instance, "go", '"on"')
+    work.let(1)
+    await stage.node(flows(), work.registry())
+    took = await stage.until(lambda: stage.have_ended(*waiting, "working"), "the end of all")
+    expect_soon(took, "taking over from a runtime that was closed")
+    expect_equal(await stage.output("working"), 1, "the delivery that counted")
+
+
+@row("ROW-40a")
+async def what_ends_within_the_grace_period_is_recorded(stage: Stage) -> None:
+    """An activity that ends within the grace period of a runtime that is being closed has its result recorded, and does not run again."""
+    work = Deliveries()
+    node = await stage.node(flows(), work.registry())
+    await stage.client.start_orchestration("alpha", "flow")
+    await stage.until(lambda: len(work.keys) == 1, "the activity")
+
+    async def let_later() -> None:
+        await stage.clock.sleep(timedelta(seconds=3))
+        work.let(1)
+
+    letting = asyncio.ensure_future(let_later())
+    await node.stop()
+    await letting
+    await stage.node(flows(), work.registry())
+    expect_equal(await stage.output("alpha"), 1, "output")
+    expect_equal(deliveries(stage), [1], "deliveries that began")

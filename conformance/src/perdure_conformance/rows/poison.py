@@ -1,0 +1,167 @@
+"""Work that kills its process, and data that cannot be read."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from perdure import OrchestrationContext, Registry, RuntimeOptions
+from perdure.contract import Message, MessageKind
+from perdure.details import ApplicationFailure, Poisoned
+from perdure.errors import ActivityFailed, SubOrchestrationFailed
+from perdure.history import ActivityFailed as ActivityFailedEvent
+from perdure.history import WaitCreated
+from perdure.status import Running
+
+from perdure_conformance.expect import expect, expect_equal
+from perdure_conformance.rows.stage import Node, Stage, row
+
+OPTIONS = RuntimeOptions(max_attempts=2)
+
+
+class Killer:
+    """Kills the node that runs it."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self.node: Node | None = None
+        self.deaths = 0
+
+    def strike(self) -> None:
+        """Kill the node. What runs it goes on to no effect."""
+        if self.node is not None:
+            self.deaths += 1
+            self.node.crash()
+            self.node = None
+
+    async def feed(self, app: Registry, *instances: str) -> None:
+        """Start a new node whenever one was killed, until the instances have ended."""
+
+        async def killed_or_done() -> bool:
+            return self.node is None or await self._stage.have_ended(*instances)
+
+        while not await self._stage.have_ended(*instances):
+            self.node = await self._stage.node(app, options=OPTIONS)
+            await self._stage.until(killed_or_done, "the end, or another death")
+        self.node = None
+
+
+def deadly(killer: Killer) -> Registry:
+    """Orchestrations and activities of which some kill their process."""
+    app = Registry()
+
+    @app.activity
+    async def kill() -> None:
+        killer.strike()
+
+    @app.activity
+    async def work() -> str:
+        return "done"
+
+    @app.orchestration
+    async def killing(ctx: OrchestrationContext) -> None:
+        await ctx.schedule_wait("go")
+        killer.strike()
+
+    @app.orchestration
+    async def innocent(ctx: OrchestrationContext) -> str:
+        await ctx.schedule_wait("go")
+        return await ctx.schedule_activity(work)
+
+    @app.orchestration
+    async def parent(ctx: OrchestrationContext) -> str:
+        try:
+            await ctx.schedule_sub_orchestration(killing, instance="child")
+        except SubOrchestrationFailed as error:
+            return error.details.type_name
+        return "completed"
+
+    @app.orchestration
+    async def kill_by_activity(ctx: OrchestrationContext) -> list[str]:
+        try:
+            await ctx.schedule_activity(kill)
+        except ActivityFailed as error:
+            return [error.type_name, await ctx.schedule_activity(work)]
+        return ["survived"]
+
+    return app
+
+
+@row("ROW-21")
+async def a_deadly_turn_is_found_out(stage: Stage) -> None:
+    """An instance whose turn kills its process more than `max_attempts` times fails with kind poison, after it ran once alone; its parent is told; instances that share the process are not blamed."""
+    killer, client = Killer(stage), stage.client
+    app = deadly(killer)
+    node = await stage.node(app)
+    others = [f"innocent {number}" for number in range(5)]
+    await client.start_orchestration("parent", "parent")
+    await stage.until(lambda: waits(stage, "child"), "the child")
+    for other in others:
+        await client.start_orchestration(other, "innocent")
+        await stage.until_recorded(other, WaitCreated)
+    await node.stop()
+    for instance in (*others[:3], "child", *others[3:]):
+        await client.raise_event(instance, "go")
+    await killer.feed(app, *others, "parent", "child")
+    details = await stage.failure("child")
+    kind = details.kind
+    expect(isinstance(kind, Poisoned), f"the deadly instance ended as {details!r}")
+    expect_equal(killer.deaths, 3, "deaths, the one alone included")
+    expect_equal(await stage.output("parent"), "Poisoned", "what the parent was told")
+    for other in others:
+        expect_equal(await stage.output(other), "done", f"output of {other!r}")
+
+
+async def waits(stage: Stage, instance: str) -> bool:
+    """Whether an instance exists and has run its first turn."""
+    state = await stage.lab.provider.read_instance(instance)
+    return state is not None and state.last_event > 0
+
+
+@row("ROW-21a")
+async def a_deadly_activity_is_found_out(stage: Stage) -> None:
+    """An activity that kills its process more than `max_attempts` times fails with kind poison, which its orchestration can catch; others are not blamed."""
+    killer, client = Killer(stage), stage.client
+    app = deadly(killer)
+    others = [f"innocent {number}" for number in range(5)]
+    for instance in others:
+        await client.start_orchestration(instance, "innocent")
+        await client.raise_event(instance, "go")
+    await client.start_orchestration("deadly", "kill_by_activity")
+    await killer.feed(app, *others, "deadly")
+    expect_equal(await stage.output("deadly"), ["Poisoned", "done"], "what was caught")
+    expect_equal(killer.deaths, 3, "deaths, the one alone included")
+    failures = await stage.recorded("deadly", ActivityFailedEvent)
+    expected = [ApplicationFailure(Poisoned(work="activity 'kill'", attempts=3))]
+    expect_equal([event.details for event in failures], expected, "failures recorded")
+    for other in others:
+        expect_equal(await stage.output(other), "done", f"output of {other!r}")
+
+
+@row("ROW-21b")
+async def undecodable_data_is_kept_and_shown(stage: Stage) -> None:
+    """A message that cannot be decoded parks its instance, visibly, and is kept, with those behind it; nobody else is affected."""
+    client, app = stage.client, deadly(Killer(stage))
+    await stage.node(app)
+    await client.start_orchestration("alpha", "innocent")
+    await client.start_orchestration("beta", "innocent")
+    await stage.until_recorded("alpha", WaitCreated)
+    garbage = Message(id="garbage", instance="alpha", kind=MessageKind.EVENT, data=b"\x00\xff")
+    await stage.lab.send(garbage)
+    await client.raise_event("alpha", "go")
+
+    async def is_parked() -> bool:
+        status = await client.get_orchestration_status("alpha")
+        return isinstance(status, Running) and status.parked is not None
+
+    await stage.until(is_parked, "the mark")
+    status = await client.get_orchestration_status("alpha")
+    parked = status.parked if isinstance(status, Running) else None
+    expect(parked is not None and parked.reason == "undecodable", f"the status is {status}")
+    expect(parked is not None and "garbage" in parked.details, f"the details are {parked}")
+    await client.raise_event("beta", "go")
+    expect_equal(await stage.output("beta"), "done", "output of the other instance")
+    await stage.pass_time(timedelta(seconds=40))
+    expect_equal(len(await stage.recorded("alpha", WaitCreated)), 1, "waits recorded")
+    if client.has_management_capability():
+        depths = await client.get_queue_depths()
+        expect_equal(depths.orchestrator_queue, 2, "messages that are kept")
