@@ -78,13 +78,7 @@ class Database:
 def open_database(path: Path, *, namespace: str, durable: bool, patience: float) -> Database:
     """Open the file, or create it; raises a `ProviderError` that names it."""
     file = str(path)
-    if not path.parent.is_dir():
-        raise StorageFailed(
-            f"the directory of {file!r} does not exist; create it, or correct the path",
-            operation="open",
-        )
-    if path.is_dir():
-        raise StorageFailed(f"{file!r} is a directory; name a file in it", operation="open")
+    _check_place(path)
     engine = create_engine(
         URL.create("sqlite", database=file),
         poolclass=NullPool,
@@ -102,6 +96,26 @@ def open_database(path: Path, *, namespace: str, durable: bool, patience: float)
     except BaseException:
         engine.dispose()
         raise
+
+
+def _check_place(path: Path) -> None:
+    """Raise where SQLite would only say that it cannot open the file."""
+    file = str(path)
+    try:
+        has_directory, is_directory = path.parent.is_dir(), path.is_dir()
+    except OSError as error:
+        raise StorageFailed(
+            f"the file {file!r} is out of reach ({error.strerror}); allow this process to enter its"
+            " directory",
+            operation="open",
+        ) from error
+    if not has_directory:
+        raise StorageFailed(
+            f"the directory of {file!r} does not exist; create it, or correct the path",
+            operation="open",
+        )
+    if is_directory:
+        raise StorageFailed(f"{file!r} is a directory; name a file in it", operation="open")
 
 
 def _open(engine: Engine, file: str, namespace: str, *, durable: bool) -> Database:
