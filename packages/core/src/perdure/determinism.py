@@ -118,7 +118,6 @@ class _Scan:
                 imported, current = _module(argument), _module(argument.partition(".")[0])
             elif operation == "IMPORT_FROM":
                 current = _attribute(imported, argument)
-                name = _full_name(imported, argument, current)
             elif operation in ("LOAD_ATTR", "LOAD_METHOD"):
                 source, current = current, _attribute(current, argument)
                 name = _full_name(source, argument, current)

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, TypeVar, cast, get_type_hints, overload
+from typing import TypeVar, cast, overload
 
 from perdure.determinism import find_nondeterminism
 from perdure.errors import DuplicateRegistration, InvalidSignature, NondeterministicCode
@@ -22,6 +22,7 @@ from perdure.references import (
     ActivityReference,
     OrchestrationReference,
 )
+from perdure.signatures import is_async, own_name, read_signature, where_defined
 from perdure.versions import DEFAULT_VERSION, check_version, version_key
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -73,7 +74,7 @@ class Registry:
     @overload
     def activity(self, function: F, /) -> F: ...
     @overload
-    def activity(self, *, name: str | None = None) -> Callable[[F], F]: ...
+    def activity(self, /, *, name: str | None = None) -> Callable[[F], F]: ...
     def activity(
         self, function: Callable[..., object] | None = None, /, *, name: str | None = None
     ) -> Callable[..., object]:
@@ -102,6 +103,7 @@ class Registry:
     @overload
     def orchestration(
         self,
+        /,
         *,
         name: str | None = None,
         version: str = DEFAULT_VERSION,
@@ -154,8 +156,8 @@ class Registry:
     def _add_activity(
         self, function: Callable[..., object], name: str | None, frame: FrameType
     ) -> None:
-        chosen = check_identifier(name or _own_name(function), "activity name")
-        takes_input, input_type, output_type = _signature(function, "activity", 0, frame)
+        chosen = _chosen_name(function, name, "activity", ACTIVITY_ATTRIBUTE)
+        takes_input, input_type, output_type = read_signature(function, "activity", 0, frame)
         reference = ActivityReference(
             name=chosen, input_type=input_type, output_type=output_type, takes_input=takes_input
         )
@@ -163,8 +165,8 @@ class Registry:
             ActivityDefinition(
                 reference=reference,
                 function=function,
-                asynchronous=_is_async(function),
-                where=_where(function),
+                asynchronous=is_async(function),
+                where=where_defined(function),
             )
         )
         _mark(function, ACTIVITY_ATTRIBUTE, reference)
@@ -177,14 +179,14 @@ class Registry:
         allow: Collection[str],
         frame: FrameType,
     ) -> None:
-        chosen = check_identifier(name or _own_name(function), "orchestration name")
+        chosen = _chosen_name(function, name, "orchestration", ORCHESTRATION_ATTRIBUTE)
         check_version(version)
-        if not _is_async(function):
+        if not is_async(function):
             raise InvalidSignature(
-                f"orchestration {chosen!r} at {_where(function)} is not an async function; write"
+                f"orchestration {chosen!r} at {where_defined(function)} is not an async function; write"
                 " it as `async def`"
             )
-        takes_input, input_type, output_type = _signature(function, "orchestration", 1, frame)
+        takes_input, input_type, output_type = read_signature(function, "orchestration", 1, frame)
         _refuse_nondeterminism(function, chosen, allow)
         reference = OrchestrationReference(
             name=chosen,
@@ -194,7 +196,9 @@ class Registry:
             takes_input=takes_input,
         )
         self._store_orchestration(
-            OrchestrationDefinition(reference=reference, function=function, where=_where(function))
+            OrchestrationDefinition(
+                reference=reference, function=function, where=where_defined(function)
+            )
         )
         _mark(function, ORCHESTRATION_ATTRIBUTE, reference)
 
@@ -263,64 +267,6 @@ def _caller() -> FrameType:
     return frame
 
 
-def _is_async(function: Callable[..., object]) -> bool:
-    call = getattr(function, "__call__", None)  # noqa: B004 # an object with an async __call__
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
-
-
-def _own_name(function: Callable[..., object]) -> str:
-    name = getattr(function, "__name__", None)
-    if not isinstance(name, str) or name == "<lambda>":
-        raise InvalidSignature(f"{function!r} has no name of its own; pass name=…")
-    return name
-
-
-def _where(function: Callable[..., object]) -> str:
-    code = getattr(function, "__code__", None) or getattr(
-        getattr(function, "__func__", None), "__code__", None
-    )
-    return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(function)
-
-
-def _signature(
-    function: Callable[..., object], kind: str, before_input: int, frame: FrameType
-) -> tuple[bool, object, object]:
-    """Whether it takes an input, and the types of input and output."""
-    parameters = list(inspect.signature(function).parameters.values())
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    required_keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
-    if len(positional) < before_input:
-        raise InvalidSignature(
-            f"{kind} {_own_name(function)!r} at {_where(function)} takes no context; its first"
-            " parameter is the OrchestrationContext"
-        )
-    if (
-        len(positional) > before_input + 1
-        or required_keywords
-        or len(parameters) != len(positional)
-    ):
-        raise InvalidSignature(
-            f"{kind} {_own_name(function)!r} at {_where(function)} takes more than one input; put"
-            " them into one model or dataclass"
-        )
-    hints = _hints(function, kind, frame)
-    takes_input = len(positional) == before_input + 1
-    input_type = hints.get(positional[before_input].name, Any) if takes_input else None
-    return takes_input, input_type, hints.get("return", Any)
-
-
-def _hints(function: Callable[..., object], kind: str, frame: FrameType) -> Mapping[str, object]:
-    target = function if hasattr(function, "__annotations__") else type(function).__call__
-    try:
-        # The locals of where it is registered, for types that are defined beside it.
-        return get_type_hints(target, localns=frame.f_locals, include_extras=True)
-    except Exception as error:
-        raise InvalidSignature(
-            f"the annotations of {kind} {_own_name(function)!r} at {_where(function)} cannot be"
-            f" resolved: {error}; define or import the types before it"
-        ) from error
-
-
 def _refuse_nondeterminism(
     function: Callable[..., object], name: str, allow: Collection[str]
 ) -> None:
@@ -333,6 +279,22 @@ def _refuse_nondeterminism(
         )
 
 
+def _chosen_name(
+    function: Callable[..., object], name: str | None, kind: str, attribute: str
+) -> str:
+    """The name to register under; a function that stands for another one already is refused."""
+    chosen = check_identifier(own_name(function) if name is None else name, f"{kind} name")
+    known = None if inspect.ismethod(function) else getattr(function, attribute, None)
+    # functools.wraps copies the mark to a wrapper, which may well stand for another name.
+    inherited = known is getattr(getattr(function, "__wrapped__", None), attribute, None)
+    if known is not None and not inherited and cast("ActivityReference", known).name != chosen:
+        raise DuplicateRegistration(
+            f"function {own_name(function)!r} is registered as {known.name!r} and as"
+            f" {chosen!r}; a function stands for one name, so register a wrapper"
+        )
+    return chosen
+
+
 def _mark(
     function: Callable[..., object],
     attribute: str,
@@ -340,12 +302,6 @@ def _mark(
 ) -> None:
     if inspect.ismethod(function):
         return  # the function is shared by all objects of the class
-    known = getattr(function, attribute, None)
-    if known is not None and cast("ActivityReference", known).name != reference.name:
-        raise DuplicateRegistration(
-            f"function {_own_name(function)!r} is registered as {known.name!r} and as"
-            f" {reference.name!r}; a function stands for one name, so register a wrapper"
-        )
     try:
         setattr(function, attribute, reference)
     except AttributeError:
