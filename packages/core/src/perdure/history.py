@@ -276,7 +276,7 @@ def decode_event(number: int, data: bytes) -> Event:
         if kind is OrchestrationStarted:
             _restore_start(plain)
         return kind(event_id=number, **plain)  # pyright: ignore[reportArgumentType] # JSON data, checked by the constructor's names
-    except (KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"event {number} cannot be decoded: {error!r}") from error
 
 
