@@ -1,6 +1,8 @@
 """What the tests of the SQLite provider share: real files, a clock moved by hand, short records."""
 
 import sqlite3
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -126,10 +128,8 @@ async def desk(tmp_path: Path, make: Make) -> AsyncIterator[Desk]:
 @pytest.fixture
 def in_a_process(tmp_path: Path) -> Callable[[str], Any]:
     """Starts a Python program in another process, whose directory is the test's."""
-    import subprocess
-    import sys
 
-    def start(program: str) -> "subprocess.Popen[str]":
+    def start(program: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-W", "error", "-c", program],
             cwd=tmp_path,

@@ -1,0 +1,214 @@
+"""Waiting: woken by what this process commits, by the passing of time, and by other processes."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from perdure.contract import (
+    ChangeWait,
+    Clock,
+    ExecutionEnd,
+    InstanceStatus,
+    Message,
+    MessageKind,
+    NewActivity,
+    ParkedMark,
+    Serves,
+    SystemClock,
+    TurnLease,
+    TurnRelease,
+    WorkWait,
+)
+
+HOUR = timedelta(hours=1)
+LEASE = timedelta(seconds=30)
+SERVES = Serves(orchestrations={"process": frozenset()})
+
+
+def work(**fields) -> WorkWait:
+    return WorkWait(**{"timeout": HOUR, "serves": SERVES, **fields})
+
+
+async def started(call) -> "asyncio.Future[None]":
+    waiting = asyncio.ensure_future(call)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    return waiting
+
+
+async def test_work_that_is_there_ends_the_wait_at_once(desk, make):
+    provider = await desk.open()
+    await provider.create_instance(make.new("a"))
+
+    await provider.wait_for_work(work())
+
+
+async def test_work_that_comes_ends_the_wait(desk, make):
+    provider = await desk.open()
+    waiting = await started(provider.wait_for_work(work()))
+    assert not waiting.done()
+
+    await provider.create_instance(make.new("a"))
+
+    await asyncio.wait_for(waiting, 10)
+
+
+async def test_work_that_is_not_served_does_not_end_the_wait(desk, make):
+    provider = await desk.open()
+    waiting = await started(provider.wait_for_work(work()))
+
+    await provider.create_instance(make.new("a", name="other"))
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+    assert not waiting.done()
+    desk.clock.advance(HOUR)
+    await waiting
+
+
+async def test_a_message_that_becomes_due_ends_the_wait(desk, make):
+    provider = await desk.open()
+    turn = await desk.leased(provider, "a")
+    due = desk.clock.now() + 60_000_000
+    timer = Message(id="t", instance="a", kind=MessageKind.TIMER, data=b"", visible_at=due)
+    waiting = await started(provider.wait_for_work(work()))
+    await provider.commit_turn(make.commit(turn, remove=("start",), send=(timer,)))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+
+    desk.clock.advance(timedelta(seconds=60))
+
+    await asyncio.wait_for(waiting, 10)
+
+
+async def test_a_lease_that_runs_out_ends_the_wait(desk, make):
+    provider = await desk.open()
+    waiting = await started(provider.wait_for_work(work(serves=Serves(orchestrations={}))))
+    await desk.leased(provider, "a")
+    waiting.cancel()
+    waiting = await started(provider.wait_for_work(work()))
+
+    desk.clock.advance(LEASE)
+
+    await asyncio.wait_for(waiting, 10)
+
+
+async def test_an_activity_ends_the_wait_of_those_who_ask_for_it(desk, make):
+    provider = await desk.open()
+    turn = await desk.leased(provider, "a")
+    asked = WorkWait(timeout=HOUR, activity_names=frozenset({"work"}))
+    other = WorkWait(timeout=HOUR, activity_names=frozenset({"rest"}))
+    waiting, resting = [await started(provider.wait_for_work(each)) for each in (asked, other)]
+
+    await provider.commit_turn(make.commit(turn, add=(NewActivity(id="1", name="work", data=b""),)))
+
+    await asyncio.wait_for(waiting, 10)
+    assert not resting.done()
+    desk.clock.advance(HOUR)
+    await resting
+
+
+async def test_the_timeout_ends_the_wait_even_if_the_clock_steps_back(desk):
+    provider = await desk.open()
+    waiting = await started(provider.wait_for_work(work()))
+    desk.clock.step_back(timedelta(minutes=30))
+
+    desk.clock.advance(HOUR)
+
+    await asyncio.wait_for(waiting, 10)
+
+
+async def test_a_change_ends_the_wait_for_it(desk, make):
+    provider = await desk.open()
+    waiting = await started(
+        provider.wait_for_change(ChangeWait(instance="a", timeout=HOUR, exists=False))
+    )
+    await provider.create_instance(make.new("b"))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+
+    await provider.create_instance(make.new("a"))
+
+    await asyncio.wait_for(waiting, 10)
+
+
+async def test_a_parked_mark_is_a_change(desk, make):
+    provider = await desk.open()
+    turn = await desk.leased(provider, "a")
+    waiting = await started(provider.wait_for_change(ChangeWait(instance="a", timeout=HOUR)))
+
+    lease = TurnLease(instance="a", token=turn.token)
+    mark = ParkedMark(reason="unregistered", details="nobody has it")
+    await provider.release_turn(TurnRelease(lease=lease, parked=mark))
+
+    await asyncio.wait_for(waiting, 10)
+
+
+async def test_whoever_waits_for_the_end_sleeps_through_other_commits(desk, make):
+    provider = await desk.open()
+    turn = await desk.leased(provider, "a")
+    wait = ChangeWait(instance="a", timeout=HOUR, until_ended=True)
+    waiting = await started(provider.wait_for_change(wait))
+    await provider.commit_turn(make.commit(turn, keep_for=LEASE))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+
+    await provider.commit_turn(make.commit(turn, end=ExecutionEnd(status=InstanceStatus.COMPLETED)))
+
+    await asyncio.wait_for(waiting, 10)
+
+
+class CountingClock(SystemClock):
+    """Counts how often somebody sleeps, and how long."""
+
+    def __init__(self) -> None:
+        self.sleeps: list[float] = []
+
+    async def sleep(self, duration: timedelta) -> None:
+        self.sleeps.append(duration.total_seconds())
+        await super().sleep(duration)
+
+
+@pytest.mark.slow
+async def test_commits_of_other_processes_end_the_wait(desk, make):
+    clock: Clock = SystemClock()
+    here, there = await desk.open(clock=clock), await desk.open(clock=clock)
+    wait = work(timeout=timedelta(seconds=30))
+    change = ChangeWait(instance="a", timeout=timedelta(seconds=30), exists=False)
+    waiting = [
+        await started(here.wait_for_work(wait)),
+        await started(here.wait_for_change(change)),
+    ]
+
+    began = clock.now()
+    await there.create_instance(make.new("a"))
+    await asyncio.gather(*waiting)
+
+    assert clock.now() - began < 5_000_000
+
+
+@pytest.mark.slow
+async def test_an_idle_provider_asks_less_and_less_often(desk):
+    clock = CountingClock()
+    provider = await desk.open(clock=clock)
+
+    await provider.wait_for_work(work(timeout=timedelta(seconds=0.8)))
+
+    polls = [duration for duration in clock.sleeps if duration < 0.1]
+    assert polls[0] == pytest.approx(0.005)
+    assert polls[-1] == pytest.approx(0.05)
+    assert len(polls) < 40
+
+
+async def test_nobody_asks_while_nobody_waits(desk, make):
+    clock = CountingClock()
+    provider = await desk.open(clock=clock)
+    await provider.create_instance(make.new("a"))
+    await provider.wait_for_work(work())
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+    assert len(clock.sleeps) <= 1
