@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+import aioboto3  # pyright: ignore[reportMissingTypeStubs]
 from perdure.clock import Clock
 
 from perdure_dynamodb._aws import aws_calls
@@ -20,10 +21,10 @@ from perdure_dynamodb._table import Table
 
 @asynccontextmanager
 async def open_on_aws(
-    options: DynamoDBOptions, *, clock: Clock
+    options: DynamoDBOptions, *, clock: Clock, session: aioboto3.Session | None = None
 ) -> AsyncGenerator[DynamoDBProvider]:
-    """A provider with a client of its own."""
-    context = aws_calls(options)
+    """A provider with a client of its own, and with a session of its own unless one is given."""
+    context = aws_calls(options, session)
     try:
         calls = await context.__aenter__()
     except Refused as error:
@@ -51,7 +52,7 @@ async def open_on(
     calls: Calls, options: DynamoDBOptions, *, clock: Clock
 ) -> AsyncGenerator[DynamoDBProvider]:
     """A provider on a seam that somebody else owns, with a table that is there."""
-    table = Table(RetryingCalls(calls, clock=clock), options.table)
+    table = Table(RetryingCalls(calls), options.table)
     keys = Keys.of(options.namespace)
     shards = Shards(table, keys, clock=clock)
     await shards.open(options.shards)

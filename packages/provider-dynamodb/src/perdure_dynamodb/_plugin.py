@@ -17,6 +17,8 @@ from perdure.contract import (
 )
 
 if TYPE_CHECKING:
+    from perdure_conformance.backend import Backend
+
     from perdure_dynamodb._options import DynamoDBOptions
 
 
@@ -47,3 +49,13 @@ def perdure_provider_specs() -> Sequence[ProviderSpec]:
             example_url="dynamodb://Table?region=eu-west-1",
         )
     ]
+
+
+@hookimpl(optionalhook=True)
+def perdure_conformance_harness(scheme: str, url: str) -> Backend | None:
+    """The backend that the conformance suite uses for this provider."""
+    if scheme != "dynamodb":
+        return None
+    from perdure_dynamodb.testing.harness import SessionBackend
+
+    return SessionBackend(url)

@@ -7,10 +7,11 @@ meet their own effect when they are repeated: whoever sends them recognises that
 
 from __future__ import annotations
 
+import asyncio
 import random
-from datetime import timedelta
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
-from perdure.clock import Clock
 from perdure.errors import StorageFailed, StorageUnavailable
 
 from perdure_dynamodb._seam import (
@@ -30,12 +31,18 @@ SHORTEST_PAUSE = 0.01
 LONGEST_PAUSE = 0.4
 
 
-class RetryingCalls:
-    """Repeats what may work later; after about two seconds says that the storage is unavailable."""
+Pause: TypeAlias = Callable[[float], Awaitable[object]]
 
-    def __init__(self, inner: Calls, *, clock: Clock) -> None:
+
+class RetryingCalls:
+    """Repeats what may work later; after about two seconds says that the storage is unavailable.
+
+    The pauses are the network's, as the driver's own are, and no part of what the clock tells.
+    """
+
+    def __init__(self, inner: Calls, *, pause: Pause = asyncio.sleep) -> None:
         self._inner = inner
-        self._clock = clock
+        self._pause = pause
 
     async def call(self, operation: str, parameters: Parameters) -> Answer:
         """The answer, or `ConditionFailed`, `TransactionCancelled` (by conditions alone), or a
@@ -55,7 +62,7 @@ class RetryingCalls:
             except Refused as error:
                 raise _failed(operation, error) from error
             if attempt > AT_ONCE:
-                await self._clock.sleep(_pause(attempt - AT_ONCE))
+                await self._pause(_seconds(attempt - AT_ONCE))
         raise StorageUnavailable(
             f"DynamoDB did not carry out {operation} in {ATTEMPTS} attempts ({last}); try again,"
             " and look at the table's throttling if it goes on",
@@ -63,10 +70,10 @@ class RetryingCalls:
         ) from last
 
 
-def _pause(attempt: int) -> timedelta:
+def _seconds(attempt: int) -> float:
     ceiling = min(LONGEST_PAUSE, SHORTEST_PAUSE * 2.0**attempt)
     # Half of it is random, so that those who met once don't meet again.
-    return timedelta(seconds=ceiling * random.uniform(0.5, 1.0))  # noqa: S311 # no secret
+    return ceiling * random.uniform(0.5, 1.0)  # noqa: S311 # no secret
 
 
 def _failed(operation: str, error: Exception) -> StorageFailed:

@@ -22,6 +22,9 @@ TRANSACTION_LIMIT = 100
 """Actions in one transaction."""
 READ_BATCH = 100
 WRITE_BATCH = 25
+BATCH_BYTES = 700_000
+"""Of payload in one batch of writes: encoded, it stays below the megabyte from which on the
+driver complains of being kept busy."""
 AT_ONCE = 16
 """So many requests of one call are under way at the same time."""
 
@@ -188,14 +191,14 @@ class Table:
             },
         )
 
-    async def put_many(self, items: Sequence[Item], *, bytes_at_once: int = 4_000_000) -> None:
+    async def put_many(self, items: Sequence[Item]) -> None:
         """Put items, each by itself, in no particular order."""
         groups: list[list[object]] = []
-        size = bytes_at_once + 1
+        size = BATCH_BYTES + 1
         for item in items:
             data = item.get("dat")
             weight = len(data) if isinstance(data, bytes) else 1000
-            if size + weight > bytes_at_once or len(groups[-1]) == WRITE_BATCH:
+            if size + weight > BATCH_BYTES or len(groups[-1]) == WRITE_BATCH:
                 groups.append([])
                 size = 0
             groups[-1].append({"PutRequest": {"Item": item_to_wire(item)}})

@@ -4,6 +4,7 @@
 - `expressions`: the conditions and updates that the model understands
 - `faults`: a seam that fails as DynamoDB does and DynamoDB Local does not
 - `fixtures`: pytest fixtures with the endpoint of a real DynamoDB Local
+- `harness`: the backend that the conformance suite uses
 
-Nothing of it is used in production, and nothing in it needs the driver but `fixtures`.
+Nothing of it is used in production, and nothing in it needs the driver but the last two.
 """
