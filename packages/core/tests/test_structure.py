@@ -58,7 +58,7 @@ MODEL = frozenset(
 )
 CODEC = frozenset({"history", "payload", "wire"})
 CONTRACT = frozenset({"contract", "loader", "observe", "plugins", "provider_options"})
-REGISTRY = frozenset({"determinism", "forbidden_uses", "registry"})
+REGISTRY = frozenset({"determinism", "forbidden_uses", "registry", "signatures"})
 MAY_USE = {
     "model": {"model"},
     "codec": {"model", "codec"},

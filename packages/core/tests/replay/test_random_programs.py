@@ -1,7 +1,7 @@
 """Random programs must come to the same live, rebuilt cold and rebuilt after an eviction.
 
-`PERDURE_RANDOM_PROGRAMS` sets how many are played (500 unless set; a session of its own plays
-20,000), `PERDURE_RANDOM_SEED` the first seed. A failure names its seed:
+`PERDURE_PROGRAMS` sets how many are played (500 unless set; a session of its own plays
+20,000), `PERDURE_FIRST_SEED` the first seed. A failure names its seed:
 `random_programs.check(seed)` plays it again.
 """
 
@@ -17,8 +17,8 @@ from perdure.replay.turn import TurnDraft
 
 from .random_programs import check
 
-COUNT = int(os.environ.get("PERDURE_RANDOM_PROGRAMS", "500"))
-FIRST = int(os.environ.get("PERDURE_RANDOM_SEED", "0"))
+COUNT = int(os.environ.get("PERDURE_PROGRAMS", "500"))
+FIRST = int(os.environ.get("PERDURE_FIRST_SEED", "0"))
 BLOCK = 100
 
 
