@@ -71,7 +71,11 @@ def fuzz(session: nox.Session) -> None:
     """Compare 20,000 random programs live against replay."""
     _install(session, "test")
     programs = session.posargs or ["20000"]
-    session.run("pytest", "packages/core/tests/replay", env={"PERDURE_PROGRAMS": programs[0]})
+    session.run(
+        "pytest",
+        "packages/core/tests/replay/test_random_programs.py",
+        env={"PERDURE_RANDOM_PROGRAMS": programs[0]},
+    )
 
 
 @nox.session

@@ -16,6 +16,7 @@ from types import ModuleType
 
 import perdure
 import perdure.contract
+import perdure.contract.hooks
 import perdure.errors
 import pytest
 
@@ -305,3 +306,24 @@ def test_importing_core_is_quick() -> None:
 
     base, core = min(base for base, _ in measured), min(core for _, core in measured)
     assert core < max(0.15, 6 * base), f"perdure took {core:.3f} s, asyncio {base:.3f} s"
+
+
+def test_every_hook_is_implemented_by_a_test_or_by_a_provider_that_is_tested() -> None:
+    places = [ROOT / name / "tests" for name in PROJECTS]
+    places += [ROOT / name / "src" for name in PROJECTS if "provider" in name]
+    text = "".join(
+        path.read_text("utf-8")
+        for place in places
+        for path in place.rglob("*.py")
+        if path != Path(__file__)
+    )
+    backend = importlib.import_module("perdure_conformance.backend")
+    hooks = [
+        name
+        for module in (perdure.contract.hooks, backend)
+        for name, value in vars(module).items()
+        if hasattr(value, "perdure_spec")
+    ]
+
+    assert len(hooks) >= 4
+    assert [name for name in hooks if f"def {name}(" not in text] == []
