@@ -1,7 +1,7 @@
 """The rows of `docs/semantics.md`: what users are promised, shown through the real runtime.
 
 - `stage`: the runtimes, client and clock that a row plays with; `line`, `clocks`: how they are
-  disturbed; `inspection`: what is looked at when a row is over
+  disturbed
 - the other modules: the rows, by subject
 """
 
@@ -17,6 +17,7 @@ from perdure_conformance.rows import (
     deploying,
     events,
     failing,
+    killing,
     leasing,
     poison,
     racing,
@@ -38,6 +39,7 @@ _MODULES: tuple[ModuleType, ...] = (
     deploying,
     failing,
     repeating,
+    killing,
 )
 
 

@@ -32,9 +32,9 @@ from perdure.status import Completed, Failed
 
 from perdure_conformance.check import Check, check
 from perdure_conformance.expect import ClauseBroken, expect, expect_equal
+from perdure_conformance.inspection import inspect_instance
 from perdure_conformance.lab import PATIENCE, Lab
 from perdure_conformance.rows.clocks import StageClock
-from perdure_conformance.rows.inspection import inspect_instance
 from perdure_conformance.rows.line import Line
 
 T = TypeVar("T")

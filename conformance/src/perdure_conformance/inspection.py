@@ -1,4 +1,4 @@
-"""Inspects what a row left in the storage: histories, and whether the code agrees with them."""
+"""Inspects what is left in a storage: histories, and whether the code agrees with them."""
 
 from __future__ import annotations
 

@@ -1,0 +1,104 @@
+"""Real processes on one storage: side by side, and killed at any moment."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+
+from perdure import Client
+from perdure.clock import SystemClock
+from perdure.contract import PERSISTENT, SHARED
+from perdure.details import Poisoned
+from perdure.history import ActivityCompleted
+from perdure.status import Failed
+
+from perdure_conformance.backend import with_namespace
+from perdure_conformance.check import check
+from perdure_conformance.expect import ClauseBroken, expect, expect_equal
+from perdure_conformance.kills.job import Job, Progress, take_in
+from perdure_conformance.kills.process import Process
+from perdure_conformance.kills.rounds import (
+    Killing,
+    expect_well_formed,
+    read_events,
+    serve_until_ended,
+)
+from perdure_conformance.lab import Lab
+
+SEED = 33
+
+
+def address(lab: Lab) -> str:
+    """The URL under which other processes find the lab's namespace."""
+    if lab.backend.url is None:
+        raise ClauseBroken("the backend has no URL under which another process finds the storage")
+    return with_namespace(lab.backend.url, lab.namespace)
+
+
+async def client_in_real_time(lab: Lab) -> Client:
+    """A client on the clock of the processes."""
+    return Client(await lab.open(clock=SystemClock()))
+
+
+@check("ROW-19a", needs=PERSISTENT)
+async def a_killed_process_leaves_its_activity(lab: Lab) -> None:
+    """An activity whose process is killed with SIGKILL is delivered to the next process, counted, and one result is recorded."""
+    client = await client_in_real_time(lab)
+    await client.start_orchestration_typed("alpha", "fragile", 1)
+    deaths = await serve_until_ended(Job(url=address(lab)), ["alpha"], SystemClock())
+    expect_equal(deaths, 1, "processes that died")
+    output = await client.wait_for_orchestration_typed("alpha", int, 0)
+    expect_equal(output, 2, "the delivery that counted")
+    await expect_one_result(lab, "alpha")
+
+
+@check("ROW-21c", needs=PERSISTENT)
+async def what_kills_processes_is_found_out(lab: Lab) -> None:
+    """An instance whose turn kills its process with SIGKILL every time is blamed when it did so once alone."""
+    client = await client_in_real_time(lab)
+    await client.start_orchestration("alpha", "deadly_turn")
+    job = Job(url=address(lab), max_attempts=2)
+    deaths = await serve_until_ended(job, ["alpha"], SystemClock())
+    expect_equal(deaths, 3, "processes that died")
+    status = await client.get_orchestration_status("alpha")
+    kind = status.details.kind if isinstance(status, Failed) else None
+    expect(isinstance(kind, Poisoned), f"the end of the deadly turn: {status}")
+
+
+@check("ROW-32", needs=SHARED)
+async def processes_share_a_storage(lab: Lab) -> None:
+    """Several processes on one storage run every instance to its end, no turn and no event is lost or doubled, and that others are busy reaches nobody as an error."""
+    progress = {f"instance-{number}": Progress() for number in range(24)}
+    names, numbers = list(progress), 6
+    jobs = [
+        Job(url=address(lab), drive=dict.fromkeys(names[place::3]), last=numbers - 1)
+        for place in range(3)
+    ]
+    processes = [await Process.begin(job, lambda line: take_in(line, progress)) for job in jobs]
+    errors = await asyncio.gather(*(process.end() for process in processes))
+    expect_equal("".join(errors), "", "errors that were written")
+    await expect_outputs(lab, progress, list(range(numbers)))
+
+
+@check("ROW-33", needs=PERSISTENT)
+async def acknowledged_calls_outlive_kills(lab: Lab) -> None:
+    """After processes were killed with SIGKILL at random moments, every call that was acknowledged is there, every instance goes on to the right result, and every history is well formed."""
+    shared = SHARED in lab.backend.declaration.capabilities
+    killing = Killing(url=address(lab), instances=10, shared=shared, seed=SEED)
+    await killing.run(rounds=4)
+
+
+async def expect_outputs(lab: Lab, progress: dict[str, Progress], numbers: Sequence[int]) -> None:
+    """Complain unless every instance took these numbers, and its history is well formed."""
+    for instance, told in progress.items():
+        output: object = None if told.output is None else json.loads(told.output)
+        expect_equal(output, list(numbers), f"output of {instance!r}")
+        await expect_well_formed(lab.provider, instance)
+
+
+async def expect_one_result(lab: Lab, instance: str) -> None:
+    """Complain unless the history has one result of an activity."""
+    events = await read_events(lab.provider, await lab.state(instance), 1)
+    completed = [event for event in events if isinstance(event, ActivityCompleted)]
+    expect_equal(len(completed), 1, "results recorded")
