@@ -74,7 +74,7 @@ def fuzz(session: nox.Session) -> None:
     session.run(
         "pytest",
         "packages/core/tests/replay/test_random_programs.py",
-        env={"PERDURE_RANDOM_PROGRAMS": programs[0]},
+        env={"PERDURE_PROGRAMS": programs[0]},
     )
 
 

@@ -1,0 +1,90 @@
+"""The scripts of the workspace know all packages, and the constraints pin all that they install."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("dev", ROOT / "dev.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def normal(requirement: str) -> str:
+    """The name that a requirement asks for, in the form in which names are compared."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[\[<>=!~; ]", requirement, maxsplit=1)[0]).lower()
+
+
+def pinned() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    pins = [line for line in lines if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in pins), pins
+    return {normal(line): line for line in pins}
+
+
+def test_the_scripts_know_all_packages(script: ModuleType) -> None:
+    members = {path.parent for path in (ROOT / "packages").glob("*/pyproject.toml")}
+    members.add(ROOT / "conformance")
+
+    assert {ROOT / name for name in script.PACKAGES} == members
+    menu = (ROOT / "noxfile.py").read_text("utf-8")
+    assert all(f'"{name}",' in menu for name in script.PACKAGES)
+
+
+def test_every_requirement_is_pinned(script: ModuleType) -> None:
+    wanted = [
+        requirement
+        for name in script.PACKAGES
+        for project in [tomllib.loads((ROOT / name / "pyproject.toml").read_text("utf-8"))]
+        for requirement in [
+            *project["project"]["dependencies"],
+            *(
+                entry
+                for extra in project["project"].get("optional-dependencies", {}).values()
+                for entry in extra
+            ),
+        ]
+    ]
+    wanted += [entry for group in ("build", "dev") for entry in script._requirements(group)]
+
+    names = {normal(requirement) for requirement in wanted}
+    ours = {name for name in names if name == "perdure" or name.startswith("perdure-")}
+
+    assert names - ours - set(pinned()) == set()
+
+
+def test_a_command_that_is_not_known_is_answered_with_those_that_are() -> None:
+    asked = subprocess.run(
+        [sys.executable, str(ROOT / "dev.py"), "nonsense"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert asked.returncode == 2
+    for command in ("demo", "test", "lint", "wheels", "run"):
+        assert f"python3 dev.py {command}" in asked.stderr
+
+
+def test_an_old_python_is_refused_with_the_way_out(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 10, 4, "final", 0))
+
+    assert script.main(["test"]) == 1
+    assert "Perdure needs 3.11 or newer" in capsys.readouterr().err
