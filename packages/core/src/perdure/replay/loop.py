@@ -132,7 +132,6 @@ class OrchestrationLoop(OrchestrationLoopMarker, ForbiddingLoop):
         self._prune_at = 64
         self._running = False
         self._halted = False
-        self._generators: dict[int, AsyncGenerator[Any, Any]] = {}
         self._abandoned: list[AsyncGenerator[Any, Any]] = []
 
     # Driving it
