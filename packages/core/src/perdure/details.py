@@ -106,76 +106,14 @@ Kind: TypeAlias = InfrastructureKind | ConfigurationKind | ApplicationKind
 
 
 @dataclass(frozen=True, slots=True)
-class InfrastructureFailure:
-    """The storage or what it holds is at fault."""
+class _Failure:
+    """What the categories share; each narrows `kind`."""
 
-    kind: InfrastructureKind
-
-    def category(self) -> str:
-        """`infrastructure`."""
-        return "infrastructure"
+    kind: Kind
 
     def is_retryable(self) -> bool:
-        """True for a storage that failed, false for what is corrupt."""
-        return isinstance(self.kind, Storage)
-
-    def display_message(self) -> str:
-        """One line for a person."""
-        return _message(self.kind)
-
-    @property
-    def type_name(self) -> str:
-        """The name of the kind."""
-        return type(self.kind).__name__
-
-    @property
-    def message(self) -> str:
-        """What `display_message` says."""
-        return _message(self.kind)
-
-
-@dataclass(frozen=True, slots=True)
-class ConfigurationFailure:
-    """The deployment is at fault: what is registered does not fit what is stored."""
-
-    kind: ConfigurationKind
-
-    def category(self) -> str:
-        """`configuration`."""
-        return "configuration"
-
-    def is_retryable(self) -> bool:
-        """False: somebody has to deploy other code."""
+        """Whether another try may succeed with the same code and data."""
         return False
-
-    def display_message(self) -> str:
-        """One line for a person."""
-        return _message(self.kind)
-
-    @property
-    def type_name(self) -> str:
-        """The name of the kind."""
-        return type(self.kind).__name__
-
-    @property
-    def message(self) -> str:
-        """What `display_message` says."""
-        return _message(self.kind)
-
-
-@dataclass(frozen=True, slots=True)
-class ApplicationFailure:
-    """The user's own code or the user's own request ended it."""
-
-    kind: ApplicationKind
-
-    def category(self) -> str:
-        """`application`."""
-        return "application"
-
-    def is_retryable(self) -> bool:
-        """Whether another try may succeed; never after a cancellation or poison."""
-        return isinstance(self.kind, Raised) and self.kind.retryable
 
     def display_message(self) -> str:
         """One line for a person."""
@@ -190,6 +128,50 @@ class ApplicationFailure:
     def message(self) -> str:
         """The text of the exception, or what `display_message` says."""
         return self.kind.message if isinstance(self.kind, Raised) else _message(self.kind)
+
+
+@dataclass(frozen=True, slots=True)
+class InfrastructureFailure(_Failure):
+    """The storage or what it holds is at fault."""
+
+    kind: InfrastructureKind
+
+    def category(self) -> str:
+        """`infrastructure`."""
+        return "infrastructure"
+
+    def is_retryable(self) -> bool:
+        """True for a storage that failed, false for what is corrupt."""
+        return isinstance(self.kind, Storage)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigurationFailure(_Failure):
+    """The deployment is at fault: what is registered does not fit what is stored.
+
+    Never retryable: somebody has to deploy other code.
+    """
+
+    kind: ConfigurationKind
+
+    def category(self) -> str:
+        """`configuration`."""
+        return "configuration"
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationFailure(_Failure):
+    """The user's own code or the user's own request ended it."""
+
+    kind: ApplicationKind
+
+    def category(self) -> str:
+        """`application`."""
+        return "application"
+
+    def is_retryable(self) -> bool:
+        """Whether another try may succeed; never after a cancellation or poison."""
+        return isinstance(self.kind, Raised) and self.kind.retryable
 
 
 ErrorDetails: TypeAlias = InfrastructureFailure | ConfigurationFailure | ApplicationFailure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -18,16 +19,19 @@ def describe(error: BaseException, *, paths: bool = False) -> Raised:
 
     Frames of Perdure and asyncio are left out, and so is what a message has beyond 32,768 characters. With `paths`, the trace names files in full.
     """
-    causes: tuple[Raised, ...] = ()
-    if isinstance(error, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", error)
-        causes = tuple(describe(inner, paths=paths) for inner in group.exceptions)
+    causes = tuple(describe(inner, paths=paths) for inner in _inner(error))
     return Raised(
         type_name=type(error).__name__,
-        message=_text(cast("BaseException", error)),
-        trace=_trace(cast("BaseException", error), paths=paths),
+        message=_text(error),
+        trace=_trace(error, paths=paths),
         causes=causes,
     )
+
+
+def _inner(error: BaseException) -> Sequence[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        return ()
+    return cast("BaseExceptionGroup[BaseException]", error).exceptions
 
 
 def _text(error: BaseException) -> str:

@@ -3,7 +3,9 @@
 - `runtime`: the public face; starts and ends the loops
 - `turns`: leases instances; `instance_run`: one instance's turns under one lease
 - `commits`: what a turn's commit says
-- `activities`: runs activities; `activity_context`: what they know about themselves
+- `aftermath`: what follows a commit outside of the store
+- `activities`: leases and runs activities; `calling`: calls their functions;
+  `activity_context`: what they know about themselves
 - `renewal`: extends leases
 - `cache`: live executions between turns; `stepping`: runs them outside of host tasks
 - `alone`: lets suspicious work run alone; `observers`, `options`, `pausing`

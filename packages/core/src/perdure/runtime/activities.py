@@ -8,17 +8,14 @@ other delivery counts (contract clauses on activities).
 from __future__ import annotations
 
 import asyncio
-import contextvars
-import functools
 import logging
 import threading
 import uuid
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from perdure.clock import to_microseconds
 from perdure.contract.provider import Provider
@@ -38,17 +35,15 @@ from perdure.details import (
     ConfigurationFailure,
     ErrorDetails,
     Poisoned,
-    Raised,
     Unregistered,
 )
-from perdure.errors import ActivityLeaseLost, InvalidInput, ProviderError
+from perdure.errors import ActivityLeaseLost, ProviderError
 from perdure.observe import ActivityEnded, ActivityStarted
-from perdure.payload import decode, encode
-from perdure.raised import describe
-from perdure.registry import ActivityDefinition, Catalog
+from perdure.registry import Catalog
 from perdure.repeating import PATIENT_TRIES, repeated
-from perdure.runtime.activity_context import CURRENT, ActivityContext, Cancellation
+from perdure.runtime.activity_context import ActivityContext, Cancellation
 from perdure.runtime.alone import AloneGate
+from perdure.runtime.calling import ActivityCaller
 from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.pausing import Pause
@@ -111,9 +106,7 @@ class Activities:
         self._gate = gate
         self._client = client
         self._resources = resources
-        self._threads = ThreadPoolExecutor(
-            options.activity_threads, thread_name_prefix="perdure-activity"
-        )
+        self._caller = ActivityCaller(options)
         self._running: dict[ActivityLease, RunningActivity] = {}
         self._by_instance: dict[str, set[RunningActivity]] = defaultdict(set)
         self._cancellation_lock = threading.Lock()
@@ -288,7 +281,7 @@ class Activities:
             self._forget(running)
             if running.wanted:
                 await self._give_back(running.leased, counted=False)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._caller.close()
 
     def __len__(self) -> int:
         return len(self._running)
@@ -386,48 +379,9 @@ class Activities:
                 )
             )
         began = self._provider.clock.now()
-        outcome = await self._call(definition, data.input, context)
+        outcome = await self._caller.call(definition, data.input, context)
         self._learn(leased.name, began)
         await self._finish(running, outcome, data.event)
-
-    async def _call(
-        self, definition: ActivityDefinition, text: str, context: ActivityContext
-    ) -> str | ErrorDetails:
-        """The result as JSON text, or why there is none."""
-        reference = definition.reference
-        token = CURRENT.set(context)
-        try:
-            arguments = (
-                (decode(text, reference.input_type, what=f"input of activity {reference.name!r}"),)
-                if reference.takes_input
-                else ()
-            )
-            value = await self._value(definition, arguments)
-            return encode(
-                value, reference.output_type, what=f"result of activity {reference.name!r}"
-            )
-        except asyncio.CancelledError:
-            current = asyncio.current_task()
-            if current is None or current.cancelling() or context.cancel_requested:
-                raise
-            return self._failure(asyncio.CancelledError("the activity cancelled itself"))
-        except InvalidInput as error:
-            # Neither the input nor the type of the result changes with another attempt.
-            details = describe(error, paths=self._options.trace_paths)
-            return ApplicationFailure(_not_retryable(details))
-        except Exception as error:  # noqa: BLE001 # whatever the user's function raises is its result
-            return self._failure(error)
-        finally:
-            CURRENT.reset(token)
-
-    async def _value(self, definition: ActivityDefinition, arguments: tuple[object, ...]) -> object:
-        if definition.asynchronous:
-            return await cast("Awaitable[object]", definition.function(*arguments))
-        call = functools.partial(contextvars.copy_context().run, definition.function, *arguments)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
-
-    def _failure(self, error: BaseException) -> ErrorDetails:
-        return ApplicationFailure(describe(error, paths=self._options.trace_paths))
 
     async def _finish(
         self, running: RunningActivity, outcome: str | ErrorDetails, event: int
@@ -552,10 +506,6 @@ class Activities:
 def _event_number(leased: LeasedActivity) -> int:
     """The schedule event, from the id that the engine gave: `execution:event`."""
     return int(leased.id.rpartition(":")[2])
-
-
-def _not_retryable(details: Raised) -> Raised:
-    return replace(details, retryable=False)
 
 
 async def _all_of(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -27,7 +27,6 @@ from perdure.contract.records import (
     CommitAnswer,
     InstanceState,
     InstanceStatus,
-    LeasedActivity,
     LeasedTurn,
     Message,
     MessageKind,
@@ -44,13 +43,14 @@ from perdure.errors import (
     LeaseLost,
     ProviderError,
 )
-from perdure.observe import DetachedStartRefused, ExecutionEnded, TurnCommitted, TurnLost
+from perdure.observe import TurnLost
 from perdure.registry import OrchestrationDefinition
 from perdure.repeating import PATIENT_TRIES, repeated
 from perdure.replay.execution import PYTHON, Execution
 from perdure.replay.signals import HistoryMismatch, UndecodableData
 from perdure.replay.turn import TurnDraft
 from perdure.runtime.activities import FinishedActivity
+from perdure.runtime.aftermath import direct_activities, report, ring
 from perdure.runtime.cache import LiveExecution
 from perdure.runtime.commits import Position, choose_direct, make_commit
 from perdure.runtime.stepping import run_outside_tasks
@@ -414,82 +414,22 @@ class InstanceRun:
             self.until = answer.lease_until
         if direct:
             owner.activities.start_reserved(
-                [self._leased_activity(commit, draft, number, answer) for number in direct]
+                direct_activities(commit, draft, direct, answer, self._provider.clock.now())
             )
         if draft.cancelled_activities:
             owner.activities.cancel(instance, draft.cancelled_activities)
         if draft.end is not None:
             owner.activities.cancel(instance)
-        self._ring(commit, len(direct))
-        self._report(commit, draft, answer)
-
-    def _leased_activity(
-        self, commit: TurnCommit, draft: TurnDraft, number: int, answer: CommitAnswer
-    ) -> LeasedActivity:
-        added = draft.activities[number]
-        now = self._provider.clock.now()
-        return LeasedActivity(
-            instance=commit.instance,
-            incarnation=commit.incarnation,
-            execution=commit.execution,
-            id=added.id,
-            name=added.name,
-            tag=added.tag,
-            data=added.data,
-            token=commit.activity_token or "",
-            until=answer.activities_until or now,
-            delivery=1,
-            added_at=now,
+        ring(self._provider.doorbell, commit, len(direct))
+        report(
+            owner.observers,
+            commit,
+            draft,
+            answer,
+            orchestration=self.state.name,
+            version=position.version or "",
+            at=self._provider.clock.now(),
         )
-
-    def _ring(self, commit: TurnCommit, direct: int) -> None:
-        doorbell = self._provider.doorbell
-        if commit.end is not None:
-            doorbell.ring_instance(commit.instance)
-        if len(commit.add) > direct:
-            doorbell.ring_activities()
-        for message in commit.send:
-            if message.instance != commit.instance:
-                doorbell.ring_turns(message.instance)
-        if commit.create:
-            doorbell.ring_turns()
-
-    def _report(self, commit: TurnCommit, draft: TurnDraft, answer: CommitAnswer) -> None:
-        refused = [
-            new.instance.instance
-            for new in draft.detached
-            if new.instance.instance in answer.in_use
-        ]
-        for instance in refused:
-            _LOGGER.warning(
-                "instance %r did not start %r: the id is in use", commit.instance, instance
-            )
-        observers = self._owner.observers
-        if not observers:
-            return
-        at = self._provider.clock.now()
-        for instance in refused:
-            observers.tell(DetachedStartRefused(at=at, instance=commit.instance, detached=instance))
-        observers.tell(
-            TurnCommitted(
-                at=at,
-                instance=commit.instance,
-                execution=commit.execution,
-                orchestration=self.state.name,
-                version=self._position.version or "",
-                events=len(commit.events),
-            )
-        )
-        if draft.end is not None:
-            observers.tell(
-                ExecutionEnded(
-                    at=at,
-                    instance=commit.instance,
-                    execution=commit.execution,
-                    orchestration=self.state.name,
-                    status=draft.end.status,
-                )
-            )
 
     async def _after(self, commit: TurnCommit, draft: TurnDraft, answer: CommitAnswer) -> _After:
         if draft.end is not None:
