@@ -17,7 +17,8 @@ _LONGEST_MESSAGE = 32_768
 def describe(error: BaseException, *, paths: bool = False) -> Raised:
     """The exception as data, with the exceptions of a group inside it.
 
-    Frames of Perdure and asyncio are left out, and so is what a message has beyond 32,768 characters. With `paths`, the trace names files in full.
+    Frames of Perdure and asyncio are left out, and so is what a message has beyond 32,768
+    characters. With `paths`, the trace names files in full.
     """
     causes = tuple(describe(inner, paths=paths) for inner in _inner(error))
     return Raised(
