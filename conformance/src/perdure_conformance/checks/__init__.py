@@ -13,8 +13,10 @@ from perdure_conformance.checks import (
     creating,
     effects,
     histories,
+    lasting,
     leases,
     mailboxes,
+    together,
     waiting,
 )
 
@@ -29,6 +31,8 @@ _MODULES: tuple[ModuleType, ...] = (
     activities,
     waiting,
     administration,
+    lasting,
+    together,
 )
 
 CHECKS: tuple[Check, ...] = tuple(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import random
@@ -65,7 +66,8 @@ async def drive(client: Client, job: Job, instance: str, number: int | None) -> 
         await asyncio.sleep(job.pace)
     await client.raise_event(instance, "number", str(END), event_id="end")
     status = await client.wait_for_orchestration(instance, PATIENCE)
-    tell(ENDED, instance, status.output if isinstance(status, Completed) else status)
+    ended = status.output if isinstance(status, Completed) else json.dumps(repr(status))
+    tell(ENDED, instance, ended)
 
 
 def tell(*words: object) -> None:

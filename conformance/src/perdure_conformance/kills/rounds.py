@@ -51,12 +51,14 @@ class Killing:
     """What processes wrote to their error streams."""
     kills: int = 0
 
-    async def run(self, rounds: int) -> None:
-        """So many rounds, and the last one; complains of whatever was lost."""
+    async def run(self, kills: int) -> None:
+        """Rounds until so many were killed, and the last one; complains of whatever was lost."""
         chance = random.Random(self.seed)  # noqa: S311 # repeatable, not secret
         self.progress = {f"instance-{number}": Progress() for number in range(self.instances)}
-        for number in range(rounds):
-            await self._round(chance, 2 if self.shared and number % 2 else 1)
+        rounds = 0
+        while self.kills < kills:
+            await self._round(chance, 2 if self.shared and rounds % 2 else 1)
+            rounds += 1
         await self._finish()
         await self._inspect()
 

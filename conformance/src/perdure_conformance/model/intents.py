@@ -1,0 +1,209 @@
+"""Intents: what the model test may ask for next, before it is known who can be asked.
+
+An intent names things by small numbers, which are taken modulo what there is when its turn
+comes. So every intent always means something, and shrinking one makes the call simpler.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from hypothesis import strategies as st
+
+
+class Wrong(StrEnum):
+    """What a call gets wrong on purpose."""
+
+    NOTHING = "nothing"
+    TOKEN = "token"  # noqa: S105 # the name of a field
+    INCARNATION = "incarnation"
+    EVENT = "event"
+    EXECUTION = "execution"
+    ACTIVITY = "activity"
+
+
+class End(StrEnum):
+    """How a commit ends, if it does."""
+
+    NOT = "not"
+    COMPLETED = "completed"
+    AGAIN = "again"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Create:
+    """Create an instance, or repeat or contradict a creation."""
+
+    instance: int
+    incarnation: int = 0
+    pinned: bool = False
+    newer: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mail:
+    """A message."""
+
+    instance: int
+    id: int
+    event: bool = True
+    stranger: bool = False
+    late: int = 0
+    """Seconds until it is visible; 0: now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Send:
+    """Send messages."""
+
+    mail: tuple[Mail, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseTurns:
+    """Lease every ready instance."""
+
+    token: int
+    unserved: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseTurn:
+    """Give back a turn that was once leased."""
+
+    turn: int
+    delay: int = 0
+    counted: bool = True
+    parked: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewTurns:
+    """Renew every turn that was ever leased."""
+
+    seconds: int = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """Commit a turn that was once leased."""
+
+    turn: int
+    wrong: Wrong = Wrong.NOTHING
+    events: int = 0
+    remove: int = 0
+    """How many of the first delivered messages."""
+    add: int = 0
+    add_leased: bool = False
+    finish: int = 0
+    cancel: int = 0
+    send: tuple[Mail, ...] = ()
+    front: tuple[Mail, ...] = ()
+    child: int | None = None
+    told: bool = False
+    end: End = End.NOT
+    keep: bool = False
+    version: int = 0
+    held: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepeatCommit:
+    """Repeat a commit that was once made."""
+
+    commit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseWork:
+    """Lease every available activity."""
+
+    token: int
+    unserved: bool = False
+    tagged: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompleteWork:
+    """Complete an activity that was once leased."""
+
+    work: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseWork:
+    """Give back an activity that was once leased."""
+
+    work: int
+    delay: int = 0
+    counted: bool = True
+    parked: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewWork:
+    """Renew every activity that was ever leased."""
+
+    seconds: int = field(default=30)
+
+
+Intent = (
+    Create
+    | Send
+    | LeaseTurns
+    | ReleaseTurn
+    | RenewTurns
+    | Commit
+    | RepeatCommit
+    | LeaseWork
+    | CompleteWork
+    | ReleaseWork
+    | RenewWork
+)
+
+small = st.integers(0, 3)
+seldom = st.sampled_from((False, False, False, True))
+delays = st.sampled_from((0, 0, 1, 20))
+
+mails = st.builds(
+    Mail, instance=small, id=st.integers(0, 5), event=st.booleans(), stranger=seldom, late=delays
+)
+few_mails = st.lists(mails, max_size=3).map(tuple)
+
+commits = st.builds(
+    Commit,
+    turn=small,
+    wrong=st.sampled_from((Wrong.NOTHING,) * 6 + tuple(Wrong)),
+    events=st.integers(0, 2),
+    remove=small,
+    add=st.integers(0, 2),
+    add_leased=st.booleans(),
+    finish=st.integers(0, 2),
+    cancel=st.integers(0, 2),
+    send=few_mails,
+    front=few_mails,
+    child=st.none() | small,
+    told=st.booleans(),
+    end=st.sampled_from((End.NOT,) * 4 + (End.AGAIN, End.AGAIN, End.COMPLETED)),
+    keep=st.booleans(),
+    version=st.sampled_from((0, 0, 1, 2, 3)),
+    held=small,
+)
+
+intents: st.SearchStrategy[Intent] = st.one_of(
+    st.builds(Create, instance=small, incarnation=st.integers(0, 1), pinned=seldom, newer=seldom),
+    st.builds(Send, mail=few_mails),
+    st.builds(LeaseTurns, token=small, unserved=seldom),
+    st.builds(ReleaseTurn, turn=small, delay=delays, counted=st.booleans(), parked=st.booleans()),
+    st.builds(RenewTurns, seconds=st.sampled_from((10, 30))),
+    commits,
+    commits,
+    commits,
+    st.builds(RepeatCommit, commit=small),
+    st.builds(LeaseWork, token=small, unserved=seldom, tagged=seldom),
+    st.builds(CompleteWork, work=small),
+    st.builds(ReleaseWork, work=small, delay=delays, counted=st.booleans(), parked=st.booleans()),
+    st.builds(RenewWork, seconds=st.sampled_from((10, 30))),
+)
+"""What may be asked."""
