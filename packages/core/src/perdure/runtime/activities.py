@@ -115,6 +115,7 @@ class Activities:
         self._durations: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self._unstarted: list[LeasedActivity] = []
         self.take_result: ResultTaker = lambda finished: False
 
     # For turns
@@ -140,7 +141,10 @@ class Activities:
         """Run activities that a commit added already leased, in slots that were reserved."""
         self._reserved -= len(leased)
         for one in leased:
-            self._start(one)
+            if self._stopping:
+                self._unstarted.append(one)
+            else:
+                self._start(one)
 
     def soon_done(self, instance: str) -> bool:
         """Whether work of this instance is running here and is expected to finish soon."""
@@ -281,6 +285,11 @@ class Activities:
             self._forget(running)
             if running.wanted:
                 await self._give_back(running.leased, counted=False)
+
+    async def close(self) -> None:
+        """Give back what turns added while this was drained; nothing runs here afterwards."""
+        while self._unstarted:
+            await self._give_back(self._unstarted.pop(), counted=False)
         self._caller.close()
 
     def __len__(self) -> int:

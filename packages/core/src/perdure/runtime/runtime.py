@@ -110,6 +110,7 @@ class Runtime:
         # Nothing new is leased; renewal goes on until what is under way has ended.
         await _end(self._leasing)
         await asyncio.gather(self._turns.drain(), self._activities.drain())
+        await self._activities.close()
         await self._turns.clear()
         await _end(self._caring)
 
