@@ -114,6 +114,8 @@ class Activities:
         self._settling = settling
         self._purge = purge
         self._sweep = Sweep(table)
+        self._taking: set[Key] = set()
+        """Activities that a call of this process is just taking: others needn't try."""
         self._tokens: Memory[str, dict[Key, None]] = Memory()
         self._known: Memory[Key, _Known] = Memory()
         """Activities that this process added or leased."""
@@ -420,8 +422,13 @@ class Activities:
             for row in rows
             if (lock := locks.get(self._instance_of(row))) is not None
             and not lock.standing.voids(row)
+            and _key_of(row) not in self._taking
         ]
-        taken = await at_once(self._take(row, found, fresh) for row in wanted)
+        self._taking |= {_key_of(row) for row in wanted}
+        try:
+            taken = await at_once(self._take(row, found, fresh) for row in wanted)
+        finally:
+            self._taking -= {_key_of(row) for row in wanted}
         found.leased += [leased for leased in taken if leased is not None]
 
     async def _take(

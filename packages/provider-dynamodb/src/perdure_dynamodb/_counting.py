@@ -65,7 +65,8 @@ class Counting:
     async def queues(self, now: Instant) -> StoreQueueDepths:
         """What waits to be taken."""
         visible = timed = work = 0
-        async for rows, locks in self._queued(self._keys.turns):
+        # Early events come into the queue of turns only when their instance is first leased.
+        async for rows, locks in self._queued(self._keys.turns, self._keys.waiting):
             for row in rows:
                 lock = locks.get(self._keys.instance_of(row.text("pk")))
                 if lock is None or lock.standing.voids(row) or row.text("sk")[:2] != "M#":
@@ -83,10 +84,10 @@ class Counting:
         return StoreQueueDepths(orchestrator_queue=visible, worker_queue=work, timer_queue=timed)
 
     async def _queued(
-        self, queue: QueueName
+        self, *queues: QueueName
     ) -> AsyncGenerator[tuple[Sequence[Row], dict[str, Lock]]]:
-        for shard in self._shards.all:
-            select = Select(partition=queue(shard), index=True)
+        for partition in [queue(shard) for queue in queues for shard in self._shards.all]:
+            select = Select(partition=partition, index=True)
             async for rows in _chunked(self._table.query_all(select)):
                 yield rows, await self._locks(rows)
 

@@ -2,10 +2,13 @@
 
 They never go back within a process, whatever the clock does. Between processes they follow the
 clocks, as far as these agree; a process that opens starts no lower than what waits already.
+Arrivals of one instant are told apart by the machine's monotonic counter, which its processes
+share, then by the opening and a count: nothing but the order among equals comes from it.
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from perdure.clock import Clock, Instant
@@ -30,7 +33,8 @@ class Stamps:
         """The next arrival."""
         self._last = max(self._last, self._clock.now())
         self._count += 1
-        return Arrival(self._last, f".{self._shards.opening:010d}{self._count:012d}")
+        text = f".{time.monotonic_ns():020d}{self._shards.opening:08d}{self._count:010d}"
+        return Arrival(self._last, text)
 
 
 @dataclass(frozen=True, slots=True)

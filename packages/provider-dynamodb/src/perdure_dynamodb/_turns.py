@@ -81,6 +81,8 @@ class Turns:
         self._purge = purge
         self._held = held
         self._sweep = Sweep(table)
+        self._taking: set[str] = set()
+        """Instances that a call of this process is just taking: others needn't try."""
 
     async def lease(self, request: TurnRequest, fresh: list[TurnLease]) -> Sequence[LeasedTurn]:
         """Lease ready instances; those leased by this very call are added to `fresh`."""
@@ -220,7 +222,14 @@ class Turns:
         left = list(locks)
         while left and found.room > 0:
             some, left = left[: found.room], left[found.room :]
-            turns = await at_once(self._take(lock, found, fresh, served=served) for lock in some)
+            some = [lock for lock in some if lock.instance not in self._taking]
+            self._taking |= {lock.instance for lock in some}
+            try:
+                turns = await at_once(
+                    self._take(lock, found, fresh, served=served) for lock in some
+                )
+            finally:
+                self._taking -= {lock.instance for lock in some}
             found.leased += [turn for turn in turns if turn is not None]
 
     async def _take(
