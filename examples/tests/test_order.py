@@ -39,7 +39,7 @@ def charges(ledger: Path) -> list[tuple[str, int]]:
 
 @pytest.mark.slow
 def test_the_demonstration_kills_its_workers_and_charges_each_order_once(tmp_path: Path) -> None:
-    shown = demonstrate("--directory", str(tmp_path), "--prefix", "shown-")
+    shown = demonstrate("--directory", str(tmp_path), "--prefix", "shown-", "--pace", "2")
 
     assert shown.returncode == 0, shown.stdout + shown.stderr
     assert len(re.findall(r"kill -9 \d+", shown.stdout)) == 2
