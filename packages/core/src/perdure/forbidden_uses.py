@@ -78,6 +78,7 @@ FORBIDDEN_NAMES: Mapping[str, str] = {
     "asyncio.create_subprocess_exec": _ACTIVITY,
     "asyncio.create_subprocess_shell": _ACTIVITY,
     "asyncio.run_coroutine_threadsafe": "asyncio.create_task(…)",
+    "asyncio.wrap_future": _ACTIVITY,
 }
 """Functions, classes and objects."""
 

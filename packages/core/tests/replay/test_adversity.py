@@ -10,6 +10,7 @@ import socket
 import sys
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Future
 from datetime import timedelta
 from types import CoroutineType
 from typing import Any
@@ -359,6 +360,67 @@ def test_cleanup_of_an_evicted_execution_does_not_reach_the_hosts_loop() -> None
 
     asyncio.run(host())
     assert set(loops) == {"OrchestrationLoop"}
+
+
+def test_an_abandoned_generator_that_waits_in_its_cleanup_is_given_up() -> None:
+    closed: list[str] = []
+
+    async def flow(ctx: OrchestrationContext) -> None:
+        async def pages() -> AsyncIterator[int]:
+            try:
+                yield 1
+            finally:
+                try:
+                    await asyncio.sleep(60)
+                except asyncio.CancelledError:
+                    closed.append("cancelled")
+                    await asyncio.Event().wait()
+
+        kept: list[object] = []
+        kept.append(kept)
+        kept.append(pages())
+        await anext(kept[1])  # type: ignore[call-overload]
+        del kept
+        await ctx.schedule_activity("a")
+
+    world = world_of(flow).start()
+    gc.collect()
+    world.discard()
+
+    assert closed == ["cancelled"]
+
+
+def test_an_orchestration_that_nothing_can_wake_is_told_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def flow(ctx: OrchestrationContext) -> None:
+        await ctx.schedule_activity("a")
+        await asyncio.Event().wait()
+
+    world = world_of(flow, restart="cold").start()
+    assert not caplog.records
+    world.deliver("a")
+    world.forget()
+
+    assert len(caplog.records) == 1
+    assert "waits for something that cannot come" in caplog.messages[0]
+    world.deliver(world.cancel())
+    assert len(caplog.records) == 1
+
+
+def test_futures_of_threads_are_refused() -> None:
+    outside: Future[int] = Future()
+
+    async def flow(ctx: OrchestrationContext) -> str:
+        wrap = asyncio.wrap_future
+        try:
+            return str(await wrap(outside))
+        except ForbiddenInOrchestration as error:
+            return str(error)
+
+    app = Registry()
+    app.orchestration(name="subject", allow=["asyncio.wrap_future"])(flow)
+    assert "a thread cannot be replayed" in play(World(app=app, name="subject")).output
 
 
 def test_tasks_that_nobody_awaits_run_and_end_with_the_execution() -> None:

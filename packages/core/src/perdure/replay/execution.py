@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -32,6 +33,8 @@ from perdure.replay.transcript import PYTHON
 from perdure.replay.turn import TurnDraft
 from perdure.replay.work import settle
 from perdure.wire import ResultData, decode_cancel, decode_raised, decode_result
+
+_LOGGER = logging.getLogger("perdure.orchestration")
 
 
 class Execution:
@@ -208,6 +211,16 @@ class Execution:
         self.loop.quiet = False
         self._transcript.events.append(event)
         self._deliver(event)
+        if not self._commands.work and not self._commands.inbox.has_waits:
+            self._warn_of_a_deadlock()
+
+    def _warn_of_a_deadlock(self) -> None:
+        if not self._transcript.closed:
+            _LOGGER.warning(
+                "instance %r waits for something that cannot come: no activity, timer, event or"
+                " child is under way; only a cancellation can end it",
+                self.started.instance,
+            )
 
     def _deliver(self, event: Event) -> None:
         self._transcript.last_event = event.event_id

@@ -82,6 +82,11 @@ class EventInbox:
             del self._waits[name]
         return True
 
+    @property
+    def has_waits(self) -> bool:
+        """Whether an event could go to somebody."""
+        return bool(self._names)
+
     def delivered(self) -> Sequence[str]:
         """Ids of events that were handed to waits, the newest last, at most `MOST_SEEN`."""
         return self._delivered[-MOST_SEEN:]

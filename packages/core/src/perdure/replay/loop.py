@@ -36,16 +36,19 @@ from perdure.replay.forbidden import ForbiddingLoop
 from perdure.replay.ordering import (
     GATHERING,
     WAIT_CODE,
+    WRAP_CODE,
     refuse_as_completed_of_coroutines,
     refuse_foreign_futures,
+    refuse_futures_of_threads,
     refuse_gathered_in_as_completed,
 )
 
 T = TypeVar("T")
 
 _LOGGER = logging.getLogger("perdure.orchestration")
-_MASK = (1 << 61) - 2  # below the modulus of Python's hash of integers, so that hash(x) == x
+_MASK = (1 << 61) - 1  # what a hash can hold on every platform of 64 bits
 _STRIDE = 0x9E3779B97F4A7C15  # odd and irregular: neighbours spread over a set's table
+# Both are part of the format: another hash is another order of a set in a history's replay.
 _MOST_CALLBACKS = 2_000_000
 _MOST_CANCELS = 8  # of a task that swallows its cancellation when it is discarded
 _NEVER = 253_402_300_800  # the year 10000, in seconds since the epoch
@@ -132,6 +135,7 @@ class OrchestrationLoop(OrchestrationLoopMarker, ForbiddingLoop):
         self._prune_at = 64
         self._running = False
         self._halted = False
+        self._discarded = False
         self._abandoned: list[AsyncGenerator[Any, Any]] = []
 
     # Driving it
@@ -218,20 +222,20 @@ class OrchestrationLoop(OrchestrationLoopMarker, ForbiddingLoop):
                 task.cancel()
             with suppress(EndlessRun):
                 self.run_until_quiet()
-        self._halted = True
+        self._halted = self._discarded = True
         outside = self._enter()
         try:
             for task in self._tasks:
                 if not task.done():
                     _close(task)
+            self._ready.clear()
+            self._timers.clear()
+            self._tasks.clear()
             for generator in self._abandoned:
                 _run_to_end(generator.aclose())
+            self._abandoned.clear()
         finally:
             self._leave(outside)
-        self._abandoned.clear()
-        self._ready.clear()
-        self._timers.clear()
-        self._tasks.clear()
 
     # asyncio's interface: what works
 
@@ -322,7 +326,10 @@ class OrchestrationLoop(OrchestrationLoopMarker, ForbiddingLoop):
     def create_future(self) -> OrchestrationFuture[Any]:
         """A future that hashes alike in every process."""
         caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage] # cheaper than inspect, on the hot path
-        if caller.f_code is WAIT_CODE:
+        code = caller.f_code
+        if code is WRAP_CODE:
+            refuse_futures_of_threads()
+        if code is WAIT_CODE:
             refuse_foreign_futures(caller, OrchestrationFuture, OrchestrationTask)
         return OrchestrationFuture(loop=self)
 
@@ -373,7 +380,8 @@ class OrchestrationLoop(OrchestrationLoopMarker, ForbiddingLoop):
         """Nothing to do: there is no executor."""
 
     def _finalize_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
-        if self._running and events._get_running_loop() is self:
+        inside = self._running and events._get_running_loop() is self
+        if inside and not self._discarded:
             # By reference count, in the middle of a run: the same moment in every replay.
             self.create_task(_aclose(generator))
         else:
@@ -394,10 +402,11 @@ def _close(task: asyncio.Task[Any]) -> None:
             return  # it refuses to end; nothing it does has an effect any more
 
 
-def _run_to_end(awaitable: Coroutine[Any, Any, object]) -> None:
+def _run_to_end(closing: Coroutine[Any, Any, object]) -> None:
     try:
-        while True:
-            awaitable.send(None)
+        closing.send(None)
+        for _ in range(_MOST_CANCELS):
+            closing.throw(asyncio.CancelledError())
     except (StopIteration, asyncio.CancelledError, RuntimeError):
         return
     except Exception:

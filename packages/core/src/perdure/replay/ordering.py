@@ -1,4 +1,4 @@
-"""Refuses what asyncio would put in order by the address of objects.
+"""Refuses what asyncio would put in order by the address of objects, or take from threads.
 
 asyncio keeps what `wait` and `as_completed` are given in sets. The loop's own futures and tasks
 hash alike in every process; raw coroutines and the futures of `asyncio.gather` do not, so that
@@ -7,14 +7,17 @@ their order would differ from run to run. Each is found where asyncio's own code
 
 from __future__ import annotations
 
-from asyncio import tasks
+from asyncio import tasks, wrap_future
 from types import CodeType, FrameType
-from typing import cast
+from typing import NoReturn, cast
 
 from perdure.errors import ForbiddenInOrchestration
 
 WAIT_CODE = cast("CodeType", vars(tasks)["_wait"].__code__)
 """Of the function that creates a future once it has put what it was given in a set."""
+
+WRAP_CODE = wrap_future.__code__
+"""Of the function that makes a future of one that a thread completes."""
 
 GATHERING = cast("type[object]", vars(tasks)["_GatheringFuture"])
 """The class of the futures of `asyncio.gather`."""
@@ -29,6 +32,14 @@ def refuse_foreign_futures(frame: FrameType, *known: type) -> None:
                 " from run to run; wrap it: `async def both(): return await asyncio.gather(…)`,"
                 " and pass asyncio.create_task(both())"
             )
+
+
+def refuse_futures_of_threads() -> NoReturn:
+    """The thread could not call the loop, and the orchestration would wait for ever."""
+    raise ForbiddenInOrchestration(
+        "asyncio.wrap_future was used in an orchestration, where a thread cannot be replayed; move"
+        " the call into an activity"
+    )
 
 
 def refuse_as_completed_of_coroutines(caller: FrameType) -> None:
