@@ -38,7 +38,7 @@ PACKAGES = (
 GROUPS = {
     "demo": (),
     "test": ("test",),
-    "lint": ("test", "lint"),
+    "lint": ("dev",),
     "wheels": (),
     "run": ("dev",),
 }

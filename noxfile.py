@@ -37,7 +37,7 @@ def _install(session: nox.Session, *groups: str) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check the format, the rules and the types."""
-    _install(session, "test", "lint")
+    _install(session, "test", "lint", "menu")
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
     session.run("basedpyright", "--pythonpath", _python(session))

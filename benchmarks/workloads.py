@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import platform
@@ -151,7 +152,7 @@ async def steps(client: perdure.Client, size: float) -> Figures:
     _steps.clear()
     handle = await client.start_orchestration("long", long_chain, length)
     await handle.result(timeout=600)
-    gaps = [(b - a) * 1000 for a, b in zip(_steps, _steps[1:], strict=False)]
+    gaps = [(b - a) * 1000 for a, b in itertools.pairwise(_steps)]
     tenth = max(1, len(gaps) // 10)
     first = sorted(gaps[tenth : 2 * tenth])[tenth // 2]
     last = sorted(gaps[-tenth:])[tenth // 2]

@@ -80,7 +80,7 @@ def test_the_tree_in_the_docstring_is_the_tree_of_the_classes():
 @pytest.mark.parametrize(
     "journey",
     [
-        lambda error: pickle.loads(pickle.dumps(error)),  # noqa: S301 # our own bytes
+        lambda error: pickle.loads(pickle.dumps(error)),  # our own bytes
         copy.copy,
         copy.deepcopy,
     ],
@@ -115,7 +115,7 @@ def test_only_an_unavailable_storage_is_worth_a_retry_unless_said():
 
     assert retryable == {errors.StorageUnavailable}
     assert said.retryable
-    assert pickle.loads(pickle.dumps(said)).retryable  # noqa: S301 # our own bytes
+    assert pickle.loads(pickle.dumps(said)).retryable  # our own bytes
     assert not errors.StorageFailed.retryable
 
 
