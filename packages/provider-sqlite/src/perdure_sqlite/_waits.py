@@ -30,8 +30,9 @@ from perdure_sqlite._shelves import ALWAYS
 from perdure_sqlite._sql.instances import READ_CHANGE_MARKS, RUNNING
 
 _SHORTEST_INTERVAL = timedelta(milliseconds=5)
-_LONGEST_INTERVAL = timedelta(milliseconds=50)
-_SLOWING = 1.2
+_USUAL_INTERVAL = timedelta(milliseconds=50)
+_LONGEST_INTERVAL = timedelta(milliseconds=100)
+_SLOWING, _SLOWING_LATER = 1.2, 1.01
 
 
 class Waiter:
@@ -73,6 +74,8 @@ class Waiter:
         timer.add_done_callback(lambda done: None if done.cancelled() else self.wake())
         try:
             await bell
+            if timer.done():
+                timer.result()
             return timer.done()
         finally:
             timer.cancel()
@@ -190,7 +193,7 @@ class Waits:
                 await self._clock.sleep(self._interval)
                 version = self._read_version()
                 if version is None or version == self._version:
-                    self._interval = min(_LONGEST_INTERVAL, self._interval * _SLOWING)
+                    self._slow_down()
                     continue
                 self._version = version
                 self._interval = _SHORTEST_INTERVAL
@@ -201,6 +204,11 @@ class Waits:
                     waiter.wake()
         finally:
             self._poller = None
+
+    def _slow_down(self) -> None:
+        """Ask less often: soon every 50 ms, and after some seconds of rest every 100 ms."""
+        slowing = _SLOWING if self._interval < _USUAL_INTERVAL else _SLOWING_LATER
+        self._interval = min(_LONGEST_INTERVAL, self._interval * slowing)
 
 
 def _differs(wait: ChangeWait, reader: Reading) -> bool:
