@@ -194,7 +194,7 @@ class Changes:
         created = {
             change.instance
             for place, change in enumerate(changes)
-            if isinstance(change, Create) and place not in attempt.in_use
+            if isinstance(change, Create) and place not in attempt.in_use | attempt.dropped
         }
         wanted = {change.instance for change in changes if isinstance(change, Post)}
         missing = sorted(wanted - created - known.keys() - attempt.locks.keys())

@@ -224,16 +224,15 @@ class Commits:
             other = child.if_exists
             post = None if other is None else self._changes.post(other, shelf)
             creations.append(self._changes.create(child.instance, shelf, now=now, if_exists=post))
-        mail: dict[Key, Change] = {}
-        for message in commit.send:
-            post = self._changes.post(message, shelf)
-            mail.setdefault(_key_of(post.item), post)
+        sent = [self._changes.post(message, shelf) for message in commit.send]
+        front: dict[Key, Change] = {}
         for place, message in enumerate(commit.front):
             order = front_order(held.turn, place)
             item = self._letters.item(message, shelf, order=order)
             if not standing.voids(item):
-                mail[_key_of(item)] = Replace(item=item)
-        return [*creations, *mail.values()]
+                front[_key_of(item)] = Replace(item=item)
+        usual = [post for post in sent if _key_of(post.item) not in front]
+        return [*creations, *usual, *front.values()]
 
     def _history(self, commit: TurnCommit, shelf: Shelf) -> list[Change]:
         partition = self._keys.partition(commit.instance)
