@@ -21,6 +21,12 @@ from perdure_sqlite import SQLiteOptions, SQLiteProvider
 LEASE = timedelta(seconds=30)
 
 
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch):
+    """How much time a group takes depends on the machine; what is in it should not, here."""
+    monkeypatch.setattr("perdure_sqlite._writer._LONGEST_GROUP", 60)
+
+
 class Trace:
     """The statements that the writer runs."""
 
@@ -46,9 +52,33 @@ async def test_a_large_crowd_is_split_so_that_the_loop_goes_on(desk, make):
     provider = await desk.open()
     trace = Trace(provider)
 
-    await asyncio.gather(*(provider.create_instance(make.new(f"i{n}")) for n in range(250)))
+    await asyncio.gather(*(provider.create_instance(make.new(f"i{n}")) for n in range(450)))
 
     assert trace.count("COMMIT") == 3
+
+
+async def test_a_group_that_takes_too_long_leaves_the_rest_to_the_next(desk, make, monkeypatch):
+    monkeypatch.setattr("perdure_sqlite._writer._LONGEST_GROUP", 0)
+    provider = await desk.open(durability="normal")
+    trace = Trace(provider)
+
+    await asyncio.gather(*(provider.send([make.event("a", id=f"{n}")]) for n in range(5)))
+
+    assert trace.count("COMMIT") == 5
+    turn = await desk.leased(provider, "a")
+    assert [message.id for message in turn.messages] == ["start", *"01234"]
+
+
+async def test_many_messages_are_sent_in_parts_that_keep_their_order(desk, make):
+    provider = await desk.open(durability="normal")
+    await provider.create_instance(make.new("a"))
+    trace = Trace(provider)
+
+    await provider.send([make.event("a", id=f"{n}") for n in range(1200)])
+
+    assert trace.count("COMMIT") == 3
+    (turn,) = await provider.lease_turns(make.request())
+    assert [message.id for message in turn.messages[1:]] == [f"{n}" for n in range(999)]
 
 
 async def test_the_fsync_is_made_outside_of_the_loop_and_only_where_something_can_be_lost(

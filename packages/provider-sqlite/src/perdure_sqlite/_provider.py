@@ -12,6 +12,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -64,6 +65,8 @@ from perdure_sqlite._writer import Writer
 
 Result = TypeVar("Result")
 
+_MESSAGES_PER_STEP = 500
+
 
 class SQLiteProvider(Provider):
     """A provider on an SQLite file; `async with` opens and closes it."""
@@ -104,7 +107,10 @@ class SQLiteProvider(Provider):
 
     async def send(self, messages: Sequence[Message]) -> None:
         each = tuple(messages)
-        await self._write("send", lambda at: _creating.send(at, each))
+        # In parts, so that many messages don't keep the event loop; each is put whole.
+        for begin in range(0, len(each), _MESSAGES_PER_STEP):
+            part = each[begin : begin + _MESSAGES_PER_STEP]
+            await self._write("send", partial(_creating.send, messages=part))
 
     async def lease_turns(self, request: TurnRequest) -> Sequence[LeasedTurn]:
         check_lease("lease_for", request.lease_for)

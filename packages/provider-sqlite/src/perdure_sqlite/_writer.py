@@ -33,8 +33,9 @@ from perdure_sqlite._worker import Worker
 
 Result = TypeVar("Result")
 
-_LARGEST_GROUP = 100
-"""Bounds for how long the loop is kept; the fsync is a small part of such a group already."""
+_LARGEST_GROUP = 200
+_LONGEST_GROUP = 0.01
+"""Seconds for which a group may keep the loop; the fsync is a small part of it already."""
 _QUICK_GROUPS = 200
 """After so many commits in the loop, one goes through the thread, which also checkpoints."""
 _CHECKPOINT_PAGES = 4000
@@ -259,9 +260,7 @@ class Writer:
             self._give_up_at = now + self._patience
         if is_busy(error) and now < self._give_up_at and not self._closing:
             # Not in SQLite's own waiting, which would keep the loop.
-            for operation in group:
-                operation.begun = False
-            self._waiting.extendleft(reversed(group))
+            self._put_back(group)
             self._pause = min(_LONGEST_PAUSE, max(_FIRST_PAUSE, self._pause * 1.5))
             self._scheduled = True
             self._loop.call_later(self._pause * random.uniform(0.5, 1), self._run_group)  # noqa: S311 # jitter
@@ -275,8 +274,7 @@ class Writer:
         before = self._connection.total_changes
         try:
             self._session.begin()
-            for operation in group:
-                operation.perform(self._session)
+            self._perform_each(group)
             wrote = self._connection.total_changes != before
             if wrote:
                 self._session.finish()
@@ -294,6 +292,20 @@ class Writer:
             self._quick_groups = 0
             self._committing = True
             self._worker.post(self._commit, lambda error: self._committed(group, error))
+
+    def _perform_each(self, group: list[Operation[object]]) -> None:
+        """Run the operations; those for which no time is left go into the next group."""
+        over = time.perf_counter() + _LONGEST_GROUP
+        for place, operation in enumerate(group, 1):
+            operation.perform(self._session)
+            if time.perf_counter() > over:
+                self._put_back(group[place:])
+                del group[place:]
+
+    def _put_back(self, group: list[Operation[object]]) -> None:
+        for operation in group:
+            operation.begun = False
+        self._waiting.extendleft(reversed(group))
 
     def _commit(self) -> None:
         self._execute("COMMIT")
@@ -322,7 +334,7 @@ class Writer:
         if len(group) > 1:
             for operation in group:
                 operation.alone = True
-            self._waiting.extendleft(reversed(group))
+            self._put_back(group)
         else:
             for operation in group:
                 operation.fail(failure_of(error, file=self._file, operation=operation.name))
