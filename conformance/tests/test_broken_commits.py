@@ -151,7 +151,7 @@ class MisnamesTheConflict(Store):
             ) from None
 
 
-@breaks("COMMIT-5", "COMMIT-6", "COMMIT-7")
+@breaks("COMMIT-5", "COMMIT-6", "COMMIT-7", "RACE-1")
 class TreatsFinishedActivitiesAsAFilter(Store):
     def require_activities(self, commit):
         pass
@@ -636,7 +636,7 @@ class KeepsAHundredEvents(Store):
         )
 
 
-@breaks("COMMIT-19", "HIST-4")
+@breaks("COMMIT-19", "HIST-4", "MODEL-1")
 class GoesOnCounting(Store):
     def continue_as_new(self, row, commit):
         before = row.state.last_event

@@ -143,7 +143,7 @@ class ForgetsTheAttemptWithTheLease(Store):
         return super().give_turn(row, request)
 
 
-@breaks("LEASE-8", "COMMIT-23")
+@breaks("LEASE-8", "COMMIT-23", "MODEL-1")
 class CountsOverCommits(Store):
     def settle_lease(self, row, commit):
         attempt = row.attempt
@@ -408,7 +408,7 @@ class CountsTheLeasesOfACancelledCall(ReferenceProvider):
         return turns
 
 
-@breaks("LEASE-20", "LEASE-3")
+@breaks("LEASE-20", "LEASE-3", "RACE-1")
 class RemovesWhatItDelivers(Store):
     def give_turn(self, row, request):
         turn = super().give_turn(row, request)

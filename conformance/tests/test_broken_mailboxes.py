@@ -17,7 +17,7 @@ class OrdersById(Store):
         return (first, letter.message.id, *rest)
 
 
-@breaks("MAIL-2", "COMMIT-14")
+@breaks("MAIL-2", "COMMIT-14", "MODEL-1")
 class DeliversTheFuture(Store):
     def is_visible(self, letter):
         return True
@@ -248,7 +248,7 @@ class RefusesMoreThanAHundredAtOnce(ReferenceProvider):
         await super().send(messages)
 
 
-@breaks("MAIL-15")
+@breaks("MAIL-15", "RACE-1")
 class LosesMessagesUnderARace(ReferenceProvider):
     async def send(self, messages):
         boxes = {name: dict(box) for name, box in self._store.tables.letters.items()}

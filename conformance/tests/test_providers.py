@@ -8,3 +8,10 @@ class TestMemory(ProviderConformance):
     @pytest.fixture
     def provider_url(self):
         return "memory://conformance"
+
+
+@pytest.mark.slow
+class TestSqlite(ProviderConformance):
+    @pytest.fixture
+    def provider_url(self, tmp_path):
+        return f"sqlite:///{tmp_path}/store.db"

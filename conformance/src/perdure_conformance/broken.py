@@ -16,7 +16,7 @@ from perdure.clock import Clock
 from perdure.contract import CONTRACT, MANAGEMENT, Provider
 from perdure.errors import PerdureError
 
-from perdure_conformance.backend import Declaration
+from perdure_conformance.backend import Backend, Declaration
 from perdure_conformance.check import Check
 from perdure_conformance.expect import ClauseBroken
 from perdure_conformance.reference import ReferenceProvider, Store
@@ -62,7 +62,7 @@ class Broken:
     name: str
     clauses: Sequence[str]
     """The checks that must catch it."""
-    make: Callable[[], StoreBackend]
+    make: Callable[[], Backend]
 
 
 def breaks(*clauses: str) -> Callable[[type], Broken]:

@@ -132,8 +132,8 @@ class Worker:
         )
         for work in leased:
             await self._run_activity(work)
-        if self._late and self._mishap():
-            await self._try(self._late.pop())
+        if self._late and self.random.random() < 0.3:
+            await self._try(self._late.pop(0))
         return bool(turns or leased)
 
     async def _run_turn(self, turn: LeasedTurn) -> None:
@@ -149,16 +149,22 @@ class Worker:
             return
         if not await self._try(commit) or (self._mishap() and not await self._try(commit)):
             return
-        if directly and not self._mishap():
-            await self._finish_directly(turn, draft, commit)
+        if not directly or self._mishap():
+            return
+        after = self._finishing(turn, draft, commit)
+        if self._mishap() or self._mishap():
+            # By then another may have leased and completed the activity: its lease is shorter.
+            self._late.append(after)
+        else:
+            await self._try(after)
 
-    async def _finish_directly(self, turn: LeasedTurn, draft: Draft, before: TurnCommit) -> None:
+    def _finishing(self, turn: LeasedTurn, draft: Draft, before: TurnCommit) -> TurnCommit:
         """Finish the activities that were added leased, under the lease that was kept."""
         after = Draft(draft.instance, draft.past + draft.events)
         for step in draft.add:
             after.finish(step)
         token = before.activity_token or ""
-        commit = self._commit(
+        return self._commit(
             turn,
             after,
             directly=False,
@@ -168,7 +174,6 @@ class Worker:
             ),
             expected=before.expected_event + len(before.events),
         )
-        await self._try(commit)
 
     async def _history(self, turn: LeasedTurn) -> list[str]:
         events: list[str] = []
@@ -210,7 +215,7 @@ class Worker:
                 for step in draft.add
             ),
             activity_token=self._fresh(),
-            activity_lease_for=self.lease_for,
+            activity_lease_for=self.lease_for / 4,
             send=(result("child", parent, kind=MessageKind.CHILD),) if tells else (),
             create=(NewChild(instance=new_instance(child)),) if starts else (),
             end=DONE if draft.complete else None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from datetime import timedelta
 from random import Random
 
 from perdure.contract import InstanceStatus
@@ -14,9 +13,10 @@ from perdure_conformance.checks.lasting import expect_history
 from perdure_conformance.expect import expect, expect_equal
 from perdure_conformance.lab import Lab
 from perdure_conformance.model.machine import compare_with_model
+from perdure_conformance.samples import SECOND
 from perdure_conformance.workers import CHILD, STEPS, Worker, begin
 
-ROUNDS = 3000
+ROUNDS = 1000
 
 
 @check("MODEL-1")
@@ -28,11 +28,11 @@ async def it_does_what_the_model_does(lab: Lab) -> None:
 @check("RACE-1")
 async def workers_race_and_fail_and_all_ends_well(lab: Lab) -> None:
     """Workers that race, stop in the middle, repeat and come late bring all to its end, once."""
-    names = [f"i-{n:02}" for n in range(10)]
+    names = [f"i-{n:02}" for n in range(40)]
     everything = [name + tail for name in names for tail in ("", CHILD)]
     objects = [lab.provider, await lab.open(), await lab.open()]
     workers = [
-        Worker(objects[n % 3], f"w-{n}", Random(n), mishaps=0.08)  # noqa: S311 # no secret
+        Worker(objects[n % 3], f"w-{n}", Random(n), mishaps=0.15, lease_for=SECOND)  # noqa: S311 # no secret
         for n in range(6)
     ]
     await lab.all_well(begin(objects[n % 3], name) for n, name in enumerate(names))
@@ -40,7 +40,7 @@ async def workers_race_and_fail_and_all_ends_well(lab: Lab) -> None:
         busy = await asyncio.gather(*(worker.round() for worker in workers))
         if not any(busy) and await all_ended(lab, names):
             break
-        lab.advance(timedelta(milliseconds=20) if any(busy) else timedelta(seconds=3))
+        lab.advance(SECOND / 5)
     for name in everything:
         state = await lab.state(name)
         expect(state.status is InstanceStatus.COMPLETED, f"{name} did not end: {state}")

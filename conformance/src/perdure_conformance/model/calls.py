@@ -5,7 +5,7 @@ Where the contract leaves an order free, the comparable form has none.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TypeVar
@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 SERVES = Serves(orchestrations={"flow": frozenset({"1.0.0"})}, engine=1)
 LEASE = timedelta(seconds=30)
-IDS = ("a", "b", "c", "d")
+IDS = ("a", "b", "c")
 
 Answer = (
     frozenset[LeasedTurn]
@@ -240,7 +240,7 @@ class Known:
 
     def message(self, mail: Mail, *, execution: int = 1, own: str | None = None) -> Message:
         """A message, to whom the mail says or to the committer itself."""
-        instance = own or IDS[mail.instance]
+        instance = own or IDS[mail.instance % len(IDS)]
         message = Message(
             id=f"m{mail.id}",
             instance=instance,
@@ -286,7 +286,7 @@ class Known:
             add=added,
             activity_token=turn.token,
             activity_lease_for=LEASE,
-            send=tuple(self.message(mail, execution=state.execution) for mail in intent.send),
+            send=tuple(self._sent(intent, turn)),
             front=(restart(turn), *front) if again else front,
             create=() if intent.child is None else (self._child(intent, turn),),
             end=end_of(intent.end),
@@ -296,6 +296,13 @@ class Known:
             held=frozenset(message.id for message in turn.messages[: intent.held]),
         )
         return spoil(commit, intent.wrong)
+
+    def _sent(self, intent: intents.Commit, turn: LeasedTurn) -> Iterator[Message]:
+        """What the commit sends; which order that has among `if_exists` messages is left free."""
+        for mail in intent.send:
+            message = self.message(mail, execution=turn.state.execution)
+            if intent.child is None or message.instance != turn.state.instance:
+                yield message
 
     def _activity(self, intent: intents.Commit, place: int) -> NewActivity:
         return NewActivity(
@@ -309,7 +316,9 @@ class Known:
 
     def _child(self, intent: intents.Commit, turn: LeasedTurn) -> NewChild:
         state = turn.state
-        child = new_instance(intents.Create(instance=intent.child or 0, incarnation=intent.told))
+        child = new_instance(
+            intents.Create(instance=intent.child or 0, incarnation=int(intent.told))
+        )
         parent = ParentLink(
             instance=state.instance,
             incarnation=state.incarnation,
@@ -331,7 +340,7 @@ class Known:
 
 def new_instance(intent: intents.Create) -> NewInstance:
     """A new instance; the number of its incarnation is part of its name."""
-    instance = IDS[intent.instance]
+    instance = IDS[intent.instance % len(IDS)]
     incarnation = f"{instance}@{intent.incarnation}"
     return NewInstance(
         instance=instance,

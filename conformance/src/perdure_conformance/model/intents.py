@@ -163,8 +163,9 @@ Intent = (
 )
 
 small = st.integers(0, 3)
+recent = st.sampled_from((0, 0, 0, 1, 1, 2, 3))
 seldom = st.sampled_from((False, False, False, True))
-delays = st.sampled_from((0, 0, 1, 20))
+delays = st.sampled_from((0, 0, 0, 1, 2, 20))
 
 mails = st.builds(
     Mail, instance=small, id=st.integers(0, 5), event=st.booleans(), stranger=seldom, late=delays
@@ -173,8 +174,8 @@ few_mails = st.lists(mails, max_size=3).map(tuple)
 
 commits = st.builds(
     Commit,
-    turn=small,
-    wrong=st.sampled_from((Wrong.NOTHING,) * 6 + tuple(Wrong)),
+    turn=recent,
+    wrong=st.sampled_from((Wrong.NOTHING,) * 12 + tuple(Wrong)),
     events=st.integers(0, 2),
     remove=small,
     add=st.integers(0, 2),
@@ -185,8 +186,8 @@ commits = st.builds(
     front=few_mails,
     child=st.none() | small,
     told=st.booleans(),
-    end=st.sampled_from((End.NOT,) * 4 + (End.AGAIN, End.AGAIN, End.COMPLETED)),
-    keep=st.booleans(),
+    end=st.sampled_from((End.NOT,) * 8 + (End.AGAIN, End.AGAIN, End.COMPLETED)),
+    keep=st.sampled_from((True, True, False)),
     version=st.sampled_from((0, 0, 1, 2, 3)),
     held=small,
 )
@@ -195,14 +196,15 @@ intents: st.SearchStrategy[Intent] = st.one_of(
     st.builds(Create, instance=small, incarnation=st.integers(0, 1), pinned=seldom, newer=seldom),
     st.builds(Send, mail=few_mails),
     st.builds(LeaseTurns, token=small, unserved=seldom),
+    st.builds(LeaseTurns, token=small, unserved=seldom),
     st.builds(ReleaseTurn, turn=small, delay=delays, counted=st.booleans(), parked=st.booleans()),
     st.builds(RenewTurns, seconds=st.sampled_from((10, 30))),
     commits,
     commits,
     commits,
-    st.builds(RepeatCommit, commit=small),
+    st.builds(RepeatCommit, commit=recent),
     st.builds(LeaseWork, token=small, unserved=seldom, tagged=seldom),
-    st.builds(CompleteWork, work=small),
+    st.builds(CompleteWork, work=recent),
     st.builds(ReleaseWork, work=small, delay=delays, counted=st.booleans(), parked=st.booleans()),
     st.builds(RenewWork, seconds=st.sampled_from((10, 30))),
 )
