@@ -42,7 +42,7 @@ from perdure.observe import ActivityEnded, ActivityStarted
 from perdure.registry import Catalog
 from perdure.repeating import PATIENT_TRIES, repeated
 from perdure.runtime.activity_context import ActivityContext, Cancellation
-from perdure.runtime.alone import AloneGate
+from perdure.runtime.alone import RETURN_AFTER, AloneGate
 from perdure.runtime.calling import ActivityCaller
 from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
@@ -54,8 +54,6 @@ if TYPE_CHECKING:
     from perdure.client import Client
 
 _LOGGER = logging.getLogger("perdure.runtime")
-_ALONE_PATIENCE = timedelta(seconds=30)
-_ALONE_DELAY = timedelta(seconds=5)
 _LARGEST_LEASE_CALL = 100
 
 
@@ -359,11 +357,11 @@ class Activities:
             poisoned = Poisoned(work=f"activity {leased.name!r}", attempts=leased.delivery - 1)
             await self._finish(running, ApplicationFailure(poisoned), _event_number(leased))
             return
-        async with self._gate.alone(_ALONE_PATIENCE) as alone:
+        async with self._gate.alone() as alone:
             if alone:
                 await self._execute(running)
             else:
-                await self._give_back(leased, counted=False, delay=_ALONE_DELAY)
+                await self._give_back(leased, counted=False, delay=RETURN_AFTER)
 
     async def _execute(self, running: RunningActivity) -> None:
         leased = running.leased

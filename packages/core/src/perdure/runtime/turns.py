@@ -45,7 +45,7 @@ from perdure.repeating import PATIENT_TRIES, repeated
 from perdure.replay.closing import close_without_code
 from perdure.replay.signals import UndecodableData
 from perdure.runtime.activities import Activities, FinishedActivity
-from perdure.runtime.alone import AloneGate
+from perdure.runtime.alone import RETURN_AFTER, AloneGate
 from perdure.runtime.cache import ExecutionCache
 from perdure.runtime.commits import Position, make_commit
 from perdure.runtime.instance_run import InstanceRun
@@ -57,8 +57,6 @@ from perdure.wire import StartData, decode_start
 
 _LOGGER = logging.getLogger("perdure.runtime")
 _LARGEST_LEASE_CALL = 100
-_ALONE_PATIENCE = timedelta(seconds=30)
-_ALONE_DELAY = timedelta(seconds=5)
 _FIRST_PARKING = timedelta(milliseconds=500)
 _LONGEST_PARKING = timedelta(seconds=30)
 _MOST_PARKED_KNOWN = 10_000
@@ -286,11 +284,11 @@ class Turns:
             elif leased.attempt > self.options.max_attempts + 1:
                 await self._fail_poisoned(leased)
             else:
-                async with self._gate.alone(_ALONE_PATIENCE) as is_alone:
+                async with self._gate.alone() as is_alone:
                     if is_alone:
                         await run.run()
                     else:
-                        await self._release(leased, delay=_ALONE_DELAY)
+                        await self._release(leased, delay=RETURN_AFTER)
         finally:
             if self._runs.get(leased.state.instance) is run:
                 del self._runs[leased.state.instance]
