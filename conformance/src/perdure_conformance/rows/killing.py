@@ -86,7 +86,7 @@ async def acknowledged_calls_outlive_kills(lab: Lab) -> None:
     """After processes were killed with SIGKILL at random moments, every call that was acknowledged is there, every instance goes on to the right result, and every history is well formed."""
     shared = SHARED in lab.backend.declaration.capabilities
     killing = Killing(url=address(lab), instances=10, shared=shared, seed=SEED)
-    await killing.run(rounds=4)
+    await killing.run(kills=5)
 
 
 async def expect_outputs(lab: Lab, progress: dict[str, Progress], numbers: Sequence[int]) -> None:

@@ -47,6 +47,10 @@ class Deliveries:
             await self._gate(context.delivery).wait()
             return context.delivery
 
+        @app.activity
+        def deliver_in_a_thread() -> int:
+            return activity_context().delivery
+
         return app
 
 
@@ -59,9 +63,9 @@ def flows() -> Registry:
         return await ctx.schedule_activity("deliver", result_type=int)
 
     @app.orchestration
-    async def after_event(ctx: OrchestrationContext) -> int:
+    async def after_event(ctx: OrchestrationContext, activity: str) -> int:
         await ctx.schedule_wait("go")
-        return await ctx.schedule_activity("deliver", result_type=int)
+        return await ctx.schedule_activity(activity, result_type=int)
 
     @app.orchestration
     async def forget(ctx: OrchestrationContext, executions: int) -> str:
@@ -153,7 +157,7 @@ async def a_late_commit_is_refused_whole(stage: Stage) -> None:
     """A commit that arrives after its lease ran out, while another runtime went on, is refused whole; the other's turn stands, and nothing is done twice."""
     work = Deliveries(1, 2)
     slow = await stage.node(flows(), work.registry())
-    await stage.client.start_orchestration("alpha", "after_event")
+    await stage.client.start_orchestration_typed("alpha", "after_event", "deliver")
     await stage.until_recorded("alpha", WaitCreated)
     held = Held(lambda operation, _: operation == "commit_turn", silenced=NO_RENEWAL)
     slow.line.disturbance = held
@@ -267,6 +271,25 @@ async def a_closed_runtime_leaves_no_lease(stage: Stage) -> None:
     expect_equal(await stage.output("working"), 1, "the delivery that counted")
 
 
+@row("ROW-40b")
+async def what_a_closing_runtime_scheduled_is_not_lost(stage: Stage) -> None:
+    """An activity that is scheduled by a commit which is under way when its runtime is closed is left for others, who take it at once."""
+    for function in ("deliver", "deliver_in_a_thread"):
+        work = Deliveries(1)
+        node = await stage.node(flows(), work.registry())
+        await stage.client.start_orchestration_typed(function, "after_event", function)
+        await stage.until_recorded(function, WaitCreated)
+        held = Held(lambda operation, _: operation == "commit_turn", after=True)
+        node.line.disturbance = held
+        await stage.client.raise_event(function, "go")
+        await stage.until(lambda h=held: h.caught == 1, "the commit with the activity")
+        await stage.meanwhile(node.stop(), held.let_through)
+        expect_equal(await stage.recorded(function, ActivityCompleted), [], "results recorded")
+        node = await stage.node(flows(), work.registry())
+        expect_equal(await stage.output(function), 1, f"output of {function!r}")
+        await node.stop()
+
+
 @row("ROW-40a")
 async def what_ends_within_the_grace_period_is_recorded(stage: Stage) -> None:
     """An activity that ends within the grace period of a runtime that is being closed has its result recorded, and does not run again."""
@@ -274,14 +297,7 @@ async def what_ends_within_the_grace_period_is_recorded(stage: Stage) -> None:
     node = await stage.node(flows(), work.registry())
     await stage.client.start_orchestration("alpha", "flow")
     await stage.until(lambda: len(work.keys) == 1, "the activity")
-
-    async def let_later() -> None:
-        await stage.clock.sleep(timedelta(seconds=3))
-        work.let(1)
-
-    letting = asyncio.ensure_future(let_later())
-    await node.stop()
-    await letting
+    await stage.meanwhile(node.stop(), lambda: work.let(1))
     await stage.node(flows(), work.registry())
     expect_equal(await stage.output("alpha"), 1, "output")
     expect_equal(deliveries(stage), [1], "deliveries that began")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 from perdure import OrchestrationContext, Registry, RuntimeOptions
-from perdure.contract import Message, MessageKind
+from perdure.contract import Message, MessageKind, TurnCommit
 from perdure.details import ApplicationFailure, Poisoned
 from perdure.errors import ActivityFailed, SubOrchestrationFailed
 from perdure.history import ActivityFailed as ActivityFailedEvent
@@ -13,6 +14,7 @@ from perdure.history import WaitCreated
 from perdure.status import Running
 
 from perdure_conformance.expect import expect, expect_equal
+from perdure_conformance.rows.line import Held
 from perdure_conformance.rows.stage import Node, Stage, row
 
 OPTIONS = RuntimeOptions(max_attempts=2)
@@ -135,6 +137,62 @@ async def a_deadly_activity_is_found_out(stage: Stage) -> None:
     expect_equal([event.details for event in failures], expected, "failures recorded")
     for other in others:
         expect_equal(await stage.output(other), "done", f"output of {other!r}")
+
+
+@row("ROW-21d")
+async def who_never_ran_alone_is_not_blamed(stage: Stage) -> None:
+    """An instance or activity that was under way whenever its process happened to die, and waits to run alone when it dies once more, is not blamed."""
+    client, gate = stage.client, asyncio.Event()
+    app = unlucky(gate)
+    await client.start_orchestration("turn", "hello")
+    await client.start_orchestration("activity", "work_then_hello")
+    for _ in range(2):
+        node = await stage.node(app, options=OPTIONS)
+        node.line.disturbance = held = Held(begins_or_ends)
+        await stage.until(lambda h=held: h.caught >= 2, "work that is under way")
+        node.crash()
+    await client.start_orchestration("busy", "be_busy")
+    node = await stage.node(app, options=OPTIONS)
+    await stage.pass_time(timedelta(seconds=40))
+    node.crash()
+    gate.set()
+    await stage.node(app, options=OPTIONS)
+    expect_equal(await stage.output("turn"), "hello", "the turn that was under way")
+    expect_equal(await stage.output("activity"), "hello", "the activity that was under way")
+
+
+def begins_or_ends(operation: str, argument: object) -> bool:
+    """Whether a call stores what came of a turn of `turn`, or of an activity."""
+    if isinstance(argument, TurnCommit):
+        return argument.instance == "turn" or bool(argument.finish)
+    return operation == "complete_activity"
+
+
+def unlucky(gate: asyncio.Event) -> Registry:
+    """Work that does no harm, and an activity that keeps a process busy."""
+    app = Registry()
+
+    @app.activity
+    async def work() -> str:
+        return "hello"
+
+    @app.activity
+    async def keep_busy() -> None:
+        await gate.wait()
+
+    @app.orchestration
+    async def hello(ctx: OrchestrationContext) -> str:
+        return "hello"
+
+    @app.orchestration
+    async def work_then_hello(ctx: OrchestrationContext) -> str:
+        return await ctx.schedule_activity(work)
+
+    @app.orchestration
+    async def be_busy(ctx: OrchestrationContext) -> None:
+        await ctx.schedule_activity(keep_busy)
+
+    return app
 
 
 @row("ROW-21b")

@@ -193,6 +193,17 @@ class Stage:
         finally:
             task.cancel()
 
+    async def meanwhile(self, work: Awaitable[None], action: Callable[[], object]) -> None:
+        """Let time pass until `work` is done, and do something once it has begun."""
+
+        async def act() -> None:
+            await self.clock.sleep(timedelta(seconds=1))
+            action()
+
+        acting = asyncio.ensure_future(act())
+        await work
+        await acting
+
     async def pass_time(self, duration: timedelta) -> None:
         """Let so much time pass, and everything happen that is due in it."""
         end = self.clock.now() + to_microseconds(duration)

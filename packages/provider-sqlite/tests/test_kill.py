@@ -1,0 +1,20 @@
+"""Processes on one file are killed at random moments; nothing that was acknowledged is lost."""
+
+import os
+import random
+
+import pytest
+from perdure_conformance.kills.rounds import Killing
+
+KILLS = int(os.environ.get("PERDURE_KILLS", "15"))
+SEED = int(os.environ.get("PERDURE_SEED", random.randrange(10**6)))
+
+
+@pytest.mark.slow
+async def test_nothing_is_lost_when_processes_are_killed_again_and_again(tmp_path):
+    killing = Killing(url=f"sqlite:///{tmp_path}/killed.db", instances=50, shared=True, seed=SEED)
+    print(f"seed {SEED}")  # shown where it fails; PERDURE_SEED repeats the moments
+
+    await killing.run(kills=KILLS)
+
+    assert killing.kills >= KILLS
