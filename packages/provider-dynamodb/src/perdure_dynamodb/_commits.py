@@ -351,7 +351,8 @@ class Commits:
             }
         condition = (
             f"inc = :inc AND exe = :exe AND evn = :expected AND trn = :turn"
-            f" AND attribute_not_exists(stg) AND {LEASE_HELD}"
+            f" AND attribute_not_exists(stg) AND (attribute_not_exists(cid) OR cid <> :id)"
+            f" AND {LEASE_HELD}"
         )
         values |= {
             ":inc": commit.incarnation,
