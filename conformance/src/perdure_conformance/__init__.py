@@ -1,6 +1,8 @@
 """The conformance suite for storage providers of Perdure.
 
 - `check`, `checks`: the checks, one for every clause of the contract, as data
+- `rows`, `kills`: the checks of what users are promised, through the real runtime
+- `everything`: both
 - `backend`, `lab`, `samples`, `expect`: what a check works with
 - `runner`, `verdict`, `report`: from checks to a verdict and its documents
 - `suite`, `plugin`: the checks as pytest tests
@@ -20,14 +22,18 @@ if TYPE_CHECKING:
     from perdure_conformance.backend import Backend, Declaration
     from perdure_conformance.check import Check
     from perdure_conformance.checks import CHECKS
+    from perdure_conformance.everything import EVERYTHING
     from perdure_conformance.expect import ClauseBroken
     from perdure_conformance.lab import Lab
+    from perdure_conformance.rows import ROWS
     from perdure_conformance.runner import Outcome, Result, judge
     from perdure_conformance.suite import ProviderConformance
     from perdure_conformance.verdict import Verdict, pronounce
 
 _HOMES = {
     "CHECKS": "checks",
+    "EVERYTHING": "everything",
+    "ROWS": "rows",
     "Backend": "backend",
     "Check": "check",
     "ClauseBroken": "expect",
@@ -43,6 +49,8 @@ _HOMES = {
 
 __all__ = [
     "CHECKS",
+    "EVERYTHING",
+    "ROWS",
     "Backend",
     "Check",
     "ClauseBroken",

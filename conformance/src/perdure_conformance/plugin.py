@@ -52,13 +52,13 @@ class ConformanceReporter:
     def _report(
         self, terminal: pytest.TerminalReporter, suite: str, carried: list[Carried]
     ) -> None:
-        from perdure_conformance.checks import CHECKS
+        from perdure_conformance.everything import EVERYTHING
         from perdure_conformance.report import as_text, write_report
         from perdure_conformance.verdict import pronounce
 
         verdict = pronounce(
             carried[0].declaration,
-            CHECKS,
+            EVERYTHING,
             [each.result for each in carried],
             interrupted=self._interrupted,
         )

@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 
 from perdure_conformance.backend import Backend, Declaration, find_backend
 from perdure_conformance.check import Check
-from perdure_conformance.checks import CHECKS
+from perdure_conformance.everything import EVERYTHING
 from perdure_conformance.plugin import PROPERTY
 from perdure_conformance.runner import Outcome, Result, judge
 
@@ -45,7 +45,7 @@ class ProviderConformance:
                 f"{cls.__name__} overrides test_clause; no check can be overridden, name what"
                 " is known to fail in expected_failures"
             )
-        unknown = set(cls.expected_failures) - {check.id for check in CHECKS}
+        unknown = set(cls.expected_failures) - {check.id for check in EVERYTHING}
         if unknown:
             raise TypeError(
                 f"{cls.__name__}.expected_failures names {sorted(unknown)}, which are no clauses"
@@ -68,14 +68,14 @@ class ProviderConformance:
         known[scheme] = backend.declaration
         return backend
 
-    @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.id)
+    @pytest.mark.parametrize("check", EVERYTHING, ids=lambda check: check.id)
     def test_clause(
         self,
         check: Check,
         conformance_backend: Backend,
         record_property: Callable[[str, object], None],
     ) -> None:
-        """One clause of the contract."""
+        """One clause of the contract, or one row of the semantics."""
         result = self._expected(judge(check, conformance_backend))
         carried = Carried(
             suite=type(self).__name__, declaration=conformance_backend.declaration, result=result

@@ -7,6 +7,7 @@ import json
 from perdure import OrchestrationContext, Registry
 from perdure.details import ApplicationFailure
 from perdure.errors import ActivityFailed, InstanceAlreadyExists, InvalidIdentifier, PayloadTooLarge
+from perdure.history import WaitCreated
 from perdure.payload import LARGEST_PAYLOAD
 from perdure.status import NotFound
 
@@ -72,6 +73,12 @@ def echoing() -> Registry:
     @app.orchestration
     async def echo_event(ctx: OrchestrationContext) -> str:
         return await ctx.schedule_wait("text", str)
+
+    @app.orchestration
+    async def echo_later(ctx: OrchestrationContext, text: str) -> str:
+        both = text == await ctx.schedule_wait("text", str)
+        await ctx.schedule_wait("go")
+        return await ctx.schedule_activity(repeat, text) if both else "differs"
 
     @app.orchestration
     async def echo_activity(ctx: OrchestrationContext, text: str) -> str:
@@ -151,7 +158,13 @@ async def a_megabyte_passes_whole(stage: Stage) -> None:
     await client.start_orchestration_typed("activity", "echo_activity", text)
     await client.start_orchestration("event", "echo_event")
     await client.raise_event("event", "text", json.dumps(text, ensure_ascii=False))
-    for instance in ("input", "activity", "event"):
+    await client.start_orchestration_typed("rebuilt", "echo_later", text)
+    await client.raise_event("rebuilt", "text", json.dumps(text, ensure_ascii=False))
+    await stage.until_recorded("rebuilt", WaitCreated, 2)
+    await node.stop()
+    node = await stage.node(echoing())
+    await client.raise_event("rebuilt", "go")
+    for instance in ("input", "activity", "event", "rebuilt"):
         expect(await stage.output(instance) == text, f"{instance}: what came back is not whole")
     await node.stop()
     largest = "x" * (LARGEST_PAYLOAD - 2)

@@ -1,0 +1,32 @@
+"""The rows of the semantics: each is documented, and its checks notice what breaks it."""
+
+import re
+from pathlib import Path
+
+from perdure_conformance.rows import ROWS
+
+ROOT = Path(__file__).parents[2]
+SEMANTICS = (ROOT / "docs" / "semantics.md").read_text(encoding="utf-8")
+NEEDS = r"(?: \*\(providers that declare `\w+`\)\*)?"
+LATER = {29, 30, 31}
+
+
+def number_of(row):
+    return int(row.id.removeprefix("ROW-").rstrip("abcdefgh"))
+
+
+def test_the_document_says_what_the_checks_say():
+    documented = re.findall(rf"^\*\*(ROW-\w+)\.\*\* (.+?){NEEDS}$", SEMANTICS, re.MULTILINE)
+
+    assert dict(documented) == {row.id: row.promise for row in ROWS}
+    assert len(documented) == len(ROWS)
+
+
+def test_every_row_is_there_but_those_of_a_later_contract():
+    assert {number_of(row) for row in ROWS} == set(range(1, 43)) - LATER
+
+
+def test_no_row_has_the_id_of_another():
+    ids = [row.id for row in ROWS]
+
+    assert len(ids) == len(set(ids))
