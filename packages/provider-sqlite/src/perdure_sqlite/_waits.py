@@ -64,12 +64,12 @@ class Waiter:
         if self._bell is not None and not self._bell.done():
             self._bell.set_exception(error)
 
-    async def sleep(self, clock: Clock, duration: timedelta) -> bool:
-        """Sleep until woken or until the duration is over; whether it is over."""
+    async def sleep(self, clock: Clock) -> bool:
+        """Sleep until woken or until `until`; whether that was reached."""
         bell = self._bell
         if bell is None:
             raise AssertionError("a waiter prepares before it sleeps")
-        timer = asyncio.ensure_future(clock.sleep(duration))
+        timer = asyncio.ensure_future(_sleep_until(clock, self.until))
         # A timer that is cancelled here ends when the next look is prepared: it must not wake that.
         timer.add_done_callback(lambda done: None if done.cancelled() else self.wake())
         try:
@@ -172,7 +172,7 @@ class Waits:
         if at <= now or deadline <= now:
             return True
         waiter.until = min(at, deadline)
-        slept = await waiter.sleep(self._clock, timedelta(microseconds=waiter.until - now))
+        slept = await waiter.sleep(self._clock)
         # By the sleep, not by the time: a clock that steps back must not prolong the call.
         return slept and waiter.until == deadline
 
@@ -209,6 +209,11 @@ class Waits:
         """Ask less often: soon every 50 ms, and after some seconds of rest every 100 ms."""
         slowing = _SLOWING if self._interval < _USUAL_INTERVAL else _SLOWING_LATER
         self._interval = min(_LONGEST_INTERVAL, self._interval * slowing)
+
+
+async def _sleep_until(clock: Clock, instant: Instant) -> None:
+    # The clock may be moved before this begins to run, so only here is it known how long.
+    await clock.sleep(timedelta(microseconds=instant - clock.now()))
 
 
 def _differs(wait: ChangeWait, reader: Reading) -> bool:
