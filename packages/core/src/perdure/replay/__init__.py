@@ -3,7 +3,7 @@
 - `loop`: asyncio's event loop interface without time, threads or I/O
 - `forbidden`: the part of that interface that is refused
 - `ordering`: refuses what asyncio would order by address
-- `futures`: the future of scheduled work
+- `futures`: futures and tasks that hash alike everywhere
 - `inbox`: external events and the waits for them
 - `work`: scheduled work that has not ended
 - `transcript`: the growing history, and the comparison with it in replay
@@ -12,6 +12,8 @@
 - `chance`: randomness that replays
 - `commands`: what an orchestration asks for, and the end
 - `retrying`: the attempts of an activity under its policy
+- `calls`: reads a call of the context
+- `quiet_logger`: the logger that is silent in replay
 - `context`: the face of the commands that an orchestration is given
 - `incoming`: the events that messages become
 - `execution`: one live execution: deliver, run until quiet, collect

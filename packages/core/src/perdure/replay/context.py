@@ -5,40 +5,30 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, overload
+from typing import Any, NoReturn, TypeVar, overload
 from uuid import UUID
 
 from perdure.clock import to_datetime, to_microseconds
 from perdure.durations import to_duration
-from perdure.errors import InvalidDuration, InvalidInput, NotRegistered
+from perdure.errors import InvalidDuration
 from perdure.identifiers import check_identifier, child_instance
 from perdure.payload import encode
-from perdure.references import (
-    ActivityReference,
-    OrchestrationReference,
-    activity_reference,
-    orchestration_reference,
+from perdure.replay.calls import (
+    OMITTED,
+    check_optional_version,
+    read_activity_call,
+    read_orchestration_call,
 )
+from perdure.replay.commands import Commands
+from perdure.replay.quiet_logger import QuietLogger
 from perdure.replay.retrying import start_attempts
 from perdure.replay.signals import ExecutionEnded
 from perdure.retry import RetryPolicy
-from perdure.versions import check_version
-
-if TYPE_CHECKING:
-    from perdure.replay.commands import Commands
 
 I = TypeVar("I")  # noqa: E741 # the input
 R = TypeVar("R")
-
-
-class _Omitted:
-    """The default of an input that was not given; None is an input."""
-
-
-_OMITTED: Final = _Omitted()
-_LOGGER = logging.getLogger("perdure.orchestration")
 
 
 class OrchestrationContext:
@@ -52,7 +42,7 @@ class OrchestrationContext:
 
     def __init__(self, commands: Commands) -> None:
         self._commands = commands
-        self._logger: _QuietInReplay | None = None
+        self._logger: QuietLogger | None = None
 
     @property
     def instance_id(self) -> str:
@@ -87,7 +77,7 @@ class OrchestrationContext:
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
         """A logger (`perdure.orchestration`) that is silent in replay and names the instance."""
         if self._logger is None:
-            self._logger = _QuietInReplay(self._commands)
+            self._logger = QuietLogger(self._commands)
         return self._logger
 
     def now(self) -> datetime:
@@ -160,7 +150,7 @@ class OrchestrationContext:
     def schedule_activity(
         self,
         activity: Callable[..., object] | str,
-        input: object = _OMITTED,
+        input: object = OMITTED,
         *,
         result_type: object = Any,
         retry: RetryPolicy | None = None,
@@ -174,7 +164,7 @@ class OrchestrationContext:
         """
         commands = self._commands
         commands.require_running("ctx.schedule_activity")
-        name, text, result = self._activity_call(activity, input, result_type)
+        name, text, result = read_activity_call(commands.catalog, activity, input, result_type)
         if tag is not None:
             check_identifier(tag, "tag")
         first_event = commands.next_event
@@ -258,7 +248,7 @@ class OrchestrationContext:
     def schedule_sub_orchestration(
         self,
         orchestration: Callable[..., object] | str,
-        input: object = _OMITTED,
+        input: object = OMITTED,
         *,
         instance: str | None = None,
         version: str | None = None,
@@ -273,9 +263,9 @@ class OrchestrationContext:
         """
         commands = self._commands
         commands.require_running("ctx.schedule_sub_orchestration")
-        name, text, result = _orchestration_call(orchestration, input, result_type)
+        name, text, result = read_orchestration_call(orchestration, input, result_type)
         chosen = self._child_instance(instance)
-        _check_optional_version(version)
+        check_optional_version(version)
         return commands.schedule_child(name, version, text, chosen, result)
 
     @overload
@@ -299,7 +289,7 @@ class OrchestrationContext:
     def schedule_orchestration(
         self,
         orchestration: Callable[..., object] | str,
-        input: object = _OMITTED,
+        input: object = OMITTED,
         *,
         instance: str | None = None,
         version: str | None = None,
@@ -310,9 +300,9 @@ class OrchestrationContext:
         """
         commands = self._commands
         commands.require_running("ctx.schedule_orchestration")
-        name, text, _ = _orchestration_call(orchestration, input, Any)
+        name, text, _ = read_orchestration_call(orchestration, input, Any)
         chosen = self._child_instance(instance)
-        _check_optional_version(version)
+        check_optional_version(version)
         commands.schedule_detached(name, version, text, chosen)
         return chosen
 
@@ -325,84 +315,15 @@ class OrchestrationContext:
         """
         commands = self._commands
         commands.require_running("ctx.continue_as_new")
-        _check_optional_version(version)
+        check_optional_version(version)
         reference = commands.definition.reference
         # Another version may take another input than this one does.
         annotation = reference.input_type if version is None and reference.takes_input else Any
         commands.continue_as_new(encode(input, annotation, what="input"), version)
         raise ExecutionEnded
 
-    def _activity_call(
-        self, activity: Callable[..., object] | str, input: object, result_type: object
-    ) -> tuple[str, str, object]:
-        if isinstance(activity, str):
-            name = check_identifier(activity, "activity name")
-            value = None if input is _OMITTED else input
-            return name, encode(value, what=f"input of activity {name!r}"), result_type
-        reference = activity_reference(activity) or self._commands.catalog.activity_of(activity)
-        if reference is None:
-            raise NotRegistered(
-                f"{activity!r} is not registered as an activity; decorate it with"
-                " @registry.activity, or pass its registered name"
-            )
-        return reference.name, _encode_input(reference, input, "activity"), reference.output_type
-
     def _child_instance(self, instance: str | None) -> str:
         if instance is not None:
             return check_identifier(instance, "instance id")
         commands = self._commands
         return child_instance(self.instance_id, self.execution_id, commands.next_event)
-
-
-def _orchestration_call(
-    orchestration: Callable[..., object] | str, input: object, result_type: object
-) -> tuple[str, str, object]:
-    if isinstance(orchestration, str):
-        name = check_identifier(orchestration, "orchestration name")
-        value = None if input is _OMITTED else input
-        return name, encode(value, what=f"input of orchestration {name!r}"), result_type
-    reference = orchestration_reference(orchestration)
-    if reference is None:
-        raise NotRegistered(
-            f"{orchestration!r} is not registered as an orchestration; decorate it with"
-            " @registry.orchestration, or pass its registered name"
-        )
-    return reference.name, _encode_input(reference, input, "orchestration"), reference.output_type
-
-
-def _encode_input(
-    reference: ActivityReference | OrchestrationReference, input: object, kind: str
-) -> str:
-    if reference.takes_input:
-        if input is _OMITTED:
-            raise InvalidInput(f"{kind} {reference.name!r} takes an input; pass it")
-        return encode(input, reference.input_type, what=f"input of {kind} {reference.name!r}")
-    if input is not _OMITTED and input is not None:
-        raise InvalidInput(
-            f"{kind} {reference.name!r} takes no input, and {input!r} was passed; leave it out"
-        )
-    return encode(None)
-
-
-def _check_optional_version(version: str | None) -> None:
-    if version is not None:
-        check_version(version)
-
-
-class _QuietInReplay(logging.LoggerAdapter[logging.Logger]):
-    """Logs under the instance's id, and nothing while the code is being replayed."""
-
-    def __init__(self, commands: Commands) -> None:
-        super().__init__(_LOGGER, {"instance_id": commands.started.instance})
-        self._commands = commands
-
-    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 # the name is logging's
-        """Never in replay, nor for an execution that is being discarded."""
-        return not self._commands.silent and super().isEnabledFor(level)
-
-    def process(
-        self, msg: object, kwargs: MutableMapping[str, Any]
-    ) -> tuple[object, MutableMapping[str, Any]]:
-        """Put the instance's id before the message."""
-        kwargs.setdefault("extra", {}).update(self.extra or {})
-        return f"[{self._commands.started.instance}] {msg}", kwargs

@@ -1,14 +1,56 @@
-"""The future of scheduled work: cancelling it tells the engine."""
+"""Futures and tasks of an orchestration: their hashes are the same in every process.
+
+asyncio keeps them in sets, and the order of a set decides what is cancelled first. The future of
+scheduled work tells the engine when it is cancelled.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
+import asyncio
+import contextvars
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from perdure.errors import InvalidPayload
 from perdure.payload import decode
-from perdure.replay.loop import OrchestrationFuture, OrchestrationLoop
+
+if TYPE_CHECKING:
+    from perdure.replay.loop import OrchestrationLoop
 
 T = TypeVar("T")
+
+
+class OrchestrationFuture(asyncio.Future[T]):
+    """A future whose hash is the same in every process."""
+
+    __slots__ = ("_hash",)
+
+    def __init__(self, *, loop: OrchestrationLoop) -> None:
+        self._hash = loop.next_hash()
+        super().__init__(loop=loop)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+class OrchestrationTask(asyncio.Task[T]):
+    """A task whose hash is the same in every process."""
+
+    __slots__ = ("_hash",)
+
+    def __init__(
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        *,
+        loop: OrchestrationLoop,
+        name: str | None,
+        context: contextvars.Context | None,
+    ) -> None:
+        self._hash = loop.next_hash()
+        super().__init__(coroutine, loop=loop, name=name or f"task-{loop.created}", context=context)
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 class CancellationPort(Protocol):

@@ -33,6 +33,7 @@ from perdure.clock import Instant
 from perdure.errors import ForbiddenInOrchestration
 from perdure.inside import OrchestrationLoopMarker
 from perdure.replay.forbidden import ForbiddingLoop
+from perdure.replay.futures import OrchestrationFuture, OrchestrationTask
 from perdure.replay.ordering import (
     GATHERING,
     WAIT_CODE,
@@ -68,39 +69,6 @@ class TimerPort(Protocol):
     def cancel_timer(self, scheduled: int) -> None:
         """Say that a timer is not wanted any more."""
         ...
-
-
-class OrchestrationFuture(asyncio.Future[T]):
-    """A future whose hash is the same in every process."""
-
-    __slots__ = ("_hash",)
-
-    def __init__(self, *, loop: OrchestrationLoop) -> None:
-        self._hash = loop.next_hash()
-        super().__init__(loop=loop)
-
-    def __hash__(self) -> int:
-        return self._hash
-
-
-class OrchestrationTask(asyncio.Task[T]):
-    """A task whose hash is the same in every process."""
-
-    __slots__ = ("_hash",)
-
-    def __init__(
-        self,
-        coroutine: Coroutine[Any, Any, T],
-        *,
-        loop: OrchestrationLoop,
-        name: str | None,
-        context: contextvars.Context | None,
-    ) -> None:
-        self._hash = loop.next_hash()
-        super().__init__(coroutine, loop=loop, name=name or f"task-{loop.created}", context=context)
-
-    def __hash__(self) -> int:
-        return self._hash
 
 
 class _Outside(NamedTuple):

@@ -1,0 +1,79 @@
+"""Reads a call of the context: which name is meant, and its input as JSON text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from perdure.errors import InvalidInput, NotRegistered
+from perdure.identifiers import check_identifier
+from perdure.payload import encode
+from perdure.references import (
+    ActivityReference,
+    OrchestrationReference,
+    activity_reference,
+    orchestration_reference,
+)
+from perdure.registry import Catalog
+from perdure.versions import check_version
+
+
+class _Omitted:
+    """The default of an input that was not given; None is an input."""
+
+
+OMITTED: Final = _Omitted()
+
+
+def read_activity_call(
+    catalog: Catalog, activity: Callable[..., object] | str, input: object, result_type: object
+) -> tuple[str, str, object]:
+    """Name, input as text, and the type of the result."""
+    if isinstance(activity, str):
+        name = check_identifier(activity, "activity name")
+        value = None if input is OMITTED else input
+        return name, encode(value, what=f"input of activity {name!r}"), result_type
+    reference = activity_reference(activity) or catalog.activity_of(activity)
+    if reference is None:
+        raise NotRegistered(
+            f"{activity!r} is not registered as an activity; decorate it with"
+            " @registry.activity, or pass its registered name"
+        )
+    return reference.name, _encode_input(reference, input, "activity"), reference.output_type
+
+
+def read_orchestration_call(
+    orchestration: Callable[..., object] | str, input: object, result_type: object
+) -> tuple[str, str, object]:
+    """Name, input as text, and the type of the result."""
+    if isinstance(orchestration, str):
+        name = check_identifier(orchestration, "orchestration name")
+        value = None if input is OMITTED else input
+        return name, encode(value, what=f"input of orchestration {name!r}"), result_type
+    reference = orchestration_reference(orchestration)
+    if reference is None:
+        raise NotRegistered(
+            f"{orchestration!r} is not registered as an orchestration; decorate it with"
+            " @registry.orchestration, or pass its registered name"
+        )
+    return reference.name, _encode_input(reference, input, "orchestration"), reference.output_type
+
+
+def _encode_input(
+    reference: ActivityReference | OrchestrationReference, input: object, kind: str
+) -> str:
+    if reference.takes_input:
+        if input is OMITTED:
+            raise InvalidInput(f"{kind} {reference.name!r} takes an input; pass it")
+        return encode(input, reference.input_type, what=f"input of {kind} {reference.name!r}")
+    if input is not OMITTED and input is not None:
+        raise InvalidInput(
+            f"{kind} {reference.name!r} takes no input, and {input!r} was passed; leave it out"
+        )
+    return encode(None)
+
+
+def check_optional_version(version: str | None) -> None:
+    """Raise `InvalidVersion` where it is given and none."""
+    if version is not None:
+        check_version(version)
