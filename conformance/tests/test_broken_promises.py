@@ -1,0 +1,508 @@
+"""Each row notices when its promise is broken, by the provider or by the runtime.
+
+A saboteur spoils one thing. It is given the `monkeypatch` of its test to spoil core with, and may
+return a kind of provider object to use instead of the reference. The rows that it names must fail.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import perdure.payload
+import perdure.registry
+import pytest
+from perdure.contract import InstanceStatus, MessageKind
+from perdure.errors import InstanceAlreadyExists
+from perdure.replay.commands import Commands
+from perdure.replay.execution import Execution
+from perdure.replay.inbox import EventInbox
+from perdure.runtime.activities import Activities
+from perdure.runtime.alone import AloneGate
+from perdure.runtime.instance_run import InstanceRun
+from perdure.runtime.turns import Turns
+from perdure_conformance.broken import StoreBackend
+from perdure_conformance.reference import ReferenceProvider
+from perdure_conformance.rows import ROWS
+from perdure_conformance.runner import Outcome, judge
+
+LOSSLESS = {row.id for row in ROWS if row.needs is None}
+HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saboteur:
+    name: str
+    rows: tuple[str, ...]
+    spoil: Callable
+
+
+def spoils(*numbers):
+    def made(spoil):
+        return Saboteur(name=spoil.__name__, rows=tuple(f"ROW-{n}" for n in numbers), spoil=spoil)
+
+    return made
+
+
+def provider_with(**methods):
+    return type("Spoiled", (ReferenceProvider,), methods)
+
+
+# The provider
+
+
+@spoils("1", "7", "11a")
+def loses_events_to_ids_that_do_not_exist(patch):
+    async def send(self, messages):
+        known = [m for m in messages if await self.read_instance(m.instance) is not None]
+        await ReferenceProvider.send(self, known)
+
+    return provider_with(send=send)
+
+
+@spoils("5", "5a", "42b")
+def a_second_start_is_passed_over(patch):
+    async def create_instance(self, new):
+        try:
+            await ReferenceProvider.create_instance(self, new)
+        except InstanceAlreadyExists:
+            return
+
+    return provider_with(create_instance=create_instance)
+
+
+@spoils("42", "42a")
+def gives_every_message_an_id_of_its_own(patch):
+    count = iter(range(10**6))
+
+    async def send(self, messages):
+        again = [replace(message, id=f"{message.id}-{next(count)}") for message in messages]
+        await ReferenceProvider.send(self, again)
+
+    return provider_with(send=send)
+
+
+@spoils("19", "20", "20a", "34a")
+def leases_last_an_hour_longer(patch):
+    def prolonged(request):
+        return replace(request, lease_for=request.lease_for + HOUR)
+
+    async def lease_turns(self, request):
+        return await ReferenceProvider.lease_turns(self, prolonged(request))
+
+    async def lease_activities(self, request):
+        return await ReferenceProvider.lease_activities(self, prolonged(request))
+
+    async def commit_turn(self, commit):
+        if commit.activity_lease_for is not None:
+            commit = replace(commit, activity_lease_for=commit.activity_lease_for + HOUR)
+        return await ReferenceProvider.commit_turn(self, commit)
+
+    patch.setattr("perdure_conformance.reference.turns.LONGEST_LEASE", 3 * HOUR, raising=False)
+    return provider_with(
+        lease_turns=lease_turns, lease_activities=lease_activities, commit_turn=commit_turn
+    )
+
+
+@spoils("40", "40b")
+def gives_nothing_back(patch):
+    async def release(self, release):
+        return
+
+    return provider_with(release_turn=release, release_activity=release)
+
+
+@spoils("28", "28a", "28b", "16")
+def never_tells_of_unserved_work(patch):
+    async def lease_turns(self, request):
+        served = replace(request, unserved_for=None)
+        return await ReferenceProvider.lease_turns(self, served)
+
+    async def lease_activities(self, request):
+        served = replace(request, unserved_for=None)
+        return await ReferenceProvider.lease_activities(self, served)
+
+    return provider_with(lease_turns=lease_turns, lease_activities=lease_activities)
+
+
+@spoils("15")
+def a_child_takes_an_id_in_use(patch):
+    async def commit_turn(self, commit):
+        children = [replace(child, if_exists=None) for child in commit.create]
+        return await ReferenceProvider.commit_turn(self, replace(commit, create=tuple(children)))
+
+    return provider_with(commit_turn=commit_turn)
+
+
+@spoils("12")
+def forgets_what_a_continuation_creates(patch):
+    async def commit_turn(self, commit):
+        ends = commit.end is not None and commit.end.status is InstanceStatus.CONTINUED_AS_NEW
+        kept = replace(commit, create=()) if ends else commit
+        return await ReferenceProvider.commit_turn(self, kept)
+
+    return provider_with(commit_turn=commit_turn)
+
+
+@spoils("22", "34b", "37b")
+def loses_timers(patch):
+    async def commit_turn(self, commit):
+        kept = tuple(m for m in commit.send if m.kind is not MessageKind.TIMER)
+        return await ReferenceProvider.commit_turn(self, replace(commit, send=kept))
+
+    return provider_with(commit_turn=commit_turn)
+
+
+@spoils("26", "3", "11")
+def delivers_events_backwards(patch):
+    async def lease_turns(self, request):
+        def backwards(turn):
+            start = [m for m in turn.messages if m.kind is MessageKind.START]
+            others = [m for m in turn.messages if m.kind is not MessageKind.START]
+            return replace(turn, messages=(*start, *reversed(others)))
+
+        return [backwards(turn) for turn in await ReferenceProvider.lease_turns(self, request)]
+
+    return provider_with(lease_turns=lease_turns)
+
+
+@spoils("14", "9a", "16")
+def loses_what_children_tell(patch):
+    async def commit_turn(self, commit):
+        kept = tuple(m for m in commit.send if m.kind is not MessageKind.CHILD)
+        return await ReferenceProvider.commit_turn(self, replace(commit, send=kept))
+
+    return provider_with(commit_turn=commit_turn)
+
+
+@spoils("39")
+def ids_do_not_depend_on_case(patch):
+    async def create_instance(self, new):
+        if new.instance != new.instance.lower():
+            raise InstanceAlreadyExists(new.instance)
+        await ReferenceProvider.create_instance(self, new)
+
+    return provider_with(create_instance=create_instance)
+
+
+@spoils("38")
+def cuts_what_is_long(patch):
+    async def create_instance(self, new):
+        if len(new.start.data) > 900_000:
+            raise InstanceAlreadyExists(new.instance)
+        await ReferenceProvider.create_instance(self, new)
+
+    return provider_with(create_instance=create_instance)
+
+
+@spoils("13")
+def a_continuation_empties_the_mailbox(patch):
+    arrived = []
+
+    async def send(self, messages):
+        for message in messages:
+            if message.data.count(b'"4"') and message.kind is MessageKind.EVENT:
+                arrived.append(message)
+            else:
+                await ReferenceProvider.send(self, [message])
+
+    return provider_with(send=send)
+
+
+# The runtime and the engine
+
+
+@spoils("2")
+def an_event_before_its_wait_is_lost(patch):
+    patch.setattr(EventInbox, "add_wait", losing_kept(EventInbox.add_wait))
+
+
+def losing_kept(add_wait):
+    def spoiled(self, number, wait):
+        self._kept.clear()
+        return add_wait(self, number, wait)
+
+    return spoiled
+
+
+@spoils("4")
+def an_instance_that_ended_goes_on(patch):
+    async def send(self, messages):
+        for message in messages:
+            row = await self.read_instance(message.instance)
+            if row is not None and row.status is InstanceStatus.COMPLETED:
+                found = self._store.instances[message.instance]
+                found.updated_at += 1
+        await ReferenceProvider.send(self, messages)
+
+    return provider_with(send=send)
+
+
+@spoils("8")
+def a_cancel_waits_for_its_turn(patch):
+    patch.setattr("perdure.runtime.instance_run._cancel_first", list)
+
+
+@spoils("6")
+def every_request_to_cancel_is_recorded(patch):
+    def accept_cancel(self, reason, now):
+        self._commands.cancel_reason = None
+        return accept(self, reason, now)
+
+    accept = Execution.accept_cancel
+    patch.setattr(Execution, "accept_cancel", accept_cancel)
+    patch.setattr("perdure.client.calls._CANCEL_ID", "cancel")
+
+
+@spoils("9")
+def children_are_left_behind(patch):
+    def drop_work(self):
+        self.draft.activities.clear()
+        self.draft.timers.clear()
+        self.draft.children.clear()
+
+    patch.setattr(Commands, "_drop_work", drop_work)
+    patch.setattr(Commands, "_take_back", lambda self, number, work: None)
+
+
+@spoils("9", "9b")
+def running_activities_are_not_told(patch):
+    patch.setattr(Activities, "_tell", lambda self, running: None)
+
+
+@spoils("10", "10a")
+def a_cancelled_orchestration_ends_at_once(patch):
+    def deliver_cancel(self, event):
+        self._commands.cancel_reason = event.reason
+        self._commands.end_cancelled()
+
+    patch.setattr(Execution, "_deliver_cancel", deliver_cancel)
+
+
+@spoils("10a")
+def a_cleanup_may_last_for_ever(patch):
+    deliver = Execution._deliver_cancel
+
+    def deliver_cancel(self, event):
+        self._cleanup_timeout = timedelta(days=1)
+        deliver(self, event)
+
+    patch.setattr(Execution, "_deliver_cancel", deliver_cancel)
+
+
+@spoils("11")
+def unread_events_stay_behind(patch):
+    patch.setattr(EventInbox, "unread", lambda self: ())
+
+
+@spoils("42a")
+def the_next_execution_knows_no_events(patch):
+    patch.setattr(EventInbox, "delivered", lambda self: ())
+
+
+@spoils("23", "25")
+def what_is_cancelled_is_still_wanted(patch):
+    patch.setattr(Commands, "work_cancelled", lambda self, scheduled: None)
+
+
+@spoils("25")
+def what_was_taken_back_is_done_all_the_same(patch):
+    patch.setattr(Commands, "_take_back", lambda self, number, work: None)
+
+
+@spoils("18", "20a")
+def late_commits_are_accepted(patch):
+    import perdure_conformance.reference.turns as turns
+
+    for name in ("_check_lease", "_check_finish", "check_lease", "check_finish"):
+        patch.setattr(turns, name, lambda *_, **__: None, raising=False)
+
+    async def lease_activities(self, request):
+        return []
+
+    # What nobody else may take cannot be taken over.
+    return provider_with(lease_activities=lease_activities, lease_turns=only_once)
+
+
+async def only_once(self, request):
+    taken = self._store.__dict__.setdefault("taken", set())
+    turns = await ReferenceProvider.lease_turns(self, request)
+    fresh = [turn for turn in turns if turn.state.last_commit is None or not taken]
+    taken.update(turn.state.instance for turn in turns)
+    return fresh
+
+
+@spoils("21", "21a", "21d")
+def everybody_is_blamed(patch):
+    class NobodyIsAlone(AloneGate):
+        pass
+
+    start = Turns._start
+
+    def suspicious(self, leased):
+        start(self, replace(leased, attempt=leased.attempt * 10 if leased.attempt > 1 else 1))
+
+    patch.setattr(Turns, "_start", suspicious)
+    run = Activities._start
+
+    def suspect(self, leased):
+        many = leased.delivery * 10 if leased.delivery > 1 else 1
+        run(self, replace(leased, delivery=many))
+
+    patch.setattr(Activities, "_start", suspect)
+
+
+@spoils("21b")
+def what_cannot_be_decoded_is_dropped(patch):
+    accept = Execution.accept
+
+    def forgiving(self, message, now):
+        try:
+            return accept(self, message, now)
+        except Exception:
+            return False
+
+    patch.setattr(Execution, "accept", forgiving)
+
+
+@spoils("27", "41")
+def an_edit_is_not_noticed(patch):
+    patch.setattr(
+        "perdure.replay.transcript.Transcript._compare", lambda *_, **__: None, raising=True
+    )
+
+
+@spoils("35")
+def waiting_asks_without_a_pause(patch):
+    tiny = timedelta(milliseconds=1)
+    patch.setattr("perdure.client.watching._SHORTEST_POLL", tiny)
+    patch.setattr("perdure.client.watching._LONGEST_POLL", tiny)
+    patch.setattr("perdure.client.watching.tells_of_changes", lambda provider: False)
+
+
+@spoils("36", "24")
+def results_go_to_nobody_in_a_rebuilt_execution(patch):
+    rebuild = Execution.rebuild.__func__
+
+    def forgetful(cls, *arguments, **options):
+        execution = rebuild(cls, *arguments, **options)
+        execution._commands.work.clear()
+        execution._commands.inbox._waits.clear()
+        execution._commands.inbox._names.clear()
+        return execution
+
+    patch.setattr(Execution, "rebuild", classmethod(forgetful))
+
+
+@spoils("37", "37a")
+def failures_tell_nothing(patch):
+    from perdure.details import Raised
+
+    silent = Raised(type_name="Exception", message="something failed")
+    for place in ("perdure.replay.execution", "perdure.runtime.activities"):
+        patch.setattr(f"{place}.describe", lambda *_, **__: silent, raising=False)
+    for place in ("perdure.runtime.calling", "perdure.raised"):
+        patch.setattr(f"{place}.describe", lambda *_, **__: silent, raising=False)
+
+
+@spoils("38a")
+def nothing_is_too_large(patch):
+    patch.setattr(perdure.payload, "LARGEST_PAYLOAD", 2**40)
+
+
+@spoils("39b")
+def every_id_is_welcome(patch):
+    for place in ("client.calls", "client.starting", "client.outcome", "replay.context"):
+        patch.setattr(f"perdure.{place}.check_identifier", lambda value, what: value, raising=False)
+
+
+@spoils("39a")
+def names_do_not_depend_on_case(patch):
+    find = perdure.registry.Catalog.orchestration
+
+    def lower(self, name, version):
+        return find(self, name.lower(), version) or find(self, name, version)
+
+    patch.setattr(perdure.registry.Catalog, "orchestration", lower)
+
+
+@spoils("40a")
+def closing_waits_for_nothing(patch):
+    drain = Activities.drain
+
+    async def impatient(self):
+        self._options = replace(self._options, shutdown_grace=timedelta(0))
+        await drain(self)
+
+    patch.setattr(Activities, "drain", impatient)
+
+
+@spoils("42c")
+def a_lost_answer_is_a_failure(patch):
+    async def once(clock, call, **_):
+        return await call()
+
+    patch.setattr("perdure.runtime.activities.repeated", once)
+    patch.setattr("perdure.runtime.instance_run.repeated", once)
+    complete = Activities.complete
+
+    async def again(self, finished):
+        await complete(self, finished)
+        raise asyncio.CancelledError
+
+    patch.setattr(Activities, "complete", again)
+
+
+@spoils("17")
+def messages_of_an_old_execution_are_delivered(patch):
+    async def send(self, messages):
+        def current(message):
+            row = self._store.instances.get(message.instance)
+            if row is None or message.kind is MessageKind.EVENT:
+                return message
+            return replace(message, incarnation=row.incarnation, execution=None)
+
+        await ReferenceProvider.send(self, [current(message) for message in messages])
+
+    return provider_with(send=send)
+
+
+@spoils("34")
+def a_runtime_trusts_its_own_clock(patch):
+    async def commit_turn(self, commit):
+        early = tuple(
+            replace(m, visible_at=m.visible_at - 6_000_000) if m.visible_at else m
+            for m in commit.send
+        )
+        return await ReferenceProvider.commit_turn(self, replace(commit, send=early))
+
+    return provider_with(commit_turn=commit_turn)
+
+
+SABOTEURS = [value for value in list(globals().values()) if isinstance(value, Saboteur)]
+CASES = [
+    pytest.param(saboteur, row, id=f"{saboteur.name}-{row}")
+    for saboteur in SABOTEURS
+    for row in saboteur.rows
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("saboteur", "id"), CASES)
+def test_a_broken_promise_is_noticed(saboteur, id, monkeypatch, caplog):
+    caplog.set_level(logging.CRITICAL)
+    (row,) = (row for row in ROWS if row.id == id)
+    monkeypatch.setattr("perdure_conformance.rows.stage.LIMIT", timedelta(minutes=3))
+    provider = saboteur.spoil(monkeypatch) or ReferenceProvider
+
+    result = judge(row, StoreBackend(provider=provider))
+
+    assert result.outcome is Outcome.FAILED
+
+
+def test_every_row_that_needs_no_process_has_a_saboteur():
+    assert LOSSLESS - {row for saboteur in SABOTEURS for row in saboteur.rows} == set()
+
+
+_ = InstanceRun

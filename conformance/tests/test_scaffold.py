@@ -1,0 +1,133 @@
+"""The scaffold: what it writes is whole, and a provider outside the workspace is certified."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from perdure.errors import InvalidInput
+from perdure_conformance.command import main
+from perdure_conformance.scaffold import scaffold
+
+
+@pytest.mark.parametrize("scheme", ["", "Acme", "ac-me", "1st", "ac me", "../acme"])
+def test_a_scheme_that_is_no_word_is_refused(scheme, tmp_path):
+    with pytest.raises(InvalidInput, match="lower-case word"):
+        scaffold(scheme, tmp_path / "new")
+
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_existing_directory_is_left_alone(tmp_path):
+    with pytest.raises(InvalidInput, match="exists"):
+        scaffold("acme", tmp_path)
+
+
+def test_the_command_says_what_it_wrote_and_what_comes_next(tmp_path, capsys):
+    directory = tmp_path / "perdure-acme"
+
+    assert main(["new", "acme", str(directory)]) == 0
+
+    said = capsys.readouterr().out
+    assert str(directory / "pyproject.toml") in said
+    assert "pip install" in said
+
+
+def test_no_name_of_the_suite_is_left_in_the_package(tmp_path):
+    written = scaffold("acme", tmp_path / "perdure-acme")
+
+    for path in written:
+        text = path.read_text(encoding="utf-8")
+        assert "__scheme__" not in text
+        assert "__Scheme__" not in text
+        assert "Reference" not in text
+        assert "perdure_conformance" not in text or path.name in {
+            "test_conformance.py",
+            "README.md",
+        }
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """The scaffold, built as a wheel and unpacked where only its own path leads to."""
+    directory = tmp_path_factory.mktemp("outside")
+    package = directory / "perdure-acme"
+    scaffold("acme", package)
+    run(directory, "hatchling", "build", "-t", "wheel", cwd=package)
+    (wheel,) = (package / "dist").glob("*.whl")
+    target = directory / "installed"
+    run(
+        directory,
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        "--target",
+        str(target),
+        str(wheel),
+    )
+    return directory
+
+
+def run(directory: Path, *words: str, cwd: Path | None = None, status: int = 0) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(directory / "installed")}
+    done = subprocess.run(
+        [sys.executable, "-m", *words],
+        cwd=cwd or directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_the_wheel_is_certified_without_code(installed):
+    said = run(installed, "perdure_conformance", "acme://certified", "--report", "report")
+
+    report = json.loads((installed / "report" / "conformance.json").read_text(encoding="utf-8"))
+    assert "acme (perdure-acme 0.1.0) is conformant to contract 1.0" in said
+    assert report["conformant"] is True
+    assert report["provider"]["distribution"] == "perdure-acme"
+    assert report["counts"]["failed"] == report["counts"]["untested"] == 0
+
+
+@pytest.mark.slow
+def test_the_wheel_is_certified_by_its_own_tests(installed):
+    said = run(
+        installed,
+        "pytest",
+        "-W",
+        "error",
+        "-n",
+        "2",
+        "-p",
+        "no:asyncio",
+        "--junit-xml=junit.xml",
+        cwd=installed / "perdure-acme",
+    )
+
+    assert "acme (perdure-acme 0.1.0) is conformant to contract 1.0" in said
+    assert "CREATE-1" in (installed / "perdure-acme" / "junit.xml").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_a_filtered_run_is_never_conformant_and_says_why(installed):
+    said = run(installed, "pytest", "-k", "CALL-5", cwd=installed / "perdure-acme")
+
+    assert "NOT conformant" in said
+    assert "did not run" in said
+
+
+@pytest.mark.slow
+def test_a_url_that_cannot_be_opened_is_never_conformant_and_says_why(installed):
+    said = run(installed, "perdure_conformance", "acme://", status=2)
+
+    assert "could not be opened" in said
+    assert "NOT conformant" in said

@@ -1,0 +1,214 @@
+"""The verdict and its reports: nothing but a whole and clean run is conformant."""
+
+import json
+from typing import ClassVar
+
+import pytest
+from perdure.contract import MANAGEMENT, PERSISTENT
+from perdure_conformance import CHECKS, Check, Declaration, Outcome, ProviderConformance, Result
+from perdure_conformance.broken import StoreBackend, breaks
+from perdure_conformance.command import main
+from perdure_conformance.reference import Store
+from perdure_conformance.report import as_json, as_markdown, as_text, providers_table, write_report
+from perdure_conformance.runner import binds, judge
+from perdure_conformance.suite import Carried, packed, unpacked
+from perdure_conformance.verdict import pronounce
+
+DECLARED = Declaration(
+    scheme="acme",
+    contract=(1, 0),
+    capabilities=frozenset({MANAGEMENT}),
+    description="acme://x",
+    distribution="perdure-acme",
+    version="3.2.1",
+)
+
+
+def results(changed=None, outcome=Outcome.FAILED):
+    for check in CHECKS:
+        if check.id == changed:
+            yield Result(id=check.id, outcome=outcome, message="the reason")
+        elif binds(check, DECLARED):
+            yield Result(id=check.id, outcome=Outcome.PASSED)
+        else:
+            yield Result(id=check.id, outcome=Outcome.UNSUPPORTED)
+
+
+def test_a_whole_and_clean_run_is_conformant():
+    verdict = pronounce(DECLARED, CHECKS, results())
+
+    assert verdict.conformant
+    assert "acme (perdure-acme 3.2.1) is conformant to contract 1.0" in as_text(verdict)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "why"),
+    [
+        (Outcome.FAILED, "required checks failed: LEASE-3"),
+        (Outcome.EXPECTED_FAILURE, "as was expected: LEASE-3"),
+        (Outcome.UNTESTED, "did not run: LEASE-3"),
+        (Outcome.UNSUPPORTED, "were skipped"),
+    ],
+)
+def test_one_check_without_success_is_enough(outcome, why):
+    verdict = pronounce(DECLARED, CHECKS, results("LEASE-3", outcome))
+
+    assert not verdict.conformant
+    assert why in as_text(verdict)
+    assert "NOT conformant" in as_text(verdict)
+
+
+def test_nothing_at_all_is_not_conformant():
+    verdict = pronounce(DECLARED, CHECKS, [])
+
+    assert not verdict.conformant
+    assert "no check ran and passed" in verdict.reasons
+
+
+def test_an_interrupted_run_is_not_conformant_even_if_all_passed():
+    verdict = pronounce(DECLARED, CHECKS, results(), interrupted="the run was interrupted")
+
+    assert verdict.reasons == ["the run was interrupted"]
+
+
+def test_a_declared_capability_brings_its_checks():
+    more = Declaration(
+        scheme="acme",
+        contract=(1, 0),
+        capabilities=frozenset({MANAGEMENT, PERSISTENT}),
+        description="acme://x",
+    )
+
+    verdict = pronounce(more, CHECKS, results())
+
+    assert any("DURABLE-1" in reason for reason in verdict.reasons)
+
+
+def test_a_check_of_a_later_contract_does_not_bind():
+    later = Check(id="NEW-1", promise="New.", run=CHECKS[0].run, since=(1, 1))
+
+    assert not binds(later, DECLARED)
+    assert judge(later, StoreBackend()).message == "the clause came with contract 1.1"
+
+
+def test_the_json_report_says_everything():
+    document = json.loads(as_json(pronounce(DECLARED, CHECKS, results("ACT-3"))))
+
+    assert document["conformant"] is False
+    assert document["provider"]["version"] == "3.2.1"
+    assert document["suite"]["contract"] == [1, 0]
+    assert [each["id"] for each in document["checks"]] == [check.id for check in CHECKS]
+    (failed,) = (each for each in document["checks"] if each["outcome"] == "failed")
+    assert (failed["id"], failed["message"]) == ("ACT-3", "the reason")
+
+
+def test_the_markdown_report_has_every_clause(tmp_path):
+    verdict = pronounce(DECLARED, CHECKS, results("ACT-3"))
+
+    write_report(verdict, tmp_path / "new")
+
+    text = (tmp_path / "new" / "conformance.md").read_text(encoding="utf-8")
+    assert text == as_markdown(verdict)
+    assert all(f"| {check.id} |" in text for check in CHECKS)
+    assert "the reason" in text
+
+
+def test_the_table_of_providers_is_made_of_reports():
+    good = json.loads(as_json(pronounce(DECLARED, CHECKS, results())))
+    bad = json.loads(as_json(pronounce(DECLARED, CHECKS, results("ACT-3"))))
+
+    table = providers_table([good, bad]).splitlines()
+
+    assert "| `acme` (perdure-acme) | 3.2.1 | 1.0 | management | conformant," in table[2]
+    assert "not conformant" in table[3]
+
+
+def test_a_result_travels_as_text():
+    carried = Carried(
+        suite="TestAcme",
+        declaration=DECLARED,
+        result=Result(id="ACT-1", outcome=Outcome.FAILED, message="é\n'", seconds=1.5),
+    )
+
+    assert unpacked(packed(carried)) == carried
+
+
+def test_a_check_cannot_be_overridden():
+    with pytest.raises(TypeError, match="overrides test_clause"):
+        type("TestAcme", (ProviderConformance,), {"test_clause": lambda self: None})
+
+
+def test_an_expected_failure_must_be_of_a_clause():
+    with pytest.raises(TypeError, match="MAIL-99"):
+        type("TestAcme", (ProviderConformance,), {"expected_failures": {"MAIL-99": "why"}})
+
+
+class Suite(ProviderConformance):
+    __test__ = False
+    expected_failures: ClassVar = {"MAIL-2": "timers are not done yet"}
+
+
+@breaks("MAIL-2")
+class DeliversTheFuture(Store):
+    def is_visible(self, letter):
+        return True
+
+
+def test_an_expected_failure_is_listed_and_does_not_fail_the_test():
+    recorded = {}
+    (check,) = (check for check in CHECKS if check.id == "MAIL-2")
+
+    with pytest.raises(pytest.xfail.Exception, match="timers are not done yet"):
+        Suite().test_clause(check, DeliversTheFuture.make(), recorded.__setitem__)
+
+    result = unpacked(recorded["perdure_conformance"]).result
+    assert result.outcome is Outcome.EXPECTED_FAILURE
+
+
+def test_an_expected_failure_that_passes_fails_the_test():
+    recorded = {}
+    (check,) = (check for check in CHECKS if check.id == "MAIL-2")
+
+    with pytest.raises(pytest.fail.Exception, match="take it out"):
+        Suite().test_clause(check, StoreBackend(), recorded.__setitem__)
+
+
+def test_a_failure_says_what_was_promised_and_what_was_found():
+    recorded = {}
+    (check,) = (check for check in CHECKS if check.id == "MAIL-3")
+
+    class Reversed(Store):
+        def order(self, letter):
+            return tuple(-part for part in super().order(letter))
+
+    with pytest.raises(pytest.fail.Exception, match="MAIL-3: The start is first.*\n.*found"):
+        Suite().test_clause(check, StoreBackend(store=Reversed), recorded.__setitem__)
+
+
+def test_the_command_certifies_nothing_that_it_filtered(capsys):
+    assert main(["memory://verdict", "--only", "CALL-5"]) == 1
+
+    said = capsys.readouterr().out
+    assert "NOT conformant" in said
+    assert "did not run" in said
+
+
+def test_the_command_refuses_a_namespace_of_the_callers(capsys):
+    assert main(["memory://verdict?namespace=mine"]) == 2
+    assert "chooses a namespace" in capsys.readouterr().out
+
+
+def test_the_command_says_why_a_backend_is_out_of_reach(capsys):
+    assert main(["nothing://here"]) == 2
+    assert "ProviderNotInstalled" in capsys.readouterr().out
+
+
+def test_the_stress_command_measures_every_workload(capsys):
+    assert (
+        main(["stress", "memory://stress", "--operations", "12", "--callers", "3", "--json"]) == 0
+    )
+
+    document = json.loads(capsys.readouterr().out)
+    names = [each["workload"] for each in document["measurements"]]
+    assert names == ["create", "look", "send", "turn", "chain", "fetch"]
+    assert all(each["per_second"] > 0 for each in document["measurements"])
