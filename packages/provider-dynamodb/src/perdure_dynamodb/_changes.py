@@ -287,7 +287,7 @@ def put_unless_held(item: Item, standing: Standing) -> Put:
     return Put(
         item=item,
         condition=f"{ABSENT} OR (attribute_exists(inc) AND inc <> :inc)"
-        " OR (attribute_exists(exe) AND exe <> :exe)",
+        " OR (attribute_exists(exe) AND exe < :exe)",
         values={":inc": standing.incarnation, ":exe": standing.execution},
     )
 

@@ -59,10 +59,18 @@ class Standing:
 
     def voids(self, addressed: Mapping[str, Plain]) -> bool:
         """Whether a message or an activity, as an item or an index row, is void."""
+        return self.outlived(addressed) or addressed.get("exe", self.execution) != self.execution
+
+    def outlived(self, addressed: Mapping[str, Plain]) -> bool:
+        """Whether it is void for ever, even if the instance has moved on since this was read.
+
+        What is addressed to a later execution may be void now, but must never be removed.
+        """
+        execution = addressed.get("exe", self.execution)
         return (
             not self.running
             or addressed.get("inc", self.incarnation) != self.incarnation
-            or addressed.get("exe", self.execution) != self.execution
+            or (isinstance(execution, int) and execution < self.execution)
         )
 
 

@@ -99,6 +99,7 @@ class Delivery:
     waiting: tuple[Row, ...]
     """Events that came before the instance and are not in the ready queue yet."""
     void: tuple[Row, ...]
+    """What may be removed."""
 
 
 async def read_mailbox(table: Table, partition: str) -> list[Row]:
@@ -133,7 +134,7 @@ async def deliver(
         chunks={_id_of(row): keys for row in chosen if (keys := chunks_of(row))},
         visible_since=min((int(row.text("gsk")[1:21]) for row in visible), default=None),
         waiting=tuple(row for row in fitting if letters.is_waiting(row)),
-        void=tuple(row for row in rows if standing.voids(row)),
+        void=tuple(row for row in rows if standing.outlived(row)),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -12,7 +13,7 @@ from perdure_dynamodb._aws import aws_calls
 from perdure_dynamodb._keys import Keys
 from perdure_dynamodb._options import DynamoDBOptions
 from perdure_dynamodb._provider import DynamoDBProvider
-from perdure_dynamodb._retries import RetryingCalls
+from perdure_dynamodb._retries import Pause, RetryingCalls
 from perdure_dynamodb._schema import CredentialsRefused, check_table
 from perdure_dynamodb._seam import Calls, Refused
 from perdure_dynamodb._shards import Shards
@@ -49,10 +50,10 @@ async def open_on_aws(
 
 @asynccontextmanager
 async def open_on(
-    calls: Calls, options: DynamoDBOptions, *, clock: Clock
+    calls: Calls, options: DynamoDBOptions, *, clock: Clock, pause: Pause = asyncio.sleep
 ) -> AsyncGenerator[DynamoDBProvider]:
     """A provider on a seam that somebody else owns, with a table that is there."""
-    table = Table(RetryingCalls(calls), options.table)
+    table = Table(RetryingCalls(calls, pause=pause), options.table)
     keys = Keys.of(options.namespace)
     shards = Shards(table, keys, clock=clock)
     await shards.open(options.shards)

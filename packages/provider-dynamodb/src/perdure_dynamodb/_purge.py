@@ -2,7 +2,8 @@
 
 Nothing depends on it: what is void is recognised wherever it is read. It is done beside the
 caller's work, and what a crash leaves behind is removed by whoever meets it in a queue. An
-item is removed under the condition that it is still the one that was found void.
+item is removed only if it stays void whatever happens to its instance, and under the condition
+that it is still the one that was found.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Purge:
             for row in rows
             if (lock := locks.get(self._keys.instance_of(row.text("pk")))) is not None
             and row.text("sk")[:2] in ("M#", "W#")
-            and lock.standing.voids(row)
+            and lock.standing.outlived(row)
         ]
         self.void_rows(void)
 
@@ -70,7 +71,7 @@ class Purge:
                 partition=self._keys.partition(instance), first=low, last=high, only=_NEEDED
             )
             rows = [row async for row in self._table.query_all(select)]
-            await self._remove([row for row in rows if standing.voids(row)])
+            await self._remove([row for row in rows if standing.outlived(row)])
 
     async def _remove(self, rows: Sequence[Row]) -> None:
         addressed = [row for row in rows if row.text("sk")[:2] in ("M#", "W#")]

@@ -1,0 +1,485 @@
+"""The protocol under crashes, stalls and lost answers at any request, on the model.
+
+A few processes run a small program by the provider's calls alone. A scheduler decides, request
+by request, who goes on and what goes wrong: a process dies before or after a request's effect,
+stalls until its leases are over, loses an answer, meets a conflict. Whatever happens, each
+instance must end with each thing recorded exactly once. A failure names its seed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter
+from contextlib import suppress
+from datetime import timedelta
+from random import Random
+
+import pytest
+from perdure.contract import (
+    ActivityCompletion,
+    ActivityLease,
+    ActivityRequest,
+    ExecutionEnd,
+    InstanceStatus,
+    ManualClock,
+    Message,
+    MessageKind,
+    NewActivity,
+    NewChild,
+    NewInstance,
+    ParentLink,
+    Serves,
+    TurnCommit,
+    TurnLease,
+    TurnRelease,
+    TurnRequest,
+)
+from perdure.errors import HistoryConflict, LeaseLost, StorageUnavailable
+from perdure_dynamodb import DynamoDBOptions, _commits, _manifest
+from perdure_dynamodb._opening import open_on
+from perdure_dynamodb._seam import Busy, Reason, TransactionCancelled, Unanswered
+from perdure_dynamodb.testing.model import ModelCalls
+
+RUNS = int(os.environ.get("PERDURE_FUZZ_RUNS", "3000"))
+PORTIONS = 10
+MOST_STEPS = 20_000
+SECOND = timedelta(seconds=1)
+LEASE = 10 * SECOND
+SERVES = Serves(orchestrations={"flow": frozenset()})
+CHILD = "-child"
+
+
+class Crashed(BaseException):
+    """The process is dead: nothing of it runs any more."""
+
+
+class Gate:
+    """A process's way to the store: each request waits until the scheduler lets it pass."""
+
+    def __init__(self, world):
+        self.world = world
+        self.dead = False
+        self.stalled_until = 0
+        self.waiting = []
+
+    async def call(self, operation, parameters):
+        turn = asyncio.get_running_loop().create_future()
+        self.waiting.append(turn)
+        fate = await turn
+        if self.dead or fate == "crash before":
+            self.dead = True
+            raise Crashed
+        match fate:
+            case "busy":
+                raise Busy("injected")
+            case "conflict" if operation == "TransactWriteItems":
+                raise TransactionCancelled([Reason("TransactionConflict", None)])
+            case "lost request":
+                raise Unanswered("injected")
+            case _:
+                pass
+        answer = self.world.model.apply(operation, parameters)
+        if fate == "crash after":
+            self.dead = True
+            raise Crashed
+        if fate == "lost answer":
+            raise Unanswered("injected, after the effect")
+        return answer
+
+
+class World:
+    """The store, the clock, the processes, and the chances of mishaps."""
+
+    def __init__(self, seed, *, crash_at=None):
+        self.random = Random(seed)
+        self.crash_at = crash_at
+        calm = crash_at is not None or seed % 7 == 0
+        self.model = ModelCalls(index_lag=0 if calm else self.random.choice([0, 0, 3, 30]))
+        self.clock = ManualClock()
+        self.gates = {}
+        self.accepted = []
+        self.calls = 0
+        self.crashes = 0
+        self.calm = calm
+
+    def start(self, name):
+        gate = Gate(self)
+        self.gates[asyncio.create_task(Process(self, gate, name).run())] = gate
+
+    def fate(self):
+        self.calls += 1
+        if self.crash_at is not None:
+            number, fate = self.crash_at
+            return fate if self.calls == number else "pass"
+        chance = self.random.random()
+        if self.calm or chance > 0.06:
+            return "pass"
+        if chance < 0.01 and self.crashes < 4:
+            self.crashes += 1
+            return self.random.choice(["crash before", "crash after"])
+        return self.random.choice(["busy", "conflict", "lost request", "lost answer"])
+
+    async def run(self):
+        """Let one request pass at a time, until everything has ended."""
+        for number in range(3):
+            self.start(f"p{number}")
+        for step in range(MOST_STEPS):
+            await asyncio.sleep(0)
+            self.replace_dead(step)
+            ready = self.ready() or await self.idle()
+            if not ready:
+                if self.ended() and not any(gate.waiting for gate in self.gates.values()):
+                    return
+                self.clock.advance(SECOND / 2)
+                continue
+            gate = self.random.choice(ready)
+            if not self.calm and self.random.random() < 0.01:
+                gate.stalled_until = self.clock.now() + self.random.randint(1, 25) * 1_000_000
+                continue
+            if not self.calm and self.random.random() < 0.01:
+                self.clock.advance(self.random.choice([1, 4, 11]) * SECOND)
+            turn = gate.waiting.pop(0)
+            if not turn.done():
+                turn.set_result(self.fate())
+        raise AssertionError(f"not at its end after {MOST_STEPS} steps: {self.statuses()}")
+
+    def ready(self):
+        return [
+            gate
+            for gate in self.gates.values()
+            if gate.waiting and (gate.dead or gate.stalled_until <= self.clock.now())
+        ]
+
+    async def idle(self):
+        """Let everything run that needs no request."""
+        for _ in range(10):
+            await asyncio.sleep(0)
+        return self.ready()
+
+    def replace_dead(self, step):
+        for task, gate in list(self.gates.items()):
+            if task.done():
+                del self.gates[task]
+                error = task.exception()
+                if not isinstance(error, Crashed):
+                    raise error or AssertionError("a process stopped by itself")
+                assert gate.dead
+                self.start(f"r{step}")
+
+    def statuses(self):
+        return {
+            key[0]: item["stat"]
+            for key, item in self.model.items.items()
+            if key[1] == "A" and "stat" in item
+        }
+
+    def ended(self):
+        statuses = self.statuses()
+        return len(statuses) == 4 and set(statuses.values()) == {"Completed"}
+
+
+class Process:
+    """Runs whatever it can lease, until it dies."""
+
+    def __init__(self, world, gate, name):
+        self.world = world
+        self.gate = gate
+        self.name = name
+        self.count = 0
+
+    def fresh(self):
+        self.count += 1
+        return f"{self.name}-{self.count}"
+
+    async def run(self):
+        options = DynamoDBOptions(table="model", namespace="fuzz", shards=1)
+        opened = open_on(self.gate, options, clock=self.world.clock, pause=self.pause)
+        self.provider = await self.persist(opened.__aenter__)
+        await self.begin()
+        while True:
+            if not await self.round():
+                await self.world.clock.sleep(SECOND)
+
+    async def pause(self, seconds):
+        await self.world.clock.sleep(timedelta(seconds=seconds))
+
+    async def persist(self, call, *arguments):
+        """Repeat a call as the contract allows, until it says what happened."""
+        while True:
+            with suppress(StorageUnavailable):
+                return await call(*arguments)
+
+    async def begin(self):
+        """Every process begins both, under the same incarnation: repeats have no effect."""
+        for root in ("one", "two"):
+            if await self.persist(self.provider.read_instance, root) is None:
+                early = message(f"{root}-early", root, MessageKind.EVENT)
+                await self.persist(self.provider.send, [early])
+                await self.persist(self.provider.create_instance, new_instance(root))
+                late = message(f"{root}-late", root, MessageKind.EVENT)
+                await self.persist(self.provider.send, [late])
+
+    async def round(self):
+        turns = await self.persist(
+            self.provider.lease_turns,
+            TurnRequest(token=self.fresh(), limit=2, lease_for=LEASE, serves=SERVES),
+        )
+        for turn in turns:
+            await self.run_turn(turn)
+        leased = await self.persist(
+            self.provider.lease_activities,
+            ActivityRequest(
+                token=self.fresh(), limit=2, lease_for=LEASE, names=frozenset({"work"})
+            ),
+        )
+        for work in leased:
+            await self.run_activity(work)
+        return bool(turns or leased)
+
+    async def run_turn(self, turn):
+        state, messages = turn.state, turn.messages
+        last = state.last_event
+        with suppress(LeaseLost, HistoryConflict):
+            while True:
+                past = await self.history(state.instance, state.execution)
+                assert len(past) >= last, (past, last)
+                commit = self.work_out(turn, past[:last], messages, last)
+                answer = await self.persist(self.provider.commit_turn, commit)
+                if commit.finish:
+                    self.accept(commit.finish)
+                last += len(commit.events)
+                if answer.lease_until is None or commit.end is not None:
+                    return
+                messages = answer.messages
+                finish = self.leased_by(commit)
+                if finish:
+                    await self.finish(turn, commit, finish, messages, last)
+                    return
+                if not messages:
+                    break
+            await self.release(turn)
+
+    def work_out(self, turn, past, messages, last, *, finish=()):
+        """What the program does with these messages."""
+        state = turn.state
+        instance, execution = state.instance, state.execution
+        is_child = instance.endswith(CHILD)
+        seen = {each for each in past if each.startswith("event ")}
+        for each in past:
+            if each.startswith("started 2|"):
+                seen |= set(each.partition("|")[2].split(",")) - {""}
+        events = [f"result {lease.activity}" for lease in finish]
+        add, create, send = [], [], []
+        for each in messages:
+            match each.kind:
+                case MessageKind.START:
+                    events.append(f"started {execution}|{each.data.decode()}")
+                    seen |= set(each.data.decode().split(",")) - {""}
+                    add += [("a0", True), ("a1", False)] if execution == 1 else [("b0", False)]
+                    if execution == 1:
+                        due = self.world.clock.now() + 3_000_000
+                        send.append(
+                            message("timer", instance, MessageKind.TIMER, execution=1, due=due)
+                        )
+                        if not is_child:
+                            create.append(instance + CHILD)
+                case MessageKind.ACTIVITY:
+                    events.append(f"result {each.data.decode()}")
+                case MessageKind.EVENT:
+                    # As the engine does: an id that the history has had is dropped.
+                    if f"event {each.id}" not in seen:
+                        seen.add(f"event {each.id}")
+                        events.append(f"event {each.id}")
+                case _:
+                    events.append(each.id)
+        everything = past + events
+        end, front = None, ()
+        first = {"started 1|", "result a0", "result a1", "timer"}
+        if not is_child:
+            first.add("child")
+        if execution == 1 and first <= set(everything):
+            end = ExecutionEnd(status=InstanceStatus.CONTINUED_AS_NEW)
+            known = ",".join(sorted(seen))
+            front = (message("start-2", instance, MessageKind.START, data=known, execution=2),)
+        events_wanted = 0 if is_child else 2
+        if execution == 2 and "result b0" in everything and len(seen) == events_wanted:
+            end = ExecutionEnd(status=InstanceStatus.COMPLETED, output=b"done")
+            if is_child:
+                send.append(
+                    message("child", instance.removesuffix(CHILD), MessageKind.CHILD, execution=1)
+                )
+        direct = self.world.random.random() < 0.7
+        keep = end is None and (any(lease for _, lease in add) or self.world.random.random() < 0.5)
+        return TurnCommit(
+            id=self.fresh(),
+            instance=instance,
+            incarnation=state.incarnation,
+            token=turn.token,
+            execution=execution,
+            expected_event=last,
+            events=tuple(each.encode() for each in events),
+            remove=tuple(each.id for each in messages),
+            finish=finish,
+            add=tuple(
+                NewActivity(id=name, name="work", data=name.encode(), lease=lease and direct)
+                for name, lease in add
+            ),
+            activity_token=self.fresh(),
+            activity_lease_for=LEASE,
+            send=tuple(send),
+            front=front,
+            create=tuple(NewChild(instance=new_instance(child, instance)) for child in create),
+            end=end,
+            keep_for=LEASE if keep else None,
+        )
+
+    def leased_by(self, commit):
+        return tuple(
+            ActivityLease(instance=commit.instance, activity=new.id, token=commit.activity_token)
+            for new in commit.add
+            if new.lease
+        )
+
+    async def finish(self, turn, commit, finish, messages, last):
+        past = await self.history(turn.state.instance, turn.state.execution)
+        after = self.work_out(turn, past[:last], messages, last, finish=finish)
+        await self.persist(self.provider.commit_turn, after)
+        self.accept(finish)
+        if after.keep_for is not None:
+            await self.release(turn)
+
+    async def release(self, turn):
+        lease = TurnLease(instance=turn.state.instance, token=turn.token)
+        await self.persist(self.provider.release_turn, TurnRelease(lease=lease))
+
+    async def run_activity(self, work):
+        told = message(
+            f"result-{work.id}",
+            work.instance,
+            MessageKind.ACTIVITY,
+            data=work.id,
+            execution=work.execution,
+        )
+        completion = ActivityCompletion(lease=work.lease, message=told)
+        with suppress(LeaseLost):
+            await self.persist(self.provider.complete_activity, completion)
+            self.accept([work.lease])
+
+    def accept(self, leases):
+        self.world.accepted += [(lease.instance, lease.activity) for lease in leases]
+
+    async def history(self, instance, execution):
+        found, more = [], True
+        while more:
+            incarnation = f"{instance}@"
+            page = await self.persist(self.read(instance, execution, incarnation, len(found)))
+            found += [event.data.decode() for event in page.events]
+            more = page.more
+        return found
+
+    def read(self, instance, execution, incarnation, after):
+        return lambda: self.provider.read_history(
+            instance, execution, incarnation=incarnation, after=after
+        )
+
+
+def message(message_id, instance, kind, *, data="", execution=None, due=None):
+    return Message(
+        id=message_id,
+        instance=instance,
+        kind=kind,
+        data=data.encode(),
+        incarnation=None if kind is MessageKind.EVENT else f"{instance}@",
+        execution=execution,
+        visible_at=due,
+    )
+
+
+def new_instance(instance, parent=None):
+    link = None
+    if parent is not None:
+        link = ParentLink(instance=parent, incarnation=f"{parent}@", execution=1, event=1)
+    start = message("start", instance, MessageKind.START, execution=1)
+    return NewInstance(
+        instance=instance, incarnation=f"{instance}@", name="flow", start=start, parent=link
+    )
+
+
+async def run_and_check(seed, *, crash_at=None):
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+    world = World(seed, crash_at=crash_at)
+    try:
+        await world.run()
+        await check(world)
+    finally:
+        current = asyncio.current_task()
+        left = [task for task in asyncio.all_tasks() if task is not current]
+        for gate in world.gates.values():
+            gate.dead = True
+            for turn in gate.waiting:
+                turn.cancel()
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+    return world.calls
+
+
+async def check(world):
+    """Every thing is recorded exactly once, and nothing is left that could still happen."""
+    options = DynamoDBOptions(table="model", namespace="fuzz", shards=1)
+    async with open_on(world.model, options, clock=world.clock) as provider:
+        for instance in ("one", "two", f"one{CHILD}", f"two{CHILD}"):
+            histories = []
+            for execution in (1, 2):
+                page = await provider.read_history(instance, execution, incarnation=f"{instance}@")
+                assert not page.more
+                numbers = [event.number for event in page.events]
+                assert numbers == list(range(1, len(numbers) + 1)), (instance, numbers)
+                histories += [event.data.decode() for event in page.events]
+            wanted = [
+                *(f"started {number}" for number in (1, 2)),
+                *(f"result {name}" for name in ("a0", "a1", "b0")),
+                "timer",
+            ]
+            if not instance.endswith(CHILD):
+                wanted += ["child", f"event {instance}-early", f"event {instance}-late"]
+            found = [each.partition("|")[0] for each in histories]
+            assert sorted(found) == sorted(wanted), (instance, histories)
+        depths = await provider.as_management_capability().count_queues()
+        assert depths == type(depths)(), depths
+        metrics = await provider.as_management_capability().count_instances()
+        assert (metrics.total_instances, metrics.total_executions) == (4, 8)
+    twice = [each for each, count in Counter(world.accepted).items() if count > 1]
+    assert not twice, f"accepted more than once: {twice}"
+
+
+@pytest.fixture(params=["in one transaction", "staged"])
+def commits(request, monkeypatch):
+    """Commits as they are, or all of them staged, in batches of a few changes."""
+    if request.param == "staged":
+        monkeypatch.setattr(_commits, "TRANSACTION_LIMIT", 3)
+        monkeypatch.setattr(_manifest, "BATCH_WEIGHT", 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("portion", range(PORTIONS))
+async def test_whatever_goes_wrong_everything_happens_once(portion, commits):
+    for seed in range(portion, RUNS // 2, PORTIONS):
+        try:
+            await run_and_check(seed)
+        except BaseException:
+            print(f"seed {seed}")
+            raise
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fate", ["crash before", "crash after"])
+async def test_a_process_may_die_at_any_request(fate, commits):
+    calls = await run_and_check(1, crash_at=(0, fate))
+    for number in range(1, calls, 3):
+        try:
+            await run_and_check(1, crash_at=(number, fate))
+        except BaseException:
+            print(f"crash at request {number} of {calls}")
+            raise
