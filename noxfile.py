@@ -5,6 +5,7 @@ Every session makes an environment of its own with plain pip, or with uv where n
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -61,9 +62,23 @@ def docs(session: nox.Session) -> None:
 def conformance(session: nox.Session) -> None:
     """Run the conformance suite on the providers here, or on the URLs after `--`."""
     _install(session, "test")
-    urls = session.posargs or ["memory://", f"sqlite:///{session.create_tmp()}/conformance.db"]
+    urls = session.posargs or ["memory://conformance", f"sqlite:///{session.create_tmp()}/conformance.db"]
     for url in urls:
         session.run("python", "-m", "perdure_conformance", url)
+
+
+@nox.session
+def scaffold(session: nox.Session) -> None:
+    """Write a new provider package, build it, and certify it from its wheel."""
+    _install(session, "test")
+    directory = Path(session.create_tmp()).resolve() / "perdure-acme"
+    shutil.rmtree(directory, ignore_errors=True)
+    session.run("python", "-m", "perdure_conformance", "new", "acme", str(directory))
+    with session.chdir(directory):
+        session.run("python", "-m", "hatchling", "build", "--target", "wheel")
+        session.install("--no-deps", *map(str, Path("dist").glob("*.whl")))
+        session.run("python", "-m", "perdure_conformance", "acme://certified")
+        session.run("pytest")
 
 
 @nox.session
