@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 from perdure.errors import InvalidInput
 from perdure_conformance.command import main
 from perdure_conformance.scaffold import scaffold
+
+GUIDE = Path(__file__).parents[2] / "docs" / "write-a-provider.md"
 
 
 @pytest.mark.parametrize("scheme", ["", "Acme", "ac-me", "1st", "ac me", "../acme"])
@@ -53,8 +56,42 @@ def test_no_name_of_the_suite_is_left_in_the_package(tmp_path):
 def installed(tmp_path_factory):
     """The scaffold, built as a wheel and unpacked where only its own path leads to."""
     directory = tmp_path_factory.mktemp("outside")
-    package = directory / "perdure-acme"
+    scaffold("acme", directory / "perdure-acme")
+    install(directory)
+    return directory
+
+
+@pytest.fixture
+def journaled(tmp_path):
+    """The scaffold with the journal of the documentation in it, and declared persistent."""
+    blocks = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    journal = "from pathlib import Path\n" + "".join(blocks[1:3])
+    package = tmp_path / "perdure-acme"
     scaffold("acme", package)
+    source = package / "src" / "perdure_acme"
+    (source / "journal.py").write_text(journal, encoding="utf-8")
+    plugin = (source / "plugin.py").read_text(encoding="utf-8")
+    plugin = plugin.replace("frozenset({MANAGEMENT})", 'frozenset({MANAGEMENT, "persistent"})')
+    plugin = plugin.replace("open=open_provider", "open=open_journaled")
+    (source / "plugin.py").write_text(plugin + OPEN_JOURNALED, encoding="utf-8")
+    install(tmp_path)
+    (tmp_path / "store").mkdir()
+    return tmp_path
+
+
+OPEN_JOURNALED = """
+
+def open_journaled(options, *, clock):
+    from pathlib import Path
+
+    from perdure_acme.journal import open_acme
+
+    return open_acme(Path(options.name), clock=clock, namespace=options.namespace)
+"""
+
+
+def install(directory):
+    package = directory / "perdure-acme"
     run(directory, "hatchling", "build", "-t", "wheel", cwd=package)
     (wheel,) = (package / "dist").glob("*.whl")
     target = directory / "installed"
@@ -69,7 +106,6 @@ def installed(tmp_path_factory):
         str(target),
         str(wheel),
     )
-    return directory
 
 
 def run(directory: Path, *words: str, cwd: Path | None = None, status: int = 0) -> str:
@@ -131,3 +167,12 @@ def test_a_url_that_cannot_be_opened_is_never_conformant_and_says_why(installed)
 
     assert "could not be opened" in said
     assert "NOT conformant" in said
+
+
+@pytest.mark.slow
+def test_the_journal_of_the_documentation_is_durable(journaled):
+    said = run(journaled, "perdure_conformance", "acme://store", "--only", "DURABLE", status=1)
+    also = run(journaled, "perdure_conformance", "acme://store", "--only", "COMMIT", status=1)
+
+    assert re.search(r"DURABLE +2 +- ", said)
+    assert re.search(r"COMMIT +27 +- ", also)
