@@ -62,7 +62,10 @@ def docs(session: nox.Session) -> None:
 def conformance(session: nox.Session) -> None:
     """Run the conformance suite on the providers here, or on the URLs after `--`."""
     _install(session, "test")
-    urls = session.posargs or ["memory://conformance", f"sqlite:///{session.create_tmp()}/conformance.db"]
+    urls = session.posargs or [
+        "memory://conformance",
+        f"sqlite:///{session.create_tmp()}/conformance.db",
+    ]
     for url in urls:
         session.run("python", "-m", "perdure_conformance", url)
 
