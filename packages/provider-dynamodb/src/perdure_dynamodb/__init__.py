@@ -12,4 +12,6 @@ Open it by URL, `perdure.open_provider("dynamodb://Table?region=eu-west-1")`, or
 - `_schema`, `local`: the table, and DynamoDB Local for tests and development
 """
 
-from perdure_dynamodb._options import DynamoDBOptions as DynamoDBOptions
+from perdure_dynamodb._options import DynamoDBOptions
+
+__all__ = ["DynamoDBOptions"]
