@@ -28,11 +28,12 @@ class InvalidExpression(Exception):
     """DynamoDB would refuse it."""
 
 
-def values_used(*expressions: str | None) -> set[str]:
+@lru_cache(maxsize=1000)
+def values_used(*expressions: str | None) -> frozenset[str]:
     """The placeholders that occur."""
-    return {
+    return frozenset(
         token for text in expressions if text for token in _tokens(text) if token.startswith(":")
-    }
+    )
 
 
 @lru_cache(maxsize=1000)

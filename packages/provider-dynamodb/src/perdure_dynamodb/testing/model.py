@@ -148,7 +148,7 @@ class ModelCalls:
         values = _item(parameters.get("ExpressionAttributeValues", {}))
         asked = cast("str | None", parameters.get("ConditionExpression"))
         update = cast("str | None", parameters.get("UpdateExpression"))
-        _require(values_used(asked, update) == set(values), "all values used, and no others")
+        _require(values_used(asked, update) == values.keys(), "all values used, and no others")
         key = _key_of(_item(parameters["Item"])) if kind == "Put" else _key(parameters["Key"])
         present = self.items.get(key)
         if asked is not None and not condition(asked)(present or {}, values):
