@@ -97,7 +97,14 @@ class Killing:
 
     def _job(self, share: Sequence[str], last: int | None) -> Job:
         drive = {name: self.progress[name].resume for name in share}
-        return Job(url=self.url, drive=drive, last=last, pace=0.0 if last else PACE)
+        return Job(
+            url=self.url,
+            drive=drive,
+            last=last,
+            pace=PACE if last is None else 0.0,
+            # Whoever is under way whenever its process is killed is not to blame.
+            max_attempts=1_000_000,
+        )
 
     def _hear(self, line: str) -> None:
         take_in(line, self.progress)

@@ -167,12 +167,13 @@ class Stage:
         condition: Callable[[], bool | Awaitable[bool]],
         what: str,
         *,
-        within: timedelta = LIMIT,
+        within: timedelta | None = None,
     ) -> timedelta:
         """Let time pass until the condition holds; returns how much did.
 
         Raises `ClauseBroken` when it does not hold in time.
         """
+        within = LIMIT if within is None else within
         began = self.clock.now()
         end = began + to_microseconds(within)
         while True:
@@ -184,7 +185,7 @@ class Stage:
                 raise ClauseBroken(f"{what}: not within {within} on the clock")
             await self._step(end, what)
 
-    async def play(self, work: Awaitable[T], what: str, *, within: timedelta = LIMIT) -> T:
+    async def play(self, work: Awaitable[T], what: str, *, within: timedelta | None = None) -> T:
         """Let time pass until the awaitable is done; returns its result."""
         task = asyncio.ensure_future(work)
         try:
@@ -202,7 +203,7 @@ class Stage:
 
         acting = asyncio.ensure_future(act())
         await work
-        await acting
+        await self.play(acting, "what was to be done meanwhile")
 
     async def pass_time(self, duration: timedelta) -> None:
         """Let so much time pass, and everything happen that is due in it."""
@@ -233,21 +234,21 @@ class Stage:
 
     # Instances
 
-    async def output(self, instance: str, *, within: timedelta = LIMIT) -> object:
+    async def output(self, instance: str, *, within: timedelta | None = None) -> object:
         """The decoded output of an instance, once it has completed."""
         status = await self.ended(instance, within=within)
         if isinstance(status, Failed):
             raise ClauseBroken(f"instance {instance!r} failed: {status.details.display_message()}")
         return cast("object", json.loads(status.output))
 
-    async def failure(self, instance: str, *, within: timedelta = LIMIT) -> ErrorDetails:
+    async def failure(self, instance: str, *, within: timedelta | None = None) -> ErrorDetails:
         """Why an instance failed, once it has."""
         status = await self.ended(instance, within=within)
         if isinstance(status, Completed):
             raise ClauseBroken(f"instance {instance!r} completed with {status.output:.80}")
         return status.details
 
-    async def ended(self, instance: str, *, within: timedelta = LIMIT) -> Completed | Failed:
+    async def ended(self, instance: str, *, within: timedelta | None = None) -> Completed | Failed:
         """The final status of an instance, once there is one."""
         what = f"the end of instance {instance!r}"
         await self.until(lambda: self.have_ended(instance), what, within=within)
@@ -279,7 +280,7 @@ class Stage:
         return [event for event in events if isinstance(event, kind)]
 
     async def until_recorded(
-        self, instance: str, kind: type[Event], count: int = 1, *, within: timedelta = LIMIT
+        self, instance: str, kind: type[Event], count: int = 1, *, within: timedelta | None = None
     ) -> timedelta:
         """Let time pass until the first execution's history has so many events of a kind."""
 
