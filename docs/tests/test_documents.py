@@ -33,6 +33,15 @@ def _resolves(document: Path, target: str) -> bool:
     return not anchor or (file.suffix == ".md" and anchor in headings(file))
 
 
+def test_the_index_leads_to_every_document() -> None:
+    index = ROOT / "docs" / "index.md"
+    linked = {(index.parent / target).resolve() for target in links(index)}
+
+    documents_of_users = set((ROOT / "docs").glob("*.md")) - {index}
+
+    assert {path.name for path in documents_of_users - linked} == set()
+
+
 def test_every_error_has_its_place_in_the_document() -> None:
     public = {
         name.lower()
