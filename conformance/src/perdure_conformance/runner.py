@@ -14,7 +14,7 @@ from perdure_conformance.check import Check
 from perdure_conformance.expect import ClauseBroken
 from perdure_conformance.lab import open_lab
 
-TIME_LIMIT = 120.0
+TIME_LIMIT = 240.0
 """Real seconds after which a check is given up."""
 
 
