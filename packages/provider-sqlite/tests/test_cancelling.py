@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from perdure.contract import NewActivity
+from perdure_sqlite._writer import Operation
 
 LEASE = timedelta(seconds=30)
 
@@ -117,3 +118,17 @@ async def test_neighbours_of_a_cancelled_call_are_answered(desk, make):
 
     assert [call.cancelled() for call in calls] == [False, True, False]
     assert await provider.read_instance("i2") is not None
+
+
+async def test_a_caller_cancelled_right_before_the_answer_does_not_wait_for_ever():
+    future = asyncio.get_running_loop().create_future()
+    operation = Operation("send", lambda session: None, future, volatile=False, undo=None)
+    operation.begun = True
+    caller = asyncio.ensure_future(operation.wait())
+    await asyncio.sleep(0)
+
+    caller.cancel()
+    operation.answer()
+    await asyncio.wait({caller}, timeout=5)
+
+    assert caller.cancelled()

@@ -50,6 +50,7 @@ class Operation(Generic[Result]):
         "begun",
         "error",
         "future",
+        "left",
         "name",
         "result",
         "run",
@@ -77,6 +78,8 @@ class Operation(Generic[Result]):
         self.begun = False
         """Whether it belongs to the group that runs: it can be taken back no more."""
         self.settled: asyncio.Future[None] | None = None
+        self.left = False
+        """Whether its group is over for it, so that there is nothing to settle any more."""
         self.result: Result | None = None
         self.error: PerdureError | None = None
 
@@ -100,7 +103,7 @@ class Operation(Generic[Result]):
             if not self.future.cancelled():
                 # Answered, and cancelled before the caller could see it.
                 self._abandon()
-            elif self.begun:
+            elif self.begun and not self.left:
                 await self._settle()
             raise
 
@@ -122,6 +125,8 @@ class Operation(Generic[Result]):
 
     def leave(self) -> None:
         """It will not be carried out any more, or nobody waits for the answer."""
+        # Between a cancellation and the caller's next step its group may have ended already.
+        self.left = True
         if self.settled is not None and not self.settled.done():
             self.settled.set_result(None)
 
