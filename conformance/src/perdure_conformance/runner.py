@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +17,9 @@ from perdure_conformance.lab import open_lab
 
 TIME_LIMIT = 240.0
 """Real seconds after which a check is given up."""
+
+LAST_PATIENCE = 10.0
+"""Real seconds that a check has to end when it is given up."""
 
 
 class Outcome(StrEnum):
@@ -58,6 +62,37 @@ async def run_check(check: Check, backend: Backend) -> None:
         raise missing(error) or error from error
 
 
+def run_alone(check: Check, backend: Backend) -> None:
+    """Run one check in an event loop of its own, to its end or to the end of all patience.
+
+    A provider may swallow the cancellation of a check that takes too long, or never finish its
+    close: then the event loop is given up with whatever still runs in it.
+    """
+    runner = asyncio.Runner()
+    ended = True
+    try:
+        ended = runner.run(end_of(run_check(check, backend)))
+    finally:
+        if ended:
+            runner.close()
+        else:
+            runner.get_loop().close()
+    if not ended:
+        raise ClauseBroken(f"{check.id} was not done after {TIME_LIMIT:g} s, nor when cancelled")
+
+
+async def end_of(body: Coroutine[None, None, None]) -> bool:
+    """Whether the check ends by itself, or by its time limit, soon enough; it raises its error."""
+    task = asyncio.ensure_future(body)
+    done, _ = await asyncio.wait({task}, timeout=TIME_LIMIT + LAST_PATIENCE)
+    if not done:
+        return False
+    if task.cancelled():
+        raise ClauseBroken("a call ended as cancelled, though nobody had cancelled it")
+    task.result()
+    return True
+
+
 def missing(error: LookupError) -> ClauseBroken | None:
     """The complaint of a check that looked for what an answer lacks; None for others' errors."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
@@ -73,7 +108,7 @@ def judge(check: Check, backend: Backend) -> Result:
         return Result(id=check.id, outcome=Outcome.UNSUPPORTED, message=why_not(check, declaration))
     began = time.perf_counter()
     try:
-        asyncio.run(run_check(check, backend))
+        run_alone(check, backend)
     except Exception as error:  # noqa: BLE001 # whatever a provider raises breaks its promise
         return Result(
             id=check.id,
