@@ -14,6 +14,11 @@ from perdure_dynamodb.testing.model import ModelCalls
 __all__ = ["dynamodb_endpoint", "dynamodb_url"]
 
 
+async def at_once(seconds):
+    """Instead of a pause between two attempts of a request."""
+    del seconds
+
+
 @pytest.fixture
 def clock():
     return ManualClock()
@@ -31,7 +36,7 @@ def open_on_model(model, clock):
     @asynccontextmanager
     async def opened(calls=None, *, shards=4, namespace="test"):
         options = DynamoDBOptions(table="model", namespace=namespace, shards=shards)
-        async with open_on(calls or model, options, clock=clock) as provider:
+        async with open_on(calls or model, options, clock=clock, pause=at_once) as provider:
             yield provider
 
     return opened

@@ -428,6 +428,7 @@ async def run_and_check(seed, *, crash_at=None):
 
 async def check(world):
     """Every thing is recorded exactly once, and nothing is left that could still happen."""
+    world.model.show_everything()
     options = DynamoDBOptions(table="model", namespace="fuzz", shards=1)
     async with open_on(world.model, options, clock=world.clock) as provider:
         for instance in [root + tail for root in world.roots for tail in ("", CHILD)]:

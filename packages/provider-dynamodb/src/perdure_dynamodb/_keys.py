@@ -24,6 +24,9 @@ LISTING = "B"
 CONTINUED = "C"
 """Marks an instance that ever continued as new, for the listing of these."""
 
+KEEPER = "N#keeper"
+"""Keeps an instance in the ready queue while it has many early events, which are not there."""
+
 VOID_RANGE = ("M#", "W$")
 """From the first to past the last of what is void when an instance ends."""
 

@@ -54,7 +54,7 @@ class Purge:
             row
             for row in rows
             if (lock := locks.get(self._keys.instance_of(row.text("pk")))) is not None
-            and row.text("sk")[:2] in ("M#", "W#")
+            and row.text("sk")[:2] in ("M#", "N#", "W#")
             and lock.standing.outlived(row)
         ]
         self.void_rows(void)

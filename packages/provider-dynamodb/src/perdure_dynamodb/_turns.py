@@ -18,7 +18,7 @@ from perdure.contract import LeasedTurn, TurnLease, TurnRelease, TurnRequest
 
 from perdure_dynamodb._changes import Changes
 from perdure_dynamodb._held import HeldTurn, HeldTurns
-from perdure_dynamodb._keys import LOCK, Keys, due_at, open_since, ready_time
+from perdure_dynamodb._keys import KEEPER, LOCK, Keys, due_at, open_since, ready_time
 from perdure_dynamodb._locks import (
     LEASE_HELD,
     PARKING,
@@ -32,8 +32,11 @@ from perdure_dynamodb._purge import Purge
 from perdure_dynamodb._settling import Settling
 from perdure_dynamodb._shards import Shards
 from perdure_dynamodb._sweep import Sweep
-from perdure_dynamodb._table import Select, Table, Update, at_once
+from perdure_dynamodb._table import Delete, Put, Select, Table, Update, at_once
 from perdure_dynamodb._values import Row
+
+MOST_OPENED = 8
+"""So many early events are put into the ready queue one by one."""
 
 _FREED = "REMOVE tok, unt"
 
@@ -49,6 +52,8 @@ class _Found:
     leased: list[LeasedTurn] = field(default_factory=list[LeasedTurn])
     seen: set[str] = field(default_factory=set[str])
     unserved: list[Lock] = field(default_factory=list[Lock])
+    keepers: set[str] = field(default_factory=set[str])
+    """Instances that a keeper was found of."""
 
     @property
     def room(self) -> int:
@@ -187,6 +192,8 @@ class Turns:
             instance = self._keys.instance_of(row.text("pk"))
             if instance not in found.seen:
                 earliest.setdefault(instance, ready_time(row.text("gsk")))
+            if row.text("sk") == KEEPER:
+                found.keepers.add(instance)
         found.seen |= earliest.keys()
         locks = await self._settled_locks(sorted(earliest, key=earliest.__getitem__))
         self._purge.void_messages(rows, locks)
@@ -244,11 +251,11 @@ class Turns:
         fresh.append(lease)
         mine = Lock(lock.instance, row)
         delivery = await self._read(mine, now)
+        await self._open_waiting(mine, delivery, found)
         if not self._is_wanted(mine, delivery, found, served=served):
             await self.give_back(lease)
             fresh.remove(lease)
             return None
-        await self._open_waiting(delivery)
         return self._leased(mine, delivery, found, served=served)
 
     def _is_wanted(self, lock: Lock, delivery: Delivery, found: _Found, *, served: bool) -> bool:
@@ -278,25 +285,34 @@ class Turns:
         self._purge.void_rows(delivery.void)
         return delivery
 
-    async def _open_waiting(self, delivery: Delivery) -> None:
-        """Put early events into the ready queue, while the start still keeps them company there.
+    async def _open_waiting(self, lock: Lock, delivery: Delivery, found: _Found) -> None:
+        """See to it that early events are found, while the start still keeps them company.
 
-        Later nobody would look for those that this lease does not deliver.
+        They are not in the ready queue, and later nobody would look for those that this lease
+        does not deliver. A few are put there; for many one item stands there as long as any is
+        left. No others come: the instance exists.
         """
-        writes = [
-            Update(
-                key=(row.text("pk"), row.text("sk")),
-                change="SET gpk = :queue",
-                condition="attribute_exists(pk)",
-                values={
-                    ":queue": self._keys.turns(
-                        self._shards.of(self._keys.instance_of(row.text("pk")))
-                    )
-                },
+        partition = self._keys.partition(lock.instance)
+        queue = self._keys.turns(self._shards.of(lock.instance))
+        if len(delivery.waiting) > MOST_OPENED:
+            place = open_since(found.now)
+            await self._table.write(
+                Put(item={"pk": partition, "sk": KEEPER, "gpk": queue, "gsk": place})
+            )
+            return
+        await at_once(
+            self._table.try_write(
+                Update(
+                    key=(partition, row.text("sk")),
+                    change="SET gpk = :queue",
+                    condition="attribute_exists(pk)",
+                    values={":queue": queue},
+                )
             )
             for row in delivery.waiting
-        ]
-        await at_once(self._table.try_write(write) for write in writes)
+        )
+        if lock.instance in found.keepers:
+            await self._table.write(Delete(key=(partition, KEEPER)))
 
     def _leased(self, lock: Lock, delivery: Delivery, found: _Found, *, served: bool) -> LeasedTurn:
         request = found.request

@@ -227,6 +227,11 @@ class ModelCalls:
         if not self.index_lag:
             self._catch_up()
 
+    def show_everything(self) -> None:
+        """Let the index show all that has happened."""
+        self._late = [(0, key, item) for _, key, item in self._late]
+        self._catch_up()
+
     def _catch_up(self) -> None:
         due = [entry for entry in self._late if entry[0] <= self._calls]
         self._late = self._late[len(due) :]
