@@ -63,8 +63,9 @@ class Provider(ABC):
     but the leaf classes named at the method, the caller doesn't know whether the call took
     effect, and repeats it: every call is safe to repeat.
 
-    Calls may be cancelled. A cancelled call either took effect as a whole or not at all;
-    a cancelled `lease_turns` or `lease_activities` gives its leases back where the store answers.
+    Calls may be cancelled. A cancelled call either took effect as a whole or not at all (but see
+    `send`); a cancelled `lease_turns` or `lease_activities` gives its leases back, uncounted,
+    where the store answers.
 
     Returned records are never changed afterwards, nor is anything that was passed in.
     """
@@ -97,6 +98,8 @@ class Provider(ABC):
 
         A message whose id its mailbox holds is dropped; so is a void one. External events to an
         id that does not exist are kept for it; they never delay or hide another instance.
+        Each message is put whole; a call of several that was cancelled or failed may have put
+        only the first ones.
         """
 
     @abstractmethod
@@ -106,7 +109,8 @@ class Provider(ABC):
         Each lease is exclusive, lasts `lease_for` from now, and raises the instance's `attempt`
         by one. The instances that have been ready longest come first, about: none is overtaken
         for ever. Leases that are already held under this token are returned first, uncounted
-        (the repeat of a call whose answer was lost).
+        and with the same end (the repeat of a call whose answer was lost); they count against
+        `limit`.
 
         An instance matches when `serves` has its name and, where it is pinned, that version, and
         its engine is not newer. With `unserved_for`, ready instances whose engine fits but whose
@@ -144,7 +148,7 @@ class Provider(ABC):
         message is put into the own mailbox; the execution or the instance ends; plain fields are
         set (`updated_at` is now, `last_commit` this id, `parked` is cleared); the lease is kept
         until now + `keep_for` with `attempt` 1, or released with `attempt` 0. The end of the
-        instance always releases.
+        instance always releases. What is void is judged by the state that the whole commit leaves.
         """
 
     @abstractmethod
@@ -167,7 +171,8 @@ class Provider(ABC):
         """Lease up to `limit` visible, unleased activities whose name and tag match.
 
         The oldest first, about: none is overtaken for ever. Each has `delivery` raised by one.
-        Leases that are already held under this token are returned first, uncounted.
+        Leases that are already held under this token are returned first, uncounted and with the
+        same end; they count against `limit`.
         With `unserved_for`, activities of these tags whose name does not match are returned too
         (`served=False`), once they have been visible, and their last release is past, for that
         long. Void activities are never leased.
