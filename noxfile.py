@@ -97,6 +97,19 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def protocol(session: nox.Session) -> None:
+    """Fuzz DynamoDB's protocol with crashes and stalls at every request, 3,000 times."""
+    _install(session, "test")
+    runs = session.posargs or ["3000"]
+    session.run(
+        "pytest",
+        "--numprocesses=auto",
+        "packages/provider-dynamodb/tests/test_fuzz.py",
+        env={"PERDURE_FUZZ_RUNS": runs[0]},
+    )
+
+
+@nox.session
 def kill(session: nox.Session) -> None:
     """Kill processes at 100 random moments, and look whether anything was lost."""
     _install(session, "test")

@@ -41,7 +41,8 @@ from perdure_dynamodb._opening import open_on
 from perdure_dynamodb._seam import Busy, Reason, TransactionCancelled, Unanswered
 from perdure_dynamodb.testing.model import ModelCalls
 
-RUNS = int(os.environ.get("PERDURE_FUZZ_RUNS", "3000"))
+# Few in the tests of every change; `nox -s protocol` asks for thousands.
+RUNS = int(os.environ.get("PERDURE_FUZZ_RUNS", "300"))
 PORTIONS = 10
 MOST_STEPS = 20_000
 SECOND = timedelta(seconds=1)
