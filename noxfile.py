@@ -97,6 +97,18 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def dynamodb(session: nox.Session) -> None:
+    """Run the conformance suite on DynamoDB Local, with one shard and with four."""
+    _install(session, "test")
+    session.run(
+        "pytest",
+        "packages/provider-dynamodb/tests/test_conformance_local.py",
+        *session.posargs,
+        env={"PERDURE_TEST_DYNAMODB_SHARDS": "1,4"},
+    )
+
+
+@nox.session
 def protocol(session: nox.Session) -> None:
     """Fuzz DynamoDB's protocol with crashes and stalls at every request, 3,000 times."""
     _install(session, "test")
