@@ -1,12 +1,26 @@
 """The verdict and its reports: nothing but a whole and clean run is conformant."""
 
 import json
+import logging
+import re
+import subprocess
+import sys
 from typing import ClassVar
 
 import pytest
 from perdure.contract import MANAGEMENT, PERSISTENT
-from perdure_conformance import CHECKS, Check, Declaration, Outcome, ProviderConformance, Result
+from perdure_conformance import (
+    CHECKS,
+    Check,
+    ClauseBroken,
+    Declaration,
+    Outcome,
+    ProviderConformance,
+    Result,
+    command,
+)
 from perdure_conformance.broken import StoreBackend, breaks
+from perdure_conformance.check import check
 from perdure_conformance.command import main
 from perdure_conformance.reference import Store
 from perdure_conformance.report import as_json, as_markdown, as_text, providers_table, write_report
@@ -25,13 +39,13 @@ DECLARED = Declaration(
 
 
 def results(changed=None, outcome=Outcome.FAILED):
-    for check in CHECKS:
-        if check.id == changed:
-            yield Result(id=check.id, outcome=outcome, message="the reason")
-        elif binds(check, DECLARED):
-            yield Result(id=check.id, outcome=Outcome.PASSED)
+    for clause in CHECKS:
+        if clause.id == changed:
+            yield Result(id=clause.id, outcome=outcome, message="the reason")
+        elif binds(clause, DECLARED):
+            yield Result(id=clause.id, outcome=Outcome.PASSED)
         else:
-            yield Result(id=check.id, outcome=Outcome.UNSUPPORTED)
+            yield Result(id=clause.id, outcome=Outcome.UNSUPPORTED)
 
 
 def test_a_whole_and_clean_run_is_conformant():
@@ -97,7 +111,7 @@ def test_the_json_report_says_everything():
     assert document["conformant"] is False
     assert document["provider"]["version"] == "3.2.1"
     assert document["suite"]["contract"] == [1, 0]
-    assert [each["id"] for each in document["checks"]] == [check.id for check in CHECKS]
+    assert [each["id"] for each in document["checks"]] == [clause.id for clause in CHECKS]
     (failed,) = (each for each in document["checks"] if each["outcome"] == "failed")
     assert (failed["id"], failed["message"]) == ("ACT-3", "the reason")
 
@@ -109,7 +123,7 @@ def test_the_markdown_report_has_every_clause(tmp_path):
 
     text = (tmp_path / "new" / "conformance.md").read_text(encoding="utf-8")
     assert text == as_markdown(verdict)
-    assert all(f"| {check.id} |" in text for check in CHECKS)
+    assert all(f"| {clause.id} |" in text for clause in CHECKS)
     assert "the reason" in text
 
 
@@ -156,10 +170,10 @@ class DeliversTheFuture(Store):
 
 def test_an_expected_failure_is_listed_and_does_not_fail_the_test():
     recorded = {}
-    (check,) = (check for check in CHECKS if check.id == "MAIL-2")
+    (clause,) = (each for each in CHECKS if each.id == "MAIL-2")
 
     with pytest.raises(pytest.xfail.Exception, match="timers are not done yet"):
-        Suite().test_clause(check, DeliversTheFuture.make(), recorded.__setitem__)
+        Suite().test_clause(clause, DeliversTheFuture.make(), recorded.__setitem__)
 
     result = unpacked(recorded["perdure_conformance"]).result
     assert result.outcome is Outcome.EXPECTED_FAILURE
@@ -167,22 +181,22 @@ def test_an_expected_failure_is_listed_and_does_not_fail_the_test():
 
 def test_an_expected_failure_that_passes_fails_the_test():
     recorded = {}
-    (check,) = (check for check in CHECKS if check.id == "MAIL-2")
+    (clause,) = (each for each in CHECKS if each.id == "MAIL-2")
 
     with pytest.raises(pytest.fail.Exception, match="take it out"):
-        Suite().test_clause(check, StoreBackend(), recorded.__setitem__)
+        Suite().test_clause(clause, StoreBackend(), recorded.__setitem__)
 
 
 def test_a_failure_says_what_was_promised_and_what_was_found():
     recorded = {}
-    (check,) = (check for check in CHECKS if check.id == "MAIL-3")
+    (clause,) = (each for each in CHECKS if each.id == "MAIL-3")
 
     class Reversed(Store):
         def order(self, letter):
             return tuple(-part for part in super().order(letter))
 
     with pytest.raises(pytest.fail.Exception, match="MAIL-3: The start is first.*\n.*found"):
-        Suite().test_clause(check, StoreBackend(store=Reversed), recorded.__setitem__)
+        Suite().test_clause(clause, StoreBackend(store=Reversed), recorded.__setitem__)
 
 
 def test_the_command_certifies_nothing_that_it_filtered(capsys):
@@ -201,6 +215,91 @@ def test_the_command_refuses_a_namespace_of_the_callers(capsys):
 def test_the_command_says_why_a_backend_is_out_of_reach(capsys):
     assert main(["nothing://here"]) == 2
     assert "ProviderNotInstalled" in capsys.readouterr().out
+
+
+def test_the_command_says_once_that_openings_do_not_see_each_other(capsys, tmp_path):
+    assert main(["memory://", "--report", str(tmp_path)]) == 2
+
+    said = capsys.readouterr()
+    assert "two openings of memory:// do not see each other" in said.out
+    assert "such as memory://x" in said.out
+    assert "memory (perdure-memory 0.1.0) is NOT conformant" in said.out
+    assert said.err == ""
+    report = json.loads((tmp_path / "conformance.json").read_text(encoding="utf-8"))
+    assert report["conformant"] is False
+    assert len(report["reasons"]) == 1
+
+
+def few(monkeypatch, *bodies):
+    """Let the command know a few checks only."""
+    checks = [check(f"TEST-{number}")(body) for number, body in enumerate(bodies, 1)]
+    monkeypatch.setattr(command, "EVERYTHING", checks)
+
+
+async def keeps(lab):
+    """It is kept."""
+
+
+async def breaks_noisily(lab):
+    """It is broken."""
+    logging.getLogger("perdure.runtime").warning("the process is gone")
+    raise ClauseBroken("that is how")
+
+
+async def keeps_noisily(lab):
+    """It is kept, and heard."""
+    logging.getLogger("perdure.runtime").warning("all is well again")
+
+
+def test_what_was_logged_is_shown_with_the_check_that_failed_alone(monkeypatch, capsys):
+    few(monkeypatch, keeps_noisily, breaks_noisily)
+
+    assert main(["memory://noise"]) == 1
+
+    said = capsys.readouterr().out
+    assert (
+        "that is how\n  logged meanwhile:\n  WARNING perdure.runtime: the process is gone" in said
+    )
+    assert "all is well again" not in said
+
+
+def test_a_command_that_was_stopped_says_so(monkeypatch, capsys):
+    few(monkeypatch, keeps, breaks_noisily, keeps)
+
+    assert main(["memory://stopped", "--stop"]) == 1
+
+    said = capsys.readouterr().out
+    assert "the run was stopped at the first failure" in said
+    assert "1 of 3 required checks did not run: TEST-3" in said
+
+
+def test_a_command_that_was_interrupted_says_so(monkeypatch, capsys):
+    few(monkeypatch, keeps, keeps, keeps)
+    judged = command.judge
+
+    def interrupted_at_the_second(clause, backend):
+        if clause.id == "TEST-2":
+            raise KeyboardInterrupt
+        return judged(clause, backend)
+
+    monkeypatch.setattr(command, "judge", interrupted_at_the_second)
+
+    assert main(["memory://interrupted"]) == 1
+
+    said = capsys.readouterr().out
+    assert "the run was interrupted" in said
+    assert "2 of 3 required checks did not run: TEST-2, TEST-3" in said
+
+
+@pytest.mark.slow
+def test_the_terminal_shows_nothing_but_checks_and_the_verdict():
+    words = [sys.executable, "-m", "perdure_conformance", "memory://quiet", "--only", "ROW-19"]
+
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=100)
+
+    lines = done.stderr.splitlines()
+    assert lines != []
+    assert [line for line in lines if not re.fullmatch(r"ROW-19\w? +\w+", line)] == []
 
 
 def test_the_stress_command_measures_every_workload(capsys):

@@ -10,15 +10,21 @@ import asyncio
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
-from typing import Protocol, cast
+from typing import Protocol, Self, cast
 
 import pluggy
 from perdure.clock import Clock, SystemClock
-from perdure.contract import Provider, ProviderSpec, ProviderUrl, hookimpl
+from perdure.contract import CONTRACT, Provider, ProviderSpec, ProviderUrl, hookimpl
 from perdure.errors import InvalidProviderUrl
 from perdure.loader import PROVIDER_GROUP, open_provider
 
 hookspec = pluggy.HookspecMarker("perdure")
+
+UNKNOWN = "unknown"
+"""The distribution and version of what is not installed as a provider."""
+
+OPENING = 60.0
+"""Real seconds that opening a storage may take."""
 
 
 class Backend(Protocol):
@@ -48,8 +54,18 @@ class Declaration:
     capabilities: frozenset[str]
     description: str
     """What identifies the storage to a person, without secrets."""
-    distribution: str = "unknown"
-    version: str = "unknown"
+    distribution: str = UNKNOWN
+    version: str = UNKNOWN
+
+    @classmethod
+    def unknown(cls, scheme: str, description: str = UNKNOWN) -> Self:
+        """What is known of a provider that could not be asked."""
+        return cls(
+            scheme=scheme,
+            contract=CONTRACT,
+            capabilities=frozenset(),
+            description=description,
+        )
 
 
 @hookspec(firstresult=True)
@@ -95,8 +111,8 @@ def find_backend(url: str, known: Declaration | None = None) -> Backend:
 
     With `known`, what the provider of this scheme declared before, it is not opened.
 
-    Raises `InvalidProviderUrl` for a URL with a namespace (the suite chooses its own), and
-    whatever error opening it raises. Needs a thread without a running event loop.
+    Raises `InvalidProviderUrl` for a URL with a namespace (the suite chooses its own),
+    `TimeoutError` for one that does not open, and whatever error opening it raises. Needs a thread without a running event loop.
     """
     parsed = ProviderUrl.parse(url)
     if "namespace" in parsed.query:
@@ -115,7 +131,7 @@ async def declare(url: str) -> Declaration:
     """Open a URL once, and say what the provider declares."""
     recorder = _SpecRecorder()
     opened = open_provider(with_namespace(url, "probe"), clock=SystemClock(), plugins=[recorder])
-    async with opened:
+    async with asyncio.timeout(OPENING), opened:
         spec = recorder.spec
     if spec is None:
         raise AssertionError("open_provider did not ask its plugins for wrappers")
@@ -126,8 +142,8 @@ async def declare(url: str) -> Declaration:
         contract=spec.contract,
         capabilities=spec.capabilities,
         description=ProviderUrl.parse(url).masked,
-        distribution="unknown" if found is None else found.name,
-        version="unknown" if found is None else found.version,
+        distribution=UNKNOWN if found is None else found.name,
+        version=UNKNOWN if found is None else found.version,
     )
 
 

@@ -11,15 +11,17 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from perdure.contract import masked
 from perdure.errors import InvalidInput
 
-from perdure_conformance.backend import Backend, find_backend
+from perdure_conformance.backend import Backend
 from perdure_conformance.everything import EVERYTHING
+from perdure_conformance.kept_logs import KeptLogs, kept_logs
+from perdure_conformance.reaching import OutOfReach, find_obstacle, reach
 from perdure_conformance.report import as_text, write_report
-from perdure_conformance.runner import Result, judge
+from perdure_conformance.runner import Outcome, Result, judge
 from perdure_conformance.scaffold import scaffold
 from perdure_conformance.stress import as_json, as_table, measure
 from perdure_conformance.verdict import pronounce
@@ -74,7 +76,8 @@ def stress(words: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON in place of a table")
     options = parser.parse_args(words)
     backend = reach(options.url)
-    if backend is None:
+    if isinstance(backend, OutOfReach):
+        print(backend.reason)
         return UNREACHABLE
     found = asyncio.run(measure(backend, operations=options.operations, callers=options.callers))
     print(as_json(backend, found) if options.json else as_table(found))
@@ -103,33 +106,53 @@ def certify(words: Sequence[str]) -> int:
 def run(url: str, *, only: str | None, stop: bool, directory: Path | None) -> int:
     """Run what was chosen, print and write the report."""
     backend = reach(url)
-    if backend is None:
-        print("nothing was tested, so it is NOT conformant")
+    with kept_logs() as logs:
+        obstacle = find_obstacle(backend)
+        run = Run() if obstacle is not None else run_checks(backend, logs, only=only, stop=stop)
+    verdict = pronounce(
+        backend.declaration,
+        EVERYTHING,
+        run.results,
+        interrupted=run.interrupted,
+        chosen=None if only is None else f"only checks with {only!r} in their id were asked for",
+        obstacle=obstacle,
+    )
+    print(as_text(verdict))
+    if directory is not None:
+        write_report(verdict, directory)
+    if obstacle is not None:
         return UNREACHABLE
-    results: list[Result] = []
+    return CONFORMANT if verdict.conformant else BROKEN
+
+
+@dataclass(slots=True)
+class Run:
+    """What came of a run of checks."""
+
+    results: list[Result] = field(default_factory=list[Result])
     interrupted: str | None = None
+
+
+def run_checks(backend: Backend, logs: KeptLogs, *, only: str | None, stop: bool) -> Run:
+    """Run what was chosen, and say of each check what came of it."""
+    run = Run()
     try:
         for check in EVERYTHING:
             if only is not None and only not in check.id:
                 continue
-            results.append(judge(check, backend))
-            print(f"{check.id:<12} {results[-1].outcome}", file=sys.stderr)
-            if stop and results[-1].outcome == "failed":
-                interrupted = "the run was stopped at the first failure"
+            result = with_lines(judge(check, backend), logs.take())
+            run.results.append(result)
+            print(f"{check.id:<12} {result.outcome}", file=sys.stderr)
+            if stop and result.outcome is Outcome.FAILED:
+                run.interrupted = "the run was stopped at the first failure"
                 break
     except KeyboardInterrupt:
-        interrupted = "the run was interrupted"
-    verdict = pronounce(backend.declaration, EVERYTHING, results, interrupted=interrupted)
-    print(as_text(verdict))
-    if directory is not None:
-        write_report(verdict, directory)
-    return CONFORMANT if verdict.conformant else BROKEN
+        run.interrupted = "the run was interrupted"
+    return run
 
 
-def reach(url: str) -> Backend | None:
-    """The backend of a URL, or None, and why, where it cannot be opened."""
-    try:
-        return find_backend(url)
-    except Exception as error:  # noqa: BLE001 # a provider may fail to open in any way
-        print(f"{masked(url)} could not be opened: {type(error).__name__}: {error}")
-        return None
+def with_lines(result: Result, lines: Sequence[str]) -> Result:
+    """A failure with what was logged meanwhile; any other result as it is."""
+    if result.outcome is not Outcome.FAILED or not lines:
+        return result
+    return replace(result, message="\n".join([result.message, "logged meanwhile:", *lines]))

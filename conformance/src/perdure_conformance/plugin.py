@@ -1,22 +1,37 @@
 """The pytest plugin: gathers the results of `ProviderConformance` classes, and reports on them.
 
 Results travel in the test reports themselves, so it makes no difference whether tests run in
-this process or in workers. A class of which not every check has a result is not conformant.
+this process or in workers. A class of which not every check has a result is not conformant, and
+the report says what kept the others from running: a choice, a stop, an obstacle, a fixture.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from perdure_conformance.suite import Carried
+    from perdure_conformance.verdict import Verdict
 
 
 PROPERTY = "perdure_conformance"
 """The name under which a test's result travels in its report, over processes too."""
+
+CLAUSE = "perdure_clause"
+"""The mark of the suite's tests, by which reports without a result are known."""
+
+
+@dataclass(slots=True)
+class Gathered:
+    """What is known of one class."""
+
+    carried: list[Carried] = field(default_factory=list["Carried"])
+    hindered: str | None = None
+    """What the first test said that came to no result."""
 
 
 class ConformanceReporter:
@@ -26,47 +41,95 @@ class ConformanceReporter:
     pytest, whether or not it has to do with providers.
     """
 
-    def __init__(self, directory: Path | None) -> None:
+    def __init__(self, directory: Path | None, chosen: str | None) -> None:
         self._directory = directory
-        self._suites: dict[str, list[Carried]] = {}
+        self._chosen = chosen
+        self._suites: dict[str, Gathered] = {}
         self._interrupted: str | None = None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take the result out of a test's report."""
+        if CLAUSE not in report.keywords:
+            return
+        suite = report.nodeid.split("::")[-2]
+        gathered = self._suites.setdefault(suite, Gathered())
         found = [value for name, value in report.user_properties if name == PROPERTY]
-        if report.when == "call" and found:
+        over = report.when == "call" or not report.passed
+        if found and over:
             from perdure_conformance.suite import unpacked
 
-            carried = unpacked(str(found[0]))
-            self._suites.setdefault(carried.suite, []).append(carried)
+            gathered.carried.append(unpacked(str(found[0])))
+        elif report.when == "setup" and not report.passed and gathered.hindered is None:
+            gathered.hindered = last_line(report)
 
-    def pytest_keyboard_interrupt(self) -> None:
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Note that the run was stopped."""
-        self._interrupted = "the run was interrupted"
+        self._interrupted = f"the run was interrupted: {str(excinfo.value) or excinfo.typename}"
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Note that the run has stopped itself."""
+        stopped = session.shouldfail or session.shouldstop
+        if stopped and self._interrupted is None:
+            self._interrupted = f"the run was stopped: {stopped}"
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Write a report for every class."""
-        for suite, carried in self._suites.items():
-            self._report(terminalreporter, suite, carried)
+        for suite, gathered in self._suites.items():
+            self._report(terminalreporter, suite, self._judge(suite, gathered))
 
-    def _report(
-        self, terminal: pytest.TerminalReporter, suite: str, carried: list[Carried]
-    ) -> None:
+    def _judge(self, suite: str, gathered: Gathered) -> Verdict:
+        from perdure_conformance.backend import Declaration
         from perdure_conformance.everything import EVERYTHING
-        from perdure_conformance.report import as_text, write_report
         from perdure_conformance.verdict import pronounce
 
-        verdict = pronounce(
-            carried[0].declaration,
+        obstacles = [each.obstacle for each in gathered.carried if each.obstacle is not None]
+        if gathered.carried:
+            declaration = gathered.carried[0].declaration
+        else:
+            declaration = Declaration.unknown(suite)
+            obstacles.append(gathered.hindered or self._interrupted or "no test of it has ended")
+        return pronounce(
+            declaration,
             EVERYTHING,
-            [each.result for each in carried],
+            [each.result for each in gathered.carried if each.result is not None],
             interrupted=self._interrupted,
+            chosen=self._chosen,
+            obstacle=obstacles[0] if obstacles else None,
         )
+
+    def _report(self, terminal: pytest.TerminalReporter, suite: str, verdict: Verdict) -> None:
+        from perdure_conformance.report import as_text, write_report
+
         terminal.section(f"conformance of {suite}")
         terminal.write_line(as_text(verdict))
         if self._directory is not None:
             several = len(self._suites) > 1
             write_report(verdict, self._directory / suite if several else self._directory)
+
+
+def last_line(report: pytest.TestReport) -> str:
+    """What a test that ended in its setup has to say, in a line."""
+    if isinstance(report.longrepr, tuple):
+        return report.longrepr[2]
+    lines = report.longreprtext.strip().splitlines()
+    return lines[-1] if lines else "a test ended in its setup"
+
+
+def chosen_by(config: pytest.Config) -> str | None:
+    """By what tests are chosen in this run, or None where nothing was asked for."""
+    options: dict[str, Any] = {
+        "-k": config.getoption("keyword", ""),
+        "-m": config.getoption("markexpr", ""),
+        "--deselect": " ".join(config.getoption("deselect", None) or ()),
+        "--last-failed": config.getoption("lf", default=False),
+        "": " ".join(arg for arg in config.args if "::" in arg),
+    }
+    words = [
+        option if value is True else f"{option} {value}".strip()
+        for option, value in options.items()
+        if value
+    ]
+    return f"only some tests were chosen: {', '.join(words)}" if words else None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -80,7 +143,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the reporter."""
+    """Register the mark and the reporter."""
+    config.addinivalue_line("markers", f"{CLAUSE}: a check of a storage provider of Perdure")
     chosen = config.getoption("--conformance-report")
     directory = Path(chosen) if isinstance(chosen, str) else None
-    config.pluginmanager.register(ConformanceReporter(directory), "perdure-conformance-reporter")
+    reporter = ConformanceReporter(directory, chosen_by(config))
+    config.pluginmanager.register(reporter, "perdure-conformance-reporter")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from perdure_conformance.backend import UNKNOWN
 from perdure_conformance.check import Check
 from perdure_conformance.runner import Outcome, Result
 from perdure_conformance.verdict import Verdict
@@ -19,10 +20,9 @@ def headline(verdict: Verdict) -> str:
     declaration = verdict.declaration
     word = "conformant" if verdict.conformant else "NOT conformant"
     contract = ".".join(map(str, declaration.contract))
-    return (
-        f"{declaration.scheme} ({declaration.distribution} {declaration.version}) is {word}"
-        f" to contract {contract}"
-    )
+    made = f" ({declaration.distribution} {declaration.version})"
+    known = declaration.distribution != UNKNOWN
+    return f"{declaration.scheme}{made if known else ''} is {word} to contract {contract}"
 
 
 def by_family(verdict: Verdict) -> Mapping[str, list[tuple[Check, Result]]]:
@@ -50,20 +50,26 @@ def counts(results: Sequence[Result]) -> list[str]:
 
 def as_text(verdict: Verdict) -> str:
     """The report for a terminal."""
+    lines = tabulated(verdict) if verdict.tested else []
+    for check, result in listed(verdict):
+        lines += ["", f"{check.id}: {result.outcome}", f"  promised: {check.promise}"]
+        lines += [f"  {line}" for line in result.message.splitlines()]
+    lines += [""] if lines else []
+    lines += [headline(verdict), *(f"  - {reason}" for reason in verdict.reasons)]
+    return "\n".join(lines)
+
+
+def tabulated(verdict: Verdict) -> list[str]:
+    """The table by family, in columns."""
     rows = list(table(verdict))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
+    return [
         "  ".join(
             cell.ljust(width) if column == 0 else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         for row in rows
     ]
-    for check, result in listed(verdict):
-        lines += ["", f"{check.id}: {result.outcome}", f"  promised: {check.promise}"]
-        lines += [f"  {line}" for line in result.message.splitlines()]
-    lines += ["", headline(verdict), *(f"  - {reason}" for reason in verdict.reasons)]
-    return "\n".join(lines)
 
 
 def listed(verdict: Verdict) -> Iterator[tuple[Check, Result]]:

@@ -19,13 +19,15 @@ import pytest
 from perdure.contract import ProviderUrl
 from pydantic import TypeAdapter
 
-from perdure_conformance.backend import Backend, Declaration, find_backend
+from perdure_conformance.backend import Backend, Declaration
 from perdure_conformance.check import Check
 from perdure_conformance.everything import EVERYTHING
-from perdure_conformance.plugin import PROPERTY
+from perdure_conformance.plugin import CLAUSE, PROPERTY
+from perdure_conformance.reaching import OutOfReach, find_obstacle, reach
 from perdure_conformance.runner import Outcome, Result, judge
 
 _DECLARED = pytest.StashKey[dict[str, Declaration]]()
+_REACHED = pytest.StashKey[dict[type, bool]]()
 
 
 class ProviderConformance:
@@ -64,29 +66,61 @@ class ProviderConformance:
         # What a provider declares is asked once: each asking opens the storage.
         known = request.config.stash.setdefault(_DECLARED, {})
         scheme = ProviderUrl.parse(provider_url).scheme
-        backend = find_backend(provider_url, known.get(scheme))
-        known[scheme] = backend.declaration
+        backend = reach(provider_url, known.get(scheme))
+        if not isinstance(backend, OutOfReach):
+            known[scheme] = backend.declaration
         return backend
 
+    @pytest.fixture
+    def reached_backend(
+        self, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
+    ) -> Backend:
+        """The backend, once it is known that checks can tell something about it.
+
+        Where they cannot, the first test fails and says why, and the others are skipped.
+        """
+        known = request.config.stash.setdefault(_REACHED, {})
+        if known.get(type(self)) is False:
+            pytest.skip("the provider could not be tested; its first test says why")
+        backend: Backend = request.getfixturevalue("conformance_backend")
+        if type(self) not in known:
+            obstacle = find_obstacle(backend)
+            known[type(self)] = obstacle is None
+            if obstacle is not None:
+                self._record(record_property, backend.declaration, obstacle=obstacle)
+                pytest.fail(f"the provider could not be tested: {obstacle}", pytrace=False)
+        return backend
+
+    @getattr(pytest.mark, CLAUSE)
     @pytest.mark.parametrize("check", EVERYTHING, ids=lambda check: check.id)
     def test_clause(
         self,
         check: Check,
-        conformance_backend: Backend,
+        reached_backend: Backend,
         record_property: Callable[[str, object], None],
     ) -> None:
         """One clause of the contract, or one row of the semantics."""
-        result = self._expected(judge(check, conformance_backend))
-        carried = Carried(
-            suite=type(self).__name__, declaration=conformance_backend.declaration, result=result
-        )
-        record_property(PROPERTY, packed(carried))
+        result = self._expected(judge(check, reached_backend))
+        self._record(record_property, reached_backend.declaration, result=result)
         if result.outcome is Outcome.UNSUPPORTED:
             pytest.skip(result.message)
         if result.outcome is Outcome.EXPECTED_FAILURE:
             pytest.xfail(result.message)
         if result.outcome is Outcome.FAILED:
             pytest.fail(f"{check.id}: {check.promise}\n{result.message}", pytrace=False)
+
+    def _record(
+        self,
+        record_property: Callable[[str, object], None],
+        declaration: Declaration,
+        *,
+        result: Result | None = None,
+        obstacle: str | None = None,
+    ) -> None:
+        """Let a result, or why there is none, travel to whoever reports."""
+        suite = type(self).__name__
+        carried = Carried(suite=suite, declaration=declaration, result=result, obstacle=obstacle)
+        record_property(PROPERTY, packed(carried))
 
     def _expected(self, result: Result) -> Result:
         """The result, as it counts when a failure was announced."""
@@ -113,7 +147,9 @@ class Carried:
 
     suite: str
     declaration: Declaration
-    result: Result
+    result: Result | None = None
+    obstacle: str | None = None
+    """Why no check could be run."""
 
 
 _CARRIED = TypeAdapter(Carried)

@@ -41,6 +41,12 @@ class Verdict:
         """Whether every clause that binds the provider was tested and is kept."""
         return not self.reasons
 
+    @property
+    def tested(self) -> bool:
+        """Whether any check ran."""
+        ran = (Outcome.PASSED, Outcome.FAILED, Outcome.EXPECTED_FAILURE)
+        return any(result.outcome in ran for result in self.results)
+
     def counts(self) -> Mapping[Outcome, int]:
         """How many checks had which outcome."""
         return {
@@ -55,8 +61,14 @@ def pronounce(
     results: Iterable[Result],
     *,
     interrupted: str | None = None,
+    chosen: str | None = None,
+    obstacle: str | None = None,
 ) -> Verdict:
-    """Judge a run by its results; checks without one are untested."""
+    """Judge a run by its results; checks without one are untested.
+
+    `interrupted` says what stopped the run, `chosen` by what its checks were chosen, `obstacle`
+    why none could be run at all.
+    """
     by_id = {result.id: result for result in results}
     complete = [
         by_id.get(check.id, Result(id=check.id, outcome=Outcome.UNTESTED)) for check in checks
@@ -65,7 +77,9 @@ def pronounce(
         declaration=declaration,
         checks=checks,
         results=complete,
-        reasons=list(shortcomings(declaration, checks, complete, interrupted)),
+        reasons=[f"it could not be tested: {obstacle}"]
+        if obstacle is not None
+        else list(shortcomings(declaration, checks, complete, interrupted, chosen)),
         date=datetime.now(UTC).replace(microsecond=0),
         suite=version("perdure-conformance"),
         core=version("perdure"),
@@ -79,10 +93,13 @@ def shortcomings(
     checks: Sequence[Check],
     results: Sequence[Result],
     interrupted: str | None,
+    chosen: str | None,
 ) -> Iterable[str]:
     """Every reason against a verdict of conformance."""
     if interrupted is not None:
         yield interrupted
+    if chosen is not None and any(r.outcome is Outcome.UNTESTED for r in results):
+        yield chosen
     required = {check.id for check in checks if binds(check, declaration)}
     for outcome, what in (
         (Outcome.FAILED, "failed"),

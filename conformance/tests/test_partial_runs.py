@@ -1,0 +1,188 @@
+"""Runs of a part, or of nothing, with pytest: never conformant, and they say why."""
+
+import json
+
+import pytest
+from perdure_conformance import EVERYTHING, reaching
+
+pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.slow
+
+HEAD = """
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+from perdure_conformance import ProviderConformance
+from perdure_conformance.broken import StoreBackend
+from perdure_conformance.reference import ReferenceProvider
+
+
+class Small(ReferenceProvider):
+    finish_limit = 1
+"""
+
+
+@pytest.fixture(autouse=True)
+def _own_event_loops(monkeypatch):
+    # The suite needs no plugin for asynchronous tests, and its own tests here have none either.
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+
+@pytest.fixture
+def suite(pytester):
+    """Writes a class that an author could have, and runs pytest on it."""
+
+    def run(body, *arguments, plugins=("perdure_conformance.plugin",)):
+        indented = "\n".join(f"    {line}" for line in body.strip().splitlines())
+        pytester.makepyfile(f"{HEAD}\n\nclass TestAcme(ProviderConformance):\n{indented}\n")
+        used = [word for plugin in plugins for word in ("-p", plugin)]
+        return pytester.runpytest_inprocess(*used, *arguments, no_reraise_ctrlc=True)
+
+    return run
+
+
+WHOLE = """
+@pytest.fixture
+def conformance_backend(self):
+    return StoreBackend()
+"""
+SMALL = WHOLE.replace("()", "(provider=Small)")
+
+
+def said(result):
+    return "\n".join(result.outlines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["-k", "CALL-5 or CALL-8"], "only some tests were chosen: -k CALL-5 or CALL-8"),
+        (["--maxfail=1", "-k", "CALL"], "the run was stopped: stopping after 1 failures"),
+        (["-x", "-k", "CALL"], "the run was stopped: stopping after 1 failures"),
+        (
+            ["test_a_part_is_never_conformant_and_says_why.py::TestAcme::test_clause[CALL-8]"],
+            "only some tests were chosen: test_a_part",
+        ),
+    ],
+)
+def test_a_part_is_never_conformant_and_says_why(suite, arguments, why):
+    result = suite(SMALL, *arguments)
+
+    assert why in said(result)
+    assert "required checks did not run: " in said(result)
+    assert "reference is NOT conformant" in said(result)
+
+
+def test_what_was_deselected_is_never_conformant_and_says_why(suite):
+    name = "test_what_was_deselected_is_never_conformant_and_says_why.py::TestAcme::test_clause"
+    families = {check.family for check in EVERYTHING} - {"CALL"}
+
+    result = suite(WHOLE, *(f"--deselect={name}[{family}" for family in families))
+
+    assert "only some tests were chosen: --deselect" in said(result)
+    assert "reference is NOT conformant" in said(result)
+
+
+def test_a_part_that_workers_ran_is_never_conformant_and_says_why(suite):
+    pytest.importorskip("xdist")
+
+    result = suite(WHOLE, "-n", "2", "-k", "CALL", plugins=("xdist", "perdure_conformance.plugin"))
+
+    result.assert_outcomes(passed=8)
+    assert "only some tests were chosen: -k CALL" in said(result)
+    assert "required checks did not run: CREATE-1" in said(result)
+    assert "reference is NOT conformant" in said(result)
+
+
+def test_an_interrupted_run_is_never_conformant_and_says_why(suite):
+    result = suite(
+        """
+@pytest.fixture
+def conformance_backend(self, request):
+    if "CALL-3" in request.node.name:
+        raise KeyboardInterrupt
+    return StoreBackend()
+"""
+    )
+
+    assert "the run was interrupted: KeyboardInterrupt" in said(result)
+    assert "required checks did not run: CALL-3" in said(result)
+    assert "reference is NOT conformant" in said(result)
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("memory://", "two openings of memory:// do not see each other"),
+        ("nothing://here", "nothing://here could not be opened: ProviderNotInstalled"),
+        ("memory://x?namespace=mine", "chooses a namespace"),
+        ("memory://x?color=red", "could not be opened: InvalidProviderOption"),
+    ],
+)
+def test_what_cannot_be_tested_fails_once_and_says_why(suite, url, why):
+    body = f"@pytest.fixture\ndef provider_url(self):\n    return {url!r}"
+
+    result = suite(body, "--conformance-report=report")
+
+    outcomes = result.parseoutcomes()
+    assert outcomes["errors" if "errors" in outcomes else "error"] == 1
+    assert "passed" not in outcomes
+    assert "failed" not in outcomes
+    assert "it could not be tested" in said(result)
+    assert why in said(result)
+    assert "NOT conformant" in said(result)
+
+
+def test_a_report_of_an_earlier_run_does_not_outlive_one_that_could_not_test(suite, pytester):
+    stale = pytester.path / "report" / "conformance.json"
+    stale.parent.mkdir()
+    stale.write_text('{"conformant": true}', encoding="utf-8")
+
+    suite(
+        "@pytest.fixture\ndef provider_url(self):\n    pytest.skip('no server here')",
+        "--conformance-report=report",
+    )
+
+    report = json.loads(stale.read_text(encoding="utf-8"))
+    assert report["conformant"] is False
+    assert report["reasons"] == ["it could not be tested: Skipped: no server here"]
+
+
+def test_a_fixture_that_fails_is_named_in_the_verdict(suite):
+    result = suite("pass", "-k", "CALL-1")
+
+    assert "has no fixture provider_url" in said(result)
+    assert "TestAcme is NOT conformant" in said(result)
+
+
+@pytest.mark.parametrize("call", ["open", "create_instance"])
+def test_a_provider_that_hangs_is_given_up_once(suite, monkeypatch, call):
+    monkeypatch.setattr(reaching, "PATIENCE", 0.1)
+    hangs = {
+        "open": """
+@asynccontextmanager
+async def open(self, *, clock, namespace):
+    await asyncio.Event().wait()
+    yield
+""",
+        "create_instance": """
+@asynccontextmanager
+async def open(self, *, clock, namespace):
+    class Hangs(ReferenceProvider):
+        async def create_instance(self, new):
+            await asyncio.Event().wait()
+
+    async with StoreBackend(provider=Hangs).open(clock=clock, namespace=namespace) as provider:
+        yield provider
+""",
+    }[call]
+
+    result = suite(
+        f"class Hanging(StoreBackend):\n{'    '.join(hangs.splitlines(keepends=True))}\n"
+        "@pytest.fixture\ndef conformance_backend(self):\n    return self.Hanging()"
+    )
+
+    assert result.parseoutcomes()["errors" if "errors" in result.parseoutcomes() else "error"] == 1
+    assert "took longer than 0.1 s" in said(result)
+    assert "reference is NOT conformant" in said(result)
