@@ -1,7 +1,8 @@
 """Perdure on Amazon DynamoDB: durable execution over many machines.
 
 Open it by URL, `perdure.open_provider("dynamodb://Table?region=eu-west-1")`, or with
-`DynamoDBOptions`. How the files fit together, from the outside in:
+`DynamoDBOptions`. What can be wrong when it is opened has an error each, exported here. How the
+files fit together, from the outside in:
 
 - `_plugin`, `_options`, `_opening`, `_provider`: what core sees
 - `_turns`, `_commits`, `_activities`, `_sending`, `_admin`: the contract's methods
@@ -13,5 +14,19 @@ Open it by URL, `perdure.open_provider("dynamodb://Table?region=eu-west-1")`, or
 """
 
 from perdure_dynamodb._options import DynamoDBOptions
+from perdure_dynamodb._schema import (
+    CredentialsRefused,
+    EndpointUnreachable,
+    RegionInvalid,
+    TableMissing,
+    WrongTableShape,
+)
 
-__all__ = ["DynamoDBOptions"]
+__all__ = [
+    "CredentialsRefused",
+    "DynamoDBOptions",
+    "EndpointUnreachable",
+    "RegionInvalid",
+    "TableMissing",
+    "WrongTableShape",
+]

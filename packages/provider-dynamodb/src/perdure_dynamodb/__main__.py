@@ -1,4 +1,4 @@
-"""Commands: run DynamoDB Local, and create or check a table."""
+"""Commands: run DynamoDB Local, create or check a table, and count what operations cost."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from perdure.contract import ProviderUrl
 from perdure.errors import PerdureError
 
 from perdure_dynamodb import local
-from perdure_dynamodb._opening import open_on_aws
-from perdure_dynamodb._options import DynamoDBOptions
+from perdure_dynamodb._opening import checked_calls, open_on_aws
+from perdure_dynamodb._options import DEFAULT_SHARDS, DynamoDBOptions
+from perdure_dynamodb.testing.costs import measure, table_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,12 +27,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run.add_argument("--port", type=int, default=None, help="the port; a free one by default")
     create = commands.add_parser("create-table", help="create the table unless it exists")
     check = commands.add_parser("check-table", help="check that the table can be used")
-    for command in (create, check):
+    costs = commands.add_parser(
+        "costs", help="do every operation once, in a namespace of its own, and count"
+    )
+    for command in (create, check, costs):
         command.add_argument("url", help="as in dynamodb://Table?region=eu-west-1")
     chosen = parser.parse_args(arguments)
     try:
         if chosen.command == "local":
             return _run_local(chosen.port)
+        if chosen.command == "costs":
+            return asyncio.run(_count(chosen.url))
         return asyncio.run(_open(chosen.url, create=chosen.command == "create-table"))
     except (PerdureError, ValueError, local.LocalUnavailable) as error:
         sys.stderr.write(f"{error}\n")
@@ -49,6 +55,14 @@ def _run_local(port: int | None) -> int:
             stop.wait()
         except KeyboardInterrupt:
             sys.stdout.write("\n")
+    return 0
+
+
+async def _count(url: str) -> int:
+    options = DynamoDBOptions.from_url(ProviderUrl.parse(url))
+    async with checked_calls(options, clock=SystemClock()) as calls:
+        costs = await measure(calls, options.table, shards=options.shards or DEFAULT_SHARDS)
+    sys.stdout.write(f"{table_of(costs)}\n")
     return 0
 
 

@@ -14,8 +14,8 @@ from perdure_dynamodb._keys import Keys
 from perdure_dynamodb._options import DynamoDBOptions
 from perdure_dynamodb._provider import DynamoDBProvider
 from perdure_dynamodb._retries import Pause, RetryingCalls
-from perdure_dynamodb._schema import CredentialsRefused, check_table
-from perdure_dynamodb._seam import Calls, Refused
+from perdure_dynamodb._schema import PATIENCE, check_table, explained
+from perdure_dynamodb._seam import Calls
 from perdure_dynamodb._shards import Shards
 from perdure_dynamodb._table import Table
 
@@ -25,15 +25,23 @@ async def open_on_aws(
     options: DynamoDBOptions, *, clock: Clock, session: aioboto3.Session | None = None
 ) -> AsyncGenerator[DynamoDBProvider]:
     """A provider with a client of its own, and with a session of its own unless one is given."""
+    async with (
+        checked_calls(options, clock=clock, session=session) as calls,
+        open_on(calls, options, clock=clock) as provider,
+    ):
+        yield provider
+
+
+@asynccontextmanager
+async def checked_calls(
+    options: DynamoDBOptions, *, clock: Clock, session: aioboto3.Session | None = None
+) -> AsyncGenerator[Calls]:
+    """A client, and a table that was looked at, or created where that is asked for."""
     context = aws_calls(options, session)
-    try:
-        calls = await context.__aenter__()
-    except Refused as error:
-        raise CredentialsRefused(
-            f"a client for {options.description!r} cannot be made: {error}; check region, profile"
-            " and keys",
-            operation="open",
-        ) from error
+    # Made without the network, unless the credentials have to be fetched.
+    with explained(_where(options)):
+        async with asyncio.timeout(PATIENCE.total_seconds()):
+            calls = await context.__aenter__()
     try:
         await check_table(
             calls,
@@ -42,8 +50,7 @@ async def open_on_aws(
             create=options.create_table,
             clock=clock,
         )
-        async with open_on(calls, options, clock=clock) as provider:
-            yield provider
+        yield calls
     finally:
         await context.__aexit__(None, None, None)
 

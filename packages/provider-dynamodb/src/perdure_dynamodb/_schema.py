@@ -7,7 +7,8 @@ One table with the keys `pk` and `sk`, paid by use, and one index `due`, keyed b
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import cast
 
@@ -21,6 +22,27 @@ PROJECTED = ("inc", "exe", "nam", "tag", "tev")
 PATIENCE = timedelta(seconds=8)
 """So long the check at open waits for an answer."""
 
+_REGION = frozenset({"InvalidRegionError", "NoRegionError"})
+_CREDENTIALS = frozenset(
+    {
+        "AccessDeniedException",
+        "ConfigNotFound",
+        "CredentialRetrievalError",
+        "ExpiredTokenException",
+        "IncompleteSignatureException",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "MissingAuthenticationTokenException",
+        "NoCredentialsError",
+        "PartialCredentialsError",
+        "ProfileNotFound",
+        "SSOTokenLoadError",
+        "TokenRetrievalError",
+        "UnauthorizedSSOTokenError",
+        "UnrecognizedClientException",
+    }
+)
+
 
 class TableMissing(StorageFailed):
     """There is no such table in this region or at this endpoint."""
@@ -32,6 +54,10 @@ class WrongTableShape(StorageFailed):
 
 class CredentialsRefused(StorageFailed):
     """There are no credentials, or they are not accepted, or they lack a permission."""
+
+
+class RegionInvalid(StorageFailed):
+    """No region is given or configured, or what is given cannot be one."""
 
 
 class EndpointUnreachable(StorageUnavailable):
@@ -80,31 +106,52 @@ async def create_table(calls: Calls, table: str, *, clock: Clock) -> None:
 
 async def check_table(calls: Calls, table: str, *, where: str, create: bool, clock: Clock) -> None:
     """Complain, each fault with its own class, unless the table can be used as it is."""
-    try:
-        async with asyncio.timeout(None if create else PATIENCE.total_seconds()):
+    with explained(where):
+        async with asyncio.timeout(PATIENCE.total_seconds()):
             described = await _describe(calls, table)
-            if described is None and create:
-                await create_table(calls, table, clock=clock)
-                described = await _describe(calls, table)
-    except (TimeoutError, Unanswered, Busy) as error:
-        raise EndpointUnreachable(
-            f"DynamoDB does not answer {where}; check the region, the endpoint and the network"
-            f" ({error})",
-            operation="open",
-        ) from error
-    except Refused as error:
-        raise CredentialsRefused(
-            f"DynamoDB {where} refuses the credentials or the request: {error}; check region,"
-            " keys and permissions",
-            operation="open",
-        ) from error
+        if described is None and create:
+            await create_table(calls, table, clock=clock)
+            described = await _describe(calls, table)
     if described is None:
         raise TableMissing(
-            f"there is no table {table!r} {where}; create it with 'python -m perdure_dynamodb"
-            " create-table', or open it with create_table=true",
+            f"there is no table {table!r} {where}; check the region, or create the table with"
+            " 'python -m perdure_dynamodb create-table' or with create_table=true",
             operation="open",
         )
     _check_shape(described, table)
+
+
+@contextmanager
+def explained(where: str) -> Generator[None]:
+    """What goes wrong at open, as errors that say what to do; `where` names the endpoint."""
+    try:
+        yield
+    except (TimeoutError, Unanswered, Busy) as error:
+        raise EndpointUnreachable(
+            f"DynamoDB does not answer {where}; check the region, the endpoint and the network"
+            f" ({str(error) or 'it took too long'})",
+            operation="open",
+        ) from error
+    except Refused as error:
+        raise _refusal(error, where) from error
+
+
+def _refusal(error: Refused, where: str) -> StorageFailed:
+    if error.code in _REGION:
+        return RegionInvalid(
+            f"there is no usable region for DynamoDB {where}: {error}; give one as in"
+            " 'dynamodb://Table?region=eu-west-1', or set AWS_DEFAULT_REGION",
+            operation="open",
+        )
+    if error.code in _CREDENTIALS:
+        return CredentialsRefused(
+            f"DynamoDB {where} refuses the credentials: {error}; check the keys, the profile or"
+            " the role, that the region is theirs, and the permissions",
+            operation="open",
+        )
+    return StorageFailed(
+        f"DynamoDB {where} refuses the request: {error}; check the options", operation="open"
+    )
 
 
 async def _describe(calls: Calls, table: str) -> Mapping[str, object] | None:

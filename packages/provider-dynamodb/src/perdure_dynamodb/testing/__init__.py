@@ -3,6 +3,8 @@
 - `model`: DynamoDB in memory, as far as this provider uses it, in place of the seam
 - `expressions`: the conditions and updates that the model understands
 - `faults`: a seam that fails as DynamoDB does and DynamoDB Local does not
+- `metering`: a seam that counts requests and works out what they cost
+- `costs`: what each operation costs, by doing it once
 - `fixtures`: pytest fixtures with the endpoint of a real DynamoDB Local
 - `harness`: the backend that the conformance suite uses
 
