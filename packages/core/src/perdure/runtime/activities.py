@@ -46,7 +46,7 @@ from perdure.runtime.alone import RETURN_AFTER, AloneGate
 from perdure.runtime.calling import ActivityCaller
 from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
-from perdure.runtime.pausing import Pause
+from perdure.runtime.pausing import Pause, UnservedLooks
 from perdure.waiting import first_of
 from perdure.wire import ActivityData, ResultData, decode_activity, encode_result
 
@@ -221,46 +221,40 @@ class Activities:
     # The queue
 
     async def dispatch(self) -> None:
-        """Take activities from the queue for as long as the runtime runs."""
-        pause = Pause()
+        """Take activities from the queue for as long as the runtime runs.
+
+        What no runtime has registered is parked, or in the end failed.
+        """
         provider, options = self._provider, self._options
+        pause = Pause(options.poll_interval)
         wait = WorkWait(
             timeout=timedelta(0),
             activity_names=frozenset(self._catalog.activities),
             activity_tags=options.tags,
         )
+        looks = UnservedLooks(provider.clock, options.unserved_interval)
         with provider.doorbell.listen_activities() as bell:
             while True:
                 await self._wait_for_slot()
                 bell.clear()
+                unserved_for = looks.unserved_for()
                 try:
-                    leased = await self._lease(None)
+                    leased = await self._lease(unserved_for)
                 except ProviderError as error:
                     _LOGGER.warning("leasing activities failed: %s", error)
                     await provider.clock.sleep(timedelta(seconds=1))
                     continue
-                if leased:
+                served = [one for one in leased if one.served]
+                for one in served:
+                    self._start(one)
+                if unserved_for is not None:
+                    unserved = [one for one in leased if not one.served]
+                    looks.saw((one.instance, one.id) for one in unserved)
+                    await asyncio.gather(*map(self._handle_unserved, unserved))
+                if served:
                     pause.reset()
-                    for one in leased:
-                        self._start(one)
                 else:
                     await pause.wait(provider, bell, wait)
-
-    async def look_for_unserved(self) -> None:
-        """Park, or in the end fail, activities that no runtime has registered."""
-        interval = self._options.unserved_interval
-        while True:
-            await self._provider.clock.sleep(interval)
-            if self._free() <= 0 or not self._gate.open:
-                continue
-            try:
-                for leased in await self._lease(interval):
-                    if leased.served:
-                        self._start(leased)
-                    else:
-                        await self._handle_unserved(leased)
-            except ProviderError as error:
-                _LOGGER.warning("looking for unserved activities failed: %s", error)
 
     async def drain(self) -> None:
         """Take nothing new, let what runs go on for the grace period, then give it back."""

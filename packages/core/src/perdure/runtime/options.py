@@ -31,8 +31,14 @@ class RuntimeOptions:
     """How often a turn or an activity may end its process before it is blamed."""
     unregistered_timeout: timedelta = timedelta(hours=24)
     """How long work waits for a runtime that has its function, before it fails."""
+    poll_interval: timedelta = timedelta(seconds=1)
+    """How often an idle runtime looks for work in a storage that cannot tell when some comes.
+
+    After work it looks sooner, and work that comes through its own process wakes it at once.
+    """
     unserved_interval: timedelta = timedelta(seconds=1)
-    """How often this runtime looks for work that nobody takes."""
+    """How often this runtime looks for work that nobody takes; more rarely while it finds only
+    what it found before."""
     cleanup_timeout: timedelta = timedelta(minutes=5)
     """How long a cancelled orchestration may clean up."""
     cancel_grace: timedelta = timedelta(seconds=10)
@@ -67,6 +73,10 @@ class RuntimeOptions:
                     f"{name} {value} is out of range; pass more than zero and at most"
                     f" {LONGEST_LEASE}"
                 )
+        for name in ("poll_interval", "unserved_interval"):
+            value = getattr(self, name)
+            if value <= timedelta(0):
+                raise InvalidDuration(f"{name} {value} is out of range; pass more than zero")
         if not self.tags:
             raise InvalidInput(
                 "tags are empty; pass the tags to serve, or {None} for untagged work"

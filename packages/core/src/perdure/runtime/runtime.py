@@ -90,12 +90,7 @@ class Runtime:
             raise PerdureError("this runtime was started before; make a new one")
         self._entered = True
         turns, activities, renewal = self._turns, self._activities, self._renewal
-        self._leasing = self._start(
-            turns.dispatch,
-            turns.look_for_unserved,
-            activities.dispatch,
-            activities.look_for_unserved,
-        )
+        self._leasing = self._start(turns.dispatch, activities.dispatch)
         self._caring = self._start(
             turns.let_go_of_idle, renewal.renew_turns, renewal.renew_activities
         )

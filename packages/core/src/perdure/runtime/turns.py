@@ -51,7 +51,7 @@ from perdure.runtime.commits import Position, make_commit
 from perdure.runtime.instance_run import InstanceRun
 from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
-from perdure.runtime.pausing import Pause
+from perdure.runtime.pausing import Pause, UnservedLooks
 from perdure.runtime.stepping import run_outside_tasks
 from perdure.wire import StartData, decode_start
 
@@ -156,39 +156,33 @@ class Turns:
     # Loops
 
     async def dispatch(self) -> None:
-        """Lease what is ready and run it, for as long as the runtime runs."""
-        pause = Pause()
+        """Lease what is ready and run it, for as long as the runtime runs.
+
+        What no runtime has registered is parked, or in the end failed.
+        """
+        pause = Pause(self.options.poll_interval)
+        looks = UnservedLooks(self.provider.clock, self.options.unserved_interval)
         wait = WorkWait(timeout=timedelta(0), serves=self._serves)
         doorbell = self.provider.doorbell
         with doorbell.listen_turns() as bell, doorbell.listen_mail(self._mail_came):
             while True:
                 await self._wait_for_slot()
                 bell.clear()
+                unserved_for = looks.unserved_for()
                 try:
-                    leased = await self._lease(None)
+                    leased = await self._lease(unserved_for)
                 except ProviderError as error:
                     _LOGGER.warning("leasing turns failed: %s", error)
                     await self.provider.clock.sleep(timedelta(seconds=1))
                     continue
-                if leased:
+                for one in leased:
+                    self._start(one)
+                if unserved_for is not None:
+                    looks.saw(one.state.instance for one in leased if not one.served)
+                if any(one.served for one in leased):
                     pause.reset()
-                    for one in leased:
-                        self._start(one)
                 else:
                     await pause.wait(self.provider, bell, wait)
-
-    async def look_for_unserved(self) -> None:
-        """Park, or in the end fail, instances that no runtime has registered."""
-        interval = self.options.unserved_interval
-        while True:
-            await self.provider.clock.sleep(interval)
-            if self._free() <= 0 or not self._gate.open:
-                continue
-            try:
-                for leased in await self._lease(interval):
-                    self._start(leased)
-            except ProviderError as error:
-                _LOGGER.warning("looking for unserved instances failed: %s", error)
 
     async def let_go_of_idle(self) -> None:
         """Give back leases that were kept for work which did not finish soon after all."""
