@@ -31,12 +31,15 @@ from perdure.errors import ActivityLeaseLost
 from perdure_dynamodb._changes import Changes, FenceFailed
 from perdure_dynamodb._held import Memory
 from perdure_dynamodb._keys import (
+    FOREVER,
     LOCK,
     Keys,
     activity_key,
     due_at,
+    is_locked,
     locked_until,
     open_since,
+    ready_time,
     tag_prefix,
 )
 from perdure_dynamodb._locks import (
@@ -58,6 +61,8 @@ from perdure_dynamodb._stamps import Stamps
 from perdure_dynamodb._sweep import Sweep
 from perdure_dynamodb._table import Action, Delete, Key, Select, Table, Update, at_once
 from perdure_dynamodb._values import Item, Row
+
+FAR_INTERVAL = timedelta(seconds=30)
 
 _WANTED = f"{LEASE_HELD} AND inc = :inc AND exe = :exe"
 """The lease is live, and it is still the activity of this execution."""
@@ -81,6 +86,8 @@ class _Found:
 
     request: ActivityRequest
     now: Instant
+    looks_far: bool
+    """Whether it also looks for what a clock that was wrong has locked for too long."""
     leased: list[LeasedActivity] = field(default_factory=list[LeasedActivity])
     seen: set[Key] = field(default_factory=set[Key])
     unserved: list[Row] = field(default_factory=list[Row])
@@ -88,6 +95,30 @@ class _Found:
     @property
     def room(self) -> int:
         return self.request.limit - len(self.leased)
+
+
+@dataclass(slots=True)
+class _FarLooks:
+    """When to look for locks that are too long to be right.
+
+    They come from a clock that was ahead, and are rare: at first, whenever the own clock went
+    back, and now and then for the sake of other machines' clocks, until such a look came to its
+    end.
+    """
+
+    _since: Instant = 0
+    _due: bool = True
+    _newest: Instant = 0
+
+    def begin(self, now: Instant) -> bool:
+        if now < self._newest or now >= self._since + to_microseconds(FAR_INTERVAL):
+            self._due = True
+        self._newest = now
+        return self._due
+
+    def end(self, looked: bool) -> None:
+        if looked:
+            self._due, self._since = False, self._newest
 
 
 class Activities:
@@ -114,6 +145,7 @@ class Activities:
         self._settling = settling
         self._purge = purge
         self._sweep = Sweep(table)
+        self._far_looks = _FarLooks()
         self._taking: set[Key] = set()
         """Activities that a call of this process is just taking: others needn't try."""
         self._tokens: Memory[str, dict[Key, None]] = Memory()
@@ -197,7 +229,8 @@ class Activities:
     ) -> Sequence[LeasedActivity]:
         """Lease activities; those leased by this very call are added to `fresh`."""
         await self._shards.refresh()
-        found = _Found(request, self._clock.now())
+        now = self._clock.now()
+        found = _Found(request, now, looks_far=self._far_looks.begin(now))
         await self._find_held(found)
         if found.room > 0 and request.tags:
             rounds = self._sweep.rounds(self._queues(found), first_page=2 * request.limit)
@@ -206,6 +239,8 @@ class Activities:
                     await self._take_from(rows, found, fresh)
                     if found.room <= 0:
                         break
+                else:
+                    self._far_looks.end(found.looks_far)
             finally:
                 await rounds.aclose()
         if found.room > 0 and found.unserved:
@@ -352,24 +387,31 @@ class Activities:
         return known
 
     def _queues(self, found: _Found) -> dict[str, Select]:
-        """Of each tag what is ready or locked for too long, and what was locked until now."""
-        now, queues = found.now, dict[str, Select]()
-        for tag in found.request.tags:
-            prefix = tag_prefix(tag)
-            for shard in self._shards.all:
-                partition = self._keys.work(shard)
-                queues[f"ready {shard} {prefix}"] = Select(
+        """Of each tag what is ready; now and then also what is locked for too long."""
+        prefixes = {
+            f"{shard} {tag_prefix(tag)}": (self._keys.work(shard), tag_prefix(tag))
+            for tag in found.request.tags
+            for shard in self._shards.all
+        }
+        queues = {
+            f"ready {name}": Select(
+                partition=partition,
+                first=prefix + open_since(0),
+                last=prefix + due_at(found.now, "~"),
+                index=True,
+            )
+            for name, (partition, prefix) in prefixes.items()
+        }
+        if found.looks_far:
+            queues |= {
+                f"far {name}": Select(
                     partition=partition,
-                    first=prefix + locked_until(now + FARTHEST + 1),
-                    last=prefix + due_at(now, "~"),
+                    first=prefix + due_at(found.now + FARTHEST + 1),
+                    last=prefix + due_at(FOREVER),
                     index=True,
                 )
-                queues[f"expired {shard} {prefix}"] = Select(
-                    partition=partition,
-                    first=prefix + locked_until(0),
-                    last=prefix + locked_until(now, delayed=True),
-                    index=True,
-                )
+                for name, (partition, prefix) in prefixes.items()
+            }
         return queues
 
     async def _find_held(self, found: _Found) -> None:
@@ -390,7 +432,7 @@ class Activities:
     async def _take_from(
         self, rows: Sequence[Row], found: _Found, fresh: list[LeasedActivity]
     ) -> None:
-        new = [row for row in rows if _key_of(row) not in found.seen]
+        new = [row for row in rows if _key_of(row) not in found.seen and _may_be_free(row, found)]
         found.seen |= {_key_of(row) for row in new}
         served = [row for row in new if self._is_served(row, found)]
         if found.request.unserved_for is not None:
@@ -522,6 +564,12 @@ class Activities:
             keys.pop(self._key(lease), None)
             if not keys:
                 del self._tokens[lease.token]
+
+
+def _may_be_free(row: Row, found: _Found) -> bool:
+    place = row.text("gsk")
+    # What is due far ahead is no lock that was taken by a wrong clock.
+    return ready_time(place) <= found.now or is_locked(place)
 
 
 def _is_held(row: Row, token: str, now: Instant) -> bool:

@@ -14,7 +14,7 @@ from perdure.clock import Instant
 from perdure.contract import InstanceStatus, StoreMetrics, StoreQueueDepths
 
 from perdure_dynamodb._changes import Changes
-from perdure_dynamodb._keys import Keys
+from perdure_dynamodb._keys import Keys, is_leased, ready_time
 from perdure_dynamodb._locks import Lock, is_live
 from perdure_dynamodb._shards import Shards
 from perdure_dynamodb._table import READ_BATCH, Select, Table
@@ -124,5 +124,5 @@ def _is_due(row: Row, now: Instant) -> bool:
 
 
 def _is_leased(row: Row, now: Instant) -> bool:
-    place = row.text("gsk").rpartition("#")[2]
-    return place[0] == "L" and not place.endswith("d") and is_live(int(place[1:21]), now)
+    place = row.text("gsk")
+    return is_leased(place) and is_live(ready_time(place), now)

@@ -35,6 +35,9 @@ FIRST = "a" + "0" * 20
 
 UNTAGGED = "-"
 
+FOREVER = 10**20 - 1
+"""Later than any instant of a queue."""
+
 _GREATEST = 10**15
 
 
@@ -98,9 +101,12 @@ def usual_order(due: Instant, stamp: Instant, arrival: str) -> str:
     return f"2#{time_text(due)}#{time_text(stamp)}{arrival}"
 
 
-# In a queue, what is ready whatever any clock says has the prefix `a`, what waits for its time
-# `t`, and what is leased (or delayed) `L`, with the time of its end. The order L < a < t lets one
-# range cover what is ready and what a clock that stepped back left locked for too long.
+# In a queue, what is ready whatever any clock says has the prefix `a`, and what waits for its time
+# `t`: so one range, up to now, has all that may be taken. What is leased, or delayed, waits for the
+# end of that, and appears again by itself; its mark tells it from what is due.
+
+_LEASED = "/L"
+_DELAYED = "/d"
 
 
 def open_since(stamp: Instant, arrival: str = "") -> str:
@@ -115,7 +121,17 @@ def due_at(due: Instant, arrival: str = "") -> str:
 
 def locked_until(until: Instant, *, delayed: bool = False) -> str:
     """Leased, or delayed, until an instant."""
-    return f"L{time_text(until)}" + ("d" if delayed else "")
+    return due_at(until, _DELAYED if delayed else _LEASED)
+
+
+def is_locked(sort_key: str) -> bool:
+    """Whether a queue's sort key speaks of a lease or a delay."""
+    return sort_key.endswith((_LEASED, _DELAYED))
+
+
+def is_leased(sort_key: str) -> bool:
+    """Whether a queue's sort key speaks of a lease."""
+    return sort_key.endswith(_LEASED)
 
 
 def tag_prefix(tag: str | None) -> str:

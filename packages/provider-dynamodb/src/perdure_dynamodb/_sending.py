@@ -14,7 +14,7 @@ from perdure.clock import Instant
 from perdure.contract import Message
 
 from perdure_dynamodb._changes import Changes, Post, put_unless_held
-from perdure_dynamodb._keys import Keys, open_since
+from perdure_dynamodb._keys import FOREVER, Keys, open_since
 from perdure_dynamodb._locks import Lock
 from perdure_dynamodb._payloads import Shelf, chunks_of
 from perdure_dynamodb._purge import Purge
@@ -77,7 +77,7 @@ class Sending:
             Select(
                 partition=partition,
                 first=open_since(0),
-                last=open_since(10**20 - 1),
+                last=open_since(FOREVER),
                 index=True,
                 newest_first=True,
                 limit=1,

@@ -1,22 +1,25 @@
-"""The backend that the conformance suite uses: one driver session for all provider objects.
+"""The backend that the conformance suite uses: one client for all provider objects of a check.
 
-The suite opens hundreds of provider objects, and reading the driver's description of DynamoDB
-anew for each would cost more than the checks do.
+The suite opens hundreds of provider objects, and making a client for each would cost more than
+the checks do. A client belongs to an event loop, and each check may have one of its own: so it is
+closed when the last provider object is, and the next one opens another.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import aioboto3  # pyright: ignore[reportMissingTypeStubs]
-from perdure.clock import Clock
+from perdure.clock import Clock, SystemClock
 from perdure.contract import Provider, ProviderUrl
 
-from perdure_dynamodb._opening import open_on_aws
+from perdure_dynamodb._opening import checked_calls, open_on
 from perdure_dynamodb._options import DynamoDBOptions
 from perdure_dynamodb._plugin import perdure_provider_specs
+from perdure_dynamodb._seam import Calls
 
 if TYPE_CHECKING:
     from perdure_conformance.backend import Declaration
@@ -30,6 +33,10 @@ class SessionBackend:
         self._parsed = ProviderUrl.parse(url)
         self._options = DynamoDBOptions.from_url(self._parsed)
         self._session = aioboto3.Session(profile_name=self._options.profile)
+        self._opening = asyncio.Lock()
+        self._client: AsyncExitStack | None = None
+        self._calls: Calls | None = None
+        self._users = 0
 
     @property
     def declaration(self) -> Declaration:
@@ -52,5 +59,23 @@ class SessionBackend:
     async def open(self, *, clock: Clock, namespace: str) -> AsyncGenerator[Provider]:
         """A provider object on this namespace of the table."""
         options = self._options.model_copy(update={"namespace": namespace})
-        async with open_on_aws(options, clock=clock, session=self._session) as provider:
+        async with self._shared() as calls, open_on(calls, options, clock=clock) as provider:
             yield provider
+
+    @asynccontextmanager
+    async def _shared(self) -> AsyncGenerator[Calls]:
+        async with self._opening:
+            if self._calls is None:
+                self._client = AsyncExitStack()
+                self._calls = await self._client.enter_async_context(
+                    checked_calls(self._options, clock=SystemClock(), session=self._session)
+                )
+            calls = self._calls
+            self._users += 1
+        try:
+            yield calls
+        finally:
+            self._users -= 1
+            if self._users == 0 and self._client is not None:
+                client, self._client, self._calls = self._client, None, None
+                await client.aclose()
