@@ -15,7 +15,7 @@ from perdure.observe import InstanceParked
 from perdure.status import Parked, Running
 
 from perdure_conformance.expect import ClauseBroken, expect, expect_equal, expect_refusal
-from perdure_conformance.rows.stage import Stage, expect_soon, row
+from perdure_conformance.rows.stage import SOON, Stage, expect_soon, row
 
 
 def activities() -> Registry:
@@ -137,7 +137,7 @@ async def edited_code_parks_its_instances(stage: Stage) -> None:
         await node.stop()
     await stage.node(original())
     took = await stage.until(lambda: stage.have_ended("alpha"), "the end with fitting code")
-    expect(took <= timedelta(seconds=35), f"it went on after {took}")
+    expect(took <= timedelta(seconds=30) + SOON, f"it went on after {took}")
     expect_equal(await stage.output("alpha"), "secret", "output")
 
 

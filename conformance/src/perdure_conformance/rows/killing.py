@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from datetime import timedelta
 
 from perdure import Client
 from perdure.clock import SystemClock
@@ -71,8 +72,10 @@ async def processes_share_a_storage(lab: Lab) -> None:
     """Several processes on one storage run every instance to its end, no turn and no event is lost or doubled, and that others are busy reaches nobody as an error."""
     progress = {f"instance-{number}": Progress() for number in range(24)}
     names, numbers = list(progress), 6
+    # Nobody is killed here, so that leases need not be short.
+    lease = timedelta(seconds=30)
     jobs = [
-        Job(url=address(lab), drive=dict.fromkeys(names[place::3]), last=numbers - 1)
+        Job(url=address(lab), drive=dict.fromkeys(names[place::3]), last=numbers - 1, lease=lease)
         for place in range(3)
     ]
     processes = [await Process.begin(job, lambda line: take_in(line, progress)) for job in jobs]

@@ -18,6 +18,7 @@ import json
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar, cast
 
@@ -41,7 +42,9 @@ T = TypeVar("T")
 E = TypeVar("E", bound=Event)
 O = TypeVar("O", bound=RuntimeEvent)  # noqa: E741 # an observed event
 
-SOON = timedelta(seconds=2)
+POLL = timedelta(seconds=4)
+"""How often idle runtimes look: hours pass in these rows, and each look at a storage costs."""
+SOON = timedelta(seconds=5)
 """At once, but for a poll: what needs no lease to run out."""
 LIMIT = timedelta(minutes=10)
 """How much time may pass on the clock before a row gives something up."""
@@ -122,6 +125,7 @@ class Stage:
         """Start a runtime that has these registries."""
         provider = await self.lab.open(clock=clock)
         line = Line(provider)
+        options = replace(options or RuntimeOptions(), poll_interval=POLL)
         runtime = Runtime(
             line, *registries, options=options, plugins=[self.witness], resources=resources
         )
