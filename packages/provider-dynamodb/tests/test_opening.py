@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import perdure
 import pytest
 from perdure.clock import SystemClock
-from perdure.contract import ProviderUrl
+from perdure.contract import ManualClock, ProviderUrl
 from perdure.errors import StorageFailed, StorageUnavailable
 from perdure_dynamodb import (
     CredentialsRefused,
@@ -21,6 +21,7 @@ from perdure_dynamodb import (
 )
 from perdure_dynamodb._aws import aws_calls
 from perdure_dynamodb._schema import definition
+from perdure_dynamodb._seam import Refused
 
 KEYS = "access_key_id=local&secret_access_key=local"
 
@@ -194,6 +195,11 @@ def with_other_index_key(table):
     return {**table, "GlobalSecondaryIndexes": [{**index, "KeySchema": _keys("gsk", "gpk")}]}
 
 
+def with_numbers_for_keys(table):
+    numbers = [{**each, "AttributeType": "N"} for each in table["AttributeDefinitions"]]
+    return {**table, "AttributeDefinitions": numbers}
+
+
 def with_less_in_the_index(table):
     [index] = table["GlobalSecondaryIndexes"]
     projection = {"ProjectionType": "KEYS_ONLY"}
@@ -214,6 +220,7 @@ def _keys(partition, sort):
         (with_other_key, "its key is not 'pk' and 'sk'"),
         (without_index, "it has no index 'due'"),
         (with_other_index_key, "the key of its index 'due'"),
+        (with_numbers_for_keys, "not all of its keys are of the type 'S'"),
         (with_less_in_the_index, "lacks one of the attributes"),
     ],
 )
@@ -240,3 +247,28 @@ async def test_a_table_is_created_where_that_is_asked_for(dynamodb_url):
             pass
         await _schema.check_table(calls, "Created", where="here", create=False, clock=SystemClock())
         await calls.call("DeleteTable", {"TableName": "Created"})
+
+
+class BeingCreated:
+    """A table that another process is just creating: the third look finds it ready."""
+
+    def __init__(self):
+        self.looks = 0
+
+    async def call(self, operation, parameters):
+        if operation == "CreateTable":
+            raise Refused("ResourceInUseException", "it exists already")
+        self.looks += 1
+        status = "ACTIVE" if self.looks > 2 else "CREATING"
+        return {"Table": {**definition("Orders"), "TableStatus": status}}
+
+
+async def test_a_table_that_somebody_else_is_just_creating_is_waited_for():
+    class Passing(ManualClock):
+        async def sleep(self, duration):
+            self.advance(duration)
+
+    calls = BeingCreated()
+    await _schema.check_table(calls, "Orders", where="here", create=True, clock=Passing())
+
+    assert calls.looks == 4

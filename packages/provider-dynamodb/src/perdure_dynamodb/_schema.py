@@ -109,7 +109,7 @@ async def check_table(calls: Calls, table: str, *, where: str, create: bool, clo
     with explained(where):
         async with asyncio.timeout(PATIENCE.total_seconds()):
             described = await _describe(calls, table)
-        if described is None and create:
+        if create and (described is None or described.get("TableStatus") == "CREATING"):
             await create_table(calls, table, clock=clock)
             described = await _describe(calls, table)
     if described is None:
@@ -173,6 +173,8 @@ def _check_shape(described: Mapping[str, object], table: str) -> None:
         fault = f"it has no index {INDEX!r}"
     elif index.get("KeySchema") != _key_schema("gpk", "gsk"):
         fault = f"the key of its index {INDEX!r} is not 'gpk' and 'gsk'"
+    elif not _has_texts_for_keys(described):
+        fault = "not all of its keys are of the type 'S'"
     elif not _projects(cast("Mapping[str, object]", index.get("Projection") or {})):
         fault = f"its index {INDEX!r} lacks one of the attributes {', '.join(PROJECTED)}"
     else:
@@ -182,6 +184,12 @@ def _check_shape(described: Mapping[str, object], table: str) -> None:
         " with 'python -m perdure_dynamodb create-table'",
         operation="open",
     )
+
+
+def _has_texts_for_keys(described: Mapping[str, object]) -> bool:
+    attributes = cast("Sequence[Mapping[str, str]]", described.get("AttributeDefinitions") or ())
+    texts = {each["AttributeName"] for each in attributes if each["AttributeType"] == "S"}
+    return {"pk", "sk", "gpk", "gsk"} <= texts
 
 
 def _projects(projection: Mapping[str, object]) -> bool:

@@ -60,7 +60,8 @@ class Shards:
         )
         self._learn(row)
         self.opening = row.number("opn") if row else 0
-        if wanted is not None and wanted > self._settings.new:
+        # Again, if somebody else lets them grow at the same time, by less.
+        while wanted is not None and wanted > self._settings.new:
             await self._grow(wanted)
 
     async def refresh(self) -> None:
