@@ -1,0 +1,115 @@
+"""How often a runtime looks into the storage: for work, and for work that nobody takes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import perdure
+import pytest
+from perdure import Runtime, RuntimeOptions
+from perdure.contract import DelegatingProvider, TurnRequest
+from perdure.runtime.pausing import UnservedLooks
+
+SECOND = timedelta(seconds=1)
+
+
+class Looks(DelegatingProvider):
+    """Counts the looks for turns, and how many of them asked for unserved ones."""
+
+    def __init__(self, inner) -> None:
+        super().__init__(inner)
+        self.all = 0
+        self.for_unserved = 0
+
+    async def lease_turns(self, request: TurnRequest):
+        self.all += 1
+        self.for_unserved += request.unserved_for is not None
+        return await super().lease_turns(request)
+
+
+async def _pass(clock, pass_time, seconds: int) -> None:
+    end = clock.now() + seconds * 1_000_000
+    await pass_time(lambda: clock.now() >= end)
+
+
+@pytest.mark.slow
+async def test_an_idle_runtime_looks_once_in_a_poll_interval(
+    timed_provider, clock, pass_time
+) -> None:
+    looks = Looks(timed_provider)
+    options = RuntimeOptions(poll_interval=timedelta(seconds=10))
+    async with Runtime(looks, perdure.Registry(), options=options):
+        await _pass(clock, pass_time, 30)
+        before = looks.all
+        await _pass(clock, pass_time, 100)
+    assert 9 <= looks.all - before <= 11
+    # One and the same look serves both purposes.
+    assert looks.for_unserved >= 12
+
+
+async def test_work_of_the_own_process_does_not_wait_for_a_poll(timed_provider, clock) -> None:
+    app = perdure.Registry()
+
+    @app.orchestration
+    async def main(ctx: perdure.OrchestrationContext) -> str:
+        return "ran"
+
+    options = RuntimeOptions(poll_interval=timedelta(hours=1))
+    async with Runtime(timed_provider, app, options=options):
+        handle = await perdure.Client(timed_provider).start_orchestration("i", main)
+        # The clock stands: only the bell can have woken the runtime.
+        assert await handle.result() == "ran"
+
+
+@pytest.mark.slow
+async def test_what_stays_unregistered_is_looked_at_ever_more_rarely_and_still_fails(
+    timed_provider, clock, pass_time
+) -> None:
+    looks = Looks(timed_provider)
+    client = perdure.Client(timed_provider)
+    await client.start_orchestration("i", "nobody")
+    options = RuntimeOptions(unregistered_timeout=timedelta(minutes=2))
+    async with Runtime(looks, perdure.Registry(), options=options):
+        await _pass(clock, pass_time, 110)
+        status = await client.get_orchestration_status("i")
+        assert isinstance(status, perdure.Running)
+        assert status.parked is not None
+        leases = timed_provider.calls["lease_turns"]
+        assert 5 <= leases <= 12
+        await _pass(clock, pass_time, 45)
+        status = await client.wait_for_orchestration("i", 0)
+    assert isinstance(status, perdure.Failed)
+
+
+def test_looks_for_unserved_work_come_once_an_interval(clock) -> None:
+    looks = UnservedLooks(clock, SECOND)
+    assert looks.unserved_for() is None
+    clock.advance(SECOND)
+    assert looks.unserved_for() == SECOND
+    assert looks.unserved_for() is None
+
+
+@pytest.mark.parametrize("news", [{"new"}, {"old", "new"}, set()])
+def test_news_brings_the_short_interval_back(clock, news) -> None:
+    looks = UnservedLooks(clock, SECOND)
+    for _ in range(10):
+        looks.saw({"old"})
+    clock.advance(timedelta(seconds=29))
+    assert looks.unserved_for() is None
+    clock.advance(SECOND)
+    assert looks.unserved_for() == SECOND
+    looks.saw(news)
+    clock.advance(SECOND)
+    assert looks.unserved_for() == SECOND
+
+
+def test_a_clock_that_steps_back_does_not_put_a_look_off(clock) -> None:
+    looks = UnservedLooks(clock, SECOND)
+    clock.step_back(timedelta(hours=1))
+    assert looks.unserved_for() == SECOND
+
+
+@pytest.mark.parametrize("name", ["poll_interval", "unserved_interval"])
+def test_an_interval_that_is_not_above_zero_is_refused_by_name(name) -> None:
+    with pytest.raises(perdure.InvalidDuration, match=name):
+        RuntimeOptions(**{name: timedelta(0)})
