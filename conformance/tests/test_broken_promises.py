@@ -13,7 +13,7 @@ import perdure.payload
 import perdure.registry
 import pytest
 from perdure.contract import CommitAnswer, InstanceStatus, MessageKind
-from perdure.errors import ActivityLeaseLost, InstanceAlreadyExists, LeaseLost
+from perdure.errors import ActivityLeaseLost, InstanceAlreadyExists, LeaseLost, StorageFailed
 from perdure.replay.commands import Commands
 from perdure.replay.execution import Execution
 from perdure.replay.inbox import EventInbox
@@ -478,6 +478,17 @@ def a_runtime_trusts_its_own_clock(patch):
         return await ReferenceProvider.commit_turn(self, replace(commit, send=early))
 
     return provider_with(commit_turn=commit_turn)
+
+
+@spoils("21e")
+def damage_looks_like_an_outage(patch):
+    async def read_history(self, *place, **named):
+        page = await ReferenceProvider.read_history(self, *place, **named)
+        if any(b"\x00" in each.data for each in page.events):
+            raise StorageFailed("the disk is full; free some", operation="read_history")
+        return page
+
+    return provider_with(read_history=read_history)
 
 
 SABOTEURS = [value for value in list(globals().values()) if isinstance(value, Saboteur)]

@@ -54,6 +54,8 @@ class Declaration:
     capabilities: frozenset[str]
     description: str
     """What identifies the storage to a person, without secrets."""
+    doors: frozenset[str] = frozenset()
+    """The back doors that the backend offers, by the names in `doors`."""
     distribution: str = UNKNOWN
     version: str = UNKNOWN
 
@@ -69,9 +71,11 @@ class Declaration:
 
 
 @hookspec(firstresult=True)
-def perdure_conformance_harness(scheme: str, url: str) -> Backend | None:  # pyright: ignore[reportReturnType] # a specification has no body
+def perdure_conformance_harness(scheme: str, url: str, declaration: Declaration) -> Backend | None:  # pyright: ignore[reportReturnType] # a specification has no body
     """The backend to use for a URL of this scheme, or None for the usual one.
 
+    `declaration` is what the provider says of itself; a harness with back doors adds them.
+    Arguments that an implementation does not need may be left out of its signature.
     Implemented in a provider's plugin module with `hookimpl(optionalhook=True)`, since core does
     not know this hook.
     """
@@ -124,7 +128,7 @@ def find_backend(url: str, known: Declaration | None = None) -> Backend:
         declaration = asyncio.run(declare(url))
     else:
         declaration = replace(known, description=parsed.masked)
-    return ask_harness(parsed.scheme, url) or UrlBackend(url, declaration)
+    return ask_harness(url, declaration) or UrlBackend(url, declaration)
 
 
 async def declare(url: str) -> Declaration:
@@ -152,15 +156,18 @@ def entry_point(scheme: str) -> EntryPoint | None:
     return next(iter(entry_points(group=PROVIDER_GROUP, name=scheme)), None)
 
 
-def ask_harness(scheme: str, url: str) -> Backend | None:
+def ask_harness(url: str, declaration: Declaration) -> Backend | None:
     """The backend that the provider's own plugin module gives, if it gives one."""
-    entry = entry_point(scheme)
+    entry = entry_point(declaration.scheme)
     if entry is None:
         return None
     manager = pluggy.PluginManager("perdure")
     manager.add_hookspecs(_HookSpecs)
     manager.register(entry.load())
-    return cast("Backend | None", manager.hook.perdure_conformance_harness(scheme=scheme, url=url))
+    found = manager.hook.perdure_conformance_harness(
+        scheme=declaration.scheme, url=url, declaration=declaration
+    )
+    return cast("Backend | None", found)
 
 
 class _HookSpecs:

@@ -13,18 +13,22 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from perdure.clock import Clock
-from perdure.contract import CONTRACT, MANAGEMENT, Provider
+from perdure.contract import CONTRACT, MANAGEMENT, Provider, StoredEvent
 from perdure.errors import PerdureError
 
 from perdure_conformance.backend import Backend, Declaration
 from perdure_conformance.check import Check
+from perdure_conformance.doors import RAW_HISTORY, EventPlace
 from perdure_conformance.expect import ClauseBroken
 from perdure_conformance.reference import ReferenceProvider, Store
 from perdure_conformance.runner import run_check
 
 
 class StoreBackend:
-    """A backend over stores in this process, of any kind of store and provider object."""
+    """A backend over stores in this process, of any kind of store and provider object.
+
+    It has back doors to histories.
+    """
 
     def __init__(
         self,
@@ -32,12 +36,14 @@ class StoreBackend:
         provider: type[ReferenceProvider] = ReferenceProvider,
         *,
         capabilities: frozenset[str] = frozenset({MANAGEMENT}),
+        doors: frozenset[str] = frozenset({RAW_HISTORY}),
     ) -> None:
         self.declaration = Declaration(
             scheme="reference",
             contract=CONTRACT,
             capabilities=capabilities,
             description="reference",
+            doors=doors,
         )
         self.url: str | None = None
         self._store = store
@@ -49,6 +55,20 @@ class StoreBackend:
         """A provider object over the namespace's store."""
         store = self._stores.setdefault(self.key(namespace), self._store())
         yield self._provider(store, clock=clock, description="reference")
+
+    async def replace_event(self, place: EventPlace, data: bytes) -> None:
+        """Put other bytes in the place of an event's."""
+        events = self.events(place)
+        events[place.number - 1] = StoredEvent(number=place.number, data=data)
+
+    async def lose_event(self, place: EventPlace) -> None:
+        """Take an event out of its history."""
+        del self.events(place)[place.number - 1]
+
+    def events(self, place: EventPlace) -> list[StoredEvent]:
+        """The history that an event is in."""
+        tables = self._stores[self.key(place.namespace)].tables
+        return tables.executions[place.instance][place.execution - 1].events
 
     def key(self, namespace: str) -> str:
         """Under which name the store of a namespace is kept."""

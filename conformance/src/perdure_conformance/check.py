@@ -27,6 +27,8 @@ class Check:
     """The contract version that brought the clause."""
     needs: str | None = None
     """The capability without which the clause does not apply."""
+    door: str | None = None
+    """The back door without which the clause cannot be tested."""
 
     @property
     def family(self) -> str:
@@ -35,7 +37,11 @@ class Check:
 
 
 def check(
-    id: str, *, since: tuple[int, int] = (1, 0), needs: str | None = None
+    id: str,
+    *,
+    since: tuple[int, int] = (1, 0),
+    needs: str | None = None,
+    door: str | None = None,
 ) -> Callable[[TestBody], Check]:
     """Make a check of an async function; its docstring is the promise."""
 
@@ -43,6 +49,6 @@ def check(
         promise = " ".join((run.__doc__ or "").split())
         if not promise:
             raise TypeError(f"the check {id} has no docstring; state its promise there")
-        return Check(id=id, promise=promise, run=run, since=since, needs=needs)
+        return Check(id=id, promise=promise, run=run, since=since, needs=needs, door=door)
 
     return made

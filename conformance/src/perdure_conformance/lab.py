@@ -39,6 +39,15 @@ from perdure.contract import (
 )
 
 from perdure_conformance.backend import Backend
+from perdure_conformance.doors import (
+    LOST_EVENTS,
+    RAW_HISTORY,
+    SPOILED_INSTANCES,
+    EventPlace,
+    LostEvents,
+    RawHistory,
+    SpoiledInstances,
+)
 from perdure_conformance.expect import ClauseBroken, expect, expect_equal
 from perdure_conformance.samples import LEASE, SERVES, WORK, incarnation_of, new_instance, result
 
@@ -317,12 +326,47 @@ class Lab:
             expect(page.events, "a page of history is empty although others follow")
 
     @property
+    def raw_history(self) -> RawHistory:
+        """The back door to the bytes of events."""
+        if not isinstance(self.backend, RawHistory):
+            raise no_door(RAW_HISTORY)
+        return self.backend
+
+    @property
+    def lost_events(self) -> LostEvents:
+        """The back door that takes events away."""
+        if not isinstance(self.backend, LostEvents):
+            raise no_door(LOST_EVENTS)
+        return self.backend
+
+    @property
+    def spoiled_instances(self) -> SpoiledInstances:
+        """The back door to plain fields."""
+        if not isinstance(self.backend, SpoiledInstances):
+            raise no_door(SPOILED_INSTANCES)
+        return self.backend
+
+    def place(self, number: int, *, instance: str = "alpha", execution: int = 1) -> EventPlace:
+        """Where an event of this lab is stored."""
+        return EventPlace(
+            namespace=self.namespace, instance=instance, execution=execution, number=number
+        )
+
+    @property
     def admin(self) -> ProviderAdmin:
         """The management face of the lab's provider object."""
         admin = self.provider.as_management_capability()
         if admin is None:
             raise ClauseBroken("as_management_capability is None although management is declared")
         return admin
+
+
+def no_door(door: str) -> ClauseBroken:
+    """The complaint about a back door that is declared and not there."""
+    return ClauseBroken(
+        f"the harness declares the back door {door!r}, and its backend lacks the methods; add"
+        " them, or take it out of the declaration"
+    )
 
 
 def held_by(turn: LeasedTurn) -> TurnLease:

@@ -28,7 +28,8 @@ class Outcome(StrEnum):
     PASSED = "passed"
     FAILED = "failed"
     UNSUPPORTED = "unsupported"
-    """The provider does not declare the capability that the clause needs."""
+    """The provider does not declare the capability that the clause needs, or its harness has not
+    the back door that the check needs."""
     EXPECTED_FAILURE = "expected failure"
     """Failed, as was said beforehand, with a reason."""
     UNTESTED = "untested"
@@ -45,10 +46,11 @@ class Result:
 
 
 def binds(check: Check, declaration: Declaration) -> bool:
-    """Whether the clause binds a provider that declares this."""
+    """Whether the clause binds a provider that declares this, and can be tested."""
     same_major = check.since[0] == declaration.contract[0]
     capable = check.needs is None or check.needs in declaration.capabilities
-    return same_major and check.since <= declaration.contract and capable
+    reachable = check.door is None or check.door in declaration.doors
+    return same_major and check.since <= declaration.contract and capable and reachable
 
 
 async def run_check(check: Check, backend: Backend) -> None:
@@ -123,6 +125,8 @@ def why_not(check: Check, declaration: Declaration) -> str:
     """Why the clause does not bind this provider."""
     if check.needs is not None and check.needs not in declaration.capabilities:
         return f"{declaration.scheme} does not declare the capability {check.needs!r}"
+    if check.door is not None and check.door not in declaration.doors:
+        return f"the harness of {declaration.scheme} offers no back door {check.door!r}"
     since = ".".join(map(str, check.since))
     return f"the clause came with contract {since}"
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 from perdure.contract import MANAGEMENT, InstanceStatus, Serves
+from perdure.errors import StorageCorrupt
 
 from perdure_conformance.check import check
-from perdure_conformance.expect import expect, expect_equal
+from perdure_conformance.doors import SPOILED_INSTANCES
+from perdure_conformance.expect import expect, expect_equal, expect_refusal
 from perdure_conformance.lab import Lab
 from perdure_conformance.samples import (
     LEASE,
@@ -199,3 +201,30 @@ async def management_is_there_if_declared(lab: Lab) -> None:
     declared = MANAGEMENT in lab.backend.declaration.capabilities
     found = lab.provider.as_management_capability() is not None
     expect_equal(found, declared, "whether there is an admin, against what is declared")
+
+
+@check("CALL-9", door=SPOILED_INSTANCES)
+async def a_spoiled_instance_hinders_nobody(lab: Lab) -> None:
+    """An instance whose plain fields cannot be understood is told as corrupt, never leased, and in nobody's way."""
+    for name in ("spoiled", "sound"):
+        await lab.commit(await lab.started(name), events=(b"1",), add=(work(f"{name}-job"),))
+    for name in ("spoiled", "sound"):
+        await lab.send(event("go", name))
+        lab.advance(SECOND)
+    await lab.spoiled_instances.spoil_instance(lab.namespace, "spoiled")
+    for provider in (lab.provider, await lab.open()):
+        with expect_refusal(StorageCorrupt, "reading a spoiled instance") as refusal:
+            await provider.read_instance("spoiled")
+        expect("spoiled" in str(refusal.error), f"the error names no instance: {refusal.error}")
+    turns = [*await lab.lease(limit=1), *await lab.lease(limit=1)]
+    expect_equal([turn.state.instance for turn in turns], ["sound"], "instances leased one by one")
+    await lab.commit(turns[0], events=(b"2",))
+    work_of = [each.instance for each in await lab.lease_work() if each.instance != "spoiled"]
+    expect_equal(work_of, ["sound"], "instances with activities, but for the spoiled one")
+    await lab.send(event("again", "sound"))
+    await lab.create("new")
+    found = {turn.state.instance for turn in await lab.lease()}
+    expect_equal(found, {"sound", "new"}, "instances leased later")
+    lab.advance(LEASE)
+    found = {turn.state.instance for turn in await lab.lease()}
+    expect_equal(found, {"sound", "new"}, "instances leased when the leases had run out")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from perdure.contract import ExecutionEnd, InstanceStatus
-from perdure.errors import ExecutionNotFound, InstanceNotFound
+from perdure.errors import ExecutionNotFound, InstanceNotFound, StorageCorrupt
 
 from perdure_conformance.check import check
+from perdure_conformance.doors import LOST_EVENTS, RAW_HISTORY
 from perdure_conformance.expect import expect, expect_equal, expect_refusal
 from perdure_conformance.lab import Lab
 from perdure_conformance.samples import LEASE, SECOND, event, incarnation_of, restart
@@ -97,6 +98,51 @@ async def large_histories_are_read_whole(lab: Lab) -> None:
     for part in range(4):
         found = events[part * 1502 + 1500].data
         expect(found == large + b"%d" % part, f"large event {part} came back changed")
+
+
+@check("HIST-6", door=LOST_EVENTS)
+async def a_lost_event_is_noticed(lab: Lab) -> None:
+    """A history that has lost an event is refused as corrupt, and never given with a gap or too short."""
+    for name, lost, count in (
+        ("first", 1, 5),
+        ("middle", 3, 5),
+        ("last", 5, 5),
+        ("far", 1400, 1500),
+    ):
+        turn = await lab.started(name)
+        await lab.commit(turn, events=tuple(b"%d" % number for number in range(count)))
+        await lab.lost_events.lose_event(lab.place(lost, instance=name))
+        for provider in (lab.provider, await lab.open()):
+            with expect_refusal(StorageCorrupt, f"a history without event {lost}") as refusal:
+                await lab.history(name, provider=provider)
+            expect(name in str(refusal.error), f"the error does not name {name!r}: {refusal.error}")
+    await others_go_on(lab)
+
+
+@check("HIST-7", door=RAW_HISTORY)
+async def a_changed_event_is_not_left_out(lab: Lab) -> None:
+    """An event whose bytes were changed is given as it is or refused as corrupt, and never left out."""
+    for name, data in (("cut", b"tw"), ("empty", b""), ("garbage", b"\x00\xff{")):
+        turn = await lab.started(name)
+        await lab.commit(turn, events=(b"one", b"two", b"three"))
+        await lab.raw_history.replace_event(lab.place(2, instance=name), data)
+        try:
+            found = [(each.number, each.data) for each in await lab.history(name)]
+        except StorageCorrupt as error:
+            expect(name in str(error), f"the error does not name {name!r}: {error}")
+        else:
+            wanted = [(1, b"one"), (2, data), (3, b"three")]
+            expect_equal(found, wanted, "a history with a changed event")
+    await others_go_on(lab)
+
+
+async def others_go_on(lab: Lab) -> None:
+    """Complain unless an instance beside the damaged ones can be run and read."""
+    turn = await lab.started("sound")
+    turn = await lab.keep(turn, events=(b"1", b"2"))
+    await lab.commit(turn, events=(b"3",))
+    found = [each.data for each in await lab.history("sound")]
+    expect_equal(found, [b"1", b"2", b"3"], "the history of another instance")
 
 
 @check("READ-1")

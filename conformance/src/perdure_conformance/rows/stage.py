@@ -319,7 +319,9 @@ class Stage:
 RowBody = Callable[[Stage], Awaitable[None]]
 
 
-def row(id: str, *, needs: str | None = None) -> Callable[[RowBody], Check]:
+def row(
+    id: str, *, needs: str | None = None, door: str | None = None
+) -> Callable[[RowBody], Check]:
     """Make a check of an async function that is given a stage; its docstring is the promise."""
 
     def made(body: RowBody) -> Check:
@@ -330,7 +332,7 @@ def row(id: str, *, needs: str | None = None) -> Callable[[RowBody], Check]:
                 await stage.inspect()
 
         run.__doc__ = body.__doc__
-        return check(id, needs=needs)(run)
+        return check(id, needs=needs, door=door)(run)
 
     return made
 

@@ -7,7 +7,8 @@ from datetime import timedelta
 
 import perdure
 from perdure import Runtime, RuntimeOptions
-from perdure.contract import ActivityRequest, Serves, TurnRequest
+from perdure.contract import ActivityRequest, DelegatingProvider, HistoryPage, Serves, TurnRequest
+from perdure.errors import StorageCorrupt
 from perdure.observe import DetachedStartRefused, InstanceParked, RuntimeEvent
 
 
@@ -287,3 +288,47 @@ async def test_undecodable_messages_are_kept_and_shown(
             return isinstance(await handle.status(), perdure.Failed)
 
         await pass_time(failed)
+
+
+async def test_an_instance_whose_history_is_corrupt_is_parked_and_goes_on_when_it_is_not(
+    timed_provider, eventually, pass_time
+) -> None:
+    app = perdure.Registry()
+
+    @app.orchestration
+    async def main(ctx: perdure.OrchestrationContext) -> str:
+        return await ctx.schedule_wait("go", str)
+
+    class Damaged(DelegatingProvider):
+        damaged = True
+
+        async def read_history(
+            self, instance: str, execution: int, *, incarnation: str, after: int = 0
+        ) -> HistoryPage:
+            if self.damaged:
+                raise StorageCorrupt("event 1 of 'i' is missing", operation="read_history")
+            return await super().read_history(
+                instance, execution, incarnation=incarnation, after=after
+            )
+
+    handle = await perdure.Client(timed_provider).start_orchestration("i", main)
+    async with Runtime(timed_provider, app) as runtime:
+        await eventually(lambda: runtime.statistics.turns_committed == 1)
+    await handle.raise_event("go", '"on"')
+    provider = Damaged(timed_provider)
+    async with Runtime(provider, app):
+
+        async def parked() -> bool:
+            match await handle.status():
+                case perdure.Running(parked=perdure.Parked(reason="undecodable", details=details)):
+                    return details == "event 1 of 'i' is missing"
+                case _:
+                    return False
+
+        await eventually(parked)
+        provider.damaged = False
+
+        async def completed() -> bool:
+            return isinstance(await handle.status(), perdure.Completed)
+
+        await pass_time(completed)

@@ -7,6 +7,7 @@
 - `_store`, `_commit`: the rows, and what a commit does to them
 - `_rows`, `_mailbox`, `_leasing`, `_timeline`: what the store is made of
 - `_waiting`: waking those who wait
+- `_harness`: back doors for the conformance suite
 """
 
 from perdure_memory._named import drop

@@ -19,7 +19,7 @@ from perdure.contract import (
     StoreMetrics,
     StoreQueueDepths,
 )
-from perdure.errors import InvalidInput
+from perdure.errors import InvalidInput, StorageCorrupt
 
 from perdure_memory._rows import Execution
 from perdure_memory._store import Store
@@ -64,7 +64,9 @@ class MemoryAdmin(ProviderAdmin):
     async def read_events(self, instance: str, execution: int, *, after: int = 0) -> HistoryPage:
         with self._store.lock:
             found = self._find(instance, execution)
-            return page_of(() if found is None else found.events, after)
+            if found is None:
+                return HistoryPage(events=(), more=False)
+            return page_of(instance, found, after)
 
     async def count_instances(self) -> StoreMetrics:
         with self._store.lock:
@@ -108,8 +110,15 @@ class MemoryAdmin(ProviderAdmin):
         return found.executions[execution - 1]
 
 
-def page_of(events: Sequence[StoredEvent], after: int) -> HistoryPage:
+def page_of(instance: str, execution: Execution, after: int) -> HistoryPage:
     """The events with numbers above `after`, as many as one answer carries."""
+    events = execution.events
+    if len(events) != execution.event_count:
+        raise StorageCorrupt(
+            f"execution {execution.number} of instance {instance!r} has {len(events)} events of"
+            f" {execution.event_count}; something beside the provider has taken some away",
+            operation="read_history",
+        )
     begin = max(0, after)
     page: list[StoredEvent] = []
     size = 0

@@ -106,9 +106,11 @@ def _apply(store: Store, instance: Instance, commit: TurnCommit, now: Instant) -
 
 def _append_events(store: Store, instance: Instance, commit: TurnCommit) -> None:
     number = instance.state.last_event
+    execution = instance.executions[-1]
     for data in commit.events:
         number += 1
-        instance.executions[-1].events.append(StoredEvent(number=number, data=data))
+        execution.events.append(StoredEvent(number=number, data=data))
+    execution.event_count = number
     store.event_count += len(commit.events)
     instance.state = replace(instance.state, last_event=number)
 

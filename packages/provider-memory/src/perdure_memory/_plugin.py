@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
-from perdure.contract import MANAGEMENT, Clock, Provider, ProviderSpec, hookimpl
+from perdure.contract import (
+    MANAGEMENT,
+    Clock,
+    Provider,
+    ProviderSpec,
+    ProviderUrl,
+    hookimpl,
+)
 
 from perdure_memory._options import MemoryOptions
 from perdure_memory._provider import MemoryProvider
+
+if TYPE_CHECKING:
+    from perdure_conformance.backend import Backend, Declaration
 
 
 @asynccontextmanager
@@ -29,3 +40,14 @@ def perdure_provider_specs() -> Sequence[ProviderSpec]:
             example_url="memory://name",
         )
     ]
+
+
+@hookimpl(optionalhook=True)
+def perdure_conformance_harness(url: str, declaration: Declaration) -> Backend | None:
+    """The backend that the conformance suite uses for a named store."""
+    name = MemoryOptions.from_url(ProviderUrl.parse(url)).name
+    if name is None:
+        return None
+    from perdure_memory._harness import NamedStoreBackend
+
+    return NamedStoreBackend(url, declaration, name=name)

@@ -116,7 +116,7 @@ class MemoryProvider(Provider):
                 raise InstanceNotFound(instance, operation="read_history")
             if not 1 <= execution <= len(found.executions):
                 raise ExecutionNotFound(instance, execution, operation="read_history")
-            return page_of(found.executions[execution - 1].events, after)
+            return page_of(instance, found.executions[execution - 1], after)
 
     async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:
         check_commit(commit, self.finish_limit)

@@ -26,13 +26,23 @@ from perdure_memory._mailbox import Mailbox
 class Execution:
     """One history."""
 
-    __slots__ = ("completed_at", "events", "number", "output", "started_at", "status")
+    __slots__ = (
+        "completed_at",
+        "event_count",
+        "events",
+        "number",
+        "output",
+        "started_at",
+        "status",
+    )
 
     def __init__(self, number: int, started_at: Instant) -> None:
         self.number = number
         self.status = InstanceStatus.RUNNING
         self.output: bytes | None = None
         self.events: list[StoredEvent] = []
+        self.event_count = 0
+        """How many events there ought to be."""
         self.started_at = started_at
         self.completed_at: Instant | None = None
 
@@ -43,7 +53,7 @@ class Execution:
             execution=self.number,
             status=self.status,
             output=self.output,
-            event_count=len(self.events),
+            event_count=self.event_count,
             started_at=self.started_at,
             completed_at=self.completed_at,
         )

@@ -8,7 +8,9 @@
 - `_turns`, `_activities`, `_commit`, `_post`, `_shelves`: the operations
 - `_waits`: waiting for work and for changes, of other processes too
 - `_database`, `_migrations`: opening a file
-- `_tables`, `_statements`, `_rows`: the schema, the SQL, and what its rows mean
+- `_tables`, `_sql`, `_rows`: the schema, the SQL, and what its rows mean
+- `_histories`: pages of events, of which none is missing
+- `_harness`: back doors for the conformance suite
 - `_failures`: the driver's errors in the contract's words
 
 The provider is imported when it is asked for: a plugin that is only looked at loads no driver.

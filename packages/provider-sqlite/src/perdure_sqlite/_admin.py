@@ -7,22 +7,21 @@ from collections.abc import Sequence
 
 from perdure.clock import Clock
 from perdure.contract import (
-    MAX_BYTES_PER_DELIVERY,
     ExecutionState,
     HistoryPage,
     IdPage,
     InstanceStatus,
     ProviderAdmin,
-    StoredEvent,
     StoreMetrics,
     StoreQueueDepths,
 )
 from perdure.errors import InvalidInput
 
+from perdure_sqlite._histories import History
 from perdure_sqlite._reading import Reading
 from perdure_sqlite._rows import execution_of
 from perdure_sqlite._shelves import ALWAYS, REACH
-from perdure_sqlite._sql.instances import READ_EVENTS, RUNNING
+from perdure_sqlite._sql.instances import RUNNING
 from perdure_sqlite._sql.reading import (
     COUNT_ACTIVITIES,
     COUNT_EARLIER_EVENTS,
@@ -35,7 +34,6 @@ from perdure_sqlite._sql.reading import (
     LIST_INSTANCES,
 )
 
-_EVENTS_PER_PAGE = 1000
 _TOKEN = re.compile(r"before-([1-9][0-9]{0,17})\Z", re.ASCII)
 
 
@@ -84,7 +82,10 @@ class SQLiteAdmin(ProviderAdmin):
             found = reader.execute(FIND_EXECUTIONS, key).fetchone()
             if found is None:
                 return HistoryPage(events=(), more=False)
-            return page_of(reader, found[0], execution, after)
+            number, _, current, last_event, _ = found
+            history = History(instance, number, execution)
+            last = last_event if execution == current else history.count(reader)
+            return history.page(reader, after, last=last)
 
         return await self._reading.run("read_events", read)
 
@@ -122,19 +123,6 @@ class SQLiteAdmin(ProviderAdmin):
         )
 
 
-def page_of(reader: Reading, number: int, execution: int, after: int) -> HistoryPage:
-    """One page of events: bounded in number and bytes, at least one where there is one."""
-    rows = reader.execute(READ_EVENTS, (number, execution, after, _EVENTS_PER_PAGE + 1))
-    events: list[StoredEvent] = []
-    size = 0
-    for event, data in rows:
-        size += len(data)
-        if events and (len(events) == _EVENTS_PER_PAGE or size > MAX_BYTES_PER_DELIVERY):
-            return HistoryPage(events=tuple(events), more=True)
-        events.append(StoredEvent(number=event, data=data))
-    return HistoryPage(events=tuple(events), more=False)
-
-
 def _executions(
     reader: Reading, instance: str, first: int, last: int
 ) -> tuple[ExecutionState, ...]:
@@ -144,9 +132,10 @@ def _executions(
             return ()
         number, status, execution, event_count, started_at = found
         ended = reader.execute(LIST_EXECUTIONS, (number, first, last)).fetchall()
-    states = [execution_of(columns) for columns in ended]
+    states = [execution_of(columns, instance) for columns in ended]
     if status == RUNNING and first <= execution <= last:
-        states.append(execution_of((execution, status, None, event_count, started_at, None)))
+        current = (execution, status, None, event_count, started_at, None)
+        states.append(execution_of(current, instance))
     return tuple(states)
 
 

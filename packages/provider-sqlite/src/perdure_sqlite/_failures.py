@@ -23,6 +23,17 @@ _ADVICE = {
 }
 
 
+class Damaged(Exception):
+    """What is stored of an instance is not what this package stores.
+
+    No `PerdureError`, which would be an answer: a write that meets it is rolled back, and who
+    asked gets a `StorageCorrupt`.
+    """
+
+    def __init__(self, instance: str, what: str) -> None:
+        super().__init__(f"instance {instance!r} is damaged: {what}")
+
+
 def code_of(error: BaseException) -> int:
     """SQLite's primary result code, or 0 where the error has none."""
     code = getattr(error, "sqlite_errorcode", None)
@@ -37,8 +48,13 @@ def is_busy(error: BaseException) -> bool:
 def failure_of(error: BaseException, *, file: str, operation: str) -> ProviderError:
     """The error to raise instead, with the driver's as its cause."""
     code = code_of(error)
-    if code in _BUSY:
-        failure: ProviderError = StorageUnavailable(
+    failure: ProviderError
+    if isinstance(error, Damaged):
+        failure = StorageCorrupt(
+            f"{error} in the file {file!r}; restore it from a backup", operation=operation
+        )
+    elif code in _BUSY:
+        failure = StorageUnavailable(
             f"the file {file!r} is locked by another process; try again, or raise busy_timeout",
             operation=operation,
         )

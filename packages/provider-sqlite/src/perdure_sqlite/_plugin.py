@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from perdure.contract import (
     MANAGEMENT,
@@ -12,10 +13,14 @@ from perdure.contract import (
     Clock,
     Provider,
     ProviderSpec,
+    ProviderUrl,
     hookimpl,
 )
 
 from perdure_sqlite._options import SQLiteOptions
+
+if TYPE_CHECKING:
+    from perdure_conformance.backend import Backend, Declaration
 
 
 @asynccontextmanager
@@ -39,3 +44,12 @@ def perdure_provider_specs() -> Sequence[ProviderSpec]:
             example_url="sqlite:///orders.db",
         )
     ]
+
+
+@hookimpl(optionalhook=True)
+def perdure_conformance_harness(url: str, declaration: Declaration) -> Backend:
+    """The backend that the conformance suite uses for a file."""
+    from perdure_sqlite._harness import FileBackend
+
+    path = SQLiteOptions.from_url(ProviderUrl.parse(url)).path
+    return FileBackend(url, declaration, path=path)

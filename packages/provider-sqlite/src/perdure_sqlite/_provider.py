@@ -48,9 +48,10 @@ from perdure.errors import (
 )
 
 from perdure_sqlite import _activities, _creating, _turns
-from perdure_sqlite._admin import SQLiteAdmin, page_of
+from perdure_sqlite._admin import SQLiteAdmin
 from perdure_sqlite._commit import check_commit, commit_turn
 from perdure_sqlite._database import Database, open_database
+from perdure_sqlite._histories import History
 from perdure_sqlite._looking import activity_heads, turn_heads
 from perdure_sqlite._options import SQLiteOptions
 from perdure_sqlite._reading import Reading
@@ -132,7 +133,9 @@ class SQLiteProvider(Provider):
                 raise InstanceNotFound(instance, operation="read_history")
             if not 1 <= execution <= found[8]:
                 raise ExecutionNotFound(instance, execution, operation="read_history")
-            return page_of(reader, found[0], execution, after)
+            history = History(instance, found[0], execution)
+            last = found[10] if execution == found[8] else history.count(reader)
+            return history.page(reader, after, last=last)
 
         return await self._read("read_history", read)
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from perdure_sqlite._database import Database
-from perdure_sqlite._failures import failure_of, is_busy
+from perdure_sqlite._failures import Damaged, failure_of, is_busy
 from perdure_sqlite._worker import Worker
 
 Result = TypeVar("Result")
@@ -41,7 +41,7 @@ class Reading:
         while True:
             try:
                 return read(self)
-            except sqlite3.Error as error:
+            except (sqlite3.Error, Damaged) as error:
                 now = time.monotonic()
                 give_up_at = now + self._patience if give_up_at is None else give_up_at
                 if not is_busy(error) or now >= give_up_at:

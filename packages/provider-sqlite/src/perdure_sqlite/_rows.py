@@ -16,10 +16,19 @@ from perdure.contract import (
     ParkedState,
 )
 
+from perdure_sqlite._failures import Damaged
 from perdure_sqlite._sql.instances import RUNNING
 
 _KINDS = {kind.value: kind for kind in MessageKind}
 _STATUSES = {status.value: status for status in InstanceStatus}
+
+
+def status_of(instance: str, text: str) -> InstanceStatus:
+    """The status of an instance or an execution; raises `Damaged` for any other text."""
+    status = _STATUSES.get(text)
+    if status is None:
+        raise Damaged(instance, f"its status is {text!r}")
+    return status
 
 
 @dataclass(slots=True)
@@ -112,7 +121,7 @@ def state_of(columns: StateColumns) -> InstanceState:
         execution=execution,
         last_event=last_event,
         last_commit=last_commit,
-        status=_STATUSES[status],
+        status=status_of(instance, status),
         output=output,
         created_at=created_at,
         updated_at=updated_at,
@@ -142,6 +151,8 @@ MessageColumns: TypeAlias = tuple[str, str, bytes, int, int | None, int | None]
 def message_of(columns: MessageColumns, instance: str, incarnation: str) -> Message:
     """A message, from the columns of `VISIBLE_MESSAGES`."""
     message_id, kind, data, addressed, execution, visible_at = columns
+    if kind not in _KINDS:
+        raise Damaged(instance, f"the kind of its message {message_id!r} is {kind!r}")
     return Message(
         id=message_id,
         instance=instance,
@@ -156,12 +167,12 @@ def message_of(columns: MessageColumns, instance: str, incarnation: str) -> Mess
 ExecutionColumns: TypeAlias = tuple[int, str, bytes | None, int, int, int | None]
 
 
-def execution_of(columns: ExecutionColumns) -> ExecutionState:
+def execution_of(columns: ExecutionColumns, instance: str) -> ExecutionState:
     """The plain fields of an execution."""
     execution, status, output, event_count, started_at, completed_at = columns
     return ExecutionState(
         execution=execution,
-        status=_STATUSES[status],
+        status=status_of(instance, status),
         output=output,
         event_count=event_count,
         started_at=started_at,

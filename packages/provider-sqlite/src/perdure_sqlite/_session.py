@@ -12,7 +12,7 @@ import sqlite3
 from perdure.clock import Clock
 from perdure.contract import Instant
 
-from perdure_sqlite._rows import InstanceRow
+from perdure_sqlite._rows import InstanceRow, status_of
 from perdure_sqlite._shelves import ALWAYS, NOW, SHELVES
 from perdure_sqlite._sql.activities import ADD_ACTIVITY_QUEUE, FIND_ACTIVITY_QUEUE
 from perdure_sqlite._sql.instances import (
@@ -20,6 +20,7 @@ from perdure_sqlite._sql.instances import (
     FIND_INSTANCE,
     FIND_TURN_QUEUE,
     READ_STAMP,
+    RUNNING,
     WRITE_STAMP,
 )
 
@@ -94,9 +95,15 @@ class Session:
         return max(self.now, self._stamp)
 
     def find(self, instance: str) -> InstanceRow | None:
-        """The row of an instance, by its id."""
+        """The row of an instance, by its id; raises `Damaged` where it cannot be understood."""
         columns = self.execute(FIND_INSTANCE, (self.namespace, instance)).fetchone()
-        return None if columns is None else InstanceRow(*columns)
+        if columns is None:
+            return None
+        row = InstanceRow(*columns)
+        if row.status != RUNNING:
+            # Whatever it means, it would be taken for the end, and messages would be dropped.
+            status_of(row.id, row.status)
+        return row
 
     def turn_queue(self, name: str, version: str | None, engine: int) -> int:
         """The number of the queue of such instances."""

@@ -7,6 +7,7 @@ put back where it belongs, so that looking always comes to an end.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 
@@ -21,6 +22,7 @@ from perdure.contract import (
     TurnRequest,
 )
 
+from perdure_sqlite._failures import Damaged
 from perdure_sqlite._looking import Head, turn_heads
 from perdure_sqlite._post import deliver, reshelve, visible_since
 from perdure_sqlite._rows import InstanceRow, state_of
@@ -37,6 +39,8 @@ from perdure_sqlite._sql.instances import (
     SAVE_SHELF,
     SHELVED_TURNS,
 )
+
+_LOGGER = logging.getLogger("perdure.sqlite")
 
 
 def lease_turns(session: Session, request: TurnRequest) -> tuple[LeasedTurn, ...]:
@@ -112,7 +116,9 @@ def _held_turns(session: Session, request: TurnRequest) -> Iterator[LeasedTurn]:
     now = session.now
     key = (request.token, session.namespace, now, now + REACH)
     for (number,) in session.execute(LEASED_TURNS, key).fetchall():
-        yield _leased(session, _read(session, number), request.serves)
+        turn = _leased(session, _read(session, number), request.serves)
+        if turn is not None:
+            yield turn
 
 
 def _lease_from(
@@ -144,7 +150,9 @@ def _lease_from(
                 _put_back(session, row)
                 young.add(number)
             else:
-                leased.append(_grant(session, row, request))
+                turn = _grant(session, row, request)
+                if turn is not None:
+                    leased.append(turn)
 
 
 def _candidates(
@@ -174,7 +182,7 @@ def _put_back(session: Session, row: InstanceRow) -> None:
         session.execute(SAVE_SHELF, (row.shelf, row.ready_at, row.number))
 
 
-def _grant(session: Session, row: InstanceRow, request: TurnRequest) -> LeasedTurn:
+def _grant(session: Session, row: InstanceRow, request: TurnRequest) -> LeasedTurn | None:
     until = session.now + to_microseconds(request.lease_for)
     row.attempt += 1
     row.lease_token, row.held_until = request.token, until
@@ -184,9 +192,18 @@ def _grant(session: Session, row: InstanceRow, request: TurnRequest) -> LeasedTu
     return _leased(session, row, request.serves)
 
 
-def _leased(session: Session, row: InstanceRow, serves: Serves) -> LeasedTurn:
-    state = state_of(session.execute(READ_RUNNING_STATE, (row.number,)).fetchone())
-    messages, more = deliver(session, row)
+def _leased(session: Session, row: InstanceRow, serves: Serves) -> LeasedTurn | None:
+    """The turn, or None where what is stored cannot be understood.
+
+    Such an instance stays leased, to nobody who knows: so it is in nobody's way for as long as a
+    lease lasts, and goes on by itself when the file was repaired.
+    """
+    try:
+        state = state_of(session.execute(READ_RUNNING_STATE, (row.number,)).fetchone())
+        messages, more = deliver(session, row)
+    except Damaged as damage:
+        _LOGGER.error("a turn is not leased: %s", damage)
+        return None
     return LeasedTurn(
         state=state,
         token=row.lease_token or "",

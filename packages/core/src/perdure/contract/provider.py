@@ -127,7 +127,8 @@ class Provider(ABC):
 
         A page holds at least one event where there is one. Whoever holds the turn lease sees
         every commit before it. Raises `InstanceNotFound` for another incarnation or none,
-        `ExecutionNotFound` for an execution that never was.
+        `ExecutionNotFound` for an execution that never was, and `StorageCorrupt`, which names
+        the instance, where the storage has lost an event.
         """
 
     @abstractmethod
@@ -202,7 +203,10 @@ class Provider(ABC):
 
     @abstractmethod
     async def read_instance(self, instance: str) -> InstanceState | None:
-        """The plain fields of an instance, or None. Never reads history or payloads of events."""
+        """The plain fields of an instance, or None. Never reads history or payloads of events.
+
+        Raises `StorageCorrupt`, which names the instance, where its fields can't be understood.
+        """
 
     async def wait_for_work(self, wait: WorkWait) -> None:
         """Return when there may be something to lease, or after the timeout at the latest.

@@ -42,6 +42,7 @@ from perdure.errors import (
     InstanceNotFound,
     LeaseLost,
     ProviderError,
+    StorageCorrupt,
 )
 from perdure.observe import TurnLost
 from perdure.registry import OrchestrationDefinition
@@ -151,7 +152,7 @@ class InstanceRun:
         try:
             await self._obtain()
             await self._run_turns()
-        except (HistoryMismatch, UndecodableData) as refused:
+        except (HistoryMismatch, UndecodableData, StorageCorrupt) as refused:
             mismatch = isinstance(refused, HistoryMismatch)
             await self._park("nondeterminism" if mismatch else "undecodable", str(refused))
         except _NotServed as missing:

@@ -1,0 +1,55 @@
+"""Back doors: ways around a provider to its storage, which a harness may offer.
+
+Decay, a restored backup and people with tools reach a storage past its provider. What a provider
+must do then can only be tested where the suite gets there too: so a backend may have the methods
+of one or more of these protocols, and its declaration names those in `doors`. A check that needs
+a door which is not offered is unsupported, and does not weaken the verdict.
+
+Each method works on what was acknowledged, while provider objects are open on the storage.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Protocol, runtime_checkable
+
+RAW_HISTORY: Final = "raw history"
+LOST_EVENTS: Final = "lost events"
+SPOILED_INSTANCES: Final = "spoiled instances"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventPlace:
+    """Where an event is stored."""
+
+    namespace: str
+    instance: str
+    execution: int
+    number: int
+
+
+@runtime_checkable
+class RawHistory(Protocol):
+    """The door `RAW_HISTORY`."""
+
+    async def replace_event(self, place: EventPlace, data: bytes) -> None:
+        """Store other bytes in place of an event's."""
+        ...
+
+
+@runtime_checkable
+class LostEvents(Protocol):
+    """The door `LOST_EVENTS`."""
+
+    async def lose_event(self, place: EventPlace) -> None:
+        """Take an event out of the storage; the others and the plain fields stay."""
+        ...
+
+
+@runtime_checkable
+class SpoiledInstances(Protocol):
+    """The door `SPOILED_INSTANCES`."""
+
+    async def spoil_instance(self, namespace: str, instance: str) -> None:
+        """Make the plain fields of an instance something that they cannot be."""
+        ...

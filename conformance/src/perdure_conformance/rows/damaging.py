@@ -1,0 +1,59 @@
+"""Row 21, what is damaged: a storage that has suffered, seen through the runtime.
+
+Not to blame, and not to be lost: an instance whose history cannot be read waits until it can.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from perdure import OrchestrationContext, Registry
+from perdure.history import WaitCreated
+
+from perdure_conformance.doors import RAW_HISTORY
+from perdure_conformance.expect import expect, expect_equal
+from perdure_conformance.rows.deploying import until_parked
+from perdure_conformance.rows.stage import SOON, Stage, row
+
+
+def two_steps() -> Registry:
+    """An orchestration with a history that is worth something."""
+    app = Registry()
+
+    @app.activity
+    async def first() -> str:
+        return "done"
+
+    @app.orchestration
+    async def flow(ctx: OrchestrationContext) -> str:
+        done = await ctx.schedule_activity(first)
+        await ctx.schedule_wait("go")
+        return done
+
+    return app
+
+
+@row("ROW-21e", door=RAW_HISTORY)
+async def a_damaged_history_waits_for_its_repair(stage: Stage) -> None:
+    """An instance whose history was damaged in the storage is parked, visibly, and nobody else is affected; it goes on when the history was restored."""
+    client, lab = stage.client, stage.lab
+    node = await stage.node(two_steps())
+    for instance in ("alpha", "beta"):
+        await client.start_orchestration(instance, "flow")
+        await stage.until_recorded(instance, WaitCreated)
+    await node.stop()
+    state = await stage.state("alpha")
+    sound = (await lab.history("alpha", incarnation=state.incarnation))[1].data
+    await lab.raw_history.replace_event(lab.place(2), b"\x00\xff{")
+    await stage.node(two_steps())
+    for instance in ("alpha", "beta"):
+        await client.raise_event(instance, "go")
+    expect_equal(await stage.output("beta"), "done", "output of the other instance")
+    mark = await until_parked(stage, "alpha")
+    expect_equal(mark.reason, "undecodable", "the reason")
+    expect("alpha" in mark.details, f"the details name no instance: {mark.details}")
+    await stage.pass_time(timedelta(seconds=40))
+    await lab.raw_history.replace_event(lab.place(2), sound)
+    took = await stage.until(lambda: stage.have_ended("alpha"), "the end after the repair")
+    expect(took <= timedelta(seconds=30) + SOON, f"it went on after {took}")
+    expect_equal(await stage.output("alpha"), "done", "output")

@@ -1,0 +1,203 @@
+"""Damage in the storage: providers that pass it on, hide it, or let everybody feel it."""
+
+from dataclasses import replace
+
+import pytest
+from perdure.contract import HistoryPage
+from perdure.errors import StorageCorrupt, StorageFailed
+from perdure_conformance.broken import StoreBackend, breaks, what_catches
+from perdure_conformance.checks import CHECKS
+from perdure_conformance.doors import LOST_EVENTS, RAW_HISTORY, SPOILED_INSTANCES
+from perdure_conformance.lab import no_door
+from perdure_conformance.reference import Store
+from perdure_conformance.runner import Outcome, judge
+
+ALL = frozenset({LOST_EVENTS, RAW_HISTORY, SPOILED_INSTANCES})
+
+
+class Careful(Store):
+    """Notices what is lost and what is spoiled."""
+
+    def __init__(self):
+        super().__init__()
+        self.spoiled = set()
+
+    def read_history(self, instance, execution, incarnation, after):
+        row = self.execution_row(instance, execution)
+        if row is not None and len(row.events) != row.state.event_count:
+            raise StorageCorrupt(f"{instance!r} lacks an event", operation="read_history")
+        return super().read_history(instance, execution, incarnation, after)
+
+    def read_instance(self, instance):
+        if instance in self.spoiled:
+            raise StorageCorrupt(f"{instance!r} is spoiled", operation="read_instance")
+        return super().read_instance(instance)
+
+    def is_ready(self, row):
+        return row.state.instance not in self.spoiled and super().is_ready(row)
+
+
+class WithDoors(StoreBackend):
+    def __init__(self, store=Careful, **named):
+        super().__init__(store, doors=ALL, **named)
+
+    async def spoil_instance(self, namespace, instance):
+        self._stores[namespace].spoiled.add(instance)
+
+
+def broken_store(*clauses):
+    def marked(kind):
+        broken = breaks(*clauses)(kind)
+        return replace(broken, make=lambda: WithDoors(kind))
+
+    return marked
+
+
+@broken_store("HIST-6")
+class GivesWhatIsLeft(Careful):
+    def read_history(self, instance, execution, incarnation, after):
+        return Store.read_history(self, instance, execution, incarnation, after)
+
+
+@broken_store("HIST-6")
+class NoticesGapsButNoLostEnd(Careful):
+    def read_history(self, instance, execution, incarnation, after):
+        page = Store.read_history(self, instance, execution, incarnation, after)
+        if [each.number for each in page.events] != list(
+            range(after + 1, after + 1 + len(page.events))
+        ):
+            raise StorageCorrupt(f"{instance!r} has a gap", operation="read_history")
+        return page
+
+
+@broken_store("HIST-6")
+class NamesNoInstance(Careful):
+    def read_history(self, instance, execution, incarnation, after):
+        try:
+            return super().read_history(instance, execution, incarnation, after)
+        except StorageCorrupt:
+            raise StorageCorrupt("something is damaged", operation="read_history") from None
+
+
+@broken_store("HIST-6", "CALL-9")
+class CallsDamageAFailure(Careful):
+    def read_history(self, *arguments):
+        try:
+            return super().read_history(*arguments)
+        except StorageCorrupt as error:
+            raise StorageFailed(str(error), operation="read_history") from None
+
+    def read_instance(self, instance):
+        try:
+            return super().read_instance(instance)
+        except StorageCorrupt as error:
+            raise StorageFailed(str(error), operation="read_instance") from None
+
+
+@broken_store("HIST-6")
+class IsCorruptAsAWhole(Careful):
+    damaged = False
+
+    def read_history(self, *arguments):
+        self.damaged = self.damaged or any(
+            len(row.events) != row.state.event_count
+            for rows in self.tables.executions.values()
+            for row in rows
+        )
+        if self.damaged:
+            raise StorageCorrupt(f"{arguments[0]!r} cannot be read", operation="read_history")
+        return super().read_history(*arguments)
+
+
+@broken_store("HIST-7")
+class LeavesOutWhatItCannotRead(Careful):
+    def read_history(self, *arguments):
+        page = super().read_history(*arguments)
+        return replace(page, events=tuple(e for e in page.events if e.data.isalnum()))
+
+
+@broken_store("HIST-7")
+class EndsAtWhatItCannotRead(Careful):
+    def read_history(self, *arguments):
+        page = super().read_history(*arguments)
+        numbers = [place for place, e in enumerate(page.events) if not e.data.isalnum()]
+        return HistoryPage(events=page.events[: numbers[0]], more=False) if numbers else page
+
+
+@broken_store("CALL-9")
+class GivesSpoiledFields(Careful):
+    def read_instance(self, instance):
+        return Store.read_instance(self, instance)
+
+
+@broken_store("CALL-9")
+class ForgetsTheSpoiled(Careful):
+    def read_instance(self, instance):
+        return None if instance in self.spoiled else super().read_instance(instance)
+
+
+@broken_store("CALL-9")
+class LeasesTheSpoiled(Careful):
+    def is_ready(self, row):
+        return Store.is_ready(self, row)
+
+
+@broken_store("CALL-9")
+class StopsAtTheSpoiled(Careful):
+    def lease_turns(self, request):
+        if self.spoiled:
+            raise StorageCorrupt("'spoiled' is spoiled", operation="lease_turns")
+        return super().lease_turns(request)
+
+
+@broken_store("CALL-9")
+class IsHeldUpByTheSpoiled(Careful):
+    def is_ready(self, row):
+        return Store.is_ready(self, row)
+
+    def lease_turns(self, request):
+        leased = super().lease_turns(request)
+        for turn in leased:
+            if turn.state.instance in self.spoiled:
+                self.tables.instances[turn.state.instance].lease = None
+                self.tables.instances[turn.state.instance].released_at = 0
+        return tuple(turn for turn in leased if turn.state.instance not in self.spoiled)
+
+
+def test_a_broken_provider_is_caught(broken, clause):
+    (check,) = (check for check in CHECKS if check.id == clause)
+
+    assert what_catches(broken, check) is not None
+
+
+@pytest.mark.parametrize("id", ["CALL-9", "HIST-6", "HIST-7"])
+def test_a_careful_provider_passes(id):
+    (check,) = (check for check in CHECKS if check.id == id)
+
+    assert judge(check, WithDoors()).message == ""
+
+
+@pytest.mark.parametrize("id", ["CALL-9", "HIST-6"])
+def test_a_check_without_its_back_door_is_unsupported(id):
+    (check,) = (check for check in CHECKS if check.id == id)
+
+    result = judge(check, StoreBackend())
+
+    assert result.outcome is Outcome.UNSUPPORTED
+    assert result.message == f"the harness of reference offers no back door {check.door!r}"
+
+
+@pytest.mark.parametrize("id", ["CALL-9", "HIST-6", "HIST-7"])
+def test_a_back_door_that_is_declared_and_missing_fails_its_check(id):
+    class Empty:
+        declaration = WithDoors().declaration
+        url = None
+
+        def open(self, *, clock, namespace):
+            return WithDoors().open(clock=clock, namespace=namespace)
+
+    (check,) = (check for check in CHECKS if check.id == id)
+    result = judge(check, Empty())
+
+    assert result.outcome is Outcome.FAILED
+    assert result.message == str(no_door(check.door))

@@ -1,0 +1,38 @@
+"""What the conformance suite is offered beside the provider: ways into its rows.
+
+Imported by the suite alone, which asks for it through a hook.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from perdure.contract import StoredEvent
+from perdure_conformance.backend import Declaration, UrlBackend
+from perdure_conformance.doors import LOST_EVENTS, RAW_HISTORY, EventPlace
+
+from perdure_memory._named import find_store
+from perdure_memory._options import MemoryOptions
+from perdure_memory._rows import Execution
+
+
+class NamedStoreBackend(UrlBackend):
+    """A named store, with back doors to its histories."""
+
+    def __init__(self, url: str, declaration: Declaration, *, name: str) -> None:
+        doors = frozenset({LOST_EVENTS, RAW_HISTORY})
+        super().__init__(url, replace(declaration, doors=doors))
+        self._name = name
+
+    async def lose_event(self, place: EventPlace) -> None:
+        """Take an event out of its history."""
+        del self._execution(place).events[place.number - 1]
+
+    async def replace_event(self, place: EventPlace, data: bytes) -> None:
+        """Put other bytes in its place."""
+        events = self._execution(place).events
+        events[place.number - 1] = StoredEvent(number=place.number, data=data)
+
+    def _execution(self, place: EventPlace) -> Execution:
+        store = find_store(MemoryOptions(name=self._name, namespace=place.namespace))
+        return store.instances[place.instance].executions[place.execution - 1]

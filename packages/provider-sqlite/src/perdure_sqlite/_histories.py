@@ -1,0 +1,57 @@
+"""Histories: pages of events, of which none is missing.
+
+Events are numbered without gaps, and the instance's row says how many there are. So a file that
+has lost some is noticed by counting, and no page is given of which the caller would think that
+nothing is missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from perdure.contract import MAX_BYTES_PER_DELIVERY, HistoryPage, StoredEvent
+
+from perdure_sqlite._failures import Damaged
+from perdure_sqlite._reading import Reading
+from perdure_sqlite._sql.instances import READ_EVENTS
+from perdure_sqlite._sql.reading import LIST_EXECUTIONS
+
+_EVENTS_PER_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The history of one execution."""
+
+    instance: str
+    number: int
+    """The instance's number in the file."""
+    execution: int
+
+    def page(self, reader: Reading, after: int, *, last: int) -> HistoryPage:
+        """One page of events: bounded in number and bytes, at least one where there is one.
+
+        `last` is the number of the last event, read before: others may have come since.
+        """
+        key = (self.number, self.execution, after, _EVENTS_PER_PAGE + 1)
+        events: list[StoredEvent] = []
+        size = 0
+        for number, data in reader.execute(READ_EVENTS, key):
+            if number != after + len(events) + 1 or type(data) is not bytes:
+                raise self._without(after + len(events) + 1)
+            size += len(data)
+            if events and (len(events) == _EVENTS_PER_PAGE or size > MAX_BYTES_PER_DELIVERY):
+                return HistoryPage(events=tuple(events), more=True)
+            events.append(StoredEvent(number=number, data=data))
+        if after + len(events) < last:
+            raise self._without(after + len(events) + 1)
+        return HistoryPage(events=tuple(events), more=False)
+
+    def count(self, reader: Reading) -> int:
+        """How many events the execution had when it ended; 0 where it never was."""
+        key = (self.number, self.execution, self.execution)
+        found = reader.execute(LIST_EXECUTIONS, key).fetchone()
+        return 0 if found is None else found[3]
+
+    def _without(self, number: int) -> Damaged:
+        return Damaged(self.instance, f"event {number} of execution {self.execution} is missing")
