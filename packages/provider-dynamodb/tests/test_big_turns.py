@@ -75,6 +75,23 @@ async def test_a_fan_out_of_a_thousand_is_one_commit(open_on_model):
         assert state.last_event == 1000
 
 
+@pytest.mark.slow
+async def test_ten_thousand_messages_are_consumed_in_one_commit(open_on_model, model):
+    async with open_on_model() as provider:
+        await provider.create_instance(new())
+        names = [f"m{n}" for n in range(10_000)]
+        await provider.send([message(name) for name in names])
+        [turn] = await provider.lease_turns(turn_request("t"))
+        assert [each.id for each in turn.messages] == ["start", *names[:999]]
+        assert turn.more
+        events = tuple(b"%d" % n for n in range(10_000))
+        await provider.commit_turn(commit_of(turn, events=events, remove=("start", *names)))
+
+        assert await provider.lease_turns(turn_request("n")) == ()
+        assert (await provider.read_instance("big")).last_event == 10_000
+    assert [key for key in model.items if key[1][0] in "MPQ"] == []
+
+
 async def test_megabytes_in_every_place_come_back_whole(open_on_model):
     large = bytes(range(256)) * 8192
     async with open_on_model() as provider:
