@@ -1,18 +1,21 @@
-"""Damage in the storage: providers that pass it on, hide it, or let everybody feel it."""
+"""A storage that is damaged or fails: providers that pass it on, hide it, or let everybody feel it."""
 
+import copy
+from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
-from perdure.contract import HistoryPage
-from perdure.errors import StorageCorrupt, StorageFailed
+from perdure.contract import CommitAnswer, HistoryPage
+from perdure.errors import LeaseLost, StorageCorrupt, StorageFailed, StorageUnavailable
 from perdure_conformance.broken import StoreBackend, breaks, what_catches
 from perdure_conformance.checks import CHECKS
-from perdure_conformance.doors import LOST_EVENTS, RAW_HISTORY, SPOILED_INSTANCES
+from perdure_conformance.doors import FAILING_STEPS, LOST_EVENTS, RAW_HISTORY, SPOILED_INSTANCES
 from perdure_conformance.lab import no_door
 from perdure_conformance.reference import Store
 from perdure_conformance.runner import Outcome, judge
 
-ALL = frozenset({LOST_EVENTS, RAW_HISTORY, SPOILED_INSTANCES})
+ALL = frozenset({FAILING_STEPS, LOST_EVENTS, RAW_HISTORY, SPOILED_INSTANCES})
 
 
 class Careful(Store):
@@ -21,6 +24,7 @@ class Careful(Store):
     def __init__(self):
         super().__init__()
         self.spoiled = set()
+        self.until_failure = None
 
     def read_history(self, instance, execution, incarnation, after):
         row = self.execution_row(instance, execution)
@@ -36,6 +40,44 @@ class Careful(Store):
     def is_ready(self, row):
         return row.state.instance not in self.spoiled and super().is_ready(row)
 
+    def carry_out(self, row, commit):
+        before = copy.deepcopy(self.tables)
+        try:
+            return super().carry_out(row, commit)
+        except StorageUnavailable:
+            return self.recover(before, commit)
+
+    def recover(self, before, commit):
+        self.tables = before
+        raise StorageUnavailable("the disk is busy", operation="commit_turn")
+
+    def step(self):
+        if self.until_failure is not None:
+            self.until_failure -= 1
+            if self.until_failure == 0:
+                raise StorageUnavailable("the disk is busy", operation="commit_turn")
+
+
+def _in_a_step(name):
+    def method(self, *arguments):
+        self.step()
+        return getattr(Store, name)(self, *arguments)
+
+    return method
+
+
+for _name in (
+    "append_events",
+    "set_fields",
+    "end_execution",
+    "create_child",
+    "put",
+    "put_front",
+    "drop_void",
+    "settle_lease",
+):
+    setattr(Careful, _name, _in_a_step(_name))
+
 
 class WithDoors(StoreBackend):
     def __init__(self, store=Careful, **named):
@@ -43,6 +85,15 @@ class WithDoors(StoreBackend):
 
     async def spoil_instance(self, namespace, instance):
         self._stores[namespace].spoiled.add(instance)
+
+    @contextmanager
+    def fail_at(self, provider, step):
+        store, came = provider._store, SimpleNamespace(reached=False)
+        store.until_failure = step
+        try:
+            yield came
+        finally:
+            came.reached, store.until_failure = store.until_failure <= 0, None
 
 
 def broken_store(*clauses):
@@ -164,20 +215,81 @@ class IsHeldUpByTheSpoiled(Careful):
         return tuple(turn for turn in leased if turn.state.instance not in self.spoiled)
 
 
+@broken_store("COMMIT-28")
+class LeavesHalfACommit(Careful):
+    def recover(self, before, commit):
+        raise StorageUnavailable("the disk is busy", operation="commit_turn")
+
+
+@broken_store("COMMIT-28")
+class TakesBackAllButMessages(Careful):
+    def recover(self, before, commit):
+        before.letters = self.tables.letters
+        return super().recover(before, commit)
+
+
+@broken_store("COMMIT-28")
+class TakesBackAllButActivities(Careful):
+    def recover(self, before, commit):
+        before.activities = self.tables.activities
+        return super().recover(before, commit)
+
+
+@broken_store("COMMIT-28")
+class RemembersACommitThatFailed(Careful):
+    def recover(self, before, commit):
+        row = before.instances[commit.instance]
+        row.state = replace(row.state, last_commit=commit.id)
+        return super().recover(before, commit)
+
+
+@broken_store("COMMIT-28")
+class LosesTheLeaseOfACommitThatFailed(Careful):
+    def recover(self, before, commit):
+        before.instances[commit.instance].lease = None
+        return super().recover(before, commit)
+
+
+@broken_store("COMMIT-28")
+class AcknowledgesACommitThatFailed(Careful):
+    def recover(self, before, commit):
+        self.tables = before
+        return CommitAnswer()
+
+
+@broken_store("COMMIT-28")
+class RefusesACommitThatFails(Careful):
+    def recover(self, before, commit):
+        self.tables = before
+        raise LeaseLost(commit.instance, operation="commit_turn")
+
+
+class FailsNowhere(WithDoors):
+    @contextmanager
+    def fail_at(self, provider, step):
+        yield SimpleNamespace(reached=False)
+
+
+def test_a_harness_that_lets_nothing_fail_is_noticed():
+    (check,) = (check for check in CHECKS if check.id == "COMMIT-28")
+
+    assert judge(check, FailsNowhere()).message == "the harness lets no step of a commit fail"
+
+
 def test_a_broken_provider_is_caught(broken, clause):
     (check,) = (check for check in CHECKS if check.id == clause)
 
     assert what_catches(broken, check) is not None
 
 
-@pytest.mark.parametrize("id", ["CALL-9", "HIST-6", "HIST-7"])
+@pytest.mark.parametrize("id", ["CALL-9", "HIST-6", "HIST-7", "COMMIT-28"])
 def test_a_careful_provider_passes(id):
     (check,) = (check for check in CHECKS if check.id == id)
 
     assert judge(check, WithDoors()).message == ""
 
 
-@pytest.mark.parametrize("id", ["CALL-9", "HIST-6"])
+@pytest.mark.parametrize("id", ["CALL-9", "HIST-6", "COMMIT-28"])
 def test_a_check_without_its_back_door_is_unsupported(id):
     (check,) = (check for check in CHECKS if check.id == id)
 
@@ -187,7 +299,7 @@ def test_a_check_without_its_back_door_is_unsupported(id):
     assert result.message == f"the harness of reference offers no back door {check.door!r}"
 
 
-@pytest.mark.parametrize("id", ["CALL-9", "HIST-6", "HIST-7"])
+@pytest.mark.parametrize("id", ["CALL-9", "HIST-6", "HIST-7", "COMMIT-28"])
 def test_a_back_door_that_is_declared_and_missing_fails_its_check(id):
     class Empty:
         declaration = WithDoors().declaration

@@ -5,17 +5,21 @@ must do then can only be tested where the suite gets there too: so a backend may
 of one or more of these protocols, and its declaration names those in `doors`. A check that needs
 a door which is not offered is unsupported, and does not weaken the verdict.
 
-Each method works on what was acknowledged, while provider objects are open on the storage.
+Each method works while provider objects are open on the storage.
 """
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable
+
+from perdure.contract import Provider
 
 RAW_HISTORY: Final = "raw history"
 LOST_EVENTS: Final = "lost events"
 SPOILED_INSTANCES: Final = "spoiled instances"
+FAILING_STEPS: Final = "failing steps"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,4 +56,26 @@ class SpoiledInstances(Protocol):
 
     async def spoil_instance(self, namespace: str, instance: str) -> None:
         """Make the plain fields of an instance something that they cannot be."""
+        ...
+
+
+class Step(Protocol):
+    """What came of a step that was to fail."""
+
+    @property
+    def reached(self) -> bool:
+        """Whether the provider object came so far."""
+        ...
+
+
+@runtime_checkable
+class FailingSteps(Protocol):
+    """The door `FAILING_STEPS`."""
+
+    def fail_at(self, provider: Provider, step: int) -> AbstractContextManager[Step]:
+        """In the block, let one access of a provider object to its storage fail, once.
+
+        It is the one of this number, counted from 1 and from the begin of the block: a
+        statement, a request, a write. It fails as this storage may fail.
+        """
         ...

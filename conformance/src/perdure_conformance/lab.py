@@ -40,10 +40,12 @@ from perdure.contract import (
 
 from perdure_conformance.backend import Backend
 from perdure_conformance.doors import (
+    FAILING_STEPS,
     LOST_EVENTS,
     RAW_HISTORY,
     SPOILED_INSTANCES,
     EventPlace,
+    FailingSteps,
     LostEvents,
     RawHistory,
     SpoiledInstances,
@@ -344,6 +346,13 @@ class Lab:
         """The back door to plain fields."""
         if not isinstance(self.backend, SpoiledInstances):
             raise no_door(SPOILED_INSTANCES)
+        return self.backend
+
+    @property
+    def failing_steps(self) -> FailingSteps:
+        """The back door that lets accesses to the storage fail."""
+        if not isinstance(self.backend, FailingSteps):
+            raise no_door(FAILING_STEPS)
         return self.backend
 
     def place(self, number: int, *, instance: str = "alpha", execution: int = 1) -> EventPlace:

@@ -9,8 +9,10 @@ from perdure.contract import (
     ActivityLease,
     ActivityRelease,
     ExecutionEnd,
+    InstanceState,
     InstanceStatus,
     NewChild,
+    StoredEvent,
     TurnCommit,
     TurnRelease,
 )
@@ -228,17 +230,31 @@ async def expect_untouched(lab: Lab, refused_as: type[Exception], keep: bool) ->
     lab.advance(SECOND)
     with expect_refusal(refused_as, "a commit that does everything"):
         await lab.provider.commit_turn(bad)
+    await expect_as_before(lab, good, before, "a refused commit")
+    await lab.provider.commit_turn(replace(good, end=COMPLETED))
+    for turn in await lab.lease():
+        await lab.commit(turn)
+
+
+async def expect_as_before(
+    lab: Lab, good: TurnCommit, before: tuple[InstanceState, list[StoredEvent]], after: str
+) -> None:
+    """Complain unless nothing of what `everything` prepared has changed.
+
+    It looks at the mailbox by a commit that has no other effect.
+    """
+    instance = good.instance
     found = await lab.state(instance), await lab.history(instance)
-    expect_equal(found, before, "state and history after a refused commit")
+    expect_equal(found, before, f"state and history after {after}")
     expect_equal(await lab.provider.read_instance(f"{instance}-child"), None, "its child")
-    await lab.expect_nothing_ready("a refused commit sent to a neighbour and created a child")
-    await lab.expect_no_work("a refused commit added and cancelled activities")
+    await lab.expect_nothing_ready(f"{after} sent to a neighbour and created a child")
+    await lab.expect_no_work(f"{after} added and cancelled activities")
     tokens = [
         ActivityLease(instance=instance, activity=a, token="mine")
         for a in ("finished", "cancelled", "left")
     ]
     gone = await lab.provider.renew_activities(tokens, lease_for=LEASE)
-    expect_equal(gone, frozenset(), "activity leases gone after a refused commit")
+    expect_equal(gone, frozenset(), f"activity leases gone after {after}")
     probe = replace(
         good,
         id=lab.fresh("probe"),
@@ -254,10 +270,7 @@ async def expect_untouched(lab: Lab, refused_as: type[Exception], keep: bool) ->
         keep_for=LEASE,
     )
     answer = await lab.provider.commit_turn(probe)
-    expect_equal(ids(answer.messages), ["read", "unread"], "the mailbox after a refused commit")
-    await lab.provider.commit_turn(replace(good, end=COMPLETED))
-    for turn in await lab.lease():
-        await lab.commit(turn)
+    expect_equal(ids(answer.messages), ["read", "unread"], f"the mailbox after {after}")
 
 
 @check("COMMIT-8")
@@ -268,7 +281,8 @@ async def a_repeated_commit_is_answered_again(lab: Lab) -> None:
     for turn in await lab.lease():
         await lab.commit(turn)
     for keep in (None, LEASE):
-        await expect_repeatable(lab, keep is not None)
+        good = await everything(lab, f"repeated-{keep is not None}")
+        await expect_repeatable(lab, replace(good, keep_for=keep))
     turn = await lab.started("ended")
     await lab.send(event("unread", "ended"))
     last = lab.draft(turn, events=(b"1",), end=COMPLETED)
@@ -281,11 +295,9 @@ async def a_repeated_commit_is_answered_again(lab: Lab) -> None:
     await lab.expect_nothing_ready("the end was repeated")
 
 
-async def expect_repeatable(lab: Lab, keep: bool) -> None:
+async def expect_repeatable(lab: Lab, good: TurnCommit) -> None:
     """Repeat a commit that does everything: at once, and when its lease is another's."""
-    instance = f"repeated-{keep}"
-    good = await everything(lab, instance)
-    good = replace(good, keep_for=LEASE if keep else None)
+    instance = good.instance
     first = await lab.provider.commit_turn(good)
     before = await lab.state(instance), await lab.history(instance)
     lab.advance(SECOND)
@@ -299,7 +311,7 @@ async def expect_repeatable(lab: Lab, keep: bool) -> None:
     found_ready = {turn.state.instance: delivered(turn) for turn in others}
     ready = {"neighbour": [f"from-{instance}"], f"{instance}-child": ["start"]}
     mailbox = ["front", "unread", "sent", "in-use"]
-    ready |= {} if keep else {instance: mailbox}
+    ready |= {} if good.keep_for else {instance: mailbox}
     expect_equal(
         {name: sorted(box) for name, box in found_ready.items()},
         {name: sorted(box) for name, box in ready.items()},

@@ -10,7 +10,7 @@
 - `_database`, `_migrations`: opening a file
 - `_tables`, `_sql`, `_rows`: the schema, the SQL, and what its rows mean
 - `_histories`: pages of events, of which none is missing
-- `_harness`: back doors for the conformance suite
+- `_harness`, `_failing`: back doors for the conformance suite
 - `_failures`: the driver's errors in the contract's words
 
 The provider is imported when it is asked for: a plugin that is only looked at loads no driver.

@@ -6,13 +6,23 @@ Imported by the suite alone, which asks for it through a hook.
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from perdure.contract import Provider
 from perdure_conformance.backend import Declaration, UrlBackend
-from perdure_conformance.doors import LOST_EVENTS, RAW_HISTORY, SPOILED_INSTANCES, EventPlace
+from perdure_conformance.doors import (
+    FAILING_STEPS,
+    LOST_EVENTS,
+    RAW_HISTORY,
+    SPOILED_INSTANCES,
+    EventPlace,
+)
+
+from perdure_sqlite._failing import Failing, failing
+from perdure_sqlite._provider import SQLiteProvider
 
 _WHICH_INSTANCE: Final = """
     SELECT perdure_instances.number FROM perdure_instances
@@ -35,7 +45,7 @@ class FileBackend(UrlBackend):
     """A file, with back doors to what is in it."""
 
     def __init__(self, url: str, declaration: Declaration, *, path: Path) -> None:
-        doors = frozenset({LOST_EVENTS, RAW_HISTORY, SPOILED_INSTANCES})
+        doors = frozenset({FAILING_STEPS, LOST_EVENTS, RAW_HISTORY, SPOILED_INSTANCES})
         super().__init__(url, replace(declaration, doors=doors))
         self._path = path
 
@@ -50,6 +60,12 @@ class FileBackend(UrlBackend):
     async def spoil_instance(self, namespace: str, instance: str) -> None:
         """Write a status that there is not into the instance's row."""
         self._change(_SPOIL, namespace, instance)
+
+    def fail_at(self, provider: Provider, step: int) -> AbstractContextManager[Failing]:
+        """Let a statement of its writer fail, as if the disk had."""
+        if not isinstance(provider, SQLiteProvider):
+            raise TypeError(f"{provider!r} is not a provider object of this backend")
+        return failing(provider.session, step)
 
     def _change(self, statement: str, *parameters: object) -> None:
         with closing(sqlite3.connect(self._path)) as connection, connection:

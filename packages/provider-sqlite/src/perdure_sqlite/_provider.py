@@ -215,6 +215,11 @@ class SQLiteProvider(Provider):
     def as_management_capability(self) -> ProviderAdmin:
         return self._opened("as_management_capability").admin
 
+    @property
+    def session(self) -> Session:
+        """What the writer works with, for whoever tests what its statements can suffer."""
+        return self._opened("session").session
+
     def _opened(self, operation: str) -> _Open:
         if self._open is None:
             raise StorageFailed(
@@ -293,6 +298,7 @@ class _Open:
     ) -> None:
         file = str(options.path)
         session = Session(database.writer.cursor(), namespace=database.namespace, clock=clock)
+        self.session = session
         self.database = database
         self.worker = worker
         self.reading = Reading(database, file=file, patience=options.busy_timeout)

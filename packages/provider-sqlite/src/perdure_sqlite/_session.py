@@ -8,6 +8,7 @@ back. It begins and ends no transaction itself.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 
 from perdure.clock import Clock
 from perdure.contract import Instant
@@ -44,8 +45,8 @@ class Session:
     )
 
     def __init__(self, cursor: sqlite3.Cursor, *, namespace: int, clock: Clock) -> None:
-        self.execute = cursor.execute
-        self.executemany = cursor.executemany
+        self.execute: Callable[..., sqlite3.Cursor] = cursor.execute
+        self.executemany: Callable[..., sqlite3.Cursor] = cursor.executemany
         self.namespace = namespace
         self.clock = clock
         self.now: Instant = 0

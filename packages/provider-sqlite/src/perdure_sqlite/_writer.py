@@ -157,7 +157,6 @@ class Writer:
         on_commit: Callable[[], None],
     ) -> None:
         self._connection = connection
-        self._execute = session.execute
         self._session = session
         self._worker = worker
         self._file = file
@@ -245,18 +244,21 @@ class Writer:
         quick = self._quick_groups < _QUICK_GROUPS and (
             not self._durable or all(operation.volatile for operation in group)
         )
+        if self._connection.in_transaction:
+            # Left behind by a ROLLBACK that failed itself.
+            self._session.execute("ROLLBACK")
         if quick is not self._quick:
             self._set_mode(quick=quick)
-        self._execute("BEGIN IMMEDIATE")
+        self._session.execute("BEGIN IMMEDIATE")
         return quick
 
     def _set_mode(self, *, quick: bool) -> None:
         """Without fsync and checkpoint in the loop; with them in the thread."""
         full = self._durable and not quick
         self._quick = None
-        self._execute(f"PRAGMA synchronous={'FULL' if full else 'NORMAL'}")
+        self._session.execute(f"PRAGMA synchronous={'FULL' if full else 'NORMAL'}")
         pages = 0 if quick else _CHECKPOINT_PAGES
-        self._execute(f"PRAGMA wal_autocheckpoint={pages}").fetchall()
+        self._session.execute(f"PRAGMA wal_autocheckpoint={pages}").fetchall()
         self._quick = quick
 
     def _could_not_begin(self, group: list[Operation[object]], error: sqlite3.Error) -> None:
@@ -284,7 +286,7 @@ class Writer:
             if wrote:
                 self._session.finish()
             if quick or not wrote:
-                self._execute("COMMIT")
+                self._session.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 # whatever it is, the group is undone
             self._undo(group, error)
             return
@@ -313,7 +315,7 @@ class Writer:
         self._waiting.extendleft(reversed(group))
 
     def _commit(self) -> None:
-        self._execute("COMMIT")
+        self._session.execute("COMMIT")
 
     def _committed(self, group: list[Operation[object]], error: BaseException | None) -> None:
         self._committing = False
@@ -333,7 +335,7 @@ class Writer:
         self._session.forget()
         try:
             if self._connection.in_transaction:
-                self._execute("ROLLBACK")
+                self._session.execute("ROLLBACK")
         except sqlite3.Error as second:
             error = second
         if len(group) > 1:
