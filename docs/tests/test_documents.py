@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from perdure import errors, observe
+from perdure import RuntimeOptions, errors, observe
 from perdure.contract import hooks
 
 from .markdown import ROOT, documents, headings, links
@@ -76,6 +78,29 @@ def test_every_runtime_event_is_documented() -> None:
     names = [kind.__name__ for kind in observe.RuntimeEvent.__args__]
 
     assert [name for name in names if f"`{name}`" not in text] == []
+
+
+def test_every_setting_of_a_runtime_is_documented_with_its_default() -> None:
+    text = (ROOT / "docs" / "runtime.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \|", text, re.MULTILINE)
+
+    assert dict(rows) == {
+        field.name: _as_written(field.default) for field in dataclasses.fields(RuntimeOptions)
+    }
+
+
+def _as_written(value: object) -> str:
+    match value:
+        case timedelta():
+            units = {"day": 86400, "min": 60, "s": 1, "ms": 0.001}
+            name, seconds = next(
+                (name, unit) for name, unit in units.items() if value.total_seconds() >= unit
+            )
+            return f"{round(value.total_seconds() / seconds)} {name}"
+        case frozenset():
+            return "untagged"
+        case _:
+            return f"`{value}`"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=IDS)
