@@ -146,6 +146,8 @@ async def a_repeated_lease_finds_its_own_work(lab: Lab) -> None:
     more = await lab.lease_work(token="mine", limit=3)
     expect_equal({e.id for e in more[:2]}, {e.id for e in first}, "the leases held come first")
     expect_equal(len(more), 3, "leases at a limit of three")
+    strange = await lab.lease_work(token="mine", limit=2, names=frozenset({"stranger"}))
+    expect_equal([e.served for e in strange], [False, False], "served, to one who serves others")
     await lab.complete(first[0])
     left = {e.id for e in await lab.lease_work(token="mine")}
     expect(first[0].id not in left, "a completed activity was found again")

@@ -143,6 +143,9 @@ async def a_repeated_lease_finds_its_own(lab: Lab) -> None:
         "the leases held come first",
     )
     expect_equal(sorted(t.state.instance for t in more), ["a", "b", "c"], "with a higher limit")
+    stranger = Serves(orchestrations={"stranger": frozenset({"1.0.0"})})
+    strange = await lab.lease(token="mine", limit=2, serves=stranger)
+    expect_equal([t.served for t in strange], [False, False], "served, to one who serves others")
     await lab.commit(first[0])
     left = await lab.lease(token="mine")
     expect(first[0].state.instance not in [t.state.instance for t in left], "a released one")
