@@ -8,6 +8,7 @@ waiting costs most of a count.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import TypeAlias
 
@@ -37,23 +38,25 @@ class Counting:
 
     async def instances(self) -> StoreMetrics:
         """Instances by status, executions and events."""
-        counts: dict[InstanceStatus, int] = {}
+        counts: Counter[InstanceStatus] = Counter()
         executions = events = 0
-        for status in (InstanceStatus.COMPLETED, InstanceStatus.FAILED):
-            async for row in self._listed(status):
-                counts[status] = counts.get(status, 0) + 1
-                executions += row.number_or_none("exe") or 1
-                events += row.number("tev")
-        running = 0
+        # Those that run come first: one that ends meanwhile is met there, or among the ended.
+        counted: set[str] = set()
         async for locks in self._locks_of(self._listed(InstanceStatus.RUNNING)):
+            counted |= {lock.instance for lock in locks}
             for lock in locks:
-                status = InstanceStatus(lock.row.text("stat"))
-                running += status is InstanceStatus.RUNNING
-                counts[status] = counts.get(status, 0) + (status is not InstanceStatus.RUNNING)
+                counts[InstanceStatus(lock.row.text("stat"))] += 1
                 executions += lock.execution
                 events += lock.row.number("tev") + lock.last_event
-        completed = counts.get(InstanceStatus.COMPLETED, 0)
-        failed = counts.get(InstanceStatus.FAILED, 0)
+        for status in (InstanceStatus.COMPLETED, InstanceStatus.FAILED):
+            async for row in self._listed(status):
+                if self._keys.instance_of(row.text("pk")) not in counted:
+                    counts[status] += 1
+                    executions += row.number_or_none("exe") or 1
+                    events += row.number("tev")
+        running = counts[InstanceStatus.RUNNING]
+        completed = counts[InstanceStatus.COMPLETED]
+        failed = counts[InstanceStatus.FAILED]
         return StoreMetrics(
             total_instances=running + completed + failed,
             total_executions=executions,

@@ -2,6 +2,8 @@
 
 An instance keeps its place, which is its time of creation and its id, whatever its status
 becomes; a token is the place of the last id of a page. So pages neither overlap nor leave gaps.
+Those that run are read before those that ended: an instance that ends meanwhile is met in one of
+the two at least, and listed once.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ from perdure_dynamodb._shards import Shards
 from perdure_dynamodb._table import Select, Table, at_once
 
 _SIGNED = 8
-_STATUSES = (InstanceStatus.RUNNING, InstanceStatus.COMPLETED, InstanceStatus.FAILED)
+_RUNNING = (InstanceStatus.RUNNING,)
+_ENDED = (InstanceStatus.COMPLETED, InstanceStatus.FAILED)
 
 
 async def list_page(
@@ -35,19 +38,22 @@ async def list_page(
     """A page of ids, newest first."""
     purpose = f"{keys.prefix}{status or 'all'}"
     before = None if token is None else _read_token(token, purpose)
-    selects = [
-        Select(
-            partition=keys.listing(each.value, shard),
-            last=before,
-            index=True,
-            newest_first=True,
-            limit=limit + 2,
+    places: list[Sequence[str]] = []
+    for statuses in (_RUNNING, _ENDED) if status is None else ((status,),):
+        selects = [
+            Select(
+                partition=keys.listing(each.value, shard),
+                last=before,
+                index=True,
+                newest_first=True,
+                limit=limit + 2,
+            )
+            for each in statuses
+            for shard in shards.all
+        ]
+        places += await at_once(
+            _read_places(table, select, limit + 2, before) for select in selects
         )
-        for each in ((status,) if status is not None else _STATUSES)
-        for shard in shards.all
-    ]
-    places = await at_once(_read_places(table, select, limit + 2, before) for select in selects)
-    # An instance whose status just changed may still be listed under the one before, too.
     newest = dict.fromkeys(merge(*places, reverse=True))
     chosen = list(islice(newest, limit + 1))
     more = len(chosen) > limit
