@@ -71,6 +71,32 @@ def conformance(session: nox.Session) -> None:
 
 
 @nox.session
+def providers(session: nox.Session) -> None:
+    """Certify memory and SQLite, or the schemes after `--`, and write what README.md says of them."""
+    _install(session, "test")
+    home = Path("docs", "conformance")
+    home.mkdir(exist_ok=True)
+    scratch = Path(session.create_tmp()).resolve()
+    for scheme in session.posargs or ["memory", "sqlite"]:
+        report = scratch / scheme
+        shutil.rmtree(report, ignore_errors=True)
+        # What is not conformant is written too: the table must say so.
+        if scheme == "dynamodb":
+            tests = "packages/provider-dynamodb/tests/test_conformance_local.py"
+            words = ["pytest", tests, f"--conformance-report={report}"]
+            session.run(*words, success_codes=[0, 1])
+        else:
+            url = {"memory": "memory://conformance", "sqlite": "sqlite:///conformance.db"}[scheme]
+            with session.chdir(scratch):
+                words = ["python", "-m", "perdure_conformance", url, "--report", str(report)]
+                session.run(*words, success_codes=[0, 1])
+        for kind in ("json", "md"):
+            shutil.copy(report / f"conformance.{kind}", home / f"{scheme}.{kind}")
+    found = sorted(str(path) for path in home.glob("*.json"))
+    session.run("python", "-m", "perdure_conformance", "table", "README.md", *found)
+
+
+@nox.session
 def scaffold(session: nox.Session) -> None:
     """Write a new provider package, build it, and certify it from its wheel."""
     _install(session, "test")

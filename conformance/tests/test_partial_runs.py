@@ -89,7 +89,7 @@ def test_a_part_that_workers_ran_is_never_conformant_and_says_why(suite):
 
     result = suite(WHOLE, "-n", "2", "-k", "CALL", plugins=("xdist", "perdure_conformance.plugin"))
 
-    result.assert_outcomes(passed=8)
+    result.assert_outcomes(passed=8, skipped=1)
     assert "only some tests were chosen: -k CALL" in said(result)
     assert "required checks did not run: CREATE-1" in said(result)
     assert "reference is NOT conformant" in said(result)
@@ -186,3 +186,24 @@ async def open(self, *, clock, namespace):
     assert result.parseoutcomes()["errors" if "errors" in result.parseoutcomes() else "error"] == 1
     assert "took longer than 0.1 s" in said(result)
     assert "reference is NOT conformant" in said(result)
+
+
+def test_classes_of_the_same_name_are_judged_apart(suite, pytester):
+    text = f"{HEAD}\n\nclass TestAcme(ProviderConformance):\n" + "".join(
+        f"    {line}\n" for line in SMALL.strip().splitlines()
+    )
+    pytester.makepyfile(test_another=text)
+
+    result = suite(WHOLE, "-k", "CALL-5 or CALL-8", "--conformance-report=report")
+
+    assert "conformance of test_another.py.TestAcme" in said(result)
+    reports = sorted(path.parent.name for path in pytester.path.glob("report/*/conformance.json"))
+    assert reports == [
+        "test_another.py.TestAcme",
+        "test_classes_of_the_same_name_are_judged_apart.py.TestAcme",
+    ]
+    counts = [
+        json.loads((pytester.path / "report" / name / "conformance.json").read_text("utf-8"))
+        for name in reports
+    ]
+    assert [each["counts"]["failed"] for each in counts] == [1, 0]

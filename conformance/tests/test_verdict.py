@@ -1,10 +1,12 @@
 """The verdict and its reports: nothing but a whole and clean run is conformant."""
 
+import asyncio
 import json
 import logging
 import re
 import subprocess
 import sys
+from contextlib import asynccontextmanager
 from typing import ClassVar
 
 import pytest
@@ -17,13 +19,14 @@ from perdure_conformance import (
     Outcome,
     ProviderConformance,
     Result,
+    backend,
     command,
 )
 from perdure_conformance.broken import StoreBackend, breaks
 from perdure_conformance.check import check
 from perdure_conformance.command import main
 from perdure_conformance.reference import Store
-from perdure_conformance.report import as_json, as_markdown, as_text, providers_table, write_report
+from perdure_conformance.report import as_json, as_markdown, as_text, write_report
 from perdure_conformance.runner import binds, judge
 from perdure_conformance.suite import Carried, packed, unpacked
 from perdure_conformance.verdict import pronounce
@@ -85,6 +88,16 @@ def test_an_interrupted_run_is_not_conformant_even_if_all_passed():
     assert verdict.reasons == ["the run was interrupted"]
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_check_that_failed_once_has_failed_however_often_it_passed(order):
+    both = [*results("LEASE-3"), *results()][::order]
+
+    verdict = pronounce(DECLARED, CHECKS, both)
+
+    assert not verdict.conformant
+    assert "required checks failed: LEASE-3" in as_text(verdict)
+
+
 def test_a_declared_capability_brings_its_checks():
     more = Declaration(
         scheme="acme",
@@ -125,16 +138,6 @@ def test_the_markdown_report_has_every_clause(tmp_path):
     assert text == as_markdown(verdict)
     assert all(f"| {clause.id} |" in text for clause in CHECKS)
     assert "the reason" in text
-
-
-def test_the_table_of_providers_is_made_of_reports():
-    good = json.loads(as_json(pronounce(DECLARED, CHECKS, results())))
-    bad = json.loads(as_json(pronounce(DECLARED, CHECKS, results("ACT-3"))))
-
-    table = providers_table([good, bad]).splitlines()
-
-    assert "| `acme` (perdure-acme) | 3.2.1 | 1.0 | management | conformant," in table[2]
-    assert "not conformant" in table[3]
 
 
 def test_a_result_travels_as_text():
@@ -210,6 +213,22 @@ def test_the_command_certifies_nothing_that_it_filtered(capsys):
 def test_the_command_refuses_a_namespace_of_the_callers(capsys):
     assert main(["memory://verdict?namespace=mine"]) == 2
     assert "chooses a namespace" in capsys.readouterr().out
+
+
+def test_the_command_gives_up_a_storage_that_does_not_open(capsys, monkeypatch):
+    @asynccontextmanager
+    async def hangs(url, **named):
+        await asyncio.Event().wait()
+        yield
+
+    monkeypatch.setattr(backend, "open_provider", hangs)
+    monkeypatch.setattr(backend, "OPENING", 0.05)
+
+    assert main(["memory://slow"]) == 2
+
+    said = capsys.readouterr().out
+    assert "memory://slow could not be opened within" in said
+    assert "NOT conformant" in said
 
 
 def test_the_command_says_why_a_backend_is_out_of_reach(capsys):

@@ -3,6 +3,7 @@
 python -m perdure_conformance sqlite:///x.db
 python -m perdure_conformance new acme
 python -m perdure_conformance stress sqlite:///x.db
+python -m perdure_conformance table README.md sqlite/conformance.json
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from perdure_conformance.backend import Backend
 from perdure_conformance.everything import EVERYTHING
 from perdure_conformance.kept_logs import KeptLogs, kept_logs
 from perdure_conformance.reaching import OutOfReach, find_obstacle, reach
+from perdure_conformance.readme import BEGIN, END, rewrite
 from perdure_conformance.report import as_text, write_report
 from perdure_conformance.runner import Outcome, Result, judge
 from perdure_conformance.scaffold import scaffold
@@ -38,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return create_package(words[1:])
     if first == "stress":
         return stress(words[1:])
+    if first == "table":
+        return write_table(words[1:])
     return certify(words)
 
 
@@ -61,6 +65,24 @@ def create_package(words: Sequence[str]) -> int:
     for path in written:
         print(path)
     print(f"\ncd {directory} && pip install -e '.[test]' && pytest")
+    return DONE
+
+
+def write_table(words: Sequence[str]) -> int:
+    """Write into a document's table of providers what their reports say."""
+    parser = argparse.ArgumentParser(
+        prog="python -m perdure_conformance table",
+        description=f"Write the last column of the table between {BEGIN} and {END}.",
+    )
+    parser.add_argument("document", type=Path, help="a Markdown file, such as README.md")
+    parser.add_argument("reports", type=Path, nargs="*", help="conformance.json of each provider")
+    options = parser.parse_args(words)
+    try:
+        changed = rewrite(options.document, options.reports)
+    except InvalidInput as error:
+        print(error, file=sys.stderr)
+        return BROKEN
+    print(f"{options.document} {'was changed' if changed else 'says so already'}")
     return DONE
 
 
@@ -89,7 +111,8 @@ def certify(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m perdure_conformance",
         description="Run the conformance suite against a storage provider of Perdure.",
-        epilog="Also: `new NAME` scaffolds a provider package, `stress URL` measures a provider.",
+        epilog="Also: `new NAME` scaffolds a provider package, `stress URL` measures a provider,"
+        " `table README.md REPORT…` writes a table of providers.",
     )
     parser.add_argument("url", help="the storage, such as sqlite:///x.db; it will be written to")
     parser.add_argument(

@@ -45,13 +45,14 @@ class ConformanceReporter:
         self._directory = directory
         self._chosen = chosen
         self._suites: dict[str, Gathered] = {}
+        """By module and name: classes of the same name are different ones."""
         self._interrupted: str | None = None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take the result out of a test's report."""
         if CLAUSE not in report.keywords:
             return
-        suite = report.nodeid.split("::")[-2]
+        suite = report.nodeid.partition("[")[0].rpartition("::")[0]
         gathered = self._suites.setdefault(suite, Gathered())
         found = [value for name, value in report.user_properties if name == PROPERTY]
         over = report.when == "call" or not report.passed
@@ -75,7 +76,13 @@ class ConformanceReporter:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Write a report for every class."""
         for suite, gathered in self._suites.items():
-            self._report(terminalreporter, suite, self._judge(suite, gathered))
+            self._report(terminalreporter, self._title(suite), self._judge(suite, gathered))
+
+    def _title(self, suite: str) -> str:
+        """The class's name, with its module where another one has that name too."""
+        name = suite.rpartition("::")[2]
+        alike = [other for other in self._suites if other.rpartition("::")[2] == name]
+        return name if len(alike) == 1 else suite.replace("/", ".").replace("::", ".")
 
     def _judge(self, suite: str, gathered: Gathered) -> Verdict:
         from perdure_conformance.backend import Declaration
@@ -86,7 +93,7 @@ class ConformanceReporter:
         if gathered.carried:
             declaration = gathered.carried[0].declaration
         else:
-            declaration = Declaration.unknown(suite)
+            declaration = Declaration.unknown(self._title(suite))
             obstacles.append(gathered.hindered or self._interrupted or "no test of it has ended")
         return pronounce(
             declaration,

@@ -157,25 +157,3 @@ def write_report(verdict: Verdict, directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "conformance.json").write_text(as_json(verdict), encoding="utf-8")
     (directory / "conformance.md").write_text(as_markdown(verdict), encoding="utf-8")
-
-
-def providers_table(documents: Sequence[Mapping[str, object]]) -> str:
-    """A Markdown table of providers, made of their `conformance.json` documents."""
-    lines = ["| provider | version | contract | capabilities | conformance |"]
-    lines += ["| --- | --- | --- | --- | --- |"]
-    for document in documents:
-        lines.append(markdown_row(provider_cells(json.loads(json.dumps(document)))))
-    return "\n".join(lines) + "\n"
-
-
-def provider_cells(document: dict[str, dict[str, list[object]]]) -> list[str]:
-    """One provider's cells."""
-    provider, numbers = document["provider"], document["counts"]
-    verdict = "conformant" if document["conformant"] else "not conformant"
-    return [
-        f"`{provider['scheme']}` ({provider['distribution']})",
-        str(provider["version"]),
-        ".".join(str(part) for part in provider["contract"]),
-        ", ".join(str(each) for each in provider["capabilities"]) or "none",
-        f"{verdict}, {numbers[Outcome.PASSED.value]} checks passed",
-    ]

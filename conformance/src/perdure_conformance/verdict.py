@@ -66,10 +66,14 @@ def pronounce(
 ) -> Verdict:
     """Judge a run by its results; checks without one are untested.
 
+    Of a check that ran several times a failure counts, however often it passed.
     `interrupted` says what stopped the run, `chosen` by what its checks were chosen, `obstacle`
     why none could be run at all.
     """
-    by_id = {result.id: result for result in results}
+    by_id: dict[str, Result] = {}
+    for result in results:
+        if result.id not in by_id or result.outcome is Outcome.FAILED:
+            by_id[result.id] = result
     complete = [
         by_id.get(check.id, Result(id=check.id, outcome=Outcome.UNTESTED)) for check in checks
     ]
