@@ -321,6 +321,15 @@ class ForgetsTheFirstMark(Store):
         super().park(row, mark)
 
 
+@breaks("LEASE-15", "ACT-12")
+class KeepsTheFirstMarkOfAnyReason(Store):
+    def park(self, row, mark):
+        before = row.state.parked
+        super().park(row, mark)
+        if before is not None:
+            row.state = replace(row.state, parked=replace(row.state.parked, since=before.since))
+
+
 @breaks("LEASE-15")
 class KeepsTheFirstReason(Store):
     def park(self, row, mark):

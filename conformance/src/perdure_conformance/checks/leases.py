@@ -314,7 +314,7 @@ async def a_delay_hides_the_instance(lab: Lab) -> None:
 
 @check("LEASE-15")
 async def a_mark_keeps_its_first_instant(lab: Lab) -> None:
-    """A parked mark is stored; `since` stays until a commit clears the mark."""
+    """A parked mark is stored; `since` stays for the same reason, until a commit clears the mark."""
     turn = await lab.started()
     first = lab.now
     mark = ParkedMark(reason="unregistered", details="no flow here")
@@ -324,10 +324,16 @@ async def a_mark_keeps_its_first_instant(lab: Lab) -> None:
     lab.advance(SECOND)
     turn = await lab.take()
     expect_equal(turn.state.parked, expected, "the mark that a lease brings")
+    mark = ParkedMark(reason="unregistered", details="nor here")
+    await lab.provider.release_turn(TurnRelease(lease=held_by(turn), parked=mark))
+    expected = ParkedState(reason="unregistered", details="nor here", since=first)
+    expect_equal((await lab.state()).parked, expected, "a second mark for the same reason")
+    turn = await lab.take()
     mark = ParkedMark(reason="nondeterminism", details="event 3")
     await lab.provider.release_turn(TurnRelease(lease=held_by(turn), parked=mark))
-    expected = ParkedState(reason="nondeterminism", details="event 3", since=first)
-    expect_equal((await lab.state()).parked, expected, "the second mark")
+    expected = ParkedState(reason="nondeterminism", details="event 3", since=lab.now)
+    expect_equal((await lab.state()).parked, expected, "a mark for another reason")
+    lab.advance(SECOND)
     turn = await lab.take()
     await lab.provider.release_turn(TurnRelease(lease=held_by(turn)))
     expect_equal((await lab.state()).parked, expected, "the mark after a release without one")

@@ -162,9 +162,9 @@ class Activities(Mailboxes):
             self.park(owner, release.parked)
 
     def park(self, row: InstanceRow, mark: ParkedMark) -> None:
-        """Mark the instance; the instant of the first mark stays (LEASE-15)."""
+        """Mark the instance; the instant of the first mark for a reason stays (LEASE-15)."""
         before = row.state.parked
-        since = self.now if before is None else before.since
+        since = before.since if before and before.reason == mark.reason else self.now
         parked = ParkedState(reason=mark.reason, details=mark.details, since=since)
         row.state = replace(row.state, parked=parked)
 

@@ -14,7 +14,7 @@ class Parked:
     """Why a running instance does not move for now."""
 
     reason: str
-    """`unregistered`, `nondeterminism` or `undecodable`."""
+    """`unregistered`, `nondeterminism`, `undecodable` or `suspected`."""
     since: datetime
     details: str
 

@@ -8,7 +8,7 @@ import perdure
 import pytest
 from perdure import Runtime, RuntimeOptions
 from perdure.contract import DelegatingProvider, TurnRequest
-from perdure.runtime.pausing import UnservedLooks
+from perdure.runtime.unserved import UnservedLooks
 
 SECOND = timedelta(seconds=1)
 

@@ -13,6 +13,7 @@ waits, `ado` when it was added, `tok`/`unt` lease, `hid` end of a delay, `dlv` d
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -46,7 +47,9 @@ from perdure_dynamodb._locks import (
     FARTHEST,
     LEASE_HELD,
     PARKING,
+    PARKING_ANEW,
     RUNNING,
+    SAME_REASON,
     Lock,
     is_live,
     lease_values,
@@ -300,19 +303,21 @@ class Activities:
         if release.parked is None:
             await self._table.try_write(update)
         else:
-            parking = Update(
-                key=(self._keys.partition(lease.instance), LOCK),
-                change=f"SET {PARKING}",
-                condition="inc = :inc AND stat = :running",
-                values={
-                    ":inc": lock.incarnation,
-                    ":running": RUNNING,
-                    **parking_values(release.parked, now),
-                },
-            )
-            try:
-                await self._table.transact([update, parking])
-            except TransactionCancelled:
+            for change, reason in ((PARKING, SAME_REASON), (PARKING_ANEW, "pkr <> :reason")):
+                parking = Update(
+                    key=(self._keys.partition(lease.instance), LOCK),
+                    change=f"SET {change}",
+                    condition=f"inc = :inc AND stat = :running AND {reason}",
+                    values={
+                        ":inc": lock.incarnation,
+                        ":running": RUNNING,
+                        **parking_values(release.parked, now),
+                    },
+                )
+                with suppress(TransactionCancelled):
+                    await self._table.transact([update, parking])
+                    break
+            else:
                 return
         self._forget(lease)
 

@@ -211,7 +211,12 @@ def new_lock(new: NewInstance, *, partition: str, now: Instant) -> Item:
 
 
 PARKING = "pkr = :reason, pkd = :details, pks = if_not_exists(pks, :since)"
-"""Sets a parked mark, whose time stays from the first one until a commit clears it."""
+"""Sets a parked mark, whose time stays from the first one for its reason; where `SAME_REASON`."""
+
+SAME_REASON = "(attribute_not_exists(pkr) OR pkr = :reason)"
+
+PARKING_ANEW = "pkr = :reason, pkd = :details, pks = :since"
+"""Sets a parked mark in place of one for another reason."""
 
 
 def parking_values(mark: ParkedMark, now: Instant) -> dict[str, Plain]:

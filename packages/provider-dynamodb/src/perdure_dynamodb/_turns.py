@@ -9,7 +9,7 @@ before. An instance that turns out to have nothing to do is given back uncounted
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TypeAlias
 
@@ -22,7 +22,9 @@ from perdure_dynamodb._keys import KEEPER, LOCK, Keys, due_at, open_since, ready
 from perdure_dynamodb._locks import (
     LEASE_HELD,
     PARKING,
+    PARKING_ANEW,
     RUNNING,
+    SAME_REASON,
     Lock,
     lease_values,
     parking_values,
@@ -140,17 +142,20 @@ class Turns:
             values[":hidden"] = now + to_microseconds(release.delay)
         if not release.counted:
             change += ", att = att - :one"
-        if release.parked is not None:
-            change += f", {PARKING}"
+        key = self._lock_key(lease.instance)
+        plain = Update(key=key, change=change, condition=LEASE_HELD, values=values)
+        if release.parked is None:
+            await self._table.try_write(replace(plain, change=f"{change} {_FREED}"))
+        else:
             values |= parking_values(release.parked, now)
-        await self._table.try_write(
-            Update(
-                key=self._lock_key(lease.instance),
-                change=f"{change} {_FREED}",
-                condition=LEASE_HELD,
-                values=values,
+            same = f"{LEASE_HELD} AND {SAME_REASON}"
+            is_done, row = await self._table.try_write(
+                replace(plain, change=f"{change}, {PARKING} {_FREED}", condition=same)
             )
-        )
+            if not is_done and row is not None:
+                await self._table.try_write(
+                    replace(plain, change=f"{change}, {PARKING_ANEW} {_FREED}")
+                )
         self._held.end(lease.instance, lease.token)
 
     async def give_back(self, lease: TurnLease) -> None:

@@ -122,9 +122,9 @@ class Store:
             self._end_instance(instance, status, output)
 
     def park(self, instance: Instance, mark: ParkedMark, now: Instant) -> None:
-        """Mark the instance; the time of an earlier mark stays."""
+        """Mark the instance; the time of an earlier mark for the same reason stays."""
         earlier = instance.state.parked
-        since = now if earlier is None else earlier.since
+        since = earlier.since if earlier and earlier.reason == mark.reason else now
         parked = ParkedState(reason=mark.reason, details=mark.details, since=since)
         instance.state = replace(instance.state, parked=parked)
         self.tell_change(instance)

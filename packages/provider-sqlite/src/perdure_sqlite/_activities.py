@@ -145,7 +145,7 @@ def release_activity(session: Session, release: ActivityRelease) -> None:
     session.expect_activity(shelf, ready_at)
     if release.parked is not None:
         mark = release.parked
-        session.execute(PARK, (mark.reason, mark.details, now, row.number))
+        session.execute(PARK, (mark.reason, mark.details, mark.reason, now, row.number))
         session.note_change(row.id)
 
 

@@ -93,8 +93,8 @@ def holds(row: InstanceRow, token: str, now: Instant) -> bool:
 
 
 def park(session: Session, row: InstanceRow, mark: ParkedMark) -> None:
-    """Mark the instance; the time of an earlier mark stays."""
-    session.execute(PARK, (mark.reason, mark.details, session.now, row.number))
+    """Mark the instance; the time of an earlier mark for the same reason stays."""
+    session.execute(PARK, (mark.reason, mark.details, mark.reason, session.now, row.number))
     session.note_change(row.id)
 
 

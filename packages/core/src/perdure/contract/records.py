@@ -98,7 +98,8 @@ class ParkedMark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParkedState:
-    """A parked mark as it is stored: `since` stays from the first mark until a commit clears it."""
+    """A parked mark as it is stored: `since` stays from the first mark for its reason,
+    until one for another reason replaces it or a commit clears it."""
 
     reason: str
     details: str

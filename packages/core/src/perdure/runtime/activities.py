@@ -42,11 +42,12 @@ from perdure.observe import ActivityEnded, ActivityStarted
 from perdure.registry import Catalog
 from perdure.repeating import PATIENT_TRIES, repeated
 from perdure.runtime.activity_context import ActivityContext, Cancellation
-from perdure.runtime.alone import RETURN_AFTER, AloneGate
+from perdure.runtime.alone import RETURN_AFTER, SUSPECTED, AloneGate, suspicion
 from perdure.runtime.calling import ActivityCaller
 from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
-from perdure.runtime.pausing import Pause, UnservedLooks
+from perdure.runtime.pausing import Pause
+from perdure.runtime.unserved import UNREGISTERED, UnservedLooks, unregistered_since
 from perdure.waiting import first_of
 from perdure.wire import ActivityData, ResultData, decode_activity, encode_result
 
@@ -355,7 +356,9 @@ class Activities:
             if alone:
                 await self._execute(running)
             else:
-                await self._give_back(leased, counted=False, delay=RETURN_AFTER)
+                await self._park(
+                    leased, SUSPECTED, suspicion(leased.delivery - 1), RETURN_AFTER.total_seconds()
+                )
 
     async def _execute(self, running: RunningActivity) -> None:
         leased = running.leased
@@ -467,15 +470,26 @@ class Activities:
         )
 
     async def _handle_unserved(self, leased: LeasedActivity) -> None:
-        waited = self._provider.clock.now() - leased.added_at
-        if waited > to_microseconds(self._options.unregistered_timeout):
+        if await self._has_waited_too_long(leased):
             details = ConfigurationFailure(Unregistered(what="activity", name=leased.name))
             result = ResultData(scheduled=_event_number(leased), details=details)
             await self.complete(FinishedActivity(leased=leased, lease=leased.lease, result=result))
         else:
             await self._park(
-                leased, "unregistered", f"activity {leased.name!r} is not registered here", 0
+                leased, UNREGISTERED, f"activity {leased.name!r} is not registered here", 0
             )
+
+    async def _has_waited_too_long(self, leased: LeasedActivity) -> bool:
+        latest = self._provider.clock.now() - to_microseconds(self._options.unregistered_timeout)
+        if leased.added_at >= latest:
+            return False
+        try:
+            state = await self._provider.read_instance(leased.instance)
+        except ProviderError as error:
+            _LOGGER.warning("unserved activity of instance %r: %s", leased.instance, error)
+            return False
+        since = None if state is None else unregistered_since(state)
+        return since is not None and since < latest
 
     async def _park(
         self, leased: LeasedActivity, reason: str, details: str, seconds: float = 30

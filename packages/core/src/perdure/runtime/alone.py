@@ -13,16 +13,27 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Final
 
 from perdure.clock import Clock, Instant, to_microseconds
 from perdure.waiting import first_of
 
+SUSPECTED: Final = "suspected"
+"""The reason of the mark on an instance whose work waits to run alone."""
 RETURN_AFTER = timedelta(seconds=1)
 """For how long suspicious work that could not run alone is given back."""
 _PATIENCE = to_microseconds(timedelta(seconds=30))
 """For how long newcomers are kept out for its sake."""
 _PERIOD = to_microseconds(timedelta(minutes=5))
 """How often that is done at most, where the others inside do not come to an end."""
+
+
+def suspicion(attempts: int) -> str:
+    """What the mark says of work that could not run alone yet."""
+    return (
+        f"its process ended in each of {attempts} attempts; it runs once more when nothing else"
+        " runs in a process, and fails if it ends that one too"
+    )
 
 
 class AloneGate:

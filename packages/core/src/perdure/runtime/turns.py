@@ -45,14 +45,15 @@ from perdure.repeating import PATIENT_TRIES, repeated
 from perdure.replay.closing import close_without_code
 from perdure.replay.signals import UndecodableData
 from perdure.runtime.activities import Activities, FinishedActivity
-from perdure.runtime.alone import RETURN_AFTER, AloneGate
+from perdure.runtime.alone import RETURN_AFTER, SUSPECTED, AloneGate, suspicion
 from perdure.runtime.cache import ExecutionCache
 from perdure.runtime.commits import Position, make_commit
 from perdure.runtime.instance_run import InstanceRun
 from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
-from perdure.runtime.pausing import Pause, UnservedLooks
+from perdure.runtime.pausing import Pause
 from perdure.runtime.stepping import run_outside_tasks
+from perdure.runtime.unserved import UNREGISTERED, UnservedLooks, unregistered_since
 from perdure.wire import StartData, decode_start
 
 _LOGGER = logging.getLogger("perdure.runtime")
@@ -282,7 +283,7 @@ class Turns:
                     if is_alone:
                         await run.run()
                     else:
-                        await self._release(leased, delay=RETURN_AFTER)
+                        await self._release_suspect(leased)
         finally:
             if self._runs.get(leased.state.instance) is run:
                 del self._runs[leased.state.instance]
@@ -298,7 +299,7 @@ class Turns:
 
     async def _handle_unserved(self, leased: LeasedTurn) -> None:
         state = leased.state
-        since = state.parked.since if state.parked else self.provider.clock.now()
+        since = unregistered_since(state) or self.provider.clock.now()
         limit = to_microseconds(self.options.unregistered_timeout)
         try:
             if self.provider.clock.now() - since > limit:
@@ -307,12 +308,19 @@ class Turns:
                 return
             of = f" version {state.version}" if state.version else ""
             details = f"orchestration {state.name!r}{of} is not registered in this runtime"
-            if state.parked is None:
-                self._tell_parked(state.instance, "unregistered", details)
+            if unregistered_since(state) is None:
+                self._tell_parked(state.instance, UNREGISTERED, details)
             # Without a delay, so that a runtime that has it takes it at once.
-            await self._release(leased, parked=ParkedMark(reason="unregistered", details=details))
+            await self._release(leased, parked=ParkedMark(reason=UNREGISTERED, details=details))
         except ProviderError as error:
             _LOGGER.warning("unserved instance %r: %s", state.instance, error)
+
+    async def _release_suspect(self, leased: LeasedTurn) -> None:
+        state, details = leased.state, suspicion(leased.attempt - 1)
+        if state.parked is None or state.parked.reason != SUSPECTED:
+            self._tell_parked(state.instance, SUSPECTED, details)
+        mark = ParkedMark(reason=SUSPECTED, details=details)
+        await self._release(leased, delay=RETURN_AFTER, parked=mark)
 
     async def _fail_poisoned(self, leased: LeasedTurn) -> None:
         head = leased.messages[0].kind if leased.messages else MessageKind.START

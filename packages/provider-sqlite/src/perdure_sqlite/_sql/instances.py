@@ -167,10 +167,14 @@ PARK = render(
     .values(
         parked_reason=given("new_reason"),
         parked_details=given("new_details"),
-        parked_since=func.coalesce(instances.c.parked_since, given("since")),
+        parked_since=case(
+            (instances.c.parked_reason == given("same_reason"), instances.c.parked_since),
+            else_=given("since"),
+        ),
     ),
     "new_reason",
     "new_details",
+    "same_reason",
     "since",
     "which",
 )
