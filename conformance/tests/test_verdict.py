@@ -249,6 +249,13 @@ def test_the_command_says_once_that_openings_do_not_see_each_other(capsys, tmp_p
     assert len(report["reasons"]) == 1
 
 
+def test_what_is_unsupported_is_listed_with_the_reason(capsys):
+    main(["memory://unsupported", "--only", "DURABLE"])
+
+    why = "(memory does not declare the capability 'persistent')"
+    assert f"unsupported: DURABLE-1, DURABLE-2 {why}" in capsys.readouterr().out
+
+
 def few(monkeypatch, *bodies):
     """Let the command know a few checks only."""
     checks = [check(f"TEST-{number}")(body) for number, body in enumerate(bodies, 1)]

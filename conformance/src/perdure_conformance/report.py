@@ -54,6 +54,8 @@ def as_text(verdict: Verdict) -> str:
     for check, result in listed(verdict):
         lines += ["", f"{check.id}: {result.outcome}", f"  promised: {check.promise}"]
         lines += [f"  {line}" for line in result.message.splitlines()]
+    unsupported = [f"unsupported: {what}" for what in left_out(verdict)]
+    lines += ["", *unsupported] if lines and unsupported else unsupported
     lines += [""] if lines else []
     lines += [headline(verdict), *(f"  - {reason}" for reason in verdict.reasons)]
     return "\n".join(lines)
@@ -70,6 +72,16 @@ def tabulated(verdict: Verdict) -> list[str]:
         )
         for row in rows
     ]
+
+
+def left_out(verdict: Verdict) -> Iterator[str]:
+    """The checks that do not bind the provider or cannot be run on it, and why, by the reason."""
+    why: dict[str, list[str]] = {}
+    for result in verdict.results:
+        if result.outcome is Outcome.UNSUPPORTED:
+            why.setdefault(result.message, []).append(result.id)
+    for reason, ids in why.items():
+        yield f"{', '.join(ids)} ({reason})"
 
 
 def listed(verdict: Verdict) -> Iterator[tuple[Check, Result]]:
@@ -137,6 +149,8 @@ def as_markdown(verdict: Verdict) -> str:
     rows = list(table(verdict))
     lines += [markdown_row(rows[0]), markdown_row(["---"] * len(rows[0]))]
     lines += [markdown_row(row) for row in rows[1:]]
+    unsupported = [f"- Unsupported: {what}." for what in left_out(verdict)]
+    lines += ["", *unsupported] if unsupported else []
     lines += ["", "| clause | outcome | promise |", "| --- | --- | --- |"]
     lines += [
         markdown_row((check.id, result.outcome.value, check.promise.replace("|", "\\|")))
