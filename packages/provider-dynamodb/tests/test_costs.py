@@ -3,6 +3,7 @@
 import asyncio
 import re
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -74,6 +75,38 @@ async def test_a_step_costs_at_most_three_requests_and_twelve_units_however_long
     assert max(bill.write_units for bill in steps) <= 12, steps
     assert sum(bill.looks for bill in steps) == 0, steps
     assert reads(10, 60) == reads(150, 200)
+
+
+@pytest.mark.slow
+async def test_an_idle_process_reads_about_four_units_a_second(model, clock):
+    calls = MeteringCalls(model)
+    app = perdure.Registry()
+    options = DynamoDBOptions(table="model", shards=4)
+
+    @app.activity
+    async def nothing() -> None: ...
+
+    @app.orchestration
+    async def flow(ctx: perdure.OrchestrationContext) -> None: ...
+
+    async def pass_seconds(count):
+        for _ in range(count):
+            clock.advance(timedelta(seconds=1))
+            for _ in range(30):
+                await asyncio.sleep(0)
+
+    async with (
+        open_on(calls, options, clock=clock) as provider,
+        perdure.Runtime(provider, app),
+    ):
+        await pass_seconds(30)
+        calls.take()
+        await pass_seconds(300)
+        bill = calls.take()
+
+    assert bill.write_units == 0
+    assert (bill.read_units + bill.look_units) / 300 == pytest.approx(4, rel=0.1)
+    assert "with 4 shards 4 RCU a second" in DOCUMENT.read_text(encoding="utf-8")
 
 
 class ComparedCalls:

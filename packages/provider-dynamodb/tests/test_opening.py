@@ -94,7 +94,6 @@ async def test_an_endpoint_that_nobody_serves_is_named():
 
 @pytest.mark.slow
 async def test_an_endpoint_that_does_not_answer_is_given_up(monkeypatch):
-    monkeypatch.setattr(_schema, "PATIENCE", _schema.PATIENCE / 40)
     monkeypatch.setattr(_opening, "PATIENCE", _opening.PATIENCE / 4)
     async with answering(None, b"") as endpoint:
         url = f"dynamodb://Orders?endpoint_url={endpoint}&region=eu-west-1&{KEYS}"

@@ -38,9 +38,10 @@ async def checked_calls(
 ) -> AsyncGenerator[Calls]:
     """A client, and a table that was looked at, or created where that is asked for."""
     context = aws_calls(options, session)
+    until = asyncio.get_running_loop().time() + PATIENCE.total_seconds()
     # Made without the network, unless the credentials have to be fetched.
     with explained(_where(options)):
-        async with asyncio.timeout(PATIENCE.total_seconds()):
+        async with asyncio.timeout_at(until):
             calls = await context.__aenter__()
     try:
         await check_table(
@@ -49,6 +50,7 @@ async def checked_calls(
             where=_where(options),
             create=options.create_table,
             clock=clock,
+            until=until,
         )
         yield calls
     finally:

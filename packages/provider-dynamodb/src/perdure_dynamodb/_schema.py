@@ -20,7 +20,7 @@ from perdure_dynamodb._table import INDEX
 
 PROJECTED = ("inc", "exe", "nam", "tag", "tev")
 PATIENCE = timedelta(seconds=8)
-"""So long the check at open waits for an answer."""
+"""So long opening waits for the first answer, with all that comes before it."""
 
 _REGION = frozenset({"InvalidRegionError", "NoRegionError"})
 _CREDENTIALS = frozenset(
@@ -104,10 +104,21 @@ async def create_table(calls: Calls, table: str, *, clock: Clock) -> None:
     )
 
 
-async def check_table(calls: Calls, table: str, *, where: str, create: bool, clock: Clock) -> None:
-    """Complain, each fault with its own class, unless the table can be used as it is."""
+async def check_table(
+    calls: Calls,
+    table: str,
+    *,
+    where: str,
+    create: bool,
+    clock: Clock,
+    until: float | None = None,
+) -> None:
+    """Complain, each fault with its own class, unless the table can be used as it is.
+
+    `until` is the loop's time at which an answer has to be there.
+    """
     with explained(where):
-        async with asyncio.timeout(PATIENCE.total_seconds()):
+        async with asyncio.timeout_at(until):
             described = await _describe(calls, table)
         if create and (described is None or described.get("TableStatus") == "CREATING"):
             await create_table(calls, table, clock=clock)
