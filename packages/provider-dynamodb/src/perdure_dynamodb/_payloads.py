@@ -2,8 +2,8 @@
 
 Chunks are written before the item that refers to them and are invisible until then, so they
 need no transaction, which would cost twice. Their ids are never used again, hence chunks are
-never read in part or changed. Those that nobody refers to, because a call failed in between,
-are removed when the instance ends.
+never read in part or changed. Those that nobody refers to, because a process died in between,
+are removed when the instance ends, but for those of histories and outputs, which stay.
 """
 
 from __future__ import annotations
