@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -28,6 +29,8 @@ from perdure_conformance.model.calls import IDS, Answer, Known, Request, ask
 from perdure_conformance.model.described import described
 from perdure_conformance.model.intents import Create, Intent, LeaseTurns, intents
 from perdure_conformance.reference import ReferenceProvider, Store
+
+T = TypeVar("T")
 
 EXAMPLES = 60
 STEPS = 25
@@ -77,11 +80,26 @@ class Comparison(RuleBasedStateMachine):
         super().__init__()
         self._runner = asyncio.Runner()
         self._stack = AsyncExitStack()
-        self._lab: Lab = self._runner.run(self._stack.enter_async_context(open_lab(self.backend)))
+        self._trace: list[str] = []
+        try:
+            self._lab: Lab = self._run(self._stack.enter_async_context(open_lab(self.backend)))
+        except ClauseBroken:
+            self._runner.close()
+            raise
         self._objects: list[Provider] = [self._lab.provider]
         self._store = Store()
         self._known = Known(self._lab.clock)
-        self._trace: list[str] = []
+
+    def _run(self, work: Coroutine[object, object, T]) -> T:
+        """The result; whatever else goes wrong breaks the promise as well, and is noted."""
+        try:
+            return self._runner.run(work)
+        except ClauseBroken:
+            raise
+        except Exception as error:
+            text = f"after these calls\n{self._steps()}\nthe provider raised {error!r}"
+            self.findings.add(self._trace, text)
+            raise ClauseBroken(text) from error
 
     def _model(self, store: Store) -> ReferenceProvider:
         return ReferenceProvider(store, clock=self._lab.clock, description="model")
@@ -102,7 +120,7 @@ class Comparison(RuleBasedStateMachine):
         for intent in asked:
             request = self._known.request(intent)
             if request is not None:
-                self._runner.run(self._one_call(request, through))
+                self._run(self._one_call(request, through))
 
     async def _one_call(self, request: Request, through: int) -> None:
         self._trace.append(f"object {through}: {described(request)}")
@@ -118,7 +136,7 @@ class Comparison(RuleBasedStateMachine):
         requests = [self._known.request(first), self._known.request(second)]
         asked = [request for request in requests if request is not None]
         if len(asked) == 2:
-            self._runner.run(self._two_calls(asked))
+            self._run(self._two_calls(asked))
 
     async def _two_calls(self, requests: Sequence[Request]) -> None:
         self._trace.append(f"at once: {described(requests[0])} AND {described(requests[1])}")
@@ -151,18 +169,20 @@ class Comparison(RuleBasedStateMachine):
         if len(self._objects) >= 4:
             return
         self._trace.append("an object is abandoned" if abandon else "an object is opened")
-        self._objects.insert(0, self._runner.run(self._lab.open()))
+        self._objects.insert(0, self._run(self._lab.open()))
         if abandon:
             self._objects = self._objects[:1]
 
     def _disagreement(self, found: object, wanted: object) -> ClauseBroken:
-        steps = "\n".join(f"  {number}. {step}" for number, step in enumerate(self._trace, 1))
         text = (
-            f"after these calls\n{steps}\nthe provider answered\n"
+            f"after these calls\n{self._steps()}\nthe provider answered\n"
             f"  {described(found)}\nand the model\n  {described(wanted)}"
         )
         self.findings.add(self._trace, text)
         return ClauseBroken(text)
+
+    def _steps(self) -> str:
+        return "\n".join(f"  {number}. {step}" for number, step in enumerate(self._trace, 1))
 
     async def _looks_alike(self, store: Store) -> bool:
         """Whether all that can be seen without a lease agrees with this store."""
@@ -200,10 +220,12 @@ class Comparison(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Compare everything, then close."""
         try:
-            self._runner.run(self._compare_everything())
+            self._run(self._compare_everything())
         finally:
-            self._runner.run(self._stack.aclose())
-            self._runner.close()
+            try:
+                self._run(self._stack.aclose())
+            finally:
+                self._runner.close()
 
     async def _compare_everything(self) -> None:
         model = self._model(self._store)
