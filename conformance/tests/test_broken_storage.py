@@ -10,8 +10,13 @@ from perdure.contract import CommitAnswer, HistoryPage
 from perdure.errors import LeaseLost, StorageCorrupt, StorageFailed, StorageUnavailable
 from perdure_conformance.broken import StoreBackend, breaks, what_catches
 from perdure_conformance.checks import CHECKS
-from perdure_conformance.doors import FAILING_STEPS, LOST_EVENTS, RAW_HISTORY, SPOILED_INSTANCES
-from perdure_conformance.lab import no_door
+from perdure_conformance.doors import (
+    FAILING_STEPS,
+    LOST_EVENTS,
+    RAW_HISTORY,
+    SPOILED_INSTANCES,
+    missing,
+)
 from perdure_conformance.reference import Store
 from perdure_conformance.runner import Outcome, judge
 
@@ -312,4 +317,4 @@ def test_a_back_door_that_is_declared_and_missing_fails_its_check(id):
     result = judge(check, Empty())
 
     assert result.outcome is Outcome.FAILED
-    assert result.message == str(no_door(check.door))
+    assert result.message == str(missing(check.door))

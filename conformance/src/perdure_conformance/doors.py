@@ -16,6 +16,8 @@ from typing import Final, Protocol, runtime_checkable
 
 from perdure.contract import Provider
 
+from perdure_conformance.expect import ClauseBroken
+
 RAW_HISTORY: Final = "raw history"
 LOST_EVENTS: Final = "lost events"
 SPOILED_INSTANCES: Final = "spoiled instances"
@@ -79,3 +81,46 @@ class FailingSteps(Protocol):
         statement, a request, a write. It fails as this storage may fail.
         """
         ...
+
+
+class BackDoors:
+    """The back doors of a backend; each complains where it is declared and not there."""
+
+    def __init__(self, backend: object) -> None:
+        self._backend = backend
+
+    @property
+    def raw_history(self) -> RawHistory:
+        """To the bytes of events."""
+        if not isinstance(self._backend, RawHistory):
+            raise missing(RAW_HISTORY)
+        return self._backend
+
+    @property
+    def lost_events(self) -> LostEvents:
+        """To take events away."""
+        if not isinstance(self._backend, LostEvents):
+            raise missing(LOST_EVENTS)
+        return self._backend
+
+    @property
+    def spoiled_instances(self) -> SpoiledInstances:
+        """To plain fields."""
+        if not isinstance(self._backend, SpoiledInstances):
+            raise missing(SPOILED_INSTANCES)
+        return self._backend
+
+    @property
+    def failing_steps(self) -> FailingSteps:
+        """To let accesses to the storage fail."""
+        if not isinstance(self._backend, FailingSteps):
+            raise missing(FAILING_STEPS)
+        return self._backend
+
+
+def missing(door: str) -> ClauseBroken:
+    """The complaint about a back door that is declared and not there."""
+    return ClauseBroken(
+        f"the harness declares the back door {door!r}, and its backend lacks the methods; add"
+        " them, or take it out of the declaration"
+    )

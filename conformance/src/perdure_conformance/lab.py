@@ -39,17 +39,7 @@ from perdure.contract import (
 )
 
 from perdure_conformance.backend import Backend
-from perdure_conformance.doors import (
-    FAILING_STEPS,
-    LOST_EVENTS,
-    RAW_HISTORY,
-    SPOILED_INSTANCES,
-    EventPlace,
-    FailingSteps,
-    LostEvents,
-    RawHistory,
-    SpoiledInstances,
-)
+from perdure_conformance.doors import BackDoors, EventPlace
 from perdure_conformance.expect import ClauseBroken, expect, expect_equal
 from perdure_conformance.samples import LEASE, SERVES, WORK, incarnation_of, new_instance, result
 
@@ -90,6 +80,7 @@ class Lab:
 
     def __init__(self, backend: Backend, stack: AsyncExitStack, provider_namespace: str) -> None:
         self.backend = backend
+        self.doors = BackDoors(backend)
         self.clock = ManualClock()
         self.namespace = provider_namespace
         self._stack = stack
@@ -327,34 +318,6 @@ class Lab:
                 return events
             expect(page.events, "a page of history is empty although others follow")
 
-    @property
-    def raw_history(self) -> RawHistory:
-        """The back door to the bytes of events."""
-        if not isinstance(self.backend, RawHistory):
-            raise no_door(RAW_HISTORY)
-        return self.backend
-
-    @property
-    def lost_events(self) -> LostEvents:
-        """The back door that takes events away."""
-        if not isinstance(self.backend, LostEvents):
-            raise no_door(LOST_EVENTS)
-        return self.backend
-
-    @property
-    def spoiled_instances(self) -> SpoiledInstances:
-        """The back door to plain fields."""
-        if not isinstance(self.backend, SpoiledInstances):
-            raise no_door(SPOILED_INSTANCES)
-        return self.backend
-
-    @property
-    def failing_steps(self) -> FailingSteps:
-        """The back door that lets accesses to the storage fail."""
-        if not isinstance(self.backend, FailingSteps):
-            raise no_door(FAILING_STEPS)
-        return self.backend
-
     def place(self, number: int, *, instance: str = "alpha", execution: int = 1) -> EventPlace:
         """Where an event of this lab is stored."""
         return EventPlace(
@@ -368,14 +331,6 @@ class Lab:
         if admin is None:
             raise ClauseBroken("as_management_capability is None although management is declared")
         return admin
-
-
-def no_door(door: str) -> ClauseBroken:
-    """The complaint about a back door that is declared and not there."""
-    return ClauseBroken(
-        f"the harness declares the back door {door!r}, and its backend lacks the methods; add"
-        " them, or take it out of the declaration"
-    )
 
 
 def held_by(turn: LeasedTurn) -> TurnLease:

@@ -211,7 +211,7 @@ async def a_spoiled_instance_hinders_nobody(lab: Lab) -> None:
     for name in ("spoiled", "sound"):
         await lab.send(event("go", name))
         lab.advance(SECOND)
-    await lab.spoiled_instances.spoil_instance(lab.namespace, "spoiled")
+    await lab.doors.spoiled_instances.spoil_instance(lab.namespace, "spoiled")
     for provider in (lab.provider, await lab.open()):
         with expect_refusal(StorageCorrupt, "reading a spoiled instance") as refusal:
             await provider.read_instance("spoiled")

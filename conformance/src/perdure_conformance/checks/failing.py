@@ -40,7 +40,7 @@ async def fails_cleanly(lab: Lab, good: TurnCommit, step: int) -> bool:
     before = await lab.state(good.instance), await lab.history(good.instance)
     lab.advance(SECOND)
     error: ProviderError | None = None
-    with lab.failing_steps.fail_at(lab.provider, step) as failing:
+    with lab.doors.failing_steps.fail_at(lab.provider, step) as failing:
         try:
             await lab.within(lab.provider.commit_turn(good), f"a commit whose step {step} fails")
         except (LeaseLost, HistoryConflict) as refusal:

@@ -111,7 +111,7 @@ async def a_lost_event_is_noticed(lab: Lab) -> None:
     ):
         turn = await lab.started(name)
         await lab.commit(turn, events=tuple(b"%d" % number for number in range(count)))
-        await lab.lost_events.lose_event(lab.place(lost, instance=name))
+        await lab.doors.lost_events.lose_event(lab.place(lost, instance=name))
         for provider in (lab.provider, await lab.open()):
             with expect_refusal(StorageCorrupt, f"a history without event {lost}") as refusal:
                 await lab.history(name, provider=provider)
@@ -125,7 +125,7 @@ async def a_changed_event_is_not_left_out(lab: Lab) -> None:
     for name, data in (("cut", b"tw"), ("empty", b""), ("garbage", b"\x00\xff{")):
         turn = await lab.started(name)
         await lab.commit(turn, events=(b"one", b"two", b"three"))
-        await lab.raw_history.replace_event(lab.place(2, instance=name), data)
+        await lab.doors.raw_history.replace_event(lab.place(2, instance=name), data)
         try:
             found = [(each.number, each.data) for each in await lab.history(name)]
         except StorageCorrupt as error:

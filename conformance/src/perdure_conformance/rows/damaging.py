@@ -44,7 +44,7 @@ async def a_damaged_history_waits_for_its_repair(stage: Stage) -> None:
     await node.stop()
     state = await stage.state("alpha")
     sound = (await lab.history("alpha", incarnation=state.incarnation))[1].data
-    await lab.raw_history.replace_event(lab.place(2), b"\x00\xff{")
+    await lab.doors.raw_history.replace_event(lab.place(2), b"\x00\xff{")
     await stage.node(two_steps())
     for instance in ("alpha", "beta"):
         await client.raise_event(instance, "go")
@@ -53,7 +53,7 @@ async def a_damaged_history_waits_for_its_repair(stage: Stage) -> None:
     expect_equal(mark.reason, "undecodable", "the reason")
     expect("alpha" in mark.details, f"the details name no instance: {mark.details}")
     await stage.pass_time(timedelta(seconds=40))
-    await lab.raw_history.replace_event(lab.place(2), sound)
+    await lab.doors.raw_history.replace_event(lab.place(2), sound)
     took = await stage.until(lambda: stage.have_ended("alpha"), "the end after the repair")
     expect(took <= timedelta(seconds=30) + SOON, f"it went on after {took}")
     expect_equal(await stage.output("alpha"), "done", "output")
