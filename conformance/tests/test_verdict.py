@@ -317,6 +317,19 @@ def test_a_command_that_was_interrupted_says_so(monkeypatch, capsys):
     assert "2 of 3 required checks did not run: TEST-2, TEST-3" in said
 
 
+def test_a_command_that_was_interrupted_before_its_first_check_says_so(monkeypatch, capsys):
+    def interrupted(backend):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "find_obstacle", interrupted)
+
+    assert main(["memory://interrupted"]) == 2
+
+    said = capsys.readouterr().out
+    assert "it could not be tested: the run was interrupted" in said
+    assert "NOT conformant" in said
+
+
 @pytest.mark.slow
 def test_the_terminal_shows_nothing_but_checks_and_the_verdict():
     words = [sys.executable, "-m", "perdure_conformance", "memory://quiet", "--only", "ROW-19"]

@@ -130,7 +130,10 @@ def run(url: str, *, only: str | None, stop: bool, directory: Path | None) -> in
     """Run what was chosen, print and write the report."""
     backend = reach(url)
     with kept_logs() as logs:
-        obstacle = find_obstacle(backend)
+        try:
+            obstacle = find_obstacle(backend)
+        except KeyboardInterrupt:
+            obstacle = "the run was interrupted"
         run = Run() if obstacle is not None else run_checks(backend, logs, only=only, stop=stop)
     verdict = pronounce(
         backend.declaration,
