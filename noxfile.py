@@ -105,7 +105,9 @@ def scaffold(session: nox.Session) -> None:
     session.run("python", "-m", "perdure_conformance", "new", "acme", str(directory))
     with session.chdir(directory):
         session.run("python", "-m", "hatchling", "build", "--target", "wheel")
-        session.install("--no-deps", *map(str, Path("dist").glob("*.whl")))
+        # The environment is used again, and the version of the wheel is always the same.
+        wheels = map(str, Path("dist").glob("*.whl"))
+        session.install("--no-deps", "--force-reinstall", *wheels)
         session.run("python", "-m", "perdure_conformance", "acme://certified")
         session.run("pytest")
 
