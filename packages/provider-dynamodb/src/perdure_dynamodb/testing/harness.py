@@ -1,8 +1,8 @@
-"""The backend that the conformance suite uses: one client for all provider objects of a check.
+"""The backend that the conformance suite uses: one client for all provider objects of a loop.
 
 The suite opens hundreds of provider objects, and making a client for each would cost more than
-the checks do. A client belongs to an event loop, and each check may have one of its own: so it is
-closed when the last provider object is, and the next one opens another.
+the checks do. A client belongs to an event loop, and checks have loops of their own, some at the
+same time: so each loop has one, for as long as it has provider objects.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import aioboto3  # pyright: ignore[reportMissingTypeStubs]
@@ -33,10 +35,7 @@ class SessionBackend:
         self._parsed = ProviderUrl.parse(url)
         self._options = DynamoDBOptions.from_url(self._parsed)
         self._session = aioboto3.Session(profile_name=self._options.profile)
-        self._opening = asyncio.Lock()
-        self._client: AsyncExitStack | None = None
-        self._calls: Calls | None = None
-        self._users = 0
+        self._clients: dict[asyncio.AbstractEventLoop, _Client] = {}
 
     @property
     def declaration(self) -> Declaration:
@@ -64,18 +63,28 @@ class SessionBackend:
 
     @asynccontextmanager
     async def _shared(self) -> AsyncGenerator[Calls]:
-        async with self._opening:
-            if self._calls is None:
-                self._client = AsyncExitStack()
-                self._calls = await self._client.enter_async_context(
-                    checked_calls(self._options, clock=SystemClock(), session=self._session)
-                )
-            calls = self._calls
-            self._users += 1
+        loop = asyncio.get_running_loop()
+        client = self._clients.setdefault(loop, _Client())
+        client.users += 1
         try:
-            yield calls
+            async with client.opening:
+                if client.calls is None:
+                    client.calls = await client.stack.enter_async_context(
+                        checked_calls(self._options, clock=SystemClock(), session=self._session)
+                    )
+            yield client.calls
         finally:
-            self._users -= 1
-            if self._users == 0 and self._client is not None:
-                client, self._client, self._calls = self._client, None, None
-                await client.aclose()
+            client.users -= 1
+            if client.users == 0:
+                del self._clients[loop]
+                await client.stack.aclose()
+
+
+@dataclass(slots=True)
+class _Client:
+    """The client of one event loop, and how many use it."""
+
+    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    calls: Calls | None = None
+    users: int = 0
