@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import aioboto3  # pyright: ignore[reportMissingTypeStubs]
