@@ -80,6 +80,7 @@ def providers(session: nox.Session) -> None:
     for scheme in session.posargs or ["memory", "sqlite"]:
         report = scratch / scheme
         shutil.rmtree(report, ignore_errors=True)
+        report.mkdir()
         # What is not conformant is written too: the table must say so.
         if scheme == "dynamodb":
             tests = "packages/provider-dynamodb/tests/test_conformance_local.py"
@@ -87,8 +88,8 @@ def providers(session: nox.Session) -> None:
             session.run(*words, success_codes=[0, 1])
         else:
             url = {"memory": "memory://conformance", "sqlite": "sqlite:///conformance.db"}[scheme]
-            with session.chdir(scratch):
-                words = ["python", "-m", "perdure_conformance", url, "--report", str(report)]
+            with session.chdir(report):
+                words = ["python", "-m", "perdure_conformance", url, "--report", "."]
                 session.run(*words, success_codes=[0, 1])
         for kind in ("json", "md"):
             shutil.copy(report / f"conformance.{kind}", home / f"{scheme}.{kind}")
