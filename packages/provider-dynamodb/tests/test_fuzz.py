@@ -43,7 +43,8 @@ from perdure_dynamodb.testing.model import ModelCalls
 
 # Few in the tests of every change; `nox -s protocol` asks for thousands.
 RUNS = int(os.environ.get("PERDURE_FUZZ_RUNS", "300"))
-PORTIONS = 10
+PORTIONS = max(10, RUNS // 50)
+"""Tests that share the runs, so that none takes longer than a test may."""
 MOST_STEPS = 20_000
 SECOND = timedelta(seconds=1)
 LEASE = 10 * SECOND
