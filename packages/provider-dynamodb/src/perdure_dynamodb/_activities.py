@@ -539,12 +539,8 @@ class Activities:
 
     async def _settled_locks(self, instances: Sequence[str]) -> dict[str, Lock]:
         """The locks of instances; of one whose staged commit is not carried out, after that."""
-        found = await self._changes.read_locks(tuple(dict.fromkeys(instances)))
-        return {
-            instance: await self._settling.settle(lock)
-            for instance, lock in found.items()
-            if lock is not None
-        }
+        found = await self._changes.read_sound_locks(tuple(dict.fromkeys(instances)))
+        return {instance: await self._settling.settle(lock) for instance, lock in found.items()}
 
     def _ready(self, row: Row, since: Instant) -> str:
         """The place of an activity that anybody may take, as far as its time has come."""

@@ -82,7 +82,8 @@ class DynamoDBAdmin(ProviderAdmin):
         lock = await self._lock(instance)
         if lock is None or not 0 < execution <= lock.execution:
             return HistoryPage(events=(), more=False)
-        return await read_page(self._table, self._keys, instance, execution, after=after)
+        last = lock.last_event if execution == lock.execution else None
+        return await read_page(self._table, self._keys, instance, execution, after=after, last=last)
 
     async def count_instances(self) -> StoreMetrics:
         """Instances by status, executions and events."""
@@ -102,7 +103,7 @@ class DynamoDBAdmin(ProviderAdmin):
         row = lock.row
         return ExecutionState(
             execution=lock.execution,
-            status=InstanceStatus(row.text("stat")),
+            status=lock.status,
             output=await read_payload(self._table, row, "oup"),
             event_count=lock.last_event,
             started_at=row.number("sta"),

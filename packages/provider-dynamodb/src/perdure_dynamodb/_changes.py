@@ -9,6 +9,7 @@ under which anything may happen at all. Each attempt carries out everything or n
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -16,6 +17,7 @@ from typing import TypeAlias
 from perdure.contract import Message, MessageKind, NewInstance
 from perdure.errors import StorageUnavailable
 
+from perdure_dynamodb._held import Memory
 from perdure_dynamodb._keys import CONTINUED, LISTING, LOCK, Keys
 from perdure_dynamodb._locks import RUNNING, Lock, Standing, new_lock
 from perdure_dynamodb._messages import Letters
@@ -24,6 +26,8 @@ from perdure_dynamodb._seam import TransactionCancelled
 from perdure_dynamodb._shards import Shards
 from perdure_dynamodb._table import Action, Check, Delete, Key, Put, Table
 from perdure_dynamodb._values import Item, Row
+
+_LOGGER = logging.getLogger("perdure.dynamodb")
 
 ABSENT = "attribute_not_exists(pk)"
 
@@ -105,6 +109,8 @@ class Changes:
         self._keys = keys
         self._letters = letters
         self._shards = shards
+        self._unsound: Memory[str, None] = Memory()
+        """Damaged instances that were complained of."""
 
     def post(self, message: Message, shelf: Shelf) -> Post:
         """The change that puts a message into its mailbox."""
@@ -141,6 +147,20 @@ class Changes:
             instance: Lock(instance, rows[key]) if key in rows else None
             for instance, key in keys.items()
         }
+
+    async def read_sound_locks(self, instances: Sequence[str]) -> dict[str, Lock]:
+        """Those that exist and can be understood: what is damaged must be in nobody's way."""
+        found = await self.read_locks(instances)
+        sound: dict[str, Lock] = {}
+        for instance, lock in found.items():
+            if lock is None:
+                continue
+            if lock.is_sound:
+                sound[instance] = lock
+            elif instance not in self._unsound:
+                self._unsound[instance] = None
+                _LOGGER.error("instance %r is damaged in the storage, and passed over", instance)
+        return sound
 
     async def carry_out(
         self,
@@ -250,6 +270,10 @@ class _Build:
             lock = self._attempt.locks.get(post.instance)
             if lock is None:
                 self._post_to_absent(post, place)
+                return
+            if not lock.is_sound:
+                # Whoever repairs it finds what was sent meanwhile.
+                self._put(Put(item=post.item, condition=ABSENT), place)
                 return
             standing = lock.standing
         if standing.voids(post.item):

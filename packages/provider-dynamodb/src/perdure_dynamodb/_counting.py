@@ -45,7 +45,7 @@ class Counting:
         async for locks in self._locks_of(self._listed(InstanceStatus.RUNNING)):
             counted |= {lock.instance for lock in locks}
             for lock in locks:
-                counts[InstanceStatus(lock.row.text("stat"))] += 1
+                counts[lock.status] += 1
                 executions += lock.execution
                 events += lock.row.number("tev") + lock.last_event
         for status in (InstanceStatus.COMPLETED, InstanceStatus.FAILED):
@@ -101,8 +101,7 @@ class Counting:
 
     async def _locks(self, rows: Sequence[Row]) -> dict[str, Lock]:
         instances = dict.fromkeys(self._keys.instance_of(row.text("pk")) for row in rows)
-        found = await self._changes.read_locks(tuple(instances))
-        return {instance: lock for instance, lock in found.items() if lock is not None}
+        return await self._changes.read_sound_locks(tuple(instances))
 
     async def _listed(self, status: InstanceStatus) -> AsyncGenerator[Row]:
         for shard in self._shards.all:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from perdure.contract import HistoryPage, StoredEvent
+from perdure.errors import StorageCorrupt
 
 from perdure_dynamodb._keys import Keys, after_event, end_of_execution
 from perdure_dynamodb._payloads import read_payloads, size_of
@@ -14,9 +15,12 @@ PAGE_BYTES = 4_000_000
 
 
 async def read_page(
-    table: Table, keys: Keys, instance: str, execution: int, *, after: int
+    table: Table, keys: Keys, instance: str, execution: int, *, after: int, last: int | None
 ) -> HistoryPage:
-    """The events above a number, as many as a page takes."""
+    """The events above a number, as many as a page takes, of which none is missing.
+
+    `last` is the number of the last event, read before: others may have come since.
+    """
     page = await table.query(
         Select(
             partition=keys.partition(instance),
@@ -35,6 +39,18 @@ async def read_page(
     for row, data in zip(rows, await read_payloads(table, rows), strict=True):
         last = int(row.text("sk").rpartition("#")[2])
         events += [event for event in unpack(data, last=last, where=where) if event.number > after]
-    return HistoryPage(
-        events=tuple(events), more=page.next is not None or len(rows) < len(page.rows)
+    more = page.next is not None or len(rows) < len(page.rows)
+    for number, event in enumerate(events, after + 1):
+        if event.number != number:
+            raise _without(number, where)
+    if last is not None and not more and after + len(events) < last:
+        raise _without(after + len(events) + 1, where)
+    return HistoryPage(events=tuple(events), more=more)
+
+
+def _without(number: int, where: str) -> StorageCorrupt:
+    return StorageCorrupt(
+        f"event {number} of {where} is missing; it was removed by something else than Perdure:"
+        " restore it from a backup",
+        operation="read_history",
     )

@@ -28,6 +28,7 @@ from perdure.contract import (
     ParkedMark,
     ParkedState,
 )
+from perdure.errors import StorageCorrupt
 
 from perdure_dynamodb._values import Item, Plain, Row
 
@@ -87,9 +88,31 @@ class Lock:
         return self.row.text("inc")
 
     @property
+    def status(self) -> InstanceStatus:
+        """Its status; raises `StorageCorrupt` for one that there is not."""
+        text = self.row.text("stat")
+        try:
+            return InstanceStatus(text)
+        except ValueError:
+            raise StorageCorrupt(
+                f"instance {self.instance!r} is stored with the status {text!r}, which there is"
+                " not; it was damaged or written by something else than Perdure",
+                operation="read",
+            ) from None
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether its plain fields can be understood."""
+        try:
+            self.state(None)
+        except StorageCorrupt:
+            return False
+        return True
+
+    @property
     def running(self) -> bool:
         """Whether the instance has not ended."""
-        return self.row.text("stat") == RUNNING
+        return self.status is InstanceStatus.RUNNING
 
     @property
     def execution(self) -> int:
@@ -171,7 +194,7 @@ class Lock:
             execution=self.execution,
             last_event=self.last_event,
             last_commit=self.last_commit,
-            status=InstanceStatus(row.text("stat")),
+            status=self.status,
             output=output,
             created_at=row.number("cre"),
             updated_at=row.number("upd"),

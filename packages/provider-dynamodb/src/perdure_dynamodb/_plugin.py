@@ -17,7 +17,7 @@ from perdure.contract import (
 )
 
 if TYPE_CHECKING:
-    from perdure_conformance.backend import Backend
+    from perdure_conformance.backend import Backend, Declaration
 
     from perdure_dynamodb._options import DynamoDBOptions
 
@@ -52,10 +52,8 @@ def perdure_provider_specs() -> Sequence[ProviderSpec]:
 
 
 @hookimpl(optionalhook=True)
-def perdure_conformance_harness(scheme: str, url: str) -> Backend | None:
+def perdure_conformance_harness(url: str, declaration: Declaration) -> Backend:
     """The backend that the conformance suite uses for this provider."""
-    if scheme != "dynamodb":
-        return None
     from perdure_dynamodb.testing.harness import SessionBackend
 
-    return SessionBackend(url)
+    return SessionBackend(url, declaration)

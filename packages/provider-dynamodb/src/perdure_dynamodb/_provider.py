@@ -125,6 +125,11 @@ class DynamoDBProvider(Provider):
             counting=Counting(table, keys, shards, self._changes),
         )
 
+    @property
+    def table(self) -> Table:
+        """Through what it talks to DynamoDB, for whoever tests what its requests can suffer."""
+        return self._table
+
     async def open(self) -> None:
         """Learn what was stamped before, so that no stamp goes back."""
         self._stamps.raise_to(await self._sending.newest_stamp(self._keys))
@@ -229,7 +234,8 @@ class DynamoDBProvider(Provider):
         lock = await self._settling.settle(Lock(instance, row))
         if not 0 < execution <= lock.execution:
             raise ExecutionNotFound(instance, execution, operation="read_history")
-        return await read_page(self._table, self._keys, instance, execution, after=after)
+        last = lock.last_event if execution == lock.execution else None
+        return await read_page(self._table, self._keys, instance, execution, after=after, last=last)
 
     async def _give_back_turns(self, fresh: Sequence[TurnLease]) -> None:
         await at_once(self._turns.give_back(lease) for lease in fresh)

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from perdure.clock import Instant
 from perdure.contract import Message
 
-from perdure_dynamodb._changes import Changes, Post, put_unless_held
+from perdure_dynamodb._changes import ABSENT, Changes, Post, put_unless_held
 from perdure_dynamodb._keys import FOREVER, Keys, open_since
 from perdure_dynamodb._locks import Lock
 from perdure_dynamodb._payloads import Shelf, chunks_of
 from perdure_dynamodb._purge import Purge
 from perdure_dynamodb._shards import Shards
-from perdure_dynamodb._table import Select, Table, at_once, in_groups
+from perdure_dynamodb._table import Put, Select, Table, at_once, in_groups
 from perdure_dynamodb._values import Row
 
 TOGETHER = 49
@@ -68,8 +68,13 @@ class Sending:
     async def _put(self, post: Post, lock: Lock) -> None:
         chunks = chunks_of(Row(post.item))
         is_put = False
-        if not lock.standing.voids(post.item):
-            is_put, held = await self._table.try_write(put_unless_held(post.item, lock.standing))
+        sound = lock.is_sound
+        if not sound or not lock.standing.voids(post.item):
+            is_put, held = await self._table.try_write(
+                put_unless_held(post.item, lock.standing)
+                if sound
+                else Put(item=post.item, condition=ABSENT)
+            )
             # When an answer is lost, the repeat meets what the first attempt has put.
             is_put = is_put or (held is not None and chunks_of(held) == chunks)
         if not is_put:

@@ -185,9 +185,9 @@ class Turns:
         """What the token has already: an earlier call's answer may have been lost (LEASE-7)."""
         token = found.request.token
         instances = self._held.attempted(token)
-        locks = await self._changes.read_locks(instances) if instances else {}
+        locks = await self._changes.read_sound_locks(instances) if instances else {}
         for instance, lock in locks.items():
-            if lock is not None and lock.held_by(token, found.now) and found.room > 0:
+            if lock.held_by(token, found.now) and found.room > 0:
                 found.seen.add(instance)
                 found.leased.append(await self._turn_of(lock, found))
 
@@ -221,8 +221,7 @@ class Turns:
         await self._take_all(served, found, fresh, served=True)
 
     async def _settled_locks(self, instances: Sequence[str]) -> dict[str, Lock]:
-        found = await self._changes.read_locks(instances)
-        locks = {instance: lock for instance, lock in found.items() if lock is not None}
+        locks = await self._changes.read_sound_locks(instances)
         for instance, lock in list(locks.items()):
             if lock.stage is not None:
                 locks[instance] = await self._settling.settle(lock)

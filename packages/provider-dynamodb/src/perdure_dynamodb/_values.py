@@ -6,8 +6,9 @@ else in the package knows that a number travels as text.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from typing import NoReturn, TypeAlias, cast
+from typing import Final, NoReturn, TypeAlias, cast
 
 from perdure.errors import StorageCorrupt
 
@@ -37,8 +38,8 @@ def from_wire(wire: Wire) -> Plain:
     match kind:
         case "S":
             return cast("str", value)
-        case "N":
-            return int(cast("str", value))
+        case "N" if re.fullmatch(r"-?[0-9]+", number := cast("str", value)):
+            return int(number)
         case "B":
             return bytes(cast("bytes", value))
         case "L":
@@ -46,11 +47,12 @@ def from_wire(wire: Wire) -> Plain:
         case "M":
             return {name: from_wire(each) for name, each in cast("dict[str, Wire]", value).items()}
         case _:
-            raise StorageCorrupt(
-                f"a stored attribute has the type {kind!r}, which this provider never writes;"
-                " check who else writes to the table",
-                operation="read",
-            )
+            # Of a kind that is never written here. Whoever needs the attribute complains, not
+            # whoever reads the item among others.
+            return _STRANGE
+
+
+_STRANGE: Final[dict[str, Plain]] = {"strange": b""}
 
 
 def item_to_wire(item: Mapping[str, Plain]) -> dict[str, dict[str, object]]:

@@ -10,48 +10,31 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
 
 import aioboto3  # pyright: ignore[reportMissingTypeStubs]
 from perdure.clock import Clock, SystemClock
 from perdure.contract import Provider, ProviderUrl
+from perdure_conformance.backend import Declaration
 
 from perdure_dynamodb._opening import checked_calls, open_on
 from perdure_dynamodb._options import DynamoDBOptions
-from perdure_dynamodb._plugin import perdure_provider_specs
+from perdure_dynamodb._retries import RetryingCalls
 from perdure_dynamodb._seam import Calls
+from perdure_dynamodb._table import Table
+from perdure_dynamodb.testing.doors import DOORS, TableDoors
 
-if TYPE_CHECKING:
-    from perdure_conformance.backend import Declaration
 
-
-class SessionBackend:
+class SessionBackend(TableDoors):
     """Opens provider objects on the table of a URL."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, declaration: Declaration) -> None:
+        super().__init__(self._table)
+        self.declaration = replace(declaration, doors=DOORS)
         self.url: str | None = url
-        self._parsed = ProviderUrl.parse(url)
-        self._options = DynamoDBOptions.from_url(self._parsed)
+        self._options = DynamoDBOptions.from_url(ProviderUrl.parse(url))
         self._session = aioboto3.Session(profile_name=self._options.profile)
         self._clients: dict[asyncio.AbstractEventLoop, _Client] = {}
-
-    @property
-    def declaration(self) -> Declaration:
-        """What the provider says of itself."""
-        from importlib.metadata import version
-
-        from perdure_conformance.backend import Declaration
-
-        [spec] = perdure_provider_specs()
-        return Declaration(
-            scheme=spec.scheme,
-            contract=spec.contract,
-            capabilities=spec.capabilities,
-            description=self._parsed.masked,
-            distribution="perdure-dynamodb",
-            version=version("perdure-dynamodb"),
-        )
 
     @asynccontextmanager
     async def open(self, *, clock: Clock, namespace: str) -> AsyncGenerator[Provider]:
@@ -59,6 +42,11 @@ class SessionBackend:
         options = self._options.model_copy(update={"namespace": namespace})
         async with self._shared() as calls, open_on(calls, options, clock=clock) as provider:
             yield provider
+
+    @asynccontextmanager
+    async def _table(self) -> AsyncGenerator[Table]:
+        async with self._shared() as calls:
+            yield Table(RetryingCalls(calls), self._options.table)
 
     @asynccontextmanager
     async def _shared(self) -> AsyncGenerator[Calls]:
