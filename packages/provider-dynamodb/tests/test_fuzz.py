@@ -100,15 +100,18 @@ class World:
         self.model = ModelCalls(index_lag=0 if calm else self.random.choice([0, 0, 3, 30]))
         self.clock = ManualClock()
         self.gates = {}
+        self.started = 0
         self.accepted = []
         self.calls = 0
         self.crashes = 0
         self.calm = calm
         self.roots = ("one", "two") if seed % 4 == 0 else ("one",)
 
-    def start(self, name):
+    def start(self):
+        # A name that no other process ever had: its tokens and ids are made of it.
+        self.started += 1
         gate = Gate(self)
-        self.gates[asyncio.create_task(Process(self, gate, name).run())] = gate
+        self.gates[asyncio.create_task(Process(self, gate, f"p{self.started}").run())] = gate
 
     def fate(self):
         self.calls += 1
@@ -125,11 +128,11 @@ class World:
 
     async def run(self):
         """Let one request pass at a time, until everything has ended."""
-        for number in range(3):
-            self.start(f"p{number}")
-        for step in range(MOST_STEPS):
+        for _ in range(3):
+            self.start()
+        for _ in range(MOST_STEPS):
             await asyncio.sleep(0)
-            self.replace_dead(step)
+            self.replace_dead()
             ready = self.ready() or await self.idle()
             if not ready:
                 if self.ended() and not any(gate.waiting for gate in self.gates.values()):
@@ -160,7 +163,7 @@ class World:
             await asyncio.sleep(0)
         return self.ready()
 
-    def replace_dead(self, step):
+    def replace_dead(self):
         for task, gate in list(self.gates.items()):
             if task.done():
                 del self.gates[task]
@@ -168,7 +171,7 @@ class World:
                 if not isinstance(error, Crashed):
                     raise error or AssertionError("a process stopped by itself")
                 assert gate.dead
-                self.start(f"r{step}")
+                self.start()
 
     def statuses(self):
         return {

@@ -315,7 +315,10 @@ class Commits:
         if row is None:
             return ()
         in_use: list[str] = []
-        lock = await self._settling.settle(Lock(commit.instance, row), staged, in_use=in_use)
+        lock = Lock(commit.instance, row)
+        # After a stall the lock may point at a later commit of somebody else.
+        if lock.stage == staged.id:
+            lock = await self._settling.settle(lock, staged, in_use=in_use)
         # Batches that somebody else carried out have left their answer in the lock.
         return lock.row.texts("inu") if lock.last_commit == commit.id else tuple(in_use)
 

@@ -82,12 +82,13 @@ class Settling:
     ) -> Lock:
         """Carry out what is left of the staged commit that the lock points at.
 
-        The ids that its creations find in use are added to `in_use`.
+        `staged`, where it is given, is that commit. The ids that its creations find in use are
+        added to `in_use`.
         """
         stage = lock.stage
         if stage is None:
             return lock
-        batches = staged.batches if staged is not None else None
+        batches = staged.batches if staged is not None and staged.id == stage else None
         while lock.stage == stage:
             if batches is None:
                 batches = await self._load(lock)
