@@ -1,5 +1,6 @@
 """Turns that no transaction can hold are committed as a whole, and taken up after a crash."""
 
+import asyncio
 from contextlib import suppress
 from datetime import timedelta
 
@@ -21,7 +22,7 @@ from perdure.contract import (
 )
 from perdure.errors import ActivityLeaseLost, LeaseLost, StorageUnavailable
 from perdure_dynamodb._seam import Unanswered
-from perdure_dynamodb.testing.faults import FaultyCalls
+from perdure_dynamodb.testing.faults import FaultyCalls, Stall
 
 SECOND = timedelta(seconds=1)
 LEASE = 30 * SECOND
@@ -248,3 +249,53 @@ async def test_as_many_activities_as_promised_are_finished_in_one_commit(open_on
         )
 
         assert len(await provider.lease_activities(work_request("n"))) == 100
+
+
+def stalls_once_committed(stall):
+    """Stall the first look at the lock after a staged commit was decided."""
+    decided = False
+
+    def plan(operation, parameters):
+        nonlocal decided
+        if operation == "TransactWriteItems" and ":stage" in str(parameters):
+            decided = True
+        elif decided and operation == "GetItem" and not stall.is_set():
+            return stall
+        return None
+
+    return plan
+
+
+async def test_who_stalled_never_carries_an_old_commit_out_in_place_of_a_new_one(
+    open_on_model, model, clock
+):
+    first, second = Stall(), Stall()
+    slow = FaultyCalls(model, stalls_once_committed(first))
+    quick = FaultyCalls(model, stalls_once_committed(second))
+    async with open_on_model(slow) as late, open_on_model(quick) as next_one:
+        await late.create_instance(new())
+        [turn] = await late.lease_turns(turn_request("t1"))
+        old = commit_of(turn, events=(b"old",), add=activities(150))
+        stalled = asyncio.create_task(late.commit_turn(old))
+        await until(lambda: slow.requests[-1] == "GetItem")
+        async with open_on_model() as helper:
+            assert (await helper.read_history("big", 1, incarnation="first")).events
+        clock.advance(LEASE)
+        await next_one.send([message("go")])
+        [turn] = await next_one.lease_turns(turn_request("t2"))
+        newer = commit_of(turn, id="c2", events=(b"new",) * 200, add=activities(150))
+        committing = asyncio.create_task(next_one.commit_turn(newer))
+        await until(lambda: quick.requests[-1] == "GetItem")
+
+        first.set()
+        await stalled
+        second.set()
+        await committing
+
+        page = await next_one.read_history("big", 1, incarnation="first")
+        assert [event.data for event in page.events] == [b"old"] + [b"new"] * 200
+
+
+async def until(condition):
+    while not condition():  # noqa: ASYNC110 # a condition of many sides
+        await asyncio.sleep(0)
