@@ -5,11 +5,19 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
+from contextlib import AsyncExitStack
 from datetime import timedelta
 
 import perdure
 import pytest
 from perdure import Exponential, Fixed, RetryPolicy, Runtime, RuntimeOptions
+from perdure.contract import (
+    ActivityCompletion,
+    CommitAnswer,
+    DelegatingProvider,
+    Provider,
+    TurnCommit,
+)
 
 
 async def test_the_context_keeps_the_idempotency_key_over_retries_and_counts_attempts(
@@ -275,3 +283,63 @@ async def test_backoff_waits_are_durable_timers(timed_provider, clock, pass_time
     assert gaps[0] >= 1.0
     assert gaps[1] >= 2.0
     assert gaps[1] <= 2.5
+
+
+class SlowToStore(DelegatingProvider):
+    """Stores results of activities, alone or with a turn, only when it is let."""
+
+    def __init__(self, inner: Provider) -> None:
+        super().__init__(inner)
+        self.asked = asyncio.Event()
+        self.let = asyncio.Event()
+
+    async def complete_activity(self, completion: ActivityCompletion) -> None:
+        await self._wait()
+        await super().complete_activity(completion)
+
+    async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:
+        if commit.finish:
+            await self._wait()
+        return await super().commit_turn(commit)
+
+    async def _wait(self) -> None:
+        self.asked.set()
+        await self.let.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("together", [True, False], ids=["in its turn", "by a worker"])
+async def test_a_result_that_is_there_is_not_lost_to_a_slow_storage(
+    timed_provider, clock, pass_time, together
+) -> None:
+    flows, work = perdure.Registry(), perdure.Registry()
+    deliveries: list[int] = []
+
+    @work.activity
+    async def job() -> str:
+        deliveries.append(perdure.activity_context().delivery)
+        return "done"
+
+    @flows.orchestration
+    async def main(ctx: perdure.OrchestrationContext) -> str:
+        return await ctx.schedule_activity(job)
+
+    slow = SlowToStore(timed_provider)
+    async with AsyncExitStack() as stack:
+        if together:
+            await stack.enter_async_context(Runtime(slow, flows, work))
+        else:
+            await stack.enter_async_context(Runtime(timed_provider, flows))
+            await stack.enter_async_context(Runtime(slow, work))
+        handle = await perdure.Client(timed_provider).start_orchestration("i", main)
+        await pass_time(slow.asked.is_set)
+        await stack.enter_async_context(Runtime(timed_provider, flows, work))
+        # Several leases long.
+        end = clock.now() + 200_000_000
+        await pass_time(lambda: clock.now() >= end)
+        slow.let.set()
+        waiting = asyncio.ensure_future(handle.result())
+        await pass_time(waiting.done)
+
+        assert await waiting == "done"
+    assert deliveries == [1]

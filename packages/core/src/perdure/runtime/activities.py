@@ -108,6 +108,8 @@ class Activities:
         self._caller = ActivityCaller(options)
         self._running: dict[ActivityLease, RunningActivity] = {}
         self._by_instance: dict[str, set[RunningActivity]] = defaultdict(set)
+        self._handed_over: dict[ActivityLease, int] = {}
+        """Leases, with their ends, of results that a turn has taken and not committed yet."""
         self._cancellation_lock = threading.Lock()
         self._reserved = 0
         self._freed = asyncio.Event()
@@ -195,15 +197,23 @@ class Activities:
                 leased.id,
                 leased.instance,
             )
+        finally:
+            self.settled([finished.lease])
         self._provider.doorbell.ring_turns(leased.instance)
+
+    def settled(self, leases: Iterable[ActivityLease]) -> None:
+        """Results that a turn had taken are stored, or void: their leases need no care any more."""
+        for lease in leases:
+            self._handed_over.pop(lease, None)
 
     # For renewal
 
     def leases(self) -> list[tuple[ActivityLease, int]]:
-        """The leases of everything that runs and is wanted, with their ends."""
-        return [
+        """The leases of everything that runs and is wanted, or is not stored yet, with their ends."""
+        running = [
             (lease, running.until) for lease, running in self._running.items() if running.wanted
         ]
+        return [*running, *self._handed_over.items()]
 
     def renewed(self, leases: Iterable[ActivityLease], until: int) -> None:
         """Note the new end of leases."""
@@ -211,10 +221,13 @@ class Activities:
             running = self._running.get(lease)
             if running is not None:
                 running.until = until
+            elif lease in self._handed_over:
+                self._handed_over[lease] = until
 
     def lost(self, leases: Iterable[ActivityLease]) -> None:
         """Tell activities whose lease is gone."""
         for lease in leases:
+            self._handed_over.pop(lease, None)
             running = self._running.get(lease)
             if running is not None:
                 self._tell(running)
@@ -402,9 +415,12 @@ class Activities:
             if failed
             else ResultData(scheduled=event, result=outcome),
         )
-        # From here on the lease belongs to whoever stores the result.
-        self._forget(running)
-        if not self.take_result(finished):
+        if self.take_result(finished):
+            self._handed_over[running.lease] = running.until
+            self._forget(running)
+        else:
+            # It keeps its lease and its place until it is stored: a slow storage must neither
+            # cost a result that is there, nor be given more to do meanwhile.
             await self.complete(finished)
 
     def _tell(self, running: RunningActivity) -> None:

@@ -411,6 +411,7 @@ class InstanceRun:
         position.last_event += len(commit.events)
         position.last_commit = commit.id
         position.version = commit.version or position.version
+        owner.activities.settled(commit.finish)
         if answer.lease_until is not None:
             self.until = answer.lease_until
         if direct:
@@ -434,7 +435,9 @@ class InstanceRun:
 
     async def _after(self, commit: TurnCommit, draft: TurnDraft, answer: CommitAnswer) -> _After:
         if draft.end is not None:
-            self._finished.clear()  # their activities are void
+            # Their activities are void.
+            self._owner.activities.settled(one.lease for one in self._finished)
+            self._finished.clear()
             await self._forget_execution()
             if draft.end.status is not InstanceStatus.CONTINUED_AS_NEW:
                 return _After.STOP
