@@ -133,7 +133,6 @@ def dynamodb(session: nox.Session) -> None:
         "pytest",
         "packages/provider-dynamodb/tests/test_conformance_local.py",
         *session.posargs,
-        env={"PERDURE_TEST_DYNAMODB_SHARDS": "1,4"},
     )
 
 
