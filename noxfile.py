@@ -131,8 +131,10 @@ def dynamodb(session: nox.Session) -> None:
     _install(session, "test")
     session.run(
         "pytest",
+        "--numprocesses=auto",
         "packages/provider-dynamodb/tests/test_conformance_local.py",
         *session.posargs,
+        env={"PERDURE_TEST_DYNAMODB_SHARDS": "1,4"},
     )
 
 

@@ -1,18 +1,30 @@
-"""The provider on a real DynamoDB Local keeps the contract, whatever the number of shards."""
+"""The provider on a real DynamoDB Local keeps the contract, whatever the number of shards.
+
+The tests of every change take four shards, the default; one shard takes as long again, and runs
+on the model beside this file (`test_conformance_model.py`). `nox -s dynamodb` runs both here.
+"""
+
+import os
 
 import pytest
 from perdure_conformance import ProviderConformance
 
 pytestmark = pytest.mark.slow
 
-
-class TestOneShard(ProviderConformance):
-    @pytest.fixture
-    def provider_url(self, dynamodb_url):
-        return f"{dynamodb_url}&shards=1"
+SHARDS = os.environ.get("PERDURE_TEST_DYNAMODB_SHARDS", "4").split(",")
 
 
-class TestFourShards(ProviderConformance):
-    @pytest.fixture
-    def provider_url(self, dynamodb_url):
-        return f"{dynamodb_url}&shards=4"
+if "1" in SHARDS:
+
+    class TestOneShard(ProviderConformance):
+        @pytest.fixture
+        def provider_url(self, dynamodb_url):
+            return f"{dynamodb_url}&shards=1"
+
+
+if "4" in SHARDS:
+
+    class TestFourShards(ProviderConformance):
+        @pytest.fixture
+        def provider_url(self, dynamodb_url):
+            return f"{dynamodb_url}&shards=4"

@@ -36,7 +36,7 @@ from perdure.contract import (
     TurnRequest,
 )
 from perdure.errors import HistoryConflict, LeaseLost, StorageUnavailable
-from perdure_dynamodb import DynamoDBOptions, _commits, _manifest
+from perdure_dynamodb import DynamoDBOptions, _commits, _manifest, _payloads
 from perdure_dynamodb._opening import open_on
 from perdure_dynamodb._seam import Busy, Reason, TransactionCancelled, Unanswered
 from perdure_dynamodb.testing.model import ModelCalls
@@ -462,9 +462,12 @@ async def check(world):
     assert not twice, f"accepted more than once: {twice}"
 
 
-@pytest.fixture(params=["in one transaction", "staged"])
+@pytest.fixture(params=["in one transaction", "staged", "with payloads in chunks"])
 def commits(request, monkeypatch):
-    """Commits as they are, or all of them staged, in batches of a few changes."""
+    """Commits as they are, or all of them staged in small batches, or all payloads in chunks."""
+    if request.param == "with payloads in chunks":
+        monkeypatch.setattr(_payloads, "INLINE_LIMIT", 0)
+        monkeypatch.setattr(_payloads, "CHUNK_BYTES", 4)
     if request.param == "staged":
         monkeypatch.setattr(_commits, "TRANSACTION_LIMIT", 3)
         monkeypatch.setattr(_manifest, "BATCH_WEIGHT", 4)
@@ -473,7 +476,7 @@ def commits(request, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("portion", range(PORTIONS))
 async def test_whatever_goes_wrong_everything_happens_once(portion, commits):
-    for seed in range(portion, RUNS // 2, PORTIONS):
+    for seed in range(portion, RUNS // 3, PORTIONS):
         try:
             await run_and_check(seed)
         except BaseException:

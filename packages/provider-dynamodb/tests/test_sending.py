@@ -1,5 +1,6 @@
 """Sending under faults: what was put stays whole."""
 
+import asyncio
 from datetime import timedelta
 from uuid import uuid4
 
@@ -8,9 +9,10 @@ from perdure.contract import (
     MessageKind,
     NewInstance,
     Serves,
+    TurnCommit,
     TurnRequest,
 )
-from perdure_dynamodb.testing.faults import Fault, FaultyCalls
+from perdure_dynamodb.testing.faults import Fault, FaultyCalls, Stall
 
 LARGE = b"x" * 10_000
 
@@ -28,31 +30,68 @@ async def create(provider):
     )
 
 
-async def delivered(provider):
+async def lease(provider):
     serves = Serves(orchestrations={"flow": frozenset()})
     request = TurnRequest(
         token=uuid4().hex, limit=1, lease_for=timedelta(seconds=30), serves=serves
     )
-    [turn] = await provider.lease_turns(request)
+    return await provider.lease_turns(request)
+
+
+async def delivered(provider):
+    [turn] = await lease(provider)
     return [(each.id, each.data) for each in turn.messages if each.id != "start"]
 
 
 async def test_a_large_message_whose_answer_was_lost_keeps_its_payload(open_on_model, model):
-    lost = []
-
-    def lose_the_first_answer(operation, parameters):
-        if operation == "PutItem" and not lost:
-            lost.append(parameters)
-            return Fault.LOST_ANSWER
-        return None
-
-    async with open_on_model(FaultyCalls(model, lose_the_first_answer)) as provider:
+    faulty = FaultyCalls(model, lambda *_: None)
+    async with open_on_model(faulty) as provider, open_on_model() as other:
         await create(provider)
+        answers = iter([Fault.LOST_ANSWER])
+        faulty.plan = lambda operation, _: (
+            next(answers, None) if operation in ("PutItem", "TransactWriteItems") else None
+        )
         await provider.send([event("e")])
 
-    async with open_on_model() as provider:
-        assert await delivered(provider) == [("e", LARGE)]
-    assert len(lost) == 1
+        assert await delivered(other) == [("e", LARGE)]
+    assert next(answers, None) is None
+
+
+async def test_a_large_message_that_was_consumed_before_its_repeat_stays_consumed(
+    open_on_model, model
+):
+    stall = Stall()
+    sent = []
+
+    def lose_the_answer_and_stall(operation, parameters):
+        if operation not in ("PutItem", "TransactWriteItems"):
+            return None
+        sent.append(operation)
+        return {1: Fault.LOST_ANSWER, 2: stall}.get(len(sent))
+
+    faulty = FaultyCalls(model, lambda *_: None)
+    async with open_on_model(faulty) as provider, open_on_model() as other:
+        await create(provider)
+        faulty.plan = lose_the_answer_and_stall
+        sending = asyncio.create_task(provider.send([event("e")]))
+        while len(sent) < 2:  # noqa: ASYNC110 # the second request is stalled
+            await asyncio.sleep(0)
+        [turn] = await lease(other)
+        await other.commit_turn(
+            TurnCommit(
+                id="c",
+                instance="one",
+                incarnation="first",
+                token=turn.token,
+                execution=1,
+                expected_event=0,
+                remove=("start", "e"),
+            )
+        )
+        stall.set()
+        await sending
+
+        assert await lease(other) == ()
 
 
 async def test_the_payload_of_a_message_that_was_dropped_is_removed(open_on_model, model):

@@ -12,6 +12,7 @@ waits, `ado` when it was added, `tok`/`unt` lease, `hid` end of a delay, `dlv` d
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -25,9 +26,10 @@ from perdure.contract import (
     ActivityRequest,
     LeasedActivity,
     NewActivity,
+    ParkedMark,
     TurnCommit,
 )
-from perdure.errors import ActivityLeaseLost
+from perdure.errors import ActivityLeaseLost, ProviderError, StorageCorrupt
 
 from perdure_dynamodb._changes import Changes, FenceFailed
 from perdure_dynamodb._held import Memory
@@ -48,8 +50,10 @@ from perdure_dynamodb._locks import (
     LEASE_HELD,
     PARKING,
     PARKING_ANEW,
+    PUT_OFF,
     RUNNING,
     SAME_REASON,
+    UNDECODABLE,
     Lock,
     is_live,
     lease_values,
@@ -62,8 +66,19 @@ from perdure_dynamodb._settling import Settling
 from perdure_dynamodb._shards import Shards
 from perdure_dynamodb._stamps import Stamps
 from perdure_dynamodb._sweep import Sweep
-from perdure_dynamodb._table import Action, Delete, Key, Select, Table, Update, at_once
+from perdure_dynamodb._table import (
+    Action,
+    Delete,
+    Key,
+    Select,
+    Table,
+    Update,
+    at_once,
+    each_apart,
+)
 from perdure_dynamodb._values import Item, Row
+
+_LOGGER = logging.getLogger("perdure.dynamodb")
 
 FAR_INTERVAL = timedelta(seconds=30)
 
@@ -236,7 +251,12 @@ class Activities:
         found = _Found(request, now, looks_far=self._far_looks.begin(now))
         await self._find_held(found)
         if found.room > 0 and request.tags:
-            rounds = self._sweep.rounds(self._queues(found), first_page=2 * request.limit)
+            far = self._too_far(found) if found.looks_far else {}
+            rounds = self._sweep.rounds(
+                self._ready(found, open_since(0)) | far,
+                apart=self._ready(found, due_at(0)),
+                first_page=2 * request.limit,
+            )
             try:
                 async for rows in rounds:
                     await self._take_from(rows, found, fresh)
@@ -286,8 +306,8 @@ class Activities:
         self, leases: Sequence[ActivityLease], *, lease_for: timedelta
     ) -> frozenset[ActivityLease]:
         """Extend live leases; returns those lost, cancelled or void."""
-        locks = await self._settled_locks([lease.instance for lease in leases])
-        kept = await at_once(self._renew(lease, locks, lease_for) for lease in leases)
+        locks = await self._settled_locks([lease.instance for lease in leases], apart=True)
+        kept = await each_apart(self._renew(lease, locks, lease_for) for lease in leases)
         return frozenset(lease for lease, is_kept in zip(leases, kept, strict=True) if not is_kept)
 
     async def release(self, release: ActivityRelease) -> None:
@@ -326,7 +346,7 @@ class Activities:
         key = self._key(leased.lease)
         row = await self._table.get(*key)
         if row is not None and row.text_or_none("tok") == leased.token:
-            ready = self._ready(row, row.number("rdy"))
+            ready = self._place(row, row.number("rdy"))
             await self._table.try_write(
                 Update(
                     key=key,
@@ -340,7 +360,7 @@ class Activities:
     def _giving_back(self, release: ActivityRelease, row: Row, now: Instant) -> Update:
         change, freed = "SET rdy = :now, gsk = :ready", "REMOVE tok, unt"
         values = lease_values(release.lease.token, now)
-        values[":ready"] = self._ready(row, now)
+        values[":ready"] = self._place(row, now)
         if release.delay > timedelta(0):
             hidden = now + to_microseconds(release.delay)
             change += ", hid = :hidden"
@@ -391,33 +411,36 @@ class Activities:
             known = None if row is None else _Known.of(row)
         return known
 
-    def _queues(self, found: _Found) -> dict[str, Select]:
-        """Of each tag what is ready; now and then also what is locked for too long."""
-        prefixes = {
+    def _ready(self, found: _Found, first: str) -> dict[str, Select]:
+        """Of each tag what is ready, from a place in its queue on."""
+        return {
+            f"ready {name}": Select(
+                partition=partition,
+                first=prefix + first,
+                last=prefix + due_at(found.now, "~"),
+                index=True,
+            )
+            for name, (partition, prefix) in self._prefixes(found).items()
+        }
+
+    def _too_far(self, found: _Found) -> dict[str, Select]:
+        """Of each tag what is due, or locked, later than any lease ends that is right."""
+        return {
+            f"far {name}": Select(
+                partition=partition,
+                first=prefix + due_at(found.now + FARTHEST + 1),
+                last=prefix + due_at(FOREVER),
+                index=True,
+            )
+            for name, (partition, prefix) in self._prefixes(found).items()
+        }
+
+    def _prefixes(self, found: _Found) -> dict[str, tuple[str, str]]:
+        return {
             f"{shard} {tag_prefix(tag)}": (self._keys.work(shard), tag_prefix(tag))
             for tag in found.request.tags
             for shard in self._shards.all
         }
-        queues = {
-            f"ready {name}": Select(
-                partition=partition,
-                first=prefix + open_since(0),
-                last=prefix + due_at(found.now, "~"),
-                index=True,
-            )
-            for name, (partition, prefix) in prefixes.items()
-        }
-        if found.looks_far:
-            queues |= {
-                f"far {name}": Select(
-                    partition=partition,
-                    first=prefix + due_at(found.now + FARTHEST + 1),
-                    last=prefix + due_at(FOREVER),
-                    index=True,
-                )
-                for name, (partition, prefix) in prefixes.items()
-            }
-        return queues
 
     async def _find_held(self, found: _Found) -> None:
         """What the token has already: an earlier call's answer may have been lost (ACT-6)."""
@@ -462,7 +485,7 @@ class Activities:
     async def _take_some(
         self, rows: Sequence[Row], found: _Found, fresh: list[LeasedActivity]
     ) -> None:
-        locks = await self._settled_locks([self._instance_of(row) for row in rows])
+        locks = await self._settled_locks([self._instance_of(row) for row in rows], apart=True)
         self._purge.void_messages(rows, locks)
         wanted = [
             row
@@ -481,9 +504,24 @@ class Activities:
     async def _take(
         self, row: Row, found: _Found, fresh: list[LeasedActivity]
     ) -> LeasedActivity | None:
+        """Lease it; what goes wrong with it must not cost the others of this call their leases."""
+        key, token = _key_of(row), found.request.token
+        self._remember(token, key)
+        try:
+            return await self._try_to_take(row, found, fresh)
+        except ProviderError as error:
+            instance, activity = self._instance_of(row), row.text("sk")[2:]
+            _LOGGER.warning("activity %r of %r is put off: %s", activity, instance, error)
+            lease = ActivityLease(instance=instance, activity=activity, token=token)
+            with suppress(ProviderError):
+                await self.release(_put_off(lease, error))
+            return None
+
+    async def _try_to_take(
+        self, row: Row, found: _Found, fresh: list[LeasedActivity]
+    ) -> LeasedActivity | None:
         request, now, key = found.request, found.now, _key_of(row)
         until = now + to_microseconds(request.lease_for)
-        self._remember(request.token, key)
         is_mine, taken = await self._table.try_write(
             Update(
                 key=key,
@@ -537,15 +575,26 @@ class Activities:
         locks = await self._settled_locks([instance])
         return locks.get(instance)
 
-    async def _settled_locks(self, instances: Sequence[str]) -> dict[str, Lock]:
+    async def _settled_locks(
+        self, instances: Sequence[str], *, apart: bool = False
+    ) -> dict[str, Lock]:
         """The locks of instances; of one whose staged commit is not carried out, after that."""
         found = await self._changes.read_sound_locks(tuple(dict.fromkeys(instances)))
-        return {instance: await self._settling.settle(lock) for instance, lock in found.items()}
+        settled: dict[str, Lock] = {}
+        for instance, lock in found.items():
+            try:
+                settled[instance] = await self._settling.settle(lock)
+            except ProviderError as error:
+                if not apart:
+                    raise
+                _LOGGER.warning("instance %r is passed over for now: %s", instance, error)
+        return settled
 
-    def _ready(self, row: Row, since: Instant) -> str:
+    def _place(self, row: Row, since: Instant) -> str:
         """The place of an activity that anybody may take, as far as its time has come."""
         due, arrival = row.number_or_none("due"), self._stamps.next().text
-        place = open_since(since, arrival) if due is None else due_at(max(due, since), arrival)
+        is_due = due is None or due <= since
+        place = open_since(since, arrival) if is_due else due_at(due or since, arrival)
         return tag_prefix(row.text_or_none("tag")) + place
 
     def _instance_of(self, row: Row) -> str:
@@ -565,6 +614,17 @@ class Activities:
             keys.pop(self._key(lease), None)
             if not keys:
                 del self._tokens[lease.token]
+
+
+def _put_off(lease: ActivityLease, error: ProviderError) -> ActivityRelease:
+    """Gives back, uncounted, what could not be read; damage is marked, for people to see."""
+    mark = ParkedMark(reason=UNDECODABLE, details=str(error))
+    return ActivityRelease(
+        lease=lease,
+        counted=False,
+        delay=PUT_OFF,
+        parked=mark if isinstance(error, StorageCorrupt) else None,
+    )
 
 
 def _may_be_free(row: Row, found: _Found) -> bool:

@@ -113,7 +113,8 @@ def _client(
         read_timeout=8,
         max_pool_connections=64,
         parameter_validation=False,
-        retries={"mode": "standard", "total_max_attempts": 3},
+        # What is tried again, and for how long, is decided above.
+        retries={"mode": "standard", "total_max_attempts": 1},
         tcp_keepalive=True,
         connector_args={"keepalive_timeout": 50},
         # Given whole: the driver would put its own together again for each request, which takes

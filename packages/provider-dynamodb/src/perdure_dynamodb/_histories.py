@@ -37,8 +37,8 @@ async def read_page(
     events: list[StoredEvent] = []
     where = f"instance {instance!r}, execution {execution}"
     for row, data in zip(rows, await read_payloads(table, rows), strict=True):
-        last = int(row.text("sk").rpartition("#")[2])
-        events += [event for event in unpack(data, last=last, where=where) if event.number > after]
+        ends = int(row.text("sk").rpartition("#")[2])
+        events += [event for event in unpack(data, last=ends, where=where) if event.number > after]
     more = page.next is not None or len(rows) < len(page.rows)
     for number, event in enumerate(events, after + 1):
         if event.number != number:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from perdure.clock import Instant, to_microseconds
 from perdure.contract import (
@@ -233,6 +234,15 @@ def new_lock(new: NewInstance, *, partition: str, now: Instant) -> Item:
     return item
 
 
+PUT_OFF = timedelta(seconds=5)
+"""For how long what could not be read is left alone."""
+
+UNDECODABLE = "undecodable"
+"""The reason of the mark on an instance that is damaged."""
+
+MOST_DETAILS = 4000
+"""Characters: the lock item is paid whole with each change of it."""
+
 PARKING = "pkr = :reason, pkd = :details, pks = if_not_exists(pks, :since)"
 """Sets a parked mark, whose time stays from the first one for its reason; where `SAME_REASON`."""
 
@@ -244,7 +254,7 @@ PARKING_ANEW = "pkr = :reason, pkd = :details, pks = :since"
 
 def parking_values(mark: ParkedMark, now: Instant) -> dict[str, Plain]:
     """The values of `PARKING`."""
-    return {":reason": mark.reason, ":details": mark.details, ":since": now}
+    return {":reason": mark.reason, ":details": mark.details[:MOST_DETAILS], ":since": now}
 
 
 def _parked(row: Row) -> ParkedState | None:

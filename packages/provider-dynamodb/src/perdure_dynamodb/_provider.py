@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import TypeVar
 
@@ -272,9 +273,8 @@ async def _whole(
 async def _end(
     task: asyncio.Future[T], undo: Callable[[], Coroutine[object, object, None]] | None
 ) -> None:
-    try:
+    with suppress(ProviderError):
         await task
-        if undo is not None:
+    if undo is not None:
+        with suppress(ProviderError):
             await undo()
-    except ProviderError:
-        return

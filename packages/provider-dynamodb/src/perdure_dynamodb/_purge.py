@@ -76,11 +76,12 @@ class Purge:
     async def _remove(self, rows: Sequence[Row]) -> None:
         addressed = [row for row in rows if row.text("sk")[:2] in ("M#", "W#")]
         removed = await at_once(self._table.try_write(_unless_replaced(row)) for row in addressed)
+        # The item as it was tells its chunks, which a row of the index does not.
         chunks = [
             key
-            for row, (is_gone, _) in zip(addressed, removed, strict=True)
+            for row, (is_gone, was) in zip(addressed, removed, strict=True)
             if is_gone
-            for key in chunks_of(row)
+            for key in chunks_of(was or row)
         ]
         others = [
             (row.text("pk"), row.text("sk"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
@@ -25,6 +26,11 @@ from perdure_dynamodb._seam import (
 )
 
 ATTEMPTS = 12
+LONGEST = 10.0
+"""Real seconds after which no further attempt is begun: a lease does not wait for ever."""
+TOKEN_LIFE = 540.0
+"""Real seconds for which a repeated transaction is surely known for what it is; DynamoDB says ten
+minutes. Sent again later, it may meet its own effect and be taken for refused."""
 AT_ONCE = 2
 """So many repeats come without a pause: most conflicts are over when they are reported."""
 SHORTEST_PAUSE = 0.01
@@ -32,27 +38,32 @@ LONGEST_PAUSE = 0.4
 
 
 Pause: TypeAlias = Callable[[float], Awaitable[object]]
+Now: TypeAlias = Callable[[], float]
 
 
 class RetryingCalls:
-    """Repeats what may work later; after about two seconds says that the storage is unavailable.
+    """Repeats what may work later; after a few seconds says that the storage is unavailable.
 
     The pauses are the network's, as the driver's own are, and no part of what the clock tells.
     """
 
-    def __init__(self, inner: Calls, *, pause: Pause = asyncio.sleep) -> None:
+    def __init__(self, inner: Calls, *, pause: Pause = asyncio.sleep, now: Now = time.time) -> None:
         self._inner = inner
         self._pause = pause
+        self._now = now
 
     async def call(self, operation: str, parameters: Parameters) -> Answer:
         """The answer, or `ConditionFailed`, `TransactionCancelled` (by conditions alone), or a
         `ProviderError`."""
         last: Exception = Busy("not tried")
-        for attempt in range(1, ATTEMPTS + 1):
+        # By the wall, since a machine that sleeps does not count its sleep otherwise.
+        began, attempt = self._now(), 0
+        while attempt < ATTEMPTS and self._now() - began < LONGEST:
+            attempt += 1
             try:
                 return await self._inner.call(operation, parameters)
             except TransactionCancelled as error:
-                if error.conditions_failed:
+                if error.conditions_failed and self._now() - began < TOKEN_LIFE:
                     raise
                 if error.refused:
                     raise _failed(operation, error) from error
@@ -64,7 +75,7 @@ class RetryingCalls:
             if attempt > AT_ONCE:
                 await self._pause(_seconds(attempt - AT_ONCE))
         raise StorageUnavailable(
-            f"DynamoDB did not carry out {operation} in {ATTEMPTS} attempts ({last}); try again,"
+            f"DynamoDB did not carry out {operation} in {attempt} attempts ({last}); try again,"
             " and look at the table's throttling if it goes on",
             operation=operation,
         ) from last

@@ -59,7 +59,9 @@ class Sending:
             shelf = Shelf.empty()
             posts = [self._changes.post(message, shelf) for message in some]
             await shelf.write(self._table)
-            if lock is not None and len(posts) == 1:
+            # A put that is repeated, for want of an answer, may come after the message was
+            # consumed; one with chunks, which are gone by then, needs a transaction's token.
+            if lock is not None and len(posts) == 1 and not shelf.items:
                 await self._put(posts[0], lock)
             else:
                 outcome = await self._changes.carry_out(posts, fence=lambda _: ())

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping, Sequen
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias, TypeVar, cast
 
-from perdure.errors import StorageUnavailable
+from perdure.errors import ProviderError, StorageUnavailable
 
 from perdure_dynamodb._seam import Calls, ConditionFailed, Parameters
 from perdure_dynamodb._values import Item, Plain, Row, Wire, item_to_wire
@@ -156,13 +156,15 @@ class Table:
             start = page.next
 
     async def write(self, write: Write) -> Row | None:
-        """One write, by itself; of an update gives the item as it is after it.
+        """One write, by itself; gives the item as it is after an update, and was before a deletion.
 
         Raises `ConditionFailed`.
         """
         parameters = {**self._action(write), "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
         if isinstance(write, Update):
             parameters["ReturnValues"] = "ALL_NEW"
+        elif isinstance(write, Delete):
+            parameters["ReturnValues"] = "ALL_OLD"
         answer = await self.calls.call(_OPERATIONS[type(write)], parameters)
         return _row_or_none(answer.get("Attributes"))
 
@@ -307,6 +309,25 @@ def in_groups(things: Iterable[T], size: int) -> Iterable[list[T]]:
     """The things in lists of at most so many."""
     every = list(things)
     return (every[start : start + size] for start in range(0, len(every), size))
+
+
+async def each_apart(calls: Iterable[Awaitable[bool]]) -> list[bool]:
+    """What `at_once` gives; a call that fails for itself alone is taken to be as it should be.
+
+    Where all fail, the first error is raised.
+    """
+
+    async def one(call: Awaitable[bool]) -> bool | ProviderError:
+        try:
+            return await call
+        except ProviderError as error:
+            return error
+
+    answers = await at_once(one(call) for call in calls)
+    errors = [answer for answer in answers if isinstance(answer, ProviderError)]
+    if errors and len(errors) == len(answers):
+        raise errors[0]
+    return [isinstance(answer, ProviderError) or answer for answer in answers]
 
 
 async def at_once(awaitables: Iterable[Awaitable[T]]) -> list[T]:

@@ -8,13 +8,16 @@ before. An instance that turns out to have nothing to do is given back uncounted
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TypeAlias
 
 from perdure.clock import Clock, Instant, to_microseconds
-from perdure.contract import LeasedTurn, TurnLease, TurnRelease, TurnRequest
+from perdure.contract import LeasedTurn, ParkedMark, TurnLease, TurnRelease, TurnRequest
+from perdure.errors import ProviderError, StorageCorrupt
 
 from perdure_dynamodb._changes import Changes
 from perdure_dynamodb._held import HeldTurn, HeldTurns
@@ -23,8 +26,10 @@ from perdure_dynamodb._locks import (
     LEASE_HELD,
     PARKING,
     PARKING_ANEW,
+    PUT_OFF,
     RUNNING,
     SAME_REASON,
+    UNDECODABLE,
     Lock,
     lease_values,
     parking_values,
@@ -34,13 +39,15 @@ from perdure_dynamodb._purge import Purge
 from perdure_dynamodb._settling import Settling
 from perdure_dynamodb._shards import Shards
 from perdure_dynamodb._sweep import Sweep
-from perdure_dynamodb._table import Delete, Put, Select, Table, Update, at_once
+from perdure_dynamodb._table import Delete, Put, Select, Table, Update, at_once, each_apart
 from perdure_dynamodb._values import Row
 
 MOST_OPENED = 8
 """So many early events are put into the ready queue one by one."""
 
 _FREED = "REMOVE tok, unt"
+
+_LOGGER = logging.getLogger("perdure.dynamodb")
 
 LockKey: TypeAlias = Callable[[str], tuple[str, str]]
 
@@ -97,7 +104,11 @@ class Turns:
         found = _Found(request, self._clock.now())
         await self._find_held(found)
         if found.room > 0:
-            rounds = self._sweep.rounds(self._queues(found.now), first_page=2 * request.limit)
+            rounds = self._sweep.rounds(
+                self._queues(open_since(0), found.now),
+                apart=self._queues(due_at(0), found.now),
+                first_page=2 * request.limit,
+            )
             try:
                 async for rows in rounds:
                     await self._take_from(rows, found, fresh)
@@ -113,7 +124,7 @@ class Turns:
         self, leases: Sequence[TurnLease], *, lease_for: timedelta
     ) -> frozenset[TurnLease]:
         """Extend live leases; returns those that are gone."""
-        kept = await at_once(self.extend(lease, lease_for) for lease in leases)
+        kept = await each_apart(self.extend(lease, lease_for) for lease in leases)
         return frozenset(lease for lease, is_kept in zip(leases, kept, strict=True) if not is_kept)
 
     async def extend(self, lease: TurnLease, lease_for: timedelta) -> bool:
@@ -170,11 +181,11 @@ class Turns:
         )
         self._held.end(lease.instance, lease.token)
 
-    def _queues(self, now: Instant) -> dict[str, Select]:
+    def _queues(self, first: str, now: Instant) -> dict[str, Select]:
         return {
             str(shard): Select(
                 partition=self._keys.turns(shard),
-                first=open_since(0),
+                first=first,
                 last=due_at(now, "~"),
                 index=True,
             )
@@ -185,8 +196,7 @@ class Turns:
         """What the token has already: an earlier call's answer may have been lost (LEASE-7)."""
         token = found.request.token
         instances = self._held.attempted(token)
-        locks = await self._changes.read_sound_locks(instances) if instances else {}
-        for instance, lock in locks.items():
+        for instance, lock in (await self._settled_locks(instances)).items():
             if lock.held_by(token, found.now) and found.room > 0:
                 found.seen.add(instance)
                 found.leased.append(await self._turn_of(lock, found))
@@ -202,11 +212,9 @@ class Turns:
         found.seen |= earliest.keys()
         locks = await self._settled_locks(sorted(earliest, key=earliest.__getitem__))
         self._purge.void_messages(rows, locks)
-        found.leased += [
-            await self._turn_of(lock, found)
-            for lock in locks.values()
-            if lock.held_by(found.request.token, found.now) and found.room > 0
-        ]
+        for lock in locks.values():
+            if lock.held_by(found.request.token, found.now) and found.room > 0:
+                found.leased.append(await self._turn_of(lock, found))
         ready = [lock for lock in locks.values() if lock.running and lock.is_free(found.now)]
         ready.sort(
             key=lambda lock: max(earliest[lock.instance], lock.row.number_or_none("rel") or 0)
@@ -215,16 +223,26 @@ class Turns:
         fitting = [lock for lock in ready if lock.engine <= serves.engine]
         served = [lock for lock in fitting if serves.accepts(lock.name, lock.version)]
         if found.request.unserved_for is not None:
+            # The others would have to be leased to see what they wait for, each time.
+            latest = found.now - to_microseconds(found.request.unserved_for)
             found.unserved += [
-                lock for lock in fitting if not serves.accepts(lock.name, lock.version)
+                lock
+                for lock in fitting
+                if not serves.accepts(lock.name, lock.version)
+                and max(earliest[lock.instance], lock.row.number_or_none("rel") or 0) <= latest
             ]
         await self._take_all(served, found, fresh, served=True)
 
     async def _settled_locks(self, instances: Sequence[str]) -> dict[str, Lock]:
         locks = await self._changes.read_sound_locks(instances)
         for instance, lock in list(locks.items()):
-            if lock.stage is not None:
+            if lock.stage is None:
+                continue
+            try:
                 locks[instance] = await self._settling.settle(lock)
+            except ProviderError as error:
+                _LOGGER.warning("instance %r is passed over for now: %s", instance, error)
+                del locks[instance]
         return locks
 
     async def _take_all(
@@ -246,9 +264,23 @@ class Turns:
     async def _take(
         self, lock: Lock, found: _Found, fresh: list[TurnLease], *, served: bool
     ) -> LeasedTurn | None:
+        """Lease it; what goes wrong with it must not cost the others of this call their leases."""
+        lease = TurnLease(instance=lock.instance, token=found.request.token)
+        self._held.attempt(lease.token, lock.instance)
+        try:
+            return await self._try_to_take(lock, lease, found, fresh, served=served)
+        except ProviderError as error:
+            _LOGGER.warning("instance %r is put off: %s", lock.instance, error)
+            if lease in fresh:
+                fresh.remove(lease)
+            with suppress(ProviderError):
+                await self.release(put_off(lease, error))
+            return None
+
+    async def _try_to_take(
+        self, lock: Lock, lease: TurnLease, found: _Found, fresh: list[TurnLease], *, served: bool
+    ) -> LeasedTurn | None:
         request, now = found.request, found.now
-        lease = TurnLease(instance=lock.instance, token=request.token)
-        self._held.attempt(request.token, lock.instance)
         is_mine, row = await self._table.try_write(_lease(lock, request, now, self._lock_key))
         if row is None or not (is_mine or row.text_or_none("tok") == request.token):
             return None
@@ -273,6 +305,7 @@ class Turns:
 
     async def _turn_of(self, lock: Lock, found: _Found) -> LeasedTurn:
         delivery = await self._read(lock, found.now)
+        await self._open_waiting(lock, delivery, found)
         served = found.request.serves.accepts(lock.name, lock.version)
         return self._leased(lock, delivery, found, served=served)
 
@@ -335,6 +368,17 @@ class Turns:
 
     def _lock_key(self, instance: str) -> tuple[str, str]:
         return (self._keys.partition(instance), LOCK)
+
+
+def put_off(lease: TurnLease, error: ProviderError) -> TurnRelease:
+    """Gives back, uncounted, what could not be read; damage is marked, for people to see."""
+    mark = ParkedMark(reason=UNDECODABLE, details=str(error))
+    return TurnRelease(
+        lease=lease,
+        counted=False,
+        delay=PUT_OFF,
+        parked=mark if isinstance(error, StorageCorrupt) else None,
+    )
 
 
 def _lease(lock: Lock, request: TurnRequest, now: Instant, key_of: LockKey) -> Update:

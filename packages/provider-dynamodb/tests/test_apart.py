@@ -1,0 +1,145 @@
+"""What is wrong with one instance, or in front of it, costs no other one its turn."""
+
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from perdure.contract import (
+    ActivityRequest,
+    Message,
+    MessageKind,
+    NewActivity,
+    NewInstance,
+    Serves,
+    TurnCommit,
+    TurnLease,
+    TurnRelease,
+    TurnRequest,
+)
+from perdure_dynamodb.testing.faults import Fault, FaultyCalls
+
+SECOND = timedelta(seconds=1)
+LEASE = 30 * SECOND
+
+
+def new(instance):
+    start = Message(
+        id="start", instance=instance, kind=MessageKind.START, data=b"", incarnation="first"
+    )
+    return NewInstance(instance=instance, incarnation="first", name="flow", start=start)
+
+
+async def lease(provider, limit=10):
+    serves = Serves(orchestrations={"flow": frozenset()})
+    return await provider.lease_turns(
+        TurnRequest(token=uuid4().hex, limit=limit, lease_for=LEASE, serves=serves)
+    )
+
+
+async def lease_work(provider, limit=10):
+    return await provider.lease_activities(
+        ActivityRequest(token=uuid4().hex, limit=limit, lease_for=LEASE, names=frozenset({"work"}))
+    )
+
+
+def commit_of(turn, **fields):
+    return TurnCommit(
+        id=uuid4().hex,
+        instance=turn.state.instance,
+        incarnation="first",
+        token=turn.token,
+        execution=1,
+        expected_event=turn.state.last_event,
+        remove=tuple(each.id for each in turn.messages),
+        **fields,
+    )
+
+
+async def test_an_instance_that_cannot_be_read_costs_no_other_its_lease(
+    open_on_model, model, clock
+):
+    trouble = True
+
+    def throttle(operation, parameters):
+        values = parameters.get("ExpressionAttributeValues", {})
+        partition = values.get(":p", {}).get("S", "")
+        reads = operation == "Query" and "IndexName" not in parameters
+        return Fault.BUSY if trouble and reads and partition.endswith("I#hot") else None
+
+    async with open_on_model(FaultyCalls(model, throttle)) as provider:
+        await provider.create_instance(new("hot"))
+        await provider.create_instance(new("healthy"))
+        [turn] = await lease(provider)
+        assert (turn.state.instance, turn.attempt) == ("healthy", 1)
+        for _ in range(4):
+            clock.advance(6 * SECOND)
+            assert await lease(provider) == ()
+        trouble = False
+        clock.advance(6 * SECOND)
+        [turn] = [each for each in await lease(provider) if each.state.instance == "hot"]
+        assert turn.attempt == 1
+
+
+async def test_a_damaged_activity_costs_no_other_its_lease_and_is_told(open_on_model, model):
+    async with open_on_model() as provider:
+        await provider.create_instance(new("one"))
+        [turn] = await lease(provider)
+        large = NewActivity(id="large", name="work", data=b"x" * 10_000)
+        small = NewActivity(id="small", name="work", data=b"x")
+        await provider.commit_turn(commit_of(turn, add=(large, small)))
+        for key in [key for key in model.items if key[1].startswith("P#")]:
+            del model.items[key]
+
+        [work] = await lease_work(provider)
+        assert (work.id, work.delivery) == ("small", 1)
+        parked = (await provider.read_instance("one")).parked
+        assert parked.reason == "undecodable"
+
+
+@pytest.mark.slow
+async def test_a_timer_that_is_due_is_leased_however_much_else_waits(open_on_model, clock):
+    async with open_on_model(shards=1) as provider:
+        await provider.create_instance(new("timer"))
+        [turn] = await lease(provider)
+        due = Message(
+            id="t",
+            instance="timer",
+            kind=MessageKind.TIMER,
+            data=b"",
+            incarnation="first",
+            execution=1,
+            visible_at=clock.now() + 1_000_000,
+        )
+        await provider.commit_turn(commit_of(turn, send=(due,)))
+        clock.advance(2 * SECOND)
+        for number in range(60):
+            await provider.create_instance(new(f"other-{number}"))
+
+        found = [turn.state.instance for turn in await lease(provider)]
+        assert "timer" in found
+
+
+@pytest.mark.slow
+async def test_the_head_of_a_queue_is_looked_at_again_while_there_is_a_backlog(
+    open_on_model, clock
+):
+    async with open_on_model(shards=1) as provider:
+        for number in range(30):
+            await provider.create_instance(new(f"oldest-{number}"))
+        for turn in await lease(provider, limit=30):
+            await provider.release_turn(
+                TurnRelease(
+                    lease=TurnLease(instance=turn.state.instance, token=turn.token),
+                    delay=20 * SECOND,
+                )
+            )
+        found = set()
+        for round_number in range(60):
+            for number in range(10):
+                await provider.create_instance(new(f"other-{round_number}-{number}"))
+            for turn in await lease(provider, limit=10):
+                found.add(turn.state.instance)
+                await provider.commit_turn(commit_of(turn))
+            clock.advance(SECOND)
+
+        assert {f"oldest-{number}" for number in range(30)} <= found
