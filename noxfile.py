@@ -5,6 +5,7 @@ Every session makes an environment of its own with plain pip, or with uv where n
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ PACKAGES = (
     "packages/provider-dynamodb",
     "conformance",
 )
+SHARDS = "PERDURE_TEST_DYNAMODB_SHARDS"
 GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
 
 
@@ -134,7 +136,7 @@ def dynamodb(session: nox.Session) -> None:
         "--numprocesses=auto",
         "packages/provider-dynamodb/tests/test_conformance_local.py",
         *session.posargs,
-        env={"PERDURE_TEST_DYNAMODB_SHARDS": "1,4"},
+        env={SHARDS: os.environ.get(SHARDS, "1,4")},
     )
 
 
