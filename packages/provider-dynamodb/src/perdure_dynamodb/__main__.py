@@ -16,7 +16,6 @@ from perdure.errors import PerdureError
 from perdure_dynamodb import local
 from perdure_dynamodb._opening import checked_calls, open_on_aws
 from perdure_dynamodb._options import DEFAULT_SHARDS, DynamoDBOptions
-from perdure_dynamodb.testing.costs import measure, table_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,6 +58,8 @@ def _run_local(port: int | None) -> int:
 
 
 async def _count(url: str) -> int:
+    from perdure_dynamodb.testing.costs import measure, table_of
+
     options = DynamoDBOptions.from_url(ProviderUrl.parse(url))
     async with checked_calls(options, clock=SystemClock()) as calls:
         costs = await measure(calls, options.table, shards=options.shards or DEFAULT_SHARDS)

@@ -26,10 +26,9 @@ from perdure.contract import (
     ActivityRequest,
     LeasedActivity,
     NewActivity,
-    ParkedMark,
     TurnCommit,
 )
-from perdure.errors import ActivityLeaseLost, ProviderError, StorageCorrupt
+from perdure.errors import ActivityLeaseLost, ProviderError
 
 from perdure_dynamodb._changes import Changes, FenceFailed
 from perdure_dynamodb._held import Memory
@@ -53,8 +52,8 @@ from perdure_dynamodb._locks import (
     PUT_OFF,
     RUNNING,
     SAME_REASON,
-    UNDECODABLE,
     Lock,
+    damage_mark,
     is_live,
     lease_values,
     parking_values,
@@ -104,8 +103,6 @@ class _Found:
 
     request: ActivityRequest
     now: Instant
-    looks_far: bool
-    """Whether it also looks for what a clock that was wrong has locked for too long."""
     leased: list[LeasedActivity] = field(default_factory=list[LeasedActivity])
     seen: set[Key] = field(default_factory=set[Key])
     unserved: list[Row] = field(default_factory=list[Row])
@@ -134,9 +131,8 @@ class _FarLooks:
         self._newest = now
         return self._due
 
-    def end(self, looked: bool) -> None:
-        if looked:
-            self._due, self._since = False, self._newest
+    def end(self) -> None:
+        self._due, self._since = False, self._newest
 
 
 class Activities:
@@ -248,10 +244,11 @@ class Activities:
         """Lease activities; those leased by this very call are added to `fresh`."""
         await self._shards.refresh()
         now = self._clock.now()
-        found = _Found(request, now, looks_far=self._far_looks.begin(now))
+        found = _Found(request, now)
         await self._find_held(found)
         if found.room > 0 and request.tags:
-            far = self._too_far(found) if found.looks_far else {}
+            looks_far = self._far_looks.begin(now)
+            far = self._too_far(found) if looks_far else {}
             rounds = self._sweep.rounds(
                 self._ready(found, open_since(0)) | far,
                 apart=self._ready(found, due_at(0)),
@@ -263,7 +260,8 @@ class Activities:
                     if found.room <= 0:
                         break
                 else:
-                    self._far_looks.end(found.looks_far)
+                    if looks_far:
+                        self._far_looks.end()
             finally:
                 await rounds.aclose()
         if found.room > 0 and found.unserved:
@@ -306,7 +304,7 @@ class Activities:
         self, leases: Sequence[ActivityLease], *, lease_for: timedelta
     ) -> frozenset[ActivityLease]:
         """Extend live leases; returns those lost, cancelled or void."""
-        locks = await self._settled_locks([lease.instance for lease in leases], apart=True)
+        locks = await self._locks([lease.instance for lease in leases])
         kept = await each_apart(self._renew(lease, locks, lease_for) for lease in leases)
         return frozenset(lease for lease, is_kept in zip(leases, kept, strict=True) if not is_kept)
 
@@ -382,7 +380,10 @@ class Activities:
         self, lease: ActivityLease, locks: dict[str, Lock], lease_for: timedelta
     ) -> bool:
         lock, now = locks.get(lease.instance), self._clock.now()
-        if lock is None or not lock.running:
+        if lock is None:
+            return False
+        lock = await self._settling.settle(lock)
+        if not lock.running:
             return False
         known = await self._know(self._key(lease))
         if known is None:
@@ -449,7 +450,8 @@ class Activities:
         if not keys:
             return
         rows = await self._table.get_many(keys)
-        locks = await self._settled_locks([self._instance_of(row) for row in rows.values()])
+        locks = await self._locks([self._instance_of(row) for row in rows.values()])
+        locks = await self._settling.settle_each(locks)
         for row in rows.values():
             lock = locks.get(self._instance_of(row))
             wanted = lock is not None and not lock.standing.voids(row)
@@ -485,7 +487,8 @@ class Activities:
     async def _take_some(
         self, rows: Sequence[Row], found: _Found, fresh: list[LeasedActivity]
     ) -> None:
-        locks = await self._settled_locks([self._instance_of(row) for row in rows], apart=True)
+        locks = await self._locks([self._instance_of(row) for row in rows])
+        locks = await self._settling.settle_each(locks)
         self._purge.void_messages(rows, locks)
         wanted = [
             row
@@ -514,7 +517,11 @@ class Activities:
             _LOGGER.warning("activity %r of %r is put off: %s", activity, instance, error)
             lease = ActivityLease(instance=instance, activity=activity, token=token)
             with suppress(ProviderError):
-                await self.release(_put_off(lease, error))
+                await self.release(
+                    ActivityRelease(
+                        lease=lease, counted=False, delay=PUT_OFF, parked=damage_mark(error)
+                    )
+                )
             return None
 
     async def _try_to_take(
@@ -572,29 +579,16 @@ class Activities:
         return row.text_or_none("tag") in found.request.tags
 
     async def _settled_lock(self, instance: str) -> Lock | None:
-        locks = await self._settled_locks([instance])
-        return locks.get(instance)
+        lock = (await self._locks([instance])).get(instance)
+        return None if lock is None else await self._settling.settle(lock)
 
-    async def _settled_locks(
-        self, instances: Sequence[str], *, apart: bool = False
-    ) -> dict[str, Lock]:
-        """The locks of instances; of one whose staged commit is not carried out, after that."""
-        found = await self._changes.read_sound_locks(tuple(dict.fromkeys(instances)))
-        settled: dict[str, Lock] = {}
-        for instance, lock in found.items():
-            try:
-                settled[instance] = await self._settling.settle(lock)
-            except ProviderError as error:
-                if not apart:
-                    raise
-                _LOGGER.warning("instance %r is passed over for now: %s", instance, error)
-        return settled
+    async def _locks(self, instances: Sequence[str]) -> dict[str, Lock]:
+        return await self._changes.read_sound_locks(tuple(dict.fromkeys(instances)))
 
     def _place(self, row: Row, since: Instant) -> str:
         """The place of an activity that anybody may take, as far as its time has come."""
-        due, arrival = row.number_or_none("due"), self._stamps.next().text
-        is_due = due is None or due <= since
-        place = open_since(since, arrival) if is_due else due_at(due or since, arrival)
+        due, arrival = row.number_or_none("due") or 0, self._stamps.next().text
+        place = open_since(since, arrival) if due <= since else due_at(due, arrival)
         return tag_prefix(row.text_or_none("tag")) + place
 
     def _instance_of(self, row: Row) -> str:
@@ -614,17 +608,6 @@ class Activities:
             keys.pop(self._key(lease), None)
             if not keys:
                 del self._tokens[lease.token]
-
-
-def _put_off(lease: ActivityLease, error: ProviderError) -> ActivityRelease:
-    """Gives back, uncounted, what could not be read; damage is marked, for people to see."""
-    mark = ParkedMark(reason=UNDECODABLE, details=str(error))
-    return ActivityRelease(
-        lease=lease,
-        counted=False,
-        delay=PUT_OFF,
-        parked=mark if isinstance(error, StorageCorrupt) else None,
-    )
 
 
 def _may_be_free(row: Row, found: _Found) -> bool:

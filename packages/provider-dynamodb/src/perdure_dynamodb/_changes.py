@@ -271,15 +271,13 @@ class _Build:
             if lock is None:
                 self._post_to_absent(post, place)
                 return
-            if not lock.is_sound:
-                # Whoever repairs it finds what was sent meanwhile.
-                self._put(Put(item=post.item, condition=ABSENT), place)
-                return
-            standing = lock.standing
-        if standing.voids(post.item):
+            put = put_into(post.item, lock)
+        else:
+            put = put_unless_void(post.item, standing)
+        if put is None:
             self.void.add(place)
-            return
-        self._put(put_unless_held(post.item, standing), place)
+        else:
+            self._put(put, place)
 
     def _post_to_absent(self, post: Post, place: int) -> None:
         if post.item["kin"] != MessageKind.EVENT.value:
@@ -306,8 +304,18 @@ class _Build:
             self.actions[removed] = (Put(item=put.item), place)
 
 
-def put_unless_held(item: Item, standing: Standing) -> Put:
-    """Put a message unless its id is held by one that is not void."""
+def put_into(item: Item, lock: Lock) -> Put | None:
+    """Put a message into the mailbox of an instance that exists; None where it is void."""
+    if lock.is_sound:
+        return put_unless_void(item, lock.standing)
+    # Whoever repairs it finds what was sent meanwhile.
+    return Put(item=item, condition=ABSENT)
+
+
+def put_unless_void(item: Item, standing: Standing) -> Put | None:
+    """Put a message unless its id is held by one that is not void; None where it is void."""
+    if standing.voids(item):
+        return None
     return Put(
         item=item,
         condition=f"{ABSENT} OR (attribute_exists(inc) AND inc <> :inc)"

@@ -29,7 +29,7 @@ from perdure.contract import (
     ParkedMark,
     ParkedState,
 )
-from perdure.errors import StorageCorrupt
+from perdure.errors import ProviderError, StorageCorrupt
 
 from perdure_dynamodb._values import Item, Plain, Row
 
@@ -237,9 +237,6 @@ def new_lock(new: NewInstance, *, partition: str, now: Instant) -> Item:
 PUT_OFF = timedelta(seconds=5)
 """For how long what could not be read is left alone."""
 
-UNDECODABLE = "undecodable"
-"""The reason of the mark on an instance that is damaged."""
-
 MOST_DETAILS = 4000
 """Characters: the lock item is paid whole with each change of it."""
 
@@ -255,6 +252,12 @@ PARKING_ANEW = "pkr = :reason, pkd = :details, pks = :since"
 def parking_values(mark: ParkedMark, now: Instant) -> dict[str, Plain]:
     """The values of `PARKING`."""
     return {":reason": mark.reason, ":details": mark.details[:MOST_DETAILS], ":since": now}
+
+
+def damage_mark(error: ProviderError) -> ParkedMark | None:
+    """The mark, for people to see, of what is damaged; None where it may be read later."""
+    damaged = isinstance(error, StorageCorrupt)
+    return ParkedMark(reason="undecodable", details=str(error)) if damaged else None
 
 
 def _parked(row: Row) -> ParkedState | None:

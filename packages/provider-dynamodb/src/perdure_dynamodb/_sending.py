@@ -13,14 +13,13 @@ from collections.abc import Sequence
 from perdure.clock import Instant
 from perdure.contract import Message
 
-from perdure_dynamodb._changes import ABSENT, Changes, Post, put_unless_held
+from perdure_dynamodb._changes import Changes, put_into
 from perdure_dynamodb._keys import FOREVER, Keys, open_since
 from perdure_dynamodb._locks import Lock
-from perdure_dynamodb._payloads import Shelf, chunks_of
+from perdure_dynamodb._payloads import Shelf
 from perdure_dynamodb._purge import Purge
 from perdure_dynamodb._shards import Shards
-from perdure_dynamodb._table import Put, Select, Table, at_once, in_groups
-from perdure_dynamodb._values import Row
+from perdure_dynamodb._table import Select, Table, at_once, in_groups
 
 TOGETHER = 49
 """Messages in one transaction: each may need a look at its instance."""
@@ -62,25 +61,12 @@ class Sending:
             # A put that is repeated, for want of an answer, may come after the message was
             # consumed; one with chunks, which are gone by then, needs a transaction's token.
             if lock is not None and len(posts) == 1 and not shelf.items:
-                await self._put(posts[0], lock)
+                put = put_into(posts[0].item, lock)
+                if put is not None:
+                    await self._table.try_write(put)
             else:
                 outcome = await self._changes.carry_out(posts, fence=lambda _: ())
                 self._purge.chunks(outcome.unused)
-
-    async def _put(self, post: Post, lock: Lock) -> None:
-        chunks = chunks_of(Row(post.item))
-        is_put = False
-        sound = lock.is_sound
-        if not sound or not lock.standing.voids(post.item):
-            is_put, held = await self._table.try_write(
-                put_unless_held(post.item, lock.standing)
-                if sound
-                else Put(item=post.item, condition=ABSENT)
-            )
-            # When an answer is lost, the repeat meets what the first attempt has put.
-            is_put = is_put or (held is not None and chunks_of(held) == chunks)
-        if not is_put:
-            self._purge.chunks(chunks)
 
     async def _newest_in(self, partition: str) -> Instant:
         page = await self._table.query(

@@ -16,11 +16,12 @@ the rest is found when the committer is gone.
 
 from __future__ import annotations
 
+import logging
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from perdure.errors import InstanceNotFound, StorageCorrupt
+from perdure.errors import InstanceNotFound, ProviderError, StorageCorrupt
 
 from perdure_dynamodb._changes import Changes, Fence, FenceFailed
 from perdure_dynamodb._keys import LOCK, Keys, manifest_key
@@ -29,6 +30,8 @@ from perdure_dynamodb._manifest import Batch, dump, in_batches, load
 from perdure_dynamodb._payloads import CHUNK_BYTES
 from perdure_dynamodb._table import Action, Key, Select, Table, Update, in_groups
 from perdure_dynamodb._values import Item, Plain
+
+_LOGGER = logging.getLogger("perdure.dynamodb")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +101,16 @@ class Settling:
             lock = await self._carry_out(lock, stage, batches, [] if in_use is None else in_use)
         await self._clear(lock.instance, stage)
         return lock
+
+    async def settle_each(self, locks: Mapping[str, Lock]) -> dict[str, Lock]:
+        """The locks, settled; one that cannot be settled now is passed over, for others' sake."""
+        settled: dict[str, Lock] = {}
+        for instance, lock in locks.items():
+            try:
+                settled[instance] = await self.settle(lock)
+            except ProviderError as error:
+                _LOGGER.warning("instance %r is passed over for now: %s", instance, error)
+        return settled
 
     async def _carry_out(
         self, lock: Lock, stage: str, batches: Sequence[Batch], in_use: list[str]

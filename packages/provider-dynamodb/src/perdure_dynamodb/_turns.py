@@ -16,8 +16,8 @@ from datetime import timedelta
 from typing import TypeAlias
 
 from perdure.clock import Clock, Instant, to_microseconds
-from perdure.contract import LeasedTurn, ParkedMark, TurnLease, TurnRelease, TurnRequest
-from perdure.errors import ProviderError, StorageCorrupt
+from perdure.contract import LeasedTurn, TurnLease, TurnRelease, TurnRequest
+from perdure.errors import ProviderError
 
 from perdure_dynamodb._changes import Changes
 from perdure_dynamodb._held import HeldTurn, HeldTurns
@@ -29,8 +29,8 @@ from perdure_dynamodb._locks import (
     PUT_OFF,
     RUNNING,
     SAME_REASON,
-    UNDECODABLE,
     Lock,
+    damage_mark,
     lease_values,
     parking_values,
 )
@@ -216,9 +216,11 @@ class Turns:
             if lock.held_by(found.request.token, found.now) and found.room > 0:
                 found.leased.append(await self._turn_of(lock, found))
         ready = [lock for lock in locks.values() if lock.running and lock.is_free(found.now)]
-        ready.sort(
-            key=lambda lock: max(earliest[lock.instance], lock.row.number_or_none("rel") or 0)
-        )
+        since = {
+            lock.instance: max(earliest[lock.instance], lock.row.number_or_none("rel") or 0)
+            for lock in ready
+        }
+        ready.sort(key=lambda lock: since[lock.instance])
         serves = found.request.serves
         fitting = [lock for lock in ready if lock.engine <= serves.engine]
         served = [lock for lock in fitting if serves.accepts(lock.name, lock.version)]
@@ -228,22 +230,12 @@ class Turns:
             found.unserved += [
                 lock
                 for lock in fitting
-                if not serves.accepts(lock.name, lock.version)
-                and max(earliest[lock.instance], lock.row.number_or_none("rel") or 0) <= latest
+                if not serves.accepts(lock.name, lock.version) and since[lock.instance] <= latest
             ]
         await self._take_all(served, found, fresh, served=True)
 
     async def _settled_locks(self, instances: Sequence[str]) -> dict[str, Lock]:
-        locks = await self._changes.read_sound_locks(instances)
-        for instance, lock in list(locks.items()):
-            if lock.stage is None:
-                continue
-            try:
-                locks[instance] = await self._settling.settle(lock)
-            except ProviderError as error:
-                _LOGGER.warning("instance %r is passed over for now: %s", instance, error)
-                del locks[instance]
-        return locks
+        return await self._settling.settle_each(await self._changes.read_sound_locks(instances))
 
     async def _take_all(
         self, locks: Sequence[Lock], found: _Found, fresh: list[TurnLease], *, served: bool
@@ -274,7 +266,11 @@ class Turns:
             if lease in fresh:
                 fresh.remove(lease)
             with suppress(ProviderError):
-                await self.release(put_off(lease, error))
+                await self.release(
+                    TurnRelease(
+                        lease=lease, counted=False, delay=PUT_OFF, parked=damage_mark(error)
+                    )
+                )
             return None
 
     async def _try_to_take(
@@ -368,17 +364,6 @@ class Turns:
 
     def _lock_key(self, instance: str) -> tuple[str, str]:
         return (self._keys.partition(instance), LOCK)
-
-
-def put_off(lease: TurnLease, error: ProviderError) -> TurnRelease:
-    """Gives back, uncounted, what could not be read; damage is marked, for people to see."""
-    mark = ParkedMark(reason=UNDECODABLE, details=str(error))
-    return TurnRelease(
-        lease=lease,
-        counted=False,
-        delay=PUT_OFF,
-        parked=mark if isinstance(error, StorageCorrupt) else None,
-    )
 
 
 def _lease(lock: Lock, request: TurnRequest, now: Instant, key_of: LockKey) -> Update:

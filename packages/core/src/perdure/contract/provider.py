@@ -157,8 +157,8 @@ class Provider(ABC):
         """Give a turn lease back; a delay hides the instance, messages that come later included.
 
         Uncounted, the instance's `attempt` is what it was before the lease. `parked` is stored,
-        and its `since` kept if the instance is parked for that reason already. Releasing a lease that is gone
-        has no effect.
+        and its `since` kept if the instance is parked for that reason already. Releasing a lease
+        that is gone has no effect.
         """
 
     @abstractmethod

@@ -30,9 +30,7 @@ def read_activity_call(
 ) -> tuple[str, str, object]:
     """Name, input as text, and the type of the result."""
     if isinstance(activity, str):
-        name = check_identifier(activity, "activity name")
-        value = None if input is OMITTED else input
-        return name, encode(value, what=f"input of activity {name!r}"), result_type
+        return *_read_named(activity, input, "activity"), result_type
     reference = activity_reference(activity) or catalog.activity_of(activity)
     if reference is None:
         raise NotRegistered(
@@ -47,9 +45,7 @@ def read_orchestration_call(
 ) -> tuple[str, str, object]:
     """Name, input as text, and the type of the result."""
     if isinstance(orchestration, str):
-        name = check_identifier(orchestration, "orchestration name")
-        value = None if input is OMITTED else input
-        return name, encode(value, what=f"input of orchestration {name!r}"), result_type
+        return *_read_named(orchestration, input, "orchestration"), result_type
     reference = orchestration_reference(orchestration)
     if reference is None:
         raise NotRegistered(
@@ -57,6 +53,12 @@ def read_orchestration_call(
             " @registry.orchestration, or pass its registered name"
         )
     return reference.name, _encode_input(reference, input, "orchestration"), reference.output_type
+
+
+def _read_named(name: str, input: object, kind: str) -> tuple[str, str]:
+    name = check_identifier(name, f"{kind} name")
+    value = None if input is OMITTED else input
+    return name, encode(value, what=f"input of {kind} {name!r}")
 
 
 def _encode_input(

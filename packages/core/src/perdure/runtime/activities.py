@@ -369,9 +369,8 @@ class Activities:
             if alone:
                 await self._execute(running)
             else:
-                await self._park(
-                    leased, SUSPECTED, suspicion(leased.delivery - 1), RETURN_AFTER.total_seconds()
-                )
+                why = suspicion(leased.delivery - 1)
+                await self._park(leased, SUSPECTED, why, delay=RETURN_AFTER)
 
     async def _execute(self, running: RunningActivity) -> None:
         leased = running.leased
@@ -491,9 +490,8 @@ class Activities:
             result = ResultData(scheduled=_event_number(leased), details=details)
             await self.complete(FinishedActivity(leased=leased, lease=leased.lease, result=result))
         else:
-            await self._park(
-                leased, UNREGISTERED, f"activity {leased.name!r} is not registered here", 0
-            )
+            why = f"activity {leased.name!r} is not registered here"
+            await self._park(leased, UNREGISTERED, why, delay=timedelta(0))
 
     async def _has_waited_too_long(self, leased: LeasedActivity) -> bool:
         latest = self._provider.clock.now() - to_microseconds(self._options.unregistered_timeout)
@@ -508,12 +506,17 @@ class Activities:
         return since is not None and since < latest
 
     async def _park(
-        self, leased: LeasedActivity, reason: str, details: str, seconds: float = 30
+        self,
+        leased: LeasedActivity,
+        reason: str,
+        details: str,
+        *,
+        delay: timedelta = timedelta(seconds=30),
     ) -> None:
         await self._give_back(
             leased,
             counted=False,
-            delay=timedelta(seconds=seconds),
+            delay=delay,
             parked=ParkedMark(reason=reason, details=details),
         )
         self._provider.doorbell.ring_instance(leased.instance)

@@ -283,7 +283,8 @@ class Turns:
                     if is_alone:
                         await run.run()
                     else:
-                        await self._release_suspect(leased)
+                        why = suspicion(leased.attempt - 1)
+                        await self._park(leased, SUSPECTED, why, delay=RETURN_AFTER)
         finally:
             if self._runs.get(leased.state.instance) is run:
                 del self._runs[leased.state.instance]
@@ -308,19 +309,19 @@ class Turns:
                 return
             of = f" version {state.version}" if state.version else ""
             details = f"orchestration {state.name!r}{of} is not registered in this runtime"
-            if unregistered_since(state) is None:
-                self._tell_parked(state.instance, UNREGISTERED, details)
             # Without a delay, so that a runtime that has it takes it at once.
-            await self._release(leased, parked=ParkedMark(reason=UNREGISTERED, details=details))
+            await self._park(leased, UNREGISTERED, details)
         except ProviderError as error:
             _LOGGER.warning("unserved instance %r: %s", state.instance, error)
 
-    async def _release_suspect(self, leased: LeasedTurn) -> None:
-        state, details = leased.state, suspicion(leased.attempt - 1)
-        if state.parked is None or state.parked.reason != SUSPECTED:
-            self._tell_parked(state.instance, SUSPECTED, details)
-        mark = ParkedMark(reason=SUSPECTED, details=details)
-        await self._release(leased, delay=RETURN_AFTER, parked=mark)
+    async def _park(
+        self, leased: LeasedTurn, reason: str, details: str, *, delay: timedelta = timedelta(0)
+    ) -> None:
+        """Give it back, marked; observers are told where the mark is new."""
+        state = leased.state
+        if state.parked is None or state.parked.reason != reason:
+            self._tell_parked(state.instance, reason, details)
+        await self._release(leased, delay=delay, parked=ParkedMark(reason=reason, details=details))
 
     async def _fail_poisoned(self, leased: LeasedTurn) -> None:
         head = leased.messages[0].kind if leased.messages else MessageKind.START
