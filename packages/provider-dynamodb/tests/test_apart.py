@@ -16,6 +16,7 @@ from perdure.contract import (
     TurnRelease,
     TurnRequest,
 )
+from perdure.errors import StorageUnavailable
 from perdure_dynamodb.testing.faults import Fault, FaultyCalls
 
 SECOND = timedelta(seconds=1)
@@ -143,3 +144,32 @@ async def test_the_head_of_a_queue_is_looked_at_again_while_there_is_a_backlog(
             clock.advance(SECOND)
 
         assert {f"oldest-{number}" for number in range(30)} <= found
+
+
+async def test_a_lease_whose_instance_cannot_be_settled_for_now_is_not_gone(open_on_model, model):
+    def refuse_batches(operation, parameters):
+        return (
+            Fault.BUSY
+            if operation == "TransactWriteItems" and ":place" in str(parameters)
+            else None
+        )
+
+    async with (
+        open_on_model() as worker,
+        open_on_model(FaultyCalls(model, refuse_batches)) as stuck,
+    ):
+        for name in ("one", "two"):
+            await worker.create_instance(new(name))
+        add = (NewActivity(id="w", name="work", data=b""),)
+        for turn in await lease(worker):
+            keep = LEASE if turn.state.instance == "one" else None
+            await worker.commit_turn(commit_of(turn, add=add, keep_for=keep))
+            if keep is not None:
+                held = turn
+        works = [work.lease for work in await lease_work(worker)]
+        fan = tuple(NewActivity(id=f"f{n}", name="other", data=b"") for n in range(150))
+        with pytest.raises(StorageUnavailable):
+            await stuck.commit_turn(commit_of(held, add=fan))
+
+        assert len(works) == 2
+        assert await stuck.renew_activities(works, lease_for=LEASE) == frozenset()

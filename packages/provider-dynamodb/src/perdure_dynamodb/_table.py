@@ -317,17 +317,19 @@ async def each_apart(calls: Iterable[Awaitable[bool]]) -> list[bool]:
     Where all fail, the first error is raised.
     """
 
-    async def one(call: Awaitable[bool]) -> bool | ProviderError:
+    errors: list[ProviderError] = []
+
+    async def one(call: Awaitable[bool]) -> bool:
         try:
             return await call
         except ProviderError as error:
-            return error
+            errors.append(error)
+            return True
 
     answers = await at_once(one(call) for call in calls)
-    errors = [answer for answer in answers if isinstance(answer, ProviderError)]
     if errors and len(errors) == len(answers):
         raise errors[0]
-    return [isinstance(answer, ProviderError) or answer for answer in answers]
+    return answers
 
 
 async def at_once(awaitables: Iterable[Awaitable[T]]) -> list[T]:
