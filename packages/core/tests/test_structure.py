@@ -46,6 +46,7 @@ MODEL = frozenset(
         "details",
         "durations",
         "errors",
+        "frames",
         "identifiers",
         "inside",
         "raised",

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 from typing import cast
 
 from perdure.details import Raised
+from perdure.frames import is_user_code, module_of
 
-_INNER = (str(Path(__file__).parent), str(Path(traceback.__file__).parent / "asyncio"))
 _MOST_FRAMES = 40
 _LONGEST_MESSAGE = 32_768
 
@@ -48,9 +47,7 @@ def _text(error: BaseException) -> str:
 def _trace(error: BaseException, *, paths: bool) -> tuple[str, ...]:
     frames: list[str] = []
     for frame, line in traceback.walk_tb(error.__traceback__):
-        file = frame.f_code.co_filename
-        if file.startswith(_INNER):
-            continue
-        where = file if paths else frame.f_globals.get("__name__", "?")
-        frames.append(f"{where}:{line} {frame.f_code.co_qualname}")
+        if is_user_code(frame):
+            where = frame.f_code.co_filename if paths else module_of(frame)
+            frames.append(f"{where}:{line} {frame.f_code.co_qualname}")
     return tuple(frames[-_MOST_FRAMES:])

@@ -13,13 +13,15 @@ from typing import NoReturn, cast
 
 from perdure.errors import ForbiddenInOrchestration
 
-WAIT_CODE = cast("CodeType", vars(tasks)["_wait"].__code__)
+_TASKS = vars(tasks)
+
+WAIT_CODE = cast("CodeType", _TASKS["_wait"].__code__)
 """Of the function that creates a future once it has put what it was given in a set."""
 
 WRAP_CODE = wrap_future.__code__
 """Of the function that makes a future of one that a thread completes."""
 
-GATHERING = cast("type[object]", vars(tasks)["_GatheringFuture"])
+GATHERING = cast("type[object]", _TASKS["_GatheringFuture"])
 """The class of the futures of `asyncio.gather`."""
 
 
@@ -44,7 +46,7 @@ def refuse_futures_of_threads() -> NoReturn:
 
 def refuse_as_completed_of_coroutines(caller: FrameType) -> None:
     """`asyncio.as_completed` puts raw coroutines in a set, ordered by their addresses."""
-    if caller.f_code.co_filename != tasks.__file__:
+    if caller.f_globals is not _TASKS:
         return
     frame: FrameType | None = caller
     for _ in range(4):
@@ -69,7 +71,6 @@ def refuse_gathered_in_as_completed(frame: FrameType) -> None:
 
 
 def _is_as_completed(frame: FrameType) -> bool:
-    code = frame.f_code
-    return code.co_filename == tasks.__file__ and code.co_qualname.startswith(
+    return frame.f_globals is _TASKS and frame.f_code.co_qualname.startswith(
         ("as_completed", "_AsCompletedIterator")
     )

@@ -8,16 +8,15 @@ nothing that is asked for afterwards has an effect.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields as fields_of
-from pathlib import Path
 from typing import cast
 
 from perdure.details import Cancelled, ErrorDetails, Raised
+from perdure.frames import is_user_code, module_of
 from perdure.history import (
     INCOMING,
     Event,
@@ -29,8 +28,6 @@ from perdure.replay.loop import OrchestrationLoop
 from perdure.replay.signals import HistoryMismatch, UndecodableData
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-
-_OWN_CODE = (str(Path(__file__).parent), str(Path(asyncio.__file__).parent))
 
 
 class Transcript:
@@ -160,8 +157,8 @@ class Transcript:
             code = frame.f_code
             if code is OrchestrationLoop.run_until_quiet.__code__:
                 break
-            if not code.co_filename.startswith(_OWN_CODE):
-                return f"{frame.f_globals.get('__name__', '?')}:{frame.f_lineno} in {code.co_name}"
+            if is_user_code(frame):
+                return f"{module_of(frame)}:{frame.f_lineno} in {code.co_name}"
             frame = frame.f_back
         return f"a wait or a retry of {self._code}"
 
