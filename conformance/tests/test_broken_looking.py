@@ -38,12 +38,30 @@ class WaitsByTheWall(ReferenceProvider):
 
 @breaks("WAIT-3")
 class SleepsThroughWork(ReferenceProvider):
+    tells_of_work = True
+
     async def wait_for_work(self, wait):
         await self.clock.sleep(wait.timeout)
 
 
 @breaks("WAIT-3")
+class SaysThatItTellsOfWork(ReferenceProvider):
+    """Its wait is the default, which only sleeps."""
+
+    tells_of_work = True
+
+
+@breaks("WAIT-4")
+class SaysThatItTellsOfChanges(ReferenceProvider):
+    """Its wait is the default, which only sleeps."""
+
+    tells_of_changes = True
+
+
+@breaks("WAIT-3")
 class LooksForWorkOnce(ReferenceProvider):
+    tells_of_work = True
+
     async def wait_for_work(self, wait):
         store = self.at_present()
         turns = wait.serves is not None and any(
@@ -58,6 +76,8 @@ class LooksForWorkOnce(ReferenceProvider):
 
 class WaitsForAChange(ReferenceProvider):
     """Looks every tenth of a second."""
+
+    tells_of_changes = True
 
     def differs(self, state, wait):
         if state is None:

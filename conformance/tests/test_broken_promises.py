@@ -394,7 +394,7 @@ def waiting_asks_without_a_pause(patch):
     tiny = timedelta(milliseconds=20)
     patch.setattr("perdure.client.watching._SHORTEST_POLL", tiny)
     patch.setattr("perdure.client.watching._LONGEST_POLL", tiny)
-    patch.setattr("perdure.client.watching.tells_of_changes", lambda provider: False)
+    patch.setattr("perdure.client.watching._LONGEST_WAIT", tiny)
 
 
 @spoils("36", "24")

@@ -79,6 +79,9 @@ class FinishesTwenty(ReferenceProvider):
 class WakesForNothing(ReferenceProvider):
     """Returns from every wait at once, or when it likes."""
 
+    tells_of_work = True
+    tells_of_changes = True
+
     async def wait_for_work(self, wait):
         await asyncio.sleep(0)
 

@@ -56,9 +56,12 @@ async def ends_after(
     return woken_for_nothing or await ends(lab, task, within=MINUTE / 2)
 
 
-def implements(provider: Provider, method: str) -> bool:
-    """Whether the provider has a wait of its own, and not the polling default."""
-    return getattr(type(provider), method) is not getattr(Provider, method)
+def says_what_it_does(provider: Provider, attribute: str, method: str) -> bool:
+    """What the attribute says, which must fit: True needs a method of the provider's own."""
+    told = bool(getattr(provider, attribute))
+    own = getattr(type(provider), method) is not getattr(Provider, method)
+    expect(own or not told, f"{attribute} is True, and {method} is the default, which only sleeps")
+    return told
 
 
 @check("WAIT-1")
@@ -84,9 +87,9 @@ async def a_wait_for_a_change_ends(lab: Lab) -> None:
 
 @check("WAIT-3")
 async def a_wait_for_work_ends_with_work(lab: Lab) -> None:
-    """A wait of the provider's own ends early when there is work."""
+    """The wait of a provider that tells of work ends early when there is some."""
     provider = lab.provider
-    if not implements(provider, "wait_for_work"):
+    if not says_what_it_does(provider, "tells_of_work", "wait_for_work"):
         return
     turns = WorkWait(timeout=MINUTE, serves=SERVES)
     activities = WorkWait(timeout=MINUTE, activity_names=WORK)
@@ -108,9 +111,9 @@ async def a_wait_for_work_ends_with_work(lab: Lab) -> None:
 
 @check("WAIT-4")
 async def a_wait_for_a_change_ends_with_it(lab: Lab) -> None:
-    """A wait of the provider's own ends early when the instance differs from what was seen."""
+    """The wait of a provider that tells of changes ends early when the instance differs."""
     provider = lab.provider
-    if not implements(provider, "wait_for_change"):
+    if not says_what_it_does(provider, "tells_of_changes", "wait_for_change"):
         return
 
     def wait(

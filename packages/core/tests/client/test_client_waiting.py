@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 from perdure import (
@@ -22,7 +23,7 @@ from perdure import (
     Running,
     WaitTimeout,
 )
-from perdure.client.watching import Countdown, tells_of_changes
+from perdure.client.watching import Countdown
 from perdure.contract import DelegatingProvider, Provider
 from perdure.durations import LONGEST_DURATION
 from perdure.errors import (
@@ -48,13 +49,14 @@ class Deaf(DelegatingProvider):
 
     def __init__(self, inner):
         super().__init__(inner)
+        self.tells_of_changes = False
         self.looks: list[int] = []
 
     async def read_instance(self, instance):
         self.looks.append(self.clock.now())
         return await super().read_instance(instance)
 
-    # The function of the base class itself, as where nobody overrides it.
+    # The function of the base class itself, as where no provider overrides it.
     wait_for_change = Provider.wait_for_change
 
 
@@ -427,13 +429,28 @@ def test_a_countdown_without_a_limit_never_ends():
     assert countdown.left() is None
 
 
-def test_wrappers_are_looked_through_for_a_provider_that_tells(provider):
-    class Telling(DelegatingProvider):
-        async def wait_for_change(self, wait): ...
+class Measured(DelegatingProvider):
+    """A wrapper that counts every wait, as metrics do, and changes nothing."""
 
-    assert not tells_of_changes(Deaf(provider))
-    assert not tells_of_changes(DelegatingProvider(Deaf(provider)))
-    assert tells_of_changes(DelegatingProvider(Telling(Deaf(provider))))
+    async def wait_for_change(self, wait):
+        await self.inner.wait_for_change(wait)
+
+
+def test_a_wrapper_passes_on_what_a_provider_says_of_its_waits(provider):
+    told = Measured(provider)
+    silent = Measured(Deaf(provider))
+
+    assert (told.tells_of_changes, told.tells_of_work) == (True, True)
+    assert (silent.tells_of_changes, silent.tells_of_work) == (False, True)
+
+
+async def test_a_wrapper_that_measures_waits_does_not_make_them_longer(provider, stage):
+    silent = Deaf(provider)
+    waiting = asyncio.ensure_future(Client(Measured(silent)).wait_for_orchestration("i", 10))
+
+    with pytest.raises(WaitTimeout):
+        await stage.pass_time(waiting)
+    assert max(after - before for before, after in pairwise(silent.looks)) <= 100_000
 
 
 async def test_the_first_of_many_ends_the_others():

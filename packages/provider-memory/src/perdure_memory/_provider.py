@@ -61,6 +61,8 @@ class MemoryProvider(Provider):
     """
 
     finish_limit = 1000
+    tells_of_work = True
+    tells_of_changes = True
 
     def __init__(self, options: MemoryOptions | None = None, *, clock: Clock | None = None) -> None:
         options = options or MemoryOptions()

@@ -73,6 +73,8 @@ class SQLiteProvider(Provider):
     """A provider on an SQLite file; `async with` opens and closes it."""
 
     finish_limit = 1000
+    tells_of_work = True
+    tells_of_changes = True
 
     def __init__(self, options: SQLiteOptions, *, clock: Clock | None = None) -> None:
         super().__init__(clock=clock or SystemClock(), description=options.description)

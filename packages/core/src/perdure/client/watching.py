@@ -14,7 +14,6 @@ from datetime import timedelta
 
 from perdure.client.calls import has_ended, parked_of
 from perdure.clock import Clock
-from perdure.contract.delegate import DelegatingProvider
 from perdure.contract.doorbell import Bell
 from perdure.contract.provider import Provider
 from perdure.contract.records import ChangeWait, InstanceState
@@ -63,7 +62,7 @@ class _Watch:
         self._instance = instance
         self._timeout = timeout
         self._countdown = Countdown(provider.clock, timeout)
-        self._told = tells_of_changes(provider)
+        self._told = provider.tells_of_changes
         self._poll = _SHORTEST_POLL
         self._looked = False
         self._state: InstanceState | None = None
@@ -130,13 +129,3 @@ class Countdown:
         if self._left is not None:
             self._left = max(self._left - passed, timedelta(0))
         return self._left
-
-
-def tells_of_changes(provider: Provider) -> bool:
-    """Whether the provider, or the one that it wraps, has a `wait_for_change` of its own."""
-    while (
-        isinstance(provider, DelegatingProvider)
-        and type(provider).wait_for_change is DelegatingProvider.wait_for_change
-    ):
-        provider = provider.inner
-    return type(provider).wait_for_change is not Provider.wait_for_change

@@ -29,12 +29,18 @@ from perdure.contract.records import (
 
 
 class DelegatingProvider(Provider):
-    """Passes every call to `inner`; a wrapper overrides what it wants to see or change."""
+    """Passes every call to `inner`; a wrapper overrides what it wants to see or change.
+
+    What the provider says of itself in attributes is passed on too, so that a wrapper which only
+    measures a call changes nothing else.
+    """
 
     def __init__(self, inner: Provider) -> None:
         super().__init__(clock=inner.clock, description=inner.description)
         self.inner = inner
         self.finish_limit = inner.finish_limit
+        self.tells_of_work = inner.tells_of_work
+        self.tells_of_changes = inner.tells_of_changes
         # One doorbell for the wrapped and the wrapper, so that whoever holds either is woken.
         self.doorbell = inner.doorbell
 

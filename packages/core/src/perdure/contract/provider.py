@@ -72,6 +72,13 @@ class Provider(ABC):
 
     finish_limit: int = 16
     """How many activities one commit may finish, at least 16."""
+    tells_of_work: bool = False
+    """Whether `wait_for_work` ends early when there is work; set it beside the method."""
+    tells_of_changes: bool = False
+    """Whether `wait_for_change` ends early when the instance changes; set it beside the method.
+
+    A client asks rarely where it is true, and polls every 100 ms where it is not.
+    """
 
     def __init__(self, *, clock: Clock, description: str) -> None:
         self.clock = clock
