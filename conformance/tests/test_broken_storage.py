@@ -45,6 +45,23 @@ class Careful(Store):
     def is_ready(self, row):
         return row.state.instance not in self.spoiled and super().is_ready(row)
 
+    def lease_turns(self, request):
+        return self.whole_look("lease_turns", request)
+
+    def lease_activities(self, request):
+        return self.whole_look("lease_activities", request)
+
+    def whole_look(self, name, request):
+        before = copy.deepcopy(self.tables)
+        try:
+            return getattr(Store, name)(self, request)
+        except StorageUnavailable:
+            self.end_failed_look(before)
+            raise
+
+    def end_failed_look(self, before):
+        self.tables = before
+
     def carry_out(self, row, commit):
         before = copy.deepcopy(self.tables)
         try:
@@ -80,6 +97,8 @@ for _name in (
     "put_front",
     "drop_void",
     "settle_lease",
+    "give_turn",
+    "give_activity",
 ):
     setattr(Careful, _name, _in_a_step(_name))
 
@@ -220,6 +239,45 @@ class IsHeldUpByTheSpoiled(Careful):
         return tuple(turn for turn in leased if turn.state.instance not in self.spoiled)
 
 
+@broken_store("CALL-10")
+class LeavesTheTurnsOfALookThatFailed(Careful):
+    def lease_turns(self, request):
+        return Store.lease_turns(self, request)
+
+
+@broken_store("CALL-10")
+class LeavesTheActivitiesOfALookThatFailed(Careful):
+    def lease_activities(self, request):
+        return Store.lease_activities(self, request)
+
+
+@broken_store("CALL-10")
+class CountsWhatItTakesBack(Careful):
+    def end_failed_look(self, before):
+        counted = {name: row.attempt for name, row in self.tables.instances.items()}
+        super().end_failed_look(before)
+        for name, attempt in counted.items():
+            self.tables.instances[name].attempt = attempt
+
+
+@broken_store("CALL-10")
+class CountsActivitiesThatItTakesBack(Careful):
+    def end_failed_look(self, before):
+        counted = {key: row.delivery for key, row in self.tables.activities.items()}
+        super().end_failed_look(before)
+        for key, delivery in counted.items():
+            self.tables.activities[key].delivery = delivery
+
+
+@broken_store("CALL-10")
+class LosesWhatALookThatFailedLeased(Careful):
+    def end_failed_look(self, before):
+        leased = [name for name, row in self.tables.instances.items() if row.lease]
+        super().end_failed_look(before)
+        for name in leased:
+            self.tables.letters[name].clear()
+
+
 @broken_store("COMMIT-28")
 class LeavesHalfACommit(Careful):
     def recover(self, before, commit):
@@ -275,10 +333,13 @@ class FailsNowhere(WithDoors):
         yield SimpleNamespace(reached=False)
 
 
-def test_a_harness_that_lets_nothing_fail_is_noticed():
-    (check,) = (check for check in CHECKS if check.id == "COMMIT-28")
+@pytest.mark.parametrize(
+    ("id", "what"), [("COMMIT-28", "a commit"), ("CALL-10", "a look for turns")]
+)
+def test_a_harness_that_lets_nothing_fail_is_noticed(id, what):
+    (check,) = (check for check in CHECKS if check.id == id)
 
-    assert judge(check, FailsNowhere()).message == "the harness lets no step of a commit fail"
+    assert judge(check, FailsNowhere()).message == f"the harness lets no step of {what} fail"
 
 
 def test_a_broken_provider_is_caught(broken, clause):
@@ -287,14 +348,14 @@ def test_a_broken_provider_is_caught(broken, clause):
     assert what_catches(broken, check) is not None
 
 
-@pytest.mark.parametrize("id", ["CALL-9", "HIST-6", "HIST-7", "COMMIT-28"])
+@pytest.mark.parametrize("id", ["CALL-9", "CALL-10", "HIST-6", "HIST-7", "COMMIT-28"])
 def test_a_careful_provider_passes(id):
     (check,) = (check for check in CHECKS if check.id == id)
 
     assert judge(check, WithDoors()).message == ""
 
 
-@pytest.mark.parametrize("id", ["CALL-9", "HIST-6", "COMMIT-28"])
+@pytest.mark.parametrize("id", ["CALL-9", "CALL-10", "HIST-6", "COMMIT-28"])
 def test_a_check_without_its_back_door_is_unsupported(id):
     (check,) = (check for check in CHECKS if check.id == id)
 
@@ -304,7 +365,7 @@ def test_a_check_without_its_back_door_is_unsupported(id):
     assert result.message == f"the harness of reference offers no back door {check.door!r}"
 
 
-@pytest.mark.parametrize("id", ["CALL-9", "HIST-6", "HIST-7", "COMMIT-28"])
+@pytest.mark.parametrize("id", ["CALL-9", "CALL-10", "HIST-6", "HIST-7", "COMMIT-28"])
 def test_a_back_door_that_is_declared_and_missing_fails_its_check(id):
     class Empty:
         declaration = WithDoors().declaration

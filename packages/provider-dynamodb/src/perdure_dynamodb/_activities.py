@@ -13,7 +13,7 @@ waits, `ado` when it was added, `tok`/`unt` lease, `hid` end of a delay, `dlv` d
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -75,6 +75,7 @@ from perdure_dynamodb._table import (
     at_once,
     each_apart,
 )
+from perdure_dynamodb._undelivered import Undelivered
 from perdure_dynamodb._values import Item, Row
 
 _LOGGER = logging.getLogger("perdure.dynamodb")
@@ -103,6 +104,8 @@ class _Found:
 
     request: ActivityRequest
     now: Instant
+    begun: set[ActivityLease]
+    """Leases that the call took or may have taken."""
     leased: list[LeasedActivity] = field(default_factory=list[LeasedActivity])
     seen: set[Key] = field(default_factory=set[Key])
     unserved: list[Row] = field(default_factory=list[Row])
@@ -165,6 +168,7 @@ class Activities:
         self._tokens: Memory[str, dict[Key, None]] = Memory()
         self._known: Memory[Key, _Known] = Memory()
         """Activities that this process added or leased."""
+        self._undelivered = Undelivered(self._give_back)
 
     def item(self, new: NewActivity, commit: TurnCommit, shelf: Shelf, *, now: Instant) -> Item:
         """The item of an activity that a commit adds."""
@@ -239,12 +243,28 @@ class Activities:
         self._purge.chunks(chunk for each in known if each is not None for chunk in each.chunks)
 
     async def lease(
-        self, request: ActivityRequest, fresh: list[LeasedActivity]
+        self, request: ActivityRequest, begun: set[ActivityLease]
     ) -> Sequence[LeasedActivity]:
-        """Lease activities; those leased by this very call are added to `fresh`."""
-        await self._shards.refresh()
-        now = self._clock.now()
-        found = _Found(request, now)
+        """Lease activities; the leases that the call itself takes are added to `begun`.
+
+        A look that fails half-way returns what it leased until then.
+        """
+        begun |= self._undelivered.claim(request.token)
+        found = _Found(request, self._clock.now(), begun)
+        try:
+            await self._undelivered.give_back()
+            await self._shards.refresh()
+            await self._look(found)
+        except ProviderError as error:
+            if not found.leased:
+                raise
+            _LOGGER.warning("a look for activities ended early: %s", error)
+        finally:
+            await self.give_back(begun - {leased.lease for leased in found.leased})
+        return tuple(found.leased)
+
+    async def _look(self, found: _Found) -> None:
+        request, now = found.request, found.now
         await self._find_held(found)
         if found.room > 0 and request.tags:
             looks_far = self._far_looks.begin(now)
@@ -256,7 +276,7 @@ class Activities:
             )
             try:
                 async for rows in rounds:
-                    await self._take_from(rows, found, fresh)
+                    await self._take_from(rows, found)
                     if found.room <= 0:
                         break
                 else:
@@ -265,8 +285,7 @@ class Activities:
             finally:
                 await rounds.aclose()
         if found.room > 0 and found.unserved:
-            await self._take_unserved(found, fresh)
-        return tuple(found.leased)
+            await self._take_unserved(found)
 
     async def complete(self, completion: ActivityCompletion) -> None:
         """Remove the activity and post its message, as one."""
@@ -339,21 +358,24 @@ class Activities:
                 return
         self._forget(lease)
 
-    async def give_back(self, leased: LeasedActivity) -> None:
-        """Undo a lease as if it had never been taken."""
-        key = self._key(leased.lease)
+    async def give_back(self, leases: Iterable[ActivityLease]) -> None:
+        """Undo leases as if they had never been taken, now or as soon as the store answers."""
+        await self._undelivered.give_back(leases)
+
+    async def _give_back(self, lease: ActivityLease) -> None:
+        key = self._key(lease)
         row = await self._table.get(*key)
-        if row is not None and row.text_or_none("tok") == leased.token:
+        if row is not None and row.text_or_none("tok") == lease.token:
             ready = self._place(row, row.number("rdy"))
             await self._table.try_write(
                 Update(
                     key=key,
                     change="SET dlv = dlv - :one, gsk = :ready REMOVE tok, unt",
                     condition="tok = :token",
-                    values={":one": 1, ":ready": ready, ":token": leased.token},
+                    values={":one": 1, ":ready": ready, ":token": lease.token},
                 )
             )
-        self._forget(leased.lease)
+        self._forget(lease)
 
     def _giving_back(self, release: ActivityRelease, row: Row, now: Instant) -> Update:
         change, freed = "SET rdy = :now, gsk = :ready", "REMOVE tok, unt"
@@ -459,9 +481,7 @@ class Activities:
                 found.seen.add(_key_of(row))
                 found.leased.append(await self._leased(row, found))
 
-    async def _take_from(
-        self, rows: Sequence[Row], found: _Found, fresh: list[LeasedActivity]
-    ) -> None:
+    async def _take_from(self, rows: Sequence[Row], found: _Found) -> None:
         new = [row for row in rows if _key_of(row) not in found.seen and _may_be_free(row, found)]
         found.seen |= {_key_of(row) for row in new}
         served = [row for row in new if self._is_served(row, found)]
@@ -471,9 +491,9 @@ class Activities:
             ]
         while served and found.room > 0:
             some, served = served[: found.room], served[found.room :]
-            await self._take_some(some, found, fresh)
+            await self._take_some(some, found)
 
-    async def _take_unserved(self, found: _Found, fresh: list[LeasedActivity]) -> None:
+    async def _take_unserved(self, found: _Found) -> None:
         """Those that waited long enough: which the index row does not tell."""
         unserved_for = found.request.unserved_for or timedelta(0)
         latest = found.now - to_microseconds(unserved_for)
@@ -482,11 +502,9 @@ class Activities:
         waited.sort(key=lambda row: row.number("rdy"))
         while waited and found.room > 0:
             some, waited = waited[: found.room], waited[found.room :]
-            await self._take_some(some, found, fresh)
+            await self._take_some(some, found)
 
-    async def _take_some(
-        self, rows: Sequence[Row], found: _Found, fresh: list[LeasedActivity]
-    ) -> None:
+    async def _take_some(self, rows: Sequence[Row], found: _Found) -> None:
         locks = await self._locks([self._instance_of(row) for row in rows])
         locks = await self._settling.settle_each(locks)
         self._purge.void_messages(rows, locks)
@@ -499,34 +517,34 @@ class Activities:
         ]
         self._taking |= {_key_of(row) for row in wanted}
         try:
-            taken = await at_once(self._take(row, found, fresh) for row in wanted)
+            taken = await at_once(self._take(row, found) for row in wanted)
         finally:
             self._taking -= {_key_of(row) for row in wanted}
         found.leased += [leased for leased in taken if leased is not None]
 
-    async def _take(
-        self, row: Row, found: _Found, fresh: list[LeasedActivity]
-    ) -> LeasedActivity | None:
+    async def _take(self, row: Row, found: _Found) -> LeasedActivity | None:
         """Lease it; what goes wrong with it must not cost the others of this call their leases."""
-        key, token = _key_of(row), found.request.token
-        self._remember(token, key)
+        instance, activity = self._instance_of(row), row.text("sk")[2:]
+        lease = ActivityLease(instance=instance, activity=activity, token=found.request.token)
+        self._remember(lease.token, _key_of(row))
+        found.begun.add(lease)
         try:
-            return await self._try_to_take(row, found, fresh)
+            leased = await self._try_to_take(row, found)
+            if leased is None:
+                found.begun.discard(lease)
+            return leased
         except ProviderError as error:
-            instance, activity = self._instance_of(row), row.text("sk")[2:]
             _LOGGER.warning("activity %r of %r is put off: %s", activity, instance, error)
-            lease = ActivityLease(instance=instance, activity=activity, token=token)
             with suppress(ProviderError):
                 await self.release(
                     ActivityRelease(
                         lease=lease, counted=False, delay=PUT_OFF, parked=damage_mark(error)
                     )
                 )
+                found.begun.discard(lease)
             return None
 
-    async def _try_to_take(
-        self, row: Row, found: _Found, fresh: list[LeasedActivity]
-    ) -> LeasedActivity | None:
+    async def _try_to_take(self, row: Row, found: _Found) -> LeasedActivity | None:
         request, now, key = found.request, found.now, _key_of(row)
         until = now + to_microseconds(request.lease_for)
         is_mine, taken = await self._table.try_write(
@@ -551,9 +569,7 @@ class Activities:
         )
         if taken is None or not (is_mine or _is_held(taken, request.token, now)):
             return None
-        leased = await self._leased(taken, found)
-        fresh.append(leased)
-        return leased
+        return await self._leased(taken, found)
 
     async def _leased(self, row: Row, found: _Found) -> LeasedActivity:
         self._known[_key_of(row)] = _Known.of(row)

@@ -56,7 +56,7 @@ from perdure_dynamodb._sending import Sending
 from perdure_dynamodb._settling import Settling
 from perdure_dynamodb._shards import Shards
 from perdure_dynamodb._stamps import Stamps
-from perdure_dynamodb._table import Table, at_once
+from perdure_dynamodb._table import Table
 from perdure_dynamodb._turns import Turns
 
 T = TypeVar("T")
@@ -149,11 +149,11 @@ class DynamoDBProvider(Provider):
 
     async def lease_turns(self, request: TurnRequest) -> Sequence[LeasedTurn]:
         """Lease ready instances."""
-        fresh: list[TurnLease] = []
+        begun: set[TurnLease] = set()
         return await _whole(
             "lease_turns",
-            self._turns.lease(request, fresh),
-            undo=lambda: self._give_back_turns(fresh),
+            self._turns.lease(request, begun),
+            undo=lambda: self._turns.give_back(begun),
         )
 
     async def read_history(
@@ -180,11 +180,11 @@ class DynamoDBProvider(Provider):
 
     async def lease_activities(self, request: ActivityRequest) -> Sequence[LeasedActivity]:
         """Lease activities."""
-        fresh: list[LeasedActivity] = []
+        begun: set[ActivityLease] = set()
         return await _whole(
             "lease_activities",
-            self._activities.lease(request, fresh),
-            undo=lambda: self._give_back_activities(fresh),
+            self._activities.lease(request, begun),
+            undo=lambda: self._activities.give_back(begun),
         )
 
     async def complete_activity(self, completion: ActivityCompletion) -> None:
@@ -237,12 +237,6 @@ class DynamoDBProvider(Provider):
             raise ExecutionNotFound(instance, execution, operation="read_history")
         last = lock.last_event if execution == lock.execution else None
         return await read_page(self._table, self._keys, instance, execution, after=after, last=last)
-
-    async def _give_back_turns(self, fresh: Sequence[TurnLease]) -> None:
-        await at_once(self._turns.give_back(lease) for lease in fresh)
-
-    async def _give_back_activities(self, fresh: Sequence[LeasedActivity]) -> None:
-        await at_once(self._activities.give_back(leased) for leased in fresh)
 
 
 async def _named(operation: str, work: Coroutine[object, object, T]) -> T:

@@ -9,7 +9,7 @@ before. An instance that turns out to have nothing to do is given back uncounted
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -40,6 +40,7 @@ from perdure_dynamodb._settling import Settling
 from perdure_dynamodb._shards import Shards
 from perdure_dynamodb._sweep import Sweep
 from perdure_dynamodb._table import Delete, Put, Select, Table, Update, at_once, each_apart
+from perdure_dynamodb._undelivered import Undelivered
 from perdure_dynamodb._values import Row
 
 MOST_OPENED = 8
@@ -58,6 +59,8 @@ class _Found:
 
     request: TurnRequest
     now: Instant
+    begun: set[TurnLease]
+    """Leases that the call took or may have taken."""
     leased: list[LeasedTurn] = field(default_factory=list[LeasedTurn])
     seen: set[str] = field(default_factory=set[str])
     unserved: list[Lock] = field(default_factory=list[Lock])
@@ -97,11 +100,29 @@ class Turns:
         self._sweep = Sweep(table)
         self._taking: set[str] = set()
         """Instances that a call of this process is just taking: others needn't try."""
+        self._undelivered = Undelivered(self._give_back)
 
-    async def lease(self, request: TurnRequest, fresh: list[TurnLease]) -> Sequence[LeasedTurn]:
-        """Lease ready instances; those leased by this very call are added to `fresh`."""
-        await self._shards.refresh()
-        found = _Found(request, self._clock.now())
+    async def lease(self, request: TurnRequest, begun: set[TurnLease]) -> Sequence[LeasedTurn]:
+        """Lease ready instances; the leases that the call itself takes are added to `begun`.
+
+        A look that fails half-way returns what it leased until then.
+        """
+        begun |= self._undelivered.claim(request.token)
+        found = _Found(request, self._clock.now(), begun)
+        try:
+            await self._undelivered.give_back()
+            await self._shards.refresh()
+            await self._look(found)
+        except ProviderError as error:
+            if not found.leased:
+                raise
+            _LOGGER.warning("a look for turns ended early: %s", error)
+        finally:
+            await self.give_back(begun - {_lease_of(turn) for turn in found.leased})
+        return tuple(found.leased)
+
+    async def _look(self, found: _Found) -> None:
+        request = found.request
         await self._find_held(found)
         if found.room > 0:
             rounds = self._sweep.rounds(
@@ -111,14 +132,13 @@ class Turns:
             )
             try:
                 async for rows in rounds:
-                    await self._take_from(rows, found, fresh)
+                    await self._take_from(rows, found)
                     if found.room <= 0:
                         break
             finally:
                 await rounds.aclose()
         if found.room > 0 and found.unserved:
-            await self._take_all(found.unserved, found, fresh, served=False)
-        return tuple(found.leased)
+            await self._take_all(found.unserved, found, served=False)
 
     async def renew(
         self, leases: Sequence[TurnLease], *, lease_for: timedelta
@@ -169,8 +189,11 @@ class Turns:
                 )
         self._held.end(lease.instance, lease.token)
 
-    async def give_back(self, lease: TurnLease) -> None:
-        """Undo a lease as if it had never been taken."""
+    async def give_back(self, leases: Iterable[TurnLease]) -> None:
+        """Undo leases as if they had never been taken, now or as soon as the store answers."""
+        await self._undelivered.give_back(leases)
+
+    async def _give_back(self, lease: TurnLease) -> None:
         await self._table.try_write(
             Update(
                 key=self._lock_key(lease.instance),
@@ -201,7 +224,7 @@ class Turns:
                 found.seen.add(instance)
                 found.leased.append(await self._turn_of(lock, found))
 
-    async def _take_from(self, rows: Sequence[Row], found: _Found, fresh: list[TurnLease]) -> None:
+    async def _take_from(self, rows: Sequence[Row], found: _Found) -> None:
         earliest: dict[str, Instant] = {}
         for row in rows:
             instance = self._keys.instance_of(row.text("pk"))
@@ -232,61 +255,56 @@ class Turns:
                 for lock in fitting
                 if not serves.accepts(lock.name, lock.version) and since[lock.instance] <= latest
             ]
-        await self._take_all(served, found, fresh, served=True)
+        await self._take_all(served, found, served=True)
 
     async def _settled_locks(self, instances: Sequence[str]) -> dict[str, Lock]:
         return await self._settling.settle_each(await self._changes.read_sound_locks(instances))
 
-    async def _take_all(
-        self, locks: Sequence[Lock], found: _Found, fresh: list[TurnLease], *, served: bool
-    ) -> None:
+    async def _take_all(self, locks: Sequence[Lock], found: _Found, *, served: bool) -> None:
         left = list(locks)
         while left and found.room > 0:
             some, left = left[: found.room], left[found.room :]
             some = [lock for lock in some if lock.instance not in self._taking]
             self._taking |= {lock.instance for lock in some}
             try:
-                turns = await at_once(
-                    self._take(lock, found, fresh, served=served) for lock in some
-                )
+                turns = await at_once(self._take(lock, found, served=served) for lock in some)
             finally:
                 self._taking -= {lock.instance for lock in some}
             found.leased += [turn for turn in turns if turn is not None]
 
-    async def _take(
-        self, lock: Lock, found: _Found, fresh: list[TurnLease], *, served: bool
-    ) -> LeasedTurn | None:
+    async def _take(self, lock: Lock, found: _Found, *, served: bool) -> LeasedTurn | None:
         """Lease it; what goes wrong with it must not cost the others of this call their leases."""
         lease = TurnLease(instance=lock.instance, token=found.request.token)
         self._held.attempt(lease.token, lock.instance)
+        found.begun.add(lease)
         try:
-            return await self._try_to_take(lock, lease, found, fresh, served=served)
+            turn = await self._try_to_take(lock, lease, found, served=served)
+            if turn is None:
+                found.begun.discard(lease)
+            return turn
         except ProviderError as error:
             _LOGGER.warning("instance %r is put off: %s", lock.instance, error)
-            if lease in fresh:
-                fresh.remove(lease)
             with suppress(ProviderError):
                 await self.release(
                     TurnRelease(
                         lease=lease, counted=False, delay=PUT_OFF, parked=damage_mark(error)
                     )
                 )
+                found.begun.discard(lease)
             return None
 
     async def _try_to_take(
-        self, lock: Lock, lease: TurnLease, found: _Found, fresh: list[TurnLease], *, served: bool
+        self, lock: Lock, lease: TurnLease, found: _Found, *, served: bool
     ) -> LeasedTurn | None:
         request, now = found.request, found.now
         is_mine, row = await self._table.try_write(_lease(lock, request, now, self._lock_key))
         if row is None or not (is_mine or row.text_or_none("tok") == request.token):
             return None
-        fresh.append(lease)
         mine = Lock(lock.instance, row)
         delivery = await self._read(mine, now)
         await self._open_waiting(mine, delivery, found)
         if not self._is_wanted(mine, delivery, found, served=served):
-            await self.give_back(lease)
-            fresh.remove(lease)
+            await self._give_back(lease)
             return None
         return self._leased(mine, delivery, found, served=served)
 
@@ -364,6 +382,10 @@ class Turns:
 
     def _lock_key(self, instance: str) -> tuple[str, str]:
         return (self._keys.partition(instance), LOCK)
+
+
+def _lease_of(turn: LeasedTurn) -> TurnLease:
+    return TurnLease(instance=turn.state.instance, token=turn.token)
 
 
 def _lease(lock: Lock, request: TurnRequest, now: Instant, key_of: LockKey) -> Update:

@@ -65,7 +65,8 @@ class Provider(ABC):
 
     Calls may be cancelled. A cancelled call either took effect as a whole or not at all (but see
     `send`); a cancelled `lease_turns` or `lease_activities` gives its leases back, uncounted,
-    where the store answers.
+    where the store answers. A lease call that fails leaves no lease behind that counts, and core
+    asks again under the same token.
 
     Returned records are never changed afterwards, nor is anything that was passed in.
     """

@@ -117,6 +117,8 @@ class Activities:
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._unstarted: list[LeasedActivity] = []
+        self._lease_token: str | None = None
+        """Of a lease call that failed: what it leased is returned under its token (CALL-10)."""
         self.take_result: ResultTaker = lambda finished: False
 
     # For turns
@@ -318,10 +320,11 @@ class Activities:
     async def _lease(self, unserved_for: timedelta | None) -> Sequence[LeasedActivity]:
         slots = min(self._free(), _LARGEST_LEASE_CALL)
         self._reserved += slots
+        self._lease_token = self._lease_token or uuid.uuid4().hex
         try:
-            return await self._provider.lease_activities(
+            leased = await self._provider.lease_activities(
                 ActivityRequest(
-                    token=uuid.uuid4().hex,
+                    token=self._lease_token,
                     limit=slots,
                     lease_for=self._options.activity_lease,
                     names=frozenset(self._catalog.activities),
@@ -331,6 +334,8 @@ class Activities:
             )
         finally:
             self._reserved -= slots
+        self._lease_token = None
+        return leased
 
     def _start(self, leased: LeasedActivity) -> None:
         lease = leased.lease

@@ -89,6 +89,8 @@ class Turns:
         # Unique without asking the system for randomness at every commit.
         self._id_prefix = uuid.uuid4().hex
         self._id_numbers = itertools.count()
+        self._lease_token: str | None = None
+        """Of a lease call that failed: what it leased is returned under its token (CALL-10)."""
         self._serves = Serves(orchestrations=catalog.versions())
         self._runs: dict[str, InstanceRun] = {}
         self._tasks: dict[InstanceRun | str, asyncio.Task[None]] = {}
@@ -223,15 +225,18 @@ class Turns:
             await self._freed.wait()
 
     async def _lease(self, unserved_for: timedelta | None) -> Sequence[LeasedTurn]:
-        return await self.provider.lease_turns(
+        self._lease_token = self._lease_token or self.new_id()
+        leased = await self.provider.lease_turns(
             TurnRequest(
-                token=self.new_id(),
+                token=self._lease_token,
                 limit=min(self._free(), _LARGEST_LEASE_CALL),
                 lease_for=self.options.turn_lease,
                 serves=self._serves,
                 unserved_for=unserved_for,
             )
         )
+        self._lease_token = None
+        return leased
 
     def _start(self, leased: LeasedTurn) -> None:
         if not leased.served:
