@@ -306,9 +306,30 @@ class FindsUnservedActivitiesAtOnce(Store):
 
 
 @breaks("ACT-16")
-class FindsUnservedActivitiesOfAnyTag(Store):
+class FindsUnservedActivitiesOfItsTagsOnly(Store):
     def is_unserved(self, row, request):
-        return super().is_unserved(row, replace(request, tags=request.tags | {row.new.tag}))
+        return super().is_unserved(row, request) and row.new.tag in request.tags
+
+
+@breaks("ACT-16")
+class FindsUnservedActivitiesOfItsNamesOnly(Store):
+    def is_unserved(self, row, request):
+        return super().is_unserved(row, request) and row.new.name in request.names
+
+
+@breaks("ACT-16", "ACT-22")
+class TellsByTheNameAloneWhatIsServed(Gives):
+    def give_activity(self, row, request):
+        return replace(super().give_activity(row, request), served=row.new.name in request.names)
+
+
+@breaks("ACT-22")
+class HidesAWhileWhatWasUnserved(Store):
+    def release_activity(self, release):
+        row = self.leased_row(release.lease)
+        if row is not None and row.new.tag is not None and not release.delay:
+            release = replace(release, delay=timedelta(seconds=1))
+        super().release_activity(release)
 
 
 @breaks("ACT-16")

@@ -146,7 +146,7 @@ def gives_nothing_back(patch):
     return provider_with(release_turn=release, release_activity=release)
 
 
-@spoils("28", "28a", "28b", "16")
+@spoils("28", "28a", "28b", "28c", "16")
 def never_tells_of_unserved_work(patch):
     async def lease_turns(self, request):
         served = replace(request, unserved_for=None)

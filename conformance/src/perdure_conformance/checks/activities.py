@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 
 from perdure.contract import (
@@ -365,7 +366,12 @@ async def void_activities_are_never_leased(lab: Lab) -> None:
 async def unserved_activities_are_found(lab: Lab) -> None:
     """Who asks for it also gets activities that nobody served for so long."""
     minute = timedelta(minutes=1)
-    await lab.with_activities(work("other", name="other"), work("gpu", name="other", tag="gpu"))
+    unserved = {
+        "name": work("name", name="other"),
+        "tag": work("tag", tag="gpu"),
+        "both": work("both", name="other", tag="gpu"),
+    }
+    await lab.with_activities(*unserved.values())
     lab.advance(minute - INSTANT)
     expect_equal(len(await lab.lease_work(unserved_for=minute)), 0, "unserved too early")
     lab.advance(INSTANT)
@@ -373,25 +379,30 @@ async def unserved_activities_are_found(lab: Lab) -> None:
     await lab.with_activities(work("served"), instance="beta")
     found = {each.id: each for each in await lab.lease_work(unserved_for=minute)}
     expect_equal(
-        {name: each.served for name, each in found.items()},
-        {"other": False, "served": True},
+        {name: (each.name, each.tag, each.served) for name, each in found.items()},
+        {name: (each.name, each.tag, False) for name, each in unserved.items()}
+        | {"served": ("work", None, True)},
         "activities leased, and whether served",
     )
-    release = ActivityRelease(lease=found["other"].lease, counted=False)
-    await lab.provider.release_activity(release)
+    for name in unserved:
+        release = ActivityRelease(lease=found[name].lease, counted=False)
+        await lab.provider.release_activity(release)
     lab.advance(minute - INSTANT)
-    leased = [each.id for each in await lab.lease_work(unserved_for=minute)]
-    expect("other" not in leased, "unserved again too early after its release")
+    leased = {each.id for each in await lab.lease_work(unserved_for=minute)}
+    expect_equal(leased & unserved.keys(), set(), "unserved too early after their release")
     lab.advance(INSTANT)
-    leased = [each.id for each in await lab.lease_work(unserved_for=minute)]
-    expect("other" in leased, "not unserved again a minute after its release")
+    leased = {each.id for each in await lab.lease_work(unserved_for=minute)}
+    expect_equal(leased & unserved.keys(), set(unserved), "unserved a minute after their release")
 
 
 @check("ACT-17")
 async def unserved_activities_stand_in_nobodys_way(lab: Lab) -> None:
     """However much waits that the caller can't run, what it can run comes first."""
     turn = await lab.started()
-    others = [work(f"a-{n:04}", name="other", tag=(None, "gpu")[n % 2]) for n in range(1200)]
+    kinds = (("other", None), ("other", "gpu"), (None, "gpu"))
+    others = [
+        work(f"a-{n:04}", name=kinds[n % 3][0] or "work", tag=kinds[n % 3][1]) for n in range(1200)
+    ]
     for begin in range(0, 1200, 300):
         turn = await lab.keep(turn, remove=("start",), add=tuple(others[begin : begin + 300]))
     lab.advance(SECOND)
@@ -476,3 +487,19 @@ async def activity_ids_are_an_instances_own(lab: Lab) -> None:
     turns["a"] = await lab.keep(turns["a"])
     turns["b"] = await lab.keep(turns["b"])
     expect_equal((delivered(turns["a"]), delivered(turns["b"])), ([], ["result-job"]), "messages")
+
+
+@check("ACT-22")
+async def unserved_activities_are_left_to_who_serves_them(lab: Lab) -> None:
+    """An activity that was leased as unserved and given back is leased at once by who serves it."""
+    await lab.with_activities(work("job", tag="gpu"))
+    lab.advance(SECOND)
+    (looked_at,) = await lab.lease_work(token="mine", unserved_for=SECOND)
+    (again,) = await lab.lease_work(token="mine", tags=frozenset({"gpu"}))
+    expect_equal(again, replace(looked_at, served=True), "the repeat of a call that serves it")
+    (again,) = await lab.lease_work(token="mine")
+    expect_equal(again, replace(looked_at, served=False), "the repeat of one that does not")
+    release = ActivityRelease(lease=looked_at.lease, counted=False)
+    await lab.provider.release_activity(release)
+    found = await lab.lease_work(tags=frozenset({"gpu"}))
+    expect_equal([(each.id, each.delivery) for each in found], [("job", 1)], "activities leased")

@@ -1,6 +1,6 @@
 """The activity queue: leases, releases, renewals and completions.
 
-Keeps the clauses ACT-1 to ACT-21. An activity is in the table as long as somebody may still run
+Keeps the clauses ACT-1 to ACT-22. An activity is in the table as long as somebody may still run
 it; what an ended or continued execution leaves behind is dropped at once.
 """
 
@@ -88,11 +88,10 @@ class Activities(Mailboxes):
         return due and not delayed and not self.is_live(row.lease) and self.is_wanted(row)
 
     def is_unserved(self, row: ActivityRow, request: ActivityRequest) -> bool:
-        """Whether it has waited so long that a caller without its name may look at it."""
+        """Whether it has waited so long that a caller without its name or tag may look at it."""
         return (
             request.unserved_for is not None
-            and row.new.tag in request.tags
-            and row.new.name not in request.names
+            and not self.matches(row, request)
             and row.due <= self.now
             and row.due <= self.after(-request.unserved_for)
         )

@@ -223,6 +223,34 @@ async def what_is_unregistered_for_too_long_fails(stage: Stage) -> None:
     expect("nobody" in details.message, f"the end of who asked for the activity: {details}")
 
 
+@row("ROW-28c")
+async def an_activity_whose_tag_nobody_serves_is_parked(stage: Stage) -> None:
+    """An activity whose tag no runtime serves parks its instance, visibly, with the tag named; others are unaffected, and a runtime that serves the tag takes it at once, however many others look."""
+    client, app = stage.client, activities()
+
+    @app.orchestration
+    async def ask(ctx: OrchestrationContext, tag: str | None) -> str:
+        return await ctx.schedule_activity("old", "answer", result_type=str, tag=tag)
+
+    for _ in range(3):
+        await stage.node(app)
+    waiting = [f"tagged {number}" for number in range(20)]
+    for name in waiting:
+        await client.start_orchestration(name, "ask", '"gpuu"')
+    mark = await until_parked(stage, waiting[0])
+    expect_equal(mark.reason, "unregistered", "the reason")
+    expect("'gpuu'" in mark.details, f"the details name no tag: {mark.details}")
+    await stage.pass_time(timedelta(seconds=20))
+    since = (await until_parked(stage, waiting[0])).since
+    expect_equal(since, mark.since, "since when it is parked")
+    await client.start_orchestration("untagged", "ask")
+    took = await stage.until(lambda: stage.have_ended("untagged"), "the end of an untagged one")
+    expect_soon(took, "an activity beside those of a tag that nobody serves")
+    await stage.node(activities(), options=RuntimeOptions(tags=frozenset({"gpuu"})))
+    took = await stage.until(lambda: stage.have_ended(*waiting), "the end of all")
+    expect_soon(took, "activities once their tag is served")
+
+
 @row("ROW-41")
 async def another_python_is_named_when_it_matters(stage: Stage) -> None:
     """An instance that was started under another minor version of Python is replayed and goes on; where its commands differ, the message names both versions."""

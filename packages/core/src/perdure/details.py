@@ -61,7 +61,7 @@ class Poisoned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unregistered:
-    """No runtime had the function registered for as long as `unregistered_timeout`."""
+    """No runtime had the function, or served the tag, for as long as `unregistered_timeout`."""
 
     tag: ClassVar[str] = "unregistered"
 
@@ -69,6 +69,8 @@ class Unregistered:
     """`orchestration` or `activity`."""
     name: str
     version: str | None = None
+    activity_tag: str | None = None
+    """The activity's tag, where it was the tag that no runtime served."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +189,8 @@ def _message(kind: Kind) -> str:
             return f"canceled: {reason}"
         case Poisoned(work=work, attempts=attempts):
             return f"poison: {work} did not come to an end in {attempts} attempts"
+        case Unregistered(what=what, name=name, activity_tag=str(activity_tag)):
+            return f"no runtime that looked serves the tag {activity_tag!r} of {what} {name!r}"
         case Unregistered(what=what, name=name, version=version):
             of = f" version {version}" if version else ""
             return f"{what} {name!r}{of} is not registered in any runtime that looked"

@@ -176,7 +176,7 @@ class MemoryProvider(Provider):
             for activity in fresh:
                 activity.count += 1
                 activities.grant(activity, _lease(request.token, request.lease_for, now), now)
-            return [each.as_leased(served=each.new.name in request.names) for each in held + fresh]
+            return [each.as_leased(served=each.is_served(request)) for each in held + fresh]
 
     async def complete_activity(self, completion: ActivityCompletion) -> None:
         await asyncio.sleep(0)

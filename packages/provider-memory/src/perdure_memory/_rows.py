@@ -7,6 +7,7 @@ get is frozen records.
 from __future__ import annotations
 
 from perdure.contract import (
+    ActivityRequest,
     CommitAnswer,
     ExecutionState,
     InstanceState,
@@ -84,6 +85,10 @@ class Activity(Leasable):
 
     def next_due(self) -> Instant | None:
         return self.new.visible_at
+
+    def is_served(self, request: ActivityRequest) -> bool:
+        """Whether the caller can run it."""
+        return self.new.name in request.names and self.new.tag in request.tags
 
     def as_leased(self, *, served: bool) -> LeasedActivity:
         """What the holder of the lease is told."""

@@ -161,13 +161,12 @@ class Store:
         ]
 
     def unserved_activities(self, request: ActivityRequest) -> list[Line[Activity]]:
-        """The lines of ready activities that match but for their name."""
-        by_tag = self.activities.lines
+        """The lines of ready activities whose name or tag does not match."""
         return [
             line
-            for tag in by_tag.keys() & request.tags
-            for (name, _), line in by_tag[tag].items()
-            if name not in request.names
+            for tag, lines in self.activities.lines.items()
+            for (name, _), line in lines.items()
+            if tag not in request.tags or name not in request.names
         ]
 
     def tell_change(self, instance: Instance) -> None:

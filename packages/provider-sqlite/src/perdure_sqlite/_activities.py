@@ -103,11 +103,11 @@ def add_activity(
 def lease_activities(session: Session, request: ActivityRequest) -> tuple[LeasedActivity, ...]:
     """What the token holds, then the oldest that match, then the unserved."""
     leased = list(_held_activities(session, request))
-    heads = [head for head in activity_heads(session) if head.tag in request.tags]
-    served = [head for head in heads if head.name in request.names]
+    heads = activity_heads(session)
+    served = [head for head in heads if _is_served(request, head.name, head.tag)]
     _lease_from(session, request, served, leased)
     if request.unserved_for is not None and len(leased) < request.limit:
-        unserved = [head for head in heads if head.name not in request.names]
+        unserved = [head for head in heads if not _is_served(request, head.name, head.tag)]
         latest = session.now - to_microseconds(request.unserved_for)
         _lease_from(session, request, unserved, leased, latest=latest)
     return tuple(leased)
@@ -261,8 +261,12 @@ def _leased(
         until=until,
         delivery=delivery,
         added_at=row.added_at,
-        served=name in request.names and tag in request.tags,
+        served=_is_served(request, name, tag),
     )
+
+
+def _is_served(request: ActivityRequest, name: str, tag: str | None) -> bool:
+    return name in request.names and tag in request.tags
 
 
 def _visible_since(visible_at: Instant | None, added_at: Instant, now: Instant) -> Instant | None:

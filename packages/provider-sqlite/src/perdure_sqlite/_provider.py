@@ -269,8 +269,10 @@ class SQLiteProvider(Provider):
     def _has_activities(self, reader: Reading, request: ActivityRequest) -> bool:
         now = self.clock.now()
         if any(
-            head.tag in request.tags
-            and (request.unserved_for is not None or head.name in request.names)
+            (
+                request.unserved_for is not None
+                or (head.name in request.names and head.tag in request.tags)
+            )
             and head.is_ready(now)
             for head in activity_heads(reader)
         ):

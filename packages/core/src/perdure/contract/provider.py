@@ -182,9 +182,9 @@ class Provider(ABC):
         The oldest first, about: none is overtaken for ever. Each has `delivery` raised by one.
         Leases that are already held under this token are returned first, uncounted and with the
         same end; they count against `limit`.
-        With `unserved_for`, activities of these tags whose name does not match are returned too
+        With `unserved_for`, activities whose name or tag does not match are returned too
         (`served=False`), once they have been visible, and their last release is past, for that
-        long. Void activities are never leased.
+        long. They never stand in the way of those that match. Void activities are never leased.
         """
 
     @abstractmethod

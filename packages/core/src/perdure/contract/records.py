@@ -339,7 +339,7 @@ class ActivityRequest:
     names: frozenset[str]
     tags: frozenset[str | None] = frozenset({None})
     unserved_for: timedelta | None = None
-    """Where set, also ask for work of these tags that nobody took for so long, for want of name."""
+    """Where set, also ask for work that nobody took for so long, for want of name or tag."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,7 +47,12 @@ from perdure.runtime.calling import ActivityCaller
 from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.pausing import Pause
-from perdure.runtime.unserved import UNREGISTERED, UnservedLooks, unregistered_since
+from perdure.runtime.unserved import (
+    UNREGISTERED,
+    UnservedLooks,
+    unregistered_since,
+    unserved_tag,
+)
 from perdure.waiting import first_of
 from perdure.wire import ActivityData, ResultData, decode_activity, encode_result
 
@@ -239,7 +244,7 @@ class Activities:
     async def dispatch(self) -> None:
         """Take activities from the queue for as long as the runtime runs.
 
-        What no runtime has registered is parked, or in the end failed.
+        What no runtime has registered, or whose tag none serves, is parked, or in the end failed.
         """
         provider, options = self._provider, self._options
         pause = Pause(options.poll_interval)
@@ -490,12 +495,22 @@ class Activities:
         )
 
     async def _handle_unserved(self, leased: LeasedActivity) -> None:
+        is_tag_served = leased.tag in self._options.tags
         if await self._has_waited_too_long(leased):
-            details = ConfigurationFailure(Unregistered(what="activity", name=leased.name))
+            kind = Unregistered(
+                what="activity",
+                name=leased.name,
+                activity_tag=None if is_tag_served else leased.tag,
+            )
+            details = ConfigurationFailure(kind)
             result = ResultData(scheduled=_event_number(leased), details=details)
             await self.complete(FinishedActivity(leased=leased, lease=leased.lease, result=result))
         else:
-            why = f"activity {leased.name!r} is not registered here"
+            if is_tag_served:
+                why = f"activity {leased.name!r} is not registered in this runtime"
+            else:
+                why = unserved_tag(leased.name, leased.tag, self._options.tags)
+            # Without a delay, so that a runtime that runs it takes it at once.
             await self._park(leased, UNREGISTERED, why, delay=timedelta(0))
 
     async def _has_waited_too_long(self, leased: LeasedActivity) -> bool:

@@ -1,8 +1,12 @@
 """Work that nobody takes: when to look for it, and for how long it has been known as such.
 
-That something waits does not mean that nobody has its function: its runtimes may be busy, or be
-started just now. So the time until it fails counts from the mark that a runtime without the
-function left on the instance, and a commit takes the mark away.
+That something waits does not mean that nobody has its function or serves its tag: its runtimes
+may be busy, or be started just now. So the time until it fails counts from the mark that a
+runtime which can't run it left on the instance, and a commit takes the mark away.
+
+A missing function and an unserved tag have the same reason. Where one runtime lacks the function
+and another the tag, two reasons would replace each other at every look, and the mark's `since`
+would start anew each time.
 """
 
 from __future__ import annotations
@@ -24,6 +28,19 @@ def unregistered_since(state: InstanceState) -> Instant | None:
     """Since when the instance is marked as waiting for a function that nobody has."""
     mark = state.parked
     return mark.since if mark is not None and mark.reason == UNREGISTERED else None
+
+
+def unserved_tag(activity: str, tag: str | None, served: frozenset[str | None]) -> str:
+    """The details of the mark for an activity whose tag this runtime does not serve."""
+    what = "is untagged" if tag is None else f"has the tag {tag!r}"
+    tags = ", ".join(sorted(repr(each) for each in served if each is not None))
+    here = " and ".join(
+        (["untagged activities"] if None in served else []) + ([f"the tags {tags}"] if tags else [])
+    )
+    return (
+        f"activity {activity!r} {what}, and this runtime serves only {here};"
+        " start a runtime that serves it, or correct the tag"
+    )
 
 
 class UnservedLooks:

@@ -1,0 +1,126 @@
+"""Activities whose tag no runtime serves: parked by name, left for who serves it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import perdure
+import pytest
+from perdure import Runtime, RuntimeOptions
+from perdure.runtime.unserved import unserved_tag
+
+
+def registry() -> perdure.Registry:
+    app = perdure.Registry()
+
+    @app.activity
+    async def work() -> str:
+        return "done"
+
+    @app.orchestration
+    async def flow(ctx: perdure.OrchestrationContext, tag: str | None) -> str:
+        return await ctx.schedule_activity(work, tag=tag)
+
+    return app
+
+
+async def mark_of(handle: perdure.OrchestrationHandle[object]) -> perdure.Parked | None:
+    status = await handle.status()
+    return status.parked if isinstance(status, perdure.Running) else None
+
+
+async def test_a_tag_that_nobody_serves_parks_by_name_until_a_runtime_serves_it(
+    timed_provider, clock, pass_time
+) -> None:
+    client = perdure.Client(timed_provider)
+    async with Runtime(timed_provider, registry()):
+        handle = await client.start_orchestration("i", "flow", '"gpuu"')
+
+        async def is_parked() -> bool:
+            return await mark_of(handle) is not None
+
+        await pass_time(is_parked)
+        mark = await mark_of(handle)
+        now = clock.now()
+        async with Runtime(
+            timed_provider, registry(), options=RuntimeOptions(tags=frozenset({"gpuu"}))
+        ):
+            result = await handle.result(timeout=10)
+
+    assert mark is not None
+    assert mark.reason == "unregistered"
+    assert "'gpuu'" in mark.details
+    assert result == "done"
+    assert clock.now() == now
+
+
+async def test_untagged_work_is_told_apart_where_only_tags_are_served(
+    timed_provider, pass_time
+) -> None:
+    client = perdure.Client(timed_provider)
+    only_tagged = RuntimeOptions(tags=frozenset({"gpu"}))
+    async with Runtime(timed_provider, registry(), options=only_tagged):
+        handle = await client.start_orchestration("i", "flow")
+
+        async def is_parked() -> bool:
+            return await mark_of(handle) is not None
+
+        await pass_time(is_parked)
+        mark = await mark_of(handle)
+
+    assert mark is not None
+    assert "is untagged" in mark.details
+
+
+async def test_work_of_an_unserved_tag_fails_after_the_timeout_naming_the_tag(
+    timed_provider, pass_time
+) -> None:
+    client = perdure.Client(timed_provider)
+    options = RuntimeOptions(unregistered_timeout=timedelta(hours=1))
+    async with Runtime(timed_provider, registry(), options=options):
+        handle = await client.start_orchestration("i", "flow", '"gpuu"')
+
+        async def has_failed() -> bool:
+            return isinstance(await handle.status(), perdure.Failed)
+
+        await pass_time(has_failed, step=timedelta(minutes=1))
+        status = await handle.status()
+
+    assert isinstance(status, perdure.Failed)
+    assert "'gpuu'" in status.details.display_message()
+
+
+async def test_untagged_work_runs_while_much_of_an_unserved_tag_waits(
+    timed_provider, clock, pass_time
+) -> None:
+    client = perdure.Client(timed_provider)
+    async with Runtime(timed_provider, registry()):
+        for number in range(150):
+            await client.start_orchestration(f"tagged-{number}", "flow", '"gpuu"')
+        last = await client.start_orchestration("tagged", "flow", '"gpuu"')
+
+        async def is_parked() -> bool:
+            return await mark_of(last) is not None
+
+        await pass_time(is_parked)
+        now = clock.now()
+        result = await (await client.start_orchestration("free", "flow")).result(timeout=10)
+
+    assert result == "done"
+    assert clock.now() == now
+
+
+@pytest.mark.parametrize(
+    ("tag", "served", "what"),
+    [
+        ("gpuu", {None}, "has the tag 'gpuu', and this runtime serves only untagged activities;"),
+        ("gpuu", {"gpu", "cpu"}, "this runtime serves only the tags 'cpu', 'gpu';"),
+        ("gpuu", {None, "cpu"}, "this runtime serves only untagged activities and the tags 'cpu';"),
+        (None, {"gpu"}, "is untagged, and this runtime serves only the tags 'gpu';"),
+    ],
+)
+def test_the_mark_says_which_tags_are_served(tag, served, what) -> None:
+    details = unserved_tag("work", tag, frozenset(served))
+
+    assert details.startswith("activity 'work' ")
+    assert what in details
