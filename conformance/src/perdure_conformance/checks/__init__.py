@@ -13,6 +13,7 @@ from perdure_conformance.checks import (
     creating,
     effects,
     failing,
+    failing_looks,
     histories,
     lasting,
     leases,
@@ -23,6 +24,7 @@ from perdure_conformance.checks import (
 
 _MODULES: tuple[ModuleType, ...] = (
     calls,
+    failing_looks,
     creating,
     mailboxes,
     leases,

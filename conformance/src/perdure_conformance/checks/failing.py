@@ -1,111 +1,21 @@
-"""CALL-10 and COMMIT-28: a storage that fails in the middle of a call."""
+"""COMMIT-28: a storage that fails in the middle of a commit."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
-from perdure.contract import (
-    ActivityRelease,
-    ExecutionEnd,
-    InstanceStatus,
-    LeasedActivity,
-    LeasedTurn,
-    Provider,
-    TurnCommit,
-    TurnRelease,
-)
+from perdure.contract import TurnCommit
 from perdure.errors import HistoryConflict, LeaseLost, ProviderError
 
 from perdure_conformance.check import check
 from perdure_conformance.checks.commits import everything, expect_as_before, expect_repeatable
 from perdure_conformance.doors import FAILING_STEPS
-from perdure_conformance.expect import ClauseBroken, expect, expect_equal
-from perdure_conformance.lab import Lab, held_by
-from perdure_conformance.samples import LEASE, SECOND, work
+from perdure_conformance.expect import ClauseBroken, expect
+from perdure_conformance.lab import Lab
+from perdure_conformance.samples import LEASE, SECOND
 
 MOST_STEPS = 300
-"""A commit of half a dozen records, and a look for two, take fewer, whatever the storage."""
-
-
-@check("CALL-10", door=FAILING_STEPS)
-async def a_look_that_fails_counts_for_nothing(lab: Lab) -> None:
-    """At whatever step the storage fails a look, what the look does not return is not counted as leased."""
-    other = await lab.open()
-    await lab.with_activities(work("left"), work("right"))
-    for look in (look_for_turns, look_for_activities):
-        for repeats in (True, False):
-            step = 1
-            while await look(lab, other, step, repeats=repeats):
-                step += 1
-                expect(step <= MOST_STEPS, f"a look was not done after {MOST_STEPS} steps")
-
-
-async def look_for_turns(lab: Lab, other: Provider, step: int, *, repeats: bool) -> bool:
-    """Let a step of a look for two turns fail, and see how often they count as leased.
-
-    `repeats`: the caller asks again under the same token. Returns whether the look had so many
-    steps.
-    """
-    names = [f"{side} {step} {repeats}" for side in ("left", "right")]
-    await lab.all_well(lab.create(name) for name in names)
-    token, turns = lab.fresh("token"), list[LeasedTurn]()
-    with lab.doors.failing_steps.fail_at(lab.provider, step) as failing:
-        try:
-            turns += await lab.within(lab.lease(token=token), f"a look whose step {step} fails")
-        except ProviderError:
-            if repeats:
-                turns += await lab.lease(token=token)
-    expect(step > 1 or failing.reached, "the harness lets no step of a look for turns fail")
-    expect_counted_once(turns, f"of a look whose step {step} failed")
-    for turn in turns:
-        await lab.provider.release_turn(TurnRelease(lease=held_by(turn), counted=False))
-    lab.advance(LEASE)
-    turns = list(await lab.lease(provider=other))
-    expect_counted_once(turns, f"after a look that failed at step {step}")
-    found = sorted(turn.state.instance for turn in turns)
-    expect_equal(found, names, f"instances leased after a look that failed at step {step}")
-    for turn in turns:
-        await lab.commit(turn, end=ExecutionEnd(status=InstanceStatus.COMPLETED))
-    return failing.reached
-
-
-async def look_for_activities(lab: Lab, other: Provider, step: int, *, repeats: bool) -> bool:
-    """As `look_for_turns`, with two activities."""
-    token, leased = lab.fresh("worker"), list[LeasedActivity]()
-    with lab.doors.failing_steps.fail_at(lab.provider, step) as failing:
-        try:
-            look = lab.lease_work(token=token)
-            leased += await lab.within(look, f"a look for activities whose step {step} fails")
-        except ProviderError:
-            if repeats:
-                leased += await lab.lease_work(token=token)
-    expect(step > 1 or failing.reached, "the harness lets no step of a look for activities fail")
-    expect_delivered_once(leased, f"of a look whose step {step} failed")
-    await release_work(lab, leased)
-    lab.advance(LEASE)
-    leased = list(await lab.lease_work(provider=other))
-    expect_delivered_once(leased, f"after a look that failed at step {step}")
-    found = sorted(each.id for each in leased)
-    expect_equal(found, ["left", "right"], f"activities after a look that failed at step {step}")
-    await release_work(lab, leased)
-    return failing.reached
-
-
-def expect_counted_once(turns: Sequence[LeasedTurn], when: str) -> None:
-    """Complain about a turn that counts as leased before."""
-    expect_equal([turn.attempt for turn in turns], [1] * len(turns), f"attempts {when}")
-
-
-def expect_delivered_once(leased: Sequence[LeasedActivity], when: str) -> None:
-    """Complain about an activity that counts as leased before."""
-    expect_equal([each.delivery for each in leased], [1] * len(leased), f"deliveries {when}")
-
-
-async def release_work(lab: Lab, leased: Sequence[LeasedActivity]) -> None:
-    """Give activities back, uncounted."""
-    for each in leased:
-        await lab.provider.release_activity(ActivityRelease(lease=each.lease, counted=False))
+"""A commit of half a dozen records takes fewer, whatever the storage."""
 
 
 @check("COMMIT-28", door=FAILING_STEPS)
