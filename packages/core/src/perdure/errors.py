@@ -31,7 +31,7 @@
     │   ├── StorageFailed                    not retryable: full, read-only, refused
     │   └── StorageCorrupt                   what is stored cannot be read
     ├── ManagementNotAvailable
-    ├── ClientUnusable (RuntimeError)        a blocking client: closed, forked, or on its own loop
+    ├── ClientUnusable (RuntimeError)        a client: closed, in a fork, or blocking its own loop
     ├── WaitTimeout (TimeoutError)
     ├── OrchestrationFailed                  `details`: why the instance failed
     └── OrchestrationError                   what an orchestration sees of the work that it scheduled
@@ -264,7 +264,8 @@ class ManagementNotAvailable(PerdureError):
 
 
 class ClientUnusable(PerdureError, RuntimeError):
-    """A blocking client was closed, taken over a fork, or called on its own event loop."""
+    """The client or its provider was closed, it was used in a fork of the process that opened the
+    provider, or a blocking one was called in the thread of the provider's event loop."""
 
 
 class WaitTimeout(PerdureError, TimeoutError):

@@ -89,7 +89,9 @@ async def open_provider(
             provider = await stack.enter_async_context(opened)
         except ImportError as error:
             raise _import_failed(found.entry, f"could not import its driver: {error}") from error
-        yield _wrap(manager, found.spec, provider)
+        wrapped = _wrap(manager, found.spec, provider)
+        async with wrapped.home.opened():
+            yield wrapped
 
 
 def _find_by_scheme(scheme: str) -> _Found:

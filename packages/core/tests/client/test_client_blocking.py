@@ -28,6 +28,7 @@ from perdure import (
     Running,
     WaitTimeout,
 )
+from perdure.client.loop_thread import LoopThread
 from perdure.contract import DelegatingProvider, Provider
 from perdure.errors import ClientUnusable, ProviderNotInstalled, StorageFailed
 from perdure_memory import MemoryProvider
@@ -58,15 +59,21 @@ class Stuck(DelegatingProvider):
             raise
 
 
-@asynccontextmanager
-async def stuck():
-    yield Stuck(MemoryProvider())
+class Sticking:
+    """A plugin whose provider is stuck."""
+
+    @perdure.hookimpl
+    def perdure_wrap_provider(self, spec):
+        def wrap(provider):
+            self.provider = Stuck(provider)
+            return self.provider
+
+        return wrap
 
 
-@asynccontextmanager
-async def with_runtime():
-    async with perdure.open_provider("memory://") as provider, perdure.Runtime(provider, app):
-        yield provider
+def open_stuck() -> tuple[BlockingClient, Stuck]:
+    plugin = Sticking()
+    return BlockingClient.open("memory://", plugins=[plugin]), plugin.provider
 
 
 def public(kind):
@@ -77,10 +84,10 @@ def public(kind):
 
 def test_every_method_of_the_client_is_there_with_the_same_arguments_and_words():
     assert public(BlockingClient) - public(Client) == {"open", "close"}
-    assert public(Client) - public(BlockingClient) == set()
+    assert public(Client) - public(BlockingClient) == {"provider"}
     assert public(Handle) == public(BlockingHandle)
     for ours, theirs in ((BlockingClient, Client), (BlockingHandle, Handle)):
-        for name in public(theirs):
+        for name in public(theirs) & public(ours):
             method, original = getattr(ours, name), getattr(theirs, name)
             if not callable(method):
                 continue
@@ -105,9 +112,8 @@ def test_calls_wait_for_their_answers():
             client.wait_for_orchestration("i", timedelta(milliseconds=5))
 
 
-def test_an_orchestration_runs_to_its_result():
-    client = BlockingClient(with_runtime)
-    try:
+async def test_an_orchestration_runs_to_its_result():
+    def work(client: BlockingClient) -> None:
         handle = client.start_orchestration("i", double, 4)
         handle.raise_event("go")
 
@@ -115,8 +121,9 @@ def test_an_orchestration_runs_to_its_result():
         assert handle.wait(1) == Completed(output="8")
         assert client.wait_for_orchestration_typed("i", int, 1) == 8
         assert client.read_execution_history("i", 1)[0].kind == "OrchestrationStarted"
-    finally:
-        client.close()
+
+    async with perdure.open_provider("memory://") as provider, perdure.Runtime(provider, app):
+        await asyncio.to_thread(work, BlockingClient(provider))
 
 
 def test_one_client_serves_many_threads():
@@ -145,7 +152,7 @@ def test_a_closed_client_refuses_every_call():
 
 
 def test_closing_ends_the_calls_under_way():
-    client = BlockingClient(stuck)
+    client, provider = open_stuck()
     outcome: list[BaseException] = []
 
     def call():
@@ -156,8 +163,6 @@ def test_closing_ends_the_calls_under_way():
 
     thread = threading.Thread(target=call)
     thread.start()
-    provider = client._thread.provider
-    assert isinstance(provider, Stuck)
     assert provider.begun.wait(5)
     client.close()
     thread.join(5)
@@ -168,9 +173,8 @@ def test_closing_ends_the_calls_under_way():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals differ")
 def test_an_interrupt_cancels_the_call_that_waits():
-    with BlockingClient(stuck) as client:
-        provider = client._thread.provider
-        assert isinstance(provider, Stuck)
+    client, provider = open_stuck()
+    with client:
 
         def interrupt():
             provider.begun.wait(5)
@@ -194,7 +198,7 @@ def test_its_own_event_loop_must_not_call_it():
             with pytest.raises(ClientUnusable, match="own event loop"):
                 client.close()
 
-        client._thread.run(call)
+        client._caller._home.wait_for(call)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
@@ -225,12 +229,17 @@ def test_a_fork_is_refused_and_closes_nothing():
 
 def test_a_fork_while_other_threads_call_is_refused_too():
     # As if another thread held the lock when the process was forked.
-    with BlockingClient.open("memory://") as client, client._thread._guard:
-        client._thread._process += 1
-        with pytest.raises(ClientUnusable, match="fork"):
-            client.get_orchestration_status("i")
-        client.close()
-        client._thread._process -= 1
+    with BlockingClient.open("memory://") as client:
+        home, thread = client._caller._home, client._thread
+        assert thread is not None
+        with home._guard:
+            home._process += 1
+            thread._process += 1
+            with pytest.raises(ClientUnusable, match="fork"):
+                client.get_orchestration_status("i")
+            thread.close()
+            home._process -= 1
+            thread._process -= 1
 
 
 def test_what_opening_raises_reaches_the_caller():
@@ -245,10 +254,10 @@ def test_what_closing_raises_reaches_the_caller():
         yield MemoryProvider()
         raise StorageFailed("the disk is full; free some", operation="close")
 
-    client = BlockingClient(failing)
+    thread = LoopThread(failing)
     with pytest.raises(StorageFailed):
-        client.close()
-    client.close()
+        thread.close()
+    thread.close()
 
 
 def test_an_interrupted_opening_does_not_stay_open():
@@ -270,7 +279,7 @@ def test_an_interrupted_opening_does_not_stay_open():
     thread = threading.Thread(target=interrupt)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        BlockingClient(slow)
+        LoopThread(slow)
     interrupted.set()
     thread.join()
 

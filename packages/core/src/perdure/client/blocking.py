@@ -1,17 +1,17 @@
-"""The client for code without an event loop: Django, Flask, scripts.
+"""The client for code without an event loop: Django, Flask, scripts, threads beside a loop.
 
 It has the methods of `Client` under the same names, each of which waits for its answer. The work
-is done by a `Client` on the loop of a thread of its own; nothing is promised or checked here that
-is not promised or checked there, but for closing and forking.
+is done by a `Client` on the provider's loop, which is that of a thread of its own where the client
+opened the provider; nothing is promised or checked here that is not promised or checked there, but
+for closing and forking.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Generic, ParamSpec, Self, TypeVar, overload
 
 from perdure.client.calls import DEFAULT_REASON
 from perdure.client.client import Client
@@ -20,9 +20,12 @@ from perdure.client.info import ExecutionInfo, InstanceInfo, QueueDepths, System
 from perdure.client.loop_thread import LoopThread
 from perdure.client.page import Page
 from perdure.client.starting import Orchestration, WithInput, WithoutInput
+from perdure.contract.home import ProviderHome
 from perdure.contract.provider import Provider
 from perdure.contract.records import InstanceStatus
+from perdure.errors import ClientUnusable
 from perdure.history import Event
+from perdure.inside import refuse_inside_orchestration
 from perdure.status import Completed, Failed, OrchestrationStatus
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ I = TypeVar("I")  # noqa: E741 # the input
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 C = TypeVar("C", bound=type)
+P = ParamSpec("P")
 
 
 def _documented_by(waited_for: type) -> Callable[[C], C]:
@@ -46,14 +50,34 @@ def _documented_by(waited_for: type) -> Callable[[C], C]:
     return document
 
 
+class _Caller:
+    """Makes the calls of one blocking client and of its handles, until the client is closed."""
+
+    def __init__(self, home: ProviderHome) -> None:
+        self._home = home
+        self.closed = False
+
+    def run(self, call: Callable[P, Awaitable[R]], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Make the call on the provider's loop, and wait for its answer."""
+        self.check()
+        return self._home.wait_for(lambda: call(*args, **kwargs))
+
+    def check(self) -> None:
+        """Raise `ClientUnusable` where no call can be made."""
+        refuse_inside_orchestration("a blocking client", "call it in an activity")
+        self._home.check_blocking()
+        if self.closed:
+            raise ClientUnusable("the client is closed; make another one")
+
+
 @_documented_by(Handle)
 class BlockingHandle(Generic[R_co]):
     """One instance that was started, whose result is an `R_co`; its methods wait."""
 
-    __slots__ = ("_handle", "_thread")
+    __slots__ = ("_caller", "_handle")
 
-    def __init__(self, thread: LoopThread, handle: Handle[R_co]) -> None:
-        self._thread = thread
+    def __init__(self, caller: _Caller, handle: Handle[R_co]) -> None:
+        self._caller = caller
         self._handle = handle
 
     @property
@@ -62,21 +86,21 @@ class BlockingHandle(Generic[R_co]):
         return self._handle.instance_id
 
     def status(self) -> OrchestrationStatus:
-        return self._thread.run(self._handle.status)
+        return self._caller.run(self._handle.status)
 
     def wait(self, timeout: timedelta | float | None = None) -> Completed | Failed:
-        return self._thread.run(self._handle.wait, timeout)
+        return self._caller.run(self._handle.wait, timeout)
 
     def result(self, timeout: timedelta | float | None = None) -> R_co:
-        return self._thread.run(self._handle.result, timeout)
+        return self._caller.run(self._handle.result, timeout)
 
     def raise_event(
         self, name: str, data: str | None = None, *, event_id: str | None = None
     ) -> None:
-        self._thread.run(self._handle.raise_event, name, data, event_id=event_id)
+        self._caller.run(self._handle.raise_event, name, data, event_id=event_id)
 
     def cancel(self, reason: str = DEFAULT_REASON) -> None:
-        self._thread.run(self._handle.cancel, reason)
+        self._caller.run(self._handle.cancel, reason)
 
     def __repr__(self) -> str:
         return f"<BlockingHandle of {self._handle!r}>"
@@ -84,17 +108,25 @@ class BlockingHandle(Generic[R_co]):
 
 @_documented_by(Client)
 class BlockingClient:
-    """The methods of `Client`, for callers that wait; made by `BlockingClient.open`.
+    """The methods of `Client`, for callers that wait.
 
-    Any number of threads may use one. It raises `ClientUnusable` once it is closed, in a fork of
-    the process that opened it, and on its own event loop. An interrupt cancels the call that
-    waits. Timeouts are real time.
+    `BlockingClient.open(url)` opens a provider of its own; `BlockingClient(provider)` and
+    `BlockingClient(client)` use one that is open already. Any number of threads may use one. It
+    raises `ClientUnusable` once it or the provider is closed, in a fork of the process that
+    opened the provider, and in the thread of the provider's event loop. An interrupt cancels the
+    call that waits. Timeouts are measured on the provider's clock.
     """
 
-    def __init__(self, opening: Callable[[], AbstractAsyncContextManager[Provider]]) -> None:
-        """Open a provider by a function that gives its context; most callers want `open`."""
-        self._thread = LoopThread(opening)
-        self._client = Client(self._thread.provider)
+    def __init__(self, source: Provider | Client) -> None:
+        """A client of a provider that is open already, or of the provider of another client.
+
+        The event loop that opened the provider makes the calls, so it has to run, in another
+        thread than the callers'. Closing this client leaves the provider open.
+        """
+        client = source if isinstance(source, Client) else Client(source)
+        self._client = client
+        self._caller = _Caller(client.provider.home)
+        self._thread: LoopThread | None = None
 
     @classmethod
     def open(cls, url_or_options: str | BaseModel, *, plugins: Sequence[object] = ()) -> Self:
@@ -104,14 +136,20 @@ class BlockingClient:
         """
         from perdure.loader import open_provider  # the loader is not needed by other clients
 
-        return cls(lambda: open_provider(url_or_options, plugins=plugins))
+        thread = LoopThread(lambda: open_provider(url_or_options, plugins=plugins))
+        client = cls(thread.provider)
+        client._thread = thread
+        return client
 
     def close(self) -> None:
-        """Close the provider and end the thread; calls under way raise `ClientUnusable`.
+        """End the client, and close the provider where this client opened it.
 
-        Closing again does nothing, nor does closing in a fork.
+        Calls under way on a provider that is closed raise `ClientUnusable`, as does every later
+        call. Closing again does nothing, nor does closing in a fork.
         """
-        self._thread.close()
+        if self._thread is not None:
+            self._thread.close()
+        self._caller.closed = True
 
     def __enter__(self) -> Self:
         return self
@@ -197,18 +235,18 @@ class BlockingClient:
     def raise_event(
         self, instance: str, name: str, data: str | None = None, *, event_id: str | None = None
     ) -> None:
-        self._thread.run(self._client.raise_event, instance, name, data, event_id=event_id)
+        self._caller.run(self._client.raise_event, instance, name, data, event_id=event_id)
 
     def cancel_instance(self, instance: str, reason: str = DEFAULT_REASON) -> None:
-        self._thread.run(self._client.cancel_instance, instance, reason)
+        self._caller.run(self._client.cancel_instance, instance, reason)
 
     def get_orchestration_status(self, instance: str) -> OrchestrationStatus:
-        return self._thread.run(self._client.get_orchestration_status, instance)
+        return self._caller.run(self._client.get_orchestration_status, instance)
 
     def wait_for_orchestration(
         self, instance: str, timeout: timedelta | float | None = None
     ) -> Completed | Failed:
-        return self._thread.run(self._client.wait_for_orchestration, instance, timeout)
+        return self._caller.run(self._client.wait_for_orchestration, instance, timeout)
 
     @overload
     def wait_for_orchestration_typed(
@@ -222,16 +260,16 @@ class BlockingClient:
         self, instance: str, output_type: object, timeout: timedelta | float | None = None
     ) -> object:
         wait = self._client.wait_for_orchestration_typed
-        return self._thread.run(wait, instance, output_type, timeout)
+        return self._caller.run(wait, instance, output_type, timeout)
 
     def has_management_capability(self) -> bool:
-        self._thread.check()
+        self._caller.check()
         return self._client.has_management_capability()
 
     def list_all_instances(
         self, page_size: int | None = None, token: str | None = None
     ) -> Page[str]:
-        return self._thread.run(self._client.list_all_instances, page_size, token)
+        return self._caller.run(self._client.list_all_instances, page_size, token)
 
     def list_instances_by_status(
         self,
@@ -239,30 +277,30 @@ class BlockingClient:
         page_size: int | None = None,
         token: str | None = None,
     ) -> Page[str]:
-        return self._thread.run(self._client.list_instances_by_status, status, page_size, token)
+        return self._caller.run(self._client.list_instances_by_status, status, page_size, token)
 
     def get_instance_info(self, instance: str) -> InstanceInfo:
-        return self._thread.run(self._client.get_instance_info, instance)
+        return self._caller.run(self._client.get_instance_info, instance)
 
     def get_execution_info(self, instance: str, execution: int) -> ExecutionInfo:
-        return self._thread.run(self._client.get_execution_info, instance, execution)
+        return self._caller.run(self._client.get_execution_info, instance, execution)
 
     def list_executions(self, instance: str) -> list[int]:
-        return self._thread.run(self._client.list_executions, instance)
+        return self._caller.run(self._client.list_executions, instance)
 
     def read_execution_history(self, instance: str, execution: int) -> list[Event]:
-        return self._thread.run(self._client.read_execution_history, instance, execution)
+        return self._caller.run(self._client.read_execution_history, instance, execution)
 
     def get_system_metrics(self) -> SystemMetrics:
-        return self._thread.run(self._client.get_system_metrics)
+        return self._caller.run(self._client.get_system_metrics)
 
     def get_queue_depths(self) -> QueueDepths:
-        return self._thread.run(self._client.get_queue_depths)
+        return self._caller.run(self._client.get_queue_depths)
 
     def __repr__(self) -> str:
-        return f"<BlockingClient of {self._thread.provider.description}>"
+        return f"<BlockingClient of {self._client.provider.description}>"
 
     def _handle(
         self, start: Callable[..., Awaitable[Handle[object]]], *arguments: object
     ) -> BlockingHandle[object]:
-        return BlockingHandle(self._thread, self._thread.run(start, *arguments))
+        return BlockingHandle(self._caller, self._caller.run(start, *arguments))

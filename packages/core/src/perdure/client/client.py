@@ -1,7 +1,8 @@
 """The client: any process that opens the storage can start, watch and steer instances with it.
 
 It holds a provider and nothing else: no cache, no connection, no task of its own. Many may share
-a provider, and one may serve many tasks at once. It never runs an orchestration.
+a provider, and one may serve many tasks, event loops and threads of the process at once. It never
+runs an orchestration.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from datetime import timedelta
 from typing import Any, TypeVar, overload
 
 from perdure.client import calls
+from perdure.client.carrying import on_any_loop
 from perdure.client.handle import Handle
 from perdure.client.management import ManagementClient
 from perdure.client.outcome import result_of, wait_for_status
@@ -38,6 +40,10 @@ class Client(ManagementClient):
     Every failure of the storage is a `ProviderError`. One that is retryable is met with up to two
     repeats under the same ids, about 50 and 100 ms apart, before it reaches the caller; then it
     is unknown whether the call took effect, and it may be made again.
+    Calls may come from any event loop of the process: one from another loop than the provider's
+    is made there, and its answer, its cancellation and its timeout are carried. Once the provider
+    is closed, every call raises `ClientUnusable`.
+
     Inside an orchestration every call raises `ForbiddenInOrchestration`.
     Cancelling a call leaves it carried out as a whole or not at all.
     """
@@ -49,6 +55,11 @@ class Client(ManagementClient):
                 " URL to BlockingClient.open"
             )
         super().__init__(provider)
+
+    @property
+    def provider(self) -> Provider:
+        """The provider that it reaches instances through."""
+        return self._provider
 
     @overload
     async def start_orchestration(
@@ -62,6 +73,7 @@ class Client(ManagementClient):
     async def start_orchestration(
         self, instance: str, orchestration: WithoutInput[R], input: None = None
     ) -> Handle[R]: ...
+    @on_any_loop
     async def start_orchestration(
         self, instance: str, orchestration: Orchestration, input: object = None
     ) -> Handle[object]:
@@ -88,6 +100,7 @@ class Client(ManagementClient):
     async def start_orchestration_versioned(
         self, instance: str, orchestration: WithoutInput[R], input: None, version: str
     ) -> Handle[R]: ...
+    @on_any_loop
     async def start_orchestration_versioned(
         self, instance: str, orchestration: Orchestration, input: object, version: str
     ) -> Handle[object]:
@@ -107,6 +120,7 @@ class Client(ManagementClient):
     async def start_orchestration_typed(
         self, instance: str, orchestration: WithoutInput[R], input: None = None
     ) -> Handle[R]: ...
+    @on_any_loop
     async def start_orchestration_typed(
         self, instance: str, orchestration: Orchestration, input: object = None
     ) -> Handle[object]:
@@ -129,6 +143,7 @@ class Client(ManagementClient):
     async def start_orchestration_versioned_typed(
         self, instance: str, orchestration: WithoutInput[R], input: None, version: str
     ) -> Handle[R]: ...
+    @on_any_loop
     async def start_orchestration_versioned_typed(
         self, instance: str, orchestration: Orchestration, input: object, version: str
     ) -> Handle[object]:
@@ -136,6 +151,7 @@ class Client(ManagementClient):
         start = start_of_value(orchestration, input)
         return await self._start(instance, start, check_version(version))
 
+    @on_any_loop
     async def raise_event(
         self, instance: str, name: str, data: str | None = None, *, event_id: str | None = None
     ) -> None:
@@ -150,6 +166,7 @@ class Client(ManagementClient):
         """
         await calls.raise_event(self._provider, instance, name, data, event_id)
 
+    @on_any_loop
     async def cancel_instance(self, instance: str, reason: str = calls.DEFAULT_REASON) -> None:
         """Ask an instance to end; durable when the call returns.
 
@@ -159,6 +176,7 @@ class Client(ManagementClient):
         """
         await calls.cancel(self._provider, instance, reason)
 
+    @on_any_loop
     async def get_orchestration_status(self, instance: str) -> OrchestrationStatus:
         """`NotFound`, `Running`, `Completed` or `Failed`, of the newest execution.
 
@@ -166,6 +184,7 @@ class Client(ManagementClient):
         """
         return await calls.read_status(self._provider, instance)
 
+    @on_any_loop
     async def wait_for_orchestration(
         self, instance: str, timeout: timedelta | float | None = None
     ) -> Completed | Failed:
@@ -186,6 +205,7 @@ class Client(ManagementClient):
     async def wait_for_orchestration_typed(
         self, instance: str, output_type: object, timeout: timedelta | float | None = None
     ) -> object: ...
+    @on_any_loop
     async def wait_for_orchestration_typed(
         self, instance: str, output_type: object, timeout: timedelta | float | None = None
     ) -> object:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Generic, TypeVar, cast
 
 from perdure.client import calls
+from perdure.client.carrying import on_any_loop
 from perdure.client.outcome import result_of, wait_for_status
 from perdure.contract.provider import Provider
 from perdure.status import Completed, Failed, OrchestrationStatus
@@ -32,14 +33,17 @@ class Handle(Generic[R_co]):
         """The id that it was started under."""
         return self._instance_id
 
+    @on_any_loop
     async def status(self) -> OrchestrationStatus:
         """As `Client.get_orchestration_status`."""
         return await calls.read_status(self._provider, self._instance_id)
 
+    @on_any_loop
     async def wait(self, timeout: timedelta | float | None = None) -> Completed | Failed:
         """As `Client.wait_for_orchestration`."""
         return await wait_for_status(self._provider, self._instance_id, timeout)
 
+    @on_any_loop
     async def result(self, timeout: timedelta | float | None = None) -> R_co:
         """Wait, and return the decoded output.
 
@@ -49,12 +53,14 @@ class Handle(Generic[R_co]):
         status = await self.wait(timeout)
         return cast("R_co", result_of(self._instance_id, status, self._output_type))
 
+    @on_any_loop
     async def raise_event(
         self, name: str, data: str | None = None, *, event_id: str | None = None
     ) -> None:
         """As `Client.raise_event`."""
         await calls.raise_event(self._provider, self._instance_id, name, data, event_id)
 
+    @on_any_loop
     async def cancel(self, reason: str = calls.DEFAULT_REASON) -> None:
         """As `Client.cancel_instance`."""
         await calls.cancel(self._provider, self._instance_id, reason)

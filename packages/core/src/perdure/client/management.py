@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar, cast
 
 from perdure.client import calls
+from perdure.client.carrying import on_any_loop
 from perdure.client.info import ExecutionInfo, InstanceInfo, QueueDepths, SystemMetrics
 from perdure.client.page import Page
 from perdure.clock import to_datetime
@@ -44,6 +45,7 @@ class ManagementClient:
         """Whether the methods below work on this provider; they raise otherwise."""
         return self._provider.as_management_capability() is not None
 
+    @on_any_loop
     async def list_all_instances(
         self, page_size: int | None = None, token: str | None = None
     ) -> Page[str]:
@@ -55,6 +57,7 @@ class ManagementClient:
         """
         return await self._list("list_all_instances", None, page_size, token)
 
+    @on_any_loop
     async def list_instances_by_status(
         self,
         status: InstanceStatus | str,
@@ -69,16 +72,19 @@ class ManagementClient:
         """
         return await self._list("list_instances_by_status", _check_status(status), page_size, token)
 
+    @on_any_loop
     async def get_instance_info(self, instance: str) -> InstanceInfo:
         """What is known of an instance, without its history; raises `InstanceNotFound`."""
         self._admin("get_instance_info")
         return _instance_info(await self._existing(instance, "get_instance_info"))
 
+    @on_any_loop
     async def get_execution_info(self, instance: str, execution: int) -> ExecutionInfo:
         """One execution; raises `InstanceNotFound` or `ExecutionNotFound`."""
         state = await self._execution(instance, execution, "get_execution_info")
         return _execution_info(instance, state)
 
+    @on_any_loop
     async def list_executions(self, instance: str) -> list[int]:
         """The numbers of an instance's executions, ascending; raises `InstanceNotFound`."""
         admin = self._admin("list_executions")
@@ -86,6 +92,7 @@ class ManagementClient:
         executions = await self._repeated(lambda: admin.list_executions(instance))
         return [state.execution for state in executions]
 
+    @on_any_loop
     async def read_execution_history(self, instance: str, execution: int) -> list[Event]:
         """The events of an execution, oldest first; empty before its first turn.
 
@@ -107,6 +114,7 @@ class ManagementClient:
             events.extend(_decode(instance, execution, event) for event in stored)
         return events
 
+    @on_any_loop
     async def get_system_metrics(self) -> SystemMetrics:
         """Counts of instances, executions and events."""
         admin = self._admin("get_system_metrics")
@@ -120,6 +128,7 @@ class ManagementClient:
             total_events=counts.total_events,
         )
 
+    @on_any_loop
     async def get_queue_depths(self) -> QueueDepths:
         """How many messages, activities and timers wait."""
         admin = self._admin("get_queue_depths")

@@ -5,6 +5,7 @@
 - `admin`: the optional management capability
 - `delegate`: passes every call on; the base of wrappers
 - `doorbell`: wakes waiters of the same process
+- `home`: the event loop that opened a provider, and calls from elsewhere in the process
 - `hooks`: the hook specifications for provider packages and plugins
 - `url`: provider URLs, and the class method by which an options model reads one
 

@@ -41,6 +41,8 @@ class DelegatingProvider(Provider):
         self.finish_limit = inner.finish_limit
         self.tells_of_work = inner.tells_of_work
         self.tells_of_changes = inner.tells_of_changes
+        # A wrapper is opened and closed with what it wraps.
+        self.home = inner.home
         # One doorbell for the wrapped and the wrapper, so that whoever holds either is woken.
         self.doorbell = inner.doorbell
 

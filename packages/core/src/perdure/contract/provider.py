@@ -33,6 +33,7 @@ from datetime import timedelta
 from perdure.clock import Clock
 from perdure.contract.admin import ProviderAdmin
 from perdure.contract.doorbell import Doorbell
+from perdure.contract.home import ProviderHome
 from perdure.contract.records import (
     ActivityCompletion,
     ActivityLease,
@@ -86,6 +87,8 @@ class Provider(ABC):
         """The only source of time, of waits too."""
         self.description = description
         """The URL or what identifies the storage to a person, without secrets."""
+        self.home = ProviderHome(description)
+        """The event loop that opened it, and the way there from other loops and threads."""
         self.doorbell = Doorbell()
         """Rung by core in this process; a provider may ring it when it hears of work elsewhere."""
 
