@@ -3,13 +3,15 @@
     python3 dev.py demo [ARGUMENTS]     the demonstration, examples/order
     python3 dev.py test [ARGUMENTS]     the tests, with pytest
     python3 dev.py lint                 format, lint and type checks
-    python3 dev.py wheels               the demonstration, from wheels that were built here
+    python3 dev.py wheels [ARGUMENTS]   the tests, on wheels that were built here
+    python3 dev.py lowest               the suite, on wheels, with the oldest versions they allow
     python3 dev.py run COMMAND …        anything else, such as `run nox --list`
 
 It needs Python 3.11 or newer and nothing else. What is installed is what `pyproject.toml` and
 `constraints.txt` say, by pip, with whatever configuration pip has here. A second run finds the
 environment as the first left it, and installs again only where one of those files has changed.
-It does not activate anything and changes nothing outside `.venv`.
+It does not activate anything and changes nothing outside `.venv`; what runs on wheels has an
+environment of its own, which is removed afterwards.
 """
 
 from __future__ import annotations
@@ -18,9 +20,12 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,6 +45,7 @@ GROUPS = {
     "test": ("test",),
     "lint": ("dev",),
     "wheels": (),
+    "lowest": (),
     "run": ("dev",),
 }
 """The dependency groups of the root's pyproject.toml that each command needs."""
@@ -59,7 +65,9 @@ def main(arguments: list[str]) -> int:
     try:
         _prepare(GROUPS[command])
         if command == "wheels":
-            return _demonstrate_wheels()
+            return _test_wheels(rest)
+        if command == "lowest":
+            return _certify_lowest()
     except _Unprepared as problem:
         return _refuse(str(problem))
     for line in _commands(command, rest):
@@ -84,23 +92,113 @@ def _commands(command: str, rest: list[str]) -> list[list[str]]:
     return [rest] if rest else []
 
 
-def _demonstrate_wheels() -> int:
-    """Build all wheels, install from them alone, and run the demonstration from them."""
+def _test_wheels(rest: list[str]) -> int:
+    """Run the tests on the packages as their wheels install them, not as they lie here."""
+    tools = ["--constraint", "constraints.txt", *_requirements("dev")]
+    with _installed(*tools, extra="[local]") as installed:
+        return installed.call("pytest", "--numprocesses=auto", *rest, cwd=ROOT)
+
+
+def _certify_lowest() -> int:
+    """Run the suite by command, and the tests of a new provider package, as a user does.
+
+    With the oldest version of each requirement, on the oldest Python; a newer Python may be more
+    than those can run on, and is given the versions of the constraints.
+    """
+    oldest = sys.version_info[:2] == (3, 11)
+    bounds = lowest() if oldest else ["--constraint", "constraints.txt"]
+    with _installed(*bounds) as installed:
+        name = "perdure-acme"
+        lines = [
+            ("perdure_conformance", "memory://installed"),
+            ("perdure_conformance", "sqlite:///installed.db"),
+            ("perdure_conformance", "new", "acme", name),
+        ]
+        for module, *words in lines:
+            if code := installed.call("python", "-m", module, *words):
+                return code
+        wheels = installed.folder / "dist"
+        _build(wheels, str(installed.folder / name))
+        installed.install("--no-deps", *map(str, wheels.iterdir()))
+        return installed.call("pytest", "-W", "error", cwd=installed.folder / name)
+
+
+def lowest() -> list[str]:
+    """The oldest version of each requirement of the packages that their metadata allows."""
+    import tomllib
+
+    found: list[str] = []
+    for package in PACKAGES:
+        project = tomllib.loads((ROOT / package / "pyproject.toml").read_text("utf-8"))["project"]
+        for requirement in cast("list[str]", project["dependencies"]):
+            bound = re.fullmatch(r"([\w-]+)>=([\d.]+)(?:,.*)?", requirement)
+            if bound is None:
+                raise _Unprepared(f"{requirement!r} of {package} has no lower bound; give it one")
+            if not bound[1].startswith("perdure"):
+                found.append(f"{bound[1]}=={bound[2]}")
+    return found
+
+
+class _Installed:
+    """An environment that has the packages from wheels alone, and nothing of this clone."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._home = folder / "environment"
+        self._programs = self._home / PYTHON.parent.relative_to(ENVIRONMENT)
+        subprocess.check_call([str(PYTHON), "-m", "venv", str(self._home)])  # noqa: S603 # our own interpreter
+
+    def install(self, *requirements: str) -> None:
+        """Install what is named."""
+        _pip("install", *requirements, python=str(self._programs / PYTHON.name))
+
+    def call(self, program: str, *words: str, cwd: Path | None = None) -> int:
+        """Run a program of the environment, where nothing of this clone is unless asked for."""
+        # A program and not `python -m`, which would put the current folder on the path.
+        line = [str(self._programs / program), *words]
+        environment = _environment(self._home, self._programs)
+        return subprocess.call(line, cwd=cwd or self.folder, env=environment)  # noqa: S603 # a program that was installed above
+
+    def check(self) -> None:
+        """Refuse an environment that would test what lies here instead of what is published."""
+        if self.call("python", "-c", _FROM_WHEELS, str(self._home)):
+            raise _Unprepared("the packages above do not come from their wheels")
+
+
+_FROM_WHEELS = """
+import importlib, pathlib, sys
+home = pathlib.Path(sys.argv[1]).resolve()
+names = ("", "_memory", "_sqlite", "_dynamodb", "_conformance")
+files = [importlib.import_module("perdure" + name).__file__ for name in names]
+wrong = [file for file in files if not pathlib.Path(file).resolve().is_relative_to(home)]
+sys.exit("\\n".join(wrong) or None)
+"""
+
+
+@contextmanager
+def _installed(*requirements: str, extra: str = "") -> Generator[_Installed]:
+    """Build all wheels, and install them with what is named into a fresh environment."""
     with tempfile.TemporaryDirectory(prefix="perdure-wheels-") as made:
-        folder, fresh = Path(made, "wheels"), Path(made, "fresh")
-        packages = [f"./{package}" for package in PACKAGES]
-        _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), *packages)
-        subprocess.check_call([str(PYTHON), "-m", "venv", str(fresh)])  # noqa: S603 # our own interpreter
-        python = str(fresh / PYTHON.relative_to(ENVIRONMENT))
-        built = [str(wheel) for wheel in sorted(folder.iterdir())]
-        _pip("install", "--constraint", "constraints.txt", *built, python=python)
-        return subprocess.call([python, str(ROOT / "examples" / "order")], cwd=made)  # noqa: S603 # the example, in a place that has nothing of this clone
+        wheels = Path(made, "wheels")
+        _build(wheels, *(f"./{package}" for package in PACKAGES))
+        installed = _Installed(Path(made))
+        built = [
+            f"{wheel}{extra if 'dynamodb' in wheel.name else ''}" for wheel in wheels.iterdir()
+        ]
+        installed.install(*built, *requirements)
+        installed.check()
+        yield installed
 
 
-def _environment() -> dict[str, str]:
+def _build(folder: Path, *packages: str) -> None:
+    _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), *packages)
+
+
+def _environment(home: Path = ENVIRONMENT, programs: Path = PYTHON.parent) -> dict[str, str]:
     """As an activated environment has it, so that `run nox` finds what is installed."""
-    path = os.pathsep.join((str(PYTHON.parent), os.environ.get("PATH", os.defpath)))
-    return {**os.environ, "PATH": path, "VIRTUAL_ENV": str(ENVIRONMENT)}
+    path = os.pathsep.join((str(programs), os.environ.get("PATH", os.defpath)))
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return {**kept, "PATH": path, "VIRTUAL_ENV": str(home)}
 
 
 class _Unprepared(Exception):

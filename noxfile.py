@@ -1,6 +1,8 @@
 """The contributor's menu: `nox --list` shows it, `nox -s NAME` runs one of it.
 
-Every session makes an environment of its own with plain pip, or with uv where nox finds it.
+Every session makes an environment of its own with plain pip, or with uv where nox finds it. What
+it runs is installed from wheels, as it is for users: an editable install hides what only a wheel
+lacks.
 """
 
 from __future__ import annotations
@@ -29,18 +31,26 @@ GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
 
 
 def _install(session: nox.Session, *groups: str) -> None:
-    """All packages, editable, in one call, with what the groups name."""
+    """All packages, from wheels, with what the groups name."""
+    _install_tools(session, *groups)
+    packages = [f"./{name}" for name in PACKAGES]
+    names = [f"{p}[local]" if p.endswith("dynamodb") else p for p in packages]
+    session.install("--constraint", "constraints.txt", "--no-build-isolation", *names)
+    # The environment is used again, and the version of a wheel is always the same.
+    session.install("--no-deps", "--no-build-isolation", "--force-reinstall", *packages)
+
+
+def _install_tools(session: nox.Session, *groups: str) -> None:
     wanted = [entry for group in ("build", *groups) for entry in GROUPS[group]]
     session.install("--constraint", "constraints.txt", *wanted)
-    names = [f"{p}[local]" if p.endswith("dynamodb") else p for p in PACKAGES]
-    editable = [part for name in names for part in ("--editable", name)]
-    session.install("--constraint", "constraints.txt", "--no-build-isolation", *editable)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check the format, the rules and the types."""
-    _install(session, "test", "lint", "menu")
+    _install_tools(session, "test", "lint", "menu")
+    editable = [part for name in PACKAGES for part in ("--editable", name)]
+    session.install("--constraint", "constraints.txt", "--no-build-isolation", *editable)
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
     session.run("basedpyright", "--pythonpath", _python(session))
@@ -48,8 +58,8 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run all tests, or those that are named after `--`."""
-    _install(session, "test")
+    """Run all tests, or those that are named after `--`, on wheels."""
+    _install(session, "test", "lint")
     session.run("pytest", "--numprocesses=auto", *session.posargs)
 
 
@@ -164,9 +174,9 @@ def kill(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none")
-def wheels(session: nox.Session) -> None:
-    """Build all wheels, install from them alone, and run the demonstration from them."""
-    session.run(sys.executable, "dev.py", "wheels")
+def lowest(session: nox.Session) -> None:
+    """Certify memory, SQLite and a new provider package with the oldest versions allowed."""
+    session.run(sys.executable, "dev.py", "lowest")
 
 
 @nox.session

@@ -68,6 +68,19 @@ def test_every_requirement_is_pinned(script: ModuleType) -> None:
     assert names - ours - set(pinned()) == set()
 
 
+def test_the_oldest_versions_are_those_that_the_packages_declare(script: ModuleType) -> None:
+    oldest = script.lowest()
+
+    assert {"pluggy==1.5", "pytest==8"} <= set(oldest)
+    assert {normal(pin) for pin in oldest} == {
+        normal(requirement)
+        for name in script.PACKAGES
+        for project in [tomllib.loads((ROOT / name / "pyproject.toml").read_text("utf-8"))]
+        for requirement in project["project"]["dependencies"]
+        if not requirement.startswith("perdure")
+    }
+
+
 def test_a_command_that_is_not_known_is_answered_with_those_that_are() -> None:
     asked = subprocess.run(
         [sys.executable, str(ROOT / "dev.py"), "nonsense"],
@@ -77,7 +90,7 @@ def test_a_command_that_is_not_known_is_answered_with_those_that_are() -> None:
     )
 
     assert asked.returncode == 2
-    for command in ("demo", "test", "lint", "wheels", "run"):
+    for command in ("demo", "test", "lint", "wheels", "lowest", "run"):
         assert f"python3 dev.py {command}" in asked.stderr
 
 
