@@ -58,6 +58,7 @@ from perdure_dynamodb._locks import (
     lease_values,
     parking_values,
 )
+from perdure_dynamodb._other_tags import OtherTags
 from perdure_dynamodb._payloads import TRANSIENT, Shelf, chunks_of, read_payload
 from perdure_dynamodb._purge import Purge
 from perdure_dynamodb._seam import TransactionCancelled
@@ -66,6 +67,7 @@ from perdure_dynamodb._shards import Shards
 from perdure_dynamodb._stamps import Stamps
 from perdure_dynamodb._sweep import Sweep
 from perdure_dynamodb._table import (
+    READ_BATCH,
     Action,
     Delete,
     Key,
@@ -113,6 +115,17 @@ class _Found:
     @property
     def room(self) -> int:
         return self.request.limit - len(self.leased)
+
+    @property
+    def unserved_before(self) -> Instant:
+        """What does not match is wanted where it waits since this instant or longer."""
+        return self.now - to_microseconds(self.request.unserved_for or timedelta(0))
+
+    def may_have_waited(self, row: Row) -> bool:
+        """Whether a row that does not match may be wanted; of a lease it only tells the end."""
+        place = row.text("gsk")
+        waits = ready_time(place) <= self.unserved_before or is_locked(place)
+        return self.request.unserved_for is not None and waits
 
 
 @dataclass(slots=True)
@@ -162,6 +175,7 @@ class Activities:
         self._settling = settling
         self._purge = purge
         self._sweep = Sweep(table)
+        self._other_tags = OtherTags(table)
         self._far_looks = _FarLooks()
         self._taking: set[Key] = set()
         """Activities that a call of this process is just taking: others needn't try."""
@@ -284,7 +298,7 @@ class Activities:
                         self._far_looks.end()
             finally:
                 await rounds.aclose()
-        if found.room > 0 and found.unserved:
+        if found.room > 0 and request.unserved_for is not None:
             await self._take_unserved(found)
 
     async def complete(self, completion: ActivityCompletion) -> None:
@@ -482,27 +496,38 @@ class Activities:
                 found.leased.append(await self._leased(row, found))
 
     async def _take_from(self, rows: Sequence[Row], found: _Found) -> None:
-        new = [row for row in rows if _key_of(row) not in found.seen and _may_be_free(row, found)]
-        found.seen |= {_key_of(row) for row in new}
-        served = [row for row in new if self._is_served(row, found)]
-        if found.request.unserved_for is not None:
-            found.unserved += [
-                row for row in new if row not in served and self._has_tag(row, found)
-            ]
+        served: list[Row] = []
+        for row in rows:
+            key = _key_of(row)
+            if key in found.seen or not _may_be_free(row, found):
+                continue
+            found.seen.add(key)
+            if self._is_served(row, found):
+                served.append(row)
+            elif found.may_have_waited(row):
+                found.unserved.append(row)
         while served and found.room > 0:
             some, served = served[: found.room], served[found.room :]
             await self._take_some(some, found)
 
     async def _take_unserved(self, found: _Found) -> None:
-        """Those that waited long enough: which the index row does not tell."""
-        unserved_for = found.request.unserved_for or timedelta(0)
-        latest = found.now - to_microseconds(unserved_for)
-        rows = await self._table.get_many(_key_of(row) for row in found.unserved)
-        waited = [row for row in rows.values() if row.number("rdy") <= latest]
-        waited.sort(key=lambda row: row.number("rdy"))
-        while waited and found.room > 0:
-            some, waited = waited[: found.room], waited[found.room :]
-            await self._take_some(some, found)
+        """Those that waited long enough, which the row of one that was leased does not tell."""
+        others = await self._other_tags.waiting(
+            [self._keys.work(shard) for shard in self._shards.all],
+            but={tag_prefix(tag) for tag in found.request.tags},
+            now=found.now,
+            limit=found.room,
+        )
+        found.unserved += filter(found.may_have_waited, others)
+        left = sorted(found.unserved, key=lambda row: ready_time(row.text("gsk")))
+        while left and found.room > 0:
+            some, left = left[:READ_BATCH], left[READ_BATCH:]
+            rows = await self._table.get_many(map(_key_of, some))
+            waited = [row for row in rows.values() if row.number("rdy") <= found.unserved_before]
+            waited.sort(key=lambda row: row.number("rdy"))
+            while waited and found.room > 0:
+                next_ones, waited = waited[: found.room], waited[found.room :]
+                await self._take_some(next_ones, found)
 
     async def _take_some(self, rows: Sequence[Row], found: _Found) -> None:
         locks = await self._locks([self._instance_of(row) for row in rows])
@@ -589,10 +614,8 @@ class Activities:
         )
 
     def _is_served(self, row: Row, found: _Found) -> bool:
-        return self._has_tag(row, found) and row.text("nam") in found.request.names
-
-    def _has_tag(self, row: Row, found: _Found) -> bool:
-        return row.text_or_none("tag") in found.request.tags
+        request = found.request
+        return row.text_or_none("tag") in request.tags and row.text("nam") in request.names
 
     async def _settled_lock(self, instance: str) -> Lock | None:
         lock = (await self._locks([instance])).get(instance)
