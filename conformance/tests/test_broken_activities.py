@@ -171,10 +171,26 @@ class BelievesAnyWorker(FindsLeases):
         return self.is_live(row.lease) and self.is_wanted(row)
 
 
-@breaks("ACT-8", "ACT-14", "ACT-18", "COMMIT-5")
-class BelievesWhatRanOut(FindsLeases):
+@breaks("ACT-8", "ACT-13", "ACT-14", "ACT-18", "COMMIT-5")
+class BelievesLiveLeasesOnly(FindsLeases):
     def found(self, row, lease):
-        return row.lease is not None and row.lease.token == lease.token and self.is_wanted(row)
+        return self.is_held(row.lease, lease.token) and self.is_wanted(row)
+
+
+@breaks("ACT-8", "ACT-13", "ACT-14", "ACT-18", "COMMIT-5")
+class BelievesWhoeverHeldItOnce(Store):
+    def __init__(self):
+        super().__init__()
+        self.tokens = set()
+
+    def give_activity(self, row, request):
+        self.tokens.add((row.new.id, request.token))
+        return super().give_activity(row, request)
+
+    def leased_row(self, lease):
+        row = self.tables.activities.get((lease.instance, lease.activity))
+        known = (lease.activity, lease.token) in self.tokens
+        return row if row is not None and known and self.is_wanted(row) else None
 
 
 @breaks("ACT-8", "ACT-13")
@@ -267,6 +283,14 @@ class LosesReleasedActivities(Store):
 class IgnoresMarksOfActivities(ReleasesActivities):
     def changed(self, release):
         return replace(release, parked=None)
+
+
+@breaks("ACT-13")
+class CountsLateReleasesOfActivities(ReleasesActivities):
+    def changed(self, release):
+        row = self.leased_row(release.lease)
+        expired = row is not None and not self.is_live(row.lease)
+        return replace(release, counted=release.counted or expired)
 
 
 @breaks("ACT-13")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from perdure.clock import SystemClock
-from perdure.contract import InstanceStatus
+from perdure.contract import LONGEST_LEASE, InstanceStatus, check_lease
 from perdure.errors import InstanceAlreadyExists
 from perdure_conformance.broken import StoreBackend, breaks, what_catches
 from perdure_conformance.checks import CHECKS
@@ -170,6 +170,64 @@ class DeclaresManagementAndHasNone(ReferenceProvider):
 class HasManagementUndeclared(StoreBackend):
     def __init__(self):
         super().__init__(capabilities=frozenset())
+
+
+@breaks("CALL-11")
+class LeasesTurnsForAnyLength(ReferenceProvider):
+    async def lease_turns(self, request):
+        return self.at_present().lease_turns(request)
+
+
+@breaks("CALL-11")
+class LeasesActivitiesForAnyLength(ReferenceProvider):
+    async def lease_activities(self, request):
+        return self.at_present().lease_activities(request)
+
+
+@breaks("CALL-11")
+class RenewsTurnsForAnyLength(ReferenceProvider):
+    async def renew_turns(self, leases, *, lease_for):
+        return self.at_present().renew_turns(leases, lease_for)
+
+
+@breaks("CALL-11")
+class RenewsActivitiesForAnyLength(ReferenceProvider):
+    async def renew_activities(self, leases, *, lease_for):
+        return self.at_present().renew_activities(leases, lease_for)
+
+
+@breaks("CALL-11")
+class CommitsForAnyLength(ReferenceProvider):
+    async def commit_turn(self, commit):
+        return self.at_present().commit_turn(commit)
+
+
+@breaks("CALL-11")
+class KeepsLeasesForAnyLength(ReferenceProvider):
+    async def commit_turn(self, commit):
+        if commit.keep_for is not None:
+            return self.at_present().commit_turn(commit)
+        return await super().commit_turn(commit)
+
+
+@breaks("CALL-11")
+class DelaysTurnsForAnyLength(ReferenceProvider):
+    async def release_turn(self, release):
+        self.at_present().release_turn(release)
+
+
+@breaks("CALL-11")
+class DelaysActivitiesForAnyLength(ReferenceProvider):
+    async def release_activity(self, release):
+        self.at_present().release_activity(release)
+
+
+@breaks("CALL-11")
+class RefusesTheLongestLease(ReferenceProvider):
+    async def commit_turn(self, commit):
+        if commit.keep_for == LONGEST_LEASE:
+            check_lease("keep_for", commit.keep_for * 2)
+        return await super().commit_turn(commit)
 
 
 class Creates(Store):

@@ -77,12 +77,28 @@ class AcceptsAnyToken(Store):
         return row
 
 
-@breaks("COMMIT-2", "LEASE-17")
-class AcceptsWhatRanOutUntaken(Store):
+@breaks("COMMIT-2")
+class RefusesALateCommit(Store):
     def require_lease(self, row, commit):
-        if row is None or row.lease is None or row.lease.token != commit.token:
+        if row is not None and not self.is_live(row.lease):
             raise LeaseLost(commit.instance, operation="commit_turn")
-        return row
+        return super().require_lease(row, commit)
+
+
+@breaks("COMMIT-2", "LEASE-3", "LEASE-17")
+class AcceptsALateCommitAfterATakeover(Store):
+    def __init__(self):
+        super().__init__()
+        self.tokens = set()
+
+    def give_turn(self, row, request):
+        self.tokens.add((row.state.instance, request.token))
+        return super().give_turn(row, request)
+
+    def require_lease(self, row, commit):
+        if row is not None and (commit.instance, commit.token) in self.tokens:
+            return row
+        return super().require_lease(row, commit)
 
 
 @breaks("COMMIT-2", "LEASE-3", "COMMIT-6")
@@ -189,13 +205,29 @@ class FinishesUnderAnyToken(Store):
 
 
 @breaks("COMMIT-5")
-class FinishesWhatRanOut(Store):
+class FinishesLiveLeasesOnly(Store):
     def require_activities(self, commit):
         lost = []
         for lease in commit.finish:
-            row = self.tables.activities.get((lease.instance, lease.activity))
-            if row is None or row.lease is None or row.lease.token != lease.token:
+            row = self.leased_row(lease)
+            if row is None or not self.is_live(row.lease):
                 lost.append(lease.activity)
+        if lost:
+            raise ActivityLeaseLost(commit.instance, lost, operation="commit_turn")
+
+
+@breaks("COMMIT-5")
+class FinishesWhatOthersTookOver(Store):
+    def require_activities(self, commit):
+        lost = [
+            lease.activity
+            for lease in commit.finish
+            if self.leased_row(lease) is None
+            and (
+                (row := self.tables.activities.get((lease.instance, lease.activity))) is None
+                or row.delivery < 2
+            )
+        ]
         if lost:
             raise ActivityLeaseLost(commit.instance, lost, operation="commit_turn")
 
@@ -290,6 +322,15 @@ class UpdatesFieldsInARefusedCommit(Early):
     def early(self, commit):
         row = self.tables.instances[commit.instance]
         row.state = replace(row.state, updated_at=self.now)
+
+
+@breaks("COMMIT-8")
+class ForgetsAnExpiredLeaseInARepeat(Store):
+    def repeated_answer(self, row, commit):
+        answer = super().repeated_answer(row, commit)
+        if self.is_live(row.lease):
+            return answer
+        return replace(answer, lease_until=None, messages=(), more=False)
 
 
 @breaks("COMMIT-8")

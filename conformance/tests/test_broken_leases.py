@@ -244,13 +244,17 @@ class KnowsNoTokens(Store):
 
 
 @breaks("LEASE-12", "LEASE-17")
-class RenewsWhatRanOut(Store):
+class RenewsLiveLeasesOnly(Store):
     def renew_turns(self, leases, lease_for):
-        for lease in leases:
-            row = self.tables.instances.get(lease.instance)
-            if row is not None and row.lease is not None and row.lease.token == lease.token:
-                row.lease.until = self.after(lease_for)
-        return super().renew_turns(leases, lease_for)
+        live = [x for x in leases if (row := self.holder(x)) and self.is_live(row.lease)]
+        return super().renew_turns(live, lease_for) | frozenset(leases) - frozenset(live)
+
+
+@breaks("LEASE-12")
+class SaysThatWhatItRenewsHasExpired(Store):
+    def renew_turns(self, leases, lease_for):
+        expired = {x for x in leases if (r := self.holder(x)) and not self.is_live(r.lease)}
+        return super().renew_turns(leases, lease_for) | expired
 
 
 @breaks("LEASE-12")
@@ -350,6 +354,41 @@ class ClearsTheMarkWithARelease(Releases):
 class HasNoMarks(Store):
     def park(self, row, mark):
         pass
+
+
+class ReleasesLiveLeases(Store):
+    def release_turn(self, release):
+        row = self.holder(release.lease)
+        if row is None or self.is_live(row.lease):
+            super().release_turn(release)
+        else:
+            self.release_late(row, release)
+
+    def release_late(self, row, release):
+        pass
+
+
+@breaks("LEASE-16")
+class IgnoresLateReleases(ReleasesLiveLeases):
+    pass
+
+
+@breaks("LEASE-16")
+class CountsLateReleases(ReleasesLiveLeases):
+    def release_late(self, row, release):
+        super(ReleasesLiveLeases, self).release_turn(replace(release, counted=True))
+
+
+@breaks("LEASE-16")
+class ForgetsTheDelayOfLateReleases(ReleasesLiveLeases):
+    def release_late(self, row, release):
+        super(ReleasesLiveLeases, self).release_turn(replace(release, delay=timedelta(0)))
+
+
+@breaks("LEASE-16")
+class ForgetsTheMarkOfLateReleases(ReleasesLiveLeases):
+    def release_late(self, row, release):
+        super(ReleasesLiveLeases, self).release_turn(replace(release, parked=None))
 
 
 @breaks("LEASE-16")

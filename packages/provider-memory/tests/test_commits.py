@@ -76,9 +76,12 @@ async def test_a_repeat_with_a_kept_lease_gives_what_is_visible_by_then(bench):
     await bench.provider.send([bench.message("since")])
     again = await bench.provider.commit_turn(commit)
     bench.clock.advance(30 * SECOND)
+    expired = await bench.provider.commit_turn(commit)
+    await bench.lease_one()
 
     assert again.lease_until == answer.lease_until
     assert [message.id for message in again.messages] == ["since"]
+    assert expired == again
     assert await bench.provider.commit_turn(commit) == CommitAnswer()
 
 

@@ -59,27 +59,33 @@ async def test_a_kept_lease_counts_as_one_attempt(bench):
     assert (await bench.lease_one()).attempt == 2
 
 
-async def test_a_lease_that_ran_out_is_gone_though_nobody_took_the_instance(bench):
+async def test_an_expired_lease_is_renewed_used_and_given_back_while_nobody_took_the_instance(
+    bench,
+):
     await bench.create()
     turn = await bench.lease_one()
-    bench.clock.advance(30 * SECOND)
+    bench.clock.advance(60 * SECOND)
     lease = TurnLease(instance="a", token=turn.token)
 
-    assert await bench.provider.renew_turns([lease], lease_for=SECOND) == {lease}
-    with pytest.raises(LeaseLost):
-        await bench.commit(turn)
-    await bench.provider.release_turn(release(turn, delay=60 * SECOND, counted=False))
-    assert (await bench.lease_one()).attempt == 2
+    assert await bench.provider.renew_turns([lease], lease_for=SECOND) == set()
+    assert await bench.lease() == []
+    bench.clock.advance(60 * SECOND)
+    await bench.commit(turn, remove=(), keep_for=SECOND)
+    bench.clock.advance(60 * SECOND)
+    await bench.provider.release_turn(release(turn, counted=False))
+    assert (await bench.lease_one()).attempt == 1
 
 
-async def test_a_lease_left_by_a_clock_that_stepped_back_is_void(bench):
+async def test_a_lease_left_by_a_clock_that_stepped_back_is_anybodys_and_stands_until_then(bench):
     await bench.create()
     turn = await bench.lease_one()
     bench.clock.step_back(3600 * SECOND)
 
+    await bench.commit(turn, remove=(), keep_for=30 * SECOND)
+    bench.clock.step_back(3600 * SECOND)
+    assert (await bench.lease_one()).attempt == 2
     with pytest.raises(LeaseLost):
         await bench.commit(turn)
-    assert (await bench.lease_one()).attempt == 2
 
 
 async def test_a_delay_left_by_a_clock_that_stepped_back_is_void(bench):

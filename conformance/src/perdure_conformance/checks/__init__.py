@@ -17,6 +17,7 @@ from perdure_conformance.checks import (
     histories,
     lasting,
     leases,
+    lengths,
     mailboxes,
     together,
     waiting,
@@ -25,6 +26,7 @@ from perdure_conformance.checks import (
 _MODULES: tuple[ModuleType, ...] = (
     calls,
     failing_looks,
+    lengths,
     creating,
     mailboxes,
     leases,

@@ -62,7 +62,7 @@ async def activities_are_leased(lab: Lab) -> None:
 
 @check("ACT-2")
 async def an_activity_lease_is_exclusive_and_ends(lab: Lab) -> None:
-    """While its lease is live an activity is one worker's; then it is another's."""
+    """While its lease is live an activity is one worker's; then it can be another's."""
     await lab.with_activities(work("job"))
     await lab.take_work()
     other = await lab.open()
@@ -175,8 +175,15 @@ async def a_completion_tells_the_instance(lab: Lab) -> None:
 
 @check("ACT-8")
 async def a_lost_lease_completes_nothing(lab: Lab) -> None:
-    """Without its lease a completion is refused and nothing changes."""
-    turn = await lab.with_activities(work("job"))
+    """Without its lease a completion is refused and nothing changes; an expired one stands."""
+    turn = await lab.with_activities(work("late"))
+    late = await lab.take_work("late")
+    lab.advance(LEASE - SECOND)
+    turn = await lab.keep(turn, add=(work("job"),))
+    lab.advance(SECOND)
+    await lab.complete(late, message="late")
+    turn = await lab.keep(turn)
+    expect_equal(delivered(turn), ["late"], "message of a completion under an expired lease")
     first = await lab.take_work()
     stranger = ActivityLease(instance="alpha", activity="job", token="a stranger's")
     told = result("result-job")
@@ -188,11 +195,9 @@ async def a_lost_lease_completes_nothing(lab: Lab) -> None:
     lab.advance(LEASE - SECOND)
     turn = await lab.keep(turn)
     lab.advance(SECOND)
-    with expect_refusal(ActivityLeaseLost, "a completion after the lease ran out"):
-        await lab.complete(first)
     second = await lab.take_work()
     with expect_refusal(ActivityLeaseLost, "a completion after another took over"):
-        await lab.complete(first, message="late")
+        await lab.complete(first, message="too late")
     turn = await lab.keep(turn)
     expect_equal(delivered(turn), [], "messages of refused completions")
     await lab.provider.release_activity(ActivityRelease(lease=second.lease))
@@ -290,16 +295,25 @@ async def a_release_marks_the_instance(lab: Lab) -> None:
 
 
 @check("ACT-13")
-async def a_late_release_of_an_activity_has_no_effect(lab: Lab) -> None:
-    """Releasing an activity's lease that is gone changes nothing."""
-    await lab.with_activities(work("job"))
-    first = await lab.take_work()
+async def a_late_release_of_an_activity_counts_until_another_holds_it(lab: Lab) -> None:
+    """A release of an expired lease has its full effect; of one that is gone it has none."""
+    turn = await lab.with_activities(work("job"))
+    leased = await lab.take_work()
     lab.advance(LEASE)
     mark = ParkedMark(reason="late", details="late")
-    late = ActivityRelease(lease=first.lease, delay=SECOND, counted=False, parked=mark)
+    late = ActivityRelease(lease=leased.lease, delay=SECOND, counted=False, parked=mark)
     await lab.provider.release_activity(late)
+    expected = ParkedState(reason="late", details="late", since=lab.now)
+    expect_equal((await lab.state()).parked, expected, "the mark of a release after the end")
+    await lab.expect_no_work("released with a delay after its end")
+    lab.advance(SECOND)
+    first = await lab.take_work()
+    expect_equal(first.delivery, 1, "delivery after an uncounted release of an expired lease")
+    await lab.commit(turn)
+    lab.advance(LEASE)
     second = await lab.take_work()
-    expect_equal(second.delivery, 2, "delivery after a release of what ran out")
+    expect_equal(second.delivery, 2, "delivery after another took over")
+    late = ActivityRelease(lease=first.lease, delay=SECOND, counted=False, parked=mark)
     await lab.provider.release_activity(late)
     await lab.expect_no_work("another holds it, and a late release came")
     expect_equal((await lab.state()).parked, None, "the mark of a late release")
@@ -310,9 +324,9 @@ async def a_late_release_of_an_activity_has_no_effect(lab: Lab) -> None:
 
 
 @check("ACT-14")
-async def activity_leases_are_renewed_while_live(lab: Lab) -> None:
-    """A renewal extends what is live and names what is gone."""
-    names = ("kept", "expired", "taken", "released", "done", "cancelled")
+async def activity_leases_are_renewed_while_they_stand(lab: Lab) -> None:
+    """A renewal extends what stands, live or expired, and names what is gone."""
+    names = ("kept", "returned", "taken", "released", "done", "cancelled")
     turn = await lab.with_activities(*(work(name) for name in names))
     ending = await lab.with_activities(work("void"), instance="ending")
     leases = {each.id: each for each in await lab.lease_work(token="mine")}
@@ -330,16 +344,24 @@ async def activity_leases_are_renewed_while_live(lab: Lab) -> None:
     expect_equal(found, frozenset(gone), "gone at the first renewal")
     lab.advance(10 * SECOND)
     taken = {each.id: each for each in await lab.lease_work(token="other")}
-    expect_equal(sorted(taken), ["expired", "released", "taken"], "leased by another")
-    await lab.provider.release_activity(ActivityRelease(lease=taken["expired"].lease))
-    late = {by_name[n] for n in ("expired", "taken")}
+    expect_equal(sorted(taken), ["released", "returned", "taken"], "leased by another")
+    await lab.provider.release_activity(ActivityRelease(lease=taken["returned"].lease))
+    late = {by_name[n] for n in ("returned", "taken")}
     found = await lab.provider.renew_activities(
         [by_name["kept"], *late], lease_for=timedelta(minutes=1)
     )
     expect_equal(found, frozenset(late), "gone at the second renewal")
     lab.advance(timedelta(minutes=1))
     found = await lab.provider.renew_activities([by_name["kept"]], lease_for=LEASE)
-    expect_equal(found, frozenset({by_name["kept"]}), "gone when run out and not taken")
+    expect_equal(found, frozenset(), "gone when expired and not taken")
+    lab.advance(LEASE - INSTANT)
+    left = [each.id for each in await lab.lease_work()]
+    expect("kept" not in left, "an expired lease that was renewed is not live")
+    lab.advance(INSTANT)
+    left = [(each.id, each.delivery) for each in await lab.lease_work()]
+    expect(("kept", 2) in left, f"not leased as a second delivery at its new end, but {left}")
+    found = await lab.provider.renew_activities([by_name["kept"]], lease_for=LEASE)
+    expect_equal(found, frozenset({by_name["kept"]}), "gone when another took it")
 
 
 @check("ACT-15")
@@ -416,18 +438,22 @@ async def unserved_activities_stand_in_nobodys_way(lab: Lab) -> None:
 
 
 @check("ACT-18")
-async def an_activity_lease_out_of_reach_is_void(lab: Lab) -> None:
-    """After the clock stepped back no activity's lease lasts longer than it may."""
-    await lab.with_activities(work("job"))
-    old = await lab.take_work(lease_for=timedelta(minutes=5))
+async def an_activity_lease_out_of_reach_has_expired(lab: Lab) -> None:
+    """After the clock stepped back no activity's lease is live for longer than it may."""
+    await lab.with_activities(work("job"), work("renewed"))
+    leased = {each.id: each for each in await lab.lease_work(lease_for=timedelta(minutes=5))}
     lab.clock.step_back(ALLOWED_SKEW / 2)
     await lab.expect_no_work("a step back within the allowed skew")
     lab.clock.step_back(HOUR)
-    with expect_refusal(ActivityLeaseLost, "a completion under a lease that ends beyond reach"):
-        await lab.complete(old)
-    gone = await lab.provider.renew_activities([old.lease], lease_for=LEASE)
-    expect_equal(gone, frozenset({old.lease}), "gone at a renewal")
+    renewed = [leased["renewed"].lease]
+    gone = await lab.provider.renew_activities(renewed, lease_for=LEASE)
+    expect_equal(gone, frozenset(), "gone at a renewal")
     expect_equal((await lab.take_work()).delivery, 2, "delivery after the step back")
+    with expect_refusal(ActivityLeaseLost, "a completion under what was beyond reach and taken"):
+        await lab.complete(leased["job"])
+    lab.advance(LEASE - INSTANT)
+    await lab.expect_no_work("a microsecond before the end of what was renewed")
+    await lab.complete(leased["renewed"])
 
 
 @check("ACT-19")

@@ -24,6 +24,7 @@ from perdure_conformance.lab import Lab, held_by
 from perdure_conformance.samples import (
     LEASE,
     SECOND,
+    WORK,
     delivered,
     event,
     ids,
@@ -62,7 +63,7 @@ async def events_are_appended(lab: Lab) -> None:
 
 @check("COMMIT-2")
 async def a_commit_needs_its_lease(lab: Lab) -> None:
-    """Without a live lease under its token a commit is refused."""
+    """Without a lease that stands under its token a commit is refused; an expired one stands."""
     await lab.create("unleased")
     turn = await lab.take("unleased")
     with expect_refusal(LeaseLost, "a commit under a token that leased nothing"):
@@ -72,8 +73,6 @@ async def a_commit_needs_its_lease(lab: Lab) -> None:
         await lab.commit(turn)
     turn = await lab.take("unleased")
     lab.advance(LEASE)
-    with expect_refusal(LeaseLost, "a commit under a lease that ran out and nobody took"):
-        await lab.commit(turn)
     second = await lab.take("unleased")
     with expect_refusal(LeaseLost, "a commit under a lease that another took over"):
         await lab.commit(turn, events=(b"stale",))
@@ -84,6 +83,13 @@ async def a_commit_needs_its_lease(lab: Lab) -> None:
     with expect_refusal(LeaseLost, "a commit of an instance that does not exist"):
         await lab.commit(replace(turn, state=nobody))
     expect_equal([e.data for e in await lab.history("unleased")], [b"good"], "the history")
+    turn = await lab.started("stalled")
+    lab.advance(LEASE)
+    turn = await lab.keep(turn, events=(b"1",))
+    lab.advance(2 * LEASE)
+    await lab.commit(turn, events=(b"2",))
+    found = [e.data for e in await lab.history("stalled")]
+    expect_equal(found, [b"1", b"2"], "the history of who committed under expired leases")
 
 
 @check("COMMIT-3")
@@ -119,11 +125,12 @@ async def a_commit_needs_its_history(lab: Lab) -> None:
 
 @check("COMMIT-5")
 async def a_commit_needs_the_leases_it_finishes(lab: Lab) -> None:
-    """Every activity to finish must be leased under its token; the error names those that aren't."""
+    """Every lease to finish must stand, live or expired; the error names those that are gone."""
     names = ("good", "expired", "released", "cancelled", "done", "free", "other", "kept")
-    turn = await lab.with_activities(*(work(name) for name in names))
+    slow = frozenset({"slow"})
+    turn = await lab.with_activities(*map(work, names), work("taken", name="slow"))
     leases: dict[str, ActivityLease] = {}
-    for each in await lab.lease_work(token="mine", lease_for=10 * SECOND):
+    for each in await lab.lease_work(token="mine", lease_for=10 * SECOND, names=WORK | slow):
         leases[each.id] = each.lease
         if each.id == "done":
             await lab.complete(each)
@@ -137,7 +144,9 @@ async def a_commit_needs_the_leases_it_finishes(lab: Lab) -> None:
     lab.advance(10 * SECOND)
     other = ActivityLease(instance="alpha", activity="other", token="not mine")
     never = ActivityLease(instance="alpha", activity="never", token="mine")
-    lost = [leases[n] for n in ("expired", "released", "cancelled", "done", "free")]
+    late = await lab.lease_work(token="third", names=slow)
+    expect_equal([each.id for each in late], ["taken"], "what another took after its end")
+    lost = [leases[n] for n in ("taken", "released", "cancelled", "done", "free")]
     lost += [other, never]
     for one in lost:
         with expect_refusal(ActivityLeaseLost, f"a commit that finishes {one.activity}") as why:
@@ -147,7 +156,10 @@ async def a_commit_needs_the_leases_it_finishes(lab: Lab) -> None:
         await lab.commit(turn, finish=(leases["good"], *lost, leases["kept"]))
     expect_equal(sorted(why.error.activities), sorted(x.activity for x in lost), "activities named")
     expect(taken in ("released", "free"), f"{taken} was leased though it was not released")
-    await lab.commit(turn, finish=(leases["good"], leases["kept"]), events=(b"1",))
+    finish = (leases["good"], leases["kept"], leases["expired"])
+    await lab.commit(turn, finish=finish, events=(b"1",))
+    left = {each.id for each in await lab.lease_work()}
+    expect("expired" not in left, "an activity that was finished under an expired lease is left")
     with expect_refusal(ActivityLeaseLost, "a completion of a finished activity"):
         await lab.provider.complete_activity(
             ActivityCompletion(lease=leases["good"], message=result("late"))
@@ -318,6 +330,8 @@ async def expect_repeatable(lab: Lab, good: TurnCommit) -> None:
         "mailboxes after a repeat",
     )
     lab.advance(LEASE)
+    late = await lab.provider.commit_turn(good)
+    expect_equal(late, first, "the answer of a repeat when the lease has expired")
     holder = await lab.pick(instance)
     late = await lab.provider.commit_turn(good)
     expect_equal(

@@ -62,12 +62,12 @@ async def a_lease_is_exclusive(lab: Lab) -> None:
 
 @check("LEASE-3")
 async def a_lease_runs_out(lab: Lab) -> None:
-    """At its end a lease is gone, and the work is another's."""
+    """At its end a lease has expired, and the work can be another's."""
     first = await lab.started()
     lab.advance(LEASE)
     second = await lab.take(token="second")
     expect_equal((second.token, delivered(second)), ("second", ["start"]), "the second lease")
-    with expect_refusal(LeaseLost, "a commit under the lease that ran out"):
+    with expect_refusal(LeaseLost, "a commit under the lease that was taken over"):
         await lab.commit(first)
     await lab.commit(second)
 
@@ -154,7 +154,7 @@ async def a_repeated_lease_finds_its_own(lab: Lab) -> None:
     expect_equal(
         {t.attempt for t in expired if t.state.instance != more[2].state.instance},
         {2},
-        "attempt under the token of a lease that ran out",
+        "attempt under the token of a lease that has expired",
     )
 
 
@@ -246,9 +246,9 @@ async def unserved_work_stands_in_nobodys_way(lab: Lab) -> None:
 
 
 @check("LEASE-12")
-async def leases_are_renewed_while_live(lab: Lab) -> None:
-    """A renewal extends what is live and names what is gone."""
-    for name in ("kept", "expired", "taken", "released", "ended"):
+async def leases_are_renewed_while_they_stand(lab: Lab) -> None:
+    """A renewal extends what stands, live or expired, and names what is gone."""
+    for name in ("kept", "returned", "taken", "released", "ended"):
         await lab.create(name)
     turns = {t.state.instance: t for t in await lab.lease(token="mine")}
     leases = {name: held_by(turn) for name, turn in turns.items()}
@@ -265,18 +265,22 @@ async def leases_are_renewed_while_live(lab: Lab) -> None:
     lab.advance(LEASE - INSTANT)
     await lab.provider.release_turn(TurnRelease(lease=leases["released"]))
     found = sorted(t.state.instance for t in await lab.lease(token="other"))
-    expect_equal(found, ["expired", "released", "taken"], "leased just before the new end")
-    again = TurnLease(instance="expired", token="other")
+    expect_equal(found, ["released", "returned", "taken"], "leased just before the new end")
+    again = TurnLease(instance="returned", token="other")
     await lab.provider.release_turn(TurnRelease(lease=again))
-    old = [leases["kept"], leases["expired"], leases["taken"]]
+    old = [leases["kept"], leases["returned"], leases["taken"]]
     lab.advance(INSTANT)
     expect_equal(
         await lab.provider.renew_turns(old, lease_for=LEASE),
-        frozenset(old),
-        "gone: run out and not taken, released by another, taken by another",
+        frozenset(old[1:]),
+        "gone: taken by another, and taken and given back by another",
     )
-    turn = await lab.lease(token="last")
-    expect("kept" in [t.state.instance for t in turn], "renewed although it had run out")
+    lab.advance(LEASE - INSTANT)
+    found = [t.state.instance for t in await lab.lease(token="more")]
+    expect("kept" not in found, "an expired lease that was renewed is not live")
+    lab.advance(INSTANT)
+    turn = (await lab.pick("kept"), await lab.provider.renew_turns(old[:1], lease_for=LEASE))
+    expect_equal((turn[0].attempt, turn[1]), (2, frozenset(old[:1])), "attempt when taken, gone")
 
 
 @check("LEASE-13")
@@ -347,17 +351,27 @@ async def a_mark_keeps_its_first_instant(lab: Lab) -> None:
 
 
 @check("LEASE-16")
-async def a_late_release_has_no_effect(lab: Lab) -> None:
-    """Releasing a lease that is gone changes nothing."""
-    first = await lab.started()
+async def a_late_release_counts_until_another_holds_it(lab: Lab) -> None:
+    """A release of an expired lease has its full effect; of one that is gone it has none."""
+    turn = await lab.started()
+    lab.advance(LEASE)
+    mark = ParkedMark(reason="stalled", details="stalled")
+    delay = timedelta(minutes=1)
+    await lab.provider.release_turn(
+        TurnRelease(lease=held_by(turn), delay=delay, counted=False, parked=mark)
+    )
+    expected = ParkedState(reason="stalled", details="stalled", since=lab.now)
+    expect_equal((await lab.state()).parked, expected, "the mark of a release after the end")
+    await lab.expect_nothing_ready("released with a delay after its end")
+    lab.advance(delay)
+    first = await lab.take()
+    expect_equal(first.attempt, 1, "attempt after an uncounted release of an expired lease")
     lab.advance(LEASE)
     mark = ParkedMark(reason="late", details="late")
-    late = TurnRelease(lease=held_by(first), delay=HOUR / 60, counted=False, parked=mark)
-    before = await lab.state()
-    await lab.provider.release_turn(late)
-    expect_equal(await lab.state(), before, "the instance after a release of what ran out")
+    late = TurnRelease(lease=held_by(first), delay=delay, counted=False, parked=mark)
     second = await lab.take()
     expect_equal(second.attempt, 2, "attempt")
+    before = await lab.state()
     await lab.provider.release_turn(late)
     await lab.expect_nothing_ready("another holds it, and a late release came")
     expect_equal(await lab.state(), before, "the instance after a late release")
@@ -369,21 +383,28 @@ async def a_late_release_has_no_effect(lab: Lab) -> None:
 
 
 @check("LEASE-17")
-async def an_end_out_of_reach_is_void(lab: Lab) -> None:
-    """After the clock stepped back no lease and no delay lasts longer than it may."""
+async def an_end_out_of_reach_has_passed(lab: Lab) -> None:
+    """After the clock stepped back no lease is live and no delay lasts longer than it may."""
     holder = await lab.started("leased")
+    renewed = await lab.started("renewed")
     await lab.create("hidden")
     turn = await lab.take("hidden")
     await lab.provider.release_turn(TurnRelease(lease=held_by(turn), delay=LONGEST_LEASE))
     lab.clock.step_back(ALLOWED_SKEW / 2)
     await lab.expect_nothing_ready("a step back within the allowed skew")
     lab.clock.step_back(HOUR)
-    with expect_refusal(LeaseLost, "a commit under a lease that ends beyond reach"):
-        await lab.commit(holder)
-    gone = await lab.provider.renew_turns([held_by(holder)], lease_for=LEASE)
-    expect_equal(gone, frozenset({held_by(holder)}), "gone at a renewal")
+    held = [held_by(holder), held_by(renewed)]
+    gone = await lab.provider.renew_turns(held[1:], lease_for=LEASE)
+    expect_equal(gone, frozenset(), "gone at a renewal")
     found = sorted(t.state.instance for t in await lab.lease())
     expect_equal(found, ["hidden", "leased"], "leased after the clock stepped back an hour")
+    with expect_refusal(LeaseLost, "a commit under a lease beyond reach that was taken over"):
+        await lab.commit(holder)
+    lab.advance(LEASE)
+    found = [t.state.instance for t in await lab.lease()]
+    expect("renewed" in found, "a lease that was renewed after the step back has no end")
+    gone = await lab.provider.renew_turns(held, lease_for=LEASE)
+    expect_equal(gone, frozenset(held), "gone when others have taken the work")
 
 
 @check("LEASE-18")

@@ -75,9 +75,9 @@ class Activities(Mailboxes):
             del self.tables.activities[key]
 
     def leased_row(self, lease: ActivityLease) -> ActivityRow | None:
-        """The activity, if this lease holds and its result is wanted."""
+        """The activity, if this lease stands and its result is wanted."""
         row = self.tables.activities.get((lease.instance, lease.activity))
-        if row is None or not self.is_held(row.lease, lease.token) or not self.is_wanted(row):
+        if row is None or not self.stands(row.lease, lease.token) or not self.is_wanted(row):
             return None
         return row
 
@@ -146,7 +146,7 @@ class Activities(Mailboxes):
         self.put(completion.message)
 
     def release_activity(self, release: ActivityRelease) -> None:
-        """Give the lease back, if it is held."""
+        """Give the lease back, if it stands."""
         row = self.leased_row(release.lease)
         if row is None:
             return
@@ -170,7 +170,7 @@ class Activities(Mailboxes):
     def renew_activities(
         self, leases: Sequence[ActivityLease], lease_for: timedelta
     ) -> frozenset[ActivityLease]:
-        """Extend what is held; return what is gone."""
+        """Extend what stands; return what is gone."""
         gone: list[ActivityLease] = []
         for lease in leases:
             row = self.leased_row(lease)

@@ -50,9 +50,13 @@ class Mailboxes:
         """Whether somebody holds this."""
         return lease is not None and self.lasts(lease.until)
 
+    def stands(self, lease: Lease | None, token: str) -> bool:
+        """Whether this token holds this, live or expired: nobody else has leased it since."""
+        return lease is not None and lease.token == token
+
     def is_held(self, lease: Lease | None, token: str) -> bool:
-        """Whether this token holds this."""
-        return lease is not None and lease.token == token and self.is_live(lease)
+        """Whether this token alone may use this."""
+        return self.stands(lease, token) and self.is_live(lease)
 
     def row_of(self, instance: str, incarnation: str) -> InstanceRow | None:
         """The instance, if this is its incarnation."""

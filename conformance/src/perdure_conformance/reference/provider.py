@@ -28,6 +28,9 @@ from perdure.contract import (
     TurnLease,
     TurnRelease,
     TurnRequest,
+    check_commit,
+    check_delay,
+    check_lease,
 )
 
 from perdure_conformance.reference.looking import Looking
@@ -55,6 +58,7 @@ class ReferenceProvider(Provider):
             store.put(message)
 
     async def lease_turns(self, request: TurnRequest) -> Sequence[LeasedTurn]:
+        check_lease("lease_for", request.lease_for)
         return self.at_present().lease_turns(request)
 
     async def read_history(
@@ -63,28 +67,34 @@ class ReferenceProvider(Provider):
         return self.at_present().read_history(instance, execution, incarnation, after)
 
     async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:
+        check_commit(commit, finish_limit=self.finish_limit)
         return self.at_present().commit_turn(commit)
 
     async def release_turn(self, release: TurnRelease) -> None:
+        check_delay(release.delay)
         self.at_present().release_turn(release)
 
     async def renew_turns(
         self, leases: Sequence[TurnLease], *, lease_for: timedelta
     ) -> frozenset[TurnLease]:
+        check_lease("lease_for", lease_for)
         return self.at_present().renew_turns(leases, lease_for)
 
     async def lease_activities(self, request: ActivityRequest) -> Sequence[LeasedActivity]:
+        check_lease("lease_for", request.lease_for)
         return self.at_present().lease_activities(request)
 
     async def complete_activity(self, completion: ActivityCompletion) -> None:
         self.at_present().complete_activity(completion)
 
     async def release_activity(self, release: ActivityRelease) -> None:
+        check_delay(release.delay)
         self.at_present().release_activity(release)
 
     async def renew_activities(
         self, leases: Sequence[ActivityLease], *, lease_for: timedelta
     ) -> frozenset[ActivityLease]:
+        check_lease("lease_for", lease_for)
         return self.at_present().renew_activities(leases, lease_for)
 
     async def read_instance(self, instance: str) -> InstanceState | None:

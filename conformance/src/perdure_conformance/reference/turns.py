@@ -145,12 +145,12 @@ class Store(Activities):
         )
 
     def holder(self, lease: TurnLease) -> InstanceRow | None:
-        """The instance, if this lease holds."""
+        """The instance, if this lease stands."""
         row = self.tables.instances.get(lease.instance)
-        return row if row is not None and self.is_held(row.lease, lease.token) else None
+        return row if row is not None and self.stands(row.lease, lease.token) else None
 
     def release_turn(self, release: TurnRelease) -> None:
-        """Give the lease back, if it is held."""
+        """Give the lease back, if it stands."""
         row = self.holder(release.lease)
         if row is None:
             return
@@ -172,7 +172,7 @@ class Store(Activities):
     def renew_turns(
         self, leases: Sequence[TurnLease], lease_for: timedelta
     ) -> frozenset[TurnLease]:
-        """Extend what is held; return what is gone."""
+        """Extend what stands; return what is gone."""
         gone: list[TurnLease] = []
         for lease in leases:
             row = self.holder(lease)
@@ -218,16 +218,16 @@ class Store(Activities):
         return row.state.last_commit == commit.id
 
     def repeated_answer(self, row: InstanceRow, commit: TurnCommit) -> CommitAnswer:
-        """The answer again; what only a live lease can give is looked up anew."""
+        """The answer again; what only a lease that stands can give is looked up anew."""
         before = row.answer or CommitAnswer()
-        if row.lease is None or not self.is_held(row.lease, commit.token):
+        if row.lease is None or not self.stands(row.lease, commit.token):
             return replace(before, lease_until=None, messages=(), more=False)
         messages, more = self.delivery(commit.instance, commit.held)
         return replace(before, lease_until=row.lease.until, messages=messages, more=more)
 
     def require_lease(self, row: InstanceRow | None, commit: TurnCommit) -> InstanceRow:
         """Refuse whoever doesn't hold the turn."""
-        if row is None or not self.is_held(row.lease, commit.token):
+        if row is None or not self.stands(row.lease, commit.token):
             raise LeaseLost(commit.instance, operation="commit_turn")
         return row
 
@@ -340,6 +340,7 @@ class Store(Activities):
             if new.lease
             and (activity := self.tables.activities.get((commit.instance, new.id))) is not None
             and activity.lease is not None
+            and self.is_wanted(activity)
         ]
         until = max(leased, default=None)
         if row.lease is None:

@@ -214,7 +214,7 @@ class HistoryConflict(ProviderError):
 
 
 class LeaseLost(ProviderError):
-    """A lease ran out, was taken over, or its instance is gone; nothing was changed."""
+    """A lease was taken over or given back, or its instance is gone; nothing was changed."""
 
     def __init__(self, instance: str, *, operation: str, message: str | None = None) -> None:
         super().__init__(
@@ -225,7 +225,7 @@ class LeaseLost(ProviderError):
 
 
 class ActivityLeaseLost(LeaseLost):
-    """Leases of activities ran out or were taken over, or the activities are void."""
+    """Leases of activities were taken over or given back, or the activities are void."""
 
     def __init__(self, instance: str, activities: Iterable[str], *, operation: str) -> None:
         self.activities = tuple(activities)

@@ -32,6 +32,9 @@ from perdure.contract import (
     TurnLease,
     TurnRelease,
     TurnRequest,
+    check_commit,
+    check_delay,
+    check_lease,
 )
 from perdure.errors import (
     ExecutionNotFound,
@@ -149,6 +152,7 @@ class DynamoDBProvider(Provider):
 
     async def lease_turns(self, request: TurnRequest) -> Sequence[LeasedTurn]:
         """Lease ready instances."""
+        check_lease("lease_for", request.lease_for)
         begun: set[TurnLease] = set()
         return await _whole(
             "lease_turns",
@@ -166,20 +170,24 @@ class DynamoDBProvider(Provider):
 
     async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:
         """Carry a turn's changes out, all or nothing."""
+        check_commit(commit, finish_limit=self.finish_limit)
         return await _whole("commit_turn", self._commits.commit(commit))
 
     async def release_turn(self, release: TurnRelease) -> None:
         """Give a turn lease back."""
+        check_delay(release.delay)
         await _whole("release_turn", self._turns.release(release))
 
     async def renew_turns(
         self, leases: Sequence[TurnLease], *, lease_for: timedelta
     ) -> frozenset[TurnLease]:
         """Extend turn leases; returns those that are gone."""
+        check_lease("lease_for", lease_for)
         return await _whole("renew_turns", self._turns.renew(tuple(leases), lease_for=lease_for))
 
     async def lease_activities(self, request: ActivityRequest) -> Sequence[LeasedActivity]:
         """Lease activities."""
+        check_lease("lease_for", request.lease_for)
         begun: set[ActivityLease] = set()
         return await _whole(
             "lease_activities",
@@ -193,12 +201,14 @@ class DynamoDBProvider(Provider):
 
     async def release_activity(self, release: ActivityRelease) -> None:
         """Give an activity lease back."""
+        check_delay(release.delay)
         await _whole("release_activity", self._activities.release(release))
 
     async def renew_activities(
         self, leases: Sequence[ActivityLease], *, lease_for: timedelta
     ) -> frozenset[ActivityLease]:
         """Extend activity leases; returns those that are gone."""
+        check_lease("lease_for", lease_for)
         return await _whole(
             "renew_activities", self._activities.renew(tuple(leases), lease_for=lease_for)
         )

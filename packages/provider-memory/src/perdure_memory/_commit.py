@@ -17,30 +17,11 @@ from perdure.contract import (
     StoredEvent,
     TurnCommit,
 )
-from perdure.errors import ActivityLeaseLost, HistoryConflict, InvalidInput, LeaseLost
+from perdure.errors import ActivityLeaseLost, HistoryConflict, LeaseLost
 
 from perdure_memory._leasing import Lease
 from perdure_memory._rows import Activity, Instance
 from perdure_memory._store import Store
-
-
-def check_commit(commit: TurnCommit, finish_limit: int) -> None:
-    """Raise `InvalidInput` where the commit contradicts itself, whatever is stored."""
-    if len(commit.finish) > finish_limit:
-        raise InvalidInput(
-            f"commit {commit.id!r} finishes {len(commit.finish)} activities, more than"
-            f" {finish_limit}; hand over the others with complete_activity"
-        )
-    if commit.end is not None and commit.end.status is InstanceStatus.RUNNING:
-        raise InvalidInput(
-            f"commit {commit.id!r} ends an execution as Running; leave `end` out instead"
-        )
-    leased = any(new.lease for new in commit.add)
-    if leased and (commit.activity_token is None or commit.activity_lease_for is None):
-        raise InvalidInput(
-            f"commit {commit.id!r} adds leased activities; give activity_token and"
-            " activity_lease_for with it"
-        )
 
 
 def commit_turn(store: Store, commit: TurnCommit, now: Instant) -> CommitAnswer:
@@ -50,14 +31,14 @@ def commit_turn(store: Store, commit: TurnCommit, now: Instant) -> CommitAnswer:
         raise LeaseLost(commit.instance, operation="commit_turn")
     if instance.state.last_commit == commit.id:
         return _answer(instance, commit, now)
-    _check_conditions(store, instance, commit, now)
+    _check_conditions(store, instance, commit)
     _apply(store, instance, commit, now)
     store.tell_change(instance)
     return _answer(instance, commit, now)
 
 
-def _check_conditions(store: Store, instance: Instance, commit: TurnCommit, now: Instant) -> None:
-    if not instance.is_leased_by(commit.token, now):
+def _check_conditions(store: Store, instance: Instance, commit: TurnCommit) -> None:
+    if not instance.is_held_by(commit.token):
         raise LeaseLost(commit.instance, operation="commit_turn")
     expected = (commit.execution, commit.expected_event)
     found = (instance.state.execution, instance.state.last_event)
@@ -68,7 +49,7 @@ def _check_conditions(store: Store, instance: Instance, commit: TurnCommit, now:
         for lease in commit.finish
         if lease.instance != commit.instance
         or (activity := store.find_activity(lease.instance, lease.activity)) is None
-        or not activity.is_leased_by(lease.token, now)
+        or not activity.is_held_by(lease.token)
     ]
     if lost:
         raise ActivityLeaseLost(commit.instance, lost, operation="commit_turn")
@@ -171,7 +152,7 @@ def _settle_lease(store: Store, instance: Instance, commit: TurnCommit, now: Ins
 def _answer(instance: Instance, commit: TurnCommit, now: Instant) -> CommitAnswer:
     """The answer of the last commit as it is to be given now, the first time or again."""
     answer = instance.last_answer
-    if commit.keep_for is None or not instance.is_leased_by(commit.token, now):
+    if commit.keep_for is None or not instance.is_held_by(commit.token):
         return answer
     messages, more = instance.mailbox.deliver(now, commit.held)
     return replace(answer, lease_until=instance.held_lease.until, messages=messages, more=more)

@@ -92,9 +92,9 @@ class Leasable(ABC):
         """Whether anybody has a live lease."""
         return self.lease is not None and is_live(self.lease.until, now)
 
-    def is_leased_by(self, token: str, now: Instant) -> bool:
-        """Whether this token has a live lease."""
-        return self.lease is not None and self.lease.token == token and self.is_leased(now)
+    def is_held_by(self, token: str) -> bool:
+        """Whether this token has a lease that stands, live or expired."""
+        return self.lease is not None and self.lease.token == token
 
     def untaken_since(self, now: Instant) -> Instant | None:
         """Since when nobody took it though it could be had; None where it cannot be had."""
@@ -177,7 +177,7 @@ class LeaseQueue(Generic[Row]):
 
     def leased_by(self, token: str, now: Instant) -> list[Row]:
         """The rows that this token has a live lease of."""
-        return [row for row in self._tokens.get(token, ()) if row.is_leased_by(token, now)]
+        return [row for row in self._tokens.get(token, ()) if row.is_leased(now)]
 
     def oldest(self, lines: Sequence[Line[Row]], limit: int, now: Instant) -> list[Row]:
         """Up to `limit` rows of these lines that are ready indeed, the longest waiting first."""

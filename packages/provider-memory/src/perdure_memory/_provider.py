@@ -13,7 +13,6 @@ from datetime import timedelta
 
 from perdure.clock import to_microseconds
 from perdure.contract import (
-    LONGEST_LEASE,
     ActivityCompletion,
     ActivityLease,
     ActivityRelease,
@@ -36,17 +35,19 @@ from perdure.contract import (
     TurnRelease,
     TurnRequest,
     WorkWait,
+    check_commit,
+    check_delay,
+    check_lease,
 )
 from perdure.errors import (
     ActivityLeaseLost,
     ExecutionNotFound,
     InstanceAlreadyExists,
     InstanceNotFound,
-    InvalidDuration,
 )
 
 from perdure_memory._admin import MemoryAdmin, page_of
-from perdure_memory._commit import check_commit, commit_turn
+from perdure_memory._commit import commit_turn
 from perdure_memory._leasing import Lease, Row
 from perdure_memory._named import find_store
 from perdure_memory._options import MemoryOptions
@@ -85,7 +86,7 @@ class MemoryProvider(Provider):
                 self._store.post(message, now)
 
     async def lease_turns(self, request: TurnRequest) -> Sequence[LeasedTurn]:
-        _check_lease(request.lease_for)
+        check_lease("lease_for", request.lease_for)
         await asyncio.sleep(0)
         with self._store.lock:
             now = self.clock.now()
@@ -121,21 +122,18 @@ class MemoryProvider(Provider):
             return page_of(instance, found.executions[execution - 1], after)
 
     async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:
-        check_commit(commit, self.finish_limit)
-        for lease_for in (commit.keep_for, commit.activity_lease_for):
-            if lease_for is not None:
-                _check_lease(lease_for)
+        check_commit(commit, finish_limit=self.finish_limit)
         await asyncio.sleep(0)
         with self._store.lock:
             return commit_turn(self._store, commit, self.clock.now())
 
     async def release_turn(self, release: TurnRelease) -> None:
-        _check_delay(release.delay)
+        check_delay(release.delay)
         await asyncio.sleep(0)
         with self._store.lock:
             now = self.clock.now()
             instance = self._store.instances.get(release.lease.instance)
-            if instance is None or not instance.is_leased_by(release.lease.token, now):
+            if instance is None or not instance.is_held_by(release.lease.token):
                 return
             instance.count -= 0 if release.counted else 1
             self._store.turns.release(instance, now, delay=release.delay)
@@ -145,21 +143,21 @@ class MemoryProvider(Provider):
     async def renew_turns(
         self, leases: Sequence[TurnLease], *, lease_for: timedelta
     ) -> frozenset[TurnLease]:
-        _check_lease(lease_for)
+        check_lease("lease_for", lease_for)
         await asyncio.sleep(0)
         with self._store.lock:
             now = self.clock.now()
             gone: set[TurnLease] = set()
             for lease in leases:
                 instance = self._store.instances.get(lease.instance)
-                if instance is not None and instance.is_leased_by(lease.token, now):
+                if instance is not None and instance.is_held_by(lease.token):
                     self._store.turns.grant(instance, _lease(lease.token, lease_for, now), now)
                 else:
                     gone.add(lease)
             return frozenset(gone)
 
     async def lease_activities(self, request: ActivityRequest) -> Sequence[LeasedActivity]:
-        _check_lease(request.lease_for)
+        check_lease("lease_for", request.lease_for)
         await asyncio.sleep(0)
         with self._store.lock:
             now = self.clock.now()
@@ -182,7 +180,7 @@ class MemoryProvider(Provider):
         await asyncio.sleep(0)
         with self._store.lock:
             now = self.clock.now()
-            activity = self._leased_activity(completion.lease, now)
+            activity = self._held_activity(completion.lease)
             if activity is None:
                 raise ActivityLeaseLost(
                     completion.lease.instance,
@@ -193,11 +191,11 @@ class MemoryProvider(Provider):
             self._store.post(completion.message, now)
 
     async def release_activity(self, release: ActivityRelease) -> None:
-        _check_delay(release.delay)
+        check_delay(release.delay)
         await asyncio.sleep(0)
         with self._store.lock:
             now = self.clock.now()
-            activity = self._leased_activity(release.lease, now)
+            activity = self._held_activity(release.lease)
             if activity is None:
                 return
             activity.count -= 0 if release.counted else 1
@@ -208,13 +206,13 @@ class MemoryProvider(Provider):
     async def renew_activities(
         self, leases: Sequence[ActivityLease], *, lease_for: timedelta
     ) -> frozenset[ActivityLease]:
-        _check_lease(lease_for)
+        check_lease("lease_for", lease_for)
         await asyncio.sleep(0)
         with self._store.lock:
             now = self.clock.now()
             gone: set[ActivityLease] = set()
             for lease in leases:
-                activity = self._leased_activity(lease, now)
+                activity = self._held_activity(lease)
                 if activity is None:
                     gone.add(lease)
                 else:
@@ -256,11 +254,10 @@ class MemoryProvider(Provider):
     def as_management_capability(self) -> ProviderAdmin | None:
         return self._admin
 
-    def _leased_activity(self, lease: ActivityLease, now: Instant) -> Activity | None:
+    def _held_activity(self, lease: ActivityLease) -> Activity | None:
+        """The activity, if this lease stands."""
         activity = self._store.find_activity(lease.instance, lease.activity)
-        if activity is None or not activity.is_leased_by(lease.token, now):
-            return None
-        return activity
+        return activity if activity is not None and activity.is_held_by(lease.token) else None
 
     def _next_work(self, wait: WorkWait) -> Instant | None:
         """Now where there is work, else when time may bring some."""
@@ -292,20 +289,6 @@ class MemoryProvider(Provider):
 
 def _lease(token: str, lease_for: timedelta, now: Instant) -> Lease:
     return Lease(token=token, until=now + to_microseconds(lease_for))
-
-
-def _check_lease(lease_for: timedelta) -> None:
-    if not timedelta(0) < lease_for <= LONGEST_LEASE:
-        raise InvalidDuration(
-            f"a lease cannot last {lease_for}; ask for more than nothing and at most {LONGEST_LEASE}"
-        )
-
-
-def _check_delay(delay: timedelta) -> None:
-    if not timedelta(0) <= delay <= LONGEST_LEASE:
-        raise InvalidDuration(
-            f"a delay cannot last {delay}; ask for at least nothing and at most {LONGEST_LEASE}"
-        )
 
 
 def _untaken(rows: Sequence[Row], unserved_for: timedelta, now: Instant) -> list[Row]:

@@ -115,22 +115,22 @@ def lease_activities(session: Session, request: ActivityRequest) -> tuple[Leased
 
 def complete_activity(session: Session, completion: ActivityCompletion) -> None:
     """Remove the activity and put its message into the mailbox, or refuse."""
-    lease, now = completion.lease, session.now
+    lease = completion.lease
     post = Post(session)
     row = post.find(lease.instance)
-    if row is None or not _finish(session, row, lease, now):
+    if row is None or not _finish(session, row, lease):
         raise ActivityLeaseLost(lease.instance, [lease.activity], operation="complete_activity")
     post.put(completion.message)
     post.save()
 
 
 def release_activity(session: Session, release: ActivityRelease) -> None:
-    """Give the lease back, if it holds."""
+    """Give the lease back, if it stands."""
     lease, now = release.lease, session.now
     row = session.find(lease.instance)
     if row is None:
         return
-    key = (row.number, lease.activity, lease.token, now, now + REACH)
+    key = (row.number, lease.activity, lease.token)
     found = session.execute(FIND_HELD_ACTIVITY, key).fetchone()
     if found is None:
         return
@@ -158,19 +158,19 @@ def release_activities(session: Session, leases: Iterable[ActivityLease]) -> Non
 def renew_activities(
     session: Session, leases: Sequence[ActivityLease], lease_for: timedelta
 ) -> frozenset[ActivityLease]:
-    """Extend the leases that hold; returns the others."""
-    now, end = session.now, session.now + to_microseconds(lease_for)
+    """Extend the leases that stand; returns the others."""
+    end = session.now + to_microseconds(lease_for)
     gone: set[ActivityLease] = set()
     for lease in leases:
-        key = (session.namespace, lease.instance, lease.activity, lease.token, now, now + REACH)
+        key = (session.namespace, lease.instance, lease.activity, lease.token)
         if session.execute(RENEW_ACTIVITY, (end, end, *key)).rowcount == 0:
             gone.add(lease)
     session.activities_from = min(session.activities_from, end)
     return frozenset(gone)
 
 
-def _finish(session: Session, row: InstanceRow, lease: ActivityLease, now: Instant) -> bool:
-    key = (row.number, lease.activity, lease.token, now, now + REACH)
+def _finish(session: Session, row: InstanceRow, lease: ActivityLease) -> bool:
+    key = (row.number, lease.activity, lease.token)
     return session.execute(FINISH_ACTIVITY, key).rowcount > 0
 
 

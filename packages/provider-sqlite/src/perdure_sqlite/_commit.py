@@ -17,14 +17,13 @@ from perdure.contract import (
     Instant,
     TurnCommit,
 )
-from perdure.errors import ActivityLeaseLost, HistoryConflict, InvalidInput, LeaseLost
+from perdure.errors import ActivityLeaseLost, HistoryConflict, LeaseLost
 
 from perdure_sqlite._activities import add_activity
 from perdure_sqlite._creating import add_instance
 from perdure_sqlite._post import Post, deliver, put_front, reshelve
 from perdure_sqlite._rows import InstanceRow
 from perdure_sqlite._session import Session
-from perdure_sqlite._shelves import REACH
 from perdure_sqlite._sql.activities import (
     FIND_HELD_ACTIVITY,
     FINISH_ACTIVITY,
@@ -51,25 +50,6 @@ from perdure_sqlite._turns import holds
 _NOTHING = timedelta(0)
 
 
-def check_commit(commit: TurnCommit, finish_limit: int) -> None:
-    """Raise `InvalidInput` where the commit contradicts itself, whatever is stored."""
-    if len(commit.finish) > finish_limit:
-        raise InvalidInput(
-            f"commit {commit.id!r} finishes {len(commit.finish)} activities, more than"
-            f" {finish_limit}; hand over the others with complete_activity"
-        )
-    if commit.end is not None and commit.end.status is InstanceStatus.RUNNING:
-        raise InvalidInput(
-            f"commit {commit.id!r} ends an execution as Running; leave `end` out instead"
-        )
-    incomplete = commit.activity_token is None or commit.activity_lease_for is None
-    if incomplete and any(new.lease for new in commit.add):
-        raise InvalidInput(
-            f"commit {commit.id!r} adds leased activities; give activity_token and"
-            " activity_lease_for with it"
-        )
-
-
 def commit_turn(session: Session, commit: TurnCommit) -> CommitAnswer:
     """Carry out the commit, or raise and change nothing."""
     row = session.find(commit.instance)
@@ -77,7 +57,7 @@ def commit_turn(session: Session, commit: TurnCommit) -> CommitAnswer:
         raise LeaseLost(commit.instance, operation="commit_turn")
     if row.last_commit == commit.id:
         return _answer_again(session, row, commit)
-    if not holds(row, commit.token, session.now):
+    if not holds(row, commit.token):
         raise LeaseLost(commit.instance, operation="commit_turn")
     if row.execution != commit.execution or row.last_event != commit.expected_event:
         raise HistoryConflict(
@@ -92,8 +72,7 @@ def commit_turn(session: Session, commit: TurnCommit) -> CommitAnswer:
 
 def _finish_activities(session: Session, row: InstanceRow, commit: TurnCommit) -> None:
     """The last precondition, and for a single activity its removal in the same statement."""
-    now = session.now
-    keys = [(row.number, lease.activity, lease.token, now, now + REACH) for lease in commit.finish]
+    keys = [(row.number, lease.activity, lease.token) for lease in commit.finish]
     if len(keys) == 1 and commit.finish[0].instance == row.id:
         if session.execute(FINISH_ACTIVITY, keys[0]).rowcount == 0:
             lost = [commit.finish[0].activity]
@@ -283,6 +262,6 @@ def _answer_again(session: Session, row: InstanceRow, commit: TurnCommit) -> Com
         and found.incarnation != new.incarnation
     )
     answer = CommitAnswer(activities_until=until, in_use=in_use)
-    if not holds(row, commit.token, session.now):
+    if not holds(row, commit.token):
         return answer
     return _with_messages(session, row, commit, answer)

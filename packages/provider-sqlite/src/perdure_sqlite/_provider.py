@@ -19,7 +19,6 @@ from typing import Self, TypeVar
 
 from perdure.clock import Clock, SystemClock
 from perdure.contract import (
-    LONGEST_LEASE,
     ActivityCompletion,
     ActivityLease,
     ActivityRelease,
@@ -39,17 +38,19 @@ from perdure.contract import (
     TurnRelease,
     TurnRequest,
     WorkWait,
+    check_commit,
+    check_delay,
+    check_lease,
 )
 from perdure.errors import (
     ExecutionNotFound,
     InstanceNotFound,
-    InvalidDuration,
     StorageFailed,
 )
 
 from perdure_sqlite import _activities, _creating, _turns
 from perdure_sqlite._admin import SQLiteAdmin
-from perdure_sqlite._commit import check_commit, commit_turn
+from perdure_sqlite._commit import commit_turn
 from perdure_sqlite._database import Database, open_database
 from perdure_sqlite._histories import History
 from perdure_sqlite._looking import activity_heads, turn_heads
@@ -142,11 +143,7 @@ class SQLiteProvider(Provider):
         return await self._read("read_history", read)
 
     async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:
-        check_commit(commit, self.finish_limit)
-        if commit.keep_for is not None:
-            check_lease("keep_for", commit.keep_for)
-        if commit.activity_lease_for is not None:
-            check_lease("activity_lease_for", commit.activity_lease_for)
+        check_commit(commit, finish_limit=self.finish_limit)
         return await self._write("commit_turn", lambda at: commit_turn(at, commit))
 
     async def release_turn(self, release: TurnRelease) -> None:
@@ -363,23 +360,6 @@ async def _open_all(options: SQLiteOptions, clock: Clock) -> _Open:
         worker.dismiss()
         raise
     return _Open(database, worker, options, clock)
-
-
-def check_lease(name: str, duration: timedelta) -> None:
-    """Raise `InvalidDuration` unless a lease may last so long."""
-    if not timedelta(0) < duration <= LONGEST_LEASE:
-        raise InvalidDuration(
-            f"{name} is {duration}, which no lease lasts; give more than nothing and at most"
-            f" {LONGEST_LEASE}"
-        )
-
-
-def check_delay(duration: timedelta) -> None:
-    """Raise `InvalidDuration` unless a delay may last so long."""
-    if not timedelta(0) <= duration <= LONGEST_LEASE:
-        raise InvalidDuration(
-            f"delay is {duration}, which no delay lasts; give nothing or at most {LONGEST_LEASE}"
-        )
 
 
 def _pass_over(future: asyncio.Future[None]) -> None:

@@ -58,9 +58,9 @@ def lease_turns(session: Session, request: TurnRequest) -> tuple[LeasedTurn, ...
 
 
 def release_turn(session: Session, release: TurnRelease) -> None:
-    """Give the lease back, if it holds."""
+    """Give the lease back, if it stands."""
     row = session.find(release.lease.instance)
-    if row is None or not holds(row, release.lease.token, session.now):
+    if row is None or not holds(row, release.lease.token):
         return
     let_go(session, row, delay=release.delay, counted=release.counted)
     if release.parked is not None:
@@ -76,20 +76,20 @@ def release_turns(session: Session, leases: Iterable[TurnLease]) -> None:
 def renew_turns(
     session: Session, leases: Sequence[TurnLease], lease_for: timedelta
 ) -> frozenset[TurnLease]:
-    """Extend the leases that hold; returns the others."""
-    now, end = session.now, session.now + to_microseconds(lease_for)
+    """Extend the leases that stand; returns the others."""
+    end = session.now + to_microseconds(lease_for)
     gone: set[TurnLease] = set()
     for lease in leases:
-        key = (session.namespace, lease.instance, lease.token, now, now + REACH)
+        key = (session.namespace, lease.instance, lease.token)
         if session.execute(RENEW_TURN, (end, end, end, end, *key)).rowcount == 0:
             gone.add(lease)
     session.turns_from = min(session.turns_from, end)
     return frozenset(gone)
 
 
-def holds(row: InstanceRow, token: str, now: Instant) -> bool:
-    """Whether the token has a live lease of the instance."""
-    return row.lease_token == token and is_live(row.held_until, now)
+def holds(row: InstanceRow, token: str) -> bool:
+    """Whether the token has a lease of the instance that stands, live or expired."""
+    return row.lease_token == token
 
 
 def park(session: Session, row: InstanceRow, mark: ParkedMark) -> None:

@@ -6,6 +6,7 @@
 - `delegate`: passes every call on; the base of wrappers
 - `doorbell`: wakes waiters of the same process
 - `home`: the event loop that opened a provider, and calls from elsewhere in the process
+- `limits`: refuses arguments that no caller may pass, for all providers alike
 - `hooks`: the hook specifications for provider packages and plugins
 - `url`: provider URLs, and the class method by which an options model reads one
 
@@ -17,6 +18,7 @@ from perdure.contract.admin import ProviderAdmin
 from perdure.contract.delegate import DelegatingProvider
 from perdure.contract.doorbell import Bell, Doorbell
 from perdure.contract.hooks import ProviderSpec, ProviderWrapper, hookimpl
+from perdure.contract.limits import check_commit, check_delay, check_lease
 from perdure.contract.provider import Provider
 from perdure.contract.records import (
     ALLOWED_SKEW,
@@ -116,6 +118,9 @@ __all__ = [
     "TurnRequest",
     "UrlOptions",
     "WorkWait",
+    "check_commit",
+    "check_delay",
+    "check_lease",
     "hookimpl",
     "masked",
 ]

@@ -8,9 +8,11 @@ Terms used below:
 
 - An instance is *ready* when it is running, has at least one visible message, no live turn
   lease and no delay. A message is *visible* when its `visible_at` is None or not after now.
-- A lease is *live* while now is before its end, and that end is not later than
-  now + LONGEST_LEASE + ALLOWED_SKEW (a clock that stepped back left it there otherwise).
-  A delay is treated alike. A lease that is not live is gone: it cannot be renewed or used.
+- A lease *stands* until its work is leased again, given back, or at an end; then it is *gone*.
+  It is *live* while now is before its end, and that end is not later than
+  now + LONGEST_LEASE + ALLOWED_SKEW (a clock that stepped back left it there otherwise); after
+  that it has *expired*. While it is live nobody else gets the work. While it stands, live or
+  expired, its token can renew it, commit, complete and release. A delay lasts as a lease does.
 - A message is *void*, and is never delivered or counted, when its instance has ended; when it
   names another incarnation; when it names an execution that is not the current one; and, unless
   it is an external event, when its instance does not exist. Void messages may be dropped at
@@ -62,7 +64,8 @@ class Provider(ABC):
     at once. Every method may raise a `ProviderError`: the leaf classes named at the method, or
     `StorageUnavailable` (worth a retry), `StorageFailed` and `StorageCorrupt`. After any error
     but the leaf classes named at the method, the caller doesn't know whether the call took
-    effect, and repeats it: every call is safe to repeat.
+    effect, and repeats it: every call is safe to repeat. Arguments that no caller may pass raise
+    `InvalidInput` before anything else: see `perdure.contract.limits`, which checks them for all.
 
     Calls may be cancelled. A cancelled call either took effect as a whole or not at all (but see
     `send`); a cancelled `lease_turns` or `lease_activities` gives its leases back, uncounted,
@@ -119,9 +122,9 @@ class Provider(ABC):
 
         Each lease is exclusive, lasts `lease_for` from now, and raises the instance's `attempt`
         by one. The instances that have been ready longest come first, about: none is overtaken
-        for ever. Leases that are already held under this token are returned first, uncounted
+        for ever. Leases that are already live under this token are returned first, uncounted
         and with the same end (the repeat of a call whose answer was lost); they count against
-        `limit`.
+        `limit`. An expired lease of another token is gone once its instance is leased here.
 
         An instance matches when `serves` has its name and, where it is pinned, that version, and
         its engine is not newer. With `unserved_for`, ready instances whose engine fits but whose
@@ -147,10 +150,10 @@ class Provider(ABC):
         """Carry out everything that the commit says, or nothing at all.
 
         In this order: a repeat of the instance's last commit (same `id`, incarnation) is
-        recognised and answered without any effect. Then `LeaseLost` unless the turn lease is
-        live under `token` and the incarnation is right; `HistoryConflict` unless the execution
-        and its last event are as expected; `ActivityLeaseLost(ids)` unless every activity of
-        `finish` is leased under its token, live and not void.
+        recognised and answered without any effect. Then `LeaseLost` unless the turn lease
+        stands under `token` and the incarnation is right; `HistoryConflict` unless the execution
+        and its last event are as expected; `ActivityLeaseLost(ids)` unless every lease of
+        `finish` stands.
 
         Then, as one: events are appended; `remove`, `finish` and `cancel` take things away
         (a cancelled activity may be one that this commit adds: it is not added); activities are
@@ -176,14 +179,14 @@ class Provider(ABC):
     async def renew_turns(
         self, leases: Sequence[TurnLease], *, lease_for: timedelta
     ) -> frozenset[TurnLease]:
-        """Extend live leases to now + `lease_for`; returns those that are gone."""
+        """Extend leases that stand to now + `lease_for`; returns those that are gone."""
 
     @abstractmethod
     async def lease_activities(self, request: ActivityRequest) -> Sequence[LeasedActivity]:
         """Lease up to `limit` visible, unleased activities whose name and tag match.
 
         The oldest first, about: none is overtaken for ever. Each has `delivery` raised by one.
-        Leases that are already held under this token are returned first, uncounted and with the
+        Leases that are already live under this token are returned first, uncounted and with the
         same end; they count against `limit`.
         With `unserved_for`, activities whose name or tag does not match are returned too
         (`served=False`), once they have been visible, and their last release is past, for that
@@ -210,7 +213,7 @@ class Provider(ABC):
     async def renew_activities(
         self, leases: Sequence[ActivityLease], *, lease_for: timedelta
     ) -> frozenset[ActivityLease]:
-        """Extend live leases to now + `lease_for`; returns those lost, cancelled or void."""
+        """Extend leases that stand to now + `lease_for`; returns those that are gone."""
 
     @abstractmethod
     async def read_instance(self, instance: str) -> InstanceState | None:

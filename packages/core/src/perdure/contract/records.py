@@ -30,7 +30,7 @@ LONGEST_LEASE = timedelta(minutes=5)
 """No lease and no delay is longer."""
 
 ALLOWED_SKEW = timedelta(seconds=60)
-"""A lease or a delay that ends later than now + LONGEST_LEASE + ALLOWED_SKEW is void."""
+"""A lease or a delay that ends later than now + LONGEST_LEASE + ALLOWED_SKEW is over."""
 
 
 class MessageKind(StrEnum):
@@ -291,7 +291,7 @@ class TurnCommit:
     remove: tuple[str, ...] = ()
     """Ids of messages of the own mailbox to remove, delivered or not; unknown ones are passed over."""
     finish: tuple[ActivityLease, ...] = ()
-    """Activities that this commit finishes: removed, and each lease is a precondition."""
+    """Activities that this commit finishes: removed, and that each lease stands is a precondition."""
     cancel: tuple[str, ...] = ()
     """Ids of activities to remove, leased or not; unknown ones are passed over."""
     add: tuple[NewActivity, ...] = ()

@@ -26,9 +26,7 @@ _is_named = and_(
     activities.c.instance == given("instance"),
     activities.c.id == given("id"),
 )
-_is_held = and_(
-    _is_named, activities.c.lease_token == given("token"), is_live(activities.c.held_until)
-)
+_is_held = and_(_is_named, activities.c.lease_token == given("token"))
 
 ADD_ACTIVITY = render(
     insert(activities).prefix_with("OR REPLACE"), *(column.name for column in activities.c)
@@ -37,10 +35,8 @@ REMOVE_ACTIVITY = render(delete(activities).where(_is_named), "instance", "id")
 REMOVE_ACTIVITIES = render(
     delete(activities).where(activities.c.instance == given("instance")), "instance"
 )
-FINISH_ACTIVITY = render(
-    delete(activities).where(_is_held), "instance", "id", "token", "now", "farthest"
-)
-"""Removes the activity if its lease holds: one statement is check and change."""
+FINISH_ACTIVITY = render(delete(activities).where(_is_held), "instance", "id", "token")
+"""Removes the activity if its lease stands: one statement is check and change."""
 FIND_HELD_ACTIVITY = render(
     select(
         activities.c.queue, activities.c.visible_at, activities.c.added_at, activities.c.delivery
@@ -48,8 +44,6 @@ FIND_HELD_ACTIVITY = render(
     "instance",
     "id",
     "token",
-    "now",
-    "farthest",
 )
 _is_of_instance = (
     select(instances.c.number)
@@ -62,17 +56,18 @@ RENEW_ACTIVITY = render(
         activities.c.instance == _is_of_instance,
         activities.c.id == given("which"),
         activities.c.lease_token == given("token"),
-        is_live(activities.c.held_until),
     )
-    .values(held_until=given("new_end"), ready_at=given("new_end")),
+    .values(
+        held_until=given("new_end"),
+        shelf=activities.c.queue * constant(SHELVES) + constant(HELD),
+        ready_at=given("new_end"),
+    ),
     "new_end",
     "new_end",
     "namespace",
     "owner",
     "which",
     "token",
-    "now",
-    "farthest",
 )
 
 

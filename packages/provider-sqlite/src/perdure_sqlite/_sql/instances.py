@@ -224,7 +224,7 @@ _is_hidden_later = and_(
 )
 RENEW_TURN = render(
     update(instances)
-    .where(_is_named, instances.c.lease_token == given("token"), is_live(instances.c.held_until))
+    .where(_is_named, instances.c.lease_token == given("token"))
     .values(
         held_until=_new_end,
         shelf=case(
@@ -240,8 +240,6 @@ RENEW_TURN = render(
     "namespace",
     "id",
     "token",
-    "now",
-    "farthest",
 )
 LEASED_TURNS = render(
     select(instances.c.number)

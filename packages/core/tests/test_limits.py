@@ -1,0 +1,78 @@
+"""What every provider refuses before it looks at its storage."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from perdure.contract import (
+    LONGEST_LEASE,
+    ActivityLease,
+    ExecutionEnd,
+    InstanceStatus,
+    NewActivity,
+    TurnCommit,
+    check_commit,
+    check_delay,
+    check_lease,
+)
+from perdure.errors import InvalidDuration, InvalidInput
+
+SECOND = timedelta(seconds=1)
+BEYOND = LONGEST_LEASE + timedelta(microseconds=1)
+HOLDER = "w"
+COMMIT = TurnCommit(
+    id="c", instance="i", incarnation="n", token=HOLDER, execution=1, expected_event=0
+)
+
+
+@pytest.mark.parametrize("duration", [timedelta(0), -SECOND, BEYOND])
+def test_a_lease_that_lasts_nothing_or_too_long_is_refused_by_name(duration):
+    with pytest.raises(InvalidDuration, match=r"^lease_for .* at most 0:05:00$"):
+        check_lease("lease_for", duration)
+
+
+@pytest.mark.parametrize("duration", [timedelta(microseconds=1), SECOND, LONGEST_LEASE])
+def test_every_length_between_is_a_lease_and_a_delay(duration):
+    check_lease("lease_for", duration)
+    check_delay(duration)
+
+
+@pytest.mark.parametrize("duration", [-SECOND, BEYOND])
+def test_a_delay_below_nothing_or_too_long_is_refused(duration):
+    with pytest.raises(InvalidDuration, match="^delay "):
+        check_delay(duration)
+
+
+def test_no_delay_is_a_delay():
+    check_delay(timedelta(0))
+
+
+def test_a_commit_that_contradicts_nothing_passes():
+    kept = replace(COMMIT, keep_for=SECOND)
+    leased = replace(
+        COMMIT,
+        add=(NewActivity(id="1", name="work", data=b"", lease=True),),
+        activity_token=HOLDER,
+        activity_lease_for=SECOND,
+    )
+
+    for commit in (COMMIT, kept, leased):
+        check_commit(commit, finish_limit=16)
+
+
+@pytest.mark.parametrize(
+    ("fields", "what"),
+    [
+        ({"keep_for": BEYOND}, "keep_for"),
+        ({"activity_lease_for": timedelta(0)}, "activity_lease_for"),
+        ({"end": ExecutionEnd(status=InstanceStatus.RUNNING)}, "as Running"),
+        ({"add": (NewActivity(id="1", name="work", data=b"", lease=True),)}, "activity_token"),
+        (
+            {"finish": (ActivityLease(instance="i", activity="a", token=HOLDER),) * 17},
+            "17 activities",
+        ),
+    ],
+)
+def test_a_commit_that_contradicts_itself_is_refused(fields, what):
+    with pytest.raises(InvalidInput, match=what):
+        check_commit(replace(COMMIT, **fields), finish_limit=16)
