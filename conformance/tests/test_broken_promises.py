@@ -389,6 +389,18 @@ def leases_beyond_all_leases_are_live(patch):
     patch.setattr("perdure_conformance.reference.mailboxes.FARTHEST", 10**12)
 
 
+@spoils("27a")
+def every_rebuilt_execution_tells_anew(patch):
+    from perdure.runtime.differing import DifferingValues
+
+    patch.setattr(DifferingValues, "_is_new", lambda *_: True)
+
+
+@spoils("27b")
+def values_are_never_compared(patch):
+    patch.setattr("perdure.replay.transcript.differences", lambda *_: [])
+
+
 @spoils("35")
 def waiting_asks_without_a_pause(patch):
     tiny = timedelta(milliseconds=20)

@@ -62,7 +62,11 @@ async def _replay(
         # The limit of a cleanup is not compared: it may differ between deployments.
         execution = await run_outside_tasks(
             lambda: Execution.rebuild(
-                events, definition, catalog, cleanup_timeout=timedelta(minutes=5)
+                events,
+                definition,
+                catalog,
+                cleanup_timeout=timedelta(minutes=5),
+                compare="strict",
             )
         )
     except HistoryMismatch as mismatch:

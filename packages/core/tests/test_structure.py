@@ -42,6 +42,7 @@ PUBLIC_PACKAGES = (
 MODEL = frozenset(
     {
         "clock",
+        "comparison",
         "contract.records",
         "details",
         "durations",

@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import TypeAlias, cast
+from typing import Final, TypeAlias, cast
 
 from pydantic_core import from_json, to_json
 
 from perdure.clock import Instant, to_datetime
 from perdure.contract.records import ParentLink
 from perdure.details import ErrorDetails, details_from_plain, details_to_plain
+
+FORMAT: Final = 2
+"""Of the histories that are begun now; 1 is that of 0.1.0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +62,8 @@ class OrchestrationStarted(HistoryEvent):
     parent: ParentLink | None = None
     seen: tuple[str, ...] = ()
     """Ids of external events that earlier executions delivered to a wait, newest last."""
+    format: int = FORMAT
+    """What the history records: from 2 on, retry policies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +74,8 @@ class ActivityScheduled(HistoryEvent):
     input: str
     attempt: int = 1
     tag: str | None = None
+    retry: str | None = None
+    """The retry policy as JSON text, at the first attempt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,6 +288,7 @@ def decode_event(number: int, data: bytes) -> Event:
 
 
 def _restore_start(plain: dict[str, object]) -> None:
+    plain.setdefault("format", 1)
     plain["seen"] = tuple(cast("list[str]", plain.get("seen", [])))
     if "parent" in plain:
         plain["parent"] = ParentLink(**cast("dict[str, str]", plain["parent"]))  # pyright: ignore[reportArgumentType] # JSON data

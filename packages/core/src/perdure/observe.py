@@ -92,6 +92,30 @@ class DetachedStartRefused:
     """The id that is in use."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueDiffered:
+    """Code asked with another value than the history has; the recorded one counts.
+
+    Told once for each place of an instance's execution, not again at its next replay.
+    """
+
+    at: Instant
+    instance: str
+    execution: int
+    orchestration: str
+    version: str
+    event: int
+    """The number of the event that has the recorded value; the first, where there are several."""
+    kind: str
+    """The kind of that event, such as `ActivityScheduled`."""
+    name: str
+    """The name of what was asked for; empty where it has none."""
+    field: str
+    """Which of the event's fields, such as `input`, `fire_at` or `retry`."""
+    path: str
+    """The place in the value, such as `$.messages[0]`; `$` is the whole."""
+
+
 RuntimeEvent: TypeAlias = (
     TurnCommitted
     | ExecutionEnded
@@ -100,4 +124,5 @@ RuntimeEvent: TypeAlias = (
     | ActivityStarted
     | ActivityEnded
     | DetachedStartRefused
+    | ValueDiffered
 )

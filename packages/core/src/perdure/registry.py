@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TypeVar, cast, overload
 
+from perdure.comparison import Compare, check_compare
 from perdure.determinism import find_nondeterminism
 from perdure.errors import DuplicateRegistration, InvalidSignature, NondeterministicCode
 from perdure.identifiers import check_identifier
@@ -38,6 +39,8 @@ class ActivityDefinition:
     asynchronous: bool
     """False: a plain function, to be run in a thread."""
     where: str
+    compare: Compare | None = None
+    """None: as its orchestration."""
 
     @property
     def name(self) -> str:
@@ -52,6 +55,8 @@ class OrchestrationDefinition:
     reference: OrchestrationReference
     function: Callable[..., Awaitable[object]]
     where: str
+    compare: Compare | None = None
+    """None: as the runtime."""
 
     @property
     def name(self) -> str:
@@ -74,29 +79,40 @@ class Registry:
     @overload
     def activity(self, function: F, /) -> F: ...
     @overload
-    def activity(self, /, *, name: str | None = None) -> Callable[[F], F]: ...
     def activity(
-        self, function: Callable[..., object] | None = None, /, *, name: str | None = None
+        self, /, *, name: str | None = None, compare: Compare | None = None
+    ) -> Callable[[F], F]: ...
+    def activity(
+        self,
+        function: Callable[..., object] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        compare: Compare | None = None,
     ) -> Callable[..., object]:
         """Register a function as an activity, under its own name or `name`.
 
         An `async def` runs in the event loop, a plain `def` in a thread. It takes its input, or
-        nothing. Raises `InvalidSignature` or `DuplicateRegistration`.
+        nothing. `compare` says what happens where a replay passes it another input than the
+        history has; it counts above that of the orchestration and of the runtime. Raises
+        `InvalidSignature` or `DuplicateRegistration`.
         """
         frame = _caller()
         if function is not None:
-            self._add_activity(function, name, frame)
+            self._add_activity(function, name, compare, frame)
             return function
 
         def decorate(function: Callable[..., object]) -> Callable[..., object]:
-            self._add_activity(function, name, frame)
+            self._add_activity(function, name, compare, frame)
             return function
 
         return decorate
 
-    def register_activity(self, function: Callable[..., object], *, name: str) -> None:
+    def register_activity(
+        self, function: Callable[..., object], *, name: str, compare: Compare | None = None
+    ) -> None:
         """Register any callable, such as a bound method, as an activity under `name`."""
-        self._add_activity(function, name, _caller())
+        self._add_activity(function, name, compare, _caller())
 
     @overload
     def orchestration(self, function: OrchestrationFunction, /) -> OrchestrationFunction: ...
@@ -108,6 +124,7 @@ class Registry:
         name: str | None = None,
         version: str = DEFAULT_VERSION,
         allow: Collection[str] = (),
+        compare: Compare | None = None,
     ) -> Callable[[OrchestrationFunction], OrchestrationFunction]: ...
     def orchestration(
         self,
@@ -117,23 +134,25 @@ class Registry:
         name: str | None = None,
         version: str = DEFAULT_VERSION,
         allow: Collection[str] = (),
+        compare: Compare | None = None,
     ) -> Callable[..., object]:
         """Register an `async def` as an orchestration.
 
         It takes the context, and its input or nothing. `version` is a semantic version. `allow`
         names uses such as `"time.time"` that are known to be harmless where they stand.
-        Raises `InvalidSignature`, `InvalidVersion`, `NondeterministicCode` or
+        `compare` says what happens where a replay asks with other values than the history has;
+        it counts above that of the runtime. Raises `InvalidSignature`, `InvalidVersion`, `NondeterministicCode` or
         `DuplicateRegistration`.
         """
         frame = _caller()
         if function is not None:
-            self._add_orchestration(function, name, version, allow, frame)
+            self._add_orchestration(function, name, version, allow, compare, frame)
             return function
 
         def decorate(
             function: Callable[..., Awaitable[object]],
         ) -> Callable[..., Awaitable[object]]:
-            self._add_orchestration(function, name, version, allow, frame)
+            self._add_orchestration(function, name, version, allow, compare, frame)
             return function
 
         return decorate
@@ -154,7 +173,11 @@ class Registry:
         return iter(tuple(self._orchestrations.values()))
 
     def _add_activity(
-        self, function: Callable[..., object], name: str | None, frame: FrameType
+        self,
+        function: Callable[..., object],
+        name: str | None,
+        compare: Compare | None,
+        frame: FrameType,
     ) -> None:
         chosen = _chosen_name(function, name, "activity", ACTIVITY_ATTRIBUTE)
         takes_input, input_type, output_type = read_signature(function, "activity", 0, frame)
@@ -167,6 +190,7 @@ class Registry:
                 function=function,
                 asynchronous=is_async(function),
                 where=where_defined(function),
+                compare=_checked(compare),
             )
         )
         _mark(function, ACTIVITY_ATTRIBUTE, reference)
@@ -177,6 +201,7 @@ class Registry:
         name: str | None,
         version: str,
         allow: Collection[str],
+        compare: Compare | None,
         frame: FrameType,
     ) -> None:
         chosen = _chosen_name(function, name, "orchestration", ORCHESTRATION_ATTRIBUTE)
@@ -197,7 +222,10 @@ class Registry:
         )
         self._store_orchestration(
             OrchestrationDefinition(
-                reference=reference, function=function, where=where_defined(function)
+                reference=reference,
+                function=function,
+                where=where_defined(function),
+                compare=_checked(compare),
             )
         )
         _mark(function, ORCHESTRATION_ATTRIBUTE, reference)
@@ -256,6 +284,10 @@ class Catalog:
             if definition.function == function:
                 return definition.reference
         return None
+
+
+def _checked(compare: Compare | None) -> Compare | None:
+    return None if compare is None else check_compare(compare)
 
 
 def _caller() -> FrameType:

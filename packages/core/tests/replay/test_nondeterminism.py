@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from perdure import OrchestrationContext, Registry
-from perdure.details import ApplicationFailure, Poisoned, Raised
-from perdure.history import Event, OrchestrationCompleted, OrchestrationFailed, TimerCreated
+from perdure.details import ApplicationFailure, Poisoned
+from perdure.history import Event, OrchestrationFailed, TimerCreated
 from perdure.replay.execution import PYTHON, Execution
 from perdure.replay.signals import HistoryMismatch, UndecodableData
 
@@ -58,21 +58,10 @@ def test_another_name_is_found_with_the_event_both_sides_and_the_line() -> None:
     assert error.where == f"{__name__}:{line} in edited"
     assert str(error) == (
         f"event 4 of instance 'instance': the history has {error.expected}, and the code of"
-        f" 'subject' version 2.1.0 asked for {error.found} at {error.where}; deploy the code that"
-        " wrote this history, or register the changed code under a new version"
+        f" 'subject' version 2.1.0 asked for {error.found} at {error.where}; undo the edit, or"
+        " register the edited code under a new version; where nothing was edited, look at that"
+        " line for what differs from run to run, such as a clock or the order of a set"
     )
-
-
-def test_another_input_is_found_and_not_shown() -> None:
-    async def edited(ctx: OrchestrationContext) -> None:
-        await ctx.schedule_activity("first", "hidden")
-
-    error = mismatch(original, edited, deliveries=0)
-
-    assert error.event_id == 2
-    assert error.expected != error.found
-    assert "secret" not in str(error)
-    assert "hidden" not in str(error)
 
 
 def test_another_kind_of_command_is_found() -> None:
@@ -115,27 +104,6 @@ def test_an_end_that_comes_too_early_is_found() -> None:
     error = mismatch(original, edited)
 
     assert error.found.startswith("OrchestrationCompleted(output #")
-
-
-def test_a_difference_in_a_retry_has_a_place_though_no_line() -> None:
-    from datetime import timedelta
-
-    from perdure import Fixed, RetryPolicy
-
-    def with_wait(seconds: int) -> Function:
-        async def retrying(ctx: OrchestrationContext) -> None:
-            policy = RetryPolicy(backoff=Fixed(timedelta(seconds=seconds)))
-            await ctx.schedule_activity("bad", retry=policy)
-
-        return retrying
-
-    world = world_of(with_wait(1))
-    world.answer_activity = lambda *_: ApplicationFailure(Raised(type_name="E", message=""))
-    world.start().deliver("bad")
-    world.catalog = world_of(with_wait(2)).catalog
-    with pytest.raises(HistoryMismatch, match="a wait or a retry of 'subject' version 2.1.0"):
-        world.forget()
-    world.discard()
 
 
 def test_both_versions_of_python_are_named_when_they_differ() -> None:
@@ -290,11 +258,3 @@ def test_the_place_names_a_module_and_no_path() -> None:
         await ctx.schedule_activity("other")
 
     assert str(Path(__file__).parent) not in str(mismatch(original, edited, deliveries=0))
-
-
-def test_an_output_that_differs_is_found() -> None:
-    world = play(world_of(quick))
-    last = world.history[-1]
-    assert isinstance(last, OrchestrationCompleted)
-    with pytest.raises(HistoryMismatch, match="OrchestrationCompleted"):
-        rebuild(world, [*world.history[:-1], replace(last, output='"other"')])

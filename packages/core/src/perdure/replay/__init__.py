@@ -7,6 +7,8 @@
 - `inbox`: external events and the waits for them
 - `work`: scheduled work that has not ended
 - `transcript`: the growing history, and the comparison with it in replay
+- `recording`: the history of a replay; `comparing`: what must agree with it and what may differ
+- `recorded_policy`: a retry policy as the history has it
 - `origin`: what an execution sends, as records of the contract
 - `turn`: what a turn brings about
 - `chance`: randomness that replays

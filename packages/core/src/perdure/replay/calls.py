@@ -75,6 +75,12 @@ def _encode_input(
     return encode(None)
 
 
+def check_optional_id(instance: str | None) -> None:
+    """Raise `InvalidIdentifier` where it is given and none."""
+    if instance is not None:
+        check_identifier(instance, "instance id")
+
+
 def check_optional_version(version: str | None) -> None:
     """Raise `InvalidVersion` where it is given and none."""
     if version is not None:

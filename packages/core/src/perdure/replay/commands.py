@@ -7,10 +7,12 @@ In replay, and after the end, a command has no effect.
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import Any, Final
 
 from perdure import history
 from perdure.clock import Instant
+from perdure.comparison import DEFAULT_COMPARE, Compare
 from perdure.contract.records import ExecutionEnd, InstanceStatus, MessageKind
 from perdure.details import ApplicationFailure, Cancelled, ErrorDetails
 from perdure.errors import ForbiddenInOrchestration
@@ -21,16 +23,22 @@ from perdure.replay.futures import ScheduledFuture
 from perdure.replay.inbox import EventInbox, Wait
 from perdure.replay.loop import OrchestrationLoop
 from perdure.replay.origin import Origin
+from perdure.replay.recorded_policy import policy_of, policy_text
+from perdure.replay.retrying import start_attempts
 from perdure.replay.transcript import Transcript
 from perdure.replay.turn import TurnDraft
 from perdure.replay.work import Work
+from perdure.retry import RetryPolicy
 from perdure.wire import ActivityData, encode_details
+
+_FORMAT_WITH_POLICIES: Final = 2
 
 
 class Commands:
     """Serves the context, the loop's timers, and futures that are cancelled."""
 
     __slots__ = (
+        "_compare",
         "cancel_reason",
         "catalog",
         "chance",
@@ -49,6 +57,7 @@ class Commands:
         started: OrchestrationStarted,
         definition: OrchestrationDefinition,
         catalog: Catalog,
+        compare: Compare = DEFAULT_COMPARE,
     ) -> None:
         self.started = started
         self.definition = definition
@@ -60,7 +69,8 @@ class Commands:
             f"{started.instance}/{started.incarnation}/{started.execution}", self
         )
         code = f"{definition.name!r} version {definition.version}"
-        self.transcript = Transcript(started, code, self.loop)
+        self._compare: Compare = definition.compare or compare
+        self.transcript = Transcript(started, code, self.loop, self._compare_of)
         self.chance = Chance(f"{started.incarnation}/{started.execution}")
         self.inbox = EventInbox(started.seen)
         self.work: dict[int, Work] = {}
@@ -86,6 +96,14 @@ class Commands:
                 " use the context only in the orchestration's own code"
             )
 
+    def _compare_of(self, event: Event) -> Compare:
+        """What is made of values that differ from this event's: the most specific setting counts."""
+        if isinstance(event, history.ActivityScheduled):
+            activity = self.catalog.activities.get(event.name)
+            if activity is not None and activity.compare is not None:
+                return activity.compare
+        return self._compare
+
     def take_draft(self) -> TurnDraft:
         """What happened since the last draft was taken."""
         draft, self.draft = self.draft, TurnDraft()
@@ -101,16 +119,43 @@ class Commands:
         result_type: object,
         *,
         tag: str | None,
-        attempt: int = 1,
-        first: int | None = None,
-    ) -> ScheduledFuture[Any]:
-        """Ask for an activity; `first` is the schedule event of its first attempt."""
-        number = self.transcript.ask(
-            history.ActivityScheduled, name=name, input=input, attempt=attempt, tag=tag
+        retry: RetryPolicy | None,
+    ) -> asyncio.Future[Any]:
+        """Ask for an activity, and under a policy for further attempts as it fails."""
+        recorded = self.started.format >= _FORMAT_WITH_POLICIES
+        text = policy_text(retry) if retry is not None and recorded else None
+        scheduled = self.transcript.ask(
+            history.ActivityScheduled, name=name, input=input, attempt=1, tag=tag, retry=text
         )
+        first = self._attempt(scheduled, scheduled.event_id, result_type)
+        if recorded and scheduled.retry != text:
+            retry = None if scheduled.retry is None else policy_of(scheduled.retry, retry)
+        if retry is None:
+            return first
+
+        def attempt(number: int) -> asyncio.Future[Any]:
+            again = self.transcript.ask(
+                history.ActivityScheduled,
+                name=scheduled.name,
+                input=scheduled.input,
+                attempt=number,
+                tag=scheduled.tag,
+            )
+            return self._attempt(again, scheduled.event_id, result_type)
+
+        stream = self.chance.stream(f"retry/{scheduled.event_id}")
+        return start_attempts(self.loop, name, first, attempt, retry, stream)
+
+    def _attempt(
+        self, scheduled: history.ActivityScheduled, first: int, result_type: object
+    ) -> ScheduledFuture[Any]:
+        """The future of one attempt; `first` is the schedule event of the first one."""
+        number, name = scheduled.event_id, scheduled.name
         if self.transcript.effective:
-            data = ActivityData(input=input, event=number, attempt=attempt, first=first or number)
-            self.draft.activities[number] = self.origin.activity(name, tag, data)
+            data = ActivityData(
+                input=scheduled.input, event=number, attempt=scheduled.attempt, first=first
+            )
+            self.draft.activities[number] = self.origin.activity(name, scheduled.tag, data)
         return self._await(number, MessageKind.ACTIVITY, name, result_type)
 
     def schedule_timer(self, fire_at: Instant) -> ScheduledFuture[None]:
@@ -118,27 +163,34 @@ class Commands:
         return self._await(self._timer(fire_at, "sleep"), MessageKind.TIMER)
 
     def schedule_child(
-        self, name: str, version: str | None, input: str, instance: str, result_type: object
+        self, name: str, version: str | None, input: str, instance: str | None, result_type: object
     ) -> ScheduledFuture[Any]:
-        """Ask for a child."""
-        number = self.transcript.ask(
+        """Ask for a child; without an id it gets the default one."""
+        child = self.transcript.ask(
             history.ChildScheduled, instance=instance, name=name, input=input, version=version
         )
+        number = child.event_id
         if self.transcript.effective:
-            self.draft.children[number] = self.origin.child(number, instance, name, version, input)
-        return self._await(number, MessageKind.CHILD, name, result_type, instance)
+            self.draft.children[number] = self.origin.child(
+                number, child.instance, name, version, input
+            )
+        return self._await(number, MessageKind.CHILD, name, result_type, child.instance)
 
-    def schedule_detached(self, name: str, version: str | None, input: str, instance: str) -> None:
-        """Start another orchestration that goes its own way."""
-        number = self.transcript.ask(
+    def schedule_detached(
+        self, name: str, version: str | None, input: str, instance: str | None
+    ) -> str:
+        """Start another orchestration that goes its own way; returns its id."""
+        started = self.transcript.ask(
             history.DetachedScheduled, instance=instance, name=name, input=input, version=version
         )
+        number, chosen = started.event_id, started.instance
         if self.transcript.effective:
-            self.draft.detached.append(self.origin.detached(number, instance, name, version, input))
+            self.draft.detached.append(self.origin.detached(number, chosen, name, version, input))
+        return chosen
 
     def schedule_wait(self, name: str, result_type: object) -> ScheduledFuture[Any]:
         """Wait for the next external event of this name."""
-        number = self.transcript.ask(history.WaitCreated, name=name)
+        number = self.transcript.ask(history.WaitCreated, name=name).event_id
         future = self._future(number)
         if not self.transcript.closed:
             event = self.inbox.add_wait(number, Wait(name, future, result_type))
@@ -238,7 +290,8 @@ class Commands:
     # Parts
 
     def _timer(self, fire_at: Instant, purpose: str) -> int:
-        number = self.transcript.ask(history.TimerCreated, fire_at=fire_at, purpose=purpose)
+        asked = self.transcript.ask(history.TimerCreated, fire_at=fire_at, purpose=purpose)
+        number = asked.event_id
         if self.transcript.effective:
             self.draft.timers[number] = self.origin.timer(number, fire_at)
         return number

@@ -13,17 +13,17 @@ from uuid import UUID
 from perdure.clock import to_datetime, to_microseconds
 from perdure.durations import to_duration
 from perdure.errors import InvalidDuration
-from perdure.identifiers import check_identifier, child_instance
+from perdure.identifiers import check_identifier
 from perdure.payload import encode
 from perdure.replay.calls import (
     OMITTED,
+    check_optional_id,
     check_optional_version,
     read_activity_call,
     read_orchestration_call,
 )
 from perdure.replay.commands import Commands
 from perdure.replay.quiet_logger import QuietLogger
-from perdure.replay.retrying import start_attempts
 from perdure.replay.signals import ExecutionEnded
 from perdure.retry import RetryPolicy
 
@@ -167,18 +167,7 @@ class OrchestrationContext:
         name, text, result = read_activity_call(commands.catalog, activity, input, result_type)
         if tag is not None:
             check_identifier(tag, "tag")
-        first_event = commands.next_event
-        first = commands.schedule_activity(name, text, result, tag=tag)
-        if retry is None:
-            return first
-
-        def attempt(number: int) -> asyncio.Future[Any]:
-            return commands.schedule_activity(
-                name, text, result, tag=tag, attempt=number, first=first_event
-            )
-
-        stream = commands.chance.stream(f"retry/{first_event}")
-        return start_attempts(commands.loop, name, first, attempt, retry, stream)
+        return commands.schedule_activity(name, text, result, tag=tag, retry=retry)
 
     def schedule_timer(self, delay: timedelta | float | datetime) -> asyncio.Future[None]:
         """A future that is done after `delay` (a `timedelta` or seconds), or at an aware datetime.
@@ -264,9 +253,9 @@ class OrchestrationContext:
         commands = self._commands
         commands.require_running("ctx.schedule_sub_orchestration")
         name, text, result = read_orchestration_call(orchestration, input, result_type)
-        chosen = self._child_instance(instance)
+        check_optional_id(instance)
         check_optional_version(version)
-        return commands.schedule_child(name, version, text, chosen, result)
+        return commands.schedule_child(name, version, text, instance, result)
 
     @overload
     def schedule_orchestration(
@@ -301,10 +290,9 @@ class OrchestrationContext:
         commands = self._commands
         commands.require_running("ctx.schedule_orchestration")
         name, text, _ = read_orchestration_call(orchestration, input, Any)
-        chosen = self._child_instance(instance)
+        check_optional_id(instance)
         check_optional_version(version)
-        commands.schedule_detached(name, version, text, chosen)
-        return chosen
+        return commands.schedule_detached(name, version, text, instance)
 
     def continue_as_new(self, input: object = None, *, version: str | None = None) -> NoReturn:
         """End this execution and begin the next with a fresh history and this input.
@@ -321,9 +309,3 @@ class OrchestrationContext:
         annotation = reference.input_type if version is None and reference.takes_input else Any
         commands.continue_as_new(encode(input, annotation, what="input"), version)
         raise ExecutionEnded
-
-    def _child_instance(self, instance: str | None) -> str:
-        if instance is not None:
-            return check_identifier(instance, "instance id")
-        commands = self._commands
-        return child_instance(self.instance_id, self.execution_id, commands.next_event)

@@ -16,6 +16,7 @@ from datetime import timedelta
 
 from perdure import history
 from perdure.clock import Instant, to_microseconds
+from perdure.comparison import DEFAULT_COMPARE, Compare
 from perdure.contract.records import Message, MessageKind
 from perdure.details import ApplicationFailure, ErrorDetails
 from perdure.errors import InvalidInput
@@ -24,6 +25,7 @@ from perdure.payload import decode, encode
 from perdure.raised import describe
 from perdure.registry import Catalog, OrchestrationDefinition
 from perdure.replay.commands import Commands
+from perdure.replay.comparing import ValueDifference
 from perdure.replay.context import OrchestrationContext
 from perdure.replay.inbox import MOST_SEEN
 from perdure.replay.incoming import decoded, end_of_work
@@ -61,10 +63,11 @@ class Execution:
         *,
         cleanup_timeout: timedelta,
         trace_paths: bool = False,
+        compare: Compare = DEFAULT_COMPARE,
     ) -> None:
         self.started = started
         self.definition = definition
-        self._commands = Commands(started, definition, catalog)
+        self._commands = Commands(started, definition, catalog, compare)
         self._transcript = self._commands.transcript
         self.loop: OrchestrationLoop = self._commands.loop
         self._context = OrchestrationContext(self._commands)
@@ -99,16 +102,24 @@ class Execution:
         *,
         cleanup_timeout: timedelta,
         trace_paths: bool = False,
+        compare: Compare = DEFAULT_COMPARE,
     ) -> Execution:
         """The execution as its history left it.
 
-        Raises `HistoryMismatch` where the code disagrees with it, `UndecodableData` where it
-        does not begin with a start event or has a gap.
+        Where values differ from the recorded ones, these count, and `differences` names them.
+        Raises `HistoryMismatch` where the code disagrees with the history in what it asks for
+        (and in values, where `compare` is "strict"), `UndecodableData` where the history does
+        not begin with a start event or has a gap.
         """
         if not events or not isinstance(events[0], OrchestrationStarted):
             raise UndecodableData("the history does not begin with OrchestrationStarted")
         execution = cls(
-            events[0], definition, catalog, cleanup_timeout=cleanup_timeout, trace_paths=trace_paths
+            events[0],
+            definition,
+            catalog,
+            cleanup_timeout=cleanup_timeout,
+            trace_paths=trace_paths,
+            compare=compare,
         )
         execution._replay(events)
         return execution
@@ -127,6 +138,11 @@ class Execution:
     def cancel_reason(self) -> str | None:
         """Why it is being cancelled, where it is."""
         return self._commands.cancel_reason
+
+    @property
+    def differences(self) -> Sequence[ValueDifference]:
+        """The values that differ from what the history has; for the replay check and the log."""
+        return self._transcript.differences
 
     # Driving it
 

@@ -2,8 +2,9 @@
 
 Live, a command becomes the next event. In replay the history is there already, and every command
 is compared with it at the moment the code asks, so that a difference is found at the first
-differing command, with the user's line at hand. The first difference closes the transcript:
-nothing that is asked for afterwards has an effect.
+differing command, with the user's line at hand. The first difference in what is asked for closes
+the transcript: nothing that is asked for afterwards has an effect. Where only values differ, the
+recorded ones count: the caller goes on with the event that `ask` returns, not with what it asked.
 """
 
 from __future__ import annotations
@@ -12,22 +13,24 @@ import hashlib
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields as fields_of
-from typing import cast
+from typing import TypeVar, cast
 
+from perdure.clock import Instant
+from perdure.comparison import Compare
 from perdure.details import Cancelled, ErrorDetails, Raised
 from perdure.frames import is_user_code, module_of
-from perdure.history import (
-    INCOMING,
-    Event,
-    OrchestrationFailed,
-    OrchestrationStarted,
-    TimerCreated,
-)
+from perdure.history import INCOMING, Event, OrchestrationFailed, OrchestrationStarted
+from perdure.identifiers import child_instance
+from perdure.replay.comparing import ValueDifference, differences, own_fields
 from perdure.replay.loop import OrchestrationLoop
+from perdure.replay.recording import Recording
 from perdure.replay.signals import HistoryMismatch, UndecodableData
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+E = TypeVar("E", bound=Event)
+_MOST_DIFFERENCES = 100
+"""How many values that differ are told of one replay."""
 
 
 class Transcript:
@@ -35,9 +38,10 @@ class Transcript:
 
     __slots__ = (
         "_code",
-        "_cursor",
-        "_history",
+        "_compare",
+        "_differing",
         "_loop",
+        "_recording",
         "_started",
         "closed",
         "events",
@@ -47,13 +51,21 @@ class Transcript:
         "terminal",
     )
 
-    def __init__(self, started: OrchestrationStarted, code: str, loop: OrchestrationLoop) -> None:
+    def __init__(
+        self,
+        started: OrchestrationStarted,
+        code: str,
+        loop: OrchestrationLoop,
+        compare: Callable[[Event], Compare],
+    ) -> None:
         self._started = started
         self._code = code
         """Name and version of the orchestration, for messages."""
         self._loop = loop
-        self._history: Sequence[Event] = ()
-        self._cursor = 0
+        self._compare = compare
+        """What is made of values that differ from this event's."""
+        self._recording = Recording((), self._child_id)
+        self._differing: dict[tuple[str, ...], ValueDifference] = {}
         self.last_event = 0
         self.events: list[Event] = []
         """What happened since the last turn was taken."""
@@ -68,41 +80,59 @@ class Transcript:
         """Whether a command has effects to carry out: neither in replay nor after the end."""
         return not (self.replaying or self.closed)
 
-    def ask(self, kind: type[Event], **fields: object) -> int:
-        """Note a command, or in replay compare it with the history; returns its number."""
-        if self.closed:
-            return self.last_event
+    @property
+    def differences(self) -> Sequence[ValueDifference]:
+        """The values of the replay that differ from the recorded ones, each place once."""
+        return tuple(self._differing.values())
+
+    def ask(self, kind: type[E], **fields: object) -> E:
+        """Note a command, or in replay find the recorded one; returns the event that counts.
+
+        An `instance` of None stands for the id that a child has by default. After the end, what
+        is returned was never noted.
+        """
         number = self.last_event + 1
-        if self.replaying:
-            self._compare(kind, fields)
-        else:
-            make = cast("Callable[..., Event]", kind)
-            self.events.append(make(event_id=number, at=self._loop.now, **fields))
-        self.last_event = number
-        return number
+        if fields.get("instance", "") is None:
+            fields["instance"] = self._child_id(number)
+        if self.replaying and not self.closed:
+            recorded = self._recorded(kind, fields, number)
+            if recorded is not None:
+                self.last_event = number
+                return cast("E", recorded)
+        event = _make(kind, number, self._loop.now, fields)
+        if not self.closed:
+            self.events.append(event)
+            self.last_event = number
+        return cast("E", event)
 
     def end(self, kind: type[Event], **fields: object) -> Event | None:
         """Ask for a terminal event; returns it where its effects are to be carried out."""
         live = self.effective
-        self.ask(kind, **fields)
+        event = self.ask(kind, **fields)
         self.closed = True
         self._loop.halt()
         if self.mismatch is not None:
             return None
-        self.terminal = self.events[-1] if live else self._history[self._cursor - 1]
-        return self.terminal if live else None
+        self.terminal = event
+        return event if live else None
 
     # Replay
 
     def begin_replay(self, history: Sequence[Event]) -> None:
-        """Hold the code to this history until `end_replay`."""
+        """Hold the code to this history until `end_replay`; raises `UndecodableData` for a gap."""
+        for number, event in enumerate(history, 1):
+            if event.event_id != number:
+                raise UndecodableData(
+                    f"the history of instance {self._started.instance!r} has event"
+                    f" {event.event_id} where {number} is due; restore it from a copy"
+                )
         self.replaying = True
-        self._history = history
+        self._recording = Recording(history, self._child_id)
 
     def end_replay(self) -> None:
         """Note what comes from now on."""
         self.replaying = False
-        self._history = ()
+        self._recording = Recording((), self._child_id)
 
     def next_incoming(self) -> Event | None:
         """The next event to deliver; None at the end of the history.
@@ -111,44 +141,80 @@ class Transcript:
         """
         if self.mismatch is not None:
             raise self.mismatch
-        if self._cursor >= len(self._history):
+        event = self._recording.due
+        if event is None:
             return None
-        event = self._history[self._cursor]
-        if event.event_id != self.last_event + 1:
-            raise UndecodableData(
-                f"the history of instance {self._started.instance!r} has event {event.event_id}"
-                f" where {self.last_event + 1} is due; restore it from a copy"
-            )
         if self.terminal is not None or not isinstance(event, INCOMING):
             if self.terminal is not None or not _is_imposed(event):
                 raise self._difference(event, "nothing", "")
             self.terminal = event
             self.closed = True
             self.last_event = event.event_id
-        self._cursor += 1
+        self._recording.take_due()
         return event
 
-    def _compare(self, kind: type[Event], fields: Mapping[str, object]) -> None:
-        expected = self._history[self._cursor] if self._cursor < len(self._history) else None
-        self._cursor += 1
-        if expected is None or type(expected) is not kind or not _agree(expected, fields):
-            self.mismatch = self._difference(expected, _show(kind, fields), self._where())
-            self.closed = True
-            self._loop.halt()
+    def _recorded(
+        self, kind: type[Event], fields: Mapping[str, object], number: int
+    ) -> Event | None:
+        """The recorded command that counts; None where the history is at odds with the request."""
+        recording = self._recording
+        event = recording.take(kind, fields, number)
+        if event is None:
+            self._disagree(recording.at_odds(kind), kind, fields)
+        elif not recording.agreed:
+            differing = differences(event, fields)
+            if differing and not self._may_differ(event, differing):
+                self._disagree(event, kind, fields, differing[0])
+                return None
+        return event
 
-    def _difference(self, expected: Event | None, found: str, where: str) -> HistoryMismatch:
+    def _may_differ(self, event: Event, differing: Sequence[ValueDifference]) -> bool:
+        """Note the values that differ, unless the instance is to be parked for them."""
+        compare = self._compare(event)
+        if compare == "warn":
+            for one in differing:
+                if len(self._differing) < _MOST_DIFFERENCES:
+                    self._differing.setdefault((one.kind, one.name, one.field, one.path), one)
+        return compare != "strict"
+
+    def _disagree(
+        self,
+        expected: Event | None,
+        kind: type[Event],
+        fields: Mapping[str, object],
+        differing: ValueDifference | None = None,
+    ) -> None:
+        found, where = _show(kind, fields), self._where()
+        self.mismatch = self._difference(expected, found, where, differing)
+        self.closed = True
+        self._loop.halt()
+
+    def _difference(
+        self,
+        expected: Event | None,
+        found: str,
+        where: str,
+        differing: ValueDifference | None = None,
+    ) -> HistoryMismatch:
         number = expected.event_id if expected is not None else self.last_event + 1
         has = "nothing" if expected is None else _show_event(expected)
         at = f" at {where}" if where else ""
         began = self._started.python
         python = f"; the history began on Python {began}, this is {PYTHON}"
+        if differing is None:
+            difference, advice = "", _ADVICE
+        else:
+            difference = f", which differs in {differing.field} at {differing.path}"
+            advice = _ADVICE_ON_VALUES
         message = (
             f"event {number} of instance {self._started.instance!r}: the history has {has}, and"
-            f" the code of {self._code} asked for {found}{at}{python if began != PYTHON else ''};"
-            " deploy the code that wrote this history, or register the changed code under a new"
-            " version"
+            f" the code of {self._code} asked for {found}{at}{difference}"
+            f"{python if began != PYTHON else ''}; {advice}"
         )
         return HistoryMismatch(message, event_id=number, expected=has, found=found, where=where)
+
+    def _child_id(self, number: int) -> str:
+        return child_instance(self._started.instance, self._started.execution, number)
 
     def _where(self) -> str:
         """The innermost line of the user's own code."""
@@ -163,6 +229,21 @@ class Transcript:
         return f"a wait or a retry of {self._code}"
 
 
+_PAYLOADS = frozenset({"input", "output", "retry", "result", "data"})
+_ADVICE = (
+    "undo the edit, or register the edited code under a new version; where nothing was edited,"
+    " look at that line for what differs from run to run, such as a clock or the order of a set"
+)
+_ADVICE_ON_VALUES = (
+    'make the value the same in every run, or let the recorded one count with compare="warn"'
+)
+
+
+def _make(kind: type[Event], number: int, at: Instant, fields: Mapping[str, object]) -> Event:
+    make = cast("Callable[..., Event]", kind)
+    return make(event_id=number, at=at, **fields)
+
+
 def _is_imposed(event: Event) -> bool:
     """Whether this is an end that the runtime decided, not the code."""
     return isinstance(event, OrchestrationFailed) and not isinstance(
@@ -170,28 +251,11 @@ def _is_imposed(event: Event) -> bool:
     )
 
 
-def _agree(expected: Event, fields: Mapping[str, object]) -> bool:
-    for name, value in fields.items():
-        recorded = getattr(expected, name)
-        if recorded != value and not _may_differ(expected, name, recorded, value):
-            return False
-    return True
-
-
-def _may_differ(expected: Event, name: str, recorded: object, value: object) -> bool:
-    """What is no decision of the code: the limit for cleanup, and the words of an error."""
-    if isinstance(expected, TimerCreated):
-        return name == "fire_at" and expected.purpose == "cleanup"
-    if isinstance(expected, OrchestrationFailed):
-        return cast("ErrorDetails", recorded).type_name == cast("ErrorDetails", value).type_name
-    return False
-
-
 def _show(kind: type[Event], fields: Mapping[str, object]) -> str:
     """A command for a message: its kind and name; of payloads a digest, for they may be secret."""
     shown: list[str] = []
     for name, value in fields.items():
-        if name in ("input", "output"):
+        if name in _PAYLOADS and value is not None:
             digest = hashlib.blake2b(str(value).encode(), digest_size=4).hexdigest()
             shown.append(f"{name} #{digest}")
         elif name == "details":
@@ -202,5 +266,5 @@ def _show(kind: type[Event], fields: Mapping[str, object]) -> str:
 
 
 def _show_event(event: Event) -> str:
-    own = (field.name for field in fields_of(event) if field.name not in ("event_id", "at"))
-    return _show(type(event), {name: getattr(event, name) for name in own})
+    kind = type(event)
+    return _show(kind, {name: getattr(event, name) for name in own_fields(kind)})

@@ -8,5 +8,6 @@
   `activity_context`: what they know about themselves
 - `renewal`: extends leases
 - `cache`: live executions between turns; `stepping`: runs them outside of host tasks
+- `differing`: tells of values that differ from the history
 - `alone`: lets suspicious work run alone; `observers`, `options`, `pausing`
 """

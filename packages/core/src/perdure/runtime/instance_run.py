@@ -220,15 +220,18 @@ class InstanceRun:
             return
         events = await self._owner.read_history(self.state)
         definition = self._definition(_started_version(events, self.state))
-        self._execution = await run_outside_tasks(
+        rebuilt = await run_outside_tasks(
             lambda: Execution.rebuild(
                 events,
                 definition,
                 self._owner.catalog,
                 cleanup_timeout=self._options.cleanup_timeout,
                 trace_paths=self._options.trace_paths,
+                compare=self._options.compare,
             )
         )
+        self._execution = rebuilt
+        self._owner.differing_values.tell(rebuilt)
 
     def _definition(self, version: str | None) -> OrchestrationDefinition:
         definition = self._owner.catalog.orchestration(self.state.name, version)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from datetime import timedelta
 
+from perdure.comparison import DEFAULT_COMPARE, Compare, check_compare
 from perdure.contract.records import LONGEST_LEASE
 from perdure.durations import to_duration
 from perdure.errors import InvalidDuration, InvalidInput
@@ -47,6 +48,10 @@ class RuntimeOptions:
     """How long activities may go on when the runtime is closed."""
     tags: frozenset[str | None] = frozenset({None})
     """The activity tags that this runtime serves; None stands for untagged ones."""
+    compare: Compare = DEFAULT_COMPARE
+    """What happens where code asks with other values than the history has, which count: `warn`
+    tells of it, `strict` parks the instance, `ignore` is silent. An orchestration's or an
+    activity's own setting counts above this one."""
     trace_paths: bool = False
     """Whether the traces of failures name files in full."""
 
@@ -62,6 +67,7 @@ class RuntimeOptions:
                 raise InvalidInput(f"{name} {value!r} is out of range; pass 1 or more")
         if self.cache_size < 0:
             raise InvalidInput(f"cache_size {self.cache_size!r} is negative; pass 0 or more")
+        check_compare(self.compare)
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, timedelta):

@@ -48,6 +48,7 @@ from perdure.runtime.activities import Activities, FinishedActivity
 from perdure.runtime.alone import RETURN_AFTER, SUSPECTED, AloneGate, suspicion
 from perdure.runtime.cache import ExecutionCache
 from perdure.runtime.commits import Position, make_commit
+from perdure.runtime.differing import DifferingValues
 from perdure.runtime.instance_run import InstanceRun
 from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
@@ -95,6 +96,7 @@ class Turns:
         self._runs: dict[str, InstanceRun] = {}
         self._tasks: dict[InstanceRun | str, asyncio.Task[None]] = {}
         self._parkings: OrderedDict[str, timedelta] = OrderedDict()
+        self.differing_values = DifferingValues(provider.clock, observers)
         self._freed = asyncio.Event()
         self._waiting = asyncio.Event()
         activities.take_result = self._take_result

@@ -1,0 +1,67 @@
+"""Tells of values that differ from the history: once, however often an instance is rebuilt."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+
+from perdure.clock import Clock
+from perdure.observe import ValueDiffered
+from perdure.replay.comparing import ValueDifference
+from perdure.replay.execution import Execution
+from perdure.runtime.observers import Observers
+
+_LOGGER = logging.getLogger("perdure.runtime")
+_MOST_KNOWN = 10_000
+
+
+class DifferingValues:
+    """Remembers what was told; the oldest is forgotten first."""
+
+    def __init__(self, clock: Clock, observers: Observers) -> None:
+        self._clock = clock
+        self._observers = observers
+        self._told: OrderedDict[tuple[object, ...], None] = OrderedDict()
+
+    def tell(self, execution: Execution) -> None:
+        """Log and tell observers what differs in an execution that was rebuilt."""
+        started = execution.started
+        for one in execution.differences:
+            place = (one.kind, one.name, one.field, one.path)
+            if self._is_new((started.instance, started.execution, *place)):
+                self._tell(execution, one)
+
+    def _is_new(self, key: tuple[object, ...]) -> bool:
+        new = key not in self._told
+        self._told[key] = None
+        self._told.move_to_end(key)
+        if len(self._told) > _MOST_KNOWN:
+            self._told.popitem(last=False)
+        return new
+
+    def _tell(self, execution: Execution, difference: ValueDifference) -> None:
+        started, definition = execution.started, execution.definition
+        _LOGGER.warning(
+            "instance %r: the code of %r version %s asks with another value than event %d of the"
+            " history has: %s; the recorded one counts",
+            started.instance,
+            definition.name,
+            definition.version,
+            difference.event_id,
+            difference,
+        )
+        if self._observers:
+            self._observers.tell(
+                ValueDiffered(
+                    at=self._clock.now(),
+                    instance=started.instance,
+                    execution=started.execution,
+                    orchestration=definition.name,
+                    version=definition.version,
+                    event=difference.event_id,
+                    kind=difference.kind,
+                    name=difference.name,
+                    field=difference.field,
+                    path=difference.path,
+                )
+            )
