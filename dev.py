@@ -42,7 +42,7 @@ PACKAGES = (
 )
 GROUPS = {
     "demo": (),
-    "test": ("test",),
+    "test": ("test", "site"),
     "lint": ("dev",),
     "wheels": (),
     "lowest": (),

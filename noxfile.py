@@ -59,15 +59,22 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run all tests, or those that are named after `--`, on wheels."""
-    _install(session, "test", "lint")
+    _install(session, "test", "lint", "site")
     session.run("pytest", "--numprocesses=auto", *session.posargs)
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
     """Run every program of the documents, and check links and completeness."""
-    _install(session, "test")
+    _install(session, "test", "site")
     session.run("pytest", "docs", *session.posargs)
+
+
+@nox.session
+def site(session: nox.Session) -> None:
+    """Build the documentation site into `build/site`; a warning is a failure."""
+    _install(session, "site")
+    session.run("sphinx-build", "-W", "--keep-going", "-c", "docs", ".", "build/site")
 
 
 @nox.session

@@ -1,0 +1,54 @@
+"""The documentation site: it builds without a warning, and its reference is complete."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from .markdown import ROOT
+
+REFERENCE = ROOT / "docs" / "reference"
+PACKAGES = ("perdure", "perdure.contract")
+
+
+def described(package: str) -> Counter[str]:
+    """How often each name of a package stands in the reference."""
+    text = "".join(page.read_text("utf-8") for page in sorted(REFERENCE.glob("*.md")))
+    names = re.findall(rf"^\.\. auto\w+:: {re.escape(package)}\.(\w+)$", text, flags=re.MULTILINE)
+    return Counter(names)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_reference_has_every_exported_name_once(package: str) -> None:
+    exported = set(importlib.import_module(package).__all__)
+    if package != "perdure":
+        exported -= set(importlib.import_module("perdure").__all__)
+
+    found = described(package)
+
+    assert exported - found.keys() == set()
+    assert found.keys() - exported == set()
+    assert [name for name, times in found.items() if times > 1] == []
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    words = ["-W", "--keep-going", "-q", "-d", str(tmp_path / "trees"), "-c", "docs"]
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", *words, ".", str(tmp_path / "site")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.stderr == ""
+    assert done.returncode == 0
+    reference = (tmp_path / "site" / "docs" / "reference" / "client.html").read_text("utf-8")
+    assert "Start an orchestration under an id" in reference
