@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping, Sequen
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias, TypeVar, cast
 
-from perdure.errors import ProviderError, StorageUnavailable
+from perdure.errors import ProviderError
 
 from perdure_dynamodb._seam import Calls, ConditionFailed, Parameters
 from perdure_dynamodb._values import Item, Plain, Row, Wire, item_to_wire
@@ -215,32 +215,13 @@ class Table:
         await at_once(self._write_batch(group) for group in groups)
 
     async def _get_batch(self, keys: Sequence[Key]) -> list[Row]:
-        rows: list[Row] = []
-        wanted: object = [_key(key) for key in keys]
-        for _ in range(_MOST_REPEATS):
-            answer = await self.calls.call(
-                "BatchGetItem",
-                {"RequestItems": {self.name: {"Keys": wanted, "ConsistentRead": True}}},
-            )
-            responses = cast(
-                "Mapping[str, Sequence[Mapping[str, Wire]]]", answer.get("Responses", {})
-            )
-            rows += [Row.from_wire(item) for item in responses.get(self.name, ())]
-            left = cast("Mapping[str, Mapping[str, object]]", answer.get("UnprocessedKeys") or {})
-            if self.name not in left:
-                return rows
-            wanted = left[self.name]["Keys"]
-        raise _never_processed("BatchGetItem")
+        request = {"Keys": [_key(key) for key in keys], "ConsistentRead": True}
+        answer = await self.calls.call("BatchGetItem", {"RequestItems": {self.name: request}})
+        responses = cast("Mapping[str, Sequence[Mapping[str, Wire]]]", answer["Responses"])
+        return [Row.from_wire(item) for item in responses.get(self.name, ())]
 
     async def _write_batch(self, requests: Sequence[object]) -> None:
-        left: object = requests
-        for _ in range(_MOST_REPEATS):
-            answer = await self.calls.call("BatchWriteItem", {"RequestItems": {self.name: left}})
-            unprocessed = cast("Mapping[str, object]", answer.get("UnprocessedItems") or {})
-            if self.name not in unprocessed:
-                return
-            left = unprocessed[self.name]
-        raise _never_processed("BatchWriteItem")
+        await self.calls.call("BatchWriteItem", {"RequestItems": {self.name: requests}})
 
     def _query(self, select: Select) -> Parameters:
         partition, sort = ("gpk", "gsk") if select.index else ("pk", "sk")
@@ -284,17 +265,6 @@ class Table:
         if action.values:
             parameters["ExpressionAttributeValues"] = item_to_wire(action.values)
         return parameters
-
-
-_MOST_REPEATS = 100
-"""Each repeat of a batch gets something done, else the request itself is throttled."""
-
-
-def _never_processed(operation: str) -> StorageUnavailable:
-    return StorageUnavailable(
-        f"DynamoDB left items of {operation} unprocessed {_MOST_REPEATS} times; try again later",
-        operation=operation,
-    )
 
 
 def _key(key: Key) -> dict[str, dict[str, object]]:

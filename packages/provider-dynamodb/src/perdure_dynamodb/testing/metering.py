@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
+from perdure_dynamodb._retries import RetryingCalls
 from perdure_dynamodb._schema import PROJECTED
 from perdure_dynamodb._seam import Answer, Calls, Parameters
 from perdure_dynamodb._table import Key, Table
@@ -125,7 +126,7 @@ class MeteringCalls:
 
     async def _look(self, table: str, keys: Sequence[Key]) -> dict[Key, _WireItem]:
         """The items as they stand, past the counters."""
-        rows = await Table(self._inner, table).get_many(keys)
+        rows = await Table(RetryingCalls(self._inner), table).get_many(keys)
         return {key: item_to_wire(row) for key, row in rows.items()}
 
 
