@@ -7,7 +7,8 @@ the activity is read from the lock item before; what changes between the two is 
 changed after.
 
 Attributes: `nam` name, `tag`, `dat` payload, `inc`, `exe`, `due` visible-at, `rdy` since when it
-waits, `ado` when it was added, `tok`/`unt` lease, `hid` end of a delay, `dlv` delivery.
+waits, `ado` when it was added, `tok`/`unt` lease, `tkf` token of the lease that was taken over
+last, `hid` end of a delay, `dlv` delivery.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from perdure_dynamodb._keys import (
     Keys,
     activity_key,
     due_at,
+    is_leased,
     is_locked,
     locked_until,
     open_since,
@@ -46,7 +48,7 @@ from perdure_dynamodb._keys import (
 )
 from perdure_dynamodb._locks import (
     FARTHEST,
-    LEASE_HELD,
+    LEASE_STANDS,
     PARKING,
     PARKING_ANEW,
     PUT_OFF,
@@ -55,7 +57,6 @@ from perdure_dynamodb._locks import (
     Lock,
     damage_mark,
     is_live,
-    lease_values,
     parking_values,
 )
 from perdure_dynamodb._other_tags import OtherTags
@@ -78,14 +79,14 @@ from perdure_dynamodb._table import (
     each_apart,
 )
 from perdure_dynamodb._undelivered import Undelivered
-from perdure_dynamodb._values import Item, Row
+from perdure_dynamodb._values import Item, Plain, Row
 
 _LOGGER = logging.getLogger("perdure.dynamodb")
 
 FAR_INTERVAL = timedelta(seconds=30)
 
-_WANTED = f"{LEASE_HELD} AND inc = :inc AND exe = :exe"
-"""The lease is live, and it is still the activity of this execution."""
+_WANTED = f"{LEASE_STANDS} AND inc = :inc AND exe = :exe"
+"""The lease stands, and it is still the activity of this execution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,14 +224,14 @@ class Activities:
             if commit.activity_token is not None and "tok" in item:
                 self._remember(commit.activity_token, key)
 
-    def finishing(self, commit: TurnCommit, now: Instant) -> list[Action]:
+    def finishing(self, commit: TurnCommit) -> list[Action]:
         """The deletions that are preconditions of a commit."""
         return [
             Delete(
                 key=(self._keys.partition(lease.instance), activity_key(lease.activity)),
                 condition=_WANTED,
                 values={
-                    **lease_values(lease.token, now),
+                    ":token": lease.token,
                     ":inc": commit.incarnation,
                     ":exe": commit.execution,
                 },
@@ -238,7 +239,7 @@ class Activities:
             for lease in commit.finish
         ]
 
-    async def lost(self, commit: TurnCommit, now: Instant) -> list[str]:
+    async def lost(self, commit: TurnCommit) -> list[str]:
         """Which of the activities that a commit finishes are not leased as it says."""
         keys = {lease: self._key(lease) for lease in commit.finish}
         rows = await self._table.get_many(keys.values())
@@ -246,7 +247,7 @@ class Activities:
             lease.activity
             for lease, key in keys.items()
             if (row := rows.get(key)) is None
-            or not _is_held(row, lease.token, now)
+            or row.text_or_none("tok") != lease.token
             or row.text("inc") != commit.incarnation
             or row.number("exe") != commit.execution
         ]
@@ -314,7 +315,7 @@ class Activities:
             key=self._key(lease),
             condition=_WANTED,
             values={
-                **lease_values(lease.token, self._clock.now()),
+                ":token": lease.token,
                 ":inc": lock.incarnation,
                 ":exe": lock.execution,
             },
@@ -336,19 +337,23 @@ class Activities:
     async def renew(
         self, leases: Sequence[ActivityLease], *, lease_for: timedelta
     ) -> frozenset[ActivityLease]:
-        """Extend live leases; returns those lost, cancelled or void."""
+        """Extend leases that stand; returns those lost, cancelled or void."""
         locks = await self._locks([lease.instance for lease in leases])
         kept = await each_apart(self._renew(lease, locks, lease_for) for lease in leases)
         return frozenset(lease for lease, is_kept in zip(leases, kept, strict=True) if not is_kept)
 
     async def release(self, release: ActivityRelease) -> None:
-        """Give a lease back, if it is live, and mark the instance where that is asked for."""
+        """Give a lease back, if it stands, and mark the instance where that is asked for."""
         lease, now = release.lease, self._clock.now()
         lock = await self._settled_lock(lease.instance)
         if lock is None or not lock.running:
             return
         row = await self._table.get(*self._key(lease))
-        if row is None or not _is_held(row, lease.token, now) or lock.standing.voids(row):
+        if row is None or lock.standing.voids(row):
+            return
+        if row.text_or_none("tok") != lease.token:
+            if not release.counted:
+                await self._uncount(lease, row)
             return
         update = self._giving_back(release, row, now)
         if release.parked is None:
@@ -389,11 +394,25 @@ class Activities:
                     values={":one": 1, ":ready": ready, ":token": lease.token},
                 )
             )
+        elif row is not None:
+            await self._uncount(lease, row)
         self._forget(lease)
+
+    async def _uncount(self, lease: ActivityLease, row: Row) -> None:
+        """Let a lease that was taken over, while its holder lived, not count as a delivery."""
+        if row.text_or_none("tkf") == lease.token:
+            await self._table.try_write(
+                Update(
+                    key=self._key(lease),
+                    change="SET dlv = dlv - :one REMOVE tkf",
+                    condition="tkf = :token",
+                    values={":one": 1, ":token": lease.token},
+                )
+            )
 
     def _giving_back(self, release: ActivityRelease, row: Row, now: Instant) -> Update:
         change, freed = "SET rdy = :now, gsk = :ready", "REMOVE tok, unt"
-        values = lease_values(release.lease.token, now)
+        values: dict[str, Plain] = {":now": now, ":token": release.lease.token}
         values[":ready"] = self._place(row, now)
         if release.delay > timedelta(0):
             hidden = now + to_microseconds(release.delay)
@@ -408,7 +427,7 @@ class Activities:
         return Update(
             key=self._key(release.lease),
             change=f"{change} {freed}",
-            condition=LEASE_HELD,
+            condition=LEASE_STANDS,
             values=values,
         )
 
@@ -431,7 +450,7 @@ class Activities:
                 change="SET unt = :until, gsk = :ready",
                 condition=_WANTED,
                 values={
-                    **lease_values(lease.token, now),
+                    ":token": lease.token,
                     ":inc": lock.incarnation,
                     ":exe": lock.execution,
                     ":until": until,
@@ -572,11 +591,16 @@ class Activities:
     async def _try_to_take(self, row: Row, found: _Found) -> LeasedActivity | None:
         request, now, key = found.request, found.now, _key_of(row)
         until = now + to_microseconds(request.lease_for)
+        change = "SET tok = :token, unt = :until, dlv = dlv + :one, gsk = :ready"
+        # The index row tells whether a lease stands; where it lags, another look finds it right.
+        stands = "attribute_not_exists(tok)"
+        if is_leased(row.text("gsk")):
+            change, stands = f"{change}, tkf = tok", "attribute_exists(tok)"
         is_mine, taken = await self._table.try_write(
             Update(
                 key=key,
-                change="SET tok = :token, unt = :until, dlv = dlv + :one, gsk = :ready REMOVE hid",
-                condition="attribute_exists(pk) AND inc = :inc AND exe = :exe"
+                change=f"{change} REMOVE hid",
+                condition=f"attribute_exists(pk) AND inc = :inc AND exe = :exe AND {stands}"
                 " AND (attribute_not_exists(unt) OR unt <= :now OR unt > :far)"
                 " AND (attribute_not_exists(hid) OR hid <= :now OR hid > :far)"
                 " AND (attribute_not_exists(due) OR due <= :now)",

@@ -44,7 +44,7 @@ from perdure_dynamodb._keys import (
     message_key,
     segment_key,
 )
-from perdure_dynamodb._locks import LEASE_HELD, Lock, Standing, lease_values
+from perdure_dynamodb._locks import LEASE_STANDS, Lock, Standing
 from perdure_dynamodb._messages import Delivery, Letters, deliver, read_mailbox
 from perdure_dynamodb._payloads import LASTING, Shelf
 from perdure_dynamodb._purge import Purge
@@ -156,14 +156,13 @@ class Commits:
             raise LeaseLost(commit.instance, operation="commit_turn")
         if lock.last_commit == commit.id:
             return lock
-        now = self._clock.now()
-        if not lock.held_by(commit.token, now):
+        if lock.token != commit.token:
             raise LeaseLost(commit.instance, operation="commit_turn")
         expected = (commit.execution, commit.expected_event)
         found = (lock.execution, lock.last_event)
         if expected != found:
             raise HistoryConflict(commit.instance, expected=expected, found=found)
-        if commit.finish and (lost := await self._activities.lost(commit, now)):
+        if commit.finish and (lost := await self._activities.lost(commit)):
             raise ActivityLeaseLost(commit.instance, lost, operation="commit_turn")
         return lock
 
@@ -336,7 +335,7 @@ class Commits:
     def _fence(
         self, plan: _Plan, *, in_use: Sequence[str] = (), staged: Staged | None = None
     ) -> list[Action]:
-        commit, now = plan.commit, self._clock.now()
+        commit = plan.commit
         sets, removes, values = _fields(plan)
         if in_use:
             sets.append("inu = :inu")
@@ -355,14 +354,14 @@ class Commits:
         condition = (
             f"inc = :inc AND exe = :exe AND evn = :expected AND trn = :turn"
             f" AND attribute_not_exists(stg) AND (attribute_not_exists(cid) OR cid <> :id)"
-            f" AND {LEASE_HELD}"
+            f" AND {LEASE_STANDS}"
         )
         values |= {
             ":inc": commit.incarnation,
             ":exe": commit.execution,
             ":expected": commit.expected_event,
             ":turn": plan.held.turn,
-            **lease_values(commit.token, now),
+            ":token": commit.token,
         }
         lock = Update(
             key=(self._keys.partition(commit.instance), LOCK),
@@ -370,7 +369,7 @@ class Commits:
             condition=condition,
             values=values,
         )
-        return [lock, *self._activities.finishing(commit, now)]
+        return [lock, *self._activities.finishing(commit)]
 
     def _after(self, plan: _Plan) -> None:
         commit, held = plan.commit, plan.held
@@ -411,8 +410,7 @@ class Commits:
             activities_until=lock.row.number_or_none("acu"),
             in_use=frozenset(lock.row.texts("inu")),
         )
-        now = self._clock.now()
-        if not lock.running or not lock.held_by(commit.token, now):
+        if not lock.running or lock.token != commit.token:
             return answer
         delivery = await self._deliver(commit, lock.standing)
         return replace(
@@ -442,7 +440,7 @@ def _fields(plan: _Plan) -> tuple[list[str], list[str], dict[str, Plain]]:
     commit, end = plan.commit, plan.commit.end
     last = commit.expected_event + len(commit.events)
     sets = ["evn = :last", "cid = :id", "upd = :at", "trn = trn + :one", "att = :attempt"]
-    removes = ["pkr", "pkd", "pks", "hid"]
+    removes = ["pkr", "pkd", "pks", "hid", "tkf"]
     values: dict[str, Plain] = {
         ":last": last,
         ":id": commit.id,

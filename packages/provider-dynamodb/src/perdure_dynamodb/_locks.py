@@ -1,14 +1,15 @@
 """The lock item of an instance: its plain fields, its lease, and the fence of every commit.
 
 Only leases, commits, releases and parked marks touch it; senders never do, so they never
-conflict with a commit. Every change but a renewal raises the turn number `trn`. Whoever changes
-the item says under which token, lease and turn number: a request that was delayed, or comes
-from somebody whose lease is over, meets another number and fails.
+conflict with a commit. A change of the lease or of the instance raises the turn number `trn`; a
+renewal, a parked mark of an activity and a count that is taken back don't. A change says under
+which token or turn number it is made: a request that was delayed, or comes from a process whose
+lease was taken over, meets another one and fails.
 
 Attributes: `inc` incarnation, `orc` name, `ver` version, `eng` engine, `exe` execution, `evn`
 last event, `cid` last commit, `stat` status, `oup` output, `cre`/`upd` created and updated,
-`pkr`/`pkd`/`pks` parked, `par` parent, `tok`/`unt` lease, `hid` end of a delay, `att` attempt,
-`rel` last release, `trn` turn number, `sta` start of the execution, `tev` events of earlier
+`pkr`/`pkd`/`pks` parked, `par` parent, `tok`/`unt` lease, `tkf` token of the lease that was taken
+over last, `hid` end of a delay, `att` attempt, `rel` last release, `trn` turn number, `sta` start of the execution, `tev` events of earlier
 executions, `inu`/`acu` answer of the last commit, `stg`/`stp`/`stn` a staged commit.
 """
 
@@ -35,8 +36,8 @@ from perdure_dynamodb._values import Item, Plain, Row
 
 FARTHEST = to_microseconds(LONGEST_LEASE + ALLOWED_SKEW)
 
-LEASE_HELD = "tok = :token AND unt > :now AND unt <= :far"
-"""The condition that a lease is live under a token."""
+LEASE_STANDS = "tok = :token"
+"""The condition that the lease under a token, live or expired, was not taken over."""
 
 RUNNING = InstanceStatus.RUNNING.value
 
@@ -44,11 +45,6 @@ RUNNING = InstanceStatus.RUNNING.value
 def is_live(until: Instant | None, now: Instant) -> bool:
     """Whether a lease or a delay that ends at `until` still holds."""
     return until is not None and now < until <= now + FARTHEST
-
-
-def lease_values(token: str, now: Instant) -> dict[str, Plain]:
-    """The values of `LEASE_HELD`."""
-    return {":token": token, ":now": now, ":far": now + FARTHEST}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +148,13 @@ class Lock:
 
     @property
     def token(self) -> str | None:
-        """Whose lease it is, live or not."""
+        """Whose lease it is, live or expired."""
         return self.row.text_or_none("tok")
+
+    @property
+    def taken_from(self) -> str | None:
+        """Whose lease was taken over last, when it had expired."""
+        return self.row.text_or_none("tkf")
 
     @property
     def until(self) -> Instant | None:

@@ -23,7 +23,7 @@ from perdure_dynamodb._changes import Changes
 from perdure_dynamodb._held import HeldTurn, HeldTurns
 from perdure_dynamodb._keys import KEEPER, LOCK, Keys, due_at, open_since, ready_time
 from perdure_dynamodb._locks import (
-    LEASE_HELD,
+    LEASE_STANDS,
     PARKING,
     PARKING_ANEW,
     PUT_OFF,
@@ -31,7 +31,6 @@ from perdure_dynamodb._locks import (
     SAME_REASON,
     Lock,
     damage_mark,
-    lease_values,
     parking_values,
 )
 from perdure_dynamodb._messages import Delivery, Letters, deliver, read_mailbox
@@ -41,7 +40,7 @@ from perdure_dynamodb._shards import Shards
 from perdure_dynamodb._sweep import Sweep
 from perdure_dynamodb._table import Delete, Put, Select, Table, Update, at_once, each_apart
 from perdure_dynamodb._undelivered import Undelivered
-from perdure_dynamodb._values import Row
+from perdure_dynamodb._values import Plain, Row
 
 MOST_OPENED = 8
 """So many early events are put into the ready queue one by one."""
@@ -143,50 +142,51 @@ class Turns:
     async def renew(
         self, leases: Sequence[TurnLease], *, lease_for: timedelta
     ) -> frozenset[TurnLease]:
-        """Extend live leases; returns those that are gone."""
+        """Extend leases that stand; returns those that are gone."""
         kept = await each_apart(self.extend(lease, lease_for) for lease in leases)
         return frozenset(lease for lease, is_kept in zip(leases, kept, strict=True) if not is_kept)
 
     async def extend(self, lease: TurnLease, lease_for: timedelta) -> bool:
-        """Extend a lease if it is live."""
-        now = self._clock.now()
+        """Extend a lease if it stands."""
+        until = self._clock.now() + to_microseconds(lease_for)
         kept, _ = await self._table.try_write(
             Update(
                 key=self._lock_key(lease.instance),
                 change="SET unt = :until",
-                condition=LEASE_HELD,
-                values={
-                    ":until": now + to_microseconds(lease_for),
-                    **lease_values(lease.token, now),
-                },
+                condition=LEASE_STANDS,
+                values={":until": until, ":token": lease.token},
             )
         )
         return kept
 
     async def release(self, release: TurnRelease) -> None:
-        """Give a lease back, if it is live."""
+        """Give a lease back, if it stands; one that was taken over is at most uncounted."""
         lease, now = release.lease, self._clock.now()
         change = "SET trn = trn + :one, rel = :now"
-        values = {":one": 1, **lease_values(lease.token, now)}
+        values: dict[str, Plain] = {":one": 1, ":now": now, ":token": lease.token}
         if release.delay > timedelta(0):
             change += ", hid = :hidden"
             values[":hidden"] = now + to_microseconds(release.delay)
         if not release.counted:
             change += ", att = att - :one"
         key = self._lock_key(lease.instance)
-        plain = Update(key=key, change=change, condition=LEASE_HELD, values=values)
+        plain = Update(key=key, change=change, condition=LEASE_STANDS, values=values)
         if release.parked is None:
-            await self._table.try_write(replace(plain, change=f"{change} {_FREED}"))
+            is_done, row = await self._table.try_write(replace(plain, change=f"{change} {_FREED}"))
         else:
             values |= parking_values(release.parked, now)
-            same = f"{LEASE_HELD} AND {SAME_REASON}"
+            same = f"{LEASE_STANDS} AND {SAME_REASON}"
             is_done, row = await self._table.try_write(
                 replace(plain, change=f"{change}, {PARKING} {_FREED}", condition=same)
             )
             if not is_done and row is not None:
-                await self._table.try_write(
+                is_done, row = await self._table.try_write(
                     replace(plain, change=f"{change}, {PARKING_ANEW} {_FREED}")
                 )
+        # A repeat, for want of an answer, may meet its own effect.
+        is_own_effect = row is not None and row.number_or_none("rel") == now and "tok" not in row
+        if not is_done and not is_own_effect and not release.counted:
+            await self._uncount(lease, row)
         self._held.end(lease.instance, lease.token)
 
     async def give_back(self, leases: Iterable[TurnLease]) -> None:
@@ -194,15 +194,29 @@ class Turns:
         await self._undelivered.give_back(leases)
 
     async def _give_back(self, lease: TurnLease) -> None:
-        await self._table.try_write(
+        is_done, row = await self._table.try_write(
             Update(
                 key=self._lock_key(lease.instance),
                 change=f"SET att = att - :one, trn = trn + :one {_FREED}",
-                condition="tok = :token",
+                condition=LEASE_STANDS,
                 values={":one": 1, ":token": lease.token},
             )
         )
+        if not is_done:
+            await self._uncount(lease, row)
         self._held.end(lease.instance, lease.token)
+
+    async def _uncount(self, lease: TurnLease, row: Row | None) -> None:
+        """Let a lease that was taken over, while its holder lived, not count as an attempt."""
+        if row is not None and Lock(lease.instance, row).taken_from == lease.token:
+            await self._table.try_write(
+                Update(
+                    key=self._lock_key(lease.instance),
+                    change="SET att = att - :one REMOVE tkf",
+                    condition="tkf = :token",
+                    values={":one": 1, ":token": lease.token},
+                )
+            )
 
     def _queues(self, first: str, now: Instant) -> dict[str, Select]:
         return {
@@ -389,7 +403,7 @@ def _lease_of(turn: LeasedTurn) -> TurnLease:
 
 
 def _lease(lock: Lock, request: TurnRequest, now: Instant, key_of: LockKey) -> Update:
-    values = {
+    values: dict[str, Plain] = {
         ":token": request.token,
         ":until": now + to_microseconds(request.lease_for),
         ":one": 1,
@@ -401,9 +415,12 @@ def _lease(lock: Lock, request: TurnRequest, now: Instant, key_of: LockKey) -> U
     unrenewed = "attribute_not_exists(unt)"
     if lock.until is not None:
         unrenewed, values[":was"] = "unt = :was", lock.until
+    change = "SET tok = :token, unt = :until, att = att + :one, trn = trn + :one"
+    if lock.token is not None:
+        change, values[":from"] = f"{change}, tkf = :from", lock.token
     return Update(
         key=key_of(lock.instance),
-        change="SET tok = :token, unt = :until, att = att + :one, trn = trn + :one REMOVE hid",
+        change=f"{change} REMOVE hid",
         condition="inc = :inc AND trn = :turn AND stat = :running"
         f" AND attribute_not_exists(stg) AND {unrenewed}",
         values=values,
