@@ -1,5 +1,7 @@
 """Error details: three categories, plain data, the same after a journey through JSON."""
 
+from datetime import timedelta
+
 import pytest
 from perdure.details import (
     ApplicationFailure,
@@ -15,8 +17,22 @@ from perdure.details import (
     details_from_plain,
     details_to_plain,
 )
+from perdure.errors import PerdureError
 from perdure.wire import decode_details, encode_details
 
+FULL = Raised(
+    type_name="RetryAfter",
+    message="try again after 2 s",
+    trace=("m:1 f",),
+    bases=("ApplicationError", "PerdureError", "Exception"),
+    notes=("seen at noon",),
+    data='{"status":429}',
+    retry_after=timedelta(seconds=2, microseconds=1),
+    causes=(
+        Raised(type_name="KeyError", message="'a'"),
+        Raised(type_name="OSError", message="gone", relation="cause", retryable=False),
+    ),
+)
 INNER = Raised(type_name="KeyError", message="'a'", trace=("m:1 f",), retryable=False)
 CASES = [
     # details, category, retryable, message
@@ -40,6 +56,12 @@ CASES = [
         "application",
         True,
         "ExceptionGroup: two [KeyError: 'a'; KeyError: 'a']",
+    ),
+    (
+        ApplicationFailure(FULL),
+        "application",
+        True,
+        "RetryAfter: try again after 2 s (seen at noon) [KeyError: 'a'], caused by OSError: gone",
     ),
     (ApplicationFailure(Cancelled(reason="enough")), "application", False, "canceled: enough"),
     (
@@ -132,6 +154,52 @@ def test_a_field_with_a_default_may_be_missing():
     plain = {"category": "configuration", "kind": "unregistered", "what": "activity", "name": "a"}
 
     assert details_from_plain(plain).kind == Unregistered(what="activity", name="a")
+
+
+# Written by 0.1.0.
+EARLIER = (
+    b'{"category":"application","kind":"raised","type_name":"ExceptionGroup","message":"both",'
+    b'"trace":["shop:7 pay"],"causes":[{"type_name":"ValueError","message":"no","trace":[],'
+    b'"causes":[],"retryable":true}],"retryable":false}'
+)
+
+
+def test_details_of_an_earlier_version_are_read():
+    details = decode_details(EARLIER)
+
+    assert details.kind == Raised(
+        type_name="ExceptionGroup",
+        message="both",
+        trace=("shop:7 pay",),
+        causes=(Raised(type_name="ValueError", message="no"),),
+        retryable=False,
+    )
+    assert details.display_message() == "ExceptionGroup: both [ValueError: no]"
+    assert (details.data, details.retry_after) == (None, None)
+    assert details.is_a(ExceptionGroup)
+    assert not details.is_a(Exception)
+
+
+def test_details_have_what_an_earlier_version_reads():
+    plain = details_to_plain(ApplicationFailure(FULL))
+
+    assert {"type_name", "message", "trace", "causes", "retryable"} <= plain.keys()
+
+
+def test_what_was_raised_is_known_by_its_class_or_a_base_or_their_names():
+    details = ApplicationFailure(FULL)
+
+    assert details.is_a("RetryAfter")
+    assert details.is_a(PerdureError)
+    assert not details.is_a(KeyError)
+    assert not ApplicationFailure(Cancelled(reason="enough")).is_a("Cancelled")
+
+
+def test_the_data_of_a_failure_is_decoded_anew_for_whoever_reads_it():
+    details = ApplicationFailure(FULL)
+    details.data["status"] = 500
+
+    assert details.data == {"status": 429}
 
 
 @pytest.mark.parametrize(

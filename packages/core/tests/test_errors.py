@@ -34,6 +34,8 @@ MADE = {
     errors.ActivityTimeout: errors.ActivityTimeout("charge", DETAILS),
     errors.SubOrchestrationFailed: errors.SubOrchestrationFailed("i", "Sum", DETAILS),
     errors.SubOrchestrationAlreadyExists: errors.SubOrchestrationAlreadyExists("i", "Sum"),
+    errors.ApplicationError: errors.ApplicationError("the bank is busy", details={"status": 503}),
+    errors.RetryAfter: errors.RetryAfter(2.5, details=["busy"]),
 }
 
 

@@ -9,13 +9,24 @@ Values are plain data that travel as JSON; they never hold an exception object.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import ClassVar, TypeAlias, cast, get_args
+from datetime import timedelta
+from typing import Any, ClassVar, Literal, TypeAlias, cast, get_args
+
+from pydantic_core import from_json
+
+Relation: TypeAlias = Literal["", "cause", "context"]
+_RELATIONS: tuple[Relation, ...] = get_args(Relation)
 
 
-def _encodable(text: str) -> str:
+def encodable(text: str) -> str:
+    """The text with its surrogates, which UTF-8 cannot carry, written as escapes."""
     return text.encode(errors="backslashreplace").decode()
+
+
+def _all_encodable(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(encodable(text) for text in texts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,14 +41,39 @@ class Raised:
     trace: tuple[str, ...] = ()
     """Where it was raised, outermost first, as `module:line function`; no machine paths."""
     causes: tuple[Raised, ...] = ()
-    """The exceptions of an exception group."""
+    """What it comes from: the exceptions of a group, then its `__cause__`, or its `__context__`
+    where that is not suppressed. Each has causes of its own."""
     retryable: bool = True
+    bases: tuple[str, ...] = ()
+    """The names of the base classes of its class, the nearest first."""
+    notes: tuple[str, ...] = ()
+    """What `add_note` added."""
+    relation: Relation = ""
+    """What it is to the exception among whose causes it stands: `cause` (`raise … from`) or
+    `context` (raised while it was handled); empty for a member of a group, and for the failure
+    itself."""
+    data: str | None = None
+    """The details that it was raised with (`ApplicationError`), as JSON text."""
+    retry_after: timedelta | None = None
+    """When to try again, where it was raised as `RetryAfter`."""
 
     def __post_init__(self) -> None:
-        # File names may have surrogates, which UTF-8 cannot carry. Replaced here, and not when it
-        # is encoded, so that a first run sees what a replay sees.
-        object.__setattr__(self, "message", _encodable(self.message))
-        object.__setattr__(self, "trace", tuple(_encodable(frame) for frame in self.trace))
+        # Names and texts may have surrogates, which UTF-8 cannot carry. Replaced here, and not
+        # when it is encoded, so that a first run sees what a replay sees.
+        object.__setattr__(self, "type_name", encodable(self.type_name))
+        object.__setattr__(self, "message", encodable(self.message))
+        object.__setattr__(self, "trace", _all_encodable(self.trace))
+        object.__setattr__(self, "bases", _all_encodable(self.bases))
+        object.__setattr__(self, "notes", _all_encodable(self.notes))
+
+    def is_a(self, kind: type[BaseException] | str) -> bool:
+        """Whether it is of this class or of a subclass, by the class's name.
+
+        Classes are told apart by name alone: the process that raised it may know the class by
+        another module, such as `__main__`.
+        """
+        name = kind if isinstance(kind, str) else kind.__name__
+        return name == self.type_name or name in self.bases
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +167,26 @@ class _Failure:
         """The text of the exception, or what `display_message` says."""
         return self.kind.message if isinstance(self.kind, Raised) else _message(self.kind)
 
+    @property
+    def causes(self) -> tuple[Raised, ...]:
+        """What it comes from, each with causes of its own; none where nothing was raised."""
+        return self.kind.causes if isinstance(self.kind, Raised) else ()
+
+    @property
+    def data(self) -> Any:
+        """The details that it was raised with, decoded anew; None where there are none."""
+        text = self.kind.data if isinstance(self.kind, Raised) else None
+        return None if text is None else from_json(text)
+
+    @property
+    def retry_after(self) -> timedelta | None:
+        """When to try again, where it was raised as `RetryAfter`."""
+        return self.kind.retry_after if isinstance(self.kind, Raised) else None
+
+    def is_a(self, kind: type[BaseException] | str) -> bool:
+        """Whether an exception of this class, or of a subclass, was raised; by its name."""
+        return isinstance(self.kind, Raised) and self.kind.is_a(kind)
+
 
 @dataclass(frozen=True, slots=True)
 class InfrastructureFailure(_Failure):
@@ -181,10 +237,8 @@ ErrorDetails: TypeAlias = InfrastructureFailure | ConfigurationFailure | Applica
 
 def _message(kind: Kind) -> str:
     match kind:
-        case Raised(type_name=type_name, message=message, causes=causes):
-            text = f"{type_name}: {message}" if message else type_name
-            inner = "; ".join(_message(cause) for cause in causes)
-            return f"{text} [{inner}]" if inner else text
+        case Raised():
+            return _chain(kind)
         case Cancelled(reason=reason):
             return f"canceled: {reason}"
         case Poisoned(work=work, attempts=attempts):
@@ -200,6 +254,33 @@ def _message(kind: Kind) -> str:
             return f"storage failed in {operation}: {message}"
         case Corruption(message=message):
             return f"corrupt: {message}"
+
+
+_BEFORE: Mapping[Relation, str] = {
+    "cause": "caused by",
+    "context": "raised while handling",
+}
+
+
+def _chain(raised: Raised) -> str:
+    """The exception with its members in brackets and its cause behind it."""
+    text = headline(raised)
+    members = "; ".join(_chain(cause) for cause in raised.causes if not cause.relation)
+    if members:
+        text = f"{text} [{members}]"
+    for cause in raised.causes:
+        if cause.relation:
+            inner = _chain(cause)
+            # The error of failed work says in its own message what the work failed of.
+            if not raised.message.endswith(inner):
+                text = f"{text}, {_BEFORE[cause.relation]} {inner}"
+    return text
+
+
+def headline(raised: Raised) -> str:
+    """The class name, the text and the notes of an exception, without what it comes from."""
+    text = f"{raised.type_name}: {raised.message}" if raised.message else raised.type_name
+    return f"{text} ({'; '.join(raised.notes)})" if raised.notes else text
 
 
 _FAILURES: Mapping[str, type[ErrorDetails]] = {
@@ -219,13 +300,16 @@ _KINDS: Mapping[str, type[Kind]] = {
 
 def details_to_plain(details: ErrorDetails) -> dict[str, object]:
     """The details as JSON-ready data."""
-    return {"category": details.category(), "kind": details.kind.tag, **asdict(details.kind)}
+    kind = details.kind
+    plain = _raised_to_plain(kind) if isinstance(kind, Raised) else asdict(kind)
+    return {"category": details.category(), "kind": kind.tag, **plain}
 
 
 def details_from_plain(plain: Mapping[str, object]) -> ErrorDetails:
     """The details that `details_to_plain` made; raises ValueError where it is none.
 
-    Fields that this version does not know are passed over: a newer one may add some.
+    Fields that this version does not know are passed over: a newer one may add some. Those that
+    an older one did not write have their defaults.
     """
     try:
         failure = _FAILURES[str(plain["category"])]
@@ -233,7 +317,7 @@ def details_from_plain(plain: Mapping[str, object]) -> ErrorDetails:
         if kind not in _KINDS_OF[failure]:
             raise ValueError(f"{failure.__name__} has no kind {kind.tag!r}")
         return failure(_kind_from_plain(kind, plain))  # pyright: ignore[reportArgumentType] # checked above
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"error details cannot be decoded: {error!r}") from error
 
 
@@ -244,12 +328,46 @@ def _kind_from_plain(kind: type[Kind], plain: Mapping[str, object]) -> Kind:
     return kind(**known)  # pyright: ignore[reportArgumentType] # JSON data, checked by the constructor's names
 
 
+def _raised_to_plain(raised: Raised) -> dict[str, object]:
+    """Without what has its default: most failures have little to say."""
+    plain: dict[str, object] = {
+        "type_name": raised.type_name,
+        "message": raised.message,
+        "trace": raised.trace,
+        "causes": [_raised_to_plain(cause) for cause in raised.causes],
+        "retryable": raised.retryable,
+    }
+    for name in ("bases", "notes", "relation"):
+        if value := getattr(raised, name):
+            plain[name] = value
+    if raised.data is not None:
+        plain["data"] = raised.data
+    if raised.retry_after is not None:
+        plain["retry_after"] = raised.retry_after // _MICROSECOND
+    return plain
+
+
 def _raised_from_plain(plain: Mapping[str, object]) -> Raised:
     causes = cast("list[Mapping[str, object]]", plain.get("causes", []))
+    relation = plain.get("relation", "")
+    data = plain.get("data")
+    retry_after = cast("int | None", plain.get("retry_after"))
     return Raised(
         type_name=str(plain["type_name"]),
         message=str(plain["message"]),
-        trace=tuple(cast("list[str]", plain.get("trace", []))),
+        trace=_texts(plain, "trace"),
         causes=tuple(_raised_from_plain(cause) for cause in causes),
         retryable=bool(plain.get("retryable", True)),
+        bases=_texts(plain, "bases"),
+        notes=_texts(plain, "notes"),
+        relation=relation if relation in _RELATIONS else "",
+        data=data if isinstance(data, str) else None,
+        retry_after=None if retry_after is None else timedelta(microseconds=retry_after),
     )
+
+
+def _texts(plain: Mapping[str, object], name: str) -> tuple[str, ...]:
+    return tuple(cast("list[str]", plain.get(name, [])))
+
+
+_MICROSECOND = timedelta(microseconds=1)

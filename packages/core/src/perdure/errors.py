@@ -34,11 +34,14 @@
     ├── ClientUnusable (RuntimeError)        a client: closed, in a fork, or blocking its own loop
     ├── WaitTimeout (TimeoutError)
     ├── OrchestrationFailed                  `details`: why the instance failed
-    └── OrchestrationError                   what an orchestration sees of the work that it scheduled
-        ├── ActivityFailed
-        │   └── ActivityTimeout (TimeoutError)
-        ├── SubOrchestrationFailed
-        └── SubOrchestrationAlreadyExists
+    ├── OrchestrationError                   what an orchestration sees of the work that it scheduled
+    │   ├── ActivityFailed
+    │   │   └── ActivityTimeout (TimeoutError)
+    │   ├── SubOrchestrationFailed
+    │   └── SubOrchestrationAlreadyExists
+    └── ApplicationError                     raised by your own code, to say more than a text
+        ├── NonRetryable
+        └── RetryAfter
 
 Messages are one lower-case sentence with the offending value and what to do next.
 Code that reacts to an error reads its class and its attributes, never its text.
@@ -48,7 +51,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from perdure.details import ErrorDetails
@@ -331,6 +334,23 @@ class ActivityFailed(OrchestrationError):
         """The text of the exception that the activity raised."""
         return self.details.message
 
+    @property
+    def data(self) -> Any:
+        """The details that the activity raised it with (`ApplicationError`), decoded from JSON."""
+        return self.details.data
+
+    @property
+    def retry_after(self) -> timedelta | None:
+        """When to try again, where the activity raised `RetryAfter`."""
+        return self.details.retry_after
+
+    def is_a(self, kind: type[BaseException] | str) -> bool:
+        """Whether the activity raised an exception of this class, or of a subclass.
+
+        By the class's name: the process that ran the activity may know it by another module.
+        """
+        return self.details.is_a(kind)
+
 
 class ActivityTimeout(ActivityFailed, TimeoutError):
     """An activity did not finish within its policy's `attempt_timeout` or `total_timeout`."""
@@ -359,3 +379,59 @@ class SubOrchestrationAlreadyExists(OrchestrationError):
         )
         self.instance = instance
         self.orchestration = orchestration
+
+
+LARGEST_DETAILS = 65_536
+"""How much JSON text, in bytes, the details of an `ApplicationError` may have."""
+
+
+class ApplicationError(PerdureError):
+    """Raised by an activity or an orchestration to say more than a class and a text.
+
+    `details` is JSON or what becomes JSON, up to 64 KiB; who waits for the activity reads it as
+    `ActivityFailed.data`. Raises `InvalidPayload` or `PayloadTooLarge` for other details. Derive
+    your own errors from it, or from its subclasses.
+    """
+
+    def __init__(self, message: str = "", *, details: object = None) -> None:
+        super().__init__(message)
+        self.details_text = _details_text(type(self), details)
+
+    details_text: str | None = None
+    """The details as JSON text."""
+
+
+class NonRetryable(ApplicationError):
+    """Raised where no other attempt can succeed: no retry policy tries again."""
+
+
+class RetryAfter(ApplicationError):
+    """Raised to say when to try again: a retry policy waits for `delay` instead of its backoff.
+
+    `delay` is a `timedelta` or seconds. The limits of the policy still hold.
+    """
+
+    def __init__(
+        self, delay: timedelta | float, message: str | None = None, *, details: object = None
+    ) -> None:
+        from perdure.durations import to_duration  # it imports this module
+
+        self.delay = to_duration(delay, "delay")
+        if message is None:
+            message = f"try again after {self.delay.total_seconds():g} s"
+        super().__init__(message, details=details)
+
+
+def _details_text(kind: type, details: object) -> str | None:
+    if details is None:
+        return None
+    from perdure.payload import encode  # it imports this module
+
+    text = encode(details, what=f"details of {kind.__name__}")
+    size = len(text.encode())
+    if size > LARGEST_DETAILS:
+        raise PayloadTooLarge(
+            f"details of {kind.__name__} have {size} bytes of JSON text, more than the limit of"
+            f" {LARGEST_DETAILS}; store them elsewhere and pass a reference"
+        )
+    return text

@@ -465,6 +465,30 @@ def test_an_exception_in_a_callback_is_logged_once_and_hurts_nobody(
     assert "ZeroDivisionError" in str(caplog.records[0].exc_info)
 
 
+def test_an_exit_in_a_callback_is_logged_and_hurts_nobody(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def leave() -> None:
+        raise SystemExit(3)
+
+    async def flow(ctx: OrchestrationContext) -> str:
+        asyncio.get_running_loop().call_soon(leave)
+        return await ctx.schedule_activity("a")
+
+    assert play(world_of(flow, restart="cold")).output == '"a"'
+
+    assert len(caplog.records) == 1
+    assert "SystemExit" in str(caplog.records[0].exc_info)
+
+
+def test_an_interrupt_of_the_process_is_no_outcome() -> None:
+    async def flow(ctx: OrchestrationContext) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        world_of(flow).start()
+
+
 @pytest.mark.parametrize("error", [SystemExit, GeneratorExit, asyncio.CancelledError])
 def test_an_orchestration_that_raises_what_ends_processes_fails_alone(
     error: type[BaseException],

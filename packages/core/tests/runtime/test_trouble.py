@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from datetime import timedelta
 
 import perdure
 from perdure import Runtime, RuntimeOptions
-from perdure.contract import ActivityRequest, DelegatingProvider, HistoryPage, Serves, TurnRequest
-from perdure.errors import StorageCorrupt
+from perdure.contract import (
+    ActivityRequest,
+    DelegatingProvider,
+    HistoryPage,
+    Serves,
+    TurnRelease,
+    TurnRequest,
+)
+from perdure.errors import StorageCorrupt, StorageUnavailable
 from perdure.observe import DetachedStartRefused, InstanceParked, RuntimeEvent
 
 
@@ -222,6 +230,38 @@ async def test_unregistered_work_is_parked_taken_at_once_where_it_is_known_or_fa
         case other:
             raise AssertionError(other)
     assert clock.now() - now >= timedelta(hours=24) / timedelta(microseconds=1)
+
+
+async def test_a_suspect_that_cannot_be_given_back_is_told_of_and_costs_nothing_else(
+    timed_provider, clock, eventually, caplog
+) -> None:
+    app = perdure.Registry()
+
+    @app.orchestration
+    async def busy(ctx: perdure.OrchestrationContext) -> None:
+        return
+
+    @app.orchestration
+    async def suspect(ctx: perdure.OrchestrationContext) -> None:
+        return
+
+    class Throttled(DelegatingProvider):
+        async def release_turn(self, release: TurnRelease) -> None:
+            if release.parked is not None:
+                raise StorageUnavailable("throttled", operation="release_turn")
+            await super().release_turn(release)
+
+    client = perdure.Client(timed_provider)
+    handle = await client.start_orchestration("busy", busy)
+    await client.start_orchestration("s", suspect)
+    await _crash_turns(timed_provider, clock, "suspect", 2)
+    async with Runtime(Throttled(timed_provider), app, options=RuntimeOptions(max_attempts=2)):
+        await handle.result(timeout=10)
+        await eventually(lambda: "was not given back: throttled" in caplog.text)
+        gc.collect()
+
+    assert "never retrieved" not in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 async def test_observers_hear_of_refused_detached_starts_and_one_that_raises_hurts_nobody(

@@ -19,10 +19,9 @@ from perdure.clock import Instant, to_microseconds
 from perdure.comparison import DEFAULT_COMPARE, Compare
 from perdure.contract.records import Message, MessageKind
 from perdure.details import ApplicationFailure, ErrorDetails
-from perdure.errors import InvalidInput
 from perdure.history import Event, EventRaised, OrchestrationStarted
 from perdure.payload import decode, encode
-from perdure.raised import describe
+from perdure.raised import describe, ends_the_process
 from perdure.registry import Catalog, OrchestrationDefinition
 from perdure.replay.commands import Commands
 from perdure.replay.comparing import ValueDifference
@@ -315,7 +314,9 @@ class Execution:
         if error is None:
             try:
                 output = self._output(main.result())
-            except InvalidInput as refused:
+            except BaseException as refused:
+                if ends_the_process(refused):
+                    raise
                 error = refused
             else:
                 self._commands.end(history.OrchestrationCompleted, output=output)

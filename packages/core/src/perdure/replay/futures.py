@@ -11,8 +11,8 @@ import contextvars
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from perdure.errors import InvalidPayload
 from perdure.payload import decode
+from perdure.raised import ends_the_process
 
 if TYPE_CHECKING:
     from perdure.replay.loop import OrchestrationLoop
@@ -82,10 +82,12 @@ class ScheduledFuture(OrchestrationFuture[T]):
         return True
 
     def settle(self, text: str, result_type: object, what: str) -> None:
-        """Set the decoded result, or the error where the text does not fit the type."""
+        """Set the decoded result, or what decoding raises: validators are the user's code."""
         try:
             value = decode(text, result_type, what=what)
-        except InvalidPayload as error:
+        except BaseException as error:
+            if ends_the_process(error):
+                raise
             self.fail(error)
         else:
             self.succeed(value)
@@ -98,5 +100,9 @@ class ScheduledFuture(OrchestrationFuture[T]):
     def fail(self, error: BaseException) -> None:
         """Set the error, which need not be awaited: ignoring scheduled work is no mistake."""
         if not self.done():
+            if isinstance(error, StopIteration):
+                # A future does not carry it: in the coroutine that awaits it would be a return.
+                stopped, error = error, RuntimeError("StopIteration was raised")
+                error.__cause__ = stopped
             self.set_exception(error)
             self._log_traceback = False

@@ -32,6 +32,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, cast
 from perdure.clock import Instant
 from perdure.errors import ForbiddenInOrchestration
 from perdure.inside import OrchestrationLoopMarker
+from perdure.raised import ends_the_process
 from perdure.replay.forbidden import ForbiddingLoop
 from perdure.replay.futures import OrchestrationFuture, OrchestrationTask
 from perdure.replay.ordering import (
@@ -125,9 +126,14 @@ class OrchestrationLoop(OrchestrationLoopMarker, ForbiddingLoop):
                     continue
                 try:
                     handle._run()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] # what an event loop is for
-                except SystemExit:
-                    # The task keeps it as its exception; it must not end the host.
-                    continue
+                except (SystemExit, KeyboardInterrupt) as error:
+                    if ends_the_process(error):
+                        raise
+                    # A task keeps it as its exception; it must not end the host.
+                    if not _is_of_a_task(handle):
+                        self.call_exception_handler(
+                            {"message": "a callback raised", "exception": error}
+                        )
         finally:
             self._leave(outside)
         raise EndlessRun(
@@ -361,13 +367,20 @@ async def _aclose(generator: AsyncGenerator[Any, Any]) -> None:
     await generator.aclose()
 
 
+def _is_of_a_task(handle: asyncio.Handle) -> bool:
+    """Whether the callback is a step of a task."""
+    return isinstance(getattr(handle._callback, "__self__", None), asyncio.Task)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType] # as asyncio's debug mode reads it
+
+
 def _close(task: asyncio.Task[Any]) -> None:
     coroutine = cast("Coroutine[Any, Any, object] | None", task.get_coro())
     if coroutine is not None:
         try:
             coroutine.close()
-        except (RuntimeError, ValueError):
-            return  # it refuses to end; nothing it does has an effect any more
+        except BaseException as error:
+            if ends_the_process(error):
+                raise
+            # It refuses to end; nothing it does has an effect any more.
 
 
 def _run_to_end(closing: Coroutine[Any, Any, object]) -> None:
@@ -377,5 +390,7 @@ def _run_to_end(closing: Coroutine[Any, Any, object]) -> None:
             closing.throw(asyncio.CancelledError())
     except (StopIteration, asyncio.CancelledError, RuntimeError):
         return
-    except Exception:
+    except BaseException as error:
+        if ends_the_process(error):
+            raise
         _LOGGER.debug("an abandoned generator raised in its cleanup", exc_info=True)

@@ -42,8 +42,9 @@ from perdure.observe import ActivityEnded, ActivityStarted
 from perdure.registry import Catalog
 from perdure.repeating import PATIENT_TRIES, repeated
 from perdure.runtime.activity_context import ActivityContext, Cancellation
+from perdure.runtime.activity_task import ActivityTask
 from perdure.runtime.alone import RETURN_AFTER, SUSPECTED, AloneGate, suspicion
-from perdure.runtime.calling import ActivityCaller
+from perdure.runtime.calling import ActivityCaller, FailedCall
 from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.pausing import Pause
@@ -70,7 +71,7 @@ class RunningActivity:
     leased: LeasedActivity
     lease: ActivityLease
     until: int
-    task: asyncio.Task[None] | None = None
+    task: ActivityTask | None = None
     context: ActivityContext | None = None
     wanted: bool = True
     """False once its result is of no use: cancelled, void, or its lease lost."""
@@ -346,7 +347,7 @@ class Activities:
         lease = leased.lease
         running = self._running[lease] = RunningActivity(leased, lease, leased.until)
         self._by_instance[leased.instance].add(running)
-        running.task = asyncio.create_task(self._run(running))
+        running.task = ActivityTask(self._run(running), loop=asyncio.get_running_loop())
 
     async def _run(self, running: RunningActivity) -> None:
         leased = running.leased
@@ -407,7 +408,8 @@ class Activities:
         began = self._provider.clock.now()
         outcome = await self._caller.call(definition, data.input, context)
         self._learn(leased.name, began)
-        await self._finish(running, outcome, data.event)
+        result = outcome.details if isinstance(outcome, FailedCall) else outcome
+        await self._finish(running, result, data.event)
 
     async def _finish(
         self, running: RunningActivity, outcome: str | ErrorDetails, event: int

@@ -1,22 +1,36 @@
-"""Calls the function of an activity, and makes plain data of what came of it."""
+"""Calls the function of an activity, and makes plain data of what came of it.
+
+Whatever the function raises is its outcome, whatever its class. Two things are not: the
+runtime's own cancellation, and the interrupt of the process (Ctrl-C in the main thread).
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
 import functools
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from typing import cast
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 from perdure.details import ApplicationFailure, ErrorDetails
 from perdure.errors import InvalidInput
 from perdure.payload import decode, encode
-from perdure.raised import describe
+from perdure.raised import describe, ends_the_process
 from perdure.registry import ActivityDefinition
 from perdure.runtime.activity_context import CURRENT, ActivityContext
+from perdure.runtime.activity_task import ActivityTask
 from perdure.runtime.options import RuntimeOptions
+
+
+@dataclass(frozen=True, slots=True)
+class FailedCall:
+    """The function raised."""
+
+    details: ErrorDetails
+    error: BaseException
+    """The exception itself, for the log; it goes no further."""
 
 
 class ActivityCaller:
@@ -34,39 +48,74 @@ class ActivityCaller:
 
     async def call(
         self, definition: ActivityDefinition, text: str, context: ActivityContext
-    ) -> str | ErrorDetails:
-        """The result as JSON text, or why there is none."""
+    ) -> str | FailedCall:
+        """The result as JSON text, or why there is none; for an `ActivityTask` to call."""
         reference = definition.reference
+        task = cast("ActivityTask", asyncio.current_task())
         token = CURRENT.set(context)
+        task.activity = context
         try:
             arguments = (
                 (decode(text, reference.input_type, what=f"input of activity {reference.name!r}"),)
                 if reference.takes_input
                 else ()
             )
-            value = await self._value(definition, arguments)
+            value, error = await self._value(definition, arguments)
+            if task.cancelled_itself:
+                await asyncio.sleep(0)  # where the cancellation arrives
+            if error is not None:
+                return self._failure(error)
             return encode(
                 value, reference.output_type, what=f"result of activity {reference.name!r}"
             )
-        except asyncio.CancelledError:
-            current = asyncio.current_task()
-            if current is None or current.cancelling() or context.cancel_requested:
+        except asyncio.CancelledError as error:
+            if context.cancel_requested or task.cancelled_from_outside:
                 raise
-            return self._failure(asyncio.CancelledError("the activity cancelled itself"))
-        except InvalidInput as error:
-            # Neither the input nor the type of the result changes with another attempt.
-            details = describe(error, paths=self._trace_paths)
-            return ApplicationFailure(replace(details, retryable=False))
-        except Exception as error:  # noqa: BLE001 # whatever the user's function raises is its result
+            return self._failure(error, "the activity cancelled itself")
+        except GeneratorExit as error:
+            if _running_task() is not task:
+                raise  # nothing raised it: the loop has gone, and this coroutine is being closed
+            return self._failure(error)
+        except BaseException as error:
+            if ends_the_process(error):
+                raise
             return self._failure(error)
         finally:
+            task.take_back_own()
             CURRENT.reset(token)
 
-    async def _value(self, definition: ActivityDefinition, arguments: tuple[object, ...]) -> object:
+    async def _value(
+        self, definition: ActivityDefinition, arguments: tuple[object, ...]
+    ) -> tuple[object, BaseException | None]:
+        """The value, or what was raised in a thread; what a coroutine raises is raised."""
         if definition.asynchronous:
-            return await cast("Awaitable[object]", definition.function(*arguments))
-        call = functools.partial(contextvars.copy_context().run, definition.function, *arguments)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+            return await cast("Awaitable[object]", definition.function(*arguments)), None
+        call = functools.partial(_caught, definition.function, arguments)
+        run = contextvars.copy_context().run
+        return await asyncio.get_running_loop().run_in_executor(self._threads, run, call)
 
-    def _failure(self, error: BaseException) -> ErrorDetails:
-        return ApplicationFailure(describe(error, paths=self._trace_paths))
+    def _failure(self, error: BaseException, otherwise: str = "") -> FailedCall:
+        details = describe(error, paths=self._trace_paths)
+        if otherwise and not details.message:
+            details = replace(details, message=otherwise)
+        if issubclass(type(error), InvalidInput):
+            # Neither the input nor the type of the result changes with another attempt.
+            details = replace(details, retryable=False)
+        return FailedCall(ApplicationFailure(details), error)
+
+
+def _caught(
+    function: Callable[..., object], arguments: tuple[object, ...]
+) -> tuple[object, BaseException | None]:
+    """The value, or what was raised: the future of a thread refuses to carry `StopIteration`."""
+    try:
+        return function(*arguments), None
+    except BaseException as error:  # noqa: BLE001 # no thread is interrupted: the function raised it
+        return None, error
+
+
+def _running_task() -> asyncio.Task[Any] | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:  # no loop runs here
+        return None

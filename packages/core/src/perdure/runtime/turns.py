@@ -258,11 +258,13 @@ class Turns:
     def _spawn(self, key: InstanceRun | str, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks[key] = task
-        task.add_done_callback(lambda _: self._ended(key))
+        task.add_done_callback(lambda ended: self._ended(key, ended))
 
-    def _ended(self, key: InstanceRun | str) -> None:
+    def _ended(self, key: InstanceRun | str, ended: asyncio.Task[None]) -> None:
         del self._tasks[key]
         self._freed.set()
+        if not ended.cancelled() and (error := ended.exception()) is not None:
+            _LOGGER.error("a turn broke; its lease runs out", exc_info=error)
 
     async def _run(
         self,
@@ -272,6 +274,7 @@ class Turns:
         *,
         alone: bool,
     ) -> None:
+        instance = leased.state.instance
         try:
             if before is not None:
                 # One run at a time touches an execution; the earlier one puts it in the cache.
@@ -292,9 +295,11 @@ class Turns:
                     else:
                         why = suspicion(leased.attempt - 1)
                         await self._park(leased, SUSPECTED, why, delay=RETURN_AFTER)
+        except ProviderError as error:
+            _LOGGER.warning("the lease of %r was not given back: %s", instance, error)
         finally:
-            if self._runs.get(leased.state.instance) is run:
-                del self._runs[leased.state.instance]
+            if self._runs.get(instance) is run:
+                del self._runs[instance]
 
     def _take_result(self, finished: FinishedActivity) -> bool:
         run = self._runs.get(finished.leased.instance)
