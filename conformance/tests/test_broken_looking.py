@@ -232,6 +232,13 @@ class ListsTheNewestExecutionOnly(LooksOtherwise):
             return (await super().list_executions(instance))[-1:]
 
 
+@breaks("ADMIN-5")
+class NumbersExecutionsFromZero(LooksOtherwise):
+    class face(Looking):  # noqa: N801
+        async def list_execution_numbers(self, instance):
+            return range(len(await self.list_executions(instance)))
+
+
 @breaks("ADMIN-6")
 class ReadsEventsOfTheNewestExecution(LooksOtherwise):
     class face(Looking):  # noqa: N801

@@ -144,6 +144,9 @@ async def executions_are_described(lab: Lab) -> None:
         found_one = await admin.read_execution(instance, execution)
         expect_equal(found_one, None, f"execution {execution} of {instance}")
     expect_equal(len(await admin.list_executions("nobody")), 0, "executions of nobody")
+    for instance, numbers in (("alpha", [1, 2]), ("nobody", [])):
+        listed = list(await admin.list_execution_numbers(instance))
+        expect_equal(listed, numbers, f"numbers of the executions of {instance}")
 
 
 @check("ADMIN-6", needs=MANAGEMENT)

@@ -56,6 +56,11 @@ class MemoryAdmin(ProviderAdmin):
             found = self._store.instances.get(instance)
             return () if found is None else tuple(each.state for each in found.executions)
 
+    async def list_execution_numbers(self, instance: str) -> Sequence[int]:
+        with self._store.lock:
+            found = self._store.instances.get(instance)
+            return range(1, 1 if found is None else len(found.executions) + 1)
+
     async def read_execution(self, instance: str, execution: int) -> ExecutionState | None:
         with self._store.lock:
             found = self._find(instance, execution)

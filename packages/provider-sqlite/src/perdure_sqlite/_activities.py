@@ -22,7 +22,13 @@ from perdure.contract import (
 )
 from perdure.errors import ActivityLeaseLost
 
-from perdure_sqlite._looking import Head, activity_heads
+from perdure_sqlite._looking import (
+    ActivityHead,
+    Head,
+    activity_heads,
+    in_parts,
+    served_activity_heads,
+)
 from perdure_sqlite._post import Post
 from perdure_sqlite._rows import InstanceRow
 from perdure_sqlite._session import Session
@@ -103,13 +109,18 @@ def add_activity(
 def lease_activities(session: Session, request: ActivityRequest) -> tuple[LeasedActivity, ...]:
     """What the token holds, then the oldest that match, then the unserved."""
     leased = list(_held_activities(session, request))
+    names, tags = request.names, request.tags
+    if request.unserved_for is None:
+        _lease_from(session, request, served_activity_heads(session, names, tags), leased)
+        return tuple(leased)
     heads = activity_heads(session)
-    served = [head for head in heads if _is_served(request, head.name, head.tag)]
-    _lease_from(session, request, served, leased)
-    if request.unserved_for is not None and len(leased) < request.limit:
-        unserved = [head for head in heads if not _is_served(request, head.name, head.tag)]
+    session.drop_queues(activities=[head.queue for head in heads if head.is_empty])
+    _lease_from(session, request, [head for head in heads if head.is_served(names, tags)], leased)
+    if len(leased) < request.limit:
+        unserved = [head for head in heads if not head.is_served(names, tags)]
         latest = session.now - to_microseconds(request.unserved_for)
-        _lease_from(session, request, unserved, leased, latest=latest)
+        for part in in_parts(unserved, request.limit, session.now):
+            _lease_from(session, request, part, leased, latest=latest)
     return tuple(leased)
 
 
@@ -185,7 +196,7 @@ def _held_activities(session: Session, request: ActivityRequest) -> Iterator[Lea
 def _lease_from(
     session: Session,
     request: ActivityRequest,
-    heads: Sequence[Head],
+    heads: Sequence[ActivityHead],
     leased: list[LeasedActivity],
     *,
     latest: Instant | None = None,
@@ -230,7 +241,9 @@ def _put_back(session: Session, row: _Row) -> None:
     session.execute(SHELVE_ACTIVITY, (shelf, ready_at, row.number, row.id))
 
 
-def _grant(session: Session, row: _Row, head: Head, request: ActivityRequest) -> LeasedActivity:
+def _grant(
+    session: Session, row: _Row, head: ActivityHead, request: ActivityRequest
+) -> LeasedActivity:
     until = session.now + to_microseconds(request.lease_for)
     delivery = row.delivery + 1
     shelf = row.queue * SHELVES + HELD
@@ -261,12 +274,8 @@ def _leased(
         until=until,
         delivery=delivery,
         added_at=row.added_at,
-        served=_is_served(request, name, tag),
+        served=name in request.names and tag in request.tags,
     )
-
-
-def _is_served(request: ActivityRequest, name: str, tag: str | None) -> bool:
-    return name in request.names and tag in request.tags
 
 
 def _visible_since(visible_at: Instant | None, added_at: Instant, now: Instant) -> Instant | None:

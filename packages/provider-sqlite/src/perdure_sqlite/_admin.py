@@ -17,6 +17,7 @@ from perdure.contract import (
 )
 from perdure.errors import InvalidInput
 
+from perdure_sqlite._failures import Damaged
 from perdure_sqlite._histories import History
 from perdure_sqlite._reading import Reading
 from perdure_sqlite._rows import execution_of
@@ -27,6 +28,7 @@ from perdure_sqlite._sql.reading import (
     COUNT_EARLIER_EVENTS,
     COUNT_INSTANCES,
     COUNT_MESSAGES,
+    FIND_ENDED,
     FIND_EXECUTIONS,
     LIST_BY_STATUS,
     LIST_CONTINUED,
@@ -70,6 +72,19 @@ class SQLiteAdmin(ProviderAdmin):
             "list_executions", lambda reader: _executions(reader, instance, 1, ALWAYS)
         )
 
+    async def list_execution_numbers(self, instance: str) -> Sequence[int]:
+        def read(reader: Reading) -> Sequence[int]:
+            with reader.snapshot():
+                found = reader.execute(FIND_EXECUTIONS, (reader.namespace, instance)).fetchone()
+                if found is None:
+                    return ()
+                number, status, current, _, _ = found
+                ended = [each for (each,) in reader.execute(FIND_ENDED, (number,))]
+            _check_ends(instance, ended, 1, current - (status == RUNNING))
+            return range(1, current + 1)
+
+        return await self._reading.run("list_execution_numbers", read)
+
     async def read_execution(self, instance: str, execution: int) -> ExecutionState | None:
         found = await self._reading.run(
             "read_execution", lambda reader: _executions(reader, instance, execution, execution)
@@ -83,6 +98,8 @@ class SQLiteAdmin(ProviderAdmin):
             if found is None:
                 return HistoryPage(events=(), more=False)
             number, _, current, last_event, _ = found
+            if not 1 <= execution <= current:
+                return HistoryPage(events=(), more=False)
             history = History(instance, number, execution)
             last = last_event if execution == current else history.count(reader)
             return history.page(reader, after, last=last)
@@ -132,11 +149,20 @@ def _executions(
             return ()
         number, status, execution, event_count, started_at = found
         ended = reader.execute(LIST_EXECUTIONS, (number, first, last)).fetchall()
+    numbers = [columns[0] for columns in ended]
+    _check_ends(instance, numbers, max(1, first), min(last, execution - (status == RUNNING)))
     states = [execution_of(columns, instance) for columns in ended]
     if status == RUNNING and first <= execution <= last:
         current = (execution, status, None, event_count, started_at, None)
         states.append(execution_of(current, instance))
     return tuple(states)
+
+
+def _check_ends(instance: str, found: Sequence[int], first: int, last: int) -> None:
+    """Raise where the end of one of these executions is lost: it would look as if it never was."""
+    for place, execution in enumerate(range(first, last + 1)):
+        if place >= len(found) or found[place] != execution:
+            raise Damaged(instance, f"the end of execution {execution} is lost")
 
 
 def _read_token(token: str | None) -> int:

@@ -34,7 +34,7 @@ from perdure_sqlite._sql.instances import (
     ADD_EVENT,
     ADD_EXECUTION,
     BEGIN_EXECUTION,
-    CHANGE_QUEUE,
+    CHANGE_PIN,
     COMMIT_KEEPING,
     COMMIT_RELEASING,
     END_INSTANCE,
@@ -100,7 +100,7 @@ def _carry_out(session: Session, row: InstanceRow, commit: TurnCommit) -> Commit
     if commit.end is not None:
         _end_execution(session, row, commit.end)
     if commit.version is not None or commit.engine is not None or commit.unpin:
-        _change_queue(session, row, commit)
+        _change_pin(session, row, commit)
     until = _add_activities(session, row, commit) if commit.add else None
     in_use: frozenset[str] = frozenset()
     if commit.create or commit.send or commit.front:
@@ -140,7 +140,7 @@ def _end_execution(session: Session, row: InstanceRow, end: ExecutionEnd) -> Non
         session.execute(REMOVE_MAILBOX, (row.number,))
 
 
-def _change_queue(session: Session, row: InstanceRow, commit: TurnCommit) -> None:
+def _change_pin(session: Session, row: InstanceRow, commit: TurnCommit) -> None:
     continued = commit.end is not None and commit.end.status is InstanceStatus.CONTINUED_AS_NEW
     if commit.version is not None:
         row.version = commit.version
@@ -148,8 +148,7 @@ def _change_queue(session: Session, row: InstanceRow, commit: TurnCommit) -> Non
         row.version = None
     if commit.engine is not None:
         row.engine = commit.engine
-    row.queue = session.turn_queue(row.name, row.version, row.engine)
-    session.execute(CHANGE_QUEUE, (row.version, row.engine, row.queue, row.number))
+    session.execute(CHANGE_PIN, (row.version, row.engine, row.number))
 
 
 def _add_activities(session: Session, row: InstanceRow, commit: TurnCommit) -> Instant | None:

@@ -50,10 +50,11 @@ def add_instance(session: Session, new: NewInstance) -> InstanceRow:
 def _insert(session: Session, new: NewInstance) -> InstanceRow:
     """Write the row as it will be when the start message is in the mailbox, and nothing else."""
     now = session.now
-    queue = session.turn_queue(new.name, new.version, new.engine)
     parent = new.parent
     at_once = new.start.visible_at is None
-    shelf = queue * SHELVES + NOW if at_once else None
+    shelf: int | None = None
+    if at_once:
+        shelf = session.turn_queue(new.name, new.version, new.engine) * SHELVES + NOW
     ready_at = session.stamp() if at_once else None
     number = session.execute(
         ADD_INSTANCE,
@@ -64,7 +65,6 @@ def _insert(session: Session, new: NewInstance) -> InstanceRow:
             new.name,
             new.version,
             new.engine,
-            queue,
             RUNNING,
             1,
             now,
@@ -90,7 +90,6 @@ def _insert(session: Session, new: NewInstance) -> InstanceRow:
         name=new.name,
         version=new.version,
         engine=new.engine,
-        queue=queue,
         status=RUNNING,
         execution=1,
         started_at=now,

@@ -23,7 +23,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
 from perdure_sqlite._failures import failure_of, is_busy
-from perdure_sqlite._migrations import bring_up_to_date
+from perdure_sqlite._migrations import bring_up_to_date, complete
 from perdure_sqlite._tables import namespaces
 
 Result = TypeVar("Result")
@@ -155,6 +155,7 @@ def _prepare_tables(connection: Connection, file: str, namespace: str) -> int:
     driver.execute("BEGIN IMMEDIATE")
     try:
         bring_up_to_date(connection, file=file)
+        complete(connection, file=file)
         of_name = select(namespaces.c.number).where(namespaces.c.name == namespace)
         number = connection.execute(of_name).scalar()
         if number is None:

@@ -14,7 +14,7 @@ from perdure.contract import MAX_BYTES_PER_DELIVERY, HistoryPage, StoredEvent
 from perdure_sqlite._failures import Damaged
 from perdure_sqlite._reading import Reading
 from perdure_sqlite._sql.instances import READ_EVENTS
-from perdure_sqlite._sql.reading import LIST_EXECUTIONS
+from perdure_sqlite._sql.reading import COUNT_EVENTS
 
 _EVENTS_PER_PAGE = 1000
 
@@ -48,10 +48,11 @@ class History:
         return HistoryPage(events=tuple(events), more=False)
 
     def count(self, reader: Reading) -> int:
-        """How many events the execution had when it ended; 0 where it never was."""
-        key = (self.number, self.execution, self.execution)
-        found = reader.execute(LIST_EXECUTIONS, key).fetchone()
-        return 0 if found is None else found[3]
+        """How many events the execution had when it ended."""
+        found = reader.execute(COUNT_EVENTS, (self.number, self.execution)).fetchone()
+        if found is None:
+            raise Damaged(self.instance, f"the end of execution {self.execution} is lost")
+        return found[0]
 
     def _without(self, number: int) -> Damaged:
         return Damaged(self.instance, f"event {number} of execution {self.execution} is missing")

@@ -108,14 +108,7 @@ def put_front(session: Session, row: InstanceRow, messages: Iterable[Message]) -
 def reshelve(session: Session, row: InstanceRow) -> None:
     """Put the row on the shelf where its mailbox and its lease or delay belong now."""
     since, due = _survey(session, row)
-    row.shelf, row.ready_at = shelve(
-        row.queue,
-        since=since,
-        due=due,
-        held_until=row.held_until,
-        released_at=row.released_at,
-        now=session.now,
-    )
+    _shelve(session, row, since=since, due=due)
 
 
 def deliver(
@@ -180,9 +173,19 @@ def _shelve_arrival(
     is_visible = visible_at is None or visible_at <= session.now
     if row.ready_at is not None and (row.ready_at <= session.now or not is_visible):
         due = min(due, row.ready_at)
+    _shelve(session, row, since=due if is_visible else None, due=due)
+
+
+def _shelve(
+    session: Session, row: InstanceRow, *, since: Instant | None, due: Instant | None
+) -> None:
+    if since is None and due is None:
+        row.shelf = row.ready_at = None
+        return
     row.shelf, row.ready_at = shelve(
-        row.queue,
-        since=due if is_visible else None,
+        # Not from the shelf where it stood: it may have got another version, or had none.
+        session.turn_queue(row.name, row.version, row.engine),
+        since=since,
         due=due,
         held_until=row.held_until,
         released_at=row.released_at,

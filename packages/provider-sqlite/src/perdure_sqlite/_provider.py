@@ -53,10 +53,16 @@ from perdure_sqlite._admin import SQLiteAdmin
 from perdure_sqlite._commit import commit_turn
 from perdure_sqlite._database import Database, open_database
 from perdure_sqlite._histories import History
-from perdure_sqlite._looking import activity_heads, turn_heads
+from perdure_sqlite._looking import (
+    Head,
+    activity_heads,
+    served_activity_heads,
+    served_turn_heads,
+    turn_heads,
+)
 from perdure_sqlite._options import SQLiteOptions
 from perdure_sqlite._reading import Reading
-from perdure_sqlite._rows import state_of
+from perdure_sqlite._rows import InstanceRow, state_of
 from perdure_sqlite._session import Session
 from perdure_sqlite._shelves import REACH
 from perdure_sqlite._sql.activities import LEASED_ACTIVITIES
@@ -132,12 +138,13 @@ class SQLiteProvider(Provider):
     ) -> HistoryPage:
         def read(reader: Reading) -> HistoryPage:
             found = reader.execute(FIND_INSTANCE, (reader.namespace, instance)).fetchone()
-            if found is None or found[2] != incarnation:
+            row = None if found is None else InstanceRow(*found)
+            if row is None or row.incarnation != incarnation:
                 raise InstanceNotFound(instance, operation="read_history")
-            if not 1 <= execution <= found[8]:
+            if not 1 <= execution <= row.execution:
                 raise ExecutionNotFound(instance, execution, operation="read_history")
-            history = History(instance, found[0], execution)
-            last = found[10] if execution == found[8] else history.count(reader)
+            history = History(instance, row.number, execution)
+            last = row.last_event if execution == row.execution else history.count(reader)
             return history.page(reader, after, last=last)
 
         return await self._read("read_history", read)
@@ -253,25 +260,29 @@ class SQLiteProvider(Provider):
     def _has_turns(self, reader: Reading, request: TurnRequest) -> bool:
         """Whether a lease call would find anything; asked before it takes the write lock."""
         now, serves = self.clock.now(), request.serves
-        if any(
-            head.engine <= serves.engine
-            and (request.unserved_for is not None or serves.accepts(head.name, head.version))
-            and head.is_ready(now)
-            for head in turn_heads(reader)
-        ):
+        if request.unserved_for is None:
+            is_found = any(head.is_ready(now) for head in served_turn_heads(reader, serves))
+        else:
+            # Queues on which nothing stands are dropped by the lease call.
+            is_found = any(
+                head.is_empty or (head.engine <= serves.engine and head.is_ready(now))
+                for head in turn_heads(reader)
+            )
+        if is_found:
             return True
         key = (request.token, reader.namespace, now, now + REACH)
         return bool(reader.execute(LEASED_TURNS, key).fetchall())
 
     def _has_activities(self, reader: Reading, request: ActivityRequest) -> bool:
         now = self.clock.now()
+        heads: Sequence[Head]
+        if request.unserved_for is None:
+            heads = served_activity_heads(reader, request.names, request.tags)
+        else:
+            heads = activity_heads(reader)
         if any(
-            (
-                request.unserved_for is not None
-                or (head.name in request.names and head.tag in request.tags)
-            )
-            and head.is_ready(now)
-            for head in activity_heads(reader)
+            head.is_ready(now) or (head.is_empty and request.unserved_for is not None)
+            for head in heads
         ):
             return True
         key = (request.token, reader.namespace, now, now + REACH, 1)

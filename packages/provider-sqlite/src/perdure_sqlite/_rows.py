@@ -41,7 +41,6 @@ class InstanceRow:
     name: str
     version: str | None
     engine: int
-    queue: int
     status: str
     execution: int
     started_at: Instant
@@ -86,11 +85,15 @@ StateColumns: TypeAlias = tuple[
     int | None,
     int | None,
     bytes | None,
+    str | None,
 ]
 
 
 def state_of(columns: StateColumns) -> InstanceState:
-    """The plain fields of an instance, from `STATE_COLUMNS` and the output."""
+    """The plain fields of an instance, from `STATE_COLUMNS`, the output, and how it ended.
+
+    Raises `Damaged` where it has ended, and the row that tells how is lost or says otherwise.
+    """
     (
         instance,
         incarnation,
@@ -111,7 +114,14 @@ def state_of(columns: StateColumns) -> InstanceState:
         parent_execution,
         parent_event,
         output,
+        ended_as,
     ) = columns
+    if status != RUNNING and ended_as != status:
+        status_of(instance, status)
+        found = "lost" if ended_as is None else f"that of {ended_as!r}"
+        raise Damaged(
+            instance, f"its status is {status!r}, and the end of execution {execution} is {found}"
+        )
     return InstanceState(
         instance=instance,
         incarnation=incarnation,

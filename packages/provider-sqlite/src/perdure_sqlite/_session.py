@@ -3,21 +3,30 @@
 One session lasts as long as the provider. It remembers what the present group of operations
 changed, so that waiters are woken after the commit, and forgets it when the group is rolled
 back. It begins and ends no transaction itself.
+
+What it knows of queues and of the stamp from one group to the next holds as long as nobody else
+has written, which the counter of the connection tells inside the transaction. So no row is ever
+put on a shelf of a queue that is not there: nobody would look at it.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from perdure.clock import Clock
 from perdure.contract import Instant
 
 from perdure_sqlite._rows import InstanceRow, status_of
 from perdure_sqlite._shelves import ALWAYS, NOW, SHELVES
-from perdure_sqlite._sql.activities import ADD_ACTIVITY_QUEUE, FIND_ACTIVITY_QUEUE
+from perdure_sqlite._sql.activities import (
+    ADD_ACTIVITY_QUEUE,
+    DROP_ACTIVITY_QUEUE,
+    FIND_ACTIVITY_QUEUE,
+)
 from perdure_sqlite._sql.instances import (
     ADD_TURN_QUEUE,
+    DROP_TURN_QUEUE,
     FIND_INSTANCE,
     FIND_TURN_QUEUE,
     READ_STAMP,
@@ -34,6 +43,7 @@ class Session:
         "_stamp",
         "_stored_stamp",
         "_turn_queues",
+        "_version",
         "activities_from",
         "changed",
         "clock",
@@ -60,25 +70,31 @@ class Session:
         self._activity_queues: dict[tuple[str, str | None], int] = {}
         self._stamp: Instant = 0
         self._stored_stamp: Instant = 0
+        self._version: int | None = None
+        """What `PRAGMA data_version` was when everything known here was read."""
 
     def begin(self) -> None:
         """A group begins: its transaction is open."""
         self.changed.clear()
         self.turns_from = self.activities_from = ALWAYS
-        # Read each time, since another process may have moved it on.
-        (self._stored_stamp,) = self.execute(READ_STAMP, (self.namespace,)).fetchone()
+        (version,) = self.execute("PRAGMA data_version").fetchone()
+        if version != self._version:
+            # Another connection has written: it may have dropped queues, or moved the stamp on.
+            self._forget_queues()
+            (self._stored_stamp,) = self.execute(READ_STAMP, (self.namespace,)).fetchone()
+            self._version = version
         self._stamp = self._stored_stamp
 
     def finish(self) -> None:
         """The group is complete: write what it left to the end."""
         if self._stamp != self._stored_stamp:
             self.execute(WRITE_STAMP, (self._stamp, self.namespace))
+            self._stored_stamp = self._stamp
 
     def forget(self) -> None:
         """The group was rolled back: nothing of it is known any more."""
         self.changed.clear()
-        self._turn_queues.clear()
-        self._activity_queues.clear()
+        self._version = None
 
     def note_change(self, instance: str, *, goes_on: bool = False) -> None:
         """The instance has changed; `goes_on`: it was neither created, nor parked, nor ended."""
@@ -124,6 +140,12 @@ class Session:
             self._activity_queues[key] = number
         return number
 
+    def drop_queues(self, *, turns: Sequence[int] = (), activities: Sequence[int] = ()) -> None:
+        """Drop queues on whose shelves nothing stands."""
+        self.executemany(DROP_TURN_QUEUE, [(queue,) for queue in turns])
+        self.executemany(DROP_ACTIVITY_QUEUE, [(queue,) for queue in activities])
+        self._forget_queues()
+
     def expect_turn(self, shelf: int | None, ready_at: Instant | None) -> None:
         """An instance was put on this shelf: whoever waits for turns wants to know."""
         if shelf is not None and ready_at is not None:
@@ -134,6 +156,10 @@ class Session:
         """An activity was put on this shelf: whoever waits for activities wants to know."""
         from_ = 0 if shelf % SHELVES == NOW else ready_at
         self.activities_from = min(self.activities_from, from_)
+
+    def _forget_queues(self) -> None:
+        self._turn_queues.clear()
+        self._activity_queues.clear()
 
     def _number(self, find: str, add: str, key: tuple[object, ...]) -> int:
         found = self.execute(find, key).fetchone()

@@ -34,6 +34,11 @@ ALWAYS: Final[Instant] = 2**62
 """Later than every instant."""
 
 
+def queue_of(shelf: int) -> int:
+    """The queue that a shelf belongs to."""
+    return shelf // SHELVES
+
+
 def is_live(end: Instant | None, now: Instant) -> bool:
     """Whether a lease or a delay with this end holds."""
     return end is not None and now < end <= now + REACH

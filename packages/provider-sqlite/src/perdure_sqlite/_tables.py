@@ -6,6 +6,9 @@ needs to be filtered out when work is looked for.
 
 `shelf` and `ready_at` say when a row can be leased; `_shelves` explains them. All names begin
 with `perdure_`, so that a file can be shared with tables of the application.
+
+Each index is made for certain statements, and these name it: left to choose, SQLite breaks ties
+by the order in which the indexes of a file were created.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ namespaces = Table(
     Column("stamp", Integer, nullable=False),
 )
 
+# A queue is there as long as a row stands on one of its shelves, and some time longer.
 turn_queues = Table(
     "perdure_turn_queues",
     metadata,
@@ -40,7 +44,13 @@ turn_queues = Table(
     Column("version", Text),
     Column("engine", Integer, nullable=False),
 )
-Index("perdure_turn_queues_by_name", turn_queues.c.namespace, turn_queues.c.name)
+turn_queues_by_key = Index(
+    "perdure_turn_queues_by_key",
+    turn_queues.c.namespace,
+    turn_queues.c.name,
+    turn_queues.c.version,
+    turn_queues.c.engine,
+)
 
 activity_queues = Table(
     "perdure_activity_queues",
@@ -50,7 +60,12 @@ activity_queues = Table(
     Column("name", Text, nullable=False),
     Column("tag", Text),
 )
-Index("perdure_activity_queues_by_name", activity_queues.c.namespace, activity_queues.c.name)
+activity_queues_by_key = Index(
+    "perdure_activity_queues_by_key",
+    activity_queues.c.namespace,
+    activity_queues.c.name,
+    activity_queues.c.tag,
+)
 
 instances = Table(
     "perdure_instances",
@@ -63,7 +78,6 @@ instances = Table(
     Column("name", Text, nullable=False),
     Column("version", Text),
     Column("engine", Integer, nullable=False),
-    Column("queue", Integer, nullable=False),
     Column("status", Text, nullable=False),
     Column("execution", Integer, nullable=False),
     Column("started_at", Integer, nullable=False),
@@ -90,20 +104,22 @@ instances = Table(
     Column("parent_event", Integer),
     UniqueConstraint("namespace", "id"),
 )
-Index(
+instances_by_shelf = Index(
     "perdure_instances_by_shelf",
     instances.c.shelf,
     instances.c.ready_at,
     sqlite_where=instances.c.shelf.is_not(None),
 )
-Index(
+instances_by_token = Index(
     "perdure_instances_by_token",
     instances.c.lease_token,
     sqlite_where=instances.c.lease_token.is_not(None),
 )
-Index("perdure_instances_by_status", instances.c.namespace, instances.c.status, instances.c.number)
-Index("perdure_instances_by_age", instances.c.namespace, instances.c.number)
-Index(
+instances_by_status = Index(
+    "perdure_instances_by_status", instances.c.namespace, instances.c.status, instances.c.number
+)
+instances_by_age = Index("perdure_instances_by_age", instances.c.namespace, instances.c.number)
+instances_continued = Index(
     "perdure_instances_continued",
     instances.c.namespace,
     instances.c.number,
@@ -188,9 +204,18 @@ activities = Table(
     Column("data", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
-Index("perdure_activities_by_shelf", activities.c.shelf, activities.c.ready_at, activities.c.place)
-Index(
+activities_by_shelf = Index(
+    "perdure_activities_by_shelf", activities.c.shelf, activities.c.ready_at, activities.c.place
+)
+activities_by_token = Index(
     "perdure_activities_by_token",
     activities.c.lease_token,
     sqlite_where=activities.c.lease_token.is_not(None),
 )
+
+TABLES: tuple[Table, ...] = tuple(metadata.tables.values())
+"""In the order of their creation."""
+INDEXES: tuple[Index, ...] = tuple(
+    index for table in TABLES for index in sorted(table.indexes, key=lambda each: str(each.name))
+)
+"""In the order of their creation: a table's own are a set, whose order is left to chance."""

@@ -23,11 +23,11 @@ from perdure.contract import (
 )
 
 from perdure_sqlite._failures import Damaged
-from perdure_sqlite._looking import Head, turn_heads
+from perdure_sqlite._looking import Head, in_parts, served_turn_heads, turn_heads
 from perdure_sqlite._post import deliver, reshelve, visible_since
 from perdure_sqlite._rows import InstanceRow, state_of
 from perdure_sqlite._session import Session
-from perdure_sqlite._shelves import ALWAYS, HELD, REACH, SHELVES, is_live
+from perdure_sqlite._shelves import ALWAYS, HELD, REACH, SHELVES, is_live, queue_of
 from perdure_sqlite._sql.instances import (
     GRANT_TURN,
     LEASED_TURNS,
@@ -47,13 +47,21 @@ def lease_turns(session: Session, request: TurnRequest) -> tuple[LeasedTurn, ...
     """What the token holds, then the ready instances that match, then the unserved."""
     serves = request.serves
     leased = list(_held_turns(session, request))[: max(0, request.limit)]
-    heads = [head for head in turn_heads(session) if head.engine <= serves.engine]
-    served = [head for head in heads if serves.accepts(head.name, head.version)]
-    _lease_from(session, request, served, leased)
-    if request.unserved_for is not None and len(leased) < request.limit:
-        unserved = [head for head in heads if not serves.accepts(head.name, head.version)]
+    if request.unserved_for is None:
+        _lease_from(session, request, served_turn_heads(session, serves), leased)
+        return tuple(leased)
+    heads = turn_heads(session)
+    session.drop_queues(turns=[head.queue for head in heads if head.is_empty])
+    _lease_from(session, request, [head for head in heads if head.is_served(serves)], leased)
+    if len(leased) < request.limit:
+        unserved = [
+            head
+            for head in heads
+            if head.engine <= serves.engine and not serves.accepts(head.name, head.version)
+        ]
         latest = session.now - to_microseconds(request.unserved_for)
-        _lease_from(session, request, unserved, leased, latest=latest)
+        for part in in_parts(unserved, request.limit, session.now):
+            _lease_from(session, request, part, leased, latest=latest)
     return tuple(leased)
 
 
@@ -186,7 +194,7 @@ def _grant(session: Session, row: InstanceRow, request: TurnRequest) -> LeasedTu
     until = session.now + to_microseconds(request.lease_for)
     row.attempt += 1
     row.lease_token, row.held_until = request.token, until
-    row.shelf, row.ready_at = row.queue * SHELVES + HELD, until
+    row.shelf, row.ready_at = queue_of(row.shelf or 0) * SHELVES + HELD, until
     session.execute(GRANT_TURN, (row.attempt, request.token, until, row.shelf, until, row.number))
     session.turns_from = min(session.turns_from, until)
     return _leased(session, row, request.serves)

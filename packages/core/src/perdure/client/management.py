@@ -89,8 +89,7 @@ class ManagementClient:
         """The numbers of an instance's executions, ascending; raises `InstanceNotFound`."""
         admin = self._admin("list_executions")
         await self._existing(instance, "list_executions")
-        executions = await self._repeated(lambda: admin.list_executions(instance))
-        return [state.execution for state in executions]
+        return list(await self._repeated(lambda: admin.list_execution_numbers(instance)))
 
     @on_any_loop
     async def read_execution_history(self, instance: str, execution: int) -> list[Event]:

@@ -37,6 +37,13 @@ class ProviderAdmin(ABC):
     async def list_executions(self, instance: str) -> Sequence[ExecutionState]:
         """All executions of an instance, ascending; empty where there is no such instance."""
 
+    async def list_execution_numbers(self, instance: str) -> Sequence[int]:
+        """The numbers of all executions of an instance, ascending.
+
+        A provider that can tell them without reading what the executions gave implements it.
+        """
+        return [state.execution for state in await self.list_executions(instance)]
+
     @abstractmethod
     async def read_execution(self, instance: str, execution: int) -> ExecutionState | None:
         """One execution, or None."""

@@ -7,20 +7,41 @@ from typing import Any
 from sqlalchemy import ScalarSelect, and_, delete, func, insert, null, select, update
 
 from perdure_sqlite._shelves import DUE, HELD, NOW, SHELVES
-from perdure_sqlite._sql.render import at_most, constant, given, is_live, render, render_insert
-from perdure_sqlite._tables import activities, activity_queues, instances
+from perdure_sqlite._sql.render import (
+    at_most,
+    by,
+    constant,
+    given,
+    is_live,
+    render,
+    render_insert,
+)
+from perdure_sqlite._tables import (
+    activities,
+    activities_by_shelf,
+    activities_by_token,
+    activity_queues,
+    activity_queues_by_key,
+    instances,
+)
 
+_has_key = and_(
+    activity_queues.c.namespace == given("namespace"),
+    activity_queues.c.name == given("name"),
+    activity_queues.c.tag.is_not_distinct_from(given("tag")),
+)
 FIND_ACTIVITY_QUEUE = render(
-    select(activity_queues.c.number).where(
-        activity_queues.c.namespace == given("namespace"),
-        activity_queues.c.name == given("name"),
-        activity_queues.c.tag.is_not_distinct_from(given("tag")),
-    ),
+    select(activity_queues.c.number)
+    .where(_has_key)
+    .with_hint(activity_queues, by(activity_queues_by_key)),
     "namespace",
     "name",
     "tag",
 )
 ADD_ACTIVITY_QUEUE = render_insert(activity_queues, "namespace", "name", "tag")
+DROP_ACTIVITY_QUEUE = render(
+    delete(activity_queues).where(activity_queues.c.number == given("which")), "which"
+)
 
 _is_named = and_(
     activities.c.instance == given("instance"),
@@ -110,6 +131,7 @@ LEASED_ACTIVITIES = render(
     .select_from(
         _with_instance.join(activity_queues, activity_queues.c.number == activities.c.queue)
     )
+    .with_hint(activities, by(activities_by_token))
     .where(
         activities.c.lease_token == given("token"),
         instances.c.namespace == given("namespace"),
@@ -126,6 +148,7 @@ LEASED_ACTIVITIES = render(
 SHELVED_ACTIVITIES = render(
     select(*_leased, activities.c.ready_at)
     .select_from(_with_instance)
+    .with_hint(activities, by(activities_by_shelf))
     .where(
         activities.c.shelf == given("shelf"),
         activities.c.ready_at > given("after"),
@@ -146,21 +169,25 @@ def _shelf_end(kind: int, *, last: bool = False) -> ScalarSelect[Any]:
     end = func.max if last else func.min
     return (
         select(end(activities.c.ready_at))
+        .with_hint(activities, by(activities_by_shelf))
         .where(activities.c.shelf == activity_queues.c.number * constant(SHELVES) + constant(kind))
         .scalar_subquery()
     )
 
 
+_heads = select(
+    activity_queues.c.number,
+    _shelf_end(NOW),
+    _shelf_end(DUE),
+    _shelf_end(HELD),
+    _shelf_end(HELD, last=True),
+    activity_queues.c.name,
+    activity_queues.c.tag,
+).with_hint(activity_queues, by(activity_queues_by_key))
+"""Of queues: the first `ready_at` of each shelf, the last of HELD, and what they serve."""
 ACTIVITY_HEADS = render(
-    select(
-        activity_queues.c.number,
-        activity_queues.c.name,
-        activity_queues.c.tag,
-        _shelf_end(NOW),
-        _shelf_end(DUE),
-        _shelf_end(HELD),
-        _shelf_end(HELD, last=True),
-    ).where(activity_queues.c.namespace == given("namespace")),
+    _heads.where(activity_queues.c.namespace == given("namespace")).suffix_with(at_most("count")),
     "namespace",
+    "count",
 )
-"""Of every queue: what it serves, the first `ready_at` of each shelf, and the last of HELD."""
+ACTIVITY_HEADS_OF = render(_heads.where(_has_key), "namespace", "name", "tag")

@@ -4,11 +4,28 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import ScalarSelect, and_, case, func, insert, null, or_, select, update
+from sqlalchemy import ScalarSelect, and_, case, delete, func, insert, null, or_, select, update
 
 from perdure_sqlite._shelves import DUE, HELD, NOW, SHELVES
-from perdure_sqlite._sql.render import at_most, constant, given, is_live, render, render_insert
-from perdure_sqlite._tables import events, executions, instances, namespaces, turn_queues
+from perdure_sqlite._sql.render import (
+    at_most,
+    by,
+    constant,
+    given,
+    is_live,
+    render,
+    render_insert,
+)
+from perdure_sqlite._tables import (
+    events,
+    executions,
+    instances,
+    instances_by_shelf,
+    instances_by_token,
+    namespaces,
+    turn_queues,
+    turn_queues_by_key,
+)
 
 RUNNING: Final = "Running"
 """The status of an instance that has not ended."""
@@ -25,19 +42,22 @@ WRITE_STAMP = render(
     "new_stamp",
     "which",
 )
+_has_key = and_(
+    turn_queues.c.namespace == given("namespace"),
+    turn_queues.c.name == given("name"),
+    turn_queues.c.version.is_not_distinct_from(given("version")),
+)
 FIND_TURN_QUEUE = render(
-    select(turn_queues.c.number).where(
-        turn_queues.c.namespace == given("namespace"),
-        turn_queues.c.name == given("name"),
-        turn_queues.c.version.is_not_distinct_from(given("version")),
-        turn_queues.c.engine == given("engine"),
-    ),
+    select(turn_queues.c.number)
+    .where(_has_key, turn_queues.c.engine == given("engine"))
+    .with_hint(turn_queues, by(turn_queues_by_key)),
     "namespace",
     "name",
     "version",
     "engine",
 )
 ADD_TURN_QUEUE = render_insert(turn_queues, "namespace", "name", "version", "engine")
+DROP_TURN_QUEUE = render(delete(turn_queues).where(turn_queues.c.number == given("which")), "which")
 
 ROW_COLUMNS = (
     "number",
@@ -46,7 +66,6 @@ ROW_COLUMNS = (
     "name",
     "version",
     "engine",
-    "queue",
     "status",
     "execution",
     "started_at",
@@ -83,7 +102,7 @@ STATE_COLUMNS = (
     "parent_execution",
     "parent_event",
 )
-"""As `state_of` takes them, where the output comes last."""
+"""As `state_of` takes them, where the output and the status of its execution come last."""
 
 _row = [instances.c[name] for name in ROW_COLUMNS]
 _state = [instances.c[name] for name in STATE_COLUMNS]
@@ -92,9 +111,11 @@ _has_number = instances.c.number == given("which")
 
 FIND_INSTANCE = render(select(*_row).where(_is_named), "namespace", "id")
 READ_ROW = render(select(*_row).where(_has_number), "which")
-READ_RUNNING_STATE = render(select(*_state, null().label("output")).where(_has_number), "which")
+READ_RUNNING_STATE = render(
+    select(*_state, null().label("output"), null().label("ended_as")).where(_has_number), "which"
+)
 READ_INSTANCE = render(
-    select(*_state, executions.c.output)
+    select(*_state, executions.c.output, executions.c.status.label("ended_as"))
     .select_from(
         instances.outerjoin(
             executions,
@@ -128,7 +149,6 @@ ADD_INSTANCE = render_insert(
     "name",
     "version",
     "engine",
-    "queue",
     "status",
     "execution",
     "started_at",
@@ -186,7 +206,7 @@ _MAILBOX = ("shelf", "ready_at", "arrivals", "fronts")
 COMMIT_KEEPING = _change(*_PROGRESS, *_MAILBOX, clear=_PARKED)
 COMMIT_RELEASING = _change(*_PROGRESS, *_MAILBOX, clear=("lease_token", *_PARKED))
 END_INSTANCE = _change("status")
-CHANGE_QUEUE = _change("version", "engine", "queue")
+CHANGE_PIN = _change("version", "engine")
 BEGIN_EXECUTION = _change("execution", "started_at")
 ADD_EXECUTION = render_insert(
     executions,
@@ -228,7 +248,10 @@ RENEW_TURN = render(
     .values(
         held_until=_new_end,
         shelf=case(
-            (_is_hidden_later, instances.c.queue * constant(SHELVES) + constant(HELD)),
+            (
+                _is_hidden_later,
+                instances.c.shelf - instances.c.shelf % constant(SHELVES) + constant(HELD),
+            ),
             else_=instances.c.shelf,
         ),
         ready_at=case((_is_hidden_later, _new_end), else_=instances.c.ready_at),
@@ -243,6 +266,7 @@ RENEW_TURN = render(
 )
 LEASED_TURNS = render(
     select(instances.c.number)
+    .with_hint(instances, by(instances_by_token))
     .where(
         instances.c.lease_token == given("token"),
         instances.c.namespace == given("namespace"),
@@ -256,6 +280,7 @@ LEASED_TURNS = render(
 )
 SHELVED_TURNS = render(
     select(instances.c.number, instances.c.ready_at)
+    .with_hint(instances, by(instances_by_shelf))
     .where(
         instances.c.shelf == given("shelf"),
         instances.c.ready_at > given("after"),
@@ -276,22 +301,32 @@ def _shelf_end(kind: int, *, last: bool = False) -> ScalarSelect[Any]:
     end = func.max if last else func.min
     return (
         select(end(instances.c.ready_at))
+        .with_hint(instances, by(instances_by_shelf))
         .where(instances.c.shelf == turn_queues.c.number * constant(SHELVES) + constant(kind))
         .scalar_subquery()
     )
 
 
+_heads = select(
+    turn_queues.c.number,
+    _shelf_end(NOW),
+    _shelf_end(DUE),
+    _shelf_end(HELD),
+    _shelf_end(HELD, last=True),
+    turn_queues.c.name,
+    turn_queues.c.version,
+    turn_queues.c.engine,
+).with_hint(turn_queues, by(turn_queues_by_key))
+"""Of queues: the first `ready_at` of each shelf, the last of HELD, and what they serve."""
 TURN_HEADS = render(
-    select(
-        turn_queues.c.number,
-        turn_queues.c.name,
-        turn_queues.c.version,
-        turn_queues.c.engine,
-        _shelf_end(NOW),
-        _shelf_end(DUE),
-        _shelf_end(HELD),
-        _shelf_end(HELD, last=True),
-    ).where(turn_queues.c.namespace == given("namespace")),
+    _heads.where(turn_queues.c.namespace == given("namespace")).suffix_with(at_most("count")),
     "namespace",
+    "count",
 )
-"""Of every queue: what it serves, the first `ready_at` of each shelf, and the last of HELD."""
+TURN_HEADS_OF = render(
+    _heads.where(_has_key, turn_queues.c.engine <= given("engine")),
+    "namespace",
+    "name",
+    "version",
+    "engine",
+)

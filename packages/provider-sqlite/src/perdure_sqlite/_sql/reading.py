@@ -5,8 +5,17 @@ from __future__ import annotations
 from sqlalchemy import and_, func, not_, or_, select
 
 from perdure_sqlite._sql.instances import CONTINUED, RUNNING
-from perdure_sqlite._sql.render import at_most, constant, given, is_live, render
-from perdure_sqlite._tables import activities, activity_queues, executions, instances, messages
+from perdure_sqlite._sql.render import at_most, by, constant, given, is_live, render
+from perdure_sqlite._tables import (
+    activities,
+    activity_queues,
+    executions,
+    instances,
+    instances_by_age,
+    instances_by_status,
+    instances_continued,
+    messages,
+)
 
 _in_namespace = instances.c.namespace == given("namespace")
 _page = (
@@ -16,13 +25,21 @@ _page = (
     .suffix_with(at_most("count"))
 )
 
-LIST_INSTANCES = render(_page, "namespace", "before", "count")
+LIST_INSTANCES = render(
+    _page.with_hint(instances, by(instances_by_age)), "namespace", "before", "count"
+)
 LIST_BY_STATUS = render(
-    _page.where(instances.c.status == given("status")), "namespace", "before", "status", "count"
+    _page.where(instances.c.status == given("status")).with_hint(
+        instances, by(instances_by_status)
+    ),
+    "namespace",
+    "before",
+    "status",
+    "count",
 )
 LIST_CONTINUED = render(
     # An instance in a later execution has ended the ones before it so.
-    _page.where(instances.c.execution > constant(1)),
+    _page.where(instances.c.execution > constant(1)).with_hint(instances, by(instances_continued)),
     "namespace",
     "before",
     "count",
@@ -57,6 +74,20 @@ LIST_EXECUTIONS = render(
     "first",
     "last",
 )
+FIND_ENDED = render(
+    select(executions.c.execution)
+    .where(executions.c.instance == given("instance"))
+    .order_by(executions.c.execution),
+    "instance",
+)
+"""The numbers of the executions that have ended, without what they gave."""
+COUNT_EVENTS = render(
+    select(executions.c.event_count).where(
+        executions.c.instance == given("instance"), executions.c.execution == given("execution")
+    ),
+    "instance",
+    "execution",
+)
 COUNT_INSTANCES = render(
     select(
         instances.c.status,
@@ -64,6 +95,7 @@ COUNT_INSTANCES = render(
         func.sum(instances.c.execution),
         func.sum(instances.c.last_event),
     )
+    .with_hint(instances, by(instances_by_status))
     .where(_in_namespace)
     .group_by(instances.c.status),
     "namespace",
@@ -71,8 +103,13 @@ COUNT_INSTANCES = render(
 """By status: instances, executions, and events of the newest executions."""
 COUNT_EARLIER_EVENTS = render(
     select(func.coalesce(func.sum(executions.c.event_count), constant(0)))
-    .select_from(executions.join(instances, instances.c.number == executions.c.instance))
-    .where(_in_namespace, executions.c.status == constant(CONTINUED)),
+    .select_from(instances.join(executions, executions.c.instance == instances.c.number))
+    .with_hint(instances, by(instances_continued))
+    .where(
+        _in_namespace,
+        instances.c.execution > constant(1),
+        executions.c.status == constant(CONTINUED),
+    ),
     "namespace",
 )
 _is_visible = or_(messages.c.visible_at.is_(None), messages.c.visible_at <= given("now"))
@@ -84,7 +121,8 @@ COUNT_MESSAGES = render(
         ),
         func.coalesce(func.sum(not_(_is_visible)), constant(0)),
     )
-    .select_from(messages.join(instances, instances.c.number == messages.c.instance))
+    .select_from(instances.join(messages, messages.c.instance == instances.c.number))
+    .with_hint(instances, by(instances_by_status))
     .where(_in_namespace, instances.c.status == constant(RUNNING)),
     "now",
     "now",

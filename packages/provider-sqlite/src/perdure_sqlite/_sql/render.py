@@ -8,13 +8,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, bindparam, insert, literal_column, text
+from sqlalchemy import ColumnElement, Index, Table, and_, bindparam, insert, literal_column, text
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.dialects.sqlite import insert as insert_unless
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import BindParameter, ClauseElement, TextClause
 
+
+class _Compiler(SQLiteCompiler):
+    """Renders the hints at tables, which SQLAlchemy passes over for SQLite."""
+
+    def get_from_hint_text(self, table: object, text: str | None) -> str | None:
+        return text
+
+
 _DIALECT = sqlite_dialect(paramstyle="qmark")
+_DIALECT.statement_compiler = _Compiler
 
 
 def given(name: str) -> BindParameter[Any]:
@@ -30,6 +40,11 @@ def constant(value: int | str) -> ColumnElement[Any]:
 def at_most(name: str) -> TextClause:
     """A suffix that limits the rows to the number given."""
     return text(f"LIMIT :{name}")
+
+
+def by(index: Index) -> str:
+    """A hint at a table: the index by which its rows are found, or the statement fails."""
+    return f"INDEXED BY {index.name}"
 
 
 def is_live(end: ColumnElement[Any]) -> ColumnElement[bool]:

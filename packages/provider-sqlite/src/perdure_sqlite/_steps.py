@@ -1,0 +1,71 @@
+"""The steps from one version of the schema to the next.
+
+A step is plain SQL on the tables as they were in its version, and stays as it is for ever. The
+indexes of the present version are made after the last step, where they are missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from sqlalchemy import Connection, text
+
+Step: TypeAlias = Callable[[Connection], None]
+
+_INSTANCES_2: Final = """
+    number INTEGER NOT NULL PRIMARY KEY,
+    namespace INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    incarnation TEXT NOT NULL,
+    name TEXT NOT NULL,
+    version TEXT,
+    engine INTEGER NOT NULL,
+    status TEXT NOT NULL,
+    execution INTEGER NOT NULL,
+    started_at INTEGER NOT NULL,
+    last_event INTEGER NOT NULL,
+    last_commit TEXT,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    lease_token TEXT,
+    held_until INTEGER,
+    released_at INTEGER NOT NULL,
+    shelf INTEGER,
+    ready_at INTEGER,
+    arrivals INTEGER NOT NULL,
+    fronts INTEGER NOT NULL,
+    parked_reason TEXT,
+    parked_details TEXT,
+    parked_since INTEGER,
+    parent_instance TEXT,
+    parent_incarnation TEXT,
+    parent_execution INTEGER,
+    parent_event INTEGER
+"""
+_COLUMNS_2: Final = ", ".join(line.split()[0] for line in _INSTANCES_2.strip().splitlines())
+
+
+def to_version_2(connection: Connection) -> None:
+    """Instances name no queue any more, since queues come and go with what stands on them.
+
+    A process of version 1 that still has the file open fails from here on, instead of putting
+    work into a queue that was dropped.
+    """
+    for statement in (
+        # Made anew and not altered, since SQLite before 3.35 cannot drop a column. The renaming
+        # must not look at views of the application, which name a table that is not there then.
+        "PRAGMA legacy_alter_table=ON",
+        f"CREATE TABLE perdure_instances_2 ({_INSTANCES_2}, UNIQUE (namespace, id))",
+        (
+            f"INSERT INTO perdure_instances_2 ({_COLUMNS_2})"  # noqa: S608 # made of constants
+            f" SELECT {_COLUMNS_2} FROM perdure_instances ORDER BY number"
+        ),
+        "DROP TABLE perdure_instances",
+        "ALTER TABLE perdure_instances_2 RENAME TO perdure_instances",
+        "PRAGMA legacy_alter_table=OFF",
+        "DROP INDEX IF EXISTS perdure_turn_queues_by_name",
+        "DROP INDEX IF EXISTS perdure_activity_queues_by_name",
+    ):
+        connection.execute(text(statement))

@@ -1,0 +1,162 @@
+"""Every statement finds its rows by the index made for it, in whatever order a file got its indexes.
+
+SQLite breaks ties between indexes by the order of their creation, and files of 0.1.0 have got
+theirs in any order. A plan is what SQLite says it is with parameters bound.
+"""
+
+import itertools
+import re
+import sqlite3
+from collections.abc import Iterator
+
+import pytest
+from perdure_sqlite._sql import activities, instances, mailboxes, reading
+from perdure_sqlite._tables import INDEXES, TABLES
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+MODULES = (instances, activities, mailboxes, reading)
+STATEMENTS = {
+    name: text
+    for module in MODULES
+    for name, text in vars(module).items()
+    if isinstance(text, str) and re.match(r"(SELECT|UPDATE|DELETE|INSERT) ", text)
+}
+
+GOES_THROUGH_ALL = {
+    # What it counts; in a thread of its own.
+    "COUNT_ACTIVITIES": "SCAN perdure_activities",
+}
+SORTS = {
+    # What one token holds, and what waits for one id.
+    "LEASED_ACTIVITIES",
+    "READ_EARLY_EVENTS",
+}
+USES = {
+    "FIND_TURN_QUEUE": "perdure_turn_queues_by_key",
+    "TURN_HEADS": "perdure_turn_queues_by_key",
+    "TURN_HEADS_OF": "perdure_turn_queues_by_key",
+    "FIND_ACTIVITY_QUEUE": "perdure_activity_queues_by_key",
+    "ACTIVITY_HEADS": "perdure_activity_queues_by_key",
+    "ACTIVITY_HEADS_OF": "perdure_activity_queues_by_key",
+    "LEASED_TURNS": "perdure_instances_by_token",
+    "SHELVED_TURNS": "perdure_instances_by_shelf",
+    "LEASED_ACTIVITIES": "perdure_activities_by_token",
+    "SHELVED_ACTIVITIES": "perdure_activities_by_shelf",
+    "LIST_INSTANCES": "perdure_instances_by_age",
+    "LIST_BY_STATUS": "perdure_instances_by_status",
+    "LIST_CONTINUED": "perdure_instances_continued",
+    "COUNT_INSTANCES": "perdure_instances_by_status",
+    "COUNT_MESSAGES": "perdure_instances_by_status",
+    "COUNT_EARLIER_EVENTS": "perdure_instances_continued",
+    "FIND_INSTANCE": "sqlite_autoindex_perdure_instances_1",
+    "READ_INSTANCE": "sqlite_autoindex_perdure_instances_1",
+    "READ_CHANGE_MARKS": "sqlite_autoindex_perdure_instances_1",
+    "FIND_EXECUTIONS": "sqlite_autoindex_perdure_instances_1",
+    "RENEW_TURN": "sqlite_autoindex_perdure_instances_1",
+}
+BY_NUMBER = {
+    name
+    for name, text in STATEMENTS.items()
+    if text.endswith(".number = ?") and not text.startswith("INSERT")
+}
+
+
+def compiled(statement: object) -> str:
+    return str(statement.compile(dialect=sqlite.dialect()))
+
+
+def database(order: tuple[int, ...]) -> sqlite3.Connection:
+    """Tables whose indexes were made in this order."""
+    connection = sqlite3.connect(":memory:")
+    for table in TABLES:
+        connection.execute(compiled(CreateTable(table)))
+    for place in order:
+        connection.execute(compiled(CreateIndex(INDEXES[place])))
+    return connection
+
+
+def plan_of(connection: sqlite3.Connection, text: str) -> list[str]:
+    bound = [1] * text.count("?")
+    return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {text}", bound)]
+
+
+def orders() -> Iterator[tuple[int, ...]]:
+    """All orders of the indexes of instances, with those of the other tables turned round each time."""
+    of_instances = [n for n, index in enumerate(INDEXES) if index.table.name == "perdure_instances"]
+    others = [n for n in range(len(INDEXES)) if n not in of_instances]
+    for number, order in enumerate(itertools.permutations(of_instances)):
+        yield (*others[:: (-1) ** number], *order) if number % 3 else (*order, *others)
+
+
+@pytest.fixture(scope="module")
+def plans() -> dict[str, set[tuple[str, ...]]]:
+    """Of every statement, its plans in all these files."""
+    found: dict[str, set[tuple[str, ...]]] = {name: set() for name in STATEMENTS}
+    for order in orders():
+        connection = database(order)
+        for name, text in STATEMENTS.items():
+            found[name].add(tuple(plan_of(connection, text)))
+        connection.close()
+    return found
+
+
+def test_all_statements_are_looked_at():
+    assert len(STATEMENTS) > 50
+    assert {*GOES_THROUGH_ALL, *SORTS, *USES} <= STATEMENTS.keys()
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_the_order_of_the_indexes_changes_no_plan(plans, name):
+    assert len(plans[name]) == 1
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_no_statement_goes_through_a_table_or_sorts_unless_it_is_meant_to(plans, name):
+    steps = [step for plan in plans[name] for step in plan]
+
+    assert [step for step in steps if step.startswith("SCAN")] == (
+        [GOES_THROUGH_ALL[name]] if name in GOES_THROUGH_ALL else []
+    )
+    assert any("TEMP B-TREE" in step for step in steps) == (name in SORTS)
+
+
+@pytest.mark.parametrize("name", USES)
+def test_a_statement_finds_its_rows_by_the_index_made_for_it(plans, name):
+    ((first, *_),) = plans[name]
+
+    assert first.startswith("SEARCH")
+    assert f"INDEX {USES[name]} (" in first
+
+
+@pytest.mark.parametrize("name", sorted(BY_NUMBER))
+def test_a_row_of_known_number_is_found_by_it(plans, name):
+    ((first, *_),) = plans[name]
+
+    assert "USING INTEGER PRIMARY KEY (rowid=?)" in first
+
+
+def test_the_ends_of_shelves_are_single_steps_of_the_index(plans):
+    for name in ("TURN_HEADS", "ACTIVITY_HEADS", "TURN_HEADS_OF", "ACTIVITY_HEADS_OF"):
+        ((_, *rest),) = plans[name]
+        assert len([step for step in rest if "_by_shelf (shelf=?)" in step]) == 4
+
+
+async def test_every_statement_that_a_provider_runs_is_one_of_these(desk, make):
+    provider = await desk.open()
+    writer: list[str] = []
+    provider._open.database.writer.set_trace_callback(writer.append)
+
+    turn = await desk.leased(provider, "a")
+    await provider.commit_turn(make.commit(turn, events=(b"1",), remove=("start",)))
+    await desk.activities(provider)
+
+    known = {re.sub(r"\s+", " ", text).split("?")[0] for text in STATEMENTS.values()}
+    shown = {re.sub(r"\s+", " ", text) for text in writer}
+    unknown = {
+        text
+        for text in shown
+        if not any(text.startswith(begin) for begin in known)
+        and not re.match(r"(BEGIN|COMMIT|PRAGMA)", text)
+    }
+    assert unknown == set()
