@@ -68,7 +68,7 @@ CASES = [
         ApplicationFailure(Poisoned(work="activity 'a'", attempts=3)),
         "application",
         False,
-        "poison: activity 'a' did not come to an end in 3 attempts",
+        "poison: activity 'a' was leased 3 times without an outcome",
     ),
     (
         ConfigurationFailure(Unregistered(what="orchestration", name="Sum", version="1.0.0")),

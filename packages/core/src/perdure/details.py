@@ -87,12 +87,13 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Poisoned:
-    """Work that never came to an end, however often it was tried."""
+    """Work that was leased again and again without an outcome, the last time alone in a process."""
 
     tag: ClassVar[str] = "poisoned"
 
     work: str
     attempts: int
+    """How often it was leased without an outcome: leases that were given back do not count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,7 +243,7 @@ def _message(kind: Kind) -> str:
         case Cancelled(reason=reason):
             return f"canceled: {reason}"
         case Poisoned(work=work, attempts=attempts):
-            return f"poison: {work} did not come to an end in {attempts} attempts"
+            return f"poison: {work} was leased {attempts} times without an outcome"
         case Unregistered(what=what, name=name, activity_tag=str(activity_tag)):
             return f"no runtime that looked serves the tag {activity_tag!r} of {what} {name!r}"
         case Unregistered(what=what, name=name, version=version):

@@ -3,6 +3,9 @@
 An activity's result goes to the instance's turn where this runtime holds its lease (one durable
 write for both), else through `complete_activity`. A result whose lease is gone is dropped: the
 other delivery counts (contract clauses on activities).
+
+No activity runs twice beside itself in a process. Where a lease call returns what runs here
+already, since its lease had expired, the running one goes on under the new lease.
 """
 
 from __future__ import annotations
@@ -13,9 +16,9 @@ import threading
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from perdure.clock import to_microseconds
 from perdure.contract.provider import Provider
@@ -48,6 +51,7 @@ from perdure.runtime.calling import ActivityCaller, FailedCall
 from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.pausing import Pause
+from perdure.runtime.renewal import ActivityKeeper, Keeper
 from perdure.runtime.unserved import (
     UNREGISTERED,
     UnservedLooks,
@@ -63,10 +67,22 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger("perdure.runtime")
 _LARGEST_LEASE_CALL = 100
 
+BROKEN: Final = "broken"
+"""The reason of the mark on an instance whose work met a defect of the runtime itself."""
+
+
+def broke(error: Exception) -> str:
+    """What the mark says of it. Its text is the log's: it may be anything."""
+    return f"the runtime failed on it with {type(error).__name__}; the log has the trace"
+
+
+WorkKey: TypeAlias = tuple[str, str, str]
+"""An activity, whoever leases it: instance, incarnation, id."""
+
 
 @dataclass(slots=True, eq=False)
 class RunningActivity:
-    """One activity in this process, from its lease to its result."""
+    """One activity in this process, from its lease until its result is stored."""
 
     leased: LeasedActivity
     lease: ActivityLease
@@ -76,14 +92,34 @@ class RunningActivity:
     wanted: bool = True
     """False once its result is of no use: cancelled, void, or its lease lost."""
 
+    @property
+    def key(self) -> WorkKey:
+        """Which activity it is."""
+        return (self.leased.instance, self.leased.incarnation, self.leased.id)
+
+    def adopt(self, leased: LeasedActivity) -> None:
+        """Go on under another lease. How often it was delivered stays as it was: the process lives."""
+        self.leased = replace(self.leased, token=leased.token, until=leased.until)
+        self.lease = self.leased.lease
+        self.until = leased.until
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinishedActivity:
     """A result whose lease still stands, to be consumed by a commit or sent as a message."""
 
-    leased: LeasedActivity
-    lease: ActivityLease
+    running: RunningActivity
     result: ResultData
+
+    @property
+    def leased(self) -> LeasedActivity:
+        """The activity."""
+        return self.running.leased
+
+    @property
+    def lease(self) -> ActivityLease:
+        """The lease by name, as it is now."""
+        return self.running.lease
 
 
 ResultTaker = Callable[[FinishedActivity], bool]
@@ -114,8 +150,10 @@ class Activities:
         self._caller = ActivityCaller(options)
         self._running: dict[ActivityLease, RunningActivity] = {}
         self._by_instance: dict[str, set[RunningActivity]] = defaultdict(set)
-        self._handed_over: dict[ActivityLease, int] = {}
-        """Leases, with their ends, of results that a turn has taken and not committed yet."""
+        self._handed_over: dict[ActivityLease, RunningActivity] = {}
+        """Those whose result a turn has taken and not committed yet."""
+        self._under_way: dict[WorkKey, RunningActivity] = {}
+        """All of both."""
         self._cancellation_lock = threading.Lock()
         self._reserved = 0
         self._freed = asyncio.Event()
@@ -126,6 +164,7 @@ class Activities:
         self._lease_token: str | None = None
         """Of a lease call that failed: what it leased is returned under its token (CALL-10)."""
         self.take_result: ResultTaker = lambda finished: False
+        self.keeper: Keeper = ActivityKeeper(provider, self, options)
 
     # For turns
 
@@ -150,6 +189,9 @@ class Activities:
         """Run activities that a commit added already leased, in slots that were reserved."""
         self._reserved -= len(leased)
         for one in leased:
+            if _key(one) in self._under_way:
+                # It stood still for so long that its lease had expired, and was leased anew here.
+                continue
             if self._stopping:
                 self._unstarted.append(one)
             else:
@@ -179,23 +221,16 @@ class Activities:
     async def complete(self, finished: FinishedActivity) -> None:
         """Send a result as a message, in its own transaction. `ActivityLeaseLost` is final."""
         leased = finished.leased
-        completion = ActivityCompletion(
-            lease=finished.lease,
-            message=Message(
-                id=f"activity:{leased.id}",
-                instance=leased.instance,
-                incarnation=leased.incarnation,
-                execution=leased.execution,
-                kind=MessageKind.ACTIVITY,
-                data=encode_result(finished.result),
-            ),
+        message = Message(
+            id=f"activity:{leased.id}",
+            instance=leased.instance,
+            incarnation=leased.incarnation,
+            execution=leased.execution,
+            kind=MessageKind.ACTIVITY,
+            data=encode_result(finished.result),
         )
         try:
-            await repeated(
-                self._provider.clock,
-                lambda: self._provider.complete_activity(completion),
-                tries=PATIENT_TRIES,
-            )
+            await self._complete(finished, message)
         except ActivityLeaseLost:
             # Another delivery counts, nobody wants it, or an earlier try of this call succeeded.
             _LOGGER.debug("the result of %s was not wanted", leased.id)
@@ -205,37 +240,58 @@ class Activities:
                 leased.id,
                 leased.instance,
             )
+            # It ended no process, so it must not count as if it had.
+            await self._give_back(finished.leased)
         finally:
             self.settled([finished.lease])
         self._provider.doorbell.ring_turns(leased.instance)
 
+    async def _complete(self, finished: FinishedActivity, message: Message) -> None:
+        while True:
+            completion = ActivityCompletion(lease=finished.lease, message=message)
+            try:
+                await repeated(
+                    self._provider.clock,
+                    lambda each=completion: self._provider.complete_activity(each),
+                    tries=PATIENT_TRIES,
+                )
+            except ActivityLeaseLost:
+                if finished.lease == completion.lease:
+                    raise
+                # It was leased anew by this runtime meanwhile.
+            else:
+                return
+
     def settled(self, leases: Iterable[ActivityLease]) -> None:
         """Results that a turn had taken are stored, or void: their leases need no care any more."""
         for lease in leases:
-            self._handed_over.pop(lease, None)
+            handed_over = self._handed_over.pop(lease, None)
+            if handed_over is not None:
+                self._not_under_way(handed_over)
 
     # For renewal
 
     def leases(self) -> list[tuple[ActivityLease, int]]:
         """The leases of everything that runs and is wanted, or is not stored yet, with their ends."""
-        running = [
-            (lease, running.until) for lease, running in self._running.items() if running.wanted
+        return [
+            (lease, each.until)
+            for kept in (self._running, self._handed_over)
+            for lease, each in kept.items()
+            if each.wanted
         ]
-        return [*running, *self._handed_over.items()]
 
     def renewed(self, leases: Iterable[ActivityLease], until: int) -> None:
         """Note the new end of leases."""
         for lease in leases:
-            running = self._running.get(lease)
+            running = self._running.get(lease) or self._handed_over.get(lease)
             if running is not None:
                 running.until = until
-            elif lease in self._handed_over:
-                self._handed_over[lease] = until
 
     def lost(self, leases: Iterable[ActivityLease]) -> None:
         """Tell activities whose lease is gone."""
-        for lease in leases:
-            self._handed_over.pop(lease, None)
+        gone = tuple(leases)
+        self.settled(gone)
+        for lease in gone:
             running = self._running.get(lease)
             if running is not None:
                 self._tell(running)
@@ -261,20 +317,25 @@ class Activities:
                 bell.clear()
                 unserved_for = looks.unserved_for()
                 try:
+                    if self.keeper.overdue:
+                        await self.keeper.keep()
                     leased = await self._lease(unserved_for)
                 except ProviderError as error:
                     _LOGGER.warning("leasing activities failed: %s", error)
                     await provider.clock.sleep(timedelta(seconds=1))
                     continue
                 served = [one for one in leased if one.served]
-                for one in served:
-                    self._start(one)
+                started = [self._start_or_adopt(one) for one in served]
                 if unserved_for is not None:
                     unserved = [one for one in leased if not one.served]
                     looks.saw((one.instance, one.id) for one in unserved)
                     await asyncio.gather(*map(self._handle_unserved, unserved))
-                if served:
+                if any(started):
                     pause.reset()
+                elif served:
+                    # It runs here already, so looking at once would find it again, where the
+                    # clocks of two processes disagree by more than a lease.
+                    await first_of(bell.wait(), provider.clock.sleep(options.poll_interval))
                 else:
                     await pause.wait(provider, bell, wait)
 
@@ -298,12 +359,12 @@ class Activities:
         for running in tuple(self._running.values()):
             self._forget(running)
             if running.wanted:
-                await self._give_back(running.leased, counted=False)
+                await self._give_back(running.leased)
 
     async def close(self) -> None:
         """Give back what turns added while this was drained; nothing runs here afterwards."""
         while self._unstarted:
-            await self._give_back(self._unstarted.pop(), counted=False)
+            await self._give_back(self._unstarted.pop())
         self._caller.close()
 
     def __len__(self) -> int:
@@ -343,15 +404,37 @@ class Activities:
         self._lease_token = None
         return leased
 
-    def _start(self, leased: LeasedActivity) -> None:
+    def _start_or_adopt(self, leased: LeasedActivity) -> bool:
+        """Begin it, or where it is under way here let that go on; tells whether it began."""
+        earlier = self._under_way.get(_key(leased))
+        if earlier is None or not earlier.wanted:
+            # What is not wanted any more was told so, and cannot be untold: it ends first.
+            self._start(leased, after=None if earlier is None else earlier.task)
+            return True
+        _LOGGER.info(
+            "activity %s of instance %r runs here beyond the end of its lease, and goes on under"
+            " another",
+            leased.id,
+            leased.instance,
+        )
+        kept = self._handed_over if earlier.lease in self._handed_over else self._running
+        del kept[earlier.lease]
+        earlier.adopt(leased)
+        kept[earlier.lease] = earlier
+        return False
+
+    def _start(self, leased: LeasedActivity, *, after: asyncio.Task[None] | None = None) -> None:
         lease = leased.lease
         running = self._running[lease] = RunningActivity(leased, lease, leased.until)
+        self._under_way[running.key] = running
         self._by_instance[leased.instance].add(running)
-        running.task = ActivityTask(self._run(running), loop=asyncio.get_running_loop())
+        running.task = ActivityTask(self._run(running, after), loop=asyncio.get_running_loop())
 
-    async def _run(self, running: RunningActivity) -> None:
+    async def _run(self, running: RunningActivity, after: asyncio.Task[None] | None = None) -> None:
         leased = running.leased
         try:
+            if after is not None:
+                await asyncio.wait([after])
             if leased.delivery > self._options.max_attempts:
                 await self._run_suspicious(running)
             else:
@@ -363,9 +446,10 @@ class Activities:
                     self._gate.leave()
         except asyncio.CancelledError:
             if running.wanted:  # the runtime is closing
-                await self._give_back(leased, counted=False)
-        except Exception:
+                await self._give_back(running.leased)
+        except Exception as error:
             _LOGGER.exception("activity %s of instance %r broke", leased.id, leased.instance)
+            await self._park(running.leased, BROKEN, broke(error))
         finally:
             self._forget(running)
 
@@ -381,7 +465,7 @@ class Activities:
                 await self._execute(running)
             else:
                 why = suspicion(leased.delivery - 1)
-                await self._park(leased, SUSPECTED, why, delay=RETURN_AFTER)
+                await self._park(running.leased, SUSPECTED, why, delay=RETURN_AFTER)
 
     async def _execute(self, running: RunningActivity) -> None:
         leased = running.leased
@@ -420,14 +504,13 @@ class Activities:
         if not running.wanted:
             return
         finished = FinishedActivity(
-            leased=running.leased,
-            lease=running.lease,
+            running=running,
             result=ResultData(scheduled=event, details=outcome)
             if failed
             else ResultData(scheduled=event, result=outcome),
         )
         if self.take_result(finished):
-            self._handed_over[running.lease] = running.until
+            self._handed_over[running.lease] = running
             self._forget(running)
         else:
             # It keeps its lease and its place until it is stored: a slow storage must neither
@@ -471,11 +554,17 @@ class Activities:
         leased = running.leased
         if self._running.pop(running.lease, None) is None:
             return
+        if running.lease not in self._handed_over:
+            self._not_under_way(running)
         others = self._by_instance[leased.instance]
         others.discard(running)
         if not others:
             del self._by_instance[leased.instance]
         self._freed.set()
+
+    def _not_under_way(self, running: RunningActivity) -> None:
+        if self._under_way.get(running.key) is running:
+            del self._under_way[running.key]
 
     def _learn(self, name: str, began: int) -> None:
         took = (self._provider.clock.now() - began) / 1_000_000
@@ -506,7 +595,8 @@ class Activities:
             )
             details = ConfigurationFailure(kind)
             result = ResultData(scheduled=_event_number(leased), details=details)
-            await self.complete(FinishedActivity(leased=leased, lease=leased.lease, result=result))
+            running = RunningActivity(leased, leased.lease, leased.until)
+            await self.complete(FinishedActivity(running=running, result=result))
         else:
             if is_tag_served:
                 why = f"activity {leased.name!r} is not registered in this runtime"
@@ -537,7 +627,6 @@ class Activities:
     ) -> None:
         await self._give_back(
             leased,
-            counted=False,
             delay=delay,
             parked=ParkedMark(reason=reason, details=details),
         )
@@ -547,16 +636,23 @@ class Activities:
         self,
         leased: LeasedActivity,
         *,
-        counted: bool,
         delay: timedelta = timedelta(0),
         parked: ParkedMark | None = None,
     ) -> None:
-        release = ActivityRelease(lease=leased.lease, delay=delay, counted=counted, parked=parked)
+        release = ActivityRelease(lease=leased.lease, delay=delay, counted=False, parked=parked)
         try:
-            await self._provider.release_activity(release)
+            await repeated(
+                self._provider.clock,
+                lambda: self._provider.release_activity(release),
+                tries=PATIENT_TRIES,
+            )
         except ProviderError as error:
             _LOGGER.warning("activity %s was not given back: %s", leased.id, error)
         self._provider.doorbell.ring_activities()
+
+
+def _key(leased: LeasedActivity) -> WorkKey:
+    return (leased.instance, leased.incarnation, leased.id)
 
 
 def _event_number(leased: LeasedActivity) -> int:

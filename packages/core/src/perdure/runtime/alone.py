@@ -1,7 +1,7 @@
 """The gate that lets one piece of suspicious work run alone in the process.
 
-Work that may have ended its process before is run once with nothing beside it, so that whoever
-merely shared the process is never blamed for it. A lease of suspicious work counts against it,
+Work that was leased several times without an outcome may be what ended its processes. It is run
+once with nothing beside it, so that work which merely shared a process is never blamed. A lease of suspicious work counts against it,
 so it is held only to run alone, never to wait for that: where others are inside, the work is
 given back at once, uncounted, and newcomers are kept out for a while, so that it finds the
 process empty when it comes again.
@@ -31,8 +31,9 @@ _PERIOD = to_microseconds(timedelta(minutes=5))
 def suspicion(attempts: int) -> str:
     """What the mark says of work that could not run alone yet."""
     return (
-        f"its process ended in each of {attempts} attempts; it runs once more when nothing else"
-        " runs in a process, and fails if it ends that one too"
+        f"it was leased {attempts} times without an outcome, as happens to work that ends its"
+        " process; it runs once more when nothing else runs in a process, and fails if that"
+        " lease has no outcome either"
     )
 
 

@@ -50,7 +50,7 @@ from perdure.repeating import PATIENT_TRIES, repeated
 from perdure.replay.execution import PYTHON, Execution
 from perdure.replay.signals import HistoryMismatch, UndecodableData
 from perdure.replay.turn import TurnDraft
-from perdure.runtime.activities import FinishedActivity
+from perdure.runtime.activities import BROKEN, FinishedActivity, broke
 from perdure.runtime.aftermath import direct_activities, report, ring
 from perdure.runtime.cache import LiveExecution
 from perdure.runtime.commits import Position, choose_direct, make_commit
@@ -159,18 +159,18 @@ class InstanceRun:
             await self._park("unregistered", str(missing))
         except (LeaseLost, HistoryConflict, InstanceNotFound, ExecutionNotFound) as lost:
             self._tell_lost(lost)
-            if not isinstance(lost, LeaseLost) or isinstance(lost, ActivityLeaseLost):
-                await self._release(counted=False)
+            # Where another has taken the instance over, it says that this process lives.
+            await self._release()
         except ProviderError as error:
             _LOGGER.warning("turn of instance %r failed: %s", self.state.instance, error)
             self._tell_lost(error)
-            await self._release(counted=False, delay=timedelta(seconds=1))
+            await self._release(delay=timedelta(seconds=1))
         except asyncio.CancelledError:
-            await self._release(counted=False)
+            await self._release()
             raise
-        except Exception:
+        except Exception as error:
             _LOGGER.exception("turn of instance %r broke", self.state.instance)
-            await self._release(counted=True, delay=timedelta(seconds=1))
+            await self._park(BROKEN, broke(error))
         finally:
             self._closing = True
             await self._forget_execution()
@@ -203,7 +203,7 @@ class InstanceRun:
         # Results that come from now on go through the mailbox.
         self._closing = True
         await self._keep_execution()
-        await self._release(counted=False)
+        await self._release()
         return _After.STOP
 
     # The execution
@@ -402,8 +402,13 @@ class InstanceRun:
             if isinstance(error, ActivityLeaseLost):
                 lost = set(error.activities)
             # Whatever lease still stands goes its own way; where the commit did take effect,
-            # `complete_activity` finds the activity gone.
-            self._finished.extendleft(one for one in finished if one.leased.id not in lost)
+            # `complete_activity` finds the activity gone. One that was leased anew by this runtime
+            # meanwhile has another lease than the one that was lost.
+            self._finished.extendleft(
+                one
+                for one in finished
+                if one.leased.id not in lost or one.lease not in commit.finish
+            )
             raise
 
     async def _confirmed(
@@ -456,7 +461,7 @@ class InstanceRun:
         self._more = answer.more
         if draft.end is not None and not self._serves_next():
             self._closing = True
-            await self._release(counted=False)
+            await self._release()
             return _After.STOP
         return _After.AGAIN if self._inbox or self._finished else _After.WAIT
 
@@ -476,20 +481,21 @@ class InstanceRun:
 
     async def _park(self, reason: str, details: str) -> None:
         delay = self._owner.parked(self.state.instance, reason, details)
-        await self._release(
-            counted=False, delay=delay, parked=ParkedMark(reason=reason, details=details)
-        )
+        await self._release(delay=delay, parked=ParkedMark(reason=reason, details=details))
 
     async def _release(
         self,
         *,
-        counted: bool,
         delay: timedelta = timedelta(0),
         parked: ParkedMark | None = None,
     ) -> None:
-        release = TurnRelease(lease=self.lease, delay=delay, counted=counted, parked=parked)
+        release = TurnRelease(lease=self.lease, delay=delay, counted=False, parked=parked)
         try:
-            await self._provider.release_turn(release)
+            await repeated(
+                self._provider.clock,
+                lambda: self._provider.release_turn(release),
+                tries=PATIENT_TRIES,
+            )
         except ProviderError as error:
             _LOGGER.warning("the lease of %r was not given back: %s", self.state.instance, error)
         self._provider.doorbell.ring_turns()

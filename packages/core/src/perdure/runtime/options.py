@@ -29,7 +29,8 @@ class RuntimeOptions:
     hold: timedelta = timedelta(milliseconds=100)
     """How long a turn's lease is kept while work of this process is about to finish."""
     max_attempts: int = 5
-    """How often a turn or an activity may end its process before it is blamed."""
+    """How often a turn or an activity may be leased without an outcome before it is suspected of
+    ending its process."""
     unregistered_timeout: timedelta = timedelta(hours=24)
     """How long work waits for a runtime that has its function, before it fails."""
     poll_interval: timedelta = timedelta(seconds=1)

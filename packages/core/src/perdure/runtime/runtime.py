@@ -19,7 +19,6 @@ from perdure.runtime.activities import Activities
 from perdure.runtime.alone import AloneGate
 from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
-from perdure.runtime.renewal import Renewal
 from perdure.runtime.turns import Turns
 
 _LOGGER = logging.getLogger("perdure.runtime")
@@ -80,7 +79,6 @@ class Runtime:
             gate=self._gate,
             activities=self._activities,
         )
-        self._renewal = Renewal(provider, self._turns, self._activities, self._options)
         self._leasing: list[asyncio.Task[None]] = []
         self._caring: list[asyncio.Task[None]] = []
         self._entered = False
@@ -89,10 +87,10 @@ class Runtime:
         if self._entered:
             raise PerdureError("this runtime was started before; make a new one")
         self._entered = True
-        turns, activities, renewal = self._turns, self._activities, self._renewal
+        turns, activities = self._turns, self._activities
         self._leasing = self._start(turns.dispatch, activities.dispatch)
         self._caring = self._start(
-            turns.let_go_of_idle, renewal.renew_turns, renewal.renew_activities
+            turns.let_go_of_idle, turns.keeper.keep_for_ever, activities.keeper.keep_for_ever
         )
         return self
 

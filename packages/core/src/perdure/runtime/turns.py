@@ -53,6 +53,7 @@ from perdure.runtime.instance_run import InstanceRun
 from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.pausing import Pause
+from perdure.runtime.renewal import Keeper, TurnKeeper
 from perdure.runtime.stepping import run_outside_tasks
 from perdure.runtime.unserved import UNREGISTERED, UnservedLooks, unregistered_since
 from perdure.wire import StartData, decode_start
@@ -99,6 +100,7 @@ class Turns:
         self.differing_values = DifferingValues(provider.clock, observers)
         self._freed = asyncio.Event()
         self._waiting = asyncio.Event()
+        self.keeper: Keeper = TurnKeeper(provider, self, options)
         activities.take_result = self._take_result
 
     # For runs
@@ -175,6 +177,8 @@ class Turns:
                 bell.clear()
                 unserved_for = looks.unserved_for()
                 try:
+                    if self.keeper.overdue:
+                        await self.keeper.keep()
                     leased = await self._lease(unserved_for)
                 except ProviderError as error:
                     _LOGGER.warning("leasing turns failed: %s", error)
@@ -249,8 +253,9 @@ class Turns:
         run = InstanceRun(self, leased, alone=alone)
         previous = self._runs.get(instance)
         if previous is not None:
-            # Two leases cannot both be live: the earlier one is gone or given back just now.
-            previous.lease_lost()
+            # The earlier lease was given back just now, or it had expired and this one took it
+            # over. Either way that run comes to its end, and this one goes on from there.
+            previous.let_go()
         before = None if previous is None else self._tasks.get(previous)
         self._runs[instance] = run
         self._spawn(run, self._run(run, leased, before, alone=alone))
