@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 from perdure import (
     ActivityFailed,
     ActivityTimeout,
+    ApplicationError,
     Exponential,
     Fixed,
     Linear,
+    NonRetryable,
+    RetryAfter,
     RetryPolicy,
 )
 from perdure.details import ApplicationFailure, Cancelled, Poisoned, Raised
-from perdure.errors import InvalidDuration, InvalidInput
+from perdure.errors import InvalidDuration, InvalidInput, InvalidPayload, PayloadTooLarge
+from perdure.raised import describe
 
 
 def seconds(policy: Fixed | Linear | Exponential, attempts: int) -> list[float]:
@@ -73,6 +78,69 @@ def test_a_type_or_its_name_is_not_retried(refused: type[BaseException] | str) -
 
     assert not policy.retries(failure("ValueError"), 1)
     assert policy.retries(failure("MyValueError"), 1)
+
+
+def test_a_class_stands_for_all_that_are_derived_from_it() -> None:
+    missing = ActivityFailed("work", ApplicationFailure(describe(FileNotFoundError("gone"))))
+
+    for refused in (OSError, "OSError", "builtins.OSError", FileNotFoundError):
+        assert not RetryPolicy(non_retryable=(refused,)).retries(missing, 1)
+    assert RetryPolicy(non_retryable=(PermissionError, LookupError)).retries(missing, 1)
+
+
+def test_a_predicate_sees_what_was_raised_and_said() -> None:
+    seen: list[object] = []
+
+    def only_busy(error: ActivityFailed) -> bool:
+        seen.append((error.is_a(ApplicationError), error.retry_after))
+        return error.data["status"] == 429
+
+    policy = RetryPolicy(retry_if=only_busy)
+    for status, again in ((429, True), (400, False)):
+        raised = RetryAfter(2, details={"status": status})
+        failed = ActivityFailed("work", ApplicationFailure(describe(raised)))
+        assert policy.retries(failed, 1) is again
+    assert seen == [(True, timedelta(seconds=2))] * 2
+
+
+def test_attempts_may_go_on_for_ever() -> None:
+    policy = RetryPolicy(max_attempts=None)
+
+    assert policy.retries(failure(), 10**9)
+    assert not policy.retries(failure(retryable=False), 1)
+
+
+def test_an_error_may_say_how_long_to_wait() -> None:
+    policy = RetryPolicy(backoff=Fixed(timedelta(seconds=1)))
+    busy = ActivityFailed("work", ApplicationFailure(describe(RetryAfter(90))))
+
+    assert policy.wait(busy, 1, random.Random()) == timedelta(seconds=90)
+    assert policy.wait(failure(), 1, random.Random()) == timedelta(seconds=1)
+
+
+def test_a_backoff_that_grows_for_ever_stays_at_its_maximum() -> None:
+    policy = Linear(step=timedelta(days=36_000), maximum=timedelta(days=2))
+
+    assert policy.delay(10**9, random.Random()) == timedelta(days=2)
+
+
+@pytest.mark.parametrize(
+    ("make", "error"),
+    [
+        (lambda: RetryAfter(-1), InvalidDuration),
+        (lambda: RetryAfter(float("nan")), InvalidDuration),
+        (lambda: RetryAfter("soon"), InvalidDuration),
+        (lambda: ApplicationError("m", details={object()}), InvalidPayload),
+        (lambda: NonRetryable("m", details=object()), InvalidPayload),
+        (lambda: NonRetryable("m", details=float("inf")), InvalidPayload),
+        (lambda: NonRetryable("m", details="x" * 70_000), PayloadTooLarge),
+    ],
+)
+def test_an_error_that_cannot_be_told_is_refused_where_it_is_made(
+    make: Callable[[], Exception], error: type[Exception]
+) -> None:
+    with pytest.raises(error, match=r"delay|details of"):
+        make()
 
 
 def test_what_cannot_succeed_is_not_retried() -> None:

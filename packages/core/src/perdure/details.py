@@ -70,9 +70,9 @@ class Raised:
         """Whether it is of this class or of a subclass, by the class's name.
 
         Classes are told apart by name alone: the process that raised it may know the class by
-        another module, such as `__main__`.
+        another module, such as `__main__`. A name may have its module before it.
         """
-        name = kind if isinstance(kind, str) else kind.__name__
+        name = kind.rpartition(".")[2] if isinstance(kind, str) else kind.__name__
         return name == self.type_name or name in self.bases
 
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
-from perdure.details import Raised
 from perdure.durations import to_duration
 from perdure.errors import ActivityFailed, InvalidInput
 
@@ -66,7 +65,10 @@ class Linear:
 
     def delay(self, attempt: int, random: random.Random) -> timedelta:
         """`initial + (attempt - 1) * step`, at most `maximum`."""
-        wait = min(self.maximum, self.initial + (attempt - 1) * self.step)
+        try:
+            wait = min(self.maximum, self.initial + (attempt - 1) * self.step)
+        except OverflowError:  # after attempts without end
+            wait = self.maximum
         return _jittered(wait, self.jitter, random)
 
 
@@ -102,11 +104,17 @@ class RetryPolicy:
 
     An attempt that takes longer than `attempt_timeout` counts as failed (`ActivityTimeout`);
     after `total_timeout`, waits included, no further attempt is begun and the one under way is
-    given up. An error is not retried when its type, or its type's name, is in `non_retryable`,
-    or when `retry_if` returns false; that runs in the orchestration and must be deterministic.
+    given up. `max_attempts=None` is for ever.
+
+    An error is not retried when it is a `NonRetryable`, when its class, or one that it is derived
+    from, is in `non_retryable` (as the class or its name; classes are compared by name), or when
+    `retry_if` returns false; that runs in the orchestration and must be deterministic. It sees
+    what the activity said: `type_name`, `is_a`, `data`, `retry_after`.
+
+    After a `RetryAfter` the wait is the error's own delay, instead of that of `backoff`.
     """
 
-    max_attempts: int = 3
+    max_attempts: int | None = 3
     backoff: Backoff = Exponential()  # frozen
     attempt_timeout: timedelta | None = None
     total_timeout: timedelta | None = None
@@ -114,9 +122,10 @@ class RetryPolicy:
     retry_if: Callable[[ActivityFailed], bool] | None = None
 
     def __post_init__(self) -> None:
-        if self.max_attempts < 1:
+        if self.max_attempts is not None and self.max_attempts < 1:
             raise InvalidInput(
-                f"max_attempts {self.max_attempts!r} is out of range; pass 1 for no retries"
+                f"max_attempts {self.max_attempts!r} is out of range; pass 1 for no retries, or"
+                " None for attempts without end"
             )
         for name in ("attempt_timeout", "total_timeout"):
             if getattr(self, name) is not None:
@@ -124,12 +133,24 @@ class RetryPolicy:
 
     def retries(self, failure: ActivityFailed, attempt: int) -> bool:
         """Whether another attempt follows the failure of this one, counted from 1."""
-        if attempt >= self.max_attempts or not failure.details.is_retryable():
+        if self.refusal(failure, attempt) is not None:
             return False
-        kind = failure.details.kind
-        if isinstance(kind, Raised):
-            for refused in self.non_retryable:
-                name = refused if isinstance(refused, str) else refused.__name__
-                if kind.type_name == name or kind.type_name.endswith(f".{name}"):
-                    return False
         return self.retry_if is None or self.retry_if(failure)
+
+    def refusal(self, failure: ActivityFailed, attempt: int) -> str | None:
+        """Why no attempt can follow the failure of this one; None where `retry_if` decides."""
+        if self.max_attempts is not None and attempt >= self.max_attempts:
+            return f"max_attempts is {self.max_attempts}"
+        if not failure.details.is_retryable():
+            return "it is not retryable"
+        for refused in self.non_retryable:
+            if failure.is_a(refused):
+                name = refused if isinstance(refused, str) else refused.__name__
+                return f"{name} is among non_retryable"
+        return None
+
+    def wait(self, failure: ActivityFailed, attempt: int, random: random.Random) -> timedelta:
+        """How long to wait after the failure of this attempt."""
+        if failure.retry_after is not None:
+            return failure.retry_after
+        return self.backoff.delay(attempt, random)

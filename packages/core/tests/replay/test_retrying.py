@@ -13,10 +13,12 @@ from perdure import (
     Fixed,
     OrchestrationContext,
     Registry,
+    RetryAfter,
     RetryPolicy,
 )
 from perdure.details import ApplicationFailure, Raised
 from perdure.history import ActivityScheduled, TimerCreated, WorkCancelled
+from perdure.raised import describe
 from perdure.wire import decode_activity
 
 from .driver import Answer, Restart, World, play, play_everywhere
@@ -31,6 +33,8 @@ POLICIES = {
     "both": RetryPolicy(attempt_timeout=9 * SECOND, total_timeout=5 * SECOND),
     "type": RetryPolicy(non_retryable=(ValueError,)),
     "predicate": RetryPolicy(retry_if=lambda error: "again" in error.message),
+    "timeout": RetryPolicy(attempt_timeout=5 * SECOND, non_retryable=(TimeoutError,)),
+    "endless": RetryPolicy(max_attempts=None, backoff=Fixed(SECOND), total_timeout=900 * SECOND),
     "broken": RetryPolicy(retry_if=lambda error: bool(1 / 0)),
 }
 
@@ -151,6 +155,47 @@ def test_what_the_policy_refuses_is_not_retried(policy: str, message: str) -> No
 
     assert world.output == f'"failed: {message}"'
     assert len(world.events(ActivityScheduled)) == 1
+
+
+def test_a_timeout_is_known_by_its_base_classes() -> None:
+    world = make("timeout", 1).start()
+    world.deliver("timer")
+
+    assert world.output == '"timeout: it did not finish within attempt_timeout"'
+
+
+def busy_until(attempt: int, delay: float) -> object:
+    def answer(name: str, input: str, number: int) -> Answer:
+        if number < attempt:
+            return ApplicationFailure(describe(RetryAfter(delay, details={"attempt": number})))
+        return json.dumps(f"attempt {number}")
+
+    return answer
+
+
+def test_an_error_sets_the_wait_before_the_next_attempt() -> None:
+    def make_busy(restart: Restart) -> World:
+        world = make("plain", 0, restart=restart)
+        world.answer_activity = busy_until(3, 77.5)  # type: ignore[assignment]
+        return world
+
+    for world in play_everywhere(make_busy, orders=2):
+        timers = world.events(TimerCreated)
+        assert [timer.fire_at - timer.at for timer in timers] == [77_500_000] * 2
+        assert world.output == '"attempt 3"'
+
+
+def test_no_error_puts_the_next_attempt_behind_the_total_limit() -> None:
+    world = make("total", 0)
+    world.answer_activity = busy_until(9, 60)  # type: ignore[assignment]
+    play(world)
+
+    assert world.output == '"failed: try again after 60 s"'
+    assert len(world.events(ActivityScheduled)) == 1
+
+
+def test_attempts_without_end_go_on_until_one_succeeds() -> None:
+    assert play(make("endless", 300, restart="never")).output == '"attempt 300"'
 
 
 def test_a_predicate_that_raises_fails_the_call() -> None:

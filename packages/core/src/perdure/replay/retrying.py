@@ -13,6 +13,7 @@ from typing import Any
 
 from perdure.details import ApplicationFailure, Raised
 from perdure.errors import ActivityFailed, ActivityTimeout
+from perdure.raised import base_names
 from perdure.retry import RetryPolicy
 
 
@@ -63,7 +64,7 @@ async def _run_attempts(
             failure = error
         if not policy.retries(failure, number):
             raise failure
-        wait = _seconds(policy.backoff.delay(number, stream))
+        wait = _seconds(policy.wait(failure, number, stream))
         if deadline is not None and loop.time() + wait >= deadline:
             raise failure
         await asyncio.sleep(wait)
@@ -95,6 +96,7 @@ async def _one_attempt(
             Raised(
                 type_name="ActivityTimeout",
                 message=f"it did not finish within {which}",
+                bases=base_names(ActivityTimeout),
                 # Past the total limit there is no next attempt.
                 retryable=not total,
             )
