@@ -59,7 +59,7 @@ MODEL = frozenset(
         "waiting",
     }
 )
-CODEC = frozenset({"history", "payload", "wire"})
+CODEC = frozenset({"codec", "history", "payload", "wire"})
 CONTRACT = frozenset({"contract", "loader", "observe", "plugins", "provider_options"})
 REGISTRY = frozenset({"determinism", "forbidden_uses", "registry", "signatures"})
 MAY_USE = {
@@ -115,11 +115,10 @@ def _below(name: str) -> Iterator[str]:
 
 def layer(module: str) -> str | None:
     """Where a module stands; None where nobody has decided."""
-    for name, members in (("model", MODEL), ("codec", CODEC)):
-        if module in members:
-            return name
+    if module in MODEL:
+        return "model"
     top = module.partition(".")[0]
-    for name, members in (("contract", CONTRACT), ("registry", REGISTRY)):
+    for name, members in (("codec", CODEC), ("contract", CONTRACT), ("registry", REGISTRY)):
         if top in members:
             return name
     return top if top in ("replay", "client", "runtime") else None

@@ -1,31 +1,31 @@
 """Payloads: JSON text on the wire, decoded and encoded by the annotations of functions.
 
 What a first run sees is what a replay sees, because values make the round trip through text on
-the live path too. Nothing is ever pickled.
+the live path too. Nothing is ever pickled. What is encoded comes back equal, or is refused here,
+before it is stored; how that is known is for `perdure.codec` to say.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
-from pydantic_core import ValidationError, from_json, to_json
+from pydantic_core import from_json
 
+from perdure.codec import (
+    DoesNotComeBack,
+    check_json,
+    codec_of,
+    dump_untyped,
+    reason_of,
+)
 from perdure.errors import InvalidPayload, PayloadTooLarge
-
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
 
 LARGEST_PAYLOAD = 16 * 1024 * 1024
 """In bytes of JSON text."""
 
 NULL = "null"
 
-_PLAIN: tuple[object, ...] = (str, int, bool)
-"""Types whose values fit by being of them."""
-
-_UNTYPED: tuple[object, ...] = (Any, object)
-"""Annotations that say nothing."""
+_WAY_OUT = "pass a value that fits, or a pydantic model"
 
 _UNFIT = (ValueError, TypeError, AttributeError, NameError, RuntimeError)
 """What pydantic raises for a value that does not fit, and for an annotation that it cannot use."""
@@ -34,21 +34,23 @@ _UNFIT = (ValueError, TypeError, AttributeError, NameError, RuntimeError)
 def encode(value: object, annotation: object = Any, *, what: str = "value") -> str:
     """The value as JSON text, encoded by the annotation (or by its own type, for `Any`).
 
-    The text is one that `decode` makes fit the same annotation: what would be refused there is
-    refused here, before it is stored. Raises `InvalidPayload` where that cannot be, and
-    `PayloadTooLarge`; `what` names the value in the message.
+    `decode` makes an equal value of the text by the same annotation, and by none the JSON reading
+    of it; and an equal value has the same text in every process. Raises `InvalidPayload` where
+    that cannot be, and `PayloadTooLarge`; `what` names the value in the message.
     """
-    if value is None and annotation in (Any, None, type(None)):
-        return NULL
     try:
-        data = _dump_any(value) if annotation in _UNTYPED else _dump(value, annotation)
+        if annotation is Any or annotation is object:
+            data = dump_untyped(value)
+        else:
+            data = codec_of(annotation).dump(value)
         text = data.decode()
     except _UNFIT as error:
         wanted = "" if annotation is Any else f" as {_name(annotation)}"
+        known = isinstance(error, DoesNotComeBack)
         raise InvalidPayload(
-            f"{what} of type {type(value).__name__!r} cannot be encoded{wanted}: {_why(error)};"
-            " pass a value that fits, or a pydantic model"
-        ) from error
+            f"{what} of type {type(value).__name__!r} cannot be encoded{wanted}:"
+            f" {reason_of(error)}{'' if known else f'; {_WAY_OUT}'}"
+        ) from (None if known else error)
     if len(data) > LARGEST_PAYLOAD:
         raise _too_large(what, len(data))
     return text
@@ -61,38 +63,14 @@ def decode(text: str, annotation: object = Any, *, what: str = "value") -> Any:
     fit.
     """
     try:
-        if annotation in _UNTYPED:
+        if annotation is Any or annotation is object:
             return from_json(text)
-        return adapter(annotation).validate_json(text, by_alias=True, by_name=True)
+        return codec_of(annotation).load(text)
     except _UNFIT as error:
         raise InvalidPayload(
-            f"{what} {_shorten(text)} does not fit {_name(annotation)}: {_why(error)}; pass JSON"
-            " of that shape"
+            f"{what} {_shorten(text)} does not fit {_name(annotation)}: {reason_of(error)}; pass"
+            " JSON of that shape"
         ) from error
-
-
-def _dump_any(value: object) -> bytes:
-    data = to_json(value, inf_nan_mode="constants", by_alias=False)
-    if b"NaN" in data or b"Infinity" in data:
-        try:
-            from_json(data, allow_inf_nan=False)
-        except ValueError:
-            # Not in a string. Without an annotation no text brings them back as floats.
-            raise ValueError(
-                "JSON has no NaN and no infinity, and no annotation says float"
-            ) from None
-    return data
-
-
-def _dump(value: object, annotation: object) -> bytes:
-    kind = cast("object", type(value))
-    if kind is annotation and kind in _PLAIN:
-        return to_json(value)
-    fitting = adapter(annotation)
-    data = fitting.dump_json(value, warnings="error", round_trip=True)
-    # Encoding checks little: constraints, None, keys that are missing and NaN pass unseen.
-    fitting.validate_json(data, by_alias=True, by_name=True)
-    return data
 
 
 def check_text(text: str | None, *, what: str) -> str:
@@ -107,45 +85,23 @@ def check_text(text: str | None, *, what: str) -> str:
             f"{what} is a {type(text).__name__}, not JSON text; use the _typed method for values"
         )
     try:
-        size = len(text.encode())
+        data = text.encode()
     except UnicodeEncodeError:
         raise InvalidPayload(
             f"{what} {_shorten(text)} has surrogates that UTF-8 cannot carry; remove them"
         ) from None
-    if size > LARGEST_PAYLOAD:
-        raise _too_large(what, size)
+    if len(data) > LARGEST_PAYLOAD:
+        raise _too_large(what, len(data))
     try:
-        from_json(text, allow_inf_nan=False)
+        check_json(data)
+    except DoesNotComeBack as error:
+        raise InvalidPayload(f"{what} {_shorten(text)} cannot be stored: {error}") from None
     except ValueError as error:
         raise InvalidPayload(
             f"{what} {_shorten(text)} is not JSON: {error}; a plain string needs its quotes,"
             " or use the _typed method"
         ) from None
     return text
-
-
-@lru_cache(maxsize=1024)
-def _cached_adapter(annotation: object) -> TypeAdapter[Any]:
-    # Imported at the first use: this is most of what importing pydantic costs.
-    from pydantic import ConfigDict, PydanticUserError, TypeAdapter
-
-    try:
-        # JSON has no NaN and no infinity; as strings they come back as the floats they were.
-        config = ConfigDict(ser_json_inf_nan="strings")
-        return TypeAdapter[Any](annotation, config=config)  # pyright: ignore[reportArgumentType] # an annotation, as a value
-    except PydanticUserError as error:
-        if error.code != "type-adapter-config-unused":
-            raise
-        # A model or dataclass, with a configuration of its own.
-        return TypeAdapter[Any](annotation)  # pyright: ignore[reportArgumentType] # an annotation, as a value
-
-
-def adapter(annotation: object) -> TypeAdapter[Any]:
-    """The pydantic adapter of an annotation; raises pydantic's own error where there is none."""
-    try:
-        return _cached_adapter(annotation)
-    except TypeError:  # an annotation that cannot be hashed
-        return _cached_adapter.__wrapped__(annotation)
 
 
 def _too_large(what: str, size: int) -> PayloadTooLarge:
@@ -157,19 +113,6 @@ def _too_large(what: str, size: int) -> PayloadTooLarge:
 
 def _name(annotation: object) -> str:
     return annotation.__name__ if isinstance(annotation, type) else repr(annotation)
-
-
-def _why(error: Exception) -> str:
-    """The first thing that is wrong, in one line."""
-    if isinstance(error, ValidationError):
-        first, *others = error.errors(include_url=False, include_context=False, include_input=False)
-        place = ".".join(str(part) for part in first["loc"])
-        more = f" (and {len(others)} more)" if others else ""
-        return f"{place}: {first['msg']}{more}" if place else f"{first['msg']}{more}"
-    text = str(error).partition("\nFor further information")[0]
-    line = " ".join(text.split()).removeprefix("Pydantic serializer warnings: ")
-    line = line or type(error).__name__
-    return line if len(line) <= 300 else line[:297] + "..."
 
 
 def _shorten(text: str) -> str:

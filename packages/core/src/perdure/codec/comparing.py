@@ -1,0 +1,182 @@
+"""Compares a value with what its text is read as, place by place.
+
+Equality alone can lie: NaN equals nothing, a field may be left out of it, a class may not define
+it, and two zones never agree on an hour that comes twice. So models and dataclasses are compared
+by their fields, objects without an `__eq__` by their state, and types must be the same. Only the
+base of a type of plain data may stand for it where both are equal (a `str` for a `StrEnum`, a
+`float` for an `int`), for that is what the annotation promises.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any, TypeAlias, cast
+from uuid import UUID
+
+from perdure.codec.differences import (
+    DoesNotComeBack,
+    Path,
+    Step,
+    explain,
+    instant,
+    keys_differ,
+    not_in_init,
+)
+from perdure.codec.places import Place
+
+_BASES = (
+    *(str, int, float, bytes, dict, list, tuple, set, frozenset),
+    *(date, datetime, time, timedelta, Decimal, UUID),
+)
+"""Types of plain data, which may come back in the place of their subclasses."""
+
+_MISSING = object()
+_Entries: TypeAlias = Mapping[object, object]
+_Items: TypeAlias = Collection[object]
+
+
+class Comparison:
+    """One comparison; raises `DoesNotComeBack` at the first difference.
+
+    `check_reading` checks a value where the annotation says nothing, `left_out` names the fields
+    that the author of a class excludes.
+    """
+
+    __slots__ = ("_check_reading", "_left_out")
+
+    def __init__(
+        self,
+        check_reading: Callable[[object, Path], bool],
+        left_out: Callable[[type], frozenset[str]],
+    ) -> None:
+        self._check_reading = check_reading
+        self._left_out = left_out
+
+    def same(self, value: object, back: object, place: Place | None, path: Path) -> None:
+        """Compare a value with what came back for it at a place of the annotation."""
+        if place is not None and place.untyped:
+            self._check_reading(value, path)
+            return
+        kind, base = type(value), type(back)
+        if kind is not base and not _may_stand_for(base, value):
+            raise explain(path, value, back)
+        if base is datetime:
+            _same_instant(cast("datetime", value), cast("datetime", back), path)
+        elif issubclass(base, dict):
+            self._same_entries(cast("_Entries", value), cast("_Entries", back), place, path)
+        elif issubclass(base, list | tuple | deque):
+            self._same_items(cast("_Items", value), cast("_Items", back), place, path)
+        elif issubclass(base, set | frozenset):
+            self._same_members(cast("_Items", value), cast("_Items", back), place, path)
+        elif base in _BASES or not self._same_fields(value, back, place, path):
+            self._same_object(value, back, path)
+
+    def _same_entries(
+        self, value: _Entries, back: _Entries, place: Place | None, path: Path
+    ) -> None:
+        if len(value) != len(back):
+            raise keys_differ(path, value)
+        untyped_keys = place is not None and place.has_untyped_keys()
+        if untyped_keys:
+            self._check_reading(dict.fromkeys(value), path)
+        for (key, item), by_order in zip(value.items(), back.values(), strict=True):
+            other = by_order if untyped_keys else back.get(key, _MISSING)
+            if other is _MISSING:
+                raise keys_differ(path, value)
+            inner = None if place is None else place.entry(key)
+            self.same(item, other, inner, Step(path, str(key)))
+
+    def _same_items(self, value: _Items, back: _Items, place: Place | None, path: Path) -> None:
+        if len(value) != len(back):
+            raise explain(path, value, back)
+        inner = None if place is None else place.items()
+        for index, (item, other) in enumerate(zip(value, back, strict=True)):
+            self.same(item, other, inner, Step(path, index))
+
+    def _same_members(self, value: _Items, back: _Items, place: Place | None, path: Path) -> None:
+        if place is not None and place.items().untyped:
+            self._check_reading(value, path)
+        elif value != back:
+            raise explain(path, value, back)
+
+    def _same_fields(self, value: Any, back: Any, place: Place | None, path: Path) -> bool:
+        """Compare the fields of a model or a dataclass; False for any other object."""
+        kind = type(cast("object", value))
+        names = field_names(kind)
+        if names is None:
+            return False
+        left_out = self._left_out(kind)
+        for name in names:
+            if name in left_out:
+                continue
+            inner = None if place is None else place.field(name)
+            self._same_field(value, back, name, inner, Step(path, name))
+        extra = cast("_Entries", getattr(value, "__pydantic_extra__", None) or {})
+        self._same_entries(extra, getattr(back, "__pydantic_extra__", None) or {}, place, path)
+        return True
+
+    def _same_field(
+        self, value: object, back: object, name: str, place: Place | None, path: Path
+    ) -> None:
+        ours, theirs = getattr(value, name, _MISSING), getattr(back, name, _MISSING)
+        if ours is theirs:
+            return
+        try:
+            self.same(ours, theirs, place, path)
+        except DoesNotComeBack:
+            fields = cast("Mapping[str, Any]", getattr(value, "__dataclass_fields__", {}))
+            if name in fields and not fields[name].init:
+                raise not_in_init(path) from None
+            raise
+
+    def _same_object(self, value: object, back: object, path: Path) -> None:
+        if value is back:
+            return
+        if type(value).__eq__ is object.__eq__:
+            self._same_entries(_state(value), _state(back), None, path)
+        elif not _equal(value, back):
+            raise explain(path, value, back)
+
+
+def field_names(kind: type) -> tuple[str, ...] | None:
+    """The fields of a model or a dataclass, in their order; None for any other class."""
+    if dataclasses.is_dataclass(kind):
+        return tuple(field.name for field in dataclasses.fields(cast("Any", kind)))
+    fields = cast(
+        "Mapping[str, object] | None", getattr(cast("object", kind), "__pydantic_fields__", None)
+    )
+    return None if fields is None else tuple(fields)
+
+
+def _may_stand_for(base: type, value: object) -> bool:
+    """Whether a type is what an annotation promises for a value of another type."""
+    if base is float:
+        return isinstance(value, int | float)
+    return base in _BASES and isinstance(value, base)
+
+
+def _same_instant(value: datetime, back: datetime, path: Path) -> None:
+    same_offset = value.utcoffset() == back.utcoffset()
+    if not same_offset or value.replace(tzinfo=None) != back.replace(tzinfo=None):
+        raise instant(path)
+
+
+def _equal(value: object, back: object) -> bool:
+    if value != value and back != back:  # NaN, which equals nothing
+        return type(value) is float
+    return value == back
+
+
+def _state(value: object) -> _Entries:
+    """The attributes of an object, those in slots included."""
+    state: dict[object, object] = dict(getattr(value, "__dict__", {}))
+    for kind in type(value).__mro__:
+        slots = cast("str | Iterable[str]", kind.__dict__.get("__slots__", ()))
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if hasattr(value, name):
+                state[name] = getattr(value, name)
+    return state

@@ -1,0 +1,58 @@
+"""Finds the part of a value that is meant by an error which names no place."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping
+from typing import cast
+
+from perdure.codec.comparing import field_names
+from perdure.codec.differences import DoesNotComeBack, Path, Step
+
+
+def explain_refusal(value: object, path: Path, error: ValueError) -> DoesNotComeBack | None:
+    """What pydantic refuses to make JSON of, where it does not say where it stands."""
+    if "surrogates" in str(error):
+        return DoesNotComeBack(
+            _place_of_surrogates(value, path),
+            "is a text with surrogates, which UTF-8 cannot carry",
+            "remove them, or pass the bytes in base64",
+        )
+    if "recursion" in str(error).lower():
+        why = "is nested deeper than the 200 levels that readers of JSON allow"
+        return DoesNotComeBack(path, why, "make it flatter")
+    return None
+
+
+def _place_of_surrogates(value: object, path: Path) -> Path:
+    pending = deque([(path, value)])
+    while pending:
+        place, part = pending.popleft()
+        if isinstance(part, str):
+            if not _is_encodable(part):
+                return place
+        else:
+            pending.extend(_parts(part, place))
+    return path
+
+
+def _parts(value: object, path: Path) -> Iterator[tuple[Path, object]]:
+    if isinstance(value, Mapping):
+        for key, item in cast("Mapping[object, object]", value).items():
+            place = Step(path, str(key))
+            yield place, key
+            yield place, item
+    elif isinstance(value, list | tuple | set | frozenset | deque):
+        for index, item in enumerate(cast("Collection[object]", value)):
+            yield Step(path, index), item
+    else:
+        for name in field_names(type(value)) or ():
+            yield Step(path, name), getattr(value, name, None)
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

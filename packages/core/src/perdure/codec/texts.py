@@ -1,0 +1,112 @@
+"""Checks JSON text that comes ready made: that it can be read, and is read as what it says.
+
+The reader of stored text is pydantic's. It refuses an integer of more than 4,300 digits and what
+is nested deeper than some 200 levels, makes infinity of `1e400`, and keeps the last of two entries
+under one key. Text that it would refuse or change is refused before it is stored.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from math import isinf
+from typing import Any
+
+from pydantic_core import from_json
+
+from perdure.codec.differences import DoesNotComeBack, show_steps
+
+_PLACE = re.compile(r" at line (\d+) column (\d+)")
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},:]|[^\s\[\]{},:"]+', re.S)
+_LONGEST_PLACE = 60
+
+
+def check_json(data: bytes) -> None:
+    """Raise `DoesNotComeBack` for JSON that is read otherwise, ValueError for what is no JSON."""
+    try:
+        from_json(data, allow_inf_nan=False)
+    except ValueError as error:
+        raise unreadable(data, error) or error from None
+    # The standard library's reader shows each number and each entry; only a flaw is looked for.
+    import json
+
+    flaw = _Flaw()
+    json.loads(data, parse_int=len, parse_float=flaw.number, object_pairs_hook=flaw.entries)
+    if flaw.found:
+        raise _locate(data)
+
+
+def unreadable(data: bytes, error: ValueError) -> DoesNotComeBack | None:
+    """What pydantic refuses to read though it is JSON; None where that is not what happened."""
+    reason = str(error)
+    place = _PLACE.search(reason)
+    if place is None:
+        return None
+    if "number out of range" in reason:
+        why = "is an integer of more than 4300 digits, which readers of JSON refuse"
+        return DoesNotComeBack(_place_at(data, *place.groups()), why, "pass it as a text")
+    if "recursion limit" in reason:
+        why = "is nested deeper than the 200 levels that readers of JSON allow"
+        return DoesNotComeBack(_place_at(data, *place.groups()), why, "make it flatter")
+    return None
+
+
+class _Flaw:
+    """Notes that there is a number or an entry that is read as something else."""
+
+    def __init__(self) -> None:
+        self.found = False
+
+    def number(self, text: str) -> None:
+        self.found |= isinf(float(text))
+
+    def entries(self, pairs: list[tuple[str, object]]) -> None:
+        self.found |= len(dict(pairs)) != len(pairs)
+
+
+def _locate(data: bytes) -> DoesNotComeBack:
+    keys: set[tuple[str | int, ...]] = set()
+    for _, steps, token in _tokens(data):
+        if token == b":":
+            if steps in keys:
+                why = "stands twice in its object, and only the last entry would be read"
+                return DoesNotComeBack(show_steps(steps), why, "give each key once")
+            keys.add(steps)
+        elif token[0] in b"-0123456789" and isinf(float(token)):
+            why = f"is {token[:20].decode()}, which is read as infinity"
+            return DoesNotComeBack(show_steps(steps), why, "pass a smaller number, or a text")
+    raise AssertionError("a flaw was found and cannot be found again")
+
+
+def _place_at(data: bytes, line: str, column: str) -> str:
+    """The path of the value that reaches to this place of the text."""
+    lines = data.split(b"\n")[: int(line) - 1]
+    offset = sum(map(len, lines)) + len(lines) + int(column)
+    found: tuple[str | int, ...] = ()
+    for end, steps, _ in _tokens(data):
+        found = steps
+        if end >= offset:
+            break
+    shown = show_steps(found)
+    return shown if len(shown) <= _LONGEST_PLACE else shown[:_LONGEST_PLACE] + "…"
+
+
+def _tokens(data: bytes) -> Iterator[tuple[int, tuple[str | int, ...], bytes]]:
+    """Each token of valid JSON, with where it ends and the path of the value it belongs to."""
+    steps: tuple[Any, ...] = ()
+    in_array: list[bool] = []
+    text = b""
+    for match in _TOKEN.finditer(data):
+        token = match[0]
+        if token in (b"[", b"{"):
+            in_array.append(token == b"[")
+            steps = (*steps, 0) if in_array[-1] else (*steps, "")
+        elif token in (b"]", b"}"):
+            in_array.pop()
+            steps = steps[:-1]
+        elif token == b",":
+            steps = (*steps[:-1], int(steps[-1]) + 1) if in_array[-1] else (*steps[:-1], "")
+        elif token == b":":
+            steps = (*steps[:-1], str(from_json(text)))
+        text = token
+        yield match.end(), steps, token
