@@ -1,4 +1,8 @@
-"""Reads the repository's Markdown: its documents, their Python blocks, headings and links."""
+"""Reads the repository's Markdown: its documents, their Python blocks, headings and links.
+
+A `python` block is a program of the document's own. A `py` block after the comment
+`<!-- file: PATH -->` shows a file of the repository.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 CONTINUES = "<!-- test: continues -->"
 """Stands before a block that goes on in the namespace of the block before it."""
 _ELSEWHERE = {"build", "dist", "node_modules"}
+_FILES = re.MULTILINE | re.DOTALL
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -47,6 +52,12 @@ def programs(document: Path) -> Iterator[Program]:
         parts.append((line, source))
     if parts:
         yield Program(document=document, line=parts[0][0], parts=tuple(parts))
+
+
+def shown_files(document: Path) -> Iterator[tuple[str, str]]:
+    """The files of the repository that a document shows, with the sources that it shows."""
+    text = document.read_text("utf-8")
+    yield from re.findall(r"^<!-- file: (\S+) -->\n\n```py\n(.*?)^```$", text, _FILES)
 
 
 def headings(document: Path) -> frozenset[str]:

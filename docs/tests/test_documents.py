@@ -12,7 +12,7 @@ import pytest
 from perdure import RuntimeOptions, errors, observe
 from perdure.contract import hooks
 
-from .markdown import ROOT, documents, headings, links
+from .markdown import ROOT, documents, headings, links, shown_files
 
 DOCUMENTS = documents()
 IDS = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
@@ -33,6 +33,13 @@ def _resolves(document: Path, target: str) -> bool:
     if not file.exists() or not file.is_relative_to(ROOT):
         return False
     return not anchor or (file.suffix == ".md" and anchor in headings(file))
+
+
+def test_a_file_is_shown_as_it_is() -> None:
+    shown = [each for document in DOCUMENTS for each in shown_files(document)]
+
+    assert len(shown) >= 3
+    assert [name for name, source in shown if (ROOT / name).read_text("utf-8") != source] == []
 
 
 def test_the_index_leads_to_every_document() -> None:
