@@ -1,11 +1,14 @@
 """What is wrong with one instance, or in front of it, costs no other one its turn."""
 
+import asyncio
 from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 from perdure.contract import (
     ActivityRequest,
+    ExecutionEnd,
+    InstanceStatus,
     Message,
     MessageKind,
     NewActivity,
@@ -17,7 +20,8 @@ from perdure.contract import (
     TurnRequest,
 )
 from perdure.errors import StorageUnavailable
-from perdure_dynamodb.testing.faults import Fault, FaultyCalls
+from perdure_dynamodb import _purge
+from perdure_dynamodb.testing.faults import Fault, FaultyCalls, Stall
 
 SECOND = timedelta(seconds=1)
 LEASE = 30 * SECOND
@@ -95,6 +99,58 @@ async def test_a_damaged_activity_costs_no_other_its_lease_and_is_told(open_on_m
         assert (work.id, work.delivery) == ("small", 1)
         parked = (await provider.read_instance("one")).parked
         assert parked.reason == "undecodable"
+
+
+async def test_a_commit_whose_lease_was_taken_over_while_it_read_its_mail_is_no_damage(
+    open_on_model, model, clock
+):
+    stall, reached = Stall(), asyncio.Event()
+
+    def stall_reading(operation, parameters):
+        if operation != "BatchGetItem":
+            return None
+        reached.set()
+        return stall
+
+    faulty = FaultyCalls(model, lambda *_: None)
+    async with open_on_model() as other, open_on_model(faulty) as stalled:
+        await other.create_instance(new("alpha"))
+        [turn] = await lease(stalled)
+        large = Message(id="e", instance="alpha", kind=MessageKind.EVENT, data=b"x" * 10_000)
+        await other.send([large])
+        faulty.plan = stall_reading
+        committing = asyncio.ensure_future(stalled.commit_turn(commit_of(turn, keep_for=LEASE)))
+        await reached.wait()
+        clock.advance(LEASE)
+        [taken] = await lease(other)
+        await other.commit_turn(commit_of(taken))
+        await other.close()
+        stall.set()
+
+        answer = await committing
+
+    assert answer.lease_until is None
+
+
+async def test_closing_does_not_wait_long_for_removals_that_the_table_refuses(
+    open_on_model, model, monkeypatch
+):
+    monkeypatch.setattr(_purge, "LONGEST_CLOSE", 0.05)
+    faulty = FaultyCalls(model, lambda *_: None)
+    async with open_on_model(faulty) as provider:
+        await provider.create_instance(new("alpha"))
+        [turn] = await lease(provider)
+        events = [
+            Message(id=f"e{number}", instance="alpha", kind=MessageKind.EVENT, data=b"")
+            for number in range(40)
+        ]
+        await provider.send(events)
+        faulty.plan = lambda operation, parameters: Stall() if operation == "DeleteItem" else None
+        end = ExecutionEnd(status=InstanceStatus.COMPLETED)
+        await provider.commit_turn(commit_of(turn, end=end))
+
+        async with asyncio.timeout(1):
+            await provider.close()
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from perdure_dynamodb import (
 from perdure_dynamodb._aws import aws_calls
 from perdure_dynamodb._schema import definition
 from perdure_dynamodb._seam import Refused
+from perdure_dynamodb.testing.faults import Fault, FaultyCalls
 
 KEYS = "access_key_id=local&secret_access_key=local"
 
@@ -271,3 +272,14 @@ async def test_a_table_that_somebody_else_is_just_creating_is_waited_for():
     await _schema.check_table(calls, "Orders", where="here", create=True, clock=Passing())
 
     assert calls.looks == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", [Fault.BUSY, Fault.LOST_REQUEST, Fault.LOST_ANSWER])
+async def test_a_look_at_the_table_that_fails_once_is_repeated(fault, model):
+    faults = iter([fault])
+    calls = FaultyCalls(model, lambda operation, parameters: next(faults, None))
+
+    await _schema.check_table(calls, "model", where="here", create=False, clock=ManualClock())
+
+    assert calls.requests == ["DescribeTable"] * 2

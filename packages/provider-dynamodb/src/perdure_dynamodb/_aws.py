@@ -6,7 +6,8 @@ Only this module imports the driver; what the driver raises leaves it as the sea
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import zlib
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
 from typing import Protocol, cast
@@ -47,6 +48,11 @@ _UNANSWERED = frozenset(
 )
 
 
+_OK = 200
+_REQUEST_TIMEOUT = 408
+_TOO_MANY_REQUESTS = 429
+_SERVER_ERROR = 500
+
 _CREDENTIALS = frozenset(
     {
         "CredentialRetrievalError",
@@ -59,6 +65,10 @@ _CREDENTIALS = frozenset(
         "UnauthorizedSSOTokenError",
     }
 )
+
+
+class _Unreadable(Exception):
+    """An answer that says it is one, and is not DynamoDB's."""
 
 
 class AwsCalls:
@@ -74,7 +84,7 @@ class AwsCalls:
             return await method(**parameters)
         except ClientError as error:
             raise _translate(cast("Answer", error.response)) from error
-        except (BotoCoreError, TimeoutError, OSError) as error:
+        except (BotoCoreError, TimeoutError, OSError, _Unreadable) as error:
             if type(error).__name__ in _CREDENTIALS:
                 raise Refused(type(error).__name__, str(error)) from error
             raise Unanswered(f"{type(error).__name__}: {error}") from error
@@ -98,6 +108,7 @@ async def aws_calls(
     except (BotoCoreError, ValueError) as error:
         raise Refused(type(error).__name__, str(error)) from error
     try:
+        _events_of(client).register("before-parse.dynamodb", _look_at_answer)
         yield AwsCalls(client)
     finally:
         await entered.__aexit__(None, None, None)
@@ -133,9 +144,36 @@ def _client(
     return cast("AbstractAsyncContextManager[object]", client)
 
 
+class _Events(Protocol):
+    """The driver's hooks."""
+
+    def register(self, name: str, handler: Callable[..., None]) -> None: ...
+
+
+def _events_of(client: object) -> _Events:
+    return cast("_Events", client.meta.events)  # type: ignore[attr-defined] # untyped
+
+
+def _look_at_answer(*, response_dict: Mapping[str, object], **_: object) -> None:
+    """Refuse an answer that the driver would take for an empty one.
+
+    A proxy or a captive portal answers with status 200 and a page of its own; a broken connection
+    may spoil a body without cutting it short.
+    """
+    body = cast("bytes", response_dict["body"])
+    headers = cast("Mapping[str, str]", response_dict["headers"])
+    checksum = headers.get("x-amz-crc32")
+    if response_dict["status_code"] == _OK and not body.startswith(b"{"):
+        raise _Unreadable(f"the answer is no JSON object but begins with {body[:40]!r}")
+    if checksum is not None and int(checksum) != zlib.crc32(body):
+        raise _Unreadable(f"the answer's checksum is not {checksum}, as its header says")
+
+
 def _translate(response: Answer) -> Exception:
     error = cast("Mapping[str, str]", response.get("Error", {}))
     code = error.get("Code", "unknown")
+    metadata = cast("Mapping[str, object]", response.get("ResponseMetadata", {}))
+    status = cast("int", metadata.get("HTTPStatusCode", 0))
     message = error.get("Message") or cast("str", response.get("Message", ""))
     if code == "ConditionalCheckFailedException":
         return ConditionFailed(_row(response.get("Item")))
@@ -144,9 +182,9 @@ def _translate(response: Answer) -> Exception:
         return TransactionCancelled(
             [Reason(str(each.get("Code", "None")), _row(each.get("Item"))) for each in reasons]
         )
-    if code in _BUSY:
+    if code in _BUSY or status == _TOO_MANY_REQUESTS:
         return Busy(f"{code}: {message}")
-    if code in _UNANSWERED:
+    if code in _UNANSWERED or status == _REQUEST_TIMEOUT or status >= _SERVER_ERROR:
         return Unanswered(f"{code}: {message}")
     return Refused(code, message)
 

@@ -11,6 +11,7 @@ Payloads go ahead in chunks that nothing refers to until the transaction does.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -22,7 +23,13 @@ from perdure.contract import (
     TurnCommit,
     TurnLease,
 )
-from perdure.errors import ActivityLeaseLost, HistoryConflict, LeaseLost, StorageUnavailable
+from perdure.errors import (
+    ActivityLeaseLost,
+    HistoryConflict,
+    LeaseLost,
+    StorageCorrupt,
+    StorageUnavailable,
+)
 
 from perdure_dynamodb._activities import Activities
 from perdure_dynamodb._changes import (
@@ -34,6 +41,7 @@ from perdure_dynamodb._changes import (
     weight_of,
 )
 from perdure_dynamodb._held import HeldTurn, HeldTurns
+from perdure_dynamodb._in_use import InUse
 from perdure_dynamodb._keys import (
     FIRST,
     LOCK,
@@ -72,6 +80,8 @@ class _Plan:
     output: dict[str, Plain]
     standing: Standing
     """Of the instance, as the commit leaves it."""
+    answer: str
+    """Names the ids in use that the commit finds; no other attempt has it."""
 
     @property
     def ends(self) -> bool:
@@ -107,7 +117,9 @@ class Commits:
         turns: Turns,
         purge: Purge,
         held: HeldTurns,
+        in_use: InUse,
     ) -> None:
+        self._in_use = in_use
         self._table = table
         self._keys = keys
         self._clock = clock
@@ -186,6 +198,7 @@ class Commits:
             shelf=shelf,
             output=self._output(commit, shelf),
             standing=standing,
+            answer=uuid.uuid4().hex,
         )
 
     def _added(self, commit: TurnCommit, shelf: Shelf, now: Instant) -> list[Item]:
@@ -284,9 +297,10 @@ class Commits:
         partition = self._keys.partition(commit.instance)
         return shelf.place(partition, end.output, kind=LASTING, name="oup")
 
-    async def _carry_out(self, plan: _Plan) -> tuple[str, ...]:
+    async def _carry_out(self, plan: _Plan) -> frozenset[str]:
         await self._write_chunks(plan)
-        weight = weight_of(plan.changes) + 1 + len(plan.commit.finish)
+        # The lock, the activities that are finished, and an item for ids in use.
+        weight = weight_of(plan.changes) + 1 + len(plan.commit.finish) + bool(plan.commit.create)
         standings = {plan.commit.instance: plan.standing}
         if weight <= TRANSACTION_LIMIT:
             outcome = await self._changes.carry_out(
@@ -295,14 +309,15 @@ class Commits:
                 standings=standings,
             )
             self._purge.chunks(outcome.unused)
-            return outcome.in_use
+            return frozenset(outcome.in_use)
         return await self._carry_out_staged(plan)
 
-    async def _carry_out_staged(self, plan: _Plan) -> tuple[str, ...]:
+    async def _carry_out_staged(self, plan: _Plan) -> frozenset[str]:
         commit = plan.commit
         staged = await self._settling.stage(
             commit.instance,
             in_batches(plan.changes),
+            stage=plan.answer,
             meanwhile=lambda: self._stay_alive(plan),
         )
         try:
@@ -311,15 +326,12 @@ class Commits:
             await self._settling.discard(staged)
             raise
         row = await self._table.get(self._keys.partition(commit.instance), LOCK)
-        if row is None:
-            return ()
-        in_use: list[str] = []
-        lock = Lock(commit.instance, row)
-        # After a stall the lock may point at a later commit of somebody else.
-        if lock.stage == staged.id:
-            lock = await self._settling.settle(lock, staged, in_use=in_use)
-        # Batches that somebody else carried out have left their answer in the lock.
-        return lock.row.texts("inu") if lock.last_commit == commit.id else tuple(in_use)
+        # After a stall the lock may point at a later commit of another process.
+        if row is not None and row.text_or_none("stg") == staged.id:
+            await self._settling.settle(Lock(commit.instance, row), staged)
+        return (
+            await self._in_use.read(commit.instance, plan.answer) if commit.create else frozenset()
+        )
 
     async def _write_chunks(self, plan: _Plan) -> None:
         items = plan.shelf.items
@@ -337,11 +349,14 @@ class Commits:
     ) -> list[Action]:
         commit = plan.commit
         sets, removes, values = _fields(plan)
+        actions: list[Action] = []
+        removes.append("inu")
         if in_use:
-            sets.append("inu = :inu")
-            values[":inu"] = list(in_use)
+            sets.append("ans = :answer")
+            values[":answer"] = plan.answer
+            actions.append(self._in_use.put(commit.instance, plan.answer, 0, in_use))
         else:
-            removes.append("inu")
+            removes.append("ans")
         if staged is not None:
             sets += ["stg = :stage", "stp = :zero", "stn = :parts", "gpk = :queue", "gsk = :first"]
             values |= {
@@ -369,7 +384,7 @@ class Commits:
             condition=condition,
             values=values,
         )
-        return [lock, *self._activities.finishing(commit)]
+        return [lock, *self._activities.finishing(commit), *actions]
 
     def _after(self, plan: _Plan) -> None:
         commit, held = plan.commit, plan.held
@@ -378,14 +393,16 @@ class Commits:
         gone = [lease.activity for lease in commit.finish] + list(commit.cancel)
         self._activities.ended([self._activity_key(commit, each) for each in gone])
         self._activities.added(commit, plan.activities)
+        if held.answer is not None:
+            self._purge.answer(commit.instance, held.answer)
         if commit.end is not None:
             self._purge.instance(commit.instance, plan.standing)
         if not plan.keeps:
             self._held.end(commit.instance, commit.token)
 
-    async def _answer(self, plan: _Plan, in_use: Sequence[str]) -> CommitAnswer:
+    async def _answer(self, plan: _Plan, in_use: frozenset[str]) -> CommitAnswer:
         commit, held = plan.commit, plan.held
-        answer = CommitAnswer(activities_until=plan.activities_until, in_use=frozenset(in_use))
+        answer = CommitAnswer(activities_until=plan.activities_until, in_use=in_use)
         if not plan.keeps or commit.keep_for is None:
             return answer
         last = commit.expected_event + len(commit.events)
@@ -396,10 +413,13 @@ class Commits:
             earlier_events=held.earlier_events + (last if continues else 0),
             execution_started=plan.now if continues else held.execution_started,
             lease_for=commit.keep_for,
+            answer=plan.answer if in_use else None,
             chunks=held.chunks,
         )
         until = plan.now + to_microseconds(commit.keep_for)
         delivery = await self._deliver(commit, plan.standing)
+        if delivery is None:
+            return answer
         kept.chunks.update(delivery.chunks)
         self._held.attempt(commit.token, commit.instance)
         self._held.put(commit.instance, commit.token, kept)
@@ -408,26 +428,36 @@ class Commits:
     async def _answer_again(self, commit: TurnCommit, lock: Lock) -> CommitAnswer:
         answer = CommitAnswer(
             activities_until=lock.row.number_or_none("acu"),
-            in_use=frozenset(lock.row.texts("inu")),
+            in_use=await self._in_use.of_last_commit(lock),
         )
         if not lock.running or lock.token != commit.token:
             return answer
         delivery = await self._deliver(commit, lock.standing)
+        if delivery is None:
+            return answer
         return replace(
             answer, lease_until=lock.until, messages=delivery.messages, more=delivery.more
         )
 
-    async def _deliver(self, commit: TurnCommit, standing: Standing) -> Delivery:
+    async def _deliver(self, commit: TurnCommit, standing: Standing) -> Delivery | None:
+        """What the mailbox holds, or None where another process has taken the lease over."""
         rows = await read_mailbox(self._table, self._keys.partition(commit.instance))
-        delivery = await deliver(
-            self._table,
-            self._letters,
-            rows,
-            instance=commit.instance,
-            standing=standing,
-            now=self._clock.now(),
-            held=commit.held,
-        )
+        try:
+            delivery = await deliver(
+                self._table,
+                self._letters,
+                rows,
+                instance=commit.instance,
+                standing=standing,
+                now=self._clock.now(),
+                held=commit.held,
+            )
+        except StorageCorrupt:
+            # What it consumed meanwhile is no damage.
+            lease = TurnLease(instance=commit.instance, token=commit.token)
+            if await self._turns.stands(lease):
+                raise
+            return None
         self._purge.void_rows(delivery.void)
         return delivery
 

@@ -40,6 +40,8 @@ class HeldTurn:
     earlier_events: int
     execution_started: int
     lease_for: timedelta
+    answer: str | None = None
+    """Names the ids in use that the last commit found."""
     chunks: dict[str, tuple[Key, ...]] = field(default_factory=dict[str, tuple[Key, ...]])
     """Of messages that were delivered under it, by message id."""
 
@@ -52,6 +54,7 @@ class HeldTurn:
             earlier_events=lock.row.number("tev"),
             execution_started=lock.row.number("sta"),
             lease_for=lease_for,
+            answer=lock.row.text_or_none("ans"),
         )
 
 

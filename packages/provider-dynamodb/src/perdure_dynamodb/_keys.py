@@ -76,6 +76,11 @@ def end_of_execution(execution: int) -> str:
     return f"H#{execution:010d}~"
 
 
+def in_use_key(answer: str, batch: int) -> str:
+    """The ids in use that a batch of a commit found."""
+    return f"D#{answer}#{batch:05d}"
+
+
 def chunk_key(chunk_id: str, number: int) -> str:
     """A part of a large payload; the id says of what kind (see `payloads`)."""
     return f"{chunk_id}#{number:05d}"

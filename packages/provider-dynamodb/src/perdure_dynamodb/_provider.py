@@ -50,6 +50,7 @@ from perdure_dynamodb._commits import FINISH_LIMIT, Commits
 from perdure_dynamodb._counting import Counting
 from perdure_dynamodb._held import HeldTurns
 from perdure_dynamodb._histories import read_page
+from perdure_dynamodb._in_use import InUse
 from perdure_dynamodb._keys import LOCK, Keys
 from perdure_dynamodb._locks import Lock
 from perdure_dynamodb._messages import Letters
@@ -83,7 +84,8 @@ class DynamoDBProvider(Provider):
         letters = Letters(keys, shards, self._stamps)
         held = HeldTurns()
         self._changes = Changes(table, keys, letters, shards)
-        self._settling = Settling(table, keys, self._changes)
+        in_use = InUse(table, keys)
+        self._settling = Settling(table, keys, self._changes, in_use)
         self._purge = Purge(table, keys)
         self._sending = Sending(table, self._changes, shards, purge=self._purge)
         self._activities = Activities(
@@ -119,6 +121,7 @@ class DynamoDBProvider(Provider):
             turns=self._turns,
             purge=self._purge,
             held=held,
+            in_use=in_use,
         )
         self._admin = DynamoDBAdmin(
             table,

@@ -14,13 +14,16 @@ from collections.abc import Coroutine, Iterable, Mapping, Sequence
 
 from perdure.errors import ProviderError
 
-from perdure_dynamodb._keys import VOID_RANGE, Keys
+from perdure_dynamodb._keys import VOID_RANGE, Keys, in_use_key
 from perdure_dynamodb._locks import Lock, Standing
 from perdure_dynamodb._payloads import chunks_of
 from perdure_dynamodb._table import Delete, Key, Select, Table, at_once
 from perdure_dynamodb._values import Plain, Row
 
 _NEEDED = "pk, sk, inc, exe, datc"
+
+LONGEST_CLOSE = 2.0
+"""Real seconds that closing waits for removals."""
 
 _log = logging.getLogger("perdure.dynamodb")
 
@@ -34,8 +37,12 @@ class Purge:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
-        """Wait for what is under way."""
-        await asyncio.gather(*self._tasks)
+        """Wait a little for what is under way; what is left then is met in a queue later."""
+        if self._tasks:
+            _, left = await asyncio.wait(self._tasks, timeout=LONGEST_CLOSE)
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
 
     def chunks(self, keys: Iterable[Key]) -> None:
         """Remove chunks that nothing refers to any more."""
@@ -58,6 +65,17 @@ class Purge:
             and lock.standing.outlived(row)
         ]
         self.void_rows(void)
+
+    def answer(self, instance: str, answer: str) -> None:
+        """Remove the ids in use of a commit that is not the last one any more."""
+        self._start(self._remove_range(instance, in_use_key(answer, 0)[:-5]))
+
+    async def _remove_range(self, instance: str, prefix: str) -> None:
+        select = Select(
+            partition=self._keys.partition(instance), first=prefix, last=prefix + "~", only="pk, sk"
+        )
+        rows = [row async for row in self._table.query_all(select)]
+        await self._table.delete_many((row.text("pk"), row.text("sk")) for row in rows)
 
     def instance(self, instance: str, standing: Standing) -> None:
         """Remove all that the end of an instance, or of an execution, made void."""

@@ -15,12 +15,15 @@ from typing import cast
 from perdure.clock import Clock
 from perdure.errors import StorageFailed, StorageUnavailable
 
-from perdure_dynamodb._seam import Busy, Calls, Refused, Unanswered
+from perdure_dynamodb._seam import Answer, Busy, Calls, Parameters, Refused, Unanswered
 from perdure_dynamodb._table import INDEX
 
 PROJECTED = ("inc", "exe", "nam", "tag", "tev")
 PATIENCE = timedelta(seconds=8)
 """So long opening waits for the first answer, with all that comes before it."""
+
+_PAUSES = (0.05, 0.2, 0.8)
+"""Real seconds between the tries of a request at open."""
 
 _REGION = frozenset({"InvalidRegionError", "NoRegionError"})
 _CREDENTIALS = frozenset(
@@ -89,7 +92,7 @@ def definition(table: str) -> Mapping[str, object]:
 async def create_table(calls: Calls, table: str, *, clock: Clock) -> None:
     """Create the table unless it exists, and wait until it can be used."""
     try:
-        await calls.call("CreateTable", definition(table))
+        await _persistently(calls, "CreateTable", definition(table))
     except Refused as error:
         if error.code != "ResourceInUseException":
             raise
@@ -167,12 +170,22 @@ def _refusal(error: Refused, where: str) -> StorageFailed:
 
 async def _describe(calls: Calls, table: str) -> Mapping[str, object] | None:
     try:
-        answer = await calls.call("DescribeTable", {"TableName": table})
+        answer = await _persistently(calls, "DescribeTable", {"TableName": table})
     except Refused as error:
         if error.code == "ResourceNotFoundException":
             return None
         raise
     return cast("Mapping[str, object]", answer["Table"])
+
+
+async def _persistently(calls: Calls, operation: str, parameters: Parameters) -> Answer:
+    """The answer; what may succeed later is tried a few times."""
+    for pause in _PAUSES:
+        try:
+            return await calls.call(operation, parameters)
+        except (Busy, Unanswered):
+            await asyncio.sleep(pause)
+    return await calls.call(operation, parameters)
 
 
 def _check_shape(described: Mapping[str, object], table: str) -> None:

@@ -17,13 +17,14 @@ the rest is found when the committer is gone.
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from perdure.errors import InstanceNotFound, ProviderError, StorageCorrupt
 
-from perdure_dynamodb._changes import Changes, Fence, FenceFailed
+from perdure_dynamodb._changes import Changes, FenceFailed
+from perdure_dynamodb._in_use import InUse
 from perdure_dynamodb._keys import LOCK, Keys, manifest_key
 from perdure_dynamodb._locks import Lock
 from perdure_dynamodb._manifest import Batch, dump, in_batches, load
@@ -46,20 +47,24 @@ class Staged:
 class Settling:
     """Stages commits and carries staged ones out."""
 
-    def __init__(self, table: Table, keys: Keys, changes: Changes) -> None:
+    def __init__(self, table: Table, keys: Keys, changes: Changes, in_use: InUse) -> None:
         self._table = table
         self._keys = keys
         self._changes = changes
+        self._in_use = in_use
 
     async def stage(
         self,
         instance: str,
         batches: Sequence[Batch],
         *,
+        stage: str,
         meanwhile: Callable[[], Awaitable[object]],
     ) -> Staged:
-        """Write the manifest; `meanwhile` is called now and then to keep the lease alive."""
-        stage = uuid.uuid4().hex
+        """Write the manifest under the id `stage`, which no other attempt has.
+
+        `meanwhile` is called now and then to keep the lease alive.
+        """
         partition = self._keys.partition(instance)
         data = dump(batches)
         items: list[Item] = [
@@ -80,13 +85,10 @@ class Settling:
         """Remove a manifest that was not committed."""
         await self._table.delete_many(staged.keys)
 
-    async def settle(
-        self, lock: Lock, staged: Staged | None = None, *, in_use: list[str] | None = None
-    ) -> Lock:
+    async def settle(self, lock: Lock, staged: Staged | None = None) -> Lock:
         """Carry out what is left of the staged commit that the lock points at.
 
-        `staged`, where it is given, is that commit. The ids that its creations find in use are
-        added to `in_use`.
+        `staged`, where it is given, is that commit.
         """
         stage = lock.stage
         if stage is None:
@@ -98,7 +100,7 @@ class Settling:
                 if batches is None:
                     lock = await self._read(lock.instance)
                     continue
-            lock = await self._carry_out(lock, stage, batches, [] if in_use is None else in_use)
+            lock = await self._carry_out(lock, stage, batches)
         await self._clear(lock.instance, stage)
         return lock
 
@@ -112,20 +114,40 @@ class Settling:
                 _LOGGER.warning("instance %r is passed over for now: %s", instance, error)
         return settled
 
-    async def _carry_out(
-        self, lock: Lock, stage: str, batches: Sequence[Batch], in_use: list[str]
-    ) -> Lock:
+    async def _carry_out(self, lock: Lock, stage: str, batches: Sequence[Batch]) -> Lock:
         place = lock.row.number("stp")
-        try:
-            outcome = await self._changes.carry_out(
+        # It fails if another process carried this batch out: go on from where it is now.
+        with suppress(FenceFailed):
+            await self._changes.carry_out(
                 batches[place],
-                fence=_progress(self._lock_key(lock.instance), stage, place, len(batches)),
+                fence=lambda in_use: self._progress(lock, stage, place, len(batches), in_use),
                 standings={lock.instance: lock.standing},
             )
-            in_use += outcome.in_use
-        except FenceFailed:
-            pass  # Somebody else carried this batch out: go on from where it is now.
         return await self._read(lock.instance)
+
+    def _progress(
+        self, lock: Lock, stage: str, place: int, batches: int, in_use: Sequence[str]
+    ) -> Sequence[Action]:
+        """The fence of a batch: it is the next one, and after it comes the one behind it."""
+        values: dict[str, Plain] = {":stage": stage, ":place": place}
+        sets: list[str] = []
+        if in_use:
+            sets.append("ans = :stage")
+        if place + 1 < batches:
+            sets.append("stp = :next")
+            values[":next"] = place + 1
+        change = f"SET {', '.join(sets)}" if sets else ""
+        if place + 1 == batches:
+            change += " REMOVE stg, stp, stn, gpk, gsk"
+        update = Update(
+            key=self._lock_key(lock.instance),
+            change=change.strip(),
+            condition="stg = :stage AND stp = :place",
+            values=values,
+        )
+        if not in_use:
+            return [update]
+        return [update, self._in_use.put(lock.instance, stage, place, in_use)]
 
     async def _load(self, lock: Lock) -> list[Batch] | None:
         """The batches, or None where they are gone because somebody else has finished them."""
@@ -162,33 +184,6 @@ class Settling:
 
     def _lock_key(self, instance: str) -> Key:
         return (self._keys.partition(instance), LOCK)
-
-
-def _progress(key: Key, stage: str, place: int, batches: int) -> Fence:
-    """The fence of a batch: it is the next one, and after it comes the one behind it."""
-
-    def fence(in_use: Sequence[str]) -> Sequence[Action]:
-        values: dict[str, Plain] = {":stage": stage, ":place": place}
-        sets: list[str] = []
-        if in_use:
-            sets.append("inu = list_append(if_not_exists(inu, :none), :inu)")
-            values |= {":none": [], ":inu": list(in_use)}
-        if place + 1 < batches:
-            sets.append("stp = :next")
-            values[":next"] = place + 1
-        change = f"SET {', '.join(sets)}" if sets else ""
-        if place + 1 == batches:
-            change += " REMOVE stg, stp, stn, gpk, gsk"
-        return [
-            Update(
-                key=key,
-                change=change.strip(),
-                condition="stg = :stage AND stp = :place",
-                values=values,
-            )
-        ]
-
-    return fence
 
 
 __all__ = ["Settling", "Staged", "in_batches"]

@@ -7,6 +7,7 @@ records, so that the same record can go alone or in a transaction.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -310,7 +311,14 @@ async def at_once(awaitables: Iterable[Awaitable[T]]) -> list[T]:
         async with gate:
             return await awaitable
 
-    results = await asyncio.gather(*map(one, awaitables), return_exceptions=True)
+    every = list(awaitables)
+    try:
+        results = await asyncio.gather(*map(one, every), return_exceptions=True)
+    finally:
+        # A cancellation leaves some that never began.
+        for each in every:
+            if inspect.iscoroutine(each):
+                each.close()
     for result in results:
         if isinstance(result, BaseException):
             raise result

@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 from perdure.clock import Clock, Instant, to_microseconds
 from perdure.contract import LeasedTurn, TurnLease, TurnRelease, TurnRequest
-from perdure.errors import ProviderError
+from perdure.errors import ProviderError, StorageCorrupt
 
 from perdure_dynamodb._changes import Changes
 from perdure_dynamodb._held import HeldTurn, HeldTurns
@@ -145,6 +145,13 @@ class Turns:
         """Extend leases that stand; returns those that are gone."""
         kept = await each_apart(self.extend(lease, lease_for) for lease in leases)
         return frozenset(lease for lease, is_kept in zip(leases, kept, strict=True) if not is_kept)
+
+    async def stands(self, lease: TurnLease) -> bool:
+        """Whether no other process has taken the lease over; True where that is not known."""
+        with suppress(ProviderError):
+            row = await self._table.get(*self._lock_key(lease.instance))
+            return row is not None and row.text_or_none("tok") == lease.token
+        return True
 
     async def extend(self, lease: TurnLease, lease_for: timedelta) -> bool:
         """Extend a lease if it stands."""
@@ -297,6 +304,9 @@ class Turns:
                 found.begun.discard(lease)
             return turn
         except ProviderError as error:
+            if isinstance(error, StorageCorrupt) and not await self.stands(lease):
+                # Another process took it over and consumed what this one was reading.
+                return None
             _LOGGER.warning("instance %r is put off: %s", lock.instance, error)
             with suppress(ProviderError):
                 await self.release(
