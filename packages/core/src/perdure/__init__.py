@@ -86,7 +86,7 @@ from perdure.errors import (
 from perdure.loader import open_provider
 from perdure.plugins import installed_plugins
 from perdure.registry import Registry
-from perdure.replay.context import OrchestrationContext
+from perdure.replay.context import OrchestrationContext, orchestration_context
 from perdure.retry import Exponential, Fixed, Linear, RetryPolicy
 from perdure.runtime.activity_context import ActivityContext, activity_context
 from perdure.runtime.options import RuntimeOptions
@@ -187,4 +187,5 @@ __all__ = [
     "hookimpl",
     "installed_plugins",
     "open_provider",
+    "orchestration_context",
 ]

@@ -120,7 +120,10 @@ class NotRegistered(RegistrationError):
 
 
 class ForbiddenInOrchestration(PerdureError, RuntimeError):
-    """An orchestration asked for something that cannot be replayed."""
+    """An orchestration asked for something that cannot be replayed.
+
+    Caught or not, it ends the turn: the instance is parked until code is deployed that does without.
+    """
 
 
 class ProviderLoadError(PerdureError):

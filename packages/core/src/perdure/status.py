@@ -14,7 +14,7 @@ class Parked:
     """Why a running instance does not move for now."""
 
     reason: str
-    """`unregistered`, `nondeterminism`, `undecodable`, `suspected` or `broken`."""
+    """`unregistered`, `nondeterminism`, `forbidden`, `undecodable`, `suspected` or `broken`."""
     since: datetime
     details: str
 

@@ -226,20 +226,23 @@ async def test_a_plain_activity_uses_the_client_of_its_context():
 
 async def test_inside_an_orchestration_a_client_is_refused_by_name_and_carried_nowhere():
     shared: list[Client] = []
+    refused: list[str] = []
+    told = asyncio.Event()
     calls = Registry()
 
     @calls.orchestration
-    async def reach_out(ctx: OrchestrationContext) -> str:
+    async def reach_out(ctx: OrchestrationContext) -> None:
         try:
             await shared[0].get_orchestration_status("i")
         except ForbiddenInOrchestration as error:
-            return str(error)
-        return "carried"
+            refused.append(str(error))
+            told.set()
 
     async with open_provider("memory://") as provider, Runtime(provider, calls):
         shared.append(Client(provider))
         handle = await shared[0].start_orchestration("i", reach_out)
-        status = await handle.wait(timeout=30)
+        await asyncio.wait_for(told.wait(), 30)
+        with pytest.raises(perdure.WaitTimeout, match=r"it is parked \(forbidden\)"):
+            await handle.wait(timeout=1)
 
-    assert isinstance(status, perdure.Completed)
-    assert "get_orchestration_status was called inside an orchestration" in status.output
+    assert "get_orchestration_status was called inside an orchestration" in refused[0]

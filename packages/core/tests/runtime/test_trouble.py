@@ -189,6 +189,59 @@ async def test_changed_code_parks_an_instance_until_fitting_code_comes(
         await pass_time(completed)
 
 
+async def test_a_forbidden_use_parks_an_instance_though_a_library_swallows_it(
+    timed_provider, eventually, pass_time
+) -> None:
+    runs: list[str] = []
+
+    def registry(*, fixed: bool) -> perdure.Registry:
+        app = perdure.Registry()
+
+        @app.activity
+        async def step(name: str) -> str:
+            runs.append(name)
+            return name
+
+        async def tool() -> str:
+            try:
+                return await asyncio.get_running_loop().run_in_executor(None, str)
+            except Exception:  # noqa: BLE001 # as a library does that hands errors to a model
+                return "an error occurred"
+
+        @app.orchestration
+        async def main(ctx: perdure.OrchestrationContext) -> str:
+            await ctx.schedule_activity(step, "before")
+            if not fixed:
+                return await tool()
+            return await ctx.schedule_activity(step, "tool")
+
+        return app
+
+    handle = await perdure.Client(timed_provider).start_orchestration("i", "main")
+    async with Runtime(timed_provider, registry(fixed=False)):
+
+        async def parked() -> bool:
+            match await handle.status():
+                case perdure.Running(parked=perdure.Parked(reason="forbidden") as why):
+                    assert "move the blocking call into an activity" in why.details
+                    assert " in tool" in why.details
+                    return True
+                case status:
+                    assert isinstance(status, perdure.Running)
+                    return False
+
+        await eventually(parked)
+
+    async with Runtime(timed_provider, registry(fixed=True)):
+
+        async def completed() -> bool:
+            return await handle.status() == perdure.Completed(output='"tool"')
+
+        await pass_time(completed)
+    # The result that the void turn had taken was kept.
+    assert runs == ["before", "tool"]
+
+
 async def test_unregistered_work_is_parked_taken_at_once_where_it_is_known_or_fails_in_the_end(
     timed_provider, clock, pass_time
 ) -> None:

@@ -17,7 +17,9 @@ from perdure.contract.records import ExecutionEnd, InstanceStatus, MessageKind
 from perdure.details import ApplicationFailure, Cancelled, ErrorDetails
 from perdure.errors import ForbiddenInOrchestration
 from perdure.history import Event, OrchestrationStarted
+from perdure.inside import forbid
 from perdure.registry import Catalog, OrchestrationDefinition
+from perdure.replay.boundary import Boundary
 from perdure.replay.chance import Chance
 from perdure.replay.futures import ScheduledFuture
 from perdure.replay.inbox import EventInbox, Wait
@@ -39,6 +41,7 @@ class Commands:
 
     __slots__ = (
         "_compare",
+        "boundary",
         "cancel_reason",
         "catalog",
         "chance",
@@ -71,6 +74,8 @@ class Commands:
         code = f"{definition.name!r} version {definition.version}"
         self._compare: Compare = definition.compare or compare
         self.transcript = Transcript(started, code, self.loop, self._compare_of)
+        home = definition.function.__module__
+        self.boundary = Boundary(self.transcript, self.loop, started.instance, home)
         self.chance = Chance(f"{started.incarnation}/{started.execution}")
         self.inbox = EventInbox(started.seen)
         self.work: dict[int, Work] = {}
@@ -90,10 +95,13 @@ class Commands:
 
     def require_running(self, call: str) -> None:
         """Raise `ForbiddenInOrchestration` unless the orchestration's own code is running."""
-        if not self.loop.is_running():
-            raise ForbiddenInOrchestration(
-                f"{call} was called outside the run of its orchestration {self.definition.name!r};"
-                " use the context only in the orchestration's own code"
+        if not self.loop.runs_here():
+            forbid(
+                ForbiddenInOrchestration(
+                    f"{call} was called outside the run of its orchestration"
+                    f" {self.definition.name!r}; use the context only in the orchestration's own"
+                    " code"
+                )
             )
 
     def _compare_of(self, event: Event) -> Compare:
@@ -105,7 +113,11 @@ class Commands:
         return self._compare
 
     def take_draft(self) -> TurnDraft:
-        """What happened since the last draft was taken."""
+        """What happened since the last draft was taken.
+
+        Raises `ForbiddenUse` where the code used what it must not, or awaits what cannot come.
+        """
+        self.boundary.check_turn(expecting=bool(self.work) or self.inbox.has_waits)
         draft, self.draft = self.draft, TurnDraft()
         draft.events, self.transcript.events = self.transcript.events, draft.events
         return draft
@@ -215,10 +227,15 @@ class Commands:
         """Say that a timer is not wanted any more."""
         self.work_cancelled(scheduled)
 
+    def refuse(self, error: ForbiddenInOrchestration) -> None:
+        """Note that the code used what it must not; nothing that it asks for has an effect now."""
+        self.boundary.note(error)
+
     def work_cancelled(self, scheduled: int) -> None:
         """Note that this work is not wanted any more, and take back its effect."""
         if self.transcript.closed:
             return
+        self.loop.require_open()
         if self.inbox.remove_wait(scheduled):
             self.transcript.ask(history.WorkCancelled, scheduled=scheduled)
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from asyncio import events
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any, NoReturn, TypeVar, overload
@@ -23,6 +24,7 @@ from perdure.replay.calls import (
     read_orchestration_call,
 )
 from perdure.replay.commands import Commands
+from perdure.replay.loop import OrchestrationLoop
 from perdure.replay.quiet_logger import QuietLogger
 from perdure.replay.signals import ExecutionEnded
 from perdure.retry import RetryPolicy
@@ -309,3 +311,13 @@ class OrchestrationContext:
         annotation = reference.input_type if version is None and reference.takes_input else Any
         commands.continue_as_new(encode(input, annotation, what="input"), version)
         raise ExecutionEnded
+
+
+def orchestration_context() -> OrchestrationContext | None:
+    """The context of the orchestration whose code calls this, or None outside of one.
+
+    For libraries that serve both: they find out whether to schedule an activity or to do the work
+    themselves. Activities, threads and the host's own code are outside.
+    """
+    loop = events._get_running_loop()
+    return loop.context if isinstance(loop, OrchestrationLoop) else None

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import logging
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -34,8 +33,6 @@ from perdure.replay.transcript import PYTHON
 from perdure.replay.turn import TurnDraft
 from perdure.replay.work import settle
 from perdure.wire import ResultData, decode_cancel, decode_raised, decode_result
-
-_LOGGER = logging.getLogger("perdure.orchestration")
 
 
 class Execution:
@@ -70,6 +67,7 @@ class Execution:
         self._transcript = self._commands.transcript
         self.loop: OrchestrationLoop = self._commands.loop
         self._context = OrchestrationContext(self._commands)
+        self.loop.context = self._context
         self._cleanup_timeout = cleanup_timeout
         self._trace_paths = trace_paths
         self._main: asyncio.Task[object] | None = None
@@ -108,7 +106,8 @@ class Execution:
         Where values differ from the recorded ones, these count, and `differences` names them.
         Raises `HistoryMismatch` where the code disagrees with the history in what it asks for
         (and in values, where `compare` is "strict"), `UndecodableData` where the history does
-        not begin with a start event or has a gap.
+        not begin with a start event or has a gap, and `ForbiddenUse` where the code used what it
+        must not.
         """
         if not events or not isinstance(events[0], OrchestrationStarted):
             raise UndecodableData("the history does not begin with OrchestrationStarted")
@@ -198,7 +197,11 @@ class Execution:
         self._commands.end(history.OrchestrationFailed, details=details)
 
     def take_turn(self) -> TurnDraft:
-        """What happened since the last turn was taken."""
+        """What happened since the last turn was taken.
+
+        Raises `ForbiddenUse` where the code used what it must not, or awaits what cannot come:
+        what happened does not count then.
+        """
         return self._commands.take_draft()
 
     def discard(self) -> None:
@@ -215,6 +218,7 @@ class Execution:
             while (event := transcript.next_incoming()) is not None:
                 if transcript.terminal is None:
                     self._deliver(event)
+                    self._commands.boundary.check()
         except BaseException:
             self.discard()
             raise
@@ -226,20 +230,20 @@ class Execution:
         self.loop.quiet = False
         self._transcript.events.append(event)
         self._deliver(event)
-        if not self._commands.work and not self._commands.inbox.has_waits:
-            self._warn_of_a_deadlock()
-
-    def _warn_of_a_deadlock(self) -> None:
-        if not self._transcript.closed:
-            _LOGGER.warning(
-                "instance %r waits for something that cannot come: no activity, timer, event or"
-                " child is under way; only a cancellation can end it",
-                self.started.instance,
-            )
 
     def _deliver(self, event: Event) -> None:
         self._transcript.last_event = event.event_id
         self.loop.set_time(event.at)
+        self.loop.open()
+        try:
+            self._hand_over(event)
+            self.loop.run_until_quiet()
+        except EndlessRun as endless:
+            self._end_failed(endless)
+        finally:
+            self.loop.shut()
+
+    def _hand_over(self, event: Event) -> None:
         match event:
             case OrchestrationStarted():
                 self._deliver_start(event)
@@ -258,10 +262,6 @@ class Execution:
                 self._deliver_end_of_work(event, event.scheduled)
             case _:
                 raise AssertionError(event)
-        try:
-            self.loop.run_until_quiet()
-        except EndlessRun as endless:
-            self._end_failed(endless)
 
     def _time(self, now: Instant) -> Instant:
         """The history's own time never goes back, whatever the clocks of its runtimes say."""

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from perdure.errors import ForbiddenInOrchestration
+from perdure.inside import OrchestrationLoopMarker
 
 
-class ForbiddingLoop(asyncio.AbstractEventLoop):
+class ForbiddingLoop(OrchestrationLoopMarker, asyncio.AbstractEventLoop):
     """Raises `ForbiddenInOrchestration` for threads, executors, sockets and subprocesses."""
 
 
@@ -60,8 +61,10 @@ _FORBIDDEN_IO = [
 
 def _forbidden(name: str, instead: str) -> Callable[..., NoReturn]:
     def refuse(self: ForbiddingLoop, *_: object, **__: object) -> NoReturn:
-        raise ForbiddenInOrchestration(
-            f"{name} was used in an orchestration, where it cannot be replayed; {instead}"
+        self.forbid(
+            ForbiddenInOrchestration(
+                f"{name} was used in an orchestration, where it cannot be replayed; {instead}"
+            )
         )
 
     refuse.__name__ = name

@@ -1,7 +1,7 @@
 """The event loop that orchestrations run on: asyncio's interface, without time, threads or I/O.
 
 One loop per live execution. It runs ready callbacks until none is left and then returns; timers
-are durable ones, created through `TimerPort`. Everything whose order could differ between
+are durable ones, created through `LoopPort`. Everything whose order could differ between
 processes is made to depend on the history alone:
 
 - callbacks run in the order in which they became ready;
@@ -23,18 +23,18 @@ import gc
 import hashlib
 import logging
 import sys
-from asyncio import events
+from asyncio import events, futures
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import suppress
-from typing import Any, NamedTuple, Protocol, TypeVar, cast
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from perdure.clock import Instant
 from perdure.errors import ForbiddenInOrchestration
-from perdure.inside import OrchestrationLoopMarker
 from perdure.raised import ends_the_process
-from perdure.replay.forbidden import ForbiddingLoop
 from perdure.replay.futures import OrchestrationFuture, OrchestrationTask
+from perdure.replay.guarded import GuardedLoop, LoopPort
 from perdure.replay.ordering import (
     GATHERING,
     WAIT_CODE,
@@ -45,6 +45,9 @@ from perdure.replay.ordering import (
     refuse_gathered_in_as_completed,
 )
 
+if TYPE_CHECKING:
+    from perdure.replay.context import OrchestrationContext
+
 T = TypeVar("T")
 
 _LOGGER = logging.getLogger("perdure.orchestration")
@@ -54,22 +57,12 @@ _STRIDE = 0x9E3779B97F4A7C15  # odd and irregular: neighbours spread over a set'
 _MOST_CALLBACKS = 2_000_000
 _MOST_CANCELS = 8  # of a task that swallows its cancellation when it is discarded
 _NEVER = 253_402_300_800  # the year 10000, in seconds since the epoch
+_END_OF_SLEEP = vars(futures)["_set_result_unless_cancelled"]
+"""What `asyncio.sleep` asks to be called after its delay, and a timeout does not."""
 
 
 class EndlessRun(ForbiddenInOrchestration):
     """The orchestration goes on and on without ever waiting for anything."""
-
-
-class TimerPort(Protocol):
-    """Where the loop asks for durable timers."""
-
-    def create_timer(self, fire_at: Instant) -> int:
-        """Ask for a timer; returns the number of its schedule event."""
-        ...
-
-    def cancel_timer(self, scheduled: int) -> None:
-        """Say that a timer is not wanted any more."""
-        ...
 
 
 class _Outside(NamedTuple):
@@ -84,25 +77,28 @@ class _TimerHandle(asyncio.TimerHandle):
     """A timer handle that knows the schedule event of its durable timer."""
 
     scheduled: int | None = None
+    sleeps_for_ever = False
 
 
-class OrchestrationLoop(OrchestrationLoopMarker, ForbiddingLoop):
+class OrchestrationLoop(GuardedLoop):
     """See the module."""
 
-    def __init__(self, identity: str, port: TimerPort) -> None:
+    def __init__(self, identity: str, port: LoopPort) -> None:
+        super().__init__(port)
         digest = hashlib.blake2b(identity.encode(), digest_size=8).digest()
         self._base = int.from_bytes(digest)
-        self._port = port
         self._now: Instant = 0
         self.created = 0
         """How many tasks and futures were created."""
+        self.context: OrchestrationContext | None = None
+        """Of the execution that runs here, for `orchestration_context`."""
         self.quiet = True
         """Whether errors that nobody handled are kept out of the log (in replay)."""
         self._ready: deque[asyncio.Handle] = deque()
         self._timers: dict[int, _TimerHandle] = {}
         self._tasks: list[asyncio.Task[Any]] = []
+        self._endless_sleeps = 0
         self._prune_at = 64
-        self._running = False
         self._halted = False
         self._discarded = False
         self._abandoned: list[AsyncGenerator[Any, Any]] = []
@@ -171,6 +167,15 @@ class OrchestrationLoop(OrchestrationLoopMarker, ForbiddingLoop):
         """The time of the event that was delivered last."""
         return self._now
 
+    @property
+    def sleeps_for_ever(self) -> bool:
+        """Whether a task sleeps without end, to wait for nothing but its cancellation."""
+        return self._endless_sleeps > 0
+
+    def waiting_tasks(self) -> list[asyncio.Task[Any]]:
+        """The tasks that have not ended, in the order of their creation."""
+        return [task for task in self._tasks if not task.done()]
+
     def fire(self, scheduled: int) -> bool:
         """Make the callback of a due timer ready; False where the timer is not wanted."""
         handle = self._timers.pop(scheduled, None)
@@ -187,8 +192,9 @@ class OrchestrationLoop(OrchestrationLoopMarker, ForbiddingLoop):
         The caller makes sure that nothing the cleanup asks for is carried out.
         """
         self.quiet = True
+        self.open()
         for _ in range(_MOST_CANCELS):
-            pending = [task for task in self._tasks if not task.done()]
+            pending = self.waiting_tasks()
             if not pending:
                 break
             self._halted = False
@@ -210,6 +216,7 @@ class OrchestrationLoop(OrchestrationLoopMarker, ForbiddingLoop):
             self._abandoned.clear()
         finally:
             self._leave(outside)
+            self.shut()
 
     # asyncio's interface: what works
 
@@ -221,10 +228,6 @@ class OrchestrationLoop(OrchestrationLoopMarker, ForbiddingLoop):
     def time(self) -> float:
         """The time of the event that was delivered last, in seconds since the epoch."""
         return self._now / 1_000_000
-
-    def is_running(self) -> bool:
-        """Whether a callback is being run."""
-        return self._running
 
     def is_closed(self) -> bool:
         """False: it ends with its execution."""
@@ -241,8 +244,10 @@ class OrchestrationLoop(OrchestrationLoopMarker, ForbiddingLoop):
         context: contextvars.Context | None = None,
     ) -> asyncio.Handle:
         """Make a callback ready."""
+        if self._driver != get_ident():
+            self.refuse_outsiders()
         if args and type(args[0]) is GATHERING:
-            refuse_gathered_in_as_completed(sys._getframe(1))  # pyright: ignore[reportPrivateUsage] # cheaper than inspect, on the hot path
+            refuse_gathered_in_as_completed(self, sys._getframe(1))  # pyright: ignore[reportPrivateUsage] # cheaper than inspect, on the hot path
         handle = asyncio.Handle(callback, args, self, context)
         self._ready.append(handle)
         return handle
@@ -256,7 +261,11 @@ class OrchestrationLoop(OrchestrationLoopMarker, ForbiddingLoop):
     ) -> asyncio.TimerHandle:
         """Make a callback ready after `delay` seconds, by a durable timer; never, if infinite."""
         if delay > _NEVER:
-            return _TimerHandle(delay, callback, args, self, context)
+            handle = _TimerHandle(delay, callback, args, self, context)
+            if callback is _END_OF_SLEEP:
+                handle.sleeps_for_ever = True
+                self._endless_sleeps += 1
+            return handle
         instant = self._now + round(delay * 1_000_000)
         return self._call_at(instant, delay > 0, callback, args, context)
 
@@ -281,6 +290,8 @@ class OrchestrationLoop(OrchestrationLoopMarker, ForbiddingLoop):
         args: tuple[Any, ...],
         context: contextvars.Context | None,
     ) -> asyncio.TimerHandle:
+        if self._driver != get_ident():
+            self.refuse_outsiders()
         handle = _TimerHandle(instant / 1_000_000, callback, args, self, context)
         if later:
             handle.scheduled = self._port.create_timer(max(instant, self._now + 1))
@@ -292,6 +303,8 @@ class OrchestrationLoop(OrchestrationLoopMarker, ForbiddingLoop):
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         # Called by TimerHandle.cancel, also after the timer fired.
         assert isinstance(handle, _TimerHandle)  # noqa: S101 # only this loop's handles come here
+        if handle.sleeps_for_ever:
+            self._endless_sleeps -= 1
         if handle.scheduled is not None:
             self._timers.pop(handle.scheduled, None)
             self._port.cancel_timer(handle.scheduled)
@@ -299,12 +312,14 @@ class OrchestrationLoop(OrchestrationLoopMarker, ForbiddingLoop):
 
     def create_future(self) -> OrchestrationFuture[Any]:
         """A future that hashes alike in every process."""
+        if self._driver != get_ident():
+            self.refuse_outsiders()
         caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage] # cheaper than inspect, on the hot path
         code = caller.f_code
         if code is WRAP_CODE:
-            refuse_futures_of_threads()
+            refuse_futures_of_threads(self)
         if code is WAIT_CODE:
-            refuse_foreign_futures(caller, OrchestrationFuture, OrchestrationTask)
+            refuse_foreign_futures(self, caller, OrchestrationFuture, OrchestrationTask)
         return OrchestrationFuture(loop=self)
 
     def create_task(
@@ -316,7 +331,9 @@ class OrchestrationLoop(OrchestrationLoopMarker, ForbiddingLoop):
         **_: object,
     ) -> OrchestrationTask[T]:
         """A task that hashes alike in every process. It never starts eagerly."""
-        refuse_as_completed_of_coroutines(sys._getframe(1))  # pyright: ignore[reportPrivateUsage] # cheaper than inspect, on the hot path
+        if self._driver != get_ident():
+            self.refuse_outsiders()
+        refuse_as_completed_of_coroutines(self, sys._getframe(1))  # pyright: ignore[reportPrivateUsage] # cheaper than inspect, on the hot path
         task = OrchestrationTask[T](
             coro,  # pyright: ignore[reportArgumentType] # asyncio accepts generators too
             loop=self,

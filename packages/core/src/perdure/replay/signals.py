@@ -25,5 +25,12 @@ class HistoryMismatch(PerdureError):
         """Module, line and function in the user's code."""
 
 
+class ForbiddenUse(PerdureError):
+    """The code used what an orchestration must not, or awaits what nothing durable can bring.
+
+    Its turn is given up, whatever the code made of the refusal.
+    """
+
+
 class UndecodableData(PerdureError):
     """A stored event or message cannot be decoded; it is kept as it is."""

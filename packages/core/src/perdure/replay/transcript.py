@@ -24,7 +24,7 @@ from perdure.identifiers import child_instance
 from perdure.replay.comparing import ValueDifference, differences, own_fields
 from perdure.replay.loop import OrchestrationLoop
 from perdure.replay.recording import Recording
-from perdure.replay.signals import HistoryMismatch, UndecodableData
+from perdure.replay.signals import ForbiddenUse, HistoryMismatch, UndecodableData
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -45,6 +45,7 @@ class Transcript:
         "_started",
         "closed",
         "events",
+        "forbidden",
         "last_event",
         "mismatch",
         "replaying",
@@ -71,6 +72,8 @@ class Transcript:
         """What happened since the last turn was taken."""
         self.replaying = False
         self.mismatch: HistoryMismatch | None = None
+        self.forbidden: ForbiddenUse | None = None
+        """The first use of what an orchestration must not use."""
         self.terminal: Event | None = None
         self.closed = False
         """Whether nothing that is asked for has an effect any more."""
@@ -115,6 +118,13 @@ class Transcript:
             return None
         self.terminal = event
         return event if live else None
+
+    def refuse(self, use: ForbiddenUse) -> None:
+        """Note what was forbidden: the turn is void, and nothing more is run."""
+        if not self.closed:
+            self.forbidden = use
+            self.closed = True
+            self._loop.halt()
 
     # Replay
 

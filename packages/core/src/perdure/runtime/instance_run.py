@@ -48,7 +48,7 @@ from perdure.observe import TurnLost
 from perdure.registry import OrchestrationDefinition
 from perdure.repeating import PATIENT_TRIES, repeated
 from perdure.replay.execution import PYTHON, Execution
-from perdure.replay.signals import HistoryMismatch, UndecodableData
+from perdure.replay.signals import ForbiddenUse, HistoryMismatch, UndecodableData
 from perdure.replay.turn import TurnDraft
 from perdure.runtime.activities import BROKEN, FinishedActivity, broke
 from perdure.runtime.aftermath import direct_activities, report, ring
@@ -152,9 +152,8 @@ class InstanceRun:
         try:
             await self._obtain()
             await self._run_turns()
-        except (HistoryMismatch, UndecodableData, StorageCorrupt) as refused:
-            mismatch = isinstance(refused, HistoryMismatch)
-            await self._park("nondeterminism" if mismatch else "undecodable", str(refused))
+        except (HistoryMismatch, ForbiddenUse, UndecodableData, StorageCorrupt) as refused:
+            await self._park(_reason(refused), str(refused))
         except _NotServed as missing:
             await self._park("unregistered", str(missing))
         except (LeaseLost, HistoryConflict, InstanceNotFound, ExecutionNotFound) as lost:
@@ -293,7 +292,12 @@ class InstanceRun:
         finished: list[FinishedActivity] = []
         undecodable = await run_outside_tasks(lambda: self._deliver(consumed, finished))
         execution = self._execution
-        draft = TurnDraft() if execution is None else execution.take_turn()
+        try:
+            draft = TurnDraft() if execution is None else execution.take_turn()
+        except ForbiddenUse:
+            # The turn is void; the results that it took go their own way.
+            self._finished.extendleft(reversed(finished))
+            raise
         if undecodable is not None and not consumed and not finished and not draft.events:
             raise undecodable
         direct = choose_direct(draft, self._owner.activities)
@@ -520,6 +524,17 @@ class InstanceRun:
 
 class _NotServed(Exception):  # a signal within this module
     """The version that the history was written with is not registered here."""
+
+
+def _reason(refused: Exception) -> str:
+    """Under which reason an instance is parked."""
+    match refused:
+        case HistoryMismatch():
+            return "nondeterminism"
+        case ForbiddenUse():
+            return "forbidden"
+        case _:
+            return "undecodable"
 
 
 def _started_version(events: Sequence[history.Event], state: InstanceState) -> str | None:

@@ -1,0 +1,69 @@
+"""Keeps an execution to what can be replayed: a turn that goes beyond is void, however it ends.
+
+A refusal is an exception, and a library may swallow it and go on with a wrong answer; a thread
+may be told in vain. So the first use of what is forbidden is noted here: nothing that the code
+asks for afterwards has an effect, and whoever takes the turn is given the error instead. An
+orchestration that awaits what nothing durable can bring is found at the end of its turn.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from perdure.errors import ForbiddenInOrchestration
+from perdure.replay.loop import OrchestrationLoop
+from perdure.replay.places import running_at, waiting_at
+from perdure.replay.signals import ForbiddenUse
+from perdure.replay.transcript import Transcript
+
+_LOGGER = logging.getLogger("perdure.orchestration")
+
+
+class Boundary:
+    """Of one execution; `home` is the module of its orchestration."""
+
+    __slots__ = ("_from_outside", "_home", "_instance", "_loop", "_transcript")
+
+    def __init__(
+        self, transcript: Transcript, loop: OrchestrationLoop, instance: str, home: str
+    ) -> None:
+        self._transcript = transcript
+        self._loop = loop
+        self._instance = instance
+        self._home = home
+        self._from_outside = False
+        """Whether a thread, or other code outside, made the use that was noted."""
+
+    def note(self, error: ForbiddenInOrchestration) -> None:
+        """Note a use of what is forbidden; any thread may call this, at any time."""
+        if self._transcript.closed:
+            return
+        self._from_outside = not self._loop.runs_here()
+        used = ForbiddenUse(f"{error}; it was used at {running_at(self._home)}")
+        self._transcript.refuse(used)
+        if self._from_outside and not self._loop.is_running():
+            _LOGGER.warning("instance %r is parked at its next turn: %s", self._instance, used)
+
+    def check(self) -> None:
+        """Raise `ForbiddenUse` where the code used what it must not."""
+        used = self._transcript.forbidden
+        if used is not None and self._from_outside:
+            raise ForbiddenUse(f"{used}, while the orchestration waits{self._waits()}")
+        if used is not None:
+            raise used
+
+    def check_turn(self, *, expecting: bool) -> None:
+        """Raise `ForbiddenUse` where the turn is void; `expecting`: something is under way."""
+        self.check()
+        if expecting or self._transcript.closed or self._loop.sleeps_for_ever:
+            return
+        raise ForbiddenUse(
+            f"the orchestration waits{self._waits()} for something that cannot come: no activity,"
+            " timer, event or child is under way, and what a thread or other code outside of the"
+            " orchestration completes cannot be replayed; move that work into an activity, or, to"
+            " wait for nothing but a cancellation, await asyncio.sleep(math.inf)"
+        )
+
+    def _waits(self) -> str:
+        places = waiting_at(self._loop.waiting_tasks(), self._home)
+        return f" at {places}" if places else ""

@@ -1,0 +1,60 @@
+"""Says where user code is: the line that it runs now, or the lines at which its tasks wait.
+
+Of the frames of user code the innermost counts. Where it belongs to a library, the innermost line
+of the orchestration's own package is named before it, for that is the line to change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterable, Iterator
+from types import FrameType
+
+from perdure.frames import is_user_code, module_of
+
+_MOST_PLACES = 3
+
+
+def running_at(home: str) -> str:
+    """The line that the calling thread runs; `home` is a module of the orchestration's package."""
+    return _place(_outwards(sys._getframe(1)), home)  # pyright: ignore[reportPrivateUsage] # the stack of the caller
+
+
+def waiting_at(tasks: Iterable[asyncio.Task[object]], home: str) -> str:
+    """The lines at which these tasks wait."""
+    chains = (reversed(list(_awaited(task.get_coro()))) for task in tasks)
+    places = dict.fromkeys(place for chain in chains if (place := _place(chain, home)))
+    shown = list(places)[:_MOST_PLACES]
+    more = len(places) - len(shown)
+    return " and ".join([*shown, *([f"{more} more"] if more else [])])
+
+
+def _place(frames: Iterable[FrameType], home: str) -> str:
+    """The place of interest among frames from the innermost to the outermost; empty for none."""
+    package, innermost = home.partition(".")[0], ""
+    for frame in frames:
+        module = module_of(frame)
+        top = module.partition(".")[0]
+        if not is_user_code(frame) or top in sys.stdlib_module_names:
+            continue
+        line = f"{module}:{frame.f_lineno} in {frame.f_code.co_name}"
+        if top == package:
+            return f"{line}, through {innermost}" if innermost else line
+        innermost = innermost or line
+    return innermost
+
+
+def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _awaited(coroutine: object) -> Iterator[FrameType]:
+    """The frames of a suspended coroutine and of what it awaits, outermost first."""
+    while coroutine is not None:
+        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
+        if isinstance(frame, FrameType):
+            yield frame
+        coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
