@@ -134,5 +134,5 @@ asyncio.run(main())
 """
     shown, _ = in_a_process(program).communicate(timeout=60)
 
-    assert shown.startswith("StorageFailed")
+    assert shown.startswith("StorageClosed")
     assert "forked" in shown

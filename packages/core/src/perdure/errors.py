@@ -29,6 +29,7 @@
     │   │   └── ActivityLeaseLost            `activities`: the ids whose lease is gone
     │   ├── StorageUnavailable               retryable: busy, throttled, unreachable
     │   ├── StorageFailed                    not retryable: full, read-only, refused
+    │   │   └── StorageClosed                the provider is not open
     │   └── StorageCorrupt                   what is stored cannot be read
     ├── ManagementNotAvailable
     ├── ClientUnusable (RuntimeError)        a client: closed, in a fork, or blocking its own loop
@@ -252,6 +253,10 @@ class StorageUnavailable(ProviderError):
 
 class StorageFailed(ProviderError):
     """The storage refused: full, read-only, no permission, wrong shape."""
+
+
+class StorageClosed(StorageFailed):
+    """The provider was not opened, is closed again, or was opened before a fork."""
 
 
 class StorageCorrupt(ProviderError):

@@ -45,6 +45,7 @@ from perdure.contract import (
 from perdure.errors import (
     ExecutionNotFound,
     InstanceNotFound,
+    StorageClosed,
     StorageFailed,
 )
 
@@ -228,12 +229,12 @@ class SQLiteProvider(Provider):
 
     def _opened(self, operation: str) -> _Open:
         if self._open is None:
-            raise StorageFailed(
+            raise StorageClosed(
                 f"the provider of {self._file!r} is not open; use it inside 'async with'",
                 operation=operation,
             )
         if os.getpid() != self._process:
-            raise StorageFailed(
+            raise StorageClosed(
                 f"the provider of {self._file!r} was opened before this process was forked;"
                 " open one of its own here",
                 operation=operation,

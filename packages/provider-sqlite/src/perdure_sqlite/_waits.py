@@ -20,7 +20,7 @@ from datetime import timedelta
 
 from perdure.clock import Clock, ManualClock, to_microseconds
 from perdure.contract import ChangeWait, Instant, WorkWait
-from perdure.errors import StorageFailed
+from perdure.errors import StorageClosed
 
 from perdure_sqlite._looking import next_activity, next_turn
 from perdure_sqlite._reading import Reading
@@ -148,7 +148,7 @@ class Waits:
         """Let all waiting calls fail."""
         for waiter in (*self._workers, *(w for each in self._watchers.values() for w in each)):
             waiter.fail(
-                StorageFailed(
+                StorageClosed(
                     f"the provider of {self._file!r} was closed while this call waited",
                     operation="wait",
                 )

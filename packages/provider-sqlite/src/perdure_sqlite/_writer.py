@@ -25,7 +25,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Generic, TypeVar, cast
 
-from perdure.errors import PerdureError, StorageFailed
+from perdure.errors import PerdureError, StorageClosed
 
 from perdure_sqlite._failures import failure_of, is_busy
 from perdure_sqlite._session import Session
@@ -189,7 +189,7 @@ class Writer:
     ) -> Operation[Result]:
         """Let the operation run in the next group; its future has the answer."""
         if self._closing:
-            raise StorageFailed(
+            raise StorageClosed(
                 f"the provider of {self._file!r} is closed; open it again", operation=name
             )
         operation = Operation(name, run, self._loop.create_future(), volatile=volatile, undo=undo)

@@ -87,6 +87,11 @@ class ProviderHome:
             if self._calls:
                 await asyncio.wait(self._calls)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the provider was open here, and is open no longer."""
+        return self._closed
+
     def is_here(self) -> bool:
         """Whether a call is made on the running loop itself; raises `ClientUnusable` once closed."""
         if self._closed:

@@ -15,10 +15,10 @@ import logging
 import threading
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from perdure.clock import to_microseconds
 from perdure.contract.provider import Provider
@@ -40,32 +40,33 @@ from perdure.details import (
     Poisoned,
     Unregistered,
 )
-from perdure.errors import ActivityLeaseLost, ProviderError
+from perdure.errors import ActivityLeaseLost, ProviderError, StorageClosed
 from perdure.observe import ActivityEnded, ActivityStarted
 from perdure.registry import Catalog
 from perdure.repeating import PATIENT_TRIES, repeated
 from perdure.runtime.activity_context import ActivityContext, Cancellation
 from perdure.runtime.activity_task import ActivityTask
 from perdure.runtime.alone import RETURN_AFTER, SUSPECTED, AloneGate, suspicion
+from perdure.runtime.background import log_breakage
 from perdure.runtime.calling import ActivityCaller, FailedCall
 from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.pausing import Pause
 from perdure.runtime.renewal import ActivityKeeper, Keeper
+from perdure.runtime.slots import Kind, Slots
 from perdure.runtime.unserved import (
     UNREGISTERED,
     UnservedLooks,
     unregistered_since,
     unserved_tag,
 )
-from perdure.waiting import first_of
+from perdure.waiting import all_of, first_of
 from perdure.wire import ActivityData, ResultData, decode_activity, encode_result
 
 if TYPE_CHECKING:
     from perdure.client import Client
 
 _LOGGER = logging.getLogger("perdure.runtime")
-_LARGEST_LEASE_CALL = 100
 
 BROKEN: Final = "broken"
 """The reason of the mark on an instance whose work met a defect of the runtime itself."""
@@ -148,6 +149,8 @@ class Activities:
         self._client = client
         self._resources = resources
         self._caller = ActivityCaller(options)
+        self._slots = Slots(catalog, options, lambda: self._caller.threads.abandoned)
+        self._caller.threads.when_freed = lambda: self._slots.freed(Kind.BLOCKING)
         self._running: dict[ActivityLease, RunningActivity] = {}
         self._by_instance: dict[str, set[RunningActivity]] = defaultdict(set)
         self._handed_over: dict[ActivityLease, RunningActivity] = {}
@@ -155,12 +158,9 @@ class Activities:
         self._under_way: dict[WorkKey, RunningActivity] = {}
         """All of both."""
         self._cancellation_lock = threading.Lock()
-        self._reserved = 0
-        self._freed = asyncio.Event()
         self._durations: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
-        self._unstarted: list[LeasedActivity] = []
         self._lease_token: str | None = None
         """Of a lease call that failed: what it leased is returned under its token (CALL-10)."""
         self.take_result: ResultTaker = lambda finished: False
@@ -168,18 +168,16 @@ class Activities:
 
     # For turns
 
-    def reserve(self, wanted: int) -> int:
-        """Take up to `wanted` free slots for activities that a commit adds already leased."""
+    def reserve(self, names: Sequence[str]) -> list[bool]:
+        """Take slots for activities that a commit adds already leased; says which got one."""
         if self._stopping or not self._gate.open:
-            return 0
-        granted = max(0, min(wanted, self._free()))
-        self._reserved += granted
-        return granted
+            return [False] * len(names)
+        return self._slots.reserve(names)
 
-    def unreserve(self, slots: int) -> None:
+    def unreserve(self, names: Iterable[str]) -> None:
         """Give back slots for which there was no use."""
-        self._reserved -= slots
-        self._freed.set()
+        for name in names:
+            self._slots.give(name)
 
     def serves(self, name: str, tag: str | None) -> bool:
         """Whether this runtime runs such activities."""
@@ -187,13 +185,13 @@ class Activities:
 
     def start_reserved(self, leased: Sequence[LeasedActivity]) -> None:
         """Run activities that a commit added already leased, in slots that were reserved."""
-        self._reserved -= len(leased)
         for one in leased:
             if _key(one) in self._under_way:
                 # It stood still for so long that its lease had expired, and was leased anew here.
-                continue
-            if self._stopping:
-                self._unstarted.append(one)
+                self._slots.give(one.name)
+            elif self._stopping:
+                self._slots.give(one.name)
+                self._spawn(self._give_back(one))
             else:
                 self._start(one)
 
@@ -305,21 +303,20 @@ class Activities:
         """
         provider, options = self._provider, self._options
         pause = Pause(options.poll_interval)
-        wait = WorkWait(
-            timeout=timedelta(0),
-            activity_names=frozenset(self._catalog.activities),
-            activity_tags=options.tags,
-        )
         looks = UnservedLooks(provider.clock, options.unserved_interval)
         with provider.doorbell.listen_activities() as bell:
+            self._slots.when_freed = bell.ring
             while True:
                 await self._wait_for_slot()
                 bell.clear()
-                unserved_for = looks.unserved_for()
+                # While a kind is full its names are left out, and would seem to be unserved.
+                unserved_for = looks.unserved_for() if self._slots.has_room_for_all else None
                 try:
                     if self.keeper.overdue:
                         await self.keeper.keep()
                     leased = await self._lease(unserved_for)
+                except StorageClosed:
+                    raise
                 except ProviderError as error:
                     _LOGGER.warning("leasing activities failed: %s", error)
                     await provider.clock.sleep(timedelta(seconds=1))
@@ -329,7 +326,8 @@ class Activities:
                 if unserved_for is not None:
                     unserved = [one for one in leased if not one.served]
                     looks.saw((one.instance, one.id) for one in unserved)
-                    await asyncio.gather(*map(self._handle_unserved, unserved))
+                    for one in unserved:
+                        self._spawn(self._handle_unserved(one))
                 if any(started):
                     pause.reset()
                 elif served:
@@ -337,34 +335,29 @@ class Activities:
                     # clocks of two processes disagree by more than a lease.
                     await first_of(bell.wait(), provider.clock.sleep(options.poll_interval))
                 else:
-                    await pause.wait(provider, bell, wait)
+                    await pause.wait(provider, bell, self._work_wait())
 
-    async def drain(self) -> None:
-        """Take nothing new, let what runs go on for the grace period, then give it back."""
+    # Its end
+
+    def stop(self) -> None:
+        """Begin nothing any more."""
         self._stopping = True
-        pending = [running.task for running in self._running.values() if running.task]
-        if pending:
-            await first_of(
-                _all_of(pending), self._provider.clock.sleep(self._options.shutdown_grace)
-            )
-        left = [running for running in self._running.values() if running.task]
-        for running in left:
+
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """Everything that is under way."""
+        running = [running.task for running in self._running.values() if running.task]
+        return [*running, *self._tasks]
+
+    def cancel_running(self) -> None:
+        """Tell and cancel every activity that runs; each gives its lease back."""
+        for running in tuple(self._running.values()):
             if running.context is not None:
                 running.context.cancellation.request()
-            assert running.task is not None  # noqa: S101 # filtered above
-            running.task.cancel()
-        await asyncio.gather(*(r.task for r in left if r.task), return_exceptions=True)
-        await asyncio.gather(*tuple(self._tasks), return_exceptions=True)
-        # A task that was cancelled before its first step had no chance to do it itself.
-        for running in tuple(self._running.values()):
-            self._forget(running)
-            if running.wanted:
-                await self._give_back(running.leased)
+            if running.task is not None:
+                running.task.cancel()
 
-    async def close(self) -> None:
-        """Give back what turns added while this was drained; nothing runs here afterwards."""
-        while self._unstarted:
-            await self._give_back(self._unstarted.pop())
+    def close(self) -> None:
+        """Let the threads end, those at work when their functions do."""
         self._caller.close()
 
     def __len__(self) -> int:
@@ -372,36 +365,45 @@ class Activities:
 
     # Inside
 
-    def _free(self) -> int:
-        return self._options.max_concurrent_activities - len(self._running) - self._reserved
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(log_breakage)
 
     async def _wait_for_slot(self) -> None:
-        while self._free() <= 0 or not self._gate.open:
-            self._freed.clear()
-            if not self._gate.open:
-                await self._gate.enter()
-                self._gate.leave()
-            else:
-                await self._freed.wait()
+        await self._slots.wait()
+        while not self._gate.open:
+            await self._gate.enter()
+            self._gate.leave()
+            await self._slots.wait()
+
+    def _work_wait(self) -> WorkWait:
+        return WorkWait(
+            timeout=timedelta(0),
+            activity_names=self._slots.names_with_room,
+            activity_tags=self._options.tags,
+        )
 
     async def _lease(self, unserved_for: timedelta | None) -> Sequence[LeasedActivity]:
-        slots = min(self._free(), _LARGEST_LEASE_CALL)
-        self._reserved += slots
+        """Lease what there is room for."""
+        slots, is_repeat = self._slots, self._lease_token is not None
+        # What a call that failed has leased may be of any kind.
+        room = slots.everything() if is_repeat or unserved_for else slots.next_room()
         self._lease_token = self._lease_token or uuid.uuid4().hex
-        try:
+        with slots.asked_for(room):
             leased = await self._provider.lease_activities(
                 ActivityRequest(
                     token=self._lease_token,
-                    limit=slots,
+                    limit=room.limit,
                     lease_for=self._options.activity_lease,
-                    names=frozenset(self._catalog.activities),
+                    names=room.names,
                     tags=self._options.tags,
                     unserved_for=unserved_for,
                 )
             )
-        finally:
-            self._reserved -= slots
         self._lease_token = None
+        slots.note_found(room, len(leased))
         return leased
 
     def _start_or_adopt(self, leased: LeasedActivity) -> bool:
@@ -409,6 +411,7 @@ class Activities:
         earlier = self._under_way.get(_key(leased))
         if earlier is None or not earlier.wanted:
             # What is not wanted any more was told so, and cannot be untold: it ends first.
+            self._slots.take(leased.name)
             self._start(leased, after=None if earlier is None else earlier.task)
             return True
         _LOGGER.info(
@@ -428,7 +431,12 @@ class Activities:
         running = self._running[lease] = RunningActivity(leased, lease, leased.until)
         self._under_way[running.key] = running
         self._by_instance[leased.instance].add(running)
-        running.task = ActivityTask(self._run(running, after), loop=asyncio.get_running_loop())
+        running.task = ActivityTask(
+            self._run(running, after),
+            loop=asyncio.get_running_loop(),
+            name=f"activity {leased.name!r} of {leased.instance!r}",
+        )
+        running.task.add_done_callback(log_breakage)
 
     async def _run(self, running: RunningActivity, after: asyncio.Task[None] | None = None) -> None:
         leased = running.leased
@@ -524,15 +532,14 @@ class Activities:
         running.wanted = False
         if running.context is not None:
             running.context.cancellation.request()
-        task = asyncio.create_task(self._cancel_later(running))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._spawn(self._cancel_later(running))
 
     async def _cancel_later(self, running: RunningActivity) -> None:
-        if running.task is None:
+        # A thread cannot be stopped: its slot stays taken, and its result is dropped, at its end.
+        if running.task is None or self._slots.kind(running.leased.name) is Kind.BLOCKING:
             return
         grace = timedelta(0) if self._stopping else self._options.cancel_grace
-        await first_of(_all_of([running.task]), self._provider.clock.sleep(grace))
+        await first_of(all_of([running.task]), self._provider.clock.sleep(grace))
         if not running.task.done():
             self._tell_end(running, "cancelled")
             running.task.cancel()
@@ -560,7 +567,7 @@ class Activities:
         others.discard(running)
         if not others:
             del self._by_instance[leased.instance]
-        self._freed.set()
+        self._slots.give(leased.name)
 
     def _not_under_way(self, running: RunningActivity) -> None:
         if self._under_way.get(running.key) is running:
@@ -658,7 +665,3 @@ def _key(leased: LeasedActivity) -> WorkKey:
 def _event_number(leased: LeasedActivity) -> int:
     """The schedule event, from the id that the engine gave: `execution:event`."""
     return int(leased.id.rpartition(":")[2])
-
-
-async def _all_of(tasks: Sequence[asyncio.Task[None]]) -> None:
-    await asyncio.wait(tasks)

@@ -10,7 +10,6 @@ import asyncio
 import contextvars
 import functools
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -22,6 +21,7 @@ from perdure.registry import ActivityDefinition
 from perdure.runtime.activity_context import CURRENT, ActivityContext
 from perdure.runtime.activity_task import ActivityTask
 from perdure.runtime.options import RuntimeOptions
+from perdure.runtime.threads import ThreadPool
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,11 @@ class ActivityCaller:
 
     def __init__(self, options: RuntimeOptions) -> None:
         self._trace_paths = options.trace_paths
-        self._threads = ThreadPoolExecutor(
-            options.activity_threads, thread_name_prefix="perdure-activity"
-        )
+        self.threads = ThreadPool()
 
     def close(self) -> None:
-        """Begin nothing any more; a function that is still in its thread goes on to its end."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Let the threads end; a function that is still in its thread goes on to its end."""
+        self.threads.close()
 
     async def call(
         self, definition: ActivityDefinition, text: str, context: ActivityContext
@@ -92,7 +90,7 @@ class ActivityCaller:
             return await cast("Awaitable[object]", definition.function(*arguments)), None
         call = functools.partial(_caught, definition.function, arguments)
         run = contextvars.copy_context().run
-        return await asyncio.get_running_loop().run_in_executor(self._threads, run, call)
+        return await self.threads.run(functools.partial(run, call))
 
     def _failure(self, error: BaseException, otherwise: str = "") -> FailedCall:
         details = describe(error, paths=self._trace_paths)

@@ -76,4 +76,5 @@ def choose_direct(draft: TurnDraft, activities: Activities) -> list[int]:
         for number, activity in draft.activities.items()
         if activity.visible_at is None and activities.serves(activity.name, activity.tag)
     ]
-    return own[: activities.reserve(len(own))]
+    granted = activities.reserve([draft.activities[number].name for number in own])
+    return [number for number, has_slot in zip(own, granted, strict=True) if has_slot]

@@ -90,11 +90,15 @@ class InstanceRun:
             last_commit=leased.state.last_commit,
             version=leased.state.version,
         )
+        self.has_begun = False
+        """Whether `run` was called: it gives the lease back then, however it ends."""
         self._one_by_one = leased.attempt > 1
         self._alone = alone
         self._execution: Execution | None = None
         self._inbox: deque[Message] = deque(_cancel_first(leased.messages))
         self._finished: deque[FinishedActivity] = deque()
+        self._taken: list[FinishedActivity] = []
+        """Results that the execution has, until the commit that finishes them is confirmed."""
         self._more = leased.more
         self._closing = False
         self._let_go = False
@@ -149,6 +153,7 @@ class InstanceRun:
 
     async def run(self) -> None:
         """Run turns until the lease is given back or gone."""
+        self.has_begun = True
         try:
             await self._obtain()
             await self._run_turns()
@@ -174,6 +179,10 @@ class InstanceRun:
             self._closing = True
             await self._forget_execution()
             await self._return_results()
+
+    async def give_back(self) -> None:
+        """Give the lease back without a turn."""
+        await self._release()
 
     async def _run_turns(self) -> None:
         while True:
@@ -289,7 +298,7 @@ class InstanceRun:
     async def _turn(self) -> _After:
         """Deliver what is in hand, commit, begin what it asks for."""
         consumed: list[str] = []
-        finished: list[FinishedActivity] = []
+        finished = self._taken
         undecodable = await run_outside_tasks(lambda: self._deliver(consumed, finished))
         execution = self._execution
         try:
@@ -318,7 +327,7 @@ class InstanceRun:
         )
         # Before the commit: mail that comes during it may be missing in the answer.
         self._mail = False
-        answer = await self._commit(commit, finished, len(direct))
+        answer = await self._commit(commit, [draft.activities[n].name for n in direct])
         self._owner.note_commit(commit)
         await self._confirmed(commit, draft, direct, answer)
         if undecodable is not None:
@@ -391,29 +400,28 @@ class InstanceRun:
         soon = any(activities.expect_soon(draft.activities[number].name) for number in direct)
         return lease if soon or activities.soon_done(self.state.instance) else None
 
-    async def _commit(
-        self, commit: TurnCommit, finished: list[FinishedActivity], reserved: int
-    ) -> CommitAnswer:
+    async def _commit(self, commit: TurnCommit, reserved: Sequence[str]) -> CommitAnswer:
         try:
-            return await repeated(
+            answer = await repeated(
                 self._provider.clock,
                 lambda: self._provider.commit_turn(commit),
                 tries=PATIENT_TRIES,
             )
         except BaseException as error:
             self._owner.activities.unreserve(reserved)
-            lost: set[str] = set()
             if isinstance(error, ActivityLeaseLost):
-                lost = set(error.activities)
-            # Whatever lease still stands goes its own way; where the commit did take effect,
-            # `complete_activity` finds the activity gone. One that was leased anew by this runtime
-            # meanwhile has another lease than the one that was lost.
-            self._finished.extendleft(
-                one
-                for one in finished
-                if one.leased.id not in lost or one.lease not in commit.finish
-            )
+                # One that was leased anew by this runtime meanwhile has another lease than the one
+                # that was lost.
+                lost = [
+                    one
+                    for one in self._taken
+                    if one.leased.id in error.activities and one.lease in commit.finish
+                ]
+                self._owner.activities.settled(one.lease for one in lost)
+                self._taken = [one for one in self._taken if one not in lost]
             raise
+        self._taken = []
+        return answer
 
     async def _confirmed(
         self, commit: TurnCommit, draft: TurnDraft, direct: Sequence[int], answer: CommitAnswer
@@ -507,9 +515,17 @@ class InstanceRun:
             self._provider.doorbell.ring_instance(self.state.instance)
 
     async def _return_results(self) -> None:
-        """Send what no commit consumed as messages; their leases still stand."""
-        while self._finished:
-            await self._owner.activities.complete(self._finished.popleft())
+        """Send what no commit finished as messages; their leases still stand.
+
+        Where a commit did take effect after all, `complete_activity` finds the activity gone.
+        """
+        left = [*self._taken, *self._finished]
+        try:
+            for one in left:
+                await self._owner.activities.complete(one)
+        finally:
+            # Where this is cancelled, the leases of the others run out.
+            self._owner.activities.settled(one.lease for one in left)
 
     def _tell_lost(self, error: Exception | None) -> None:
         if self._owner.observers:

@@ -18,9 +18,9 @@ class RuntimeOptions:
     max_concurrent_turns: int = 256
     """Instances whose turns are under way at once."""
     max_concurrent_activities: int = 256
-    """Activities under way at once, plain functions included."""
+    """Async activities under way at once."""
     activity_threads: int = 16
-    """Threads for activities that are plain functions."""
+    """Activities that are plain functions under way at once, each in a thread of its own."""
     cache_size: int = 1000
     """Live executions kept in memory between their turns; the least recently used go first."""
     turn_lease: timedelta = timedelta(seconds=30)

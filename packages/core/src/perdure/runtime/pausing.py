@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from datetime import timedelta
 
 from perdure.contract.doorbell import Bell
 from perdure.contract.provider import Provider
 from perdure.contract.records import WorkWait
+from perdure.errors import ProviderError, StorageClosed
 from perdure.waiting import first_of
 
+_LOGGER = logging.getLogger("perdure.runtime")
 _FIRST_PAUSE = timedelta(milliseconds=20)
+_AFTER_TROUBLE = timedelta(seconds=1)
+"""How long to wait, at least, where the provider cannot: it is asked, and logged, no more often."""
 
 
 class Pause:
@@ -28,16 +34,17 @@ class Pause:
         self._next = min(_FIRST_PAUSE, self._longest)
 
     async def wait(self, provider: Provider, bell: Bell, wait: WorkWait) -> None:
-        """Return when the bell rings, the provider tells of work, or the pause is over."""
+        """Return when the bell rings, the provider tells of work, or the pause is over.
+
+        Where the provider cannot wait, the clock does. Raises `StorageClosed` alone.
+        """
         pause, self._next = self._next, min(self._next * 2, self._longest)
-        await first_of(
-            bell.wait(),
-            provider.wait_for_work(
-                WorkWait(
-                    timeout=pause,
-                    serves=wait.serves,
-                    activity_names=wait.activity_names,
-                    activity_tags=wait.activity_tags,
-                )
-            ),
-        )
+        began = provider.clock.now()
+        try:
+            await first_of(bell.wait(), provider.wait_for_work(replace(wait, timeout=pause)))
+        except StorageClosed:
+            raise
+        except ProviderError as error:
+            _LOGGER.warning("waiting for work failed: %s", error)
+            passed = timedelta(microseconds=max(0, provider.clock.now() - began))
+            await first_of(bell.wait(), provider.clock.sleep(max(pause, _AFTER_TROUBLE) - passed))

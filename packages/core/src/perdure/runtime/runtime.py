@@ -12,11 +12,13 @@ from typing import Self
 
 from perdure.client import Client
 from perdure.contract.provider import Provider
-from perdure.errors import PerdureError
+from perdure.errors import PerdureError, ProviderError, StorageClosed
 from perdure.inside import refuse_inside_orchestration
 from perdure.registry import Catalog, Registry
 from perdure.runtime.activities import Activities
 from perdure.runtime.alone import AloneGate
+from perdure.runtime.ending import Ending
+from perdure.runtime.guarding import GuardedProvider
 from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.turns import Turns
@@ -44,8 +46,14 @@ class Runtime:
 
     Several runtimes may share a provider or a storage, in one process or in many. On leaving,
     it stops leasing, lets turns commit and activities go on for `shutdown_grace`, and gives every
-    lease back, so that another runtime takes over at once. `resources` is what activities find in
-    their context (a pool, a session). `plugins` may implement `perdure_observe`.
+    lease back, so that another runtime takes over at once. It is gone a second later at the
+    latest, whatever hangs; where the leaving is cancelled, the grace period ends at once.
+    `resources` is what activities find in their context (a pool, a session). `plugins` may
+    implement `perdure_observe`.
+
+    Entering raises what a call to the storage raises that is no passing trouble, `StorageClosed`
+    where the provider is not open. Where the provider is closed under it, the runtime cancels the
+    block that it serves, and leaving it raises `StorageClosed`.
     """
 
     def __init__(
@@ -58,12 +66,12 @@ class Runtime:
     ) -> None:
         refuse_inside_orchestration("Runtime", "start it in the application")
         self._options = options or RuntimeOptions()
-        self._provider = provider
+        self._provider = guarded = GuardedProvider(provider)
         self._catalog = Catalog(registries)
         observers = Observers(plugins)
         self._gate = AloneGate(provider.clock)
         self._activities = Activities(
-            provider=provider,
+            provider=guarded,
             catalog=self._catalog,
             options=self._options,
             observers=observers,
@@ -72,25 +80,37 @@ class Runtime:
             resources=resources,
         )
         self._turns = Turns(
-            provider=provider,
+            provider=guarded,
             catalog=self._catalog,
             options=self._options,
             observers=observers,
             gate=self._gate,
             activities=self._activities,
         )
+        self._ending = Ending(
+            provider.clock, self._options.shutdown_grace, self._turns, self._activities
+        )
         self._leasing: list[asyncio.Task[None]] = []
         self._caring: list[asyncio.Task[None]] = []
         self._entered = False
+        self._block: asyncio.Task[object] | None = None
+        """The task that entered."""
+        self._closed: StorageClosed | None = None
+        """Why the runtime stopped by itself."""
 
     async def __aenter__(self) -> Self:
         if self._entered:
             raise PerdureError("this runtime was started before; make a new one")
         self._entered = True
+        await self._try_storage()
+        self._block = asyncio.current_task()
         turns, activities = self._turns, self._activities
         self._leasing = self._start(turns.dispatch, activities.dispatch)
         self._caring = self._start(
-            turns.let_go_of_idle, turns.keeper.keep_for_ever, activities.keeper.keep_for_ever
+            turns.let_go_of_idle,
+            turns.keeper.keep_for_ever,
+            activities.keeper.keep_for_ever,
+            self._provider.end_hanging_calls,
         )
         return self
 
@@ -100,12 +120,43 @@ class Runtime:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # Nothing new is leased; renewal goes on until what is under way has ended.
-        await _end(self._leasing)
-        await asyncio.gather(self._turns.drain(), self._activities.drain())
-        await self._activities.close()
+        closed, block = self._closed, self._block
+        self._block = None
+        cancelled = await self._end()
         await self._turns.clear()
-        await _end(self._caring)
+        if closed is not None and block is not None and not block.uncancel():
+            raise closed
+        if cancelled is not None:
+            raise cancelled
+
+    async def _try_storage(self) -> None:
+        """One call, so that a provider that cannot be used is told here and not in the log."""
+        try:
+            await self._provider.read_instance("perdure")
+        except ProviderError as error:
+            if not error.retryable:
+                raise
+
+    async def _end(self) -> asyncio.CancelledError | None:
+        """Let the end run to its own end; returns the cancellation that came meanwhile."""
+        cancelled: asyncio.CancelledError | None = None
+        ending = self._begin_to_end()
+        while not ending.done():
+            try:
+                await asyncio.wait((ending,))
+            except asyncio.CancelledError as asked:
+                cancelled = asked
+                self._ending.hurry()
+            if ending.cancelled():
+                # Before its first step, with all tasks of an event loop that is being ended.
+                self._ending.hurry()
+                ending = self._begin_to_end()
+        ending.result()
+        return cancelled
+
+    def _begin_to_end(self) -> asyncio.Task[None]:
+        work = self._ending.run(self._leasing, self._caring)
+        return asyncio.create_task(work, name="the end of a runtime")
 
     @property
     def statistics(self) -> RuntimeStatistics:
@@ -126,13 +177,17 @@ class Runtime:
         while True:
             try:
                 await loop()
+            except StorageClosed as error:
+                self._stop(error)
+                return
             except Exception:
                 _LOGGER.exception("the runtime's %s broke and is begun anew", loop.__name__)
                 await self._provider.clock.sleep(timedelta(seconds=1))
 
-
-async def _end(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    tasks.clear()
+    def _stop(self, error: StorageClosed) -> None:
+        """The provider was closed under the runtime: nothing can be done any more."""
+        if self._closed is not None or self._block is None:
+            return
+        _LOGGER.error("the runtime stops: %s; close a provider after its runtimes", error)
+        self._closed = error
+        self._block.cancel()

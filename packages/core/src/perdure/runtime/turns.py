@@ -37,7 +37,7 @@ from perdure.details import (
     Poisoned,
     Unregistered,
 )
-from perdure.errors import ProviderError
+from perdure.errors import ProviderError, StorageClosed
 from perdure.history import Event, decode_event
 from perdure.observe import InstanceParked
 from perdure.registry import Catalog
@@ -180,6 +180,8 @@ class Turns:
                     if self.keeper.overdue:
                         await self.keeper.keep()
                     leased = await self._lease(unserved_for)
+                except StorageClosed:
+                    raise
                 except ProviderError as error:
                     _LOGGER.warning("leasing turns failed: %s", error)
                     await self.provider.clock.sleep(timedelta(seconds=1))
@@ -207,13 +209,21 @@ class Turns:
             if not waiting:
                 self._waiting.clear()
 
-    async def drain(self) -> None:
-        """Let turns that are under way commit, and give every lease back."""
+    def stop(self) -> None:
+        """Keep no lease any longer than the turn that is under way."""
         self.stopping = True
         for run in tuple(self._runs.values()):
             run.let_go()
-        while self._tasks:
-            await asyncio.wait(tuple(self._tasks.values()))
+
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """Everything that is under way."""
+        return list(self._tasks.values())
+
+    def cancel_running(self) -> None:
+        """Cancel every turn that is under way; each gives its lease back."""
+        for key, task in tuple(self._tasks.items()):
+            if isinstance(key, InstanceRun):
+                task.cancel()
 
     async def clear(self) -> None:
         """Free every execution in memory."""
@@ -261,7 +271,8 @@ class Turns:
         self._spawn(run, self._run(run, leased, before, alone=alone))
 
     def _spawn(self, key: InstanceRun | str, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
+        instance = key.state.instance if isinstance(key, InstanceRun) else key
+        task = asyncio.create_task(work, name=f"a turn of {instance!r}")
         self._tasks[key] = task
         task.add_done_callback(lambda ended: self._ended(key, ended))
 
@@ -302,6 +313,10 @@ class Turns:
                         await self._park(leased, SUSPECTED, why, delay=RETURN_AFTER)
         except ProviderError as error:
             _LOGGER.warning("the lease of %r was not given back: %s", instance, error)
+        except asyncio.CancelledError:
+            if not run.has_begun:
+                await run.give_back()
+            raise
         finally:
             if self._runs.get(instance) is run:
                 del self._runs[instance]

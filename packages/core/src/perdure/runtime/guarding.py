@@ -1,0 +1,184 @@
+"""The provider as the runtime sees it: a call fails as a `ProviderError`, and a loop's call ends.
+
+Whatever a provider does, one call must not end a loop of the runtime or keep it for ever:
+
+- An error that the contract doesn't know, and a cancellation that came from inside the provider,
+  become `ProviderError`s, which every caller handles.
+- A call that serves many at once (a lease call, a renewal, a wait) and doesn't return within its
+  limit is cancelled and fails as `StorageUnavailable`. A call that serves one instance may take
+  as long as it likes: a slow storage must not cost a result that is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+from perdure.contract.delegate import DelegatingProvider
+from perdure.contract.provider import Provider
+from perdure.contract.records import (
+    ActivityCompletion,
+    ActivityLease,
+    ActivityRelease,
+    ActivityRequest,
+    CommitAnswer,
+    HistoryPage,
+    InstanceState,
+    LeasedActivity,
+    LeasedTurn,
+    TurnCommit,
+    TurnLease,
+    TurnRelease,
+    TurnRequest,
+    WorkWait,
+)
+from perdure.errors import PerdureError, StorageClosed, StorageFailed, StorageUnavailable
+
+T = TypeVar("T")
+
+_INTERVAL = timedelta(seconds=5)
+"""How often the loop looks for calls that are beyond their limit."""
+_WAIT_LIMIT = timedelta(seconds=5)
+"""How long after its timeout a wait may still return."""
+
+
+@dataclass(slots=True)
+class _Call:
+    """A call with a limit."""
+
+    operation: str
+    rounds: int
+    """For how many more looks it may go on."""
+    is_over: bool = False
+
+
+class GuardedProvider(DelegatingProvider):
+    """See the module."""
+
+    def __init__(self, inner: Provider) -> None:
+        super().__init__(inner)
+        self._limited: dict[asyncio.Task[object], _Call] = {}
+
+    async def end_hanging_calls(self) -> None:
+        """Cancel calls that are beyond their limit, for as long as the runtime runs.
+
+        Time is counted in looks: while the process stood still, the storage could not answer.
+        """
+        while True:
+            await self.clock.sleep(_INTERVAL)
+            for task, call in tuple(self._limited.items()):
+                call.rounds -= 1
+                if call.rounds < 0 and not call.is_over:
+                    call.is_over = True
+                    task.cancel()
+
+    async def lease_turns(self, request: TurnRequest) -> Sequence[LeasedTurn]:
+        return await self._within(
+            request.lease_for, "lease_turns", lambda: self.inner.lease_turns(request)
+        )
+
+    async def read_history(
+        self, instance: str, execution: int, *, incarnation: str, after: int = 0
+    ) -> HistoryPage:
+        return await _guarded(
+            "read_history",
+            self.inner.read_history(instance, execution, incarnation=incarnation, after=after),
+        )
+
+    async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:
+        return await _guarded("commit_turn", self.inner.commit_turn(commit))
+
+    async def release_turn(self, release: TurnRelease) -> None:
+        await _guarded("release_turn", self.inner.release_turn(release))
+
+    async def renew_turns(
+        self, leases: Sequence[TurnLease], *, lease_for: timedelta
+    ) -> frozenset[TurnLease]:
+        return await self._within(
+            lease_for / 3,
+            "renew_turns",
+            lambda: self.inner.renew_turns(leases, lease_for=lease_for),
+        )
+
+    async def lease_activities(self, request: ActivityRequest) -> Sequence[LeasedActivity]:
+        return await self._within(
+            request.lease_for, "lease_activities", lambda: self.inner.lease_activities(request)
+        )
+
+    async def complete_activity(self, completion: ActivityCompletion) -> None:
+        await _guarded("complete_activity", self.inner.complete_activity(completion))
+
+    async def release_activity(self, release: ActivityRelease) -> None:
+        await _guarded("release_activity", self.inner.release_activity(release))
+
+    async def renew_activities(
+        self, leases: Sequence[ActivityLease], *, lease_for: timedelta
+    ) -> frozenset[ActivityLease]:
+        return await self._within(
+            lease_for / 3,
+            "renew_activities",
+            lambda: self.inner.renew_activities(leases, lease_for=lease_for),
+        )
+
+    async def read_instance(self, instance: str) -> InstanceState | None:
+        self._refuse_if_closed("read_instance")
+        return await _guarded("read_instance", self.inner.read_instance(instance))
+
+    async def wait_for_work(self, wait: WorkWait) -> None:
+        await self._within(
+            wait.timeout + _WAIT_LIMIT, "wait_for_work", lambda: self.inner.wait_for_work(wait)
+        )
+
+    def _refuse_if_closed(self, operation: str) -> None:
+        if self.home.is_closed:
+            raise StorageClosed(
+                f"the provider of {self.description} is closed; open it again",
+                operation=operation,
+            )
+
+    async def _within(
+        self, limit: timedelta, operation: str, call: Callable[[], Awaitable[T]]
+    ) -> T:
+        self._refuse_if_closed(operation)
+        task = asyncio.current_task()
+        if task is None:
+            raise AssertionError("a call of the runtime is made in a task")
+        answer = call()
+        limited = self._limited[task] = _Call(operation, math.ceil(limit / _INTERVAL))
+        try:
+            return await _guarded(operation, answer)
+        except asyncio.CancelledError:
+            # Somebody else may have cancelled the task too; then it is cancelled.
+            if limited.is_over and not task.uncancel():
+                raise StorageUnavailable(
+                    f"{self.description} did not answer {operation} within {limit}; it is asked"
+                    " again",
+                    operation=operation,
+                ) from None
+            raise
+        finally:
+            del self._limited[task]
+
+
+async def _guarded(operation: str, answer: Awaitable[T]) -> T:
+    try:
+        return await answer
+    except PerdureError:
+        raise
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise StorageUnavailable(
+            f"the provider cancelled {operation} by itself", operation=operation
+        ) from error
+    except Exception as error:
+        raise StorageFailed(
+            f"the provider raised {type(error).__name__} in {operation}, which the contract does"
+            f" not know: {error}",
+            operation=operation,
+        ) from error

@@ -1,0 +1,154 @@
+"""Room for activities by kind: async ones share the event loop, blocking ones need a thread each.
+
+An activity is leased only where it can begin at once, so nothing that is leased waits in a queue
+of this process while another process is idle, and the time that an activity takes is that of its
+function alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+
+from perdure.registry import Catalog
+from perdure.runtime.options import RuntimeOptions
+
+_LARGEST_LEASE_CALL = 100
+
+
+class Kind(Enum):
+    """What an activity needs to run."""
+
+    ASYNC = "the event loop"
+    BLOCKING = "a thread"
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What the next lease call may ask for."""
+
+    kinds: frozenset[Kind]
+    names: frozenset[str]
+    limit: int
+
+
+class Slots:
+    """How many activities of each kind run, and how many more may."""
+
+    def __init__(
+        self, catalog: Catalog, options: RuntimeOptions, abandoned_threads: Callable[[], int]
+    ) -> None:
+        self._kinds = {
+            name: Kind.ASYNC if definition.asynchronous else Kind.BLOCKING
+            for name, definition in catalog.activities.items()
+        }
+        self._names = {
+            kind: frozenset(name for name, its_kind in self._kinds.items() if its_kind is kind)
+            for kind in set(self._kinds.values())
+        }
+        self._limits = {
+            Kind.ASYNC: options.max_concurrent_activities,
+            Kind.BLOCKING: options.activity_threads,
+        }
+        self._abandoned_threads = abandoned_threads
+        self._taken: Counter[Kind] = Counter()
+        self._is_backlogged = False
+        """Whether the last call for all kinds found as much as it asked for."""
+        self._freed = asyncio.Event()
+        self.when_freed: Callable[[], None] = lambda: None
+        """Called when a kind that was full has room again."""
+
+    def kind(self, name: str) -> Kind:
+        """What the registered activity of this name needs."""
+        return self._kinds[name]
+
+    def free(self, kind: Kind) -> int:
+        """How many more of this kind may begin."""
+        taken = self._taken[kind]
+        if kind is Kind.BLOCKING:
+            taken += self._abandoned_threads()
+        return max(0, self._limits[kind] - taken)
+
+    def take(self, name: str) -> None:
+        """One of this name begins, or is about to."""
+        self._taken[self._kinds[name]] += 1
+
+    def give(self, name: str) -> None:
+        """It has ended, or does not begin after all."""
+        kind = self._kinds[name]
+        self._taken[kind] -= 1
+        self.freed(kind)
+
+    def freed(self, kind: Kind) -> None:
+        """There may be room again."""
+        if self.free(kind) == 1:
+            self._freed.set()
+            self.when_freed()
+
+    def reserve(self, names: Iterable[str]) -> list[bool]:
+        """Take a slot for each of these, as long as there are some; says which got one."""
+        granted: list[bool] = []
+        for name in names:
+            has_room = self.free(self._kinds[name]) > 0
+            if has_room:
+                self.take(name)
+            granted.append(has_room)
+        return granted
+
+    async def wait(self) -> None:
+        """Return when something could be leased; at once where nothing is registered."""
+        while self._names and not any(self.free(kind) for kind in self._names):
+            self._freed.clear()
+            await self._freed.wait()
+
+    @property
+    def names_with_room(self) -> frozenset[str]:
+        """The names of what could begin now."""
+        return frozenset(name for name, kind in self._kinds.items() if self.free(kind))
+
+    @property
+    def has_room_for_all(self) -> bool:
+        """Whether every registered kind has room, so that one call may ask for all names."""
+        return all(self.free(kind) for kind in self._names)
+
+    def everything(self) -> Room:
+        """Ask for all names, whatever room there is."""
+        kinds = frozenset(self._names)
+        free = [self.free(kind) for kind in kinds]
+        return Room(kinds, frozenset(self._kinds), _bounded(min(free, default=_LARGEST_LEASE_CALL)))
+
+    def next_room(self) -> Room:
+        """What to ask for: no more than any kind of it has room for.
+
+        One call serves all kinds that have room. Where there is a backlog, every second call asks
+        for the roomier kind alone, so that a few free threads don't hold async activities up.
+        """
+        free = {kind: room for kind in self._names if (room := self.free(kind))}
+        if len(free) < len(self._names) or (self._is_backlogged and len(set(free.values())) > 1):
+            kind = max(free, key=free.__getitem__)
+            return Room(frozenset({kind}), self._names[kind], _bounded(free[kind]))
+        return self.everything()
+
+    def note_found(self, room: Room, count: int) -> None:
+        """Say how many activities a lease call found."""
+        asked_for_all = len(room.kinds) == len(self._names)
+        self._is_backlogged = asked_for_all and count >= room.limit
+
+    @contextmanager
+    def asked_for(self, room: Room) -> Generator[None]:
+        """Keep the room while a lease call is under way: nobody knows which kind it gives."""
+        for kind in room.kinds:
+            self._taken[kind] += room.limit
+        try:
+            yield
+        finally:
+            for kind in room.kinds:
+                self._taken[kind] -= room.limit
+
+
+def _bounded(limit: int) -> int:
+    return max(1, min(limit, _LARGEST_LEASE_CALL))

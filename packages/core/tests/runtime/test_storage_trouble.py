@@ -1,0 +1,95 @@
+"""Whatever a call of the storage does, every loop of a runtime goes on, and work comes to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from datetime import timedelta
+
+import perdure
+import pytest
+from perdure import Runtime, RuntimeOptions
+
+from .faulty import FAULTS, LOOPED, SINGLE, Fault, FaultyProvider
+
+app, flows, work = perdure.Registry(), perdure.Registry(), perdure.Registry()
+
+
+@work.activity
+async def quick(number: int) -> int:
+    return number + 1
+
+
+@work.activity
+async def long(name: str) -> str:
+    """Goes on for several leases, by the clock of the test."""
+    context = perdure.activity_context()
+    clock = context.resources
+    assert isinstance(clock, perdure.ManualClock)
+    await clock.sleep(timedelta(seconds=50))
+    return name
+
+
+@flows.orchestration
+async def steps(ctx: perdure.OrchestrationContext) -> list[object]:
+    first = await ctx.schedule_activity("quick", 1)
+    waited = await ctx.schedule_wait("go", int)
+    second = await ctx.schedule_activity("long", "slow", result_type=str)
+    return [first, waited, second]
+
+
+@flows.orchestration
+async def strange(ctx: perdure.OrchestrationContext) -> None:
+    await ctx.schedule_activity("nobody has this")
+
+
+app.include(flows)
+app.include(work)
+
+
+async def pass_time(clock: perdure.ManualClock, seconds: int) -> None:
+    """Let time pass in steps; on memory, everything settles within some rounds of the loop."""
+    for _ in range(0, seconds, 4):
+        clock.advance(timedelta(seconds=4))
+        for _ in range(60):
+            await asyncio.sleep(0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("method", [*LOOPED, *SINGLE])
+@pytest.mark.parametrize("apart", [False, True], ids=["one runtime", "a worker of its own"])
+async def test_every_loop_outlives_a_call_that(
+    method: str, fault: Fault, apart: bool, clock: perdure.ManualClock
+) -> None:
+    complaints: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, each: complaints.append(each))
+    options = RuntimeOptions(cache_size=0, unregistered_timeout=timedelta(seconds=200))
+    async with perdure.open_provider("memory://", clock=clock) as inner:
+        provider = FaultyProvider(inner, fault)
+        client = perdure.Client(inner)
+        handles = [await client.start_orchestration(name, steps) for name in ("a", "b")]
+        lost = await client.start_orchestration("lost", strange)
+        async with (
+            Runtime(provider, flows if apart else app, options=options, resources=clock),
+            Runtime(provider, work if apart else perdure.Registry(), resources=clock),
+        ):
+            provider.method = method
+            for handle in handles:
+                await handle.raise_event("go", "7")
+            await pass_time(clock, 100)
+            provider.mend()
+            await pass_time(clock, 400)
+            results = [await handle.result(timeout=0) for handle in handles]
+            end = await lost.status()
+    gc.collect()
+    await asyncio.sleep(0)
+
+    assert results == [[2, 7, "slow"]] * 2
+    assert isinstance(end, perdure.Failed)
+    assert complaints == []
+    assert provider.failed[method] or method in RARE
+
+
+RARE = ("release_activity", "release_turn", "renew_turns", "read_instance", "complete_activity")
+"""Calls that this play makes in some of its variants only."""
