@@ -126,6 +126,8 @@ class Interpreter:
         self._futures: dict[int, asyncio.Future[Any]] = {}
 
     async def run(self) -> list[str]:
+        # A random program may wait in vain; with this it has something to wait for.
+        self._ctx.schedule_wait("never raised")
         try:
             await self.node(self._trees[0])
         except Exception as error:  # noqa: BLE001 # whatever a random program raises
