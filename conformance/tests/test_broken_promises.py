@@ -401,6 +401,12 @@ def values_are_never_compared(patch):
     patch.setattr("perdure.replay.transcript.differences", lambda *_: [])
 
 
+@spoils("27c", "28d", "21f")
+def nothing_that_is_parked_can_be_ended(patch):
+    for place in ("instance_run", "turns"):
+        patch.setattr(f"perdure.runtime.{place}.parked_and_cancelled", lambda *_: None)
+
+
 @spoils("35")
 def waiting_asks_without_a_pause(patch):
     tiny = timedelta(milliseconds=20)

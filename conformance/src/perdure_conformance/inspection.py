@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from perdure.contract import InstanceState, InstanceStatus
-from perdure.details import Poisoned, Unregistered
-from perdure.history import Event, OrchestrationFailed, OrchestrationStarted
+from perdure.details import Cancelled, Poisoned, Unregistered
+from perdure.history import CancelRequested, Event, OrchestrationFailed, OrchestrationStarted
 from perdure.registry import Catalog, OrchestrationDefinition
 from perdure.replay.execution import Execution
 from perdure.replay.signals import HistoryMismatch
@@ -33,8 +33,8 @@ async def inspect_instance(
 
 
 async def _faults_in_replay(events: Sequence[Event], deployed: Sequence[Catalog]) -> list[str]:
-    started, last = events[0], events[-1]
-    if not isinstance(started, OrchestrationStarted) or _ended_without_code(last):
+    started = events[0]
+    if not isinstance(started, OrchestrationStarted) or _ended_without_code(events):
         return []
     faults: list[str] = []
     for catalog in deployed:
@@ -48,11 +48,15 @@ async def _faults_in_replay(events: Sequence[Event], deployed: Sequence[Catalog]
     return faults
 
 
-def _ended_without_code(last: Event) -> bool:
+def _ended_without_code(events: Sequence[Event]) -> bool:
     """Whether the runtime ended it, whatever its code would have said."""
-    return isinstance(last, OrchestrationFailed) and isinstance(
-        last.details.kind, Poisoned | Unregistered
-    )
+    last = events[-1]
+    if not isinstance(last, OrchestrationFailed):
+        return False
+    if isinstance(last.details.kind, Cancelled):
+        # It was parked: its code never heard of the request.
+        return not any(isinstance(event, CancelRequested) for event in events)
+    return isinstance(last.details.kind, Poisoned | Unregistered)
 
 
 async def _replay(

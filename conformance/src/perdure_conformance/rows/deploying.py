@@ -8,9 +8,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 from perdure import OrchestrationContext, Registry, RuntimeOptions, WaitTimeout
-from perdure.contract import TurnCommit
-from perdure.details import ConfigurationFailure, Unregistered
-from perdure.history import OrchestrationStarted, WaitCreated
+from perdure.contract import ActivityRequest, TurnCommit
+from perdure.details import ApplicationFailure, Cancelled, ConfigurationFailure, Unregistered
+from perdure.errors import SubOrchestrationFailed
+from perdure.history import ChildFailed, OrchestrationStarted, WaitCreated
 from perdure.observe import InstanceParked, ValueDiffered
 from perdure.status import Parked, Running
 
@@ -180,6 +181,68 @@ async def a_value_that_differs_parks_where_that_is_asked_for(stage: Stage) -> No
     expect_equal(await stage.output("alpha"), "secret", "output")
 
 
+@row("ROW-27c")
+async def a_parked_instance_can_be_cancelled(stage: Stage) -> None:
+    """An instance that disagrees with its history ends as cancelled when it is cancelled, without its code: its activities are void, its children are cancelled, its parent is told once."""
+    client = stage.client
+    node = await stage.node(family())
+    await client.start_orchestration("parent", "parent")
+    await stage.until_recorded("child", WaitCreated)
+    await stage.until_recorded("grandchild", WaitCreated)
+    await node.stop()
+    await client.raise_event("child", "go")
+    await stage.node(family(edited=True))
+    mark = await until_parked(stage, "child")
+    expect_equal(mark.reason, "nondeterminism", "the reason")
+    before = await stage.history("child")
+    await client.cancel_instance("child", "give up")
+    expected = ApplicationFailure(Cancelled(reason="give up"))
+    expect_equal(await stage.failure("child"), expected, "how it ended")
+    expect_equal(await stage.output("parent"), "canceled: give up", "what the parent was told")
+    kind = (await stage.failure("grandchild")).kind
+    expect(isinstance(kind, Cancelled), f"the grandchild ended as {kind!r}")
+    history = await stage.history("child")
+    expect_equal(history[:-1], before, "the history, but for its end")
+    expect_equal(len(await stage.recorded("parent", ChildFailed)), 1, "answers to the parent")
+    state = await stage.state("child")
+    left = await stage.lab.provider.lease_activities(
+        ActivityRequest(
+            token="looks",
+            limit=10,
+            lease_for=timedelta(seconds=1),
+            names=frozenset({"nobody has this"}),
+        )
+    )
+    expect_equal([one.id for one in left if one.instance == state.instance], [], "activities left")
+
+
+def family(*, edited: bool = False) -> Registry:
+    """A parent, its child, which may be edited, and a grandchild."""
+    app = Registry()
+
+    @app.orchestration
+    async def grandchild(ctx: OrchestrationContext) -> None:
+        await ctx.schedule_wait("never")
+
+    @app.orchestration
+    async def child(ctx: OrchestrationContext) -> None:
+        if edited:
+            await ctx.schedule_timer(60)
+        ctx.schedule_activity("nobody has this")
+        ctx.schedule_sub_orchestration("grandchild", instance="grandchild")
+        await ctx.schedule_wait("go")
+
+    @app.orchestration
+    async def parent(ctx: OrchestrationContext) -> str:
+        try:
+            await ctx.schedule_sub_orchestration("child", instance="child")
+        except SubOrchestrationFailed as error:
+            return error.details.display_message()
+        return "the child completed"
+
+    return app
+
+
 @row("ROW-28")
 async def an_unregistered_orchestration_waits_for_its_runtime(stage: Stage) -> None:
     """An orchestration that is not registered here is parked, visibly, and left for a runtime that has it, which takes it at once however many others look; meanwhile others are unaffected."""
@@ -288,6 +351,35 @@ async def an_activity_whose_tag_nobody_serves_is_parked(stage: Stage) -> None:
     await stage.node(activities(), options=RuntimeOptions(tags=frozenset({"gpuu"})))
     took = await stage.until(lambda: stage.have_ended(*waiting), "the end of all")
     expect_soon(took, "activities once their tag is served")
+
+
+@row("ROW-28d")
+async def an_unregistered_instance_can_be_cancelled(stage: Stage) -> None:
+    """An instance that no runtime has registered ends as cancelled when it is cancelled, whether or not it ran before, and its parent is told."""
+    client, app = stage.client, Registry()
+
+    @app.orchestration
+    async def parent(ctx: OrchestrationContext) -> str:
+        try:
+            await ctx.schedule_sub_orchestration("nobody", instance="child")
+        except SubOrchestrationFailed as error:
+            return error.details.display_message()
+        return "the child completed"
+
+    node = await stage.node(original())
+    await client.start_orchestration("ran", "flow")
+    await stage.until_recorded("ran", WaitCreated)
+    await node.stop()
+    await stage.node(app)
+    await client.start_orchestration("parent", "parent")
+    await client.raise_event("ran", "go")
+    for name in ("ran", "child"):
+        mark = await until_parked(stage, name)
+        expect_equal(mark.reason, "unregistered", f"why {name!r} is parked")
+        await client.cancel_instance(name, "give up")
+        expected = ApplicationFailure(Cancelled(reason="give up"))
+        expect_equal(await stage.failure(name), expected, f"the end of {name!r}")
+    expect_equal(await stage.output("parent"), "canceled: give up", "what the parent was told")
 
 
 @row("ROW-41")

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from perdure import OrchestrationContext, Registry, RuntimeOptions
 from perdure.contract import Message, MessageKind, TurnCommit
-from perdure.details import ApplicationFailure, Poisoned
+from perdure.details import ApplicationFailure, Cancelled, Poisoned
 from perdure.errors import ActivityFailed, SubOrchestrationFailed
 from perdure.history import ActivityFailed as ActivityFailedEvent
 from perdure.history import WaitCreated
@@ -206,12 +206,7 @@ async def undecodable_data_is_kept_and_shown(stage: Stage) -> None:
     garbage = Message(id="garbage", instance="alpha", kind=MessageKind.EVENT, data=b"\x00\xff")
     await stage.lab.send(garbage)
     await client.raise_event("alpha", "go")
-
-    async def is_parked() -> bool:
-        status = await client.get_orchestration_status("alpha")
-        return isinstance(status, Running) and status.parked is not None
-
-    await stage.until(is_parked, "the mark")
+    await stage.until(lambda: is_marked(stage, "alpha"), "the mark")
     status = await client.get_orchestration_status("alpha")
     parked = status.parked if isinstance(status, Running) else None
     expect(parked is not None and parked.reason == "undecodable", f"the status is {status}")
@@ -223,3 +218,32 @@ async def undecodable_data_is_kept_and_shown(stage: Stage) -> None:
     if client.has_management_capability():
         depths = await client.get_queue_depths()
         expect_equal(depths.orchestrator_queue, 2, "messages that are kept")
+
+
+@row("ROW-21f")
+async def an_undecodable_instance_can_be_cancelled(stage: Stage) -> None:
+    """An instance that is parked for a message that cannot be decoded ends as cancelled when it is cancelled, though what its cleanup waits for lies behind that message."""
+    client, app = stage.client, Registry()
+
+    @app.orchestration
+    async def cleans_up(ctx: OrchestrationContext) -> None:
+        try:
+            await ctx.schedule_wait("go")
+        finally:
+            await ctx.schedule_wait("cleaned")
+
+    await stage.node(app)
+    await client.start_orchestration("alpha", "cleans_up")
+    await stage.until_recorded("alpha", WaitCreated)
+    garbage = Message(id="garbage", instance="alpha", kind=MessageKind.EVENT, data=b"\x00\xff")
+    await stage.lab.send(garbage)
+    await stage.until(lambda: is_marked(stage, "alpha"), "the mark")
+    await client.cancel_instance("alpha", "give up")
+    expected = ApplicationFailure(Cancelled(reason="give up"))
+    expect_equal(await stage.failure("alpha"), expected, "how it ended")
+
+
+async def is_marked(stage: Stage, instance: str) -> bool:
+    """Whether an instance is parked."""
+    status = await stage.client.get_orchestration_status(instance)
+    return isinstance(status, Running) and status.parked is not None

@@ -196,6 +196,12 @@ class Execution:
         """End the execution as Failed, whatever its code would say."""
         self._commands.end(history.OrchestrationFailed, details=details)
 
+    def fail_cleanup(self, details: ErrorDetails) -> None:
+        """End it as Failed at once, whatever its cleanup still waits for; an earlier reason counts."""
+        if self.cancel_reason is not None:
+            self._commands.end_cancelled()
+        self.fail(details)
+
     def take_turn(self) -> TurnDraft:
         """What happened since the last turn was taken.
 

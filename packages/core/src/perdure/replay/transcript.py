@@ -17,7 +17,7 @@ from typing import TypeVar, cast
 
 from perdure.clock import Instant
 from perdure.comparison import Compare
-from perdure.details import Cancelled, ErrorDetails, Raised
+from perdure.details import ErrorDetails, Raised
 from perdure.frames import is_user_code, module_of
 from perdure.history import INCOMING, Event, OrchestrationFailed, OrchestrationStarted
 from perdure.identifiers import child_instance
@@ -255,10 +255,8 @@ def _make(kind: type[Event], number: int, at: Instant, fields: Mapping[str, obje
 
 
 def _is_imposed(event: Event) -> bool:
-    """Whether this is an end that the runtime decided, not the code."""
-    return isinstance(event, OrchestrationFailed) and not isinstance(
-        event.details.kind, Raised | Cancelled
-    )
+    """Whether this may be an end that the runtime decided, not the code."""
+    return isinstance(event, OrchestrationFailed) and not isinstance(event.details.kind, Raised)
 
 
 def _show(kind: type[Event], fields: Mapping[str, object]) -> str:

@@ -3,6 +3,7 @@
 - `runtime`: the public face; starts and ends the loops
 - `turns`: leases instances; `instance_run`: one instance's turns under one lease
 - `commits`: what a turn's commit says
+- `histories`: reads histories; `without_code`: ends an instance without its code
 - `aftermath`: what follows a commit outside of the store
 - `activities`: leases and runs activities; `calling`: calls their functions;
   `activity_context`: what they know about themselves

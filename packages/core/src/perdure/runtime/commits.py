@@ -22,6 +22,16 @@ class Position:
     last_commit: str | None
     version: str | None
 
+    @classmethod
+    def of(cls, state: InstanceState) -> Position:
+        """As it was leased."""
+        return cls(
+            execution=state.execution,
+            last_event=state.last_event,
+            last_commit=state.last_commit,
+            version=state.version,
+        )
+
 
 def make_commit(
     draft: TurnDraft,

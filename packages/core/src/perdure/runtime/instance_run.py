@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Sequence
 from datetime import timedelta
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from perdure import history
 from perdure.contract.records import (
@@ -35,6 +35,7 @@ from perdure.contract.records import (
     TurnLease,
     TurnRelease,
 )
+from perdure.details import ApplicationFailure
 from perdure.errors import (
     ActivityLeaseLost,
     ExecutionNotFound,
@@ -55,6 +56,8 @@ from perdure.runtime.aftermath import direct_activities, report, ring
 from perdure.runtime.cache import LiveExecution
 from perdure.runtime.commits import Position, choose_direct, make_commit
 from perdure.runtime.stepping import run_outside_tasks
+from perdure.runtime.unserved import UNREGISTERED
+from perdure.runtime.without_code import HeldInstance, end_without_code, parked_and_cancelled
 from perdure.wire import decode_start
 
 if TYPE_CHECKING:
@@ -84,18 +87,15 @@ class InstanceRun:
         self.until = leased.until
         self.waiting_since: int | None = None
         """Since when the lease is kept without work in hand; None while there is some."""
-        self._position = Position(
-            execution=leased.state.execution,
-            last_event=leased.state.last_event,
-            last_commit=leased.state.last_commit,
-            version=leased.state.version,
-        )
+        self._position = Position.of(leased.state)
         self.has_begun = False
         """Whether `run` was called: it gives the lease back then, however it ends."""
         self._one_by_one = leased.attempt > 1
         self._alone = alone
         self._execution: Execution | None = None
         self._inbox: deque[Message] = deque(_cancel_first(leased.messages))
+        self._cancel: Message | None = _cancel_of(leased.messages)
+        """A request to cancel that came under this lease."""
         self._finished: deque[FinishedActivity] = deque()
         self._taken: list[FinishedActivity] = []
         """Results that the execution has, until the commit that finishes them is confirmed."""
@@ -155,12 +155,11 @@ class InstanceRun:
         """Run turns until the lease is given back or gone."""
         self.has_begun = True
         try:
-            await self._obtain()
-            await self._run_turns()
-        except (HistoryMismatch, ForbiddenUse, UndecodableData, StorageCorrupt) as refused:
-            await self._park(_reason(refused), str(refused))
-        except _NotServed as missing:
-            await self._park("unregistered", str(missing))
+            try:
+                await self._obtain()
+                await self._run_turns()
+            except _IN_THE_WAY as refused:
+                await self._park_or_end(_park_reason(refused), str(refused))
         except (LeaseLost, HistoryConflict, InstanceNotFound, ExecutionNotFound) as lost:
             self._tell_lost(lost)
             # Where another has taken the instance over, it says that this process lives.
@@ -357,7 +356,12 @@ class InstanceRun:
                 else:
                     self._execution.accept(message, now)
             except UndecodableData as error:
-                return error
+                cancelled = self._parked_and_cancelled(UNDECODABLE)
+                if self._execution is None or cancelled is None:
+                    return error
+                # What its cleanup waits for may lie behind the message, and never be delivered.
+                self._execution.fail_cleanup(cancelled)
+                return None
             self._inbox.popleft()
             consumed.append(message.id)
             limit -= 1
@@ -470,6 +474,7 @@ class InstanceRun:
                 self._provider.doorbell.ring_turns()
             return _After.STOP
         self._inbox.extend(_cancel_first(answer.messages))
+        self._cancel = self._cancel or _cancel_of(answer.messages)
         self._more = answer.more
         if draft.end is not None and not self._serves_next():
             self._closing = True
@@ -490,6 +495,24 @@ class InstanceRun:
         )
 
     # Giving up
+
+    async def _park_or_end(self, reason: str, details: str) -> None:
+        """Its code cannot go on for now; it ends where it was parked for that and is cancelled."""
+        cancelled = self._parked_and_cancelled(reason)
+        if cancelled is None:
+            await self._park(reason, details)
+            return
+        held = HeldInstance(
+            state=self.state,
+            position=self._position,
+            token=self.token,
+            messages=[*self._inbox, *([self._cancel] if self._cancel else [])],
+        )
+        await end_without_code(self._owner, held, cancelled)
+
+    def _parked_and_cancelled(self, reason: str) -> ApplicationFailure | None:
+        messages = [self._cancel] if self._cancel is not None else []
+        return parked_and_cancelled(self.state, reason, messages)
 
     async def _park(self, reason: str, details: str) -> None:
         delay = self._owner.parked(self.state.instance, reason, details)
@@ -542,20 +565,31 @@ class _NotServed(Exception):  # a signal within this module
     """The version that the history was written with is not registered here."""
 
 
-def _reason(refused: Exception) -> str:
-    """Under which reason an instance is parked."""
+_IN_THE_WAY = (HistoryMismatch, ForbiddenUse, UndecodableData, StorageCorrupt, _NotServed)
+"""What keeps the code of an instance from going on, until somebody mends it."""
+UNDECODABLE: Final = "undecodable"
+"""The reason of the mark."""
+
+
+def _park_reason(refused: Exception) -> str:
     match refused:
         case HistoryMismatch():
             return "nondeterminism"
         case ForbiddenUse():
             return "forbidden"
+        case _NotServed():
+            return UNREGISTERED
         case _:
-            return "undecodable"
+            return UNDECODABLE
 
 
 def _started_version(events: Sequence[history.Event], state: InstanceState) -> str | None:
     first = events[0] if events else None
     return first.version if isinstance(first, history.OrchestrationStarted) else state.version
+
+
+def _cancel_of(messages: Sequence[Message]) -> Message | None:
+    return next((message for message in messages if message.kind is MessageKind.CANCEL), None)
 
 
 def _cancel_first(messages: Sequence[Message]) -> list[Message]:

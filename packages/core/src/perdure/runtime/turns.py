@@ -13,6 +13,7 @@ import logging
 import uuid
 from collections import OrderedDict
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -38,17 +39,15 @@ from perdure.details import (
     Unregistered,
 )
 from perdure.errors import ProviderError, StorageClosed
-from perdure.history import Event, decode_event
+from perdure.history import Event
 from perdure.observe import InstanceParked
 from perdure.registry import Catalog
-from perdure.repeating import PATIENT_TRIES, repeated
-from perdure.replay.closing import close_without_code
-from perdure.replay.signals import UndecodableData
 from perdure.runtime.activities import Activities, FinishedActivity
 from perdure.runtime.alone import RETURN_AFTER, SUSPECTED, AloneGate, suspicion
 from perdure.runtime.cache import ExecutionCache
-from perdure.runtime.commits import Position, make_commit
+from perdure.runtime.commits import Position
 from perdure.runtime.differing import DifferingValues
+from perdure.runtime.histories import read_history
 from perdure.runtime.instance_run import InstanceRun
 from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
@@ -56,7 +55,7 @@ from perdure.runtime.pausing import Pause
 from perdure.runtime.renewal import Keeper, TurnKeeper
 from perdure.runtime.stepping import run_outside_tasks
 from perdure.runtime.unserved import UNREGISTERED, UnservedLooks, unregistered_since
-from perdure.wire import StartData, decode_start
+from perdure.runtime.without_code import HeldInstance, end_without_code, parked_and_cancelled
 
 _LOGGER = logging.getLogger("perdure.runtime")
 _LARGEST_LEASE_CALL = 100
@@ -98,6 +97,7 @@ class Turns:
         self._tasks: dict[InstanceRun | str, asyncio.Task[None]] = {}
         self._parkings: OrderedDict[str, timedelta] = OrderedDict()
         self.differing_values = DifferingValues(provider.clock, observers)
+        self._looks = UnservedLooks(provider.clock, options.unserved_interval)
         self._freed = asyncio.Event()
         self._waiting = asyncio.Event()
         self.keeper: Keeper = TurnKeeper(provider, self, options)
@@ -108,23 +108,7 @@ class Turns:
     async def read_history(self, state: InstanceState) -> list[Event]:
         """The history of the current execution; raises `UndecodableData`."""
         self.histories_read += 1
-        events: list[Event] = []
-        more = True
-        while more:
-            after = events[-1].event_id if events else 0
-            page = await repeated(
-                self.provider.clock,
-                lambda after=after: self.provider.read_history(
-                    state.instance, state.execution, incarnation=state.incarnation, after=after
-                ),
-                tries=PATIENT_TRIES,
-            )
-            try:
-                events.extend(decode_event(stored.number, stored.data) for stored in page.events)
-            except ValueError as error:
-                raise UndecodableData(f"history of {state.instance!r}: {error}") from error
-            more = page.more and bool(page.events)
-        return events
+        return await read_history(self.provider, state)
 
     def new_id(self) -> str:
         """An id that nobody else has: for a commit, a token."""
@@ -168,7 +152,7 @@ class Turns:
         What no runtime has registered is parked, or in the end failed.
         """
         pause = Pause(self.options.poll_interval)
-        looks = UnservedLooks(self.provider.clock, self.options.unserved_interval)
+        looks = self._looks
         wait = WorkWait(timeout=timedelta(0), serves=self._serves)
         doorbell = self.provider.doorbell
         with doorbell.listen_turns() as bell, doorbell.listen_mail(self._mail_came):
@@ -304,6 +288,8 @@ class Turns:
                     self._gate.leave()
             elif leased.attempt > self.options.max_attempts + 1:
                 await self._fail_poisoned(leased)
+            elif cancelled := parked_and_cancelled(leased.state, SUSPECTED, leased.messages):
+                await self._end(leased, cancelled)
             else:
                 async with self._gate.alone() as is_alone:
                     if is_alone:
@@ -326,6 +312,7 @@ class Turns:
         return run is not None and run.take_result(finished)
 
     def _mail_came(self, instance: str) -> None:
+        self._looks.mail_came(instance)
         run = self._runs.get(instance)
         if run is not None:
             run.mail_came()
@@ -334,10 +321,14 @@ class Turns:
         state = leased.state
         since = unregistered_since(state) or self.provider.clock.now()
         limit = to_microseconds(self.options.unregistered_timeout)
+        cancelled = parked_and_cancelled(state, UNREGISTERED, leased.messages)
+        if cancelled is not None:
+            await self._end(leased, cancelled)
+            return
         try:
             if self.provider.clock.now() - since > limit:
                 kind = Unregistered(what="orchestration", name=state.name, version=state.version)
-                await self._fail(leased, ConfigurationFailure(kind))
+                await self._end(leased, ConfigurationFailure(kind))
                 return
             of = f" version {state.version}" if state.version else ""
             details = f"orchestration {state.name!r}{of} is not registered in this runtime"
@@ -361,52 +352,22 @@ class Turns:
             work=f"the turn of {leased.state.name!r} on a message of kind {head}",
             attempts=leased.attempt - 1,
         )
-        try:
-            await self._fail(leased, ApplicationFailure(poisoned))
-        except ProviderError as error:
-            _LOGGER.warning("poisoned instance %r: %s", leased.state.instance, error)
+        await self._end(leased, ApplicationFailure(poisoned))
 
-    async def _fail(self, leased: LeasedTurn, details: ErrorDetails) -> None:
-        """End the instance as Failed without running its code, and tell its parent."""
-        state = leased.state
-        try:
-            events = await self.read_history(state) if state.last_event else []
-        except UndecodableData:
-            events = []
-        draft = close_without_code(
-            state, events, _start_of(leased), details, self.provider.clock.now()
-        )
-        commit = make_commit(
-            draft,
-            state=state,
-            position=Position(
-                execution=state.execution,
-                last_event=state.last_event,
-                last_commit=state.last_commit,
-                version=state.version,
-            ),
+    async def _end(self, leased: LeasedTurn, details: ErrorDetails) -> None:
+        """End the instance as Failed without running its code."""
+        held = HeldInstance(
+            state=leased.state,
+            position=Position.of(leased.state),
             token=leased.token,
-            commit_id=self.new_id(),
-            version=None,
-            consumed=[message.id for message in leased.messages],
-            finished=(),
-            direct=(),
-            held=(),
-            keep_for=None,
-            options=self.options,
+            messages=leased.messages,
         )
-        await repeated(
-            self.provider.clock, lambda: self.provider.commit_turn(commit), tries=PATIENT_TRIES
-        )
-        self.note_commit(commit)
-        live = self.cache.take(state.instance)
-        if live is not None:
-            await run_outside_tasks(live.execution.discard)
-        self.activities.cancel(state.instance)
-        doorbell = self.provider.doorbell
-        doorbell.ring_instance(state.instance)
-        for message in commit.send:
-            doorbell.ring_turns(message.instance)
+        try:
+            await end_without_code(self, held, details)
+        except ProviderError as error:
+            _LOGGER.warning("instance %r could not be ended: %s", leased.state.instance, error)
+            with suppress(ProviderError):
+                await self._release(leased, delay=RETURN_AFTER)
 
     async def _release(
         self,
@@ -429,13 +390,3 @@ class Turns:
                     at=self.provider.clock.now(), instance=instance, reason=reason, details=details
                 )
             )
-
-
-def _start_of(leased: LeasedTurn) -> StartData | None:
-    for message in leased.messages:
-        if message.kind is MessageKind.START:
-            try:
-                return decode_start(message.data)
-            except ValueError:
-                return None
-    return None

@@ -65,6 +65,11 @@ class UnservedLooks:
         self._last = now
         return self._shortest
 
+    def mail_came(self, work: Hashable) -> None:
+        """A message for this work was stored: where nobody takes it, it may be a cancellation."""
+        if work in self._known:
+            self._interval = self._shortest
+
     def saw(self, unserved: Iterable[Hashable]) -> None:
         """Note what a look has found that nobody takes."""
         found = set(unserved)

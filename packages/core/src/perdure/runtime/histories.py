@@ -1,0 +1,54 @@
+"""Reads histories: all of one, to rebuild an execution of it, or what of a damaged one can be read."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+
+from perdure.contract.provider import Provider
+from perdure.contract.records import HistoryPage, InstanceState, StoredEvent
+from perdure.errors import StorageCorrupt
+from perdure.history import Event, decode_event
+from perdure.repeating import PATIENT_TRIES, repeated
+from perdure.replay.signals import UndecodableData
+
+
+async def read_history(provider: Provider, state: InstanceState) -> list[Event]:
+    """The history of the current execution; raises `UndecodableData`, or `ProviderError`."""
+    events: list[Event] = []
+    async for page in _pages(provider, state):
+        try:
+            events.extend(decode_event(stored.number, stored.data) for stored in page)
+        except ValueError as error:
+            raise UndecodableData(f"history of {state.instance!r}: {error}") from error
+    return events
+
+
+async def read_readable_history(provider: Provider, state: InstanceState) -> list[Event]:
+    """The events of the current execution that can be read; raises `ProviderError`."""
+    events: list[Event] = []
+    try:
+        async for page in _pages(provider, state):
+            for stored in page:
+                try:
+                    events.append(decode_event(stored.number, stored.data))
+                except ValueError:
+                    continue
+    except StorageCorrupt:
+        return events
+    return events
+
+
+async def _pages(provider: Provider, state: InstanceState) -> AsyncGenerator[Sequence[StoredEvent]]:
+    after, more = 0, state.last_event > 0
+
+    def read_on() -> Awaitable[HistoryPage]:
+        return provider.read_history(
+            state.instance, state.execution, incarnation=state.incarnation, after=after
+        )
+
+    while more:
+        page = await repeated(provider.clock, read_on, tries=PATIENT_TRIES)
+        if not page.events:
+            return
+        yield page.events
+        after, more = page.events[-1].number, page.more

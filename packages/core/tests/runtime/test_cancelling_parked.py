@@ -1,0 +1,350 @@
+"""A parked instance that is cancelled ends, whatever parked it, without its code."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+
+import perdure
+from perdure import Runtime, RuntimeOptions
+from perdure.contract import (
+    DelegatingProvider,
+    HistoryPage,
+    Message,
+    MessageKind,
+    ParkedMark,
+    Serves,
+    TurnLease,
+    TurnRelease,
+    TurnRequest,
+)
+from perdure.history import OrchestrationFailed
+from perdure.observe import ExecutionEnded, RuntimeEvent
+
+CANCELLED = perdure.ApplicationFailure(perdure.Cancelled(reason="give up"))
+
+
+class Observer:
+    def __init__(self) -> None:
+        self.told: list[RuntimeEvent] = []
+
+    @perdure.hookimpl
+    def perdure_observe(self, event: RuntimeEvent) -> None:
+        self.told.append(event)
+
+    def ended(self) -> list[str]:
+        return [event.instance for event in self.told if isinstance(event, ExecutionEnded)]
+
+
+def runtime_of(provider, app: perdure.Registry, *plugins: object) -> Runtime:
+    """A runtime that gives activities up at once when it is closed."""
+    options = RuntimeOptions(shutdown_grace=timedelta(0))
+    return Runtime(provider, app, options=options, plugins=plugins)
+
+
+def family(*, edited: bool = False, cleaned: list[str] | None = None) -> perdure.Registry:
+    app = perdure.Registry()
+
+    @app.activity
+    async def work() -> None:
+        await asyncio.sleep(3600)
+
+    @app.activity
+    async def clean_up() -> None:
+        if cleaned is not None:
+            cleaned.append("clean")
+
+    @app.orchestration
+    async def grandchild(ctx: perdure.OrchestrationContext) -> None:
+        await ctx.schedule_wait("never")
+
+    @app.orchestration
+    async def child(ctx: perdure.OrchestrationContext) -> None:
+        if edited:
+            await asyncio.sleep(1)
+        ctx.schedule_sub_orchestration(grandchild, instance="grandchild")
+        ctx.schedule_activity(work)
+        try:
+            await ctx.schedule_wait("go")
+        except asyncio.CancelledError:
+            await ctx.schedule_activity(clean_up)
+            raise
+
+    @app.orchestration
+    async def parent(ctx: perdure.OrchestrationContext) -> str:
+        try:
+            await ctx.schedule_sub_orchestration(child, instance="child")
+        except perdure.SubOrchestrationFailed as error:
+            return error.details.display_message()
+        return "the child completed"
+
+    return app
+
+
+async def is_parked(client: perdure.Client, instance: str, reason: str) -> bool:
+    match await client.get_orchestration_status(instance):
+        case perdure.Running(parked=perdure.Parked(reason=found)):
+            return found == reason
+        case _:
+            return False
+
+
+async def has_ended(client: perdure.Client, *instances: str) -> bool:
+    statuses = [await client.get_orchestration_status(instance) for instance in instances]
+    return all(isinstance(status, perdure.Completed | perdure.Failed) for status in statuses)
+
+
+async def start_family(provider, eventually) -> perdure.Client:
+    client = perdure.Client(provider)
+    await client.start_orchestration("parent", "parent")
+    async with runtime_of(provider, family()) as runtime:
+
+        async def grandchild_waits() -> bool:
+            state = await provider.read_instance("grandchild")
+            return state is not None and state.last_event > 1
+
+        await eventually(grandchild_waits)
+        await eventually(lambda: runtime.statistics.activities_running == 1)
+    return client
+
+
+async def test_an_instance_that_disagrees_takes_its_work_and_children_along_and_tells_its_parent(
+    timed_provider, eventually, pass_time
+) -> None:
+    client, observer = await start_family(timed_provider, eventually), Observer()
+    await client.raise_event("child", "go")
+    async with runtime_of(timed_provider, family(edited=True), observer) as runtime:
+        await pass_time(lambda: is_parked(client, "child", "nondeterminism"))
+        await eventually(lambda: runtime.statistics.activities_running == 1)
+
+        await client.cancel_instance("child", "give up")
+
+        await pass_time(lambda: has_ended(client, "child", "grandchild", "parent"))
+        await pass_time(lambda: runtime.statistics.activities_running == 0)
+    assert await client.get_orchestration_status("child") == perdure.Failed(details=CANCELLED)
+    assert isinstance(await client.get_orchestration_status("grandchild"), perdure.Failed)
+    assert await client.get_orchestration_status("parent") == perdure.Completed(
+        output='"canceled: give up"'
+    )
+    assert observer.ended()[0] == "child"
+    history = await client.read_execution_history("child", 1)
+    assert [event.kind for event in history][-2:] == ["WaitCreated", "OrchestrationFailed"]
+
+
+async def test_a_cancellation_is_left_to_fitting_code_where_it_was_not_parked_before(
+    timed_provider, eventually, pass_time
+) -> None:
+    client = await start_family(timed_provider, eventually)
+    cleaned: list[str] = []
+    await client.cancel_instance("child", "give up")
+    async with runtime_of(timed_provider, family(edited=True)):
+        await eventually(lambda: is_parked(client, "child", "nondeterminism"))
+
+    async with runtime_of(timed_provider, family(cleaned=cleaned)):
+        await pass_time(lambda: has_ended(client, "child", "grandchild", "parent"))
+
+    assert cleaned == ["clean"]
+    assert await client.get_orchestration_status("child") == perdure.Failed(details=CANCELLED)
+
+
+async def test_an_ended_instance_still_agrees_with_its_fitting_code(
+    timed_provider, eventually, pass_time
+) -> None:
+    from perdure.history import decode_event
+    from perdure.registry import Catalog
+    from perdure.replay.execution import Execution
+
+    client = await start_family(timed_provider, eventually)
+    await client.raise_event("child", "go")
+    async with runtime_of(timed_provider, family(edited=True)):
+        await pass_time(lambda: is_parked(client, "child", "nondeterminism"))
+        await client.cancel_instance("child", "give up")
+        await pass_time(lambda: has_ended(client, "child"))
+    state = await timed_provider.read_instance("child")
+    page = await timed_provider.read_history("child", 1, incarnation=state.incarnation)
+    events = [decode_event(stored.number, stored.data) for stored in page.events]
+    catalog = Catalog([family()])
+    definition = catalog.orchestration("child", None)
+    assert definition is not None
+
+    rebuilt = Execution.rebuild(events, definition, catalog, cleanup_timeout=timedelta(minutes=5))
+
+    assert isinstance(rebuilt.terminal, OrchestrationFailed)
+    rebuilt.discard()
+
+
+async def test_an_instance_with_a_message_that_cannot_be_read_ends(
+    timed_provider, eventually, pass_time
+) -> None:
+    client = await start_family(timed_provider, eventually)
+    garbage = Message(id="garbage", instance="child", kind=MessageKind.EVENT, data=b"\x00")
+    await timed_provider.send([garbage])
+    async with runtime_of(timed_provider, family()):
+        await pass_time(lambda: is_parked(client, "child", "undecodable"))
+
+        await client.cancel_instance("child", "give up")
+
+        await pass_time(lambda: has_ended(client, "child", "grandchild", "parent"))
+    assert await client.get_orchestration_status("child") == perdure.Failed(details=CANCELLED)
+
+
+async def test_an_instance_whose_start_cannot_be_read_ends(timed_provider, pass_time) -> None:
+    class Damaged(DelegatingProvider):
+        async def create_instance(self, new) -> None:
+            await super().create_instance(replace(new, start=replace(new.start, data=b"\x00")))
+
+    client = perdure.Client(timed_provider)
+    await perdure.Client(Damaged(timed_provider)).start_orchestration("child", "child")
+    async with runtime_of(timed_provider, family()):
+        await pass_time(lambda: is_parked(client, "child", "undecodable"))
+
+        await client.cancel_instance("child", "give up")
+
+        await pass_time(lambda: has_ended(client, "child"))
+    assert await client.get_orchestration_status("child") == perdure.Failed(details=CANCELLED)
+
+
+async def test_an_instance_whose_history_cannot_be_read_ends_with_the_children_that_can(
+    timed_provider, eventually, pass_time
+) -> None:
+    class Damaged(DelegatingProvider):
+        async def read_history(self, instance, execution, **named) -> HistoryPage:
+            page = await super().read_history(instance, execution, **named)
+            if instance != "child":
+                return page
+            damaged = (replace(page.events[0], data=b"\x00"), *page.events[1:])
+            return replace(page, events=damaged)
+
+    client = await start_family(timed_provider, eventually)
+    await client.raise_event("child", "go")
+    async with runtime_of(Damaged(timed_provider), family()):
+        await pass_time(lambda: is_parked(client, "child", "undecodable"))
+
+        await client.cancel_instance("child", "give up")
+
+        await pass_time(lambda: has_ended(client, "child", "grandchild", "parent"))
+    assert await client.get_orchestration_status("child") == perdure.Failed(details=CANCELLED)
+
+
+async def test_a_request_to_cancel_that_cannot_be_read_ends_a_parked_instance_too(
+    timed_provider, eventually, pass_time
+) -> None:
+    client = await start_family(timed_provider, eventually)
+    cancel = Message(id="cancel", instance="child", kind=MessageKind.CANCEL, data=b"\x00")
+    await timed_provider.send([cancel])
+    async with runtime_of(timed_provider, family()):
+        await pass_time(lambda: has_ended(client, "child"))
+
+    status = await client.get_orchestration_status("child")
+    assert isinstance(status, perdure.Failed)
+    assert status.details.display_message() == "canceled: the request to cancel cannot be read"
+
+
+async def test_an_instance_that_no_runtime_has_registered_ends(
+    timed_provider, eventually, pass_time
+) -> None:
+    client = await start_family(timed_provider, eventually)
+    await client.raise_event("child", "go")
+    parent_only = perdure.Registry()
+    for definition in family().orchestrations():
+        if definition.name != "child":
+            parent_only.orchestration(name=definition.name)(definition.function)
+    async with runtime_of(timed_provider, parent_only):
+        await pass_time(lambda: is_parked(client, "child", "unregistered"))
+
+        await client.cancel_instance("child", "give up")
+
+        await pass_time(lambda: has_ended(client, "child", "grandchild", "parent"))
+    assert await client.get_orchestration_status("child") == perdure.Failed(details=CANCELLED)
+
+
+async def test_an_instance_that_never_ran_and_that_no_runtime_has_registered_ends(
+    timed_provider, clock, pass_time
+) -> None:
+    client = perdure.Client(timed_provider)
+    await client.start_orchestration("it", "nobody has this")
+    async with runtime_of(timed_provider, perdure.Registry()):
+        await pass_time(lambda: is_parked(client, "it", "unregistered"))
+        # Looks at what is known already have become rare by now.
+        for _ in range(120):
+            clock.advance(timedelta(seconds=1))
+            await asyncio.sleep(0.0005)
+        before = clock.now()
+
+        await client.cancel_instance("it", "give up")
+
+        await pass_time(lambda: has_ended(client, "it"))
+        assert clock.now() - before <= 3_000_000
+    assert await client.get_orchestration_status("it") == perdure.Failed(details=CANCELLED)
+
+
+async def test_a_suspected_instance_ends_without_running_again(
+    timed_provider, clock, pass_time
+) -> None:
+    app, ran = perdure.Registry(), []
+
+    @app.orchestration
+    async def suspect(ctx: perdure.OrchestrationContext) -> None:
+        ran.append("ran")
+
+    client = perdure.Client(timed_provider)
+    await client.start_orchestration("it", suspect)
+    serves = Serves(orchestrations={"suspect": frozenset({"1.0.0"})})
+    for number in range(6):
+        (leased,) = await timed_provider.lease_turns(
+            TurnRequest(token=f"{number}", limit=1, lease_for=timedelta(seconds=1), serves=serves)
+        )
+        if number < 5:
+            clock.advance(timedelta(seconds=2))
+    mark = ParkedMark(reason="suspected", details="others run here")
+    lease = TurnLease(instance="it", token=leased.token)
+    await timed_provider.release_turn(TurnRelease(lease=lease, counted=False, parked=mark))
+    await client.cancel_instance("it", "give up")
+
+    async with runtime_of(timed_provider, app):
+        await pass_time(lambda: has_ended(client, "it"))
+
+    assert ran == []
+    assert await client.get_orchestration_status("it") == perdure.Failed(details=CANCELLED)
+
+
+async def test_an_instance_whose_cleanup_does_what_is_forbidden_ends(
+    timed_provider, eventually, pass_time
+) -> None:
+    app = perdure.Registry()
+
+    @app.orchestration
+    async def forbidden(ctx: perdure.OrchestrationContext) -> None:
+        try:
+            await ctx.schedule_wait("go")
+        finally:
+            with suppress(Exception):
+                await asyncio.get_running_loop().run_in_executor(None, len, "")
+            await ctx.schedule_wait("never")
+
+    client = perdure.Client(timed_provider)
+    await client.start_orchestration("it", forbidden)
+    await client.raise_event("it", "go")
+    async with runtime_of(timed_provider, app):
+        await pass_time(lambda: is_parked(client, "it", "forbidden"))
+
+        await client.cancel_instance("it", "give up")
+
+        await pass_time(lambda: has_ended(client, "it"))
+    assert await client.get_orchestration_status("it") == perdure.Failed(details=CANCELLED)
+
+
+async def test_a_parked_instance_that_is_not_cancelled_stays(
+    timed_provider, eventually, pass_time, clock
+) -> None:
+    client = await start_family(timed_provider, eventually)
+    await client.raise_event("child", "go")
+    async with runtime_of(timed_provider, family(edited=True)):
+        await pass_time(lambda: is_parked(client, "child", "nondeterminism"))
+        began = clock.now()
+
+        await pass_time(lambda: clock.now() - began > 100_000_000)
+
+        assert await is_parked(client, "child", "nondeterminism")
