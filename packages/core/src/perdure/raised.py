@@ -16,9 +16,10 @@ from typing import Any, cast
 
 from pydantic_core import ValidationError
 
-from perdure.details import ApplicationFailure, Raised, Relation, encodable
+from perdure.details import ApplicationFailure, ErrorDetails, Raised, Relation, encodable
 from perdure.errors import (
     ActivityFailed,
+    ActivityTimeout,
     ApplicationError,
     InvalidPayload,
     NonRetryable,
@@ -67,6 +68,28 @@ def base_names(kind: type) -> tuple[str, ...]:
     """The names of the base classes, the nearest first."""
     ancestry = cast("tuple[type, ...]", _ANCESTRY(kind))
     return tuple(class_name(base) for base in ancestry[1 : _MOST_BASES + 1] if base is not object)
+
+
+def timed_out(limit: str, *, retryable: bool) -> ApplicationFailure:
+    """The details of an `ActivityTimeout`; `limit` names the setting of the policy."""
+    return ApplicationFailure(
+        Raised(
+            type_name=ActivityTimeout.__name__,
+            message=f"it did not finish within {limit}",
+            bases=base_names(ActivityTimeout),
+            retryable=retryable,
+        )
+    )
+
+
+def is_timeout(details: ErrorDetails) -> bool:
+    """Whether these are the details of an `ActivityTimeout`."""
+    kind = details.kind
+    return (
+        isinstance(kind, Raised)
+        and kind.type_name == ActivityTimeout.__name__
+        and kind.bases == base_names(ActivityTimeout)
+    )
 
 
 def class_name(kind: type) -> str:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from types import FrameType
 from typing import TypeVar, cast, overload
 
 from perdure.comparison import Compare, check_compare
 from perdure.determinism import find_nondeterminism
+from perdure.durations import to_duration
 from perdure.errors import DuplicateRegistration, InvalidSignature, NondeterministicCode
 from perdure.identifiers import check_identifier
 from perdure.references import (
@@ -41,6 +43,8 @@ class ActivityDefinition:
     where: str
     compare: Compare | None = None
     """None: as its orchestration."""
+    cancel_grace: timedelta | None = None
+    """How long it goes on after it was told of a cancellation; None: as the runtime says."""
 
     @property
     def name(self) -> str:
@@ -80,7 +84,12 @@ class Registry:
     def activity(self, function: F, /) -> F: ...
     @overload
     def activity(
-        self, /, *, name: str | None = None, compare: Compare | None = None
+        self,
+        /,
+        *,
+        name: str | None = None,
+        compare: Compare | None = None,
+        cancel_grace: timedelta | float | None = None,
     ) -> Callable[[F], F]: ...
     def activity(
         self,
@@ -89,30 +98,40 @@ class Registry:
         *,
         name: str | None = None,
         compare: Compare | None = None,
+        cancel_grace: timedelta | float | None = None,
     ) -> Callable[..., object]:
         """Register a function as an activity, under its own name or `name`.
 
         An `async def` runs in the event loop, a plain `def` in a thread. It takes its input, or
         nothing. `compare` says what happens where a replay passes it another input than the
-        history has; it counts above that of the orchestration and of the runtime. Raises
-        `InvalidSignature` or `DuplicateRegistration`.
+        history has; it counts above that of the orchestration and of the runtime.
+        `cancel_grace` is how long an async one goes on after it was told that its result is not
+        wanted any more, before it gets `CancelledError`; without it, the runtime's setting counts.
+        Raises `InvalidSignature`, `InvalidDuration` or `DuplicateRegistration`.
         """
         frame = _caller()
+        grace = None if cancel_grace is None else to_duration(cancel_grace, "cancel_grace")
         if function is not None:
-            self._add_activity(function, name, compare, frame)
+            self._add_activity(function, name, compare, grace, frame)
             return function
 
         def decorate(function: Callable[..., object]) -> Callable[..., object]:
-            self._add_activity(function, name, compare, frame)
+            self._add_activity(function, name, compare, grace, frame)
             return function
 
         return decorate
 
     def register_activity(
-        self, function: Callable[..., object], *, name: str, compare: Compare | None = None
+        self,
+        function: Callable[..., object],
+        *,
+        name: str,
+        compare: Compare | None = None,
+        cancel_grace: timedelta | float | None = None,
     ) -> None:
         """Register any callable, such as a bound method, as an activity under `name`."""
-        self._add_activity(function, name, compare, _caller())
+        grace = None if cancel_grace is None else to_duration(cancel_grace, "cancel_grace")
+        self._add_activity(function, name, compare, grace, _caller())
 
     @overload
     def orchestration(self, function: OrchestrationFunction, /) -> OrchestrationFunction: ...
@@ -177,6 +196,7 @@ class Registry:
         function: Callable[..., object],
         name: str | None,
         compare: Compare | None,
+        cancel_grace: timedelta | None,
         frame: FrameType,
     ) -> None:
         chosen = _chosen_name(function, name, "activity", ACTIVITY_ATTRIBUTE)
@@ -191,6 +211,7 @@ class Registry:
                 asynchronous=is_async(function),
                 where=where_defined(function),
                 compare=_checked(compare),
+                cancel_grace=cancel_grace,
             )
         )
         _mark(function, ACTIVITY_ATTRIBUTE, reference)

@@ -102,9 +102,10 @@ class Exponential:
 class RetryPolicy:
     """When a failed activity is tried again.
 
-    An attempt that takes longer than `attempt_timeout` counts as failed (`ActivityTimeout`);
-    after `total_timeout`, waits included, no further attempt is begun and the one under way is
-    given up. `max_attempts=None` is for ever.
+    An attempt whose function runs longer than `attempt_timeout` gets `CancelledError`, and has
+    failed (`ActivityTimeout`) when the function has ended; a function in a thread is only told,
+    and has failed at once. `total_timeout` counts from the schedule call, waits included: past it
+    no further attempt is begun, and the one under way is given up. `max_attempts=None` is for ever.
 
     An error is not retried when it is a `NonRetryable`, when its class, or one that it is derived
     from, is in `non_retryable` (as the class or its name; classes are compared by name), or when

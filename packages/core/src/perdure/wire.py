@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import cast
 
 from pydantic_core import from_json, to_json
 
+from perdure.clock import to_microseconds
 from perdure.details import ErrorDetails, details_from_plain, details_to_plain
 
 
@@ -58,6 +60,8 @@ class ActivityData:
     """Which attempt of its retry policy this is, from 1."""
     first: int
     """The number of the schedule event of the first attempt: the same for all attempts."""
+    timeout: timedelta | None = None
+    """How long the function of this attempt may run."""
 
 
 def encode_start(data: StartData) -> bytes:
@@ -118,9 +122,15 @@ def decode_cancel(data: bytes) -> CancelData:
 
 def encode_activity(data: ActivityData) -> bytes:
     """As bytes of JSON."""
-    return to_json(
-        {"input": data.input, "event": data.event, "attempt": data.attempt, "first": data.first}
-    )
+    plain: dict[str, object] = {
+        "input": data.input,
+        "event": data.event,
+        "attempt": data.attempt,
+        "first": data.first,
+    }
+    if data.timeout is not None:
+        plain["timeout"] = to_microseconds(data.timeout)
+    return to_json(plain)
 
 
 def decode_activity(data: bytes) -> ActivityData:
@@ -131,6 +141,7 @@ def decode_activity(data: bytes) -> ActivityData:
         event=_number(plain, "event"),
         attempt=_number(plain, "attempt"),
         first=_number(plain, "first"),
+        timeout=timedelta(microseconds=_number(plain, "timeout")) if "timeout" in plain else None,
     )
 
 

@@ -23,7 +23,7 @@ from perdure.contract.records import (
     ParentLink,
 )
 from perdure.details import ApplicationFailure, ErrorDetails
-from perdure.history import Event, OrchestrationStarted, decode_event, encode_event
+from perdure.history import FORMAT, Event, OrchestrationStarted, decode_event, encode_event
 from perdure.raised import describe
 from perdure.registry import Catalog, Registry
 from perdure.replay.execution import PYTHON, Execution
@@ -88,6 +88,8 @@ class World:
         decode_start(child.instance.start.data).input
     )
     python: str = PYTHON
+    format: int = FORMAT
+    """Of the histories that begin."""
     keeps_late: bool = False
     """Whether what was cancelled stays deliverable, as results do that are under way."""
 
@@ -128,6 +130,7 @@ class World:
                 engine=1,
                 parent=self.parent,
                 seen=seen,
+                format=self.format,
             ),
             definition,
             self.catalog,

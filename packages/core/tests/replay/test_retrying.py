@@ -18,7 +18,7 @@ from perdure import (
 )
 from perdure.details import ApplicationFailure, Raised
 from perdure.history import ActivityScheduled, TimerCreated, WorkCancelled
-from perdure.raised import describe
+from perdure.raised import describe, timed_out
 from perdure.wire import decode_activity
 
 from .driver import Answer, Restart, World, play, play_everywhere
@@ -110,22 +110,49 @@ def test_jittered_waits_replay_alike() -> None:
     assert len({timer.fire_at - timer.at for timer in timers}) == 4
 
 
-def test_an_attempt_that_takes_too_long_is_cancelled_and_followed_by_the_next() -> None:
-    world = make("attempt", 1).start()
+def late_until(attempt: int) -> object:
+    """Attempts before this one run into their limit, which the runtime that runs them keeps."""
+
+    def answer(name: str, input: str, number: int) -> Answer:
+        if number < attempt:
+            return timed_out("attempt_timeout", retryable=True)
+        return json.dumps(f"attempt {number}")
+
+    return answer
+
+
+def make_late(until: int, policy: str = "attempt") -> World:
+    world = make(policy, 0)
+    world.answer_activity = late_until(until)  # type: ignore[assignment]
+    return world
+
+
+def test_the_limit_of_an_attempt_goes_to_whoever_runs_it() -> None:
+    world = play(make_late(2))
+
+    data = [decode_activity(a.data) for d in world.drafts for a in d.activities.values()]
+    assert [one.timeout for one in data] == [5 * SECOND] * 2
+    assert world.output == '"attempt 2"'
+    # The wait between the attempts, and no other.
+    assert [timer.fire_at - timer.at for timer in world.events(TimerCreated)] == [1_000_000]
+
+
+def test_the_last_attempt_that_takes_too_long_is_a_timeout() -> None:
+    assert play(make_late(9)).output == '"timeout: it did not finish within attempt_timeout"'
+
+
+def test_in_a_history_of_the_first_format_the_limit_of_an_attempt_is_a_timer() -> None:
+    world = make("attempt", 1)
+    world.format = 1
+    world.start()
     world.deliver("timer")
     assert len(world.events(WorkCancelled)) == 1
     world.deliver("timer")  # the wait between the attempts
     world.deliver("work")
 
     assert world.output == '"attempt 2"'
-
-
-def test_the_last_attempt_that_takes_too_long_is_a_timeout() -> None:
-    world = make("attempt", 1).start()
-    for _ in range(3):
-        world.deliver("timer")
-
-    assert world.output == '"timeout: it did not finish within attempt_timeout"'
+    data = [decode_activity(a.data) for d in world.drafts for a in d.activities.values()]
+    assert [one.timeout for one in data] == [None, None]
 
 
 def test_no_attempt_begins_after_the_total_limit() -> None:
@@ -158,10 +185,10 @@ def test_what_the_policy_refuses_is_not_retried(policy: str, message: str) -> No
 
 
 def test_a_timeout_is_known_by_its_base_classes() -> None:
-    world = make("timeout", 1).start()
-    world.deliver("timer")
+    world = play(make_late(9, "timeout"))
 
     assert world.output == '"timeout: it did not finish within attempt_timeout"'
+    assert len(world.events(ActivityScheduled)) == 1
 
 
 def busy_until(attempt: int, delay: float) -> object:

@@ -8,6 +8,8 @@ In replay, and after the end, a command has no effect.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any, Final
 
 from perdure import history
@@ -139,11 +141,13 @@ class Commands:
         scheduled = self.transcript.ask(
             history.ActivityScheduled, name=name, input=input, attempt=1, tag=tag, retry=text
         )
-        first = self._attempt(scheduled, scheduled.event_id, result_type)
+        limit = retry.attempt_timeout if retry is not None and recorded else None
+        first = self._attempt(scheduled, scheduled.event_id, result_type, limit)
         if recorded and scheduled.retry != text:
             retry = None if scheduled.retry is None else policy_of(scheduled.retry, retry)
         if retry is None:
             return first
+        limit = retry.attempt_timeout if recorded else None
 
         def attempt(number: int) -> asyncio.Future[Any]:
             again = self.transcript.ask(
@@ -153,19 +157,30 @@ class Commands:
                 attempt=number,
                 tag=scheduled.tag,
             )
-            return self._attempt(again, scheduled.event_id, result_type)
+            return self._attempt(again, scheduled.event_id, result_type, limit)
 
         stream = self.chance.stream(f"retry/{scheduled.event_id}")
+        if limit is not None:
+            # The runtime that runs an attempt keeps its limit.
+            retry = replace(retry, attempt_timeout=None)
         return start_attempts(self.loop, name, first, attempt, retry, stream)
 
     def _attempt(
-        self, scheduled: history.ActivityScheduled, first: int, result_type: object
+        self,
+        scheduled: history.ActivityScheduled,
+        first: int,
+        result_type: object,
+        limit: timedelta | None,
     ) -> ScheduledFuture[Any]:
         """The future of one attempt; `first` is the schedule event of the first one."""
         number, name = scheduled.event_id, scheduled.name
         if self.transcript.effective:
             data = ActivityData(
-                input=scheduled.input, event=number, attempt=scheduled.attempt, first=first
+                input=scheduled.input,
+                event=number,
+                attempt=scheduled.attempt,
+                first=first,
+                timeout=limit,
             )
             self.draft.activities[number] = self.origin.activity(name, scheduled.tag, data)
         return self._await(number, MessageKind.ACTIVITY, name, result_type)

@@ -1,6 +1,8 @@
 """The attempts of one activity under its retry policy, as an ordinary coroutine.
 
-It runs on the orchestration's loop: its waits are durable timers, its decisions replay.
+It runs on the orchestration's loop: its waits are durable timers, its decisions replay. The limit
+of an attempt is kept by the runtime that runs it; in histories of the first format it is a durable
+timer too, and in their replay it must be.
 """
 
 from __future__ import annotations
@@ -11,9 +13,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
-from perdure.details import ApplicationFailure, Raised
 from perdure.errors import ActivityFailed, ActivityTimeout
-from perdure.raised import base_names
+from perdure.raised import timed_out
 from perdure.retry import RetryPolicy
 
 
@@ -92,16 +93,8 @@ async def _one_attempt(
         if isinstance(error, ActivityFailed) or not scope.expired():
             raise
         which = "total_timeout" if total else "attempt_timeout"
-        details = ApplicationFailure(
-            Raised(
-                type_name="ActivityTimeout",
-                message=f"it did not finish within {which}",
-                bases=base_names(ActivityTimeout),
-                # Past the total limit there is no next attempt.
-                retryable=not total,
-            )
-        )
-        raise ActivityTimeout(activity, details) from None
+        # Past the total limit there is no next attempt.
+        raise ActivityTimeout(activity, timed_out(which, retryable=not total)) from None
 
 
 def _seconds(duration: timedelta) -> float:

@@ -9,10 +9,12 @@ from perdure import history
 from perdure.contract.records import MessageKind
 from perdure.errors import (
     ActivityFailed,
+    ActivityTimeout,
     SubOrchestrationAlreadyExists,
     SubOrchestrationFailed,
 )
 from perdure.history import Event
+from perdure.raised import is_timeout
 from perdure.replay.futures import ScheduledFuture
 
 
@@ -38,7 +40,8 @@ def settle(work: Work, event: Event) -> None:
         case history.ActivityCompleted(result=result):
             future.settle(result, work.result_type, f"result of activity {work.name!r}")
         case history.ActivityFailed(details=details):
-            future.fail(ActivityFailed(work.name, details))
+            failure = ActivityTimeout if is_timeout(details) else ActivityFailed
+            future.fail(failure(work.name, details))
         case history.ChildCompleted(result=result):
             future.settle(result, work.result_type, f"result of sub-orchestration {work.name!r}")
         case history.ChildFailed(details=details):

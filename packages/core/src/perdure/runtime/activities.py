@@ -42,11 +42,13 @@ from perdure.details import (
 )
 from perdure.errors import ActivityLeaseLost, ProviderError, StorageClosed
 from perdure.observe import ActivityEnded, ActivityStarted
-from perdure.registry import Catalog
+from perdure.raised import timed_out
+from perdure.registry import ActivityDefinition, Catalog
 from perdure.repeating import PATIENT_TRIES, repeated
 from perdure.runtime.activity_context import ActivityContext, Cancellation
 from perdure.runtime.activity_task import ActivityTask
 from perdure.runtime.alone import RETURN_AFTER, SUSPECTED, AloneGate, suspicion
+from perdure.runtime.attempt_limit import AttemptLimit
 from perdure.runtime.background import log_breakage
 from perdure.runtime.calling import ActivityCaller, FailedCall
 from perdure.runtime.observers import Observers
@@ -498,10 +500,21 @@ class Activities:
                 )
             )
         began = self._provider.clock.now()
-        outcome = await self._caller.call(definition, data.input, context)
+        result = await self._call(definition, data, context)
         self._learn(leased.name, began)
-        result = outcome.details if isinstance(outcome, FailedCall) else outcome
         await self._finish(running, result, data.event)
+
+    async def _call(
+        self, definition: ActivityDefinition, data: ActivityData, context: ActivityContext
+    ) -> str | ErrorDetails:
+        if data.timeout is None:
+            outcome = await self._caller.call(definition, data.input, context)
+            return outcome.details if isinstance(outcome, FailedCall) else outcome
+        clock, tell = self._provider.clock, context.cancellation.request
+        with AttemptLimit(clock, data.timeout, tell=tell):
+            outcome = await self._caller.call(definition, data.input, context)
+            return outcome.details if isinstance(outcome, FailedCall) else outcome
+        return timed_out("attempt_timeout", retryable=True)
 
     async def _finish(
         self, running: RunningActivity, outcome: str | ErrorDetails, event: int
@@ -538,11 +551,15 @@ class Activities:
         # A thread cannot be stopped: its slot stays taken, and its result is dropped, at its end.
         if running.task is None or self._slots.kind(running.leased.name) is Kind.BLOCKING:
             return
-        grace = timedelta(0) if self._stopping else self._options.cancel_grace
+        grace = timedelta(0) if self._stopping else self._grace(running)
         await first_of(all_of([running.task]), self._provider.clock.sleep(grace))
         if not running.task.done():
             self._tell_end(running, "cancelled")
             running.task.cancel()
+
+    def _grace(self, running: RunningActivity) -> timedelta:
+        own = self._catalog.activities[running.leased.name].cancel_grace
+        return self._options.cancel_grace if own is None else own
 
     def _tell_end(self, running: RunningActivity, outcome: str) -> None:
         if self._observers:

@@ -44,7 +44,8 @@ class RuntimeOptions:
     cleanup_timeout: timedelta = timedelta(minutes=5)
     """How long a cancelled orchestration may clean up."""
     cancel_grace: timedelta = timedelta(seconds=10)
-    """How long after it was told a cancelled activity goes on, before it gets CancelledError."""
+    """How long after it was told a cancelled activity goes on, before it gets CancelledError;
+    `@app.activity(cancel_grace=…)` sets it for one."""
     shutdown_grace: timedelta = timedelta(seconds=10)
     """How long activities may go on when the runtime is closed."""
     tags: frozenset[str | None] = frozenset({None})
