@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 from perdure.contract import NewActivity
-from perdure_sqlite._writer import Operation
+from perdure_sqlite._operation import Operation
 
 LEASE = timedelta(seconds=30)
 

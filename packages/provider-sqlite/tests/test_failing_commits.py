@@ -180,10 +180,13 @@ async def test_whichever_answer_of_the_database_is_lost_a_repeat_makes_it_happen
     ],
 )
 async def test_the_error_says_whether_a_repeat_may_help_whichever_statement_it_comes_from(
-    scene, code, kind, retryable
+    scene, code, kind, retryable, monkeypatch
 ):
+    monkeypatch.setattr("perdure_sqlite._room._INTERVAL", float("inf"))
     steps, wanted = await (await scene()).count_statements()
     fresh = await scene()
+    # As on a full disk where room was to be made just now.
+    assert fresh.provider._open.writer._room.may_be_made()
     before = fresh.rows()
 
     for step in range(1, steps + 1):

@@ -36,10 +36,12 @@ from perdure_sqlite._shelves import ALWAYS, HELD, REACH, SHELVES, is_live, shelv
 from perdure_sqlite._sql.activities import (
     ADD_ACTIVITY,
     FIND_HELD_ACTIVITY,
+    FIND_QUEUES_OF,
     FINISH_ACTIVITY,
     GRANT_ACTIVITY,
     LEASED_ACTIVITIES,
     RELEASE_ACTIVITY,
+    REMOVE_ACTIVITIES,
     RENEW_ACTIVITY,
     SHELVE_ACTIVITY,
     SHELVED_ACTIVITIES,
@@ -104,6 +106,14 @@ def add_activity(
         ),
     )
     session.expect_activity(shelf, ready_at)
+
+
+def remove_activities(session: Session, row: InstanceRow) -> None:
+    """Remove what the instance leaves behind, and the queues that were there for it alone."""
+    queues = {queue for (queue,) in session.execute(FIND_QUEUES_OF, (row.number,)).fetchall()}
+    if queues:
+        session.execute(REMOVE_ACTIVITIES, (row.number,))
+        session.drop_empty_activity_queues(queues)
 
 
 def lease_activities(session: Session, request: ActivityRequest) -> tuple[LeasedActivity, ...]:

@@ -19,7 +19,7 @@ from perdure.contract import (
 )
 from perdure.errors import ActivityLeaseLost, HistoryConflict, LeaseLost
 
-from perdure_sqlite._activities import add_activity
+from perdure_sqlite._activities import add_activity, remove_activities
 from perdure_sqlite._creating import add_instance
 from perdure_sqlite._post import Post, deliver, put_front, reshelve
 from perdure_sqlite._rows import InstanceRow
@@ -27,7 +27,6 @@ from perdure_sqlite._session import Session
 from perdure_sqlite._sql.activities import (
     FIND_HELD_ACTIVITY,
     FINISH_ACTIVITY,
-    REMOVE_ACTIVITIES,
     REMOVE_ACTIVITY,
 )
 from perdure_sqlite._sql.instances import (
@@ -127,7 +126,7 @@ def _end_execution(session: Session, row: InstanceRow, end: ExecutionEnd) -> Non
         ADD_EXECUTION,
         (row.number, row.execution, status, row.last_event, row.started_at, now, end.output),
     )
-    session.execute(REMOVE_ACTIVITIES, (row.number,))
+    remove_activities(session, row)
     if end.status is InstanceStatus.CONTINUED_AS_NEW:
         row.execution, row.started_at, row.last_event = row.execution + 1, now, 0
         session.execute(BEGIN_EXECUTION, (row.execution, now, row.number))

@@ -9,6 +9,7 @@ synced before it is acknowledged; SQLite syncs the directory when it creates the
 
 from __future__ import annotations
 
+import ctypes
 import random
 import sqlite3
 import time
@@ -24,6 +25,8 @@ from sqlalchemy.pool import NullPool
 
 from perdure_sqlite._failures import failure_of, is_busy
 from perdure_sqlite._migrations import bring_up_to_date, complete
+from perdure_sqlite._new_file import ensure_file
+from perdure_sqlite._place import Displaced, Place, displaced
 from perdure_sqlite._tables import namespaces
 
 Result = TypeVar("Result")
@@ -44,6 +47,7 @@ class Database:
     reading: Connection
     namespace: int
     """The number of the namespace."""
+    place: Place
 
     @property
     def writer(self) -> sqlite3.Connection:
@@ -57,6 +61,8 @@ class Database:
 
     def scan(self, statement: str, parameters: tuple[object, ...]) -> list[tuple[object, ...]]:
         """The rows of a statement that may take long, on a connection of its own."""
+        # Never open what has come to the place: closed again, it might lose what is in its log.
+        self.place.check()
         with self.engine.connect() as connection:
             driver = _driver(connection)
             driver.execute("PRAGMA query_only=1")
@@ -64,6 +70,10 @@ class Database:
 
     def close(self) -> None:
         """Move what the log holds into the file where nobody else reads, and close it."""
+        if self.place.is_taken:
+            for connection in (self.reading, self.writing):
+                _abandon(connection)
+            return
         try:
             self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         except sqlite3.Error:
@@ -90,7 +100,11 @@ def open_database(path: Path, *, namespace: str, durable: bool, patience: float)
         },
     )
     try:
+        ensure_file(path, durable=durable, patience=patience)
         return _patiently(lambda: _open(engine, file, namespace, durable=durable), patience)
+    except Displaced as reason:
+        engine.dispose()
+        raise displaced(reason, file=file, operation="open") from reason
     except (sqlite3.Error, DBAPIError) as error:
         raise _failure(error, file) from _cause(error)
     except BaseException:
@@ -121,6 +135,7 @@ def _check_place(path: Path) -> None:
 def _open(engine: Engine, file: str, namespace: str, *, durable: bool) -> Database:
     opened: list[Connection] = []
     try:
+        place = Place(file)
         writing = engine.connect()
         opened.append(writing)
         _prepare_writer(writing, file, durable=durable)
@@ -128,7 +143,11 @@ def _open(engine: Engine, file: str, namespace: str, *, durable: bool) -> Databa
         reading = engine.connect()
         opened.append(reading)
         _prepare_reader(reading)
-        return Database(engine=engine, writing=writing, reading=reading, namespace=number)
+        place.note_log()
+        place.check()
+        return Database(
+            engine=engine, writing=writing, reading=reading, namespace=number, place=place
+        )
     except BaseException:
         for connection in opened:
             connection.close()
@@ -192,6 +211,12 @@ def _patiently(open_file: Callable[[], Result], patience: float) -> Result:
             if not is_busy(_cause(error)) or time.monotonic() >= give_up_at:
                 raise
             time.sleep(random.uniform(0, _LONGEST_PAUSE))  # noqa: S311 # jitter
+
+
+def _abandon(connection: Connection) -> None:
+    """Never close it: SQLite would delete the log at the path, which belongs to another file."""
+    # There is no setting for that before Python 3.12, and whatever is collected is closed.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(_driver(connection)))
 
 
 def _driver(connection: Connection) -> sqlite3.Connection:

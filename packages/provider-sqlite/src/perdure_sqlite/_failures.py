@@ -10,6 +10,8 @@ import sqlite3
 
 from perdure.errors import ProviderError, StorageCorrupt, StorageFailed, StorageUnavailable
 
+from perdure_sqlite._place import Displaced, displaced
+
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
 _CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _ADVICE = {
@@ -45,8 +47,15 @@ def is_busy(error: BaseException) -> bool:
     return isinstance(error, sqlite3.Error) and code_of(error) in _BUSY
 
 
+def is_full(error: BaseException) -> bool:
+    """Whether the disk had no room."""
+    return isinstance(error, sqlite3.Error) and code_of(error) == sqlite3.SQLITE_FULL
+
+
 def failure_of(error: BaseException, *, file: str, operation: str) -> ProviderError:
     """The error to raise instead, with the driver's as its cause."""
+    if isinstance(error, Displaced):
+        return displaced(error, file=file, operation=operation)
     code = code_of(error)
     failure: ProviderError
     if isinstance(error, Damaged):

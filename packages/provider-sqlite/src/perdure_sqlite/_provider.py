@@ -8,6 +8,7 @@ two processes would share a connection's state.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -62,6 +63,7 @@ from perdure_sqlite._looking import (
     turn_heads,
 )
 from perdure_sqlite._options import SQLiteOptions
+from perdure_sqlite._place import Displaced, displaced
 from perdure_sqlite._reading import Reading
 from perdure_sqlite._rows import InstanceRow, state_of
 from perdure_sqlite._session import Session
@@ -75,6 +77,9 @@ from perdure_sqlite._writer import Writer
 Result = TypeVar("Result")
 
 _MESSAGES_PER_STEP = 500
+_BEAT = 0.5
+"""Seconds between two looks at the place of the file."""
+_LOGGER = logging.getLogger("perdure.sqlite")
 
 
 class SQLiteProvider(Provider):
@@ -239,6 +244,7 @@ class SQLiteProvider(Provider):
                 " open one of its own here",
                 operation=operation,
             )
+        self._open.reading.refuse_if_displaced(operation)
         return self._open
 
     async def _read(self, name: str, read: Callable[[Reading], Result]) -> Result:
@@ -298,7 +304,7 @@ class SQLiteProvider(Provider):
         self._submit_undo("release_activity", lambda at: _activities.release_activities(at, leases))
 
     def _submit_undo(self, name: str, run: Callable[[Session], None]) -> None:
-        if self._open is not None:
+        if self._open is not None and self._open.database.place.displaced is None:
             operation = self._open.writer.submit(name, run, volatile=True)
             operation.future.add_done_callback(_pass_over)
 
@@ -324,16 +330,45 @@ class _Open:
             file=file,
             durable=options.durability == "full",
             patience=options.busy_timeout,
+            place=database.place,
             on_commit=lambda: self.waits.tell(session),
+            on_displaced=self._lose,
         )
+        self._file = file
+        self._closing: asyncio.Future[None] | None = None
+        self._beat = asyncio.get_running_loop().call_later(_BEAT, self._look_at_place)
 
     async def close(self) -> None:
         """Stop one after the other, so that nothing is used that is closed already."""
-        await self.waits.close()
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close(None))
+        await self._closing
+
+    async def _close(self, reason: Displaced | None) -> None:
+        self._beat.cancel()
+        await self.waits.close(reason)
         await self.writer.drain()
         await self.reading.close()
         await self.worker.run(self.database.close)
         self.worker.stop()
+
+    def _look_at_place(self) -> None:
+        """Notice that the file was deleted or replaced while nothing is written."""
+        try:
+            self.database.place.check()
+        except Displaced as reason:
+            self._lose(reason)
+        else:
+            self._beat = asyncio.get_running_loop().call_later(_BEAT, self._look_at_place)
+
+    def _lose(self, reason: Displaced) -> None:
+        """Close the file that nobody will open again.
+
+        Its log lies at the path still, and would be taken for that of a file put there.
+        """
+        if self._closing is None:
+            _LOGGER.error("%s", displaced(reason, file=self._file, operation="look"))
+            self._closing = asyncio.ensure_future(self._close(reason))
 
     def _read_version(self) -> int | None:
         # Of the writer's connection: on any other one the writer's own commits count too.

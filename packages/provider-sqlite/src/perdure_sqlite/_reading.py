@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from perdure_sqlite._database import Database
 from perdure_sqlite._failures import Damaged, failure_of, is_busy
+from perdure_sqlite._place import Displaced, displaced
 from perdure_sqlite._worker import Worker
 
 Result = TypeVar("Result")
@@ -39,6 +40,7 @@ class Reading:
         """The result of `read`, which is repeated while the file is locked."""
         give_up_at: float | None = None
         while True:
+            self.refuse_if_displaced(name)
             try:
                 return read(self)
             except (sqlite3.Error, Damaged) as error:
@@ -61,11 +63,18 @@ class Reading:
         self, name: str, statement: str, parameters: tuple[object, ...]
     ) -> list[tuple[object, ...]]:
         """The rows of a statement that may take long."""
+        self.refuse_if_displaced(name)
         self._scanner = self._scanner or Worker("perdure-sqlite-scan")
         try:
             return await self._scanner.run(lambda: self._database.scan(statement, parameters))
-        except sqlite3.Error as error:
+        except (sqlite3.Error, Displaced) as error:
             raise failure_of(error, file=self._file, operation=name) from error
+
+    def refuse_if_displaced(self, name: str) -> None:
+        """Raise where the path of the file was found to name another one, or none."""
+        reason = self._database.place.displaced
+        if reason is not None:
+            raise displaced(reason, file=self._file, operation=name)
 
     async def close(self) -> None:
         """Wait for the scans that run, and end their thread."""

@@ -12,7 +12,7 @@ put on a shelf of a queue that is not there: nobody would look at it.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from perdure.clock import Clock
 from perdure.contract import Instant
@@ -22,6 +22,7 @@ from perdure_sqlite._shelves import ALWAYS, NOW, SHELVES
 from perdure_sqlite._sql.activities import (
     ADD_ACTIVITY_QUEUE,
     DROP_ACTIVITY_QUEUE,
+    DROP_EMPTY_ACTIVITY_QUEUE,
     FIND_ACTIVITY_QUEUE,
 )
 from perdure_sqlite._sql.instances import (
@@ -144,6 +145,11 @@ class Session:
         """Drop queues on whose shelves nothing stands."""
         self.executemany(DROP_TURN_QUEUE, [(queue,) for queue in turns])
         self.executemany(DROP_ACTIVITY_QUEUE, [(queue,) for queue in activities])
+        self._forget_queues()
+
+    def drop_empty_activity_queues(self, queues: Iterable[int]) -> None:
+        """Drop those of these queues on whose shelves nothing stands."""
+        self.executemany(DROP_EMPTY_ACTIVITY_QUEUE, [(queue,) for queue in queues])
         self._forget_queues()
 
     def expect_turn(self, shelf: int | None, ready_at: Instant | None) -> None:

@@ -23,6 +23,7 @@ from perdure.contract import ChangeWait, Instant, WorkWait
 from perdure.errors import StorageClosed
 
 from perdure_sqlite._looking import next_activity, next_turn
+from perdure_sqlite._place import Displaced, displaced
 from perdure_sqlite._reading import Reading
 from perdure_sqlite._rows import parked_of
 from perdure_sqlite._session import Session
@@ -144,9 +145,12 @@ class Waits:
             if not watchers and self._watchers.get(wait.instance) is watchers:
                 del self._watchers[wait.instance]
 
-    async def close(self) -> None:
+    async def close(self, reason: Displaced | None = None) -> None:
         """Let all waiting calls fail."""
         for waiter in (*self._workers, *(w for each in self._watchers.values() for w in each)):
+            if reason is not None:
+                waiter.fail(displaced(reason, file=self._file, operation="wait"))
+                continue
             waiter.fail(
                 StorageClosed(
                     f"the provider of {self._file!r} was closed while this call waited",

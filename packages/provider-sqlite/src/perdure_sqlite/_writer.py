@@ -12,6 +12,9 @@ its operations runs again in a transaction of its own.
 
 Nobody is answered before the COMMIT. A group of volatile operations (leases, which a power loss
 may take along with their holder) commits without fsync, in the loop.
+
+Nor is anybody answered unless the file was in its place after the COMMIT: what went to a file
+that was deleted or replaced before is lost.
 """
 
 from __future__ import annotations
@@ -22,12 +25,14 @@ import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Generic, TypeVar, cast
+from typing import TypeVar, cast
 
-from perdure.errors import PerdureError, StorageClosed
+from perdure.errors import StorageClosed
 
-from perdure_sqlite._failures import failure_of, is_busy
+from perdure_sqlite._failures import failure_of, is_busy, is_full
+from perdure_sqlite._operation import Operation
+from perdure_sqlite._place import Displaced, Place, displaced
+from perdure_sqlite._room import Room
 from perdure_sqlite._session import Session
 from perdure_sqlite._worker import Worker
 
@@ -38,108 +43,7 @@ _LONGEST_GROUP = 0.01
 """Seconds for which a group may keep the loop; the fsync is a small part of it already."""
 _QUICK_GROUPS = 200
 """After so many commits in the loop, one goes through the thread, which also checkpoints."""
-_CHECKPOINT_PAGES = 4000
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.02
-
-
-class Operation(Generic[Result]):
-    """One call of the contract, and who waits for it."""
-
-    __slots__ = (
-        "alone",
-        "begun",
-        "error",
-        "future",
-        "left",
-        "name",
-        "result",
-        "run",
-        "settled",
-        "undo",
-        "volatile",
-    )
-
-    def __init__(
-        self,
-        name: str,
-        run: Callable[[Session], Result],
-        future: asyncio.Future[Result],
-        *,
-        volatile: bool,
-        undo: Callable[[Result], None] | None,
-    ) -> None:
-        self.name = name
-        self.run = run
-        self.future = future
-        self.volatile = volatile
-        self.undo = undo
-        self.alone = False
-        """Whether it gets a transaction of its own, since its group failed."""
-        self.begun = False
-        """Whether it belongs to the group that runs: it can be taken back no more."""
-        self.settled: asyncio.Future[None] | None = None
-        self.left = False
-        """Whether its group is over for it, so that there is nothing to settle any more."""
-        self.result: Result | None = None
-        self.error: PerdureError | None = None
-
-    def perform(self, session: Session) -> None:
-        """Run it; a refusal is an answer, anything else concerns the group."""
-        session.now = session.clock.now()
-        self.result = self.error = None
-        try:
-            self.result = self.run(session)
-        except PerdureError as error:
-            self.error = error
-
-    async def wait(self) -> Result:
-        """The answer. Cancelled, it is taken back, or waited for to the end of its group.
-
-        So whoever was cancelled finds the file as it stays: changed, or not.
-        """
-        try:
-            return await self.future
-        except asyncio.CancelledError:
-            if not self.future.cancelled():
-                # Answered, and cancelled before the caller could see it.
-                self._abandon()
-            elif self.begun and not self.left:
-                await self._settle()
-            raise
-
-    def answer(self) -> None:
-        """Tell who waits, or undo what nobody waits for any more."""
-        if self.future.cancelled():
-            self._abandon()
-            self.leave()
-        elif self.error is not None:
-            self.future.set_exception(self.error)
-        else:
-            self.future.set_result(cast("Result", self.result))
-
-    def fail(self, error: BaseException) -> None:
-        """It was not carried out."""
-        if not self.future.done():
-            self.future.set_exception(error)
-        self.leave()
-
-    def leave(self) -> None:
-        """It will not be carried out any more, or nobody waits for the answer."""
-        # Between a cancellation and the caller's next step its group may have ended already.
-        self.left = True
-        if self.settled is not None and not self.settled.done():
-            self.settled.set_result(None)
-
-    def _abandon(self) -> None:
-        if self.error is None and self.undo is not None:
-            self.undo(cast("Result", self.result))
-
-    async def _settle(self) -> None:
-        self.settled = asyncio.get_running_loop().create_future()
-        while not self.settled.done():
-            # A second cancellation changes nothing: the caller raises the first one.
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([self.settled])
 
 
 class Writer:
@@ -154,7 +58,9 @@ class Writer:
         file: str,
         durable: bool,
         patience: float,
+        place: Place,
         on_commit: Callable[[], None],
+        on_displaced: Callable[[Displaced], None],
     ) -> None:
         self._connection = connection
         self._session = session
@@ -162,17 +68,21 @@ class Writer:
         self._file = file
         self._durable = durable
         self._patience = patience
+        self._place = place
         self._on_commit = on_commit
+        self._on_displaced = on_displaced
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Operation[object]] = deque()
         self._scheduled = False
         self._committing = False
         self._closing = False
         self._idle: asyncio.Future[None] | None = None
-        self._quick: bool | None = None
+        self._mode: tuple[bool, int] | None = None
+        """Whether commits are quick, and after how many pages they checkpoint."""
         self._quick_groups = 0
         self._pause = 0.0
         self._give_up_at: float | None = None
+        self._room = Room(file)
 
     @property
     def is_committing(self) -> bool:
@@ -188,6 +98,8 @@ class Writer:
         undo: Callable[[Result], None] | None = None,
     ) -> Operation[Result]:
         """Let the operation run in the next group; its future has the answer."""
+        if self._place.displaced is not None:
+            raise displaced(self._place.displaced, file=self._file, operation=name)
         if self._closing:
             raise StorageClosed(
                 f"the provider of {self._file!r} is closed; open it again", operation=name
@@ -247,19 +159,20 @@ class Writer:
         if self._connection.in_transaction:
             # Left behind by a ROLLBACK that failed itself.
             self._session.execute("ROLLBACK")
-        if quick is not self._quick:
-            self._set_mode(quick=quick)
+        mode = quick, 0 if quick else self._room.pages
+        if mode != self._mode:
+            self._set_mode(mode)
         self._session.execute("BEGIN IMMEDIATE")
         return quick
 
-    def _set_mode(self, *, quick: bool) -> None:
+    def _set_mode(self, mode: tuple[bool, int]) -> None:
         """Without fsync and checkpoint in the loop; with them in the thread."""
+        quick, pages = mode
         full = self._durable and not quick
-        self._quick = None
+        self._mode = None
         self._session.execute(f"PRAGMA synchronous={'FULL' if full else 'NORMAL'}")
-        pages = 0 if quick else _CHECKPOINT_PAGES
         self._session.execute(f"PRAGMA wal_autocheckpoint={pages}").fetchall()
-        self._quick = quick
+        self._mode = mode
 
     def _could_not_begin(self, group: list[Operation[object]], error: sqlite3.Error) -> None:
         now = time.monotonic()
@@ -286,7 +199,7 @@ class Writer:
             if wrote:
                 self._session.finish()
             if quick or not wrote:
-                self._session.execute("COMMIT")
+                self._commit()
         except Exception as error:  # noqa: BLE001 # whatever it is, the group is undone
             self._undo(group, error)
             return
@@ -316,6 +229,7 @@ class Writer:
 
     def _commit(self) -> None:
         self._session.execute("COMMIT")
+        self._place.check()
 
     def _committed(self, group: list[Operation[object]], error: BaseException | None) -> None:
         self._committing = False
@@ -331,13 +245,22 @@ class Writer:
         self._continue()
 
     def _undo(self, group: list[Operation[object]], error: BaseException) -> None:
-        """Roll back; try the operations of a group one by one, and report that of a single one."""
+        """Roll back, and decide what becomes of the group."""
         self._session.forget()
         try:
             if self._connection.in_transaction:
                 self._session.execute("ROLLBACK")
         except sqlite3.Error as second:
             error = second
+        if isinstance(error, Displaced):
+            self._lose(group, error)
+        elif is_full(error) and self._room.may_be_made():
+            self._make_room(group, error)
+        else:
+            self._fail(group, error)
+
+    def _fail(self, group: list[Operation[object]], error: BaseException) -> None:
+        """Try the operations of a group one by one, and report the error of a single one."""
         if len(group) > 1:
             for operation in group:
                 operation.alone = True
@@ -346,6 +269,35 @@ class Writer:
             for operation in group:
                 operation.fail(failure_of(error, file=self._file, operation=operation.name))
         self._continue()
+
+    def _make_room(self, group: list[Operation[object]], full: BaseException) -> None:
+        """Move what the log holds into the file, which cuts it off, and try the group again.
+
+        SQLite does so by itself after a commit only, and on a full disk there is none.
+        """
+        self._committing = True
+
+        def checkpoint() -> None:
+            self._session.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+        def made(error: BaseException | None) -> None:
+            self._committing = False
+            if error is None:
+                self._put_back(group)
+                self._continue()
+            else:
+                self._fail(group, full)
+
+        self._worker.post(checkpoint, made)
+
+    def _lose(self, group: list[Operation[object]], reason: Displaced) -> None:
+        """The file is not in its place: nothing is carried out any more."""
+        left = [*group, *self._waiting]
+        self._waiting.clear()
+        for operation in left:
+            operation.fail(failure_of(reason, file=self._file, operation=operation.name))
+        self._on_displaced(reason)
+        self._settle()
 
     def _continue(self) -> None:
         if self._waiting:

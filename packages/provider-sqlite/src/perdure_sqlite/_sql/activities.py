@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ScalarSelect, and_, delete, func, insert, null, select, update
+from sqlalchemy import (
+    ScalarSelect,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    not_,
+    null,
+    select,
+    update,
+)
 
 from perdure_sqlite._shelves import DUE, HELD, NOW, SHELVES
 from perdure_sqlite._sql.render import (
@@ -39,6 +50,24 @@ FIND_ACTIVITY_QUEUE = render(
     "tag",
 )
 ADD_ACTIVITY_QUEUE = render_insert(activity_queues, "namespace", "name", "tag")
+FIND_QUEUES_OF = render(
+    select(activities.c.queue).where(activities.c.instance == given("instance")), "instance"
+)
+DROP_EMPTY_ACTIVITY_QUEUE = render(
+    delete(activity_queues).where(
+        activity_queues.c.number == given("which"),
+        not_(
+            exists()
+            .where(
+                activities.c.shelf >= activity_queues.c.number * constant(SHELVES),
+                activities.c.shelf < (activity_queues.c.number + constant(1)) * constant(SHELVES),
+            )
+            .select_from(activities)
+            .with_hint(activities, by(activities_by_shelf))
+        ),
+    ),
+    "which",
+)
 DROP_ACTIVITY_QUEUE = render(
     delete(activity_queues).where(activity_queues.c.number == given("which")), "which"
 )
