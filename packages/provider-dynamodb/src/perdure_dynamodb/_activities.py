@@ -272,10 +272,10 @@ class Activities:
             await self._look(found)
         except ProviderError as error:
             if not found.leased:
+                await self.give_back(begun)
                 raise
             _LOGGER.warning("a look for activities ended early: %s", error)
-        finally:
-            await self.give_back(begun - {leased.lease for leased in found.leased})
+        await self.give_back(begun - {leased.lease for leased in found.leased})
         return tuple(found.leased)
 
     async def _look(self, found: _Found) -> None:

@@ -114,10 +114,10 @@ class Turns:
             await self._look(found)
         except ProviderError as error:
             if not found.leased:
+                await self.give_back(begun)
                 raise
             _LOGGER.warning("a look for turns ended early: %s", error)
-        finally:
-            await self.give_back(begun - {_lease_of(turn) for turn in found.leased})
+        await self.give_back(begun - {_lease_of(turn) for turn in found.leased})
         return tuple(found.leased)
 
     async def _look(self, found: _Found) -> None:
