@@ -54,6 +54,7 @@ MODEL = frozenset(
         "references",
         "repeating",
         "retry",
+        "settings",
         "status",
         "versions",
         "waiting",

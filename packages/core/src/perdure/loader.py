@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -23,10 +23,12 @@ from perdure.errors import (
     AmbiguousProvider,
     ContractMismatch,
     InvalidInput,
+    InvalidProviderOption,
     ProviderImportFailed,
     ProviderLoadError,
     ProviderNotInstalled,
 )
+from perdure.identifiers import check_identifier
 from perdure.plugins import (
     create_plugin_manager,
     describe,
@@ -35,6 +37,7 @@ from perdure.plugins import (
     load_entry_point,
     refuse_unknown_hooks,
 )
+from perdure.settings import require
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -60,16 +63,16 @@ class _Found:
     spec: ProviderSpec
 
 
-@asynccontextmanager
-async def open_provider(
+def open_provider(
     url_or_options: str | BaseModel,
     *,
     clock: Clock | None = None,
     plugins: Sequence[object] = (),
-) -> AsyncGenerator[Provider]:
+) -> AbstractAsyncContextManager[Provider]:
     """Open the provider that a URL names, or the one that takes these options.
 
-    The provider is open as long as the context lasts. `clock` is its only source of time, the
+    The provider is open as long as the context lasts. What is wrong with the arguments is said at
+    the call, and what is wrong with the storage when the context is entered. `clock` is its only source of time, the
     wall clock where none is given. The wrappers of `plugins` are applied in their order, the
     first innermost; installed plugins take part only when given: see `installed_plugins`.
 
@@ -83,9 +86,19 @@ async def open_provider(
     else:
         options = url_or_options
         found = _find_by_options(options)
+    _check_namespace(options)
+    if clock is not None:
+        require(clock, Clock, "clock", "pass a SystemClock() or a ManualClock()")
+    return _open(found, options, clock or SystemClock(), manager)
+
+
+@asynccontextmanager
+async def _open(
+    found: _Found, options: BaseModel, clock: Clock, manager: pluggy.PluginManager
+) -> AsyncGenerator[Provider]:
     async with AsyncExitStack() as stack:
         try:
-            opened = found.spec.open(options, clock=clock or SystemClock())
+            opened = found.spec.open(options, clock=clock)
             provider = await stack.enter_async_context(opened)
         except ImportError as error:
             raise _import_failed(found.entry, f"could not import its driver: {error}") from error
@@ -105,6 +118,17 @@ def _find_by_scheme(scheme: str) -> _Found:
             f" `pip uninstall {distribution(entries[-1])}`"
         )
     return _load(entries[0])
+
+
+def _check_namespace(options: BaseModel) -> None:
+    """The same rule for the namespaces of all providers, by URL and by options."""
+    namespace = getattr(options, "namespace", None)
+    if namespace is None:
+        return
+    try:
+        check_identifier(namespace, "namespace")
+    except InvalidInput as error:
+        raise InvalidProviderOption(str(error)) from None
 
 
 def _find_by_options(options: BaseModel) -> _Found:

@@ -18,7 +18,7 @@ from perdure.codec import (
     dump_untyped,
     reason_of,
 )
-from perdure.errors import InvalidPayload, PayloadTooLarge
+from perdure.errors import InvalidInput, InvalidPayload, PayloadTooLarge
 
 LARGEST_PAYLOAD = 16 * 1024 * 1024
 """In bytes of JSON text."""
@@ -70,6 +70,19 @@ def decode(text: str, annotation: object = Any, *, what: str = "value") -> Any:
         raise InvalidPayload(
             f"{what} {_shorten(text)} does not fit {_name(annotation)}: {reason_of(error)}; pass"
             " JSON of that shape"
+        ) from error
+
+
+def check_annotation(annotation: object, what: str) -> None:
+    """Raise `InvalidInput` where values cannot be decoded by it."""
+    if annotation is Any or annotation is object:
+        return
+    try:
+        codec_of(annotation)
+    except _UNFIT as error:
+        raise InvalidInput(
+            f"{what} cannot be {_name(annotation)}: {reason_of(error)}; pass a type that pydantic"
+            " can decode"
         ) from error
 
 

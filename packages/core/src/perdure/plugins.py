@@ -14,6 +14,7 @@ import pluggy
 
 from perdure.contract import hooks
 from perdure.errors import InvalidInput, ProviderImportFailed
+from perdure.settings import to_items
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -30,7 +31,7 @@ def create_plugin_manager(plugins: Iterable[object] = ()) -> pluggy.PluginManage
     """
     manager = pluggy.PluginManager(hooks.PROJECT)
     manager.add_hookspecs(hooks)
-    for plugin in plugins:
+    for plugin in to_items(plugins, "plugins", example="[my_plugin]"):
         add_plugin(manager, plugin)
     return manager
 

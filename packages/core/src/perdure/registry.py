@@ -25,6 +25,7 @@ from perdure.references import (
     ActivityReference,
     OrchestrationReference,
 )
+from perdure.settings import require, to_items
 from perdure.signatures import is_async, own_name, read_signature, where_defined
 from perdure.versions import DEFAULT_VERSION, check_version, version_key
 
@@ -178,6 +179,7 @@ class Registry:
 
     def include(self, other: Registry) -> None:
         """Take in everything of another registry; raises `DuplicateRegistration`."""
+        require(other, Registry, "registry", "pass the Registry that functions are registered in")
         for activity in other._activities.values():
             self._store_activity(activity)
         for orchestration in other._orchestrations.values():
@@ -323,7 +325,10 @@ def _caller() -> FrameType:
 def _refuse_nondeterminism(
     function: Callable[..., object], name: str, allow: Collection[str]
 ) -> None:
-    found = find_nondeterminism(function, allow)
+    allowed = to_items(allow, "allow", example='("time.time",)')
+    for use in allowed:
+        require(use, str, "allow", 'pass the names of uses, such as "time.time"')
+    found = find_nondeterminism(function, allowed)
     if found:
         uses = "; ".join(f"{use.name} at {use.file}:{use.line}, use {use.instead}" for use in found)
         raise NondeterministicCode(

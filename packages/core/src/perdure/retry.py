@@ -14,6 +14,7 @@ from typing import Protocol
 
 from perdure.durations import to_duration
 from perdure.errors import ActivityFailed, InvalidInput
+from perdure.settings import check_fields, to_function, to_items, to_number
 
 
 class Backoff(Protocol):
@@ -22,14 +23,6 @@ class Backoff(Protocol):
     def delay(self, attempt: int, random: random.Random) -> timedelta:
         """The wait after the failure of this attempt, counted from 1; `random` replays alike."""
         ...
-
-
-def _check_backoff(jitter: float, *durations: timedelta | None) -> None:
-    if not 0 <= jitter <= 1:
-        raise InvalidInput(f"jitter {jitter!r} is not a share; pass a number from 0 to 1")
-    for duration in durations:
-        if duration is not None:
-            to_duration(duration, "backoff")
 
 
 def _jittered(delay: timedelta, jitter: float, random: random.Random) -> timedelta:
@@ -44,7 +37,8 @@ class Fixed:
     jitter: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_backoff(self.jitter, self.interval)
+        check_fields(self)
+        to_number(self.jitter, "jitter", least=0, most=1)
 
     def delay(self, attempt: int, random: random.Random) -> timedelta:
         """`interval`, whatever the attempt."""
@@ -61,7 +55,8 @@ class Linear:
     jitter: float = 0.0
 
     def __post_init__(self) -> None:
-        _check_backoff(self.jitter, self.initial, self.step, self.maximum)
+        check_fields(self)
+        to_number(self.jitter, "jitter", least=0, most=1)
 
     def delay(self, attempt: int, random: random.Random) -> timedelta:
         """`initial + (attempt - 1) * step`, at most `maximum`."""
@@ -82,9 +77,9 @@ class Exponential:
     jitter: float = 0.1
 
     def __post_init__(self) -> None:
-        _check_backoff(self.jitter, self.initial, self.maximum)
-        if not 1 <= self.factor <= 1000:
-            raise InvalidInput(f"factor {self.factor!r} is out of range; pass 1 to 1000")
+        check_fields(self)
+        to_number(self.jitter, "jitter", least=0, most=1)
+        to_number(self.factor, "factor", least=1, most=1000)
 
     def delay(self, attempt: int, random: random.Random) -> timedelta:
         """`initial * factor ** (attempt - 1)`, at most `maximum`."""
@@ -123,14 +118,17 @@ class RetryPolicy:
     retry_if: Callable[[ActivityFailed], bool] | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.max_attempts is not None and self.max_attempts < 1:
             raise InvalidInput(
                 f"max_attempts {self.max_attempts!r} is out of range; pass 1 for no retries, or"
                 " None for attempts without end"
             )
-        for name in ("attempt_timeout", "total_timeout"):
-            if getattr(self, name) is not None:
-                to_duration(getattr(self, name), name)
+        _check_backoff(self.backoff)
+        refused = to_items(self.non_retryable, "non_retryable", example="(OSError,)")
+        object.__setattr__(self, "non_retryable", tuple(map(_check_error, refused)))
+        if self.retry_if is not None:
+            to_function(self.retry_if, "retry_if")
 
     def retries(self, failure: ActivityFailed, attempt: int) -> bool:
         """Whether another attempt follows the failure of this one, counted from 1."""
@@ -154,4 +152,21 @@ class RetryPolicy:
         """How long to wait after the failure of this attempt."""
         if failure.retry_after is not None:
             return failure.retry_after
-        return self.backoff.delay(attempt, random)
+        return to_duration(self.backoff.delay(attempt, random), "delay of the backoff")
+
+
+def _check_backoff(backoff: object) -> None:
+    if isinstance(backoff, type) or not callable(getattr(backoff, "delay", None)):
+        raise InvalidInput(
+            f"backoff {backoff!r} is no backoff; pass an object such as Fixed(5) or Exponential()"
+        )
+
+
+def _check_error(error: object) -> type[BaseException] | str:
+    if isinstance(error, str) and error:
+        return error
+    if isinstance(error, type) and issubclass(error, BaseException):
+        return error
+    raise InvalidInput(
+        f"non_retryable {error!r} is no class of exceptions; pass a class or its name"
+    )

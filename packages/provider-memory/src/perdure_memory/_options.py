@@ -23,7 +23,7 @@ class MemoryOptions(BaseModel):
     @classmethod
     def from_url(cls, url: ProviderUrl) -> Self:
         """The netloc is the store's name."""
-        if url.path not in ("", "/"):
+        if url.path:
             raise InvalidProviderUrl(
                 f"{url.masked!r} has a path, which a memory store does not have;"
                 " write it like 'memory://name'"

@@ -23,9 +23,9 @@ from perdure.client.starting import (
     start_of_text,
     start_of_value,
 )
-from perdure.contract.provider import Provider
-from perdure.errors import InvalidInput
+from perdure.contract.provider import Provider, check_provider
 from perdure.inside import refuse_inside_orchestration
+from perdure.payload import check_annotation
 from perdure.status import Completed, Failed, OrchestrationStatus
 from perdure.versions import check_version
 
@@ -49,12 +49,7 @@ class Client(ManagementClient):
     """
 
     def __init__(self, provider: Provider) -> None:
-        if not isinstance(provider, Provider):  # pyright: ignore[reportUnnecessaryIsInstance] # callers without a type checker
-            raise InvalidInput(
-                f"{provider!r} is not a provider; open one with perdure.open_provider, or pass its"
-                " URL to BlockingClient.open"
-            )
-        super().__init__(provider)
+        super().__init__(check_provider(provider))
 
     @property
     def provider(self) -> Provider:
@@ -214,6 +209,7 @@ class Client(ManagementClient):
         Raises `OrchestrationFailed` with the details where the instance failed, and
         `InvalidPayload` where the output does not fit the type.
         """
+        check_annotation(output_type, "output_type")
         status = await self.wait_for_orchestration(instance, timeout)
         return result_of(instance, status, output_type)
 

@@ -55,6 +55,8 @@ from perdure.contract.records import (
     TurnRequest,
     WorkWait,
 )
+from perdure.contract.url import masked
+from perdure.errors import InvalidInput
 
 
 class Provider(ABC):
@@ -246,3 +248,19 @@ class Provider(ABC):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.description}>"
+
+
+def check_provider(value: object) -> Provider:
+    """The value if it is a provider; raises `InvalidInput`, which says how to open one."""
+    if isinstance(value, Provider):
+        return value
+    if hasattr(value, "__aenter__"):
+        raise InvalidInput(
+            f"{type(value).__name__} is not a provider yet; enter it:"
+            " async with perdure.open_provider(…) as provider"
+        )
+    shown = masked(value) if isinstance(value, str) else value
+    raise InvalidInput(
+        f"{shown!r} is not a provider; open one with perdure.open_provider, or pass its URL to"
+        " BlockingClient.open"
+    )

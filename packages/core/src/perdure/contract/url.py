@@ -19,6 +19,7 @@ from perdure.errors import InvalidProviderUrl
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*\Z")
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SECRET_KEY = re.compile(r"secret|passw|token|credential|signature|auth|(^|[_-])key|apikey", re.I)
 # The second form is for a password that holds an unescaped slash, question mark or hash sign.
 _USER_INFORMATION = re.compile(r"://(?:[^/?#]*@|[^/?#@:]*:[^@]*@)")
@@ -43,6 +44,10 @@ class ProviderUrl:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read a URL; raises `InvalidProviderUrl`, whose message shows no secret."""
+        if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] # callers without a type checker
+            raise InvalidProviderUrl(
+                f"a {type(text).__name__} is not a provider URL; write it like 'sqlite:///orders.db'"
+            )
         shown = masked(text)
         scheme, separator, _ = text.partition("://")
         if not separator or not _SCHEME.match(scheme):
@@ -66,10 +71,17 @@ class ProviderUrl:
             raise InvalidProviderUrl(
                 f"provider URL {shown!r} has a '#' in it; percent-encode it as %23"
             )
+        # A path that is nothing but its slash is for the provider to judge.
+        if parts.path.endswith("/") and (parts.netloc or parts.path != "/"):
+            raise InvalidProviderUrl(
+                f"provider URL {shown!r} has a slash at the end of its path; leave it out, so that"
+                " one storage has one URL"
+            )
+        _decode(parts.netloc, shown)
         return cls(
             scheme=scheme.lower(),
             netloc=parts.netloc,
-            path=unquote(parts.path),
+            path=_decode(parts.path, shown),
             query=_read_query(parts.query, shown),
             masked=shown,
         )
@@ -105,12 +117,29 @@ def _read_query(query: str, shown: str) -> Mapping[str, str]:
                 f"provider URL {shown!r} has an option without a name or a value;"
                 " write options as '?name=value&name=value'"
             )
-        if unquote(name) in options:
+        option = _decode(name, shown)
+        if option in options:
             raise InvalidProviderUrl(
-                f"provider URL {shown!r} gives the option {unquote(name)!r} twice; give it once"
+                f"provider URL {shown!r} gives the option {option!r} twice; give it once"
             )
-        options[unquote(name)] = unquote(value)
+        options[option] = _decode(value, shown)
     return MappingProxyType(options)
+
+
+def _decode(text: str, shown: str) -> str:
+    """The text with its percent signs decoded, where that gives text and no control character."""
+    try:
+        decoded = unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise InvalidProviderUrl(
+            f"provider URL {shown!r} has percent-encoded bytes that are not UTF-8; encode the"
+            " UTF-8 bytes of the text"
+        ) from None
+    if _CONTROL.search(decoded):
+        raise InvalidProviderUrl(
+            f"provider URL {shown!r} has a percent-encoded control character in it; remove it"
+        )
+    return decoded
 
 
 def masked(text: str, *, secrets: Collection[str] = ()) -> str:

@@ -7,7 +7,7 @@ from typing import Final
 
 from perdure.errors import InvalidInput, NotRegistered
 from perdure.identifiers import check_identifier
-from perdure.payload import encode
+from perdure.payload import check_annotation, encode
 from perdure.references import (
     ActivityReference,
     OrchestrationReference,
@@ -30,6 +30,7 @@ def read_activity_call(
 ) -> tuple[str, str, object]:
     """Name, input as text, and the type of the result."""
     if isinstance(activity, str):
+        check_annotation(result_type, f"result_type of activity {activity!r}")
         return *_read_named(activity, input, "activity"), result_type
     reference = activity_reference(activity) or catalog.activity_of(activity)
     if reference is None:
@@ -45,6 +46,7 @@ def read_orchestration_call(
 ) -> tuple[str, str, object]:
     """Name, input as text, and the type of the result."""
     if isinstance(orchestration, str):
+        check_annotation(result_type, f"result_type of orchestration {orchestration!r}")
         return *_read_named(orchestration, input, "orchestration"), result_type
     reference = orchestration_reference(orchestration)
     if reference is None:

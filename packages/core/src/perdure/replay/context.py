@@ -15,7 +15,7 @@ from perdure.clock import to_datetime, to_microseconds
 from perdure.durations import to_duration
 from perdure.errors import InvalidDuration
 from perdure.identifiers import check_identifier
-from perdure.payload import encode
+from perdure.payload import check_annotation, encode
 from perdure.replay.calls import (
     OMITTED,
     check_optional_id,
@@ -28,6 +28,7 @@ from perdure.replay.loop import OrchestrationLoop
 from perdure.replay.quiet_logger import QuietLogger
 from perdure.replay.signals import ExecutionEnded
 from perdure.retry import RetryPolicy
+from perdure.settings import require
 
 I = TypeVar("I")  # noqa: E741 # the input
 R = TypeVar("R")
@@ -169,6 +170,8 @@ class OrchestrationContext:
         name, text, result = read_activity_call(commands.catalog, activity, input, result_type)
         if tag is not None:
             check_identifier(tag, "tag")
+        if retry is not None:
+            require(retry, RetryPolicy, "retry", "pass RetryPolicy(max_attempts=…)")
         return commands.schedule_activity(name, text, result, tag=tag, retry=retry)
 
     def schedule_timer(self, delay: timedelta | float | datetime) -> asyncio.Future[None]:
@@ -198,6 +201,7 @@ class OrchestrationContext:
         """
         commands = self._commands
         commands.require_running("ctx.schedule_wait")
+        check_annotation(type, f"type of event {name!r}")
         return commands.schedule_wait(check_identifier(name, "event name"), type)
 
     @overload

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import timedelta
 
 from perdure.comparison import DEFAULT_COMPARE, Compare, check_compare
 from perdure.contract.records import LONGEST_LEASE
-from perdure.durations import to_duration
 from perdure.errors import InvalidDuration, InvalidInput
+from perdure.identifiers import check_identifier
+from perdure.settings import check_fields, to_integer, to_items
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,22 +59,16 @@ class RuntimeOptions:
     """Whether the traces of failures name files in full."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in (
             "max_concurrent_turns",
             "max_concurrent_activities",
             "activity_threads",
             "max_attempts",
         ):
-            value = getattr(self, name)
-            if value < 1:
-                raise InvalidInput(f"{name} {value!r} is out of range; pass 1 or more")
-        if self.cache_size < 0:
-            raise InvalidInput(f"cache_size {self.cache_size!r} is negative; pass 0 or more")
+            to_integer(getattr(self, name), name, least=1)
+        to_integer(self.cache_size, "cache_size", least=0)
         check_compare(self.compare)
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, timedelta):
-                to_duration(value, field.name)
         for name in ("turn_lease", "activity_lease"):
             value = getattr(self, name)
             if not timedelta(0) < value <= LONGEST_LEASE:
@@ -85,7 +80,12 @@ class RuntimeOptions:
             value = getattr(self, name)
             if value <= timedelta(0):
                 raise InvalidDuration(f"{name} {value} is out of range; pass more than zero")
-        if not self.tags:
+        tags = to_items(self.tags, "tags", example='{None, "gpu"}')
+        for tag in tags:
+            if tag is not None:
+                check_identifier(tag, "tag")
+        object.__setattr__(self, "tags", frozenset(tags))
+        if not tags:
             raise InvalidInput(
                 "tags are empty; pass the tags to serve, or {None} for untagged work"
             )

@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import Self
 
 from perdure.client import Client
-from perdure.contract.provider import Provider
-from perdure.errors import PerdureError, ProviderError, StorageClosed
+from perdure.contract.provider import Provider, check_provider
+from perdure.errors import ClientUnusable, PerdureError, ProviderError, StorageClosed
 from perdure.inside import refuse_inside_orchestration
 from perdure.registry import Catalog, Registry
 from perdure.runtime.activities import Activities
@@ -22,6 +22,7 @@ from perdure.runtime.guarding import GuardedProvider
 from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.turns import Turns
+from perdure.settings import require
 
 _LOGGER = logging.getLogger("perdure.runtime")
 
@@ -65,8 +66,10 @@ class Runtime:
         options: RuntimeOptions | None = None,
     ) -> None:
         refuse_inside_orchestration("Runtime", "start it in the application")
-        self._options = options or RuntimeOptions()
-        self._provider = guarded = GuardedProvider(provider)
+        if options is None:
+            options = RuntimeOptions()
+        self._options = require(options, RuntimeOptions, "options", "pass RuntimeOptions(…)")
+        self._provider = guarded = GuardedProvider(check_provider(provider))
         self._catalog = Catalog(registries)
         observers = Observers(plugins)
         self._gate = AloneGate(provider.clock)
@@ -131,6 +134,12 @@ class Runtime:
 
     async def _try_storage(self) -> None:
         """One call, so that a provider that cannot be used is told here and not in the log."""
+        home = self._provider.home
+        if not home.is_closed and not home.is_here():
+            raise ClientUnusable(
+                f"the provider {self._provider.description} was opened on another event loop; start"
+                " the runtime there, or open a provider here"
+            )
         try:
             await self._provider.read_instance("perdure")
         except ProviderError as error:
