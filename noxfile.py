@@ -194,5 +194,35 @@ def benchmark(session: nox.Session) -> None:
     session.run("python", "benchmarks/workloads.py", *url)
 
 
+@nox.session
+def changelog(session: nox.Session) -> None:
+    """Show what the fragments in changelog.d say, or write it: `-- 0.2.0`."""
+    _install_tools(session, "release")
+    version = session.posargs[:1]
+    words = ["--version", *version, "--yes"] if version else ["--version", "next", "--draft"]
+    session.run("towncrier", "build", "--name", "Perdure", *words)
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Build and check what is published, into `build/dist`; `-- v0.2.0` checks the tag too."""
+    projects = [nox.project.load_toml(f"{name}/pyproject.toml")["project"] for name in PACKAGES]
+    tags = {f"v{project['version']}" for project in projects}
+    if len(tags) != 1 or (session.posargs and set(session.posargs) != tags):
+        session.error(f"the versions {sorted(tags)} and the tag {session.posargs} don't agree")
+    _install_tools(session, "release")
+    folder = Path("build", "dist").resolve()
+    shutil.rmtree(folder, ignore_errors=True)
+    for package in PACKAGES:
+        session.run("python", "-m", "build", "--no-isolation", "--outdir", str(folder), package)
+    built = sorted(map(str, folder.iterdir()))
+    if len(built) != 2 * len(PACKAGES):
+        session.error(f"a source distribution and a wheel of each package were due, not {built}")
+    session.run("twine", "check", "--strict", *built)
+    session.install("--force-reinstall", *(file for file in built if file.endswith(".whl")))
+    with session.chdir(session.create_tmp()):
+        session.run("python", "-m", "perdure_conformance", "memory://release")
+
+
 def _python(session: nox.Session) -> str:
     return str(Path(session.bin) / "python")

@@ -101,3 +101,13 @@ def test_an_old_python_is_refused_with_the_way_out(
 
     assert script.main(["test"]) == 1
     assert "Perdure needs 3.11 or newer" in capsys.readouterr().err
+
+
+def test_the_fragments_of_the_changelog_are_sentences_of_a_known_kind() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    kinds = {kind["directory"] for kind in project["tool"]["towncrier"]["type"]}
+    fragments = list((ROOT / "changelog.d").glob("*.md"))
+
+    assert [path.name for path in fragments if path.name.split(".")[1:-1][:1] == []] == []
+    assert {path.name.split(".")[1] for path in fragments} <= kinds
+    assert [path.name for path in fragments if not path.read_text("utf-8").endswith(".\n")] == []
