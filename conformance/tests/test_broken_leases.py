@@ -410,6 +410,63 @@ class ParksForWhoeverAsks(Store):
         super().release_turn(release)
 
 
+@breaks("LEASE-21", "ACT-23")
+class AccountsForNothing(Store):
+    def is_accounted(self, row, token, counted):
+        return False
+
+
+@breaks("LEASE-21", "ACT-23")
+class AccountsAgainAndAgain(Store):
+    def is_accounted(self, row, token, counted):
+        return not counted and row.taken_from == token
+
+
+@breaks("LEASE-21", "ACT-23")
+class AccountsForCountedReleases(Store):
+    def is_accounted(self, row, token, counted):
+        return super().is_accounted(row, token, counted=False)
+
+
+@breaks("LEASE-21", "ACT-23")
+class AccountsForWhoeverAsks(Store):
+    def is_accounted(self, row, token, counted):
+        return super().is_accounted(row, row.taken_from or token, counted)
+
+
+@breaks("LEASE-21", "ACT-23")
+class RemembersTheFirstTakeover(Store):
+    def note_takeover(self, row):
+        if row.taken_from is None:
+            super().note_takeover(row)
+
+
+@breaks("LEASE-21")
+class AccountsAfterACommit(Store):
+    def settle_lease(self, row, commit):
+        taken_from = row.taken_from
+        super().settle_lease(row, commit)
+        row.taken_from = taken_from
+
+
+@breaks("LEASE-21", "LEASE-16")
+class GivesBackWhatWasTakenOver(Store):
+    def account_for_turn(self, release):
+        row = self.tables.instances.get(release.lease.instance)
+        if row is not None and row.taken_from == release.lease.token and row.lease is not None:
+            self.release_turn(replace(release, lease=replace(release.lease, token=row.lease.token)))
+
+
+@breaks("ACT-23", "ACT-13")
+class GivesBackActivitiesThatWereTakenOver(Store):
+    def account_for_activity(self, release):
+        row = self.tables.activities.get((release.lease.instance, release.lease.activity))
+        if row is not None and row.taken_from == release.lease.token and row.lease is not None:
+            self.release_activity(
+                replace(release, lease=replace(release.lease, token=row.lease.token))
+            )
+
+
 @breaks("LEASE-17", "ACT-18")
 class BelievesInLongLeases(Store):
     def lasts(self, until):

@@ -14,6 +14,7 @@ from perdure.contract import (
     ActivityRelease,
     ExecutionEnd,
     InstanceStatus,
+    LeasedActivity,
     ParkedMark,
     ParkedState,
 )
@@ -529,3 +530,38 @@ async def unserved_activities_are_left_to_who_serves_them(lab: Lab) -> None:
     await lab.provider.release_activity(release)
     found = await lab.lease_work(tags=frozenset({"gpu"}))
     expect_equal([(each.id, each.delivery) for each in found], [("job", 1)], "activities leased")
+
+
+@check("ACT-23")
+async def a_delivery_that_was_taken_over_is_accounted_for(lab: Lab) -> None:
+    """An uncounted release of the activity's lease that was last taken over takes its count back, once, and does nothing else."""
+    await lab.with_activities(work("job"))
+
+    async def after_the_end(delivery: int) -> LeasedActivity:
+        lab.advance(LEASE)
+        leased = await lab.take_work()
+        expect_equal(leased.delivery, delivery, "delivery")
+        return leased
+
+    async def release(lease: ActivityLease, *, counted: bool = False) -> None:
+        mark = ParkedMark(reason="stalled", details="stalled")
+        await lab.provider.release_activity(
+            ActivityRelease(lease=lease, delay=SECOND, counted=counted, parked=mark)
+        )
+        expect_equal((await lab.state()).parked, None, "the mark of a worker that gave account")
+        await lab.expect_no_work("another holds it, and a worker gave account")
+
+    first = await after_the_end(1)
+    second = await after_the_end(2)
+    await release(first.lease, counted=True)
+    await release(replace(first.lease, token="a stranger's"))
+    third = await after_the_end(3)
+    await release(first.lease)
+    fourth = await after_the_end(4)
+    await release(third.lease)
+    await release(third.lease)
+    last = await after_the_end(4)
+    await lab.provider.release_activity(ActivityRelease(lease=last.lease, counted=False))
+    await lab.provider.release_activity(ActivityRelease(lease=fourth.lease, counted=False))
+    expect_equal((await lab.take_work()).delivery, 3, "delivery after both gave account")
+    await release(second.lease)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 
 from perdure.contract import (
@@ -11,6 +12,7 @@ from perdure.contract import (
     LONGEST_LEASE,
     ExecutionEnd,
     InstanceStatus,
+    LeasedTurn,
     ParkedMark,
     ParkedState,
     Serves,
@@ -456,3 +458,44 @@ async def what_is_not_removed_comes_again(lab: Lab) -> None:
     await lab.provider.release_turn(TurnRelease(lease=held_by(turn)))
     await lab.send(event("four"))
     expect_equal(delivered(await lab.take()), ["one", "three", "four"], "the third delivery")
+
+
+@check("LEASE-21")
+async def a_lease_that_was_taken_over_is_accounted_for(lab: Lab) -> None:
+    """An uncounted release of the lease that was last taken over takes its count back, once, until a commit, and does nothing else."""
+    await lab.create()
+
+    async def after_the_end(attempt: int) -> LeasedTurn:
+        lab.advance(LEASE)
+        turn = await lab.take()
+        expect_equal(turn.attempt, attempt, "attempt")
+        return turn
+
+    async def release(lease: TurnLease, *, counted: bool = False) -> None:
+        mark = ParkedMark(reason="stalled", details="stalled")
+        await lab.provider.release_turn(
+            TurnRelease(lease=lease, delay=HOUR / 60, counted=counted, parked=mark)
+        )
+        expect_equal((await lab.state()).parked, None, "the mark of a holder that gave account")
+        await lab.expect_nothing_ready("another holds it, and its earlier holder gave account")
+
+    first = held_by(await after_the_end(1))
+    second = held_by(await after_the_end(2))
+    await release(first, counted=True)
+    await release(replace(first, token="a stranger's"))
+    third = held_by(await after_the_end(3))
+    await release(first)
+    fourth = held_by(await after_the_end(4))
+    await release(third)
+    await release(third)
+    last = held_by(await after_the_end(4))
+    await lab.provider.release_turn(TurnRelease(lease=last, counted=False))
+    await lab.provider.release_turn(TurnRelease(lease=fourth, counted=False))
+    turn = await lab.take()
+    expect_equal(turn.attempt, 3, "attempt after both gave account")
+    kept = await lab.keep(await after_the_end(4), remove=())
+    await release(held_by(turn))
+    await after_the_end(2)
+    await release(held_by(kept))
+    await after_the_end(2)
+    await release(second)

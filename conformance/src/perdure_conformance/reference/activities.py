@@ -1,6 +1,6 @@
 """The activity queue: leases, releases, renewals and completions.
 
-Keeps the clauses ACT-1 to ACT-22. An activity is in the table as long as somebody may still run
+Keeps the clauses ACT-1 to ACT-23. An activity is in the table as long as somebody may still run
 it; what an ended or continued execution leaves behind is dropped at once.
 """
 
@@ -117,6 +117,7 @@ class Activities(Mailboxes):
     def give_activity(self, row: ActivityRow, request: ActivityRequest) -> LeasedActivity:
         """Lease it, unless the token holds it already."""
         if not self.is_held(row.lease, request.token):
+            self.note_takeover(row)
             row.lease = Lease(request.token, self.after(request.lease_for))
             row.delivery += 1
         lease = row.lease
@@ -149,6 +150,7 @@ class Activities(Mailboxes):
         """Give the lease back, if it stands."""
         row = self.leased_row(release.lease)
         if row is None:
+            self.account_for_activity(release)
             return
         row.lease = None
         row.due = self.now
@@ -159,6 +161,24 @@ class Activities(Mailboxes):
         owner = self.row_of(row.instance, row.incarnation)
         if release.parked is not None and owner is not None:
             self.park(owner, release.parked)
+
+    def account_for_activity(self, release: ActivityRelease) -> None:
+        """Take back the count of a lease that was taken over while its holder lived (ACT-23)."""
+        row = self.tables.activities.get((release.lease.instance, release.lease.activity))
+        if row is not None and self.is_accounted(row, release.lease.token, release.counted):
+            row.delivery -= 1
+
+    def note_takeover(self, row: InstanceRow | ActivityRow) -> None:
+        """Remember whose lease another takes over now."""
+        if row.lease is not None:
+            row.taken_from = row.lease.token
+
+    def is_accounted(self, row: InstanceRow | ActivityRow, token: str, counted: bool) -> bool:
+        """Whether a release accounts for the lease that was last taken over; it does so once."""
+        if counted or row.taken_from != token:
+            return False
+        row.taken_from = None
+        return True
 
     def park(self, row: InstanceRow, mark: ParkedMark) -> None:
         """Mark the instance; the instant of the first mark for a reason stays (LEASE-15)."""

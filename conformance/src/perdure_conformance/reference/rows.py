@@ -48,8 +48,8 @@ class InstanceRow:
     """The place among all creations, for listings."""
     attempt: int = 0
     lease: Lease | None = None
-    counted_before: int = 0
-    """`attempt` before the lease was given, for an uncounted release."""
+    taken_from: str | None = None
+    """The token of the lease that was last taken over, until it is accounted for."""
     hidden_until: Instant | None = None
     released_at: Instant = 0
     released: int = 0
@@ -76,6 +76,8 @@ class ActivityRow:
     """The delay of a release."""
     delivery: int = 0
     lease: Lease | None = None
+    taken_from: str | None = None
+    """As that of an instance."""
 
 
 @dataclass(slots=True)

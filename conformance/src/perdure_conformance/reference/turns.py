@@ -127,8 +127,8 @@ class Store(Activities):
     def give_turn(self, row: InstanceRow, request: TurnRequest) -> LeasedTurn:
         """Lease it, unless the token holds it already."""
         if not self.is_held(row.lease, request.token):
+            self.note_takeover(row)
             row.lease = Lease(request.token, self.after(request.lease_for))
-            row.counted_before = row.attempt
             row.attempt += 1
         lease = row.lease
         if lease is None:
@@ -153,14 +153,21 @@ class Store(Activities):
         """Give the lease back, if it stands."""
         row = self.holder(release.lease)
         if row is None:
+            self.account_for_turn(release)
             return
         self.let_go(row)
         if release.delay > timedelta(0):
             row.hidden_until = self.after(release.delay)
         if not release.counted:
-            row.attempt = row.counted_before
+            row.attempt -= 1
         if release.parked is not None:
             self.park(row, release.parked)
+
+    def account_for_turn(self, release: TurnRelease) -> None:
+        """Take back the count of a lease that was taken over while its holder lived (LEASE-21)."""
+        row = self.tables.instances.get(release.lease.instance)
+        if row is not None and self.is_accounted(row, release.lease.token, release.counted):
+            row.attempt -= 1
 
     def let_go(self, row: InstanceRow) -> None:
         """End the lease and go to the end of the queue."""
@@ -324,13 +331,13 @@ class Store(Activities):
 
     def settle_lease(self, row: InstanceRow, commit: TurnCommit) -> None:
         """Keep the lease, or release it; an ended instance always releases."""
+        row.taken_from = None
         if commit.keep_for is None or row.state.status is not InstanceStatus.RUNNING:
             self.let_go(row)
             row.attempt = 0
         else:
             row.lease = Lease(commit.token, self.after(commit.keep_for))
             row.attempt = 1
-            row.counted_before = 0
 
     def answer(self, row: InstanceRow, commit: TurnCommit, in_use: frozenset[str]) -> CommitAnswer:
         """What the commit brought about beyond what it asked for."""

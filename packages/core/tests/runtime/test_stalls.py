@@ -14,6 +14,7 @@ from perdure import Runtime
 from perdure.contract import (
     ActivityCompletion,
     ActivityLease,
+    ActivityRelease,
     ActivityRequest,
     CommitAnswer,
     DelegatingProvider,
@@ -76,6 +77,9 @@ class Tap(DelegatingProvider):
 
     async def complete_activity(self, completion: ActivityCompletion) -> None:
         await self._through("complete_activity", lambda: self.inner.complete_activity(completion))
+
+    async def release_activity(self, release: ActivityRelease) -> None:
+        await self._through("release_activity", lambda: self.inner.release_activity(release))
 
     async def renew_activities(
         self, leases: Sequence[ActivityLease], *, lease_for: timedelta
@@ -273,3 +277,39 @@ async def test_what_another_process_took_meanwhile_is_not_run_on_beside_it(
         assert taken.delivery == 2
         tap.let("renew_activities")
         tap.let("lease_activities")
+
+
+async def test_a_process_that_comes_back_takes_back_what_its_lost_leases_count(
+    tap, work, clock, eventually
+) -> None:
+    async with Runtime(tap, work.app):
+        handle = await perdure.Client(tap).start_orchestration("i", work.flow)
+        await eventually(lambda: work.begun)
+        await _stand_still(tap, clock, eventually, takers=1)
+        await eventually(lambda: tap.answered["release_activity"])
+        clock.advance(timedelta(seconds=31))
+        await eventually(lambda: tap.deliveries)
+        work.end.set()
+        await handle.result(timeout=None)
+
+    assert tap.deliveries == [2]
+
+
+async def _stand_still(tap: Tap, clock: perdure.ManualClock, eventually, *, takers: int) -> None:
+    """Let the runtime stand still for so long that others take its activity, one after the other."""
+    for operation in ("renew_activities", "lease_activities"):
+        tap.close(operation)
+    for number in range(takers):
+        clock.advance(timedelta(minutes=2))
+        (taken,) = await tap.inner.lease_activities(
+            ActivityRequest(
+                token=f"{OTHER} {number}",
+                limit=1,
+                lease_for=timedelta(seconds=30),
+                names=frozenset({"work"}),
+            )
+        )
+        assert taken.delivery == number + 2
+    await eventually(lambda: tap.held["renew_activities"])
+    tap.let("renew_activities")
+    tap.let("lease_activities")

@@ -190,9 +190,9 @@ class Turns:
                 is_done, row = await self._table.try_write(
                     replace(plain, change=f"{change}, {PARKING_ANEW} {_FREED}")
                 )
-        # A repeat, for want of an answer, may meet its own effect.
-        is_own_effect = row is not None and row.number_or_none("rel") == now and "tok" not in row
-        if not is_done and not is_own_effect and not release.counted:
+        # A repeat, for want of an answer, may meet its own effect: then another token, or none,
+        # is the one that was taken over.
+        if not is_done and not release.counted:
             await self._uncount(lease, row)
         self._held.end(lease.instance, lease.token)
 

@@ -140,6 +140,7 @@ def _create_children(store: Store, commit: TurnCommit, now: Instant) -> dict[str
 
 
 def _settle_lease(store: Store, instance: Instance, commit: TurnCommit, now: Instant) -> None:
+    instance.taken_from = None
     if commit.keep_for is None:
         instance.count = 0
         store.turns.release(instance, now)

@@ -49,7 +49,7 @@ LineName: TypeAlias = tuple[str | None, tuple[str | None, int]]
 class Leasable(ABC):
     """A row that can be leased."""
 
-    __slots__ = ("count", "hidden_until", "lease", "released_at")
+    __slots__ = ("count", "hidden_until", "lease", "released_at", "taken_from")
 
     def __init__(self) -> None:
         self.lease: Lease | None = None
@@ -59,6 +59,8 @@ class Leasable(ABC):
         """The end of a delay."""
         self.released_at: Instant | None = None
         """When it was last given back."""
+        self.taken_from: str | None = None
+        """The token of the lease that was last taken over, until it is accounted for."""
 
     @property
     @abstractmethod
@@ -95,6 +97,12 @@ class Leasable(ABC):
     def is_held_by(self, token: str) -> bool:
         """Whether this token has a lease that stands, live or expired."""
         return self.lease is not None and self.lease.token == token
+
+    def account_for(self, token: str) -> None:
+        """Take back the count of the lease that was last taken over, since its holder lives."""
+        if self.taken_from == token:
+            self.taken_from = None
+            self.count -= 1
 
     def untaken_since(self, now: Instant) -> Instant | None:
         """Since when nobody took it though it could be had; None where it cannot be had."""
@@ -150,6 +158,13 @@ class LeaseQueue(Generic[Row]):
         """When time will next move a row, as far as is known now."""
         times = [at for at in (self._ends.first, self._dues.first) if at is not None]
         return min(times, default=None)
+
+    def take(self, row: Row, lease: Lease, now: Instant) -> None:
+        """Lease the row, and count it. A lease that it has is taken over."""
+        if row.lease is not None:
+            row.taken_from = row.lease.token
+        row.count += 1
+        self.grant(row, lease, now)
 
     def grant(self, row: Row, lease: Lease, now: Instant) -> None:
         """Give the lease, instead of any that the row has."""

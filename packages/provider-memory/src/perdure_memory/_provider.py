@@ -100,8 +100,7 @@ class MemoryProvider(Provider):
                 oldest = turns.oldest(lines, free - len(fresh), now)
                 fresh += _untaken(oldest, request.unserved_for, now)
             for instance in fresh:
-                instance.count += 1
-                turns.grant(instance, _lease(request.token, request.lease_for, now), now)
+                turns.take(instance, _lease(request.token, request.lease_for, now), now)
             return [
                 each.as_leased(
                     now, served=request.serves.accepts(each.state.name, each.state.version)
@@ -133,7 +132,11 @@ class MemoryProvider(Provider):
         with self._store.lock:
             now = self.clock.now()
             instance = self._store.instances.get(release.lease.instance)
-            if instance is None or not instance.is_held_by(release.lease.token):
+            if instance is None:
+                return
+            if not instance.is_held_by(release.lease.token):
+                if not release.counted:
+                    instance.account_for(release.lease.token)
                 return
             instance.count -= 0 if release.counted else 1
             self._store.turns.release(instance, now, delay=release.delay)
@@ -172,8 +175,7 @@ class MemoryProvider(Provider):
                 oldest = activities.oldest(lines, free - len(fresh), now)
                 fresh += _untaken(oldest, request.unserved_for, now)
             for activity in fresh:
-                activity.count += 1
-                activities.grant(activity, _lease(request.token, request.lease_for, now), now)
+                activities.take(activity, _lease(request.token, request.lease_for, now), now)
             return [each.as_leased(served=each.is_served(request)) for each in held + fresh]
 
     async def complete_activity(self, completion: ActivityCompletion) -> None:
@@ -195,8 +197,12 @@ class MemoryProvider(Provider):
         await asyncio.sleep(0)
         with self._store.lock:
             now = self.clock.now()
-            activity = self._held_activity(release.lease)
+            activity = self._store.find_activity(release.lease.instance, release.lease.activity)
             if activity is None:
+                return
+            if not activity.is_held_by(release.lease.token):
+                if not release.counted:
+                    activity.account_for(release.lease.token)
                 return
             activity.count -= 0 if release.counted else 1
             self._store.activities.release(activity, now, delay=release.delay)

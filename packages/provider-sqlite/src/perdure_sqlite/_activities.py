@@ -34,6 +34,7 @@ from perdure_sqlite._rows import InstanceRow
 from perdure_sqlite._session import Session
 from perdure_sqlite._shelves import ALWAYS, HELD, REACH, SHELVES, is_live, shelve
 from perdure_sqlite._sql.activities import (
+    ACCOUNT_FOR_ACTIVITY,
     ADD_ACTIVITY,
     FIND_HELD_ACTIVITY,
     FIND_QUEUES_OF,
@@ -103,6 +104,7 @@ def add_activity(
             shelf,
             ready_at,
             new.data,
+            None,
         ),
     )
     session.expect_activity(shelf, ready_at)
@@ -146,7 +148,7 @@ def complete_activity(session: Session, completion: ActivityCompletion) -> None:
 
 
 def release_activity(session: Session, release: ActivityRelease) -> None:
-    """Give the lease back, if it stands."""
+    """Give the lease back, if it stands, or account for one that was taken over."""
     lease, now = release.lease, session.now
     row = session.find(lease.instance)
     if row is None:
@@ -154,6 +156,8 @@ def release_activity(session: Session, release: ActivityRelease) -> None:
     key = (row.number, lease.activity, lease.token)
     found = session.execute(FIND_HELD_ACTIVITY, key).fetchone()
     if found is None:
+        if not release.counted:
+            session.execute(ACCOUNT_FOR_ACTIVITY, key)
         return
     queue, visible_at, added_at, delivery = found
     held_until = now + to_microseconds(release.delay) if release.delay else None

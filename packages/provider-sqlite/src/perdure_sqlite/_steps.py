@@ -45,10 +45,13 @@ _INSTANCES_2: Final = """
     parent_event INTEGER
 """
 _COLUMNS_2: Final = ", ".join(line.split()[0] for line in _INSTANCES_2.strip().splitlines())
+"""What version 1 has of them."""
 
 
 def to_version_2(connection: Connection) -> None:
     """Instances name no queue any more, since queues come and go with what stands on them.
+
+    Instances and activities remember whose lease was last taken over.
 
     A process of version 1 that still has the file open fails from here on, instead of putting
     work into a queue that was dropped.
@@ -57,7 +60,7 @@ def to_version_2(connection: Connection) -> None:
         # Made anew and not altered, since SQLite before 3.35 cannot drop a column. The renaming
         # must not look at views of the application, which name a table that is not there then.
         "PRAGMA legacy_alter_table=ON",
-        f"CREATE TABLE perdure_instances_2 ({_INSTANCES_2}, UNIQUE (namespace, id))",
+        f"CREATE TABLE perdure_instances_2 ({_INSTANCES_2}, taken_from TEXT, UNIQUE (namespace, id))",
         (
             f"INSERT INTO perdure_instances_2 ({_COLUMNS_2})"  # noqa: S608 # made of constants
             f" SELECT {_COLUMNS_2} FROM perdure_instances ORDER BY number"
@@ -65,6 +68,7 @@ def to_version_2(connection: Connection) -> None:
         "DROP TABLE perdure_instances",
         "ALTER TABLE perdure_instances_2 RENAME TO perdure_instances",
         "PRAGMA legacy_alter_table=OFF",
+        "ALTER TABLE perdure_activities ADD COLUMN taken_from TEXT",
         "DROP INDEX IF EXISTS perdure_turn_queues_by_name",
         "DROP INDEX IF EXISTS perdure_activity_queues_by_name",
     ):

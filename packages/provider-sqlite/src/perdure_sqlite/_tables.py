@@ -102,6 +102,8 @@ instances = Table(
     Column("parent_incarnation", Text),
     Column("parent_execution", Integer),
     Column("parent_event", Integer),
+    # The token of the lease that was last taken over.
+    Column("taken_from", Text),
     UniqueConstraint("namespace", "id"),
 )
 instances_by_shelf = Index(
@@ -202,6 +204,7 @@ activities = Table(
     Column("shelf", Integer, nullable=False),
     Column("ready_at", Integer, nullable=False),
     Column("data", LargeBinary, nullable=False),
+    Column("taken_from", Text),
     sqlite_with_rowid=False,
 )
 activities_by_shelf = Index(

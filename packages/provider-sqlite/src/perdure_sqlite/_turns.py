@@ -29,6 +29,7 @@ from perdure_sqlite._rows import InstanceRow, state_of
 from perdure_sqlite._session import Session
 from perdure_sqlite._shelves import ALWAYS, HELD, REACH, SHELVES, is_live, queue_of
 from perdure_sqlite._sql.instances import (
+    ACCOUNT_FOR_TURN,
     GRANT_TURN,
     LEASED_TURNS,
     PARK,
@@ -66,9 +67,14 @@ def lease_turns(session: Session, request: TurnRequest) -> tuple[LeasedTurn, ...
 
 
 def release_turn(session: Session, release: TurnRelease) -> None:
-    """Give the lease back, if it stands."""
-    row = session.find(release.lease.instance)
-    if row is None or not holds(row, release.lease.token):
+    """Give the lease back, if it stands, or account for one that was taken over."""
+    lease = release.lease
+    row = session.find(lease.instance)
+    if row is None:
+        return
+    if not holds(row, lease.token):
+        if not release.counted:
+            session.execute(ACCOUNT_FOR_TURN, (session.namespace, lease.instance, lease.token))
         return
     let_go(session, row, delay=release.delay, counted=release.counted)
     if release.parked is not None:

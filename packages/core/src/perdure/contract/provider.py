@@ -174,7 +174,9 @@ class Provider(ABC):
 
         Uncounted, the instance's `attempt` is what it was before the lease. `parked` is stored,
         and its `since` kept if the instance is parked for that reason already. Releasing a lease
-        that is gone has no effect.
+        that is gone has no effect, but for one: an uncounted release of the lease that was last
+        taken over lowers `attempt` by one, once, until a commit. So a process that stood still
+        says that it lives.
         """
 
     @abstractmethod
@@ -208,7 +210,8 @@ class Provider(ABC):
         """Give an activity lease back, to be leased again after the delay.
 
         Uncounted, `delivery` is what it was before the lease. `parked` marks the instance.
-        Releasing a lease that is gone has no effect.
+        Releasing a lease that is gone has no effect, but for one: an uncounted release of the
+        lease that was last taken over lowers `delivery` by one, once.
         """
 
     @abstractmethod

@@ -234,6 +234,7 @@ class Activities:
         except ActivityLeaseLost:
             # Another delivery counts, nobody wants it, or an earlier try of this call succeeded.
             _LOGGER.debug("the result of %s was not wanted", leased.id)
+            await self.account_for(finished.lease)
         except ProviderError:
             _LOGGER.exception(
                 "the result of activity %s of instance %r could not be stored; it will run again",
@@ -295,6 +296,17 @@ class Activities:
             running = self._running.get(lease)
             if running is not None:
                 self._tell(running)
+            self._spawn(self.account_for(lease))
+
+    async def account_for(self, lease: ActivityLease) -> None:
+        """Say of a lease that is gone that no process ended under it.
+
+        Where another process has taken the work over, that lease must not count towards poison.
+        """
+        try:
+            await self._provider.release_activity(ActivityRelease(lease=lease, counted=False))
+        except ProviderError as error:
+            _LOGGER.debug("no account was given of %s: %s", lease.activity, error)
 
     # The queue
 
@@ -424,6 +436,7 @@ class Activities:
         )
         kept = self._handed_over if earlier.lease in self._handed_over else self._running
         del kept[earlier.lease]
+        self._spawn(self.account_for(earlier.lease))
         earlier.adopt(leased)
         kept[earlier.lease] = earlier
         return False

@@ -37,7 +37,6 @@ from perdure.contract.records import (
 )
 from perdure.details import ApplicationFailure
 from perdure.errors import (
-    ActivityLeaseLost,
     ExecutionNotFound,
     HistoryConflict,
     InstanceNotFound,
@@ -204,6 +203,7 @@ class InstanceRun:
                 self.waiting_since = None
         if self._lost:
             self._tell_lost(None)
+            await self._release()
             return _After.STOP
         if self._finished:
             return _After.AGAIN
@@ -411,18 +411,11 @@ class InstanceRun:
                 lambda: self._provider.commit_turn(commit),
                 tries=PATIENT_TRIES,
             )
-        except BaseException as error:
+        except BaseException:
             self._owner.activities.unreserve(reserved)
-            if isinstance(error, ActivityLeaseLost):
-                # One that was leased anew by this runtime meanwhile has another lease than the one
-                # that was lost.
-                lost = [
-                    one
-                    for one in self._taken
-                    if one.leased.id in error.activities and one.lease in commit.finish
-                ]
-                self._owner.activities.settled(one.lease for one in lost)
-                self._taken = [one for one in self._taken if one not in lost]
+            # Whatever lease still stands goes its own way. Where it is gone, or the commit did take
+            # effect, `complete_activity` says so; and one that was lost may have been leased anew
+            # by this runtime meanwhile.
             raise
         self._taken = []
         return answer

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     ScalarSelect,
     and_,
     delete,
@@ -121,9 +122,15 @@ RENEW_ACTIVITY = render(
 )
 
 
-def _change(*columns: str, clear: tuple[str, ...] = ()) -> str:
-    """Set these columns, in the order of the table, and clear the others."""
-    values = {name: given(f"new_{name}") for name in columns} | dict.fromkeys(clear, null())
+def _change(*columns: str, clear: tuple[str, ...] = (), taking: bool = False) -> str:
+    """Set these columns, in the order of the table, and clear the others.
+
+    With `taking`, a lease that the row has is taken over.
+    """
+    values: dict[str, ColumnElement[Any]] = {name: given(f"new_{name}") for name in columns}
+    values |= dict.fromkeys(clear, null())
+    if taking:
+        values["taken_from"] = func.coalesce(activities.c.lease_token, activities.c.taken_from)
     statement = (
         update(activities)
         .where(activities.c.instance == given("owner"), activities.c.id == given("which"))
@@ -132,7 +139,16 @@ def _change(*columns: str, clear: tuple[str, ...] = ()) -> str:
     return render(statement, *(f"new_{name}" for name in columns), "owner", "which")
 
 
-GRANT_ACTIVITY = _change("delivery", "lease_token", "held_until", "shelf", "ready_at")
+GRANT_ACTIVITY = _change("delivery", "lease_token", "held_until", "shelf", "ready_at", taking=True)
+ACCOUNT_FOR_ACTIVITY = render(
+    update(activities)
+    .where(_is_named, activities.c.taken_from == given("token"))
+    .values(delivery=activities.c.delivery - constant(1), taken_from=null()),
+    "instance",
+    "id",
+    "token",
+)
+"""Takes back the count of a lease that was taken over while its holder lived."""
 RELEASE_ACTIVITY = _change(
     "delivery", "held_until", "released_at", "shelf", "ready_at", clear=("lease_token",)
 )

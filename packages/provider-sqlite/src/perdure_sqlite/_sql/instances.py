@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import ScalarSelect, and_, case, delete, func, insert, null, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    ScalarSelect,
+    and_,
+    case,
+    delete,
+    func,
+    insert,
+    null,
+    or_,
+    select,
+    update,
+)
 
 from perdure_sqlite._shelves import DUE, HELD, NOW, SHELVES
 from perdure_sqlite._sql.render import (
@@ -168,19 +180,34 @@ ADD_INSTANCE = render_insert(
 )
 
 
-def _change(*columns: str, clear: tuple[str, ...] = ()) -> str:
-    """Set these columns, in the order of the table, and clear the others."""
-    values = {name: given(f"new_{name}") for name in columns} | dict.fromkeys(clear, null())
+def _change(*columns: str, clear: tuple[str, ...] = (), taking: bool = False) -> str:
+    """Set these columns, in the order of the table, and clear the others.
+
+    With `taking`, a lease that the row has is taken over.
+    """
+    values: dict[str, ColumnElement[Any]] = {name: given(f"new_{name}") for name in columns}
+    values |= dict.fromkeys(clear, null())
+    if taking:
+        values["taken_from"] = func.coalesce(instances.c.lease_token, instances.c.taken_from)
     statement = update(instances).where(_has_number).values(values)
     return render(statement, *(f"new_{name}" for name in columns), "which")
 
 
 SAVE_ARRIVALS = _change("shelf", "ready_at", "arrivals", "fronts")
 SAVE_SHELF = _change("shelf", "ready_at")
-GRANT_TURN = _change("attempt", "lease_token", "held_until", "shelf", "ready_at")
+GRANT_TURN = _change("attempt", "lease_token", "held_until", "shelf", "ready_at", taking=True)
 RELEASE_TURN = _change(
     "attempt", "held_until", "released_at", "shelf", "ready_at", clear=("lease_token",)
 )
+ACCOUNT_FOR_TURN = render(
+    update(instances)
+    .where(_is_named, instances.c.taken_from == given("token"))
+    .values(attempt=instances.c.attempt - constant(1), taken_from=null()),
+    "namespace",
+    "id",
+    "token",
+)
+"""Takes back the count of a lease that was taken over while its holder lived."""
 PARK = render(
     update(instances)
     .where(_has_number)
@@ -199,12 +226,13 @@ PARK = render(
     "which",
 )
 
-_PARKED = ("parked_reason", "parked_details", "parked_since")
+_FORGOTTEN = ("parked_reason", "parked_details", "parked_since", "taken_from")
+"""What a commit clears."""
 _PROGRESS = ("last_event", "last_commit", "updated_at", "attempt", "held_until", "released_at")
 _MAILBOX = ("shelf", "ready_at", "arrivals", "fronts")
 # A column that an index holds is written only where it changes, for the sake of that index.
-COMMIT_KEEPING = _change(*_PROGRESS, *_MAILBOX, clear=_PARKED)
-COMMIT_RELEASING = _change(*_PROGRESS, *_MAILBOX, clear=("lease_token", *_PARKED))
+COMMIT_KEEPING = _change(*_PROGRESS, *_MAILBOX, clear=_FORGOTTEN)
+COMMIT_RELEASING = _change(*_PROGRESS, *_MAILBOX, clear=("lease_token", *_FORGOTTEN))
 END_INSTANCE = _change("status")
 CHANGE_PIN = _change("version", "engine")
 BEGIN_EXECUTION = _change("execution", "started_at")
