@@ -271,7 +271,7 @@ def test_what_is_not_json_is_refused_with_the_text(text):
 
 @pytest.mark.parametrize("value", [b"null", 1, {"a": 1}, ["null"]])
 def test_values_are_no_text(value):
-    with pytest.raises(InvalidPayload, match="_typed"):
+    with pytest.raises(InvalidPayload, match=r"make it a text with json\.dumps"):
         check_text(value, what="data")
 
 

@@ -175,7 +175,10 @@ async def test_wrong_arguments_of_the_context_are_refused_at_the_call(
         (lambda client: client.wait_for_orchestration_typed("i", 7), "output_type cannot be 7"),
         (lambda client: client.get_orchestration_status(5), "instance id 5 is not a string"),
         (lambda client: client.raise_event("i", b"e"), "event name b'e' is not a string"),
-        (lambda client: client.raise_event("i", "e", {"a": 1}), "is a dict, not JSON text"),
+        (
+            lambda client: client.raise_event("i", "e", {"a": 1}),
+            "is of type dict, not JSON text; make it a text with json.dumps",
+        ),
         (lambda client: client.raise_event("i", "e", event_id=5), "event id 5 is not a string"),
         (lambda client: client.cancel_instance("i", 5), "reason 5 is not a string"),
         (lambda client: client.list_all_instances(True), "page size True is out of range"),

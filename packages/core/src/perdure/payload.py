@@ -86,17 +86,18 @@ def check_annotation(annotation: object, what: str) -> None:
         ) from error
 
 
-def check_text(text: str | None, *, what: str) -> str:
+def check_text(
+    text: str | None, *, what: str, instead: str = "make it a text with json.dumps"
+) -> str:
     """Return `text` if it is JSON of at most 16 MiB; None stands for `null`.
 
     Raises `InvalidPayload` or `PayloadTooLarge`; nothing is decoded into Python values for use.
+    `instead` says what to do with a value.
     """
     if text is None:
         return NULL
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] # callers without a type checker
-        raise InvalidPayload(
-            f"{what} is a {type(text).__name__}, not JSON text; use the _typed method for values"
-        )
+        raise InvalidPayload(f"{what} is of type {type(text).__name__}, not JSON text; {instead}")
     try:
         data = text.encode()
     except UnicodeEncodeError:
@@ -111,8 +112,8 @@ def check_text(text: str | None, *, what: str) -> str:
         raise InvalidPayload(f"{what} {_shorten(text)} cannot be stored: {error}") from None
     except ValueError as error:
         raise InvalidPayload(
-            f"{what} {_shorten(text)} is not JSON: {error}; a plain string needs its quotes,"
-            " or use the _typed method"
+            f"{what} {_shorten(text)} is not JSON: {error}; a plain string needs its quotes, or"
+            f" {instead}"
         ) from None
     return text
 

@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, StrEnum
-from typing import Any, Literal, NamedTuple
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 from uuid import UUID
 
 from perdure.errors import InvalidPayload
 from perdure.payload import check_text, decode, encode
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, RootModel, SecretStr
 
 REFUSED = "refused"
+T = TypeVar("T")
 
 
 class Colour(StrEnum):
@@ -67,13 +68,24 @@ class Shape:
     area: float = field(init=False, default=0.0)
 
 
+class Names(RootModel[frozenset[str]]):
+    model_config = ConfigDict(frozen=True)
+
+
+class Box(BaseModel, Generic[T]):
+    item: T
+
+
 class Pair(NamedTuple):
     left: int
     right: frozenset[str]
 
 
 NAMES: dict[str, Any] = {
-    **{each.__name__: each for each in (Colour, Level, Cat, Kitten, Dog, Point, Spot, Shape, Pair)},
+    **{
+        each.__name__: each
+        for each in (Colour, Level, Cat, Kitten, Dog, Point, Spot, Shape, Pair, Names, Box)
+    },
     **{each.__name__: each for each in (date, datetime, timedelta, timezone, Decimal, UUID)},
     "Any": Any,
     "Literal": Literal,

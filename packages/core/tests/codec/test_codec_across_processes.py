@@ -74,9 +74,16 @@ LEAVES: dict[str, st.SearchStrategy[str]] = {
     "Spot": spots,
     "Shape": source("Shape", listed(points | spots), set_of(points, "frozenset")),
     "Pair": source("Pair", integers, set_of(words, "frozenset")),
+    "Names": source("Names", set_of(words, "frozenset")),
+    "Box[Decimal | set[str]]": source(
+        "Box[Decimal | set[str]]", set_of(words, "set").map("item={}".format)
+    ),
     "SecretStr": source("SecretStr", words),
 }
-HASHABLE = sorted(LEAVES.keys() - {"Cat", "Kitten", "Shape", "Literal['a', 1]", "SecretStr"})
+HASHABLE = sorted(
+    LEAVES.keys()
+    - {"Cat", "Kitten", "Shape", "Literal['a', 1]", "SecretStr", "Box[Decimal | set[str]]"}
+)
 
 keys = st.one_of(*(LEAVES[name] for name in HASHABLE))
 anything = st.recursive(

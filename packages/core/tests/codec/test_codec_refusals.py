@@ -32,6 +32,7 @@ from pydantic import (
     field_serializer,
     field_validator,
 )
+from typing_extensions import TypedDict
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -195,6 +196,18 @@ class Point:
         )
 
 
+class Names(RootModel[set[str]]):
+    pass
+
+
+class Measured(BaseModel):
+    value: float
+
+
+class Settings(TypedDict, total=False):
+    depth: int
+
+
 class Ticking(BaseModel):
     value: int
 
@@ -260,6 +273,10 @@ REFUSED = [
     ({"a": {"\ud800": 1}, "b": (1,)}, dict[str, Any], r"\$\.a\['.ud800'\] is a text", ""),
     ({"a": ["b", "\ud800"]}, dict[str, list[str]], r"\$\.a\[1\] is a text with surrogates", "base64"),
     (Approve("\udcff"), Any, r"\$\.user is a text with surrogates", "base64"),
+    ({"depth": 1, "width": 2}, Settings, r"\$\.width has a key that the annotation does not", "add"),
+    # values of another type
+    ([1, b"hunter2"], list[str], "expected str, found int", "pass a value that fits"),
+    (Measured.model_construct(value="hunter2"), Measured, "expected float in the field 'value'", ""),
     # instants
     (datetime(1890, 1, 1, tzinfo=BERLIN), datetime, "another instant", r"astimezone\(UTC\)"),
     (
@@ -270,6 +287,7 @@ REFUSED = [
     ),
     ([datetime(1890, 1, 1, tzinfo=BERLIN)], Any, r"\$\[0\] is a datetime", r"astimezone\(UTC\)"),
     # numbers
+    (Measured(value=math.nan), Measured, r"\$\.value is NaN or infinity", "ser_json_inf_nan"),
     ({"a": math.nan}, dict[str, object], r"\$\.a is NaN or infinity", "float"),
     ({"a": [1.0, -math.inf]}, Any, r"\$\.a\[1\] is NaN or infinity", "float"),
     ({math.nan: 1}, Any, r"\$ has keys", ""),
@@ -364,6 +382,15 @@ def test_what_the_author_left_out_by_name_is_left_out():
 
     assert text == '{"name":"ada"}'
     assert decode(text, LeftOut) == LeftOut(name="ada")
+
+
+def test_sets_have_one_order_wherever_they_stand():
+    words = ["e", "d", "c", "b", "a"]
+
+    assert encode(Names(set(words)), Names) == '["a","b","c","d","e"]'
+    assert encode([Names(set(words))], list[Names]) == '[["a","b","c","d","e"]]'
+    assert encode({"x": (frozenset(words),)}, Any) == '{"x":[["a","b","c","d","e"]]}'
+    assert encode(Open(name="a", more=set(words)), Open).endswith('"more":["a","b","c","d","e"]}')
 
 
 def test_an_object_without_equality_is_compared_by_its_state():

@@ -71,7 +71,11 @@ def start_of_text(orchestration: Orchestration, input: object) -> Start:
     if not isinstance(orchestration, str):
         return _start_of_function(orchestration, input)
     check_identifier(orchestration, "orchestration name")
-    text = check_text(cast("str | None", input), what=f"input of {orchestration!r}")
+    text = check_text(
+        cast("str | None", input),
+        what=f"input of {orchestration!r}",
+        instead="use start_orchestration_typed for values",
+    )
     return Start(name=orchestration, input=text, output_type=Any)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
-from pydantic_core import PydanticSerializationError, from_json, to_json
+from pydantic_core import PydanticSerializationError, ValidationError, from_json, to_json
 
 from perdure.codec.comparing import Comparison
 from perdure.codec.differences import DoesNotComeBack, Path, many_texts, reason_of
@@ -18,7 +18,7 @@ from perdure.codec.ordering import in_order
 from perdure.codec.places import Schema, left_out, mentions, place_of
 from perdure.codec.plain import NotPlain, PlainType, is_plain_json, may_hold_a_long_integer
 from perdure.codec.reading import JsonReading
-from perdure.codec.searching import explain_refusal
+from perdure.codec.searching import explain_refusal, explain_unread
 from perdure.codec.texts import unreadable
 from perdure.codec.written import Written
 
@@ -71,7 +71,10 @@ class Codec:
 
     def _dump_compared(self, value: object, path: Path) -> bytes:
         data = self._ordered_text(value, path)
-        back = _read(self.load, data)
+        try:
+            back = _read(self.load, data)
+        except ValidationError as error:
+            raise explain_unread(value, path) or error from None
         _COMPARISON.same(value, back, self._place, path)
         if self._ordered_text(back, path) != data:
             raise many_texts(path, value)

@@ -21,9 +21,9 @@ from perdure.codec.differences import (
     DoesNotComeBack,
     Path,
     Step,
+    entries_differ,
     explain,
     instant,
-    keys_differ,
     not_in_init,
 )
 from perdure.codec.places import Place
@@ -79,14 +79,14 @@ class Comparison:
         self, value: _Entries, back: _Entries, place: Place | None, path: Path
     ) -> None:
         if len(value) != len(back):
-            raise keys_differ(path, value)
+            raise entries_differ(path, value, back)
         untyped_keys = place is not None and place.has_untyped_keys()
         if untyped_keys:
             self._check_reading(dict.fromkeys(value), path)
         for (key, item), by_order in zip(value.items(), back.values(), strict=True):
             other = by_order if untyped_keys else back.get(key, _MISSING)
             if other is _MISSING:
-                raise keys_differ(path, value)
+                raise entries_differ(path, value, back)
             inner = None if place is None else place.entry(key)
             self.same(item, other, inner, Step(path, str(key)))
 

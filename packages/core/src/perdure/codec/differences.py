@@ -5,6 +5,7 @@ A message names types, fields and keys, and never shows a value: it may be a sec
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,8 +13,11 @@ from typing import TypeAlias
 
 from pydantic_core import ValidationError
 
-_LONGEST_REASON = 300
 _LONGEST_KEY = 60
+_UNEXPECTED = re.compile(
+    r"Expected `([^`]+)`.*?\[(?:field_name='([^']*)', )?input_value=.*?, input_type=(\w+)", re.S
+)
+"""How pydantic's serializers say that a value is of another type; they show the value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,20 @@ def not_in_init(path: Path) -> DoesNotComeBack:
     )
 
 
+def entries_differ(
+    path: Path, value: Mapping[object, object], back: Mapping[object, object]
+) -> DoesNotComeBack:
+    """Entries that are no longer there, or stand under other keys."""
+    lost = [key for key in value if key not in back]
+    if len(back) == len(value) or not lost or not all(type(key) is str for key in lost):
+        return keys_differ(path, value)
+    return DoesNotComeBack(
+        Step(path, str(lost[0])),
+        "has a key that the annotation does not have, and is not read",
+        "add the key to the type, or leave it out",
+    )
+
+
 def keys_differ(path: Path, value: Mapping[object, object]) -> DoesNotComeBack:
     """Keys that are no longer the same, or no longer as many."""
     kinds = ", ".join(sorted({type(key).__name__ for key in value}))
@@ -154,10 +172,13 @@ def reason_of(error: Exception, longest: int = 300) -> str:
         more = f" (and {len(others)} more)" if others else ""
         place = f"{show_steps(first['loc'])}: " if first["loc"] else ""
         text = f"{place}{first['msg']}{more}"
+    elif (unexpected := _UNEXPECTED.search(str(error))) is not None:
+        expected, field, found = unexpected.groups()
+        place = f" in the field {field!r}" if field else ""
+        text = f"expected {expected}{place}, found {found}"
     else:
         text = str(error).partition("\nFor further information")[0]
-    line = " ".join(text.split()).removeprefix("Pydantic serializer warnings: ")
-    line = line or type(error).__name__
+    line = " ".join(text.split()) or type(error).__name__
     return line if len(line) <= longest else line[: longest - 3] + "..."
 
 

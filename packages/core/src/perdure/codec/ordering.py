@@ -22,6 +22,8 @@ def in_order(value: object, data: bytes) -> bytes:
 
 
 def _ordered(value: object, json: object) -> object:
+    if getattr(type(value), "__pydantic_root_model__", False):
+        return _ordered(getattr(value, "root", None), json)
     if isinstance(json, list):
         return _ordered_items(value, cast("list[object]", json))
     if isinstance(json, dict):

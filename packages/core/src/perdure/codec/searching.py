@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from typing import cast
 
 from perdure.codec.comparing import field_names
-from perdure.codec.differences import DoesNotComeBack, Path, Step
+from perdure.codec.differences import DoesNotComeBack, Path, Step, not_finite
 
 
 def explain_refusal(value: object, path: Path, error: ValueError) -> DoesNotComeBack | None:
@@ -24,16 +25,27 @@ def explain_refusal(value: object, path: Path, error: ValueError) -> DoesNotCome
     return None
 
 
+def explain_unread(value: object, path: Path) -> DoesNotComeBack | None:
+    """Why pydantic does not read the text that it made itself, where that is known."""
+    for place, part in _all_parts(value, path):
+        if isinstance(part, float) and not math.isfinite(part):
+            return not_finite(place)
+    return None
+
+
 def _place_of_surrogates(value: object, path: Path) -> Path:
+    for place, part in _all_parts(value, path):
+        if isinstance(part, str) and not _is_encodable(part):
+            return place
+    return path
+
+
+def _all_parts(value: object, path: Path) -> Iterator[tuple[Path, object]]:
     pending = deque([(path, value)])
     while pending:
         place, part = pending.popleft()
-        if isinstance(part, str):
-            if not _is_encodable(part):
-                return place
-        else:
-            pending.extend(_parts(part, place))
-    return path
+        yield place, part
+        pending.extend(_parts(part, place))
 
 
 def _parts(value: object, path: Path) -> Iterator[tuple[Path, object]]:
