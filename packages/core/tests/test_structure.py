@@ -50,6 +50,7 @@ MODEL = frozenset(
         "frames",
         "identifiers",
         "inside",
+        "logs",
         "raised",
         "references",
         "repeating",

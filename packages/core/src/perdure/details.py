@@ -257,10 +257,11 @@ def _message(kind: Kind) -> str:
             return f"corrupt: {message}"
 
 
-_BEFORE: Mapping[Relation, str] = {
+BEFORE: Mapping[Relation, str] = {
     "cause": "caused by",
     "context": "raised while handling",
 }
+"""What stands before a cause, by its relation."""
 
 
 def _chain(raised: Raised) -> str:
@@ -274,7 +275,7 @@ def _chain(raised: Raised) -> str:
             inner = _chain(cause)
             # The error of failed work says in its own message what the work failed of.
             if not raised.message.endswith(inner):
-                text = f"{text}, {_BEFORE[cause.relation]} {inner}"
+                text = f"{text}, {BEFORE[cause.relation]} {inner}"
     return text
 
 

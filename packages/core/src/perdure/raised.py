@@ -140,8 +140,7 @@ class _Description:
         causes, left_out = self._causes(error)
         self._within.pop()
         if left_out:
-            note = f"{left_out} more of what it comes from is left out"
-            return replace(raised, causes=causes, notes=(*raised.notes, note))
+            return replace(raised, causes=causes, notes=(*raised.notes, _left_out(left_out)))
         return replace(raised, causes=causes) if causes else raised
 
     def _causes(self, error: BaseException) -> tuple[tuple[Raised, ...], int]:
@@ -178,11 +177,13 @@ class _Description:
             for cause in raised.causes
             if depth + 1 < _DEEPEST and self._exceptions_left > 0
         ]
+        missing = len(raised.causes) - len(causes)
         return replace(
             raised,
             message=self._cut(raised.message, _LONGEST_INNER_MESSAGE),
             trace=tuple(self._cut(frame, _LONGEST_NAME) for frame in raised.trace),
             causes=tuple(causes),
+            notes=(*raised.notes, _left_out(missing)) if missing else raised.notes,
             relation=relation,
         )
 
@@ -196,6 +197,10 @@ class _Description:
         more = len(text) - longest
         self._text_left -= len(text) if more <= 0 else longest
         return text if more <= 0 else f"{text[:longest]}… ({more} more characters)"
+
+
+def _left_out(number: int) -> str:
+    return f"{number} more of what it comes from is left out"
 
 
 def _text(error: BaseException) -> str:

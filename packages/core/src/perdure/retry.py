@@ -132,8 +132,10 @@ class RetryPolicy:
 
     def retries(self, failure: ActivityFailed, attempt: int) -> bool:
         """Whether another attempt follows the failure of this one, counted from 1."""
-        if self.refusal(failure, attempt) is not None:
-            return False
+        return self.refusal(failure, attempt) is None and self.agrees(failure)
+
+    def agrees(self, failure: ActivityFailed) -> bool:
+        """Whether `retry_if`, where there is one, is for another attempt."""
         return self.retry_if is None or self.retry_if(failure)
 
     def refusal(self, failure: ActivityFailed, attempt: int) -> str | None:

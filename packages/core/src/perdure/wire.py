@@ -62,6 +62,12 @@ class ActivityData:
     """The number of the schedule event of the first attempt: the same for all attempts."""
     timeout: timedelta | None = None
     """How long the function of this attempt may run."""
+    max_attempts: int | None = 1
+    """Of its retry policy, where it has one; None is for ever."""
+    non_retryable: tuple[str, ...] = ()
+    """The names of exceptions after which its retry policy does not try again."""
+    conditional: bool = False
+    """Whether its retry policy may refuse another attempt for other reasons too."""
 
 
 def encode_start(data: StartData) -> bytes:
@@ -130,6 +136,12 @@ def encode_activity(data: ActivityData) -> bytes:
     }
     if data.timeout is not None:
         plain["timeout"] = to_microseconds(data.timeout)
+    if data.max_attempts != 1:
+        plain["max_attempts"] = data.max_attempts
+    if data.non_retryable:
+        plain["non_retryable"] = data.non_retryable
+    if data.conditional:
+        plain["conditional"] = True
     return to_json(plain)
 
 
@@ -142,6 +154,9 @@ def decode_activity(data: bytes) -> ActivityData:
         attempt=_number(plain, "attempt"),
         first=_number(plain, "first"),
         timeout=timedelta(microseconds=_number(plain, "timeout")) if "timeout" in plain else None,
+        max_attempts=cast("int | None", plain.get("max_attempts", 1)),
+        non_retryable=tuple(cast("list[str]", plain.get("non_retryable", []))),
+        conditional=bool(plain.get("conditional", False)),
     )
 
 

@@ -301,7 +301,7 @@ def test_an_exception_in_a_callback_is_logged_once_and_hurts_nobody(
 
     play(world_of(flow, restart="cold"))
 
-    assert [record.name for record in caplog.records] == ["perdure.orchestration"]
+    assert [record.name for record in caplog.records] == ["perdure.orchestration.subject"]
     assert "ZeroDivisionError" in str(caplog.records[0].exc_info)
 
 

@@ -631,7 +631,10 @@ def test_the_logger_is_silent_in_replay_and_after_an_eviction(
     play(world)
 
     assert caplog.messages == ["[instance] before it", "[instance] after, replaying False"]
-    assert caplog.records[0].instance_id == "instance"
+    record = caplog.records[0]
+    assert record.name == "perdure.orchestration.logs"
+    assert record.perdure_instance == "instance"
+    assert record.perdure_orchestration == "logs"
 
 
 def test_thousands_of_events_in_one_batch_are_delivered_in_order() -> None:

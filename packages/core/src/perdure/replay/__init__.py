@@ -15,7 +15,8 @@
 - `commands`: what an orchestration asks for, and the end
 - `retrying`: the attempts of an activity under its policy
 - `calls`: reads a call of the context
-- `quiet_logger`: the logger that is silent in replay
+- `execution_log`, `quiet_logger`: what an execution and its code say, once
+- `unawaited`: work that nothing has awaited
 - `context`: the face of the commands that an orchestration is given
 - `incoming`: the events that messages become
 - `execution`: one live execution: deliver, run until quiet, collect

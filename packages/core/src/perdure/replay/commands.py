@@ -23,14 +23,16 @@ from perdure.inside import forbid
 from perdure.registry import Catalog, OrchestrationDefinition
 from perdure.replay.boundary import Boundary
 from perdure.replay.chance import Chance
+from perdure.replay.execution_log import ExecutionLog
 from perdure.replay.futures import ScheduledFuture
 from perdure.replay.inbox import EventInbox, Wait
 from perdure.replay.loop import OrchestrationLoop
 from perdure.replay.origin import Origin
-from perdure.replay.recorded_policy import policy_of, policy_text
+from perdure.replay.recorded_policy import policy_of, policy_text, with_policy
 from perdure.replay.retrying import start_attempts
 from perdure.replay.transcript import Transcript
 from perdure.replay.turn import TurnDraft
+from perdure.replay.unawaited import unawaited
 from perdure.replay.work import Work
 from perdure.retry import RetryPolicy
 from perdure.wire import ActivityData, encode_details
@@ -50,6 +52,7 @@ class Commands:
         "definition",
         "draft",
         "inbox",
+        "log",
         "loop",
         "origin",
         "started",
@@ -78,6 +81,7 @@ class Commands:
         self.transcript = Transcript(started, code, self.loop, self._compare_of)
         home = definition.function.__module__
         self.boundary = Boundary(self.transcript, self.loop, started.instance, home)
+        self.log = ExecutionLog(started, self.transcript)
         self.chance = Chance(f"{started.incarnation}/{started.execution}")
         self.inbox = EventInbox(started.seen)
         self.work: dict[int, Work] = {}
@@ -89,11 +93,6 @@ class Commands:
     def next_event(self) -> int:
         """The number that the next command will have."""
         return self.transcript.last_event + 1
-
-    @property
-    def silent(self) -> bool:
-        """Whether nothing of the process should be told: in replay and after the end."""
-        return not self.transcript.effective
 
     def require_running(self, call: str) -> None:
         """Raise `ForbiddenInOrchestration` unless the orchestration's own code is running."""
@@ -142,7 +141,7 @@ class Commands:
             history.ActivityScheduled, name=name, input=input, attempt=1, tag=tag, retry=text
         )
         limit = retry.attempt_timeout if retry is not None and recorded else None
-        first = self._attempt(scheduled, scheduled.event_id, result_type, limit)
+        first = self._attempt(scheduled, scheduled.event_id, result_type, limit, retry)
         if recorded and scheduled.retry != text:
             retry = None if scheduled.retry is None else policy_of(scheduled.retry, retry)
         if retry is None:
@@ -157,13 +156,13 @@ class Commands:
                 attempt=number,
                 tag=scheduled.tag,
             )
-            return self._attempt(again, scheduled.event_id, result_type, limit)
+            return self._attempt(again, scheduled.event_id, result_type, limit, retry)
 
         stream = self.chance.stream(f"retry/{scheduled.event_id}")
         if limit is not None:
             # The runtime that runs an attempt keeps its limit.
             retry = replace(retry, attempt_timeout=None)
-        return start_attempts(self.loop, name, first, attempt, retry, stream)
+        return start_attempts(self.loop, name, first, attempt, retry, stream, self.log)
 
     def _attempt(
         self,
@@ -171,6 +170,7 @@ class Commands:
         first: int,
         result_type: object,
         limit: timedelta | None,
+        retry: RetryPolicy | None,
     ) -> ScheduledFuture[Any]:
         """The future of one attempt; `first` is the schedule event of the first one."""
         number, name = scheduled.event_id, scheduled.name
@@ -182,6 +182,8 @@ class Commands:
                 first=first,
                 timeout=limit,
             )
+            if retry is not None:
+                data = with_policy(data, retry)
             self.draft.activities[number] = self.origin.activity(name, scheduled.tag, data)
         return self._await(number, MessageKind.ACTIVITY, name, result_type)
 
@@ -246,6 +248,10 @@ class Commands:
         """Note that the code used what it must not; nothing that it asks for has an effect now."""
         self.boundary.note(error)
 
+    def tell_unhandled(self, what: str, error: BaseException | None) -> None:
+        """Say that nothing handled or awaited an exception."""
+        self.log.unhandled(what, error)
+
     def work_cancelled(self, scheduled: int) -> None:
         """Note that this work is not wanted any more, and take back its effect."""
         if self.transcript.closed:
@@ -285,6 +291,7 @@ class Commands:
 
     def _settle_turn(self, terminal: Event) -> None:
         """What the end means for everything that is still under way, and for whoever waits."""
+        self._tell_unawaited(terminal)
         self._drop_work()
         match terminal:
             case history.OrchestrationCompleted(output=output):
@@ -300,6 +307,15 @@ class Commands:
                 self._close_failed(details)
             case _:
                 raise AssertionError(terminal)
+
+    def _tell_unawaited(self, terminal: Event) -> None:
+        for task in self.loop.take_unawaited():
+            self.log.never_awaited(task)
+        if not isinstance(terminal, history.OrchestrationFailed):
+            left = unawaited(self.work.values(), self.inbox.waits(), self.loop.waiting_tasks())
+            self.draft.unawaited.extend(left)
+        # What is freed with the execution is told now, or of no interest.
+        self.loop.quiet = True
 
     def _close_failed(self, details: ErrorDetails) -> None:
         self._close(InstanceStatus.FAILED, encode_details(details))

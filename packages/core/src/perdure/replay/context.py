@@ -78,9 +78,9 @@ class OrchestrationContext:
 
     @property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A logger (`perdure.orchestration`) that is silent in replay and names the instance."""
+        """The logger `perdure.orchestration.NAME`: silent in replay, and it names the instance."""
         if self._logger is None:
-            self._logger = QuietLogger(self._commands)
+            self._logger = QuietLogger(self._commands.log)
         return self._logger
 
     def now(self) -> datetime:

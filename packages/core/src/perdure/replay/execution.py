@@ -230,7 +230,7 @@ class Execution:
             raise
         finally:
             transcript.end_replay()
-        self.loop.quiet = False
+        self.loop.quiet = transcript.closed
 
     def _deliver_new(self, event: Event) -> None:
         self.loop.quiet = False
@@ -314,6 +314,8 @@ class Execution:
         if self._transcript.closed:
             return
         if self.cancel_reason is not None:
+            if not main.cancelled() and (lost := main.exception()) is not None:
+                self._commands.log.lost_in_cleanup(lost)
             self._commands.end_cancelled()
             return
         error = asyncio.CancelledError() if main.cancelled() else main.exception()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from perdure.payload import decode
@@ -36,7 +36,7 @@ class OrchestrationFuture(asyncio.Future[T]):
 class OrchestrationTask(asyncio.Task[T]):
     """A task whose hash is the same in every process."""
 
-    __slots__ = ("_hash",)
+    __slots__ = ("_hash", "attempts_of", "heeded")
 
     def __init__(
         self,
@@ -47,10 +47,19 @@ class OrchestrationTask(asyncio.Task[T]):
         context: contextvars.Context | None,
     ) -> None:
         self._hash = loop.next_hash()
+        self.heeded = False
+        """Whether something waited for it once and does not any more; see `unawaited`."""
+        self.attempts_of = ""
+        """The activity whose attempts it makes, where that is its purpose."""
         super().__init__(coroutine, loop=loop, name=name or f"task-{loop.created}", context=context)
 
     def __hash__(self) -> int:
         return self._hash
+
+    def remove_done_callback(self, callback: Callable[[Any], object], /) -> int:
+        """Take a callback back, and note that there was one."""
+        self.heeded = True
+        return super().remove_done_callback(callback)
 
 
 class CancellationPort(Protocol):
@@ -67,12 +76,19 @@ class ScheduledFuture(OrchestrationFuture[T]):
     The user holds it too and may have settled or cancelled it: then what comes later is ignored.
     """
 
-    __slots__ = ("_port", "scheduled")
+    __slots__ = ("_port", "heeded", "scheduled")
 
     def __init__(self, *, loop: OrchestrationLoop, port: CancellationPort, scheduled: int) -> None:
         super().__init__(loop=loop)
         self._port = port
         self.scheduled = scheduled
+        self.heeded = False
+        """Whether something waited for it once and does not any more; see `unawaited`."""
+
+    def remove_done_callback(self, callback: Callable[[Any], object], /) -> int:
+        """Take a callback back, and note that there was one."""
+        self.heeded = True
+        return super().remove_done_callback(callback)
 
     def cancel(self, msg: object = None) -> bool:
         """Cancel, and tell the engine that the work is not wanted any more."""

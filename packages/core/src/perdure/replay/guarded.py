@@ -16,7 +16,7 @@ from perdure.replay.forbidden import ForbiddingLoop
 
 
 class LoopPort(Protocol):
-    """Where the loop asks for durable timers, and tells of what it refused."""
+    """Where the loop asks for durable timers, and tells of what it refused and of what nothing handled."""
 
     def create_timer(self, fire_at: Instant) -> int:
         """Ask for a timer; returns the number of its schedule event."""
@@ -28,6 +28,10 @@ class LoopPort(Protocol):
 
     def refuse(self, error: ForbiddenInOrchestration) -> None:
         """Note that the code used what it must not."""
+        ...
+
+    def tell_unhandled(self, what: str, error: BaseException | None) -> None:
+        """Say that nothing handled or awaited an exception."""
         ...
 
 

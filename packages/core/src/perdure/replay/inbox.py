@@ -8,7 +8,7 @@ wait was handed is consumed, whether or not anybody looks at the future.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +81,11 @@ class EventInbox:
         if not waits:
             del self._waits[name]
         return True
+
+    def waits(self) -> Iterator[Wait]:
+        """Those that no event has come for."""
+        for waits in self._waits.values():
+            yield from waits.values()
 
     @property
     def has_waits(self) -> bool:

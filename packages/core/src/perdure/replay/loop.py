@@ -23,6 +23,7 @@ import gc
 import hashlib
 import logging
 import sys
+import weakref
 from asyncio import events, futures
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
@@ -56,6 +57,8 @@ _STRIDE = 0x9E3779B97F4A7C15  # odd and irregular: neighbours spread over a set'
 # Both are part of the format: another hash is another order of a set in a history's replay.
 _MOST_CALLBACKS = 2_000_000
 _MOST_CANCELS = 8  # of a task that swallows its cancellation when it is discarded
+_FEW_TASKS = 64
+"""Up to so many are looked through after each run for those that have ended."""
 _NEVER = 253_402_300_800  # the year 10000, in seconds since the epoch
 _END_OF_SLEEP = vars(futures)["_set_result_unless_cancelled"]
 """What `asyncio.sleep` asks to be called after its delay, and a timeout does not."""
@@ -96,9 +99,12 @@ class OrchestrationLoop(GuardedLoop):
         """Whether errors that nobody handled are kept out of the log (in replay)."""
         self._ready: deque[asyncio.Handle] = deque()
         self._timers: dict[int, _TimerHandle] = {}
-        self._tasks: list[asyncio.Task[Any]] = []
+        self._tasks: list[OrchestrationTask[Any]] = []
+        """Those that have not ended, and perhaps some that have."""
+        self._failed: list[weakref.ref[OrchestrationTask[Any]]] = []
+        """Those that raised, while something may still await them."""
         self._endless_sleeps = 0
-        self._prune_at = 64
+        self._prune_at = _FEW_TASKS
         self._halted = False
         self._discarded = False
         self._abandoned: list[AsyncGenerator[Any, Any]] = []
@@ -132,10 +138,30 @@ class OrchestrationLoop(GuardedLoop):
                         )
         finally:
             self._leave(outside)
+            # Where there are many, `create_task` does it now and then.
+            if len(self._tasks) <= _FEW_TASKS:
+                self._let_go_of_ended()
         raise EndlessRun(
             f"the orchestration ran {_MOST_CALLBACKS} callbacks without waiting for anything from"
             " outside; wait for an activity, an event or a timer instead of asking in a loop"
         )
+
+    def _let_go_of_ended(self) -> None:
+        """Hold no ended task any more: asyncio tells of an exception when its task is freed."""
+        if not any(task.done() for task in self._tasks):
+            return
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            if not task.done():
+                self._tasks.append(task)
+            elif _may_be_unawaited(task):
+                self._failed.append(weakref.ref(task))
+
+    def take_unawaited(self) -> list[OrchestrationTask[Any]]:
+        """The tasks whose exception nothing has awaited; for the end of the execution."""
+        failed = [task for ref in self._failed if (task := ref()) is not None]
+        self._failed.clear()
+        return [task for task in (*failed, *self._tasks) if task.done() and _may_be_unawaited(task)]
 
     def _enter(self) -> _Outside:
         """Make this the running loop, and keep the garbage collector and the host out."""
@@ -172,7 +198,7 @@ class OrchestrationLoop(GuardedLoop):
         """Whether a task sleeps without end, to wait for nothing but its cancellation."""
         return self._endless_sleeps > 0
 
-    def waiting_tasks(self) -> list[asyncio.Task[Any]]:
+    def waiting_tasks(self) -> list[OrchestrationTask[Any]]:
         """The tasks that have not ended, in the order of their creation."""
         return [task for task in self._tasks if not task.done()]
 
@@ -342,8 +368,8 @@ class OrchestrationLoop(GuardedLoop):
         )
         self._tasks.append(task)
         if len(self._tasks) > self._prune_at:
-            self._tasks = [task for task in self._tasks if not task.done()]
-            self._prune_at = max(64, 2 * len(self._tasks))
+            self._let_go_of_ended()
+            self._prune_at = max(_FEW_TASKS, 2 * len(self._tasks))
         return task
 
     def get_task_factory(self) -> None:
@@ -360,9 +386,12 @@ class OrchestrationLoop(GuardedLoop):
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Log an error that nobody handled, unless in replay."""
-        if not self.quiet:
-            error = context.get("exception")
-            _LOGGER.error("%s", context.get("message"), exc_info=error)
+        if self.quiet:
+            return
+        what, task = str(context.get("message")), context.get("future")
+        if isinstance(task, OrchestrationTask):
+            what = f"the exception of task {task.get_name()!r} was never awaited"
+        self._port.tell_unhandled(what, context.get("exception"))
 
     async def shutdown_asyncgens(self) -> None:
         """Nothing to do: abandoned generators are finalised by the loop itself."""
@@ -382,6 +411,12 @@ class OrchestrationLoop(GuardedLoop):
 
 async def _aclose(generator: AsyncGenerator[Any, Any]) -> None:
     await generator.aclose()
+
+
+def _may_be_unawaited(task: OrchestrationTask[Any]) -> bool:
+    """Whether it raised and nothing has asked for its exception."""
+    # What asyncio decides by whether to tell of it.
+    return not task.attempts_of and bool(task._log_traceback)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
 
 
 def _is_of_a_task(handle: asyncio.Handle) -> bool:

@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import MutableMapping
-from typing import Any
+from collections.abc import Mapping, MutableMapping
+from typing import Any, cast
 
-from perdure.replay.commands import Commands
-
-_LOGGER = logging.getLogger("perdure.orchestration")
+from perdure.replay.execution_log import ExecutionLog
 
 
 class QuietLogger(logging.LoggerAdapter[logging.Logger]):
     """Logs under the instance's id, and nothing while the code is being replayed."""
 
-    def __init__(self, commands: Commands) -> None:
-        super().__init__(_LOGGER, {"instance_id": commands.started.instance})
-        self._commands = commands
+    def __init__(self, log: ExecutionLog) -> None:
+        super().__init__(log.logger, dict(log.fields))
+        self._log_of_execution = log
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 # the name is logging's
         """Never in replay, nor for an execution that is being discarded."""
-        return not self._commands.silent and super().isEnabledFor(level)
+        return not self._log_of_execution.silent and super().isEnabledFor(level)
 
     def process(
         self, msg: object, kwargs: MutableMapping[str, Any]
     ) -> tuple[object, MutableMapping[str, Any]]:
-        """Put the instance's id before the message."""
-        kwargs.setdefault("extra", {}).update(self.extra or {})
-        return f"[{self._commands.started.instance}] {msg}", kwargs
+        """Add the fields of the instance to those of the caller."""
+        own = cast("Mapping[str, object]", self.extra)
+        return msg, {**kwargs, "extra": {**(kwargs.get("extra") or {}), **own}}
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """Log with the instance's id before the message.
+
+        Where there are arguments, the message is a format string, and the id must not be part of
+        it as it is.
+        """
+        if not self.isEnabledFor(level):
+            return
+        instance = str(cast("Mapping[str, object]", self.extra)["perdure_instance"])
+        prefix = f"[{instance}] "
+        if args:
+            prefix = prefix.replace("%", "%%")
+        # One frame more between the caller and the logger: this one.
+        kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
+        super().log(level, f"{prefix}{msg}", *args, **kwargs)

@@ -8,7 +8,7 @@ and a backoff of the user's own class are those of the code that runs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import timedelta
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ from pydantic_core import from_json, to_json
 
 from perdure.clock import to_microseconds
 from perdure.retry import Backoff, Exponential, Fixed, Linear, RetryPolicy
+from perdure.wire import ActivityData
 
 _BACKOFFS: Mapping[str, type[Fixed | Linear | Exponential]] = {
     kind.__name__: kind for kind in (Fixed, Linear, Exponential)
@@ -29,9 +30,7 @@ def policy_text(policy: RetryPolicy) -> str:
         "backoff": _backoff_to_plain(policy.backoff),
         "attempt_timeout": _to_plain(policy.attempt_timeout),
         "total_timeout": _to_plain(policy.total_timeout),
-        "non_retryable": [
-            kind if isinstance(kind, str) else kind.__name__ for kind in policy.non_retryable
-        ],
+        "non_retryable": _names(policy),
         "retry_if": policy.retry_if is not None,
     }
     return to_json(plain).decode()
@@ -49,6 +48,20 @@ def policy_of(text: str, code: RetryPolicy | None) -> RetryPolicy:
         non_retryable=tuple(plain["non_retryable"]),
         retry_if=code.retry_if if plain["retry_if"] else None,
     )
+
+
+def with_policy(data: ActivityData, policy: RetryPolicy) -> ActivityData:
+    """What the process of the activity needs to say in its log whether another attempt follows."""
+    return replace(
+        data,
+        max_attempts=policy.max_attempts,
+        non_retryable=_names(policy),
+        conditional=policy.retry_if is not None or policy.total_timeout is not None,
+    )
+
+
+def _names(policy: RetryPolicy) -> tuple[str, ...]:
+    return tuple(kind if isinstance(kind, str) else kind.__name__ for kind in policy.non_retryable)
 
 
 def _backoff_to_plain(backoff: Backoff) -> dict[str, object]:

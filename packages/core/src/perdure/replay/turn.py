@@ -23,6 +23,8 @@ class TurnDraft:
     """Ids of timer messages that are not wanted any more."""
     sent: list[Message] = field(default_factory=list[Message])
     front: list[Message] = field(default_factory=list[Message])
+    unawaited: list[str] = field(default_factory=list[str])
+    """Work that the end drops and that nothing has awaited, in words, for the log."""
     end: ExecutionEnd | None = None
     version: str | None = None
     unpin: bool = False

@@ -9,6 +9,7 @@
   `activity_context`: what they know about themselves
 - `renewal`: extends leases
 - `cache`: live executions between turns; `stepping`: runs them outside of host tasks
+- `activity_log`, `parkings`: tell of activities that failed and of parked instances
 - `differing`: tells of values that differ from the history
 - `alone`: lets suspicious work run alone; `observers`, `options`, `pausing`
 """

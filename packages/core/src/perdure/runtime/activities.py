@@ -46,6 +46,7 @@ from perdure.raised import timed_out
 from perdure.registry import ActivityDefinition, Catalog
 from perdure.repeating import PATIENT_TRIES, repeated
 from perdure.runtime.activity_context import ActivityContext, Cancellation
+from perdure.runtime.activity_log import tell_failed, tell_given_up
 from perdure.runtime.activity_task import ActivityTask
 from perdure.runtime.alone import RETURN_AFTER, SUSPECTED, AloneGate, suspicion
 from perdure.runtime.attempt_limit import AttemptLimit
@@ -53,6 +54,7 @@ from perdure.runtime.background import log_breakage
 from perdure.runtime.calling import ActivityCaller, FailedCall
 from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
+from perdure.runtime.parkings import Parkings
 from perdure.runtime.pausing import Pause
 from perdure.runtime.renewal import ActivityKeeper, Keeper
 from perdure.runtime.slots import Kind, Slots
@@ -140,6 +142,7 @@ class Activities:
         options: RuntimeOptions,
         observers: Observers,
         gate: AloneGate,
+        parkings: Parkings,
         client: Client,
         resources: object,
     ) -> None:
@@ -148,6 +151,7 @@ class Activities:
         self._options = options
         self._observers = observers
         self._gate = gate
+        self._parkings = parkings
         self._client = client
         self._resources = resources
         self._caller = ActivityCaller(options)
@@ -481,7 +485,9 @@ class Activities:
         leased = running.leased
         if leased.delivery > self._options.max_attempts + 1:
             poisoned = Poisoned(work=f"activity {leased.name!r}", attempts=leased.delivery - 1)
-            await self._finish(running, ApplicationFailure(poisoned), _event_number(leased))
+            details = ApplicationFailure(poisoned)
+            tell_given_up(leased, details)
+            await self._finish(running, details, _event_number(leased))
             return
         async with self._gate.alone() as alone:
             if alone:
@@ -513,21 +519,22 @@ class Activities:
                 )
             )
         began = self._provider.clock.now()
-        result = await self._call(definition, data, context)
+        outcome = await self._call(definition, data, context)
         self._learn(leased.name, began)
-        await self._finish(running, result, data.event)
+        if isinstance(outcome, FailedCall):
+            tell_failed(leased, data, outcome, wanted=running.wanted)
+            outcome = outcome.details
+        await self._finish(running, outcome, data.event)
 
     async def _call(
         self, definition: ActivityDefinition, data: ActivityData, context: ActivityContext
-    ) -> str | ErrorDetails:
+    ) -> str | FailedCall:
         if data.timeout is None:
-            outcome = await self._caller.call(definition, data.input, context)
-            return outcome.details if isinstance(outcome, FailedCall) else outcome
+            return await self._caller.call(definition, data.input, context)
         clock, tell = self._provider.clock, context.cancellation.request
         with AttemptLimit(clock, data.timeout, tell=tell):
-            outcome = await self._caller.call(definition, data.input, context)
-            return outcome.details if isinstance(outcome, FailedCall) else outcome
-        return timed_out("attempt_timeout", retryable=True)
+            return await self._caller.call(definition, data.input, context)
+        return FailedCall(timed_out("attempt_timeout", retryable=True))
 
     async def _finish(
         self, running: RunningActivity, outcome: str | ErrorDetails, event: int
@@ -631,6 +638,7 @@ class Activities:
                 activity_tag=None if is_tag_served else leased.tag,
             )
             details = ConfigurationFailure(kind)
+            tell_given_up(leased, details)
             result = ResultData(scheduled=_event_number(leased), details=details)
             running = RunningActivity(leased, leased.lease, leased.until)
             await self.complete(FinishedActivity(running=running, result=result))
@@ -665,7 +673,7 @@ class Activities:
         await self._give_back(
             leased,
             delay=delay,
-            parked=ParkedMark(reason=reason, details=details),
+            parked=self._parkings.mark(leased.instance, reason, details),
         )
         self._provider.doorbell.ring_instance(leased.instance)
 

@@ -8,11 +8,15 @@ from collections.abc import Sequence
 from perdure.clock import Instant
 from perdure.contract.doorbell import Doorbell
 from perdure.contract.records import CommitAnswer, LeasedActivity, TurnCommit
+from perdure.details import Cancelled
+from perdure.history import OrchestrationFailed
+from perdure.logs import orchestration_logger, tell, trace_text
 from perdure.observe import DetachedStartRefused, ExecutionEnded, TurnCommitted
 from perdure.replay.turn import TurnDraft
 from perdure.runtime.observers import Observers
 
 _LOGGER = logging.getLogger("perdure.runtime")
+_MOST_NAMED = 10
 
 
 def direct_activities(
@@ -67,12 +71,15 @@ def report(
     version: str,
     at: Instant,
 ) -> None:
-    """Log what went unanswered, and tell the observers."""
+    """Log what ended and what went unanswered, and tell the observers."""
+    _tell_end(commit, draft, orchestration=orchestration, version=version)
     refused = [
         new.instance.instance for new in draft.detached if new.instance.instance in answer.in_use
     ]
     for instance in refused:
-        _LOGGER.warning("instance %r did not start %r: the id is in use", commit.instance, instance)
+        fields = {"perdure_instance": commit.instance, "perdure_detached": instance}
+        message = "instance %r did not start %r: the id is in use"
+        tell(_LOGGER, logging.WARNING, message, commit.instance, instance, fields=fields)
     if not observers:
         return
     for instance in refused:
@@ -97,3 +104,42 @@ def report(
                 status=draft.end.status,
             )
         )
+
+
+def _tell_end(commit: TurnCommit, draft: TurnDraft, *, orchestration: str, version: str) -> None:
+    """Log why an instance failed, and what its end dropped that nothing had awaited."""
+    if draft.end is None:
+        return
+    fields = {
+        "perdure_instance": commit.instance,
+        "perdure_execution": commit.execution,
+        "perdure_orchestration": orchestration,
+        "perdure_version": version,
+    }
+    if draft.unawaited:
+        tell(
+            orchestration_logger(orchestration),
+            logging.WARNING,
+            "instance %r ended while %s was under way, which nothing had awaited: it is dropped;"
+            " await it, or cancel it",
+            commit.instance,
+            _listed(draft.unawaited),
+            fields=fields,
+        )
+    last = draft.events[-1]
+    if not isinstance(last, OrchestrationFailed):
+        return
+    kind = last.details.kind
+    if isinstance(kind, Cancelled):
+        message = "instance %r of orchestration %r was cancelled: %s"
+        level, args = logging.INFO, (kind.reason,)
+    else:
+        message = "instance %r of orchestration %r failed: %s%s"
+        level = logging.ERROR
+        args = (last.details.display_message(), trace_text(last.details))
+    tell(_LOGGER, level, message, commit.instance, orchestration, *args, fields=fields)
+
+
+def _listed(unawaited: Sequence[str]) -> str:
+    named, more = ", ".join(unawaited[:_MOST_NAMED]), len(unawaited) - _MOST_NAMED
+    return named if more <= 0 else f"{named} and {more} more"

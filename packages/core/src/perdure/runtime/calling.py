@@ -26,11 +26,11 @@ from perdure.runtime.threads import ThreadPool
 
 @dataclass(frozen=True, slots=True)
 class FailedCall:
-    """The function raised."""
+    """There is no result."""
 
     details: ErrorDetails
-    error: BaseException
-    """The exception itself, for the log; it goes no further."""
+    error: BaseException | None = None
+    """What the function raised, for the log; it goes no further."""
 
 
 class ActivityCaller:

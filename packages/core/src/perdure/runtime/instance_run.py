@@ -508,8 +508,9 @@ class InstanceRun:
         return parked_and_cancelled(self.state, reason, messages)
 
     async def _park(self, reason: str, details: str) -> None:
-        delay = self._owner.parked(self.state.instance, reason, details)
-        await self._release(delay=delay, parked=ParkedMark(reason=reason, details=details))
+        parkings, instance = self._owner.parkings, self.state.instance
+        mark = parkings.mark(instance, reason, details)
+        await self._release(delay=parkings.next_delay(instance), parked=mark)
 
     async def _release(
         self,

@@ -21,6 +21,7 @@ from perdure.runtime.ending import Ending
 from perdure.runtime.guarding import GuardedProvider
 from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
+from perdure.runtime.parkings import Parkings
 from perdure.runtime.turns import Turns
 from perdure.settings import require
 
@@ -72,6 +73,7 @@ class Runtime:
         self._provider = guarded = GuardedProvider(check_provider(provider))
         self._catalog = Catalog(registries)
         observers = Observers(plugins)
+        parkings = Parkings(provider.clock, observers)
         self._gate = AloneGate(provider.clock)
         self._activities = Activities(
             provider=guarded,
@@ -79,6 +81,7 @@ class Runtime:
             options=self._options,
             observers=observers,
             gate=self._gate,
+            parkings=parkings,
             client=Client(provider),
             resources=resources,
         )
@@ -88,6 +91,7 @@ class Runtime:
             options=self._options,
             observers=observers,
             gate=self._gate,
+            parkings=parkings,
             activities=self._activities,
         )
         self._ending = Ending(

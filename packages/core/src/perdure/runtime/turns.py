@@ -11,7 +11,6 @@ import asyncio
 import itertools
 import logging
 import uuid
-from collections import OrderedDict
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -40,7 +39,6 @@ from perdure.details import (
 )
 from perdure.errors import ProviderError, StorageClosed
 from perdure.history import Event
-from perdure.observe import InstanceParked
 from perdure.registry import Catalog
 from perdure.runtime.activities import Activities, FinishedActivity
 from perdure.runtime.alone import RETURN_AFTER, SUSPECTED, AloneGate, suspicion
@@ -51,6 +49,7 @@ from perdure.runtime.histories import read_history
 from perdure.runtime.instance_run import InstanceRun
 from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
+from perdure.runtime.parkings import Parkings
 from perdure.runtime.pausing import Pause
 from perdure.runtime.renewal import Keeper, TurnKeeper
 from perdure.runtime.stepping import run_outside_tasks
@@ -59,9 +58,6 @@ from perdure.runtime.without_code import HeldInstance, end_without_code, parked_
 
 _LOGGER = logging.getLogger("perdure.runtime")
 _LARGEST_LEASE_CALL = 100
-_FIRST_PARKING = timedelta(milliseconds=500)
-_LONGEST_PARKING = timedelta(seconds=30)
-_MOST_PARKED_KNOWN = 10_000
 
 
 class Turns:
@@ -75,6 +71,7 @@ class Turns:
         options: RuntimeOptions,
         observers: Observers,
         gate: AloneGate,
+        parkings: Parkings,
         activities: Activities,
     ) -> None:
         self.provider = provider
@@ -82,6 +79,7 @@ class Turns:
         self.options = options
         self.observers = observers
         self.activities = activities
+        self.parkings = parkings
         self.cache = ExecutionCache(options.cache_size)
         self.stopping = False
         self.turns_committed = 0
@@ -95,7 +93,6 @@ class Turns:
         self._serves = Serves(orchestrations=catalog.versions())
         self._runs: dict[str, InstanceRun] = {}
         self._tasks: dict[InstanceRun | str, asyncio.Task[None]] = {}
-        self._parkings: OrderedDict[str, timedelta] = OrderedDict()
         self.differing_values = DifferingValues(provider.clock, observers)
         self._looks = UnservedLooks(provider.clock, options.unserved_interval)
         self._freed = asyncio.Event()
@@ -117,19 +114,7 @@ class Turns:
     def note_commit(self, commit: TurnCommit) -> None:
         """A commit was confirmed: the instance is parked no longer."""
         self.turns_committed += 1
-        self._parkings.pop(commit.instance, None)
-
-    def parked(self, instance: str, reason: str, details: str) -> timedelta:
-        """How long to hide an instance that cannot go on: longer each time, up to 30 s."""
-        known = self._parkings.pop(instance, None)
-        delay = _FIRST_PARKING if known is None else min(known * 2, _LONGEST_PARKING)
-        self._parkings[instance] = delay
-        if len(self._parkings) > _MOST_PARKED_KNOWN:
-            self._parkings.popitem(last=False)
-        if known is None:
-            _LOGGER.warning("instance %r is parked (%s): %s", instance, reason, details)
-        self._tell_parked(instance, reason, details)
-        return delay
+        self.parkings.moved(commit.instance)
 
     def someone_waits(self) -> None:
         """A run keeps its lease without work in hand; `let_go_of_idle` looks after it."""
@@ -340,11 +325,11 @@ class Turns:
     async def _park(
         self, leased: LeasedTurn, reason: str, details: str, *, delay: timedelta = timedelta(0)
     ) -> None:
-        """Give it back, marked; observers are told where the mark is new."""
+        """Give it back, marked; that is told where the mark is new."""
         state = leased.state
-        if state.parked is None or state.parked.reason != reason:
-            self._tell_parked(state.instance, reason, details)
-        await self._release(leased, delay=delay, parked=ParkedMark(reason=reason, details=details))
+        told = state.parked is not None and state.parked.reason == reason
+        mark = self.parkings.mark(state.instance, reason, details, told=told)
+        await self._release(leased, delay=delay, parked=mark)
 
     async def _fail_poisoned(self, leased: LeasedTurn) -> None:
         head = leased.messages[0].kind if leased.messages else MessageKind.START
@@ -382,11 +367,3 @@ class Turns:
         )
         if parked is not None:
             self.provider.doorbell.ring_instance(leased.state.instance)
-
-    def _tell_parked(self, instance: str, reason: str, details: str) -> None:
-        if self.observers:
-            self.observers.tell(
-                InstanceParked(
-                    at=self.provider.clock.now(), instance=instance, reason=reason, details=details
-                )
-            )

@@ -1,0 +1,67 @@
+"""Log lines about user code, each with fields, and never at the cost of what they tell of.
+
+The loggers are `perdure.orchestration.NAME` and `perdure.activity.NAME`, by the registered name,
+so that levels can be set for each. Ids and names are arguments or fields, never format strings.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+
+from perdure.details import BEFORE, ErrorDetails, Raised, headline
+from perdure.raised import ends_the_process
+
+Fields = Mapping[str, object]
+"""What `extra` has; every name begins with `perdure_`."""
+
+
+def orchestration_logger(name: str) -> logging.Logger:
+    """The logger of one orchestration."""
+    return logging.getLogger(f"perdure.orchestration.{name}")
+
+
+def activity_logger(name: str) -> logging.Logger:
+    """The logger of one activity."""
+    return logging.getLogger(f"perdure.activity.{name}")
+
+
+def tell(
+    logger: logging.Logger,
+    level: int,
+    message: str,
+    *args: object,
+    fields: Fields,
+    error: BaseException | None = None,
+) -> None:
+    """Log a line, with the trace of `error` where there is one.
+
+    A handler that chokes on the exception (one that has no text, groups without end) or that
+    raises for reasons of its own changes nothing of what happened.
+    """
+    if not logger.isEnabledFor(level):
+        return
+    try:
+        logger.log(level, message, *args, exc_info=error, extra=fields, stacklevel=2)
+    except BaseException as broken:
+        if ends_the_process(broken):
+            raise
+        if error is not None:
+            without = f"{message} (its trace could not be logged)"
+            tell(logger, level, without, *args, fields=fields)
+
+
+def trace_text(details: ErrorDetails) -> str:
+    """Where it was raised, and what it comes from, below a line that has its message."""
+    kind = details.kind
+    lines = _below(kind, "  ") if isinstance(kind, Raised) else ()
+    return "".join(f"\n{line}" for line in lines)
+
+
+def _below(raised: Raised, margin: str) -> Iterator[str]:
+    for frame in raised.trace:
+        yield f"{margin}{frame}"
+    for cause in raised.causes:
+        before = BEFORE[cause.relation] if cause.relation else "with"
+        yield f"{margin}{before} {headline(cause)}"
+        yield from _below(cause, f"{margin}  ")

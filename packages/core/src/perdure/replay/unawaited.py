@@ -1,0 +1,61 @@
+"""Finds scheduled work that is under way and that nothing has ever awaited.
+
+A future knows who waits for it now: its callbacks. It notes when one is taken back, as
+`asyncio.wait` does with those that were not the first. A future that has neither was never
+awaited; nor was one that only a task waits for which itself nothing awaits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
+
+from perdure.contract.records import MessageKind
+from perdure.replay.futures import OrchestrationTask, ScheduledFuture
+from perdure.replay.inbox import Wait
+from perdure.replay.work import Work
+
+
+class OwnCallback:
+    """A callback of the engine's own: it does not await."""
+
+
+def unawaited(
+    work: Iterable[Work], waits: Iterable[Wait], tasks: Iterable[OrchestrationTask[Any]]
+) -> Iterator[str]:
+    """What was never awaited, in words."""
+    for one in work:
+        if one.future is not None and not _is_awaited(one.future):
+            yield _words(one)
+    for wait in waits:
+        if not _is_awaited(wait.future):
+            yield f"the wait for event {wait.name!r}"
+    for task in tasks:
+        if task.attempts_of and not _is_awaited(task):
+            yield f"activity {task.attempts_of!r}"
+
+
+def _words(work: Work) -> str:
+    if work.kind is MessageKind.ACTIVITY:
+        return f"activity {work.name!r}"
+    if work.kind is MessageKind.CHILD:
+        return f"sub-orchestration {work.name!r} ({work.child!r})"
+    return "a timer"
+
+
+def _is_awaited(future: ScheduledFuture[Any] | OrchestrationTask[Any]) -> bool:
+    return future.heeded or any(map(_awaits, _callbacks(future)))
+
+
+def _callbacks(future: ScheduledFuture[Any] | OrchestrationTask[Any]) -> list[object]:
+    # asyncio has no public way to ask; its own debug representation reads this.
+    pairs = cast("list[tuple[object, object]] | None", future._callbacks)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    return [callback for callback, _ in pairs or ()]
+
+
+def _awaits(callback: object) -> bool:
+    owner = getattr(callback, "__self__", None)
+    if isinstance(owner, OrchestrationTask):
+        # Attempts are spoken of by their task.
+        return bool(owner.attempts_of) or _is_awaited(cast("OrchestrationTask[Any]", owner))
+    return not isinstance(callback, OwnCallback)
