@@ -15,7 +15,7 @@ from uuid import UUID
 import pytest
 from perdure.errors import InvalidPayload, PayloadTooLarge
 from perdure.payload import LARGEST_PAYLOAD, check_text, decode, encode
-from pydantic import BaseModel, ConfigDict, Field, Json, computed_field
+from pydantic import BaseModel, ConfigDict, Field, Json, SecretStr, computed_field
 from typing_extensions import TypedDict
 
 
@@ -273,6 +273,29 @@ def test_what_is_not_json_is_refused_with_the_text(text):
 def test_values_are_no_text(value):
     with pytest.raises(InvalidPayload, match=r"make it a text with json\.dumps"):
         check_text(value, what="data")
+
+
+class Tagged(BaseModel):
+    tags: set[str]
+
+
+STORED = [
+    ('{"tags":["b","a"]}', Tagged, Tagged(tags={"a", "b"})),
+    ('{"side":3,"area":9}', Any, {"side": 3, "area": 9}),
+    ('"**********"', SecretStr, SecretStr("**********")),
+    ('{"user":"u","user":"v"}', Any, {"user": "v"}),
+    ('"Infinity"', float, math.inf),
+    ("1e400", float, math.inf),
+    ("1e400", Any, math.inf),
+    ('"1890-01-01T00:00:00+00:53"', str, "1890-01-01T00:00:00+00:53"),
+    ('{"1":"b"}', dict[int | str, str], {"1": "b"}),
+    ("[1,2]", tuple[int, int], (1, 2)),
+]
+
+
+@pytest.mark.parametrize(("text", "annotation", "value"), STORED)
+def test_what_was_stored_when_less_was_checked_can_still_be_read(text, annotation, value):
+    assert decode(text, annotation) == value
 
 
 def test_deep_nesting_is_refused_not_a_crash():

@@ -6,7 +6,7 @@ import asyncio
 import math
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -259,6 +259,40 @@ def test_registering_refuses_what_is_no_registry_and_text_for_a_collection() -> 
 
         @app.orchestration(allow=[7])  # type: ignore[list-item]
         async def two(ctx: perdure.OrchestrationContext) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda app: app.activity(5), "5 is not a function"),
+        (lambda app: app.orchestration("flow"), "'flow' is not a function"),
+        (lambda app: app.register_activity(5, name="a"), "5 is not a function"),
+        (lambda app: app.activity(name=5)(print), "activity name 5 is not a string"),
+        (lambda app: app.activity(cancel_grace="5")(print), "cancel_grace '5' is not a duration"),
+        (lambda app: app.activity(compare="loud")(len), "compare 'loud' is unknown"),
+    ],
+)
+def test_wrong_arguments_of_a_registration_are_refused(
+    call: Callable[[perdure.Registry], object], words: str
+) -> None:
+    with pytest.raises(perdure.PerdureError, match=re.escape(words)):
+        call(perdure.Registry())
+
+
+def test_a_manual_clock_takes_seconds_and_refuses_what_is_no_time() -> None:
+    clock = perdure.ManualClock()
+    began = clock.now()
+
+    clock.advance(90)
+    clock.step_back(0.5)
+
+    assert clock.now() - began == 89_500_000
+    with pytest.raises(InvalidInput, match="duration '5' is not a duration"):
+        clock.advance("5")  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="pass an aware datetime"):
+        perdure.ManualClock(datetime(2024, 1, 1))  # on purpose
+    with pytest.raises(InvalidInput, match="pass an aware datetime"):
+        perdure.ManualClock("2024")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,9 @@ from abc import ABC, abstractmethod
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
+from perdure.durations import to_duration
+from perdure.errors import InvalidInput
+
 Instant: TypeAlias = int
 """Microseconds since the Unix epoch, UTC."""
 
@@ -63,7 +66,9 @@ class ManualClock(Clock):
     """
 
     def __init__(self, start: datetime | None = None) -> None:
-        begin = start or datetime(2030, 1, 1, tzinfo=UTC)
+        begin = datetime(2030, 1, 1, tzinfo=UTC) if start is None else start
+        if not isinstance(begin, datetime) or begin.tzinfo is None:  # pyright: ignore[reportUnnecessaryIsInstance] # callers without a type checker
+            raise InvalidInput(f"start {start!r} is no instant; pass an aware datetime")
         self._now: Instant = (begin - _EPOCH) // _MICROSECOND
         self._sleepers: list[tuple[Instant, int, asyncio.Future[None]]] = []
         self._count = 0
@@ -90,18 +95,16 @@ class ManualClock(Clock):
             heapq.heappop(self._sleepers)
         return self._sleepers[0][0] if self._sleepers else None
 
-    def advance(self, duration: timedelta) -> None:
-        """Move the time forward and wake whoever is due."""
-        if duration < timedelta(0):
-            raise ValueError(f"cannot advance by {duration}; step_back moves a clock backwards")
-        self._now += to_microseconds(duration)
+    def advance(self, duration: timedelta | float) -> None:
+        """Move the time forward and wake whoever is due; step_back moves it backwards."""
+        self._now += to_microseconds(to_duration(duration, "duration"))
         while self._sleepers and self._sleepers[0][0] <= self._now:
             _, _, waiter = heapq.heappop(self._sleepers)
             if not waiter.done():
                 waiter.set_result(None)
 
-    def step_back(self, duration: timedelta) -> None:
+    def step_back(self, duration: timedelta | float) -> None:
         """Move the time backwards, as a corrected wall clock does; sleepers keep their wait."""
-        step = to_microseconds(duration)
+        step = to_microseconds(to_duration(duration, "duration"))
         self._now -= step
         self._sleepers = [(due - step, count, waiter) for due, count, waiter in self._sleepers]

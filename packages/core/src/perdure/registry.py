@@ -341,6 +341,8 @@ def _chosen_name(
     function: Callable[..., object], name: str | None, kind: str, attribute: str
 ) -> str:
     """The name to register under; a function that stands for another one already is refused."""
+    if not callable(function):
+        raise InvalidSignature(f"{function!r} is not a function; pass one to register as {kind}")
     chosen = check_identifier(own_name(function) if name is None else name, f"{kind} name")
     known = None if inspect.ismethod(function) else getattr(function, attribute, None)
     # functools.wraps copies the mark to a wrapper, which may well stand for another name.

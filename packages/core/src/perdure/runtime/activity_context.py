@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from perdure.durations import to_duration
 from perdure.errors import PerdureError
 
 if TYPE_CHECKING:
@@ -74,9 +76,14 @@ class ActivityContext:
         """
         return self.cancellation.requested
 
-    def wait_cancel_requested(self, timeout: float | None = None) -> bool:
-        """For plain functions: block until cancelled, or for `timeout` seconds; says which."""
-        return self.cancellation.wait(timeout)
+    def wait_cancel_requested(self, timeout: timedelta | float | None = None) -> bool:
+        """For plain functions: block until cancelled, or for `timeout`; says which.
+
+        `timeout` is a `timedelta` or seconds; None waits for ever.
+        """
+        if timeout is None:
+            return self.cancellation.wait(None)
+        return self.cancellation.wait(to_duration(timeout, "timeout").total_seconds())
 
 
 def activity_context() -> ActivityContext:
