@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import perdure
 import pytest
 from perdure.contract import ProviderUrl
 from perdure.errors import InvalidProviderUrl
@@ -99,3 +100,29 @@ def test_the_plugin_imports_no_driver():
     )
 
     assert shown.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("url", ["sqlite:///x.db/", "sqlite:////var/x.db/", "sqlite:////"])
+def test_a_path_that_ends_with_a_slash_is_refused(url: str):
+    with pytest.raises(InvalidProviderUrl, match=r"slash|names no file"):
+        options(url)
+
+
+def test_a_path_with_a_nul_is_refused():
+    with pytest.raises(ValidationError, match="NUL"):
+        SQLiteOptions(path=Path("x\0.db"))
+
+
+async def test_a_relative_path_counts_from_where_the_provider_was_asked_for(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    by_url = perdure.open_provider("sqlite:///url.db")
+    by_options = perdure.open_provider(SQLiteOptions(path=Path("options.db")))
+    monkeypatch.chdir(tmp_path / "there")
+
+    async with by_url, by_options:
+        found = {path.name for path in (tmp_path / "here").glob("*.db")}
+
+    assert found == {"url.db", "options.db"}
+    assert not list((tmp_path / "there").iterdir())

@@ -8,7 +8,7 @@ from typing import Literal, Self
 
 from perdure.contract import ProviderUrl
 from perdure.errors import InvalidProviderUrl
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 
 
 class SQLiteOptions(BaseModel):
@@ -17,7 +17,9 @@ class SQLiteOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: Path
-    """The file; created when it is missing. Its directory must exist."""
+    """The file; created when it is missing. Its directory must exist.
+
+    A relative path counts from the directory that is the current one when the options are made."""
     durability: Literal["full", "normal"] = "full"
     """`full`: an acknowledged call survives a power loss. `normal`: it survives the end of the
     process, and a power loss may take the last moments with it; the file stays intact."""
@@ -26,9 +28,17 @@ class SQLiteOptions(BaseModel):
     busy_timeout: float = Field(default=30.0, ge=0, le=3600, allow_inf_nan=False)
     """Seconds to wait for other processes that write to the file, before the call fails."""
 
+    _file: Path = PrivateAttr()
+
+    def model_post_init(self, context: object, /) -> None:
+        """A relative path is one from the directory that is the current one now."""
+        self._file = self.path.absolute()
+
     @field_validator("path")
     @classmethod
     def _names_a_file(cls, path: Path) -> Path:
+        if "\0" in str(path):
+            raise ValueError("it has a NUL character, which no file name has")
         if str(path) in ("", "."):
             raise ValueError("it names no file; write a path such as 'orders.db'")
         if str(path) == ":memory:":
@@ -49,11 +59,20 @@ class SQLiteOptions(BaseModel):
                 f"{url.masked!r} names no file; write it like 'sqlite:///orders.db',"
                 " or use 'memory://' for a store without one"
             )
+        if path.endswith("/"):
+            raise InvalidProviderUrl(
+                f"{url.masked!r} ends with a slash, so it names a directory; name a file in it"
+            )
         if "path" in url.query:
             raise InvalidProviderUrl(
                 f"{url.masked!r} gives the file as an option; write it like 'sqlite:///orders.db'"
             )
         return cls.model_validate({"path": path, **url.query})
+
+    @property
+    def file(self) -> Path:
+        """The file, whatever the current directory is by now."""
+        return self._file
 
     @property
     def description(self) -> str:

@@ -51,5 +51,5 @@ def perdure_conformance_harness(url: str, declaration: Declaration) -> Backend:
     """The backend that the conformance suite uses for a file."""
     from perdure_sqlite._harness import FileBackend
 
-    path = SQLiteOptions.from_url(ProviderUrl.parse(url)).path
+    path = SQLiteOptions.from_url(ProviderUrl.parse(url)).file
     return FileBackend(url, declaration, path=path)

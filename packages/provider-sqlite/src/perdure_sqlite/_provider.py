@@ -14,7 +14,6 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -92,7 +91,7 @@ class SQLiteProvider(Provider):
     def __init__(self, options: SQLiteOptions, *, clock: Clock | None = None) -> None:
         super().__init__(clock=clock or SystemClock(), description=options.description)
         self._options = options
-        self._file = str(options.path)
+        self._file = str(options.file)
         self._open: _Open | None = None
         self._process = os.getpid()
 
@@ -315,7 +314,7 @@ class _Open:
     def __init__(
         self, database: Database, worker: Worker, options: SQLiteOptions, clock: Clock
     ) -> None:
-        file = str(options.path)
+        file = str(options.file)
         session = Session(database.writer.cursor(), namespace=database.namespace, clock=clock)
         self.session = session
         self.database = database
@@ -387,7 +386,7 @@ async def _open_all(options: SQLiteOptions, clock: Clock) -> _Open:
 
     def open_file() -> Database:
         database = open_database(
-            Path(options.path).absolute(),
+            options.file,
             namespace=options.namespace,
             durable=options.durability == "full",
             patience=options.busy_timeout,
