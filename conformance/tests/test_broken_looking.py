@@ -58,6 +58,73 @@ class SaysThatItTellsOfChanges(ReferenceProvider):
     tells_of_changes = True
 
 
+@breaks("WAIT-5")
+class WaitsForACancellationForEver(ReferenceProvider):
+    async def wait_for_cancellation(self, wait):
+        await asyncio.Event().wait()
+        return frozenset()
+
+
+@breaks("WAIT-5")
+class TakesAnExpiredLeaseForGone(ReferenceProvider):
+    async def wait_for_cancellation(self, wait):
+        await self.clock.sleep(wait.timeout)
+        store = self.at_present()
+        rows = {lease: store.leased_row(lease) for lease in wait.leases}
+        return frozenset(
+            lease
+            for lease, row in rows.items()
+            if row is None or row.lease.until <= self.clock.now()
+        )
+
+
+@breaks("WAIT-5")
+class RenewsWhatItLooksAt(ReferenceProvider):
+    async def wait_for_cancellation(self, wait):
+        await self.clock.sleep(wait.timeout)
+        return await self.renew_activities(wait.leases, lease_for=timedelta(minutes=1))
+
+
+@breaks("WAIT-6")
+class SaysThatItTellsOfCancellations(ReferenceProvider):
+    """Its wait is the default, which knows of none."""
+
+    tells_of_cancellations = True
+
+
+class LooksForCancellations(ReferenceProvider):
+    """Looks at each instance, and not at its activities."""
+
+    tells_of_cancellations = True
+
+    async def wait_for_cancellation(self, wait):
+        await self.clock.sleep(wait.timeout)
+        gone = set()
+        for lease in wait.leases:
+            state = await self.read_instance(lease.instance)
+            if state is None or state.status is not InstanceStatus.RUNNING:
+                gone.add(lease)
+        return frozenset(gone)
+
+
+@breaks("WAIT-6")
+class NamesOnlyWhatEndedWithItsInstance(LooksForCancellations):
+    pass
+
+
+@breaks("WAIT-6")
+class LooksForCancellationsAtTheEnd(ReferenceProvider):
+    """Says that it tells of changes, and looks when the time is over."""
+
+    tells_of_changes = True
+    tells_of_cancellations = True
+
+    async def wait_for_cancellation(self, wait):
+        await self.clock.sleep(wait.timeout)
+        store = self.at_present()
+        return frozenset(each for each in wait.leases if store.leased_row(each) is None)
+
+
 @breaks("WAIT-3")
 class LooksForWorkOnce(ReferenceProvider):
     tells_of_work = True

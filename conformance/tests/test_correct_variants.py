@@ -89,6 +89,17 @@ class WakesForNothing(ReferenceProvider):
         await self.clock.sleep(min(wait.timeout, timedelta(seconds=1)))
 
 
+class LooksForCancellationsInTheEnd(ReferenceProvider):
+    """Tells of cancellations, as a storage that cannot notify does: it looks once."""
+
+    tells_of_cancellations = True
+
+    async def wait_for_cancellation(self, wait):
+        await self.clock.sleep(wait.timeout)
+        store = self.at_present()
+        return frozenset(each for each in wait.leases if store.leased_row(each) is None)
+
+
 class AnswersWithLists(ReferenceProvider):
     """Gives lists where the contract says a sequence."""
 
@@ -107,6 +118,7 @@ VARIANTS = {
     "is roughly fair": lambda: StoreBackend(store=IsRoughlyFair),
     "finishes twenty": lambda: StoreBackend(provider=FinishesTwenty),
     "wakes for nothing": lambda: StoreBackend(provider=WakesForNothing),
+    "looks for cancellations": lambda: StoreBackend(provider=LooksForCancellationsInTheEnd),
     "answers with lists": lambda: StoreBackend(provider=AnswersWithLists),
 }
 

@@ -21,6 +21,7 @@ from perdure.contract import (
     ActivityLease,
     ActivityRelease,
     ActivityRequest,
+    CancellationWait,
     ChangeWait,
     CommitAnswer,
     DelegatingProvider,
@@ -223,6 +224,11 @@ class FaultyProvider(DelegatingProvider):
 
     async def wait_for_work(self, wait: WorkWait) -> None:
         await self._call("wait_for_work", lambda: self.inner.wait_for_work(wait))
+
+    async def wait_for_cancellation(self, wait: CancellationWait) -> frozenset[ActivityLease]:
+        return await self._call(
+            "wait_for_cancellation", lambda: self.inner.wait_for_cancellation(wait)
+        )
 
     async def wait_for_change(self, wait: ChangeWait) -> None:
         await self._call("wait_for_change", lambda: self.inner.wait_for_change(wait))

@@ -7,13 +7,25 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from perdure.contract import ChangeWait, ParkedMark, Provider, TurnRelease, WorkWait
+from perdure.contract import (
+    ActivityLease,
+    ActivityRelease,
+    CancellationWait,
+    ChangeWait,
+    ExecutionEnd,
+    InstanceStatus,
+    ParkedMark,
+    Provider,
+    TurnRelease,
+    WorkWait,
+)
 
 from perdure_conformance.check import check
-from perdure_conformance.expect import expect
+from perdure_conformance.expect import expect, expect_equal
 from perdure_conformance.lab import Lab, held_by
-from perdure_conformance.samples import SERVES, WORK, event, work
+from perdure_conformance.samples import LEASE, SERVES, WORK, event, work
 
+COMPLETED = ExecutionEnd(status=InstanceStatus.COMPLETED)
 MINUTE = timedelta(minutes=1)
 STEP = timedelta(milliseconds=250)
 SHORT = 0.002
@@ -142,3 +154,77 @@ async def a_wait_for_a_change_ends_with_it(lab: Lab) -> None:
 
     expect(await ends_after(lab, wait(commit="c-1"), park), "parked, and wait_for_change waits on")
     expect(await ends(lab, wait(commit="c-1"), within=MINUTE / 2), "missed a mark before it")
+
+
+@check("WAIT-5")
+async def a_wait_for_cancellations_ends(lab: Lab) -> None:
+    """`wait_for_cancellation` returns after its timeout at the latest, names no lease that stands, and extends none."""
+    await lab.with_activities(work("live"), work("expired"))
+    leases = {each.id: each.lease for each in await lab.lease_work()}
+    await lab.provider.renew_activities([leases["live"]], lease_for=timedelta(minutes=3))
+    wait = CancellationWait(leases=tuple(leases.values()), timeout=MINUTE)
+    found: list[frozenset[ActivityLease]] = []
+
+    async def waiting() -> None:
+        found.append(await lab.provider.wait_for_cancellation(wait))
+
+    ended = await ends(lab, waiting(), within=MINUTE + STEP)
+    expect(ended, "wait_for_cancellation still waits after its timeout of a minute")
+    expect_equal(found, [frozenset()], "leases named as gone, of two that stand")
+    left = [each.id for each in await lab.lease_work(token="other")]
+    expect_equal(left, ["expired"], "leases that had expired after the wait")
+
+
+@check("WAIT-6")
+async def a_wait_for_cancellations_names_what_is_gone(lab: Lab) -> None:
+    """The wait of a provider that tells of cancellations names every lease that is gone."""
+    provider = lab.provider
+    if not says_what_it_does(provider, "tells_of_cancellations", "wait_for_cancellation"):
+        return
+    names = ("kept", "taken", "released", "done", "cancelled")
+    turn = await lab.with_activities(*map(work, names))
+    ending = await lab.with_activities(work("void"), instance="ending")
+    leased = {each.id: each for each in await lab.lease_work(token="mine")}
+    leases = {name: each.lease for name, each in leased.items()}
+    found: list[frozenset[ActivityLease]] = []
+
+    async def waiting(*chosen: str) -> None:
+        wait = CancellationWait(
+            leases=tuple(leases[name] for name in chosen or leases), timeout=MINUTE
+        )
+        found.append(await provider.wait_for_cancellation(wait))
+
+    async def cancel() -> None:
+        nonlocal turn
+        turn = await lab.keep(turn, cancel=("cancelled",))
+
+    async def end() -> None:
+        await lab.commit(ending, end=COMPLETED)
+
+    await _named_when_it_ends(lab, waiting(), cancel)
+    await _named_when_it_ends(lab, waiting("kept", "void"), end)
+    expect_equal(found, [{leases["cancelled"]}, {leases["void"]}], "leases named as gone")
+    found.clear()
+    await provider.release_activity(ActivityRelease(lease=leases["released"]))
+    await lab.complete(leased["done"])
+    leases["unknown"] = ActivityLease(instance="alpha", activity="unknown", token="mine")
+    leases["stranger"] = ActivityLease(instance="alpha", activity="kept", token="stranger")
+    leases["nobody"] = ActivityLease(instance="nobody", activity="kept", token="mine")
+    await provider.renew_activities([leases["kept"]], lease_for=timedelta(minutes=3))
+    lab.advance(LEASE)
+    taken = sorted(each.id for each in await lab.lease_work(token="other"))
+    expect_equal(taken, ["released", "taken"], "leased by another")
+    within = MINUTE / 2 if provider.tells_of_changes else MINUTE + STEP
+    expect(await ends(lab, waiting(), within=within), "leases were gone before it, and it waits")
+    expect_equal(found, [frozenset(leases.values()) - {leases["kept"]}], "leases named as gone")
+
+
+async def _named_when_it_ends(
+    lab: Lab, wait: Awaitable[None], change: Callable[[], Awaitable[object]]
+) -> None:
+    if lab.provider.tells_of_changes:
+        ended = await ends_after(lab, wait, change)
+    else:
+        await change()
+        ended = await ends(lab, wait, within=MINUTE + STEP)
+    expect(ended, "a commit made a lease void, and wait_for_cancellation waits on")

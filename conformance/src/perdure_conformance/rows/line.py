@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar, cast
 
@@ -19,6 +20,7 @@ from perdure.contract import (
     ActivityLease,
     ActivityRelease,
     ActivityRequest,
+    CancellationWait,
     CommitAnswer,
     DelegatingProvider,
     HistoryPage,
@@ -162,11 +164,23 @@ class Line(DelegatingProvider):
 
     async def wait_for_work(self, wait: WorkWait) -> None:
         await self._stop_if_cut()
+        with self._waiting():
+            await self.inner.wait_for_work(wait)
+
+    async def wait_for_cancellation(self, wait: CancellationWait) -> frozenset[ActivityLease]:
+        await self._stop_if_cut()
+        with self._waiting():
+            gone = await self.inner.wait_for_cancellation(wait)
+        await self._stop_if_cut()
+        return gone
+
+    @contextmanager
+    def _waiting(self) -> Generator[None]:
         mark = Wait()
         self._waits.add(mark)
         token = CURRENT_WAIT.set(mark)
         try:
-            await self.inner.wait_for_work(wait)
+            yield
         finally:
             CURRENT_WAIT.reset(token)
             self._waits.discard(mark)

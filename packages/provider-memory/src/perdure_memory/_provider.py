@@ -17,6 +17,7 @@ from perdure.contract import (
     ActivityLease,
     ActivityRelease,
     ActivityRequest,
+    CancellationWait,
     ChangeWait,
     Clock,
     CommitAnswer,
@@ -64,6 +65,7 @@ class MemoryProvider(Provider):
     finish_limit = 1000
     tells_of_work = True
     tells_of_changes = True
+    tells_of_cancellations = True
 
     def __init__(self, options: MemoryOptions | None = None, *, clock: Clock | None = None) -> None:
         options = options or MemoryOptions()
@@ -257,6 +259,19 @@ class MemoryProvider(Provider):
             timeout=wait.timeout,
         )
 
+    async def wait_for_cancellation(self, wait: CancellationWait) -> frozenset[ActivityLease]:
+        """Woken by every change of the instances."""
+        instances = {lease.instance for lease in wait.leases}
+        with self._store.lock:
+            watchers = [self._store.change_watchers(instance) for instance in instances]
+        await wait_until(
+            lambda: self.clock.now() if self._gone(wait) else None,
+            lists=watchers,
+            clock=self.clock,
+            timeout=wait.timeout,
+        )
+        return self._gone(wait)
+
     def as_management_capability(self) -> ProviderAdmin | None:
         return self._admin
 
@@ -264,6 +279,10 @@ class MemoryProvider(Provider):
         """The activity, if this lease stands."""
         activity = self._store.find_activity(lease.instance, lease.activity)
         return activity if activity is not None and activity.is_held_by(lease.token) else None
+
+    def _gone(self, wait: CancellationWait) -> frozenset[ActivityLease]:
+        with self._store.lock:
+            return frozenset(lease for lease in wait.leases if self._held_activity(lease) is None)
 
     def _next_work(self, wait: WorkWait) -> Instant | None:
         """Now where there is work, else when time may bring some."""

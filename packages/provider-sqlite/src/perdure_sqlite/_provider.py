@@ -23,6 +23,7 @@ from perdure.contract import (
     ActivityLease,
     ActivityRelease,
     ActivityRequest,
+    CancellationWait,
     ChangeWait,
     CommitAnswer,
     HistoryPage,
@@ -87,6 +88,7 @@ class SQLiteProvider(Provider):
     finish_limit = 1000
     tells_of_work = True
     tells_of_changes = True
+    tells_of_cancellations = True
 
     def __init__(self, options: SQLiteOptions, *, clock: Clock | None = None) -> None:
         super().__init__(clock=clock or SystemClock(), description=options.description)
@@ -222,6 +224,10 @@ class SQLiteProvider(Provider):
 
     async def wait_for_change(self, wait: ChangeWait) -> None:
         await self._opened("wait_for_change").waits.wait_for_change(wait)
+
+    async def wait_for_cancellation(self, wait: CancellationWait) -> frozenset[ActivityLease]:
+        opened = self._opened("wait_for_cancellation")
+        return await opened.waits.wait_for_cancellation(wait)
 
     def as_management_capability(self) -> ProviderAdmin:
         return self._opened("as_management_capability").admin

@@ -14,12 +14,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
 from perdure.clock import Clock, ManualClock, to_microseconds
-from perdure.contract import ChangeWait, Instant, WorkWait
+from perdure.contract import (
+    ActivityLease,
+    CancellationWait,
+    ChangeWait,
+    Instant,
+    WorkWait,
+)
 from perdure.errors import StorageClosed
 
 from perdure_sqlite._looking import next_activity, next_turn
@@ -28,12 +34,14 @@ from perdure_sqlite._reading import Reading
 from perdure_sqlite._rows import parked_of
 from perdure_sqlite._session import Session
 from perdure_sqlite._shelves import ALWAYS
+from perdure_sqlite._sql.activities import FIND_STANDING_LEASE
 from perdure_sqlite._sql.instances import READ_CHANGE_MARKS, RUNNING
 
 _SHORTEST_INTERVAL = timedelta(milliseconds=5)
 _USUAL_INTERVAL = timedelta(milliseconds=50)
 _LONGEST_INTERVAL = timedelta(milliseconds=100)
 _SLOWING, _SLOWING_LATER = 1.2, 1.01
+_BETWEEN_LOOKS = timedelta(milliseconds=100)
 
 
 class Waiter:
@@ -60,6 +68,10 @@ class Waiter:
         if self._bell is not None and not self._bell.done():
             self._bell.set_result(None)
 
+    def wake_for_others(self) -> None:
+        """Let it look again: another process has committed something."""
+        self.wake()
+
     def fail(self, error: Exception) -> None:
         """Let the call fail."""
         if self._bell is not None and not self._bell.done():
@@ -82,6 +94,47 @@ class Waiter:
             timer.cancel()
 
 
+class Keeper(Waiter):
+    """One call that waits for the loss of leases; knows which of them are worth a look."""
+
+    __slots__ = ("_is_foreign", "_stale", "leases")
+
+    def __init__(self, leases: Sequence[ActivityLease]) -> None:
+        super().__init__()
+        self.leases: dict[str, list[ActivityLease]] = defaultdict(list)
+        """By instance."""
+        for lease in leases:
+            self.leases[lease.instance].append(lease)
+        self._stale = set(self.leases)
+        self._is_foreign = False
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether something happened since the last look."""
+        return bool(self._stale)
+
+    def wake_for(self, instance: str) -> None:
+        """Let it look again at the leases of one instance."""
+        self._stale.add(instance)
+        self.wake()
+
+    def wake_for_others(self) -> None:
+        """Let it look again at all its leases: another process has committed something."""
+        self._stale.update(self.leases)
+        self._is_foreign = True
+        self.wake()
+
+    def take_stale(self) -> list[ActivityLease]:
+        """What to look at now."""
+        stale, self._stale = self._stale, set()
+        return [lease for instance in stale for lease in self.leases[instance]]
+
+    def take_foreign(self) -> bool:
+        """Whether another process made it look since this was last asked."""
+        foreign, self._is_foreign = self._is_foreign, False
+        return foreign
+
+
 class Waits:
     """The waiters of a provider."""
 
@@ -96,6 +149,9 @@ class Waits:
         self._version: int | None = None
         self._workers: set[Waiter] = set()
         self._watchers: dict[str, set[Waiter]] = defaultdict(set)
+        self._keepers: set[Waiter] = set()
+        self._keepers_of: dict[str, set[Keeper]] = defaultdict(set)
+        """The same, by the instances of their leases."""
         self._poller: asyncio.Task[None] | None = None
         self._interval = _SHORTEST_INTERVAL
 
@@ -112,6 +168,10 @@ class Waits:
                 for waiter in self._watchers.get(instance, ()):
                     if not (goes_on and waiter.until_ended):
                         waiter.wake()
+        if self._keepers:
+            for instance in session.changed:
+                for keeper in self._keepers_of.get(instance, ()):
+                    keeper.wake_for(instance)
 
     async def wait_for_work(self, wait: WorkWait) -> None:
         """Return when there may be work, or after the timeout."""
@@ -145,9 +205,43 @@ class Waits:
             if not watchers and self._watchers.get(wait.instance) is watchers:
                 del self._watchers[wait.instance]
 
+    async def wait_for_cancellation(self, wait: CancellationWait) -> frozenset[ActivityLease]:
+        """Return the leases that are gone as soon as there is one, or after the timeout."""
+        keeper = Keeper(wait.leases)
+        deadline = self._clock.now() + to_microseconds(wait.timeout)
+        with self._kept(keeper):
+            while True:
+                keeper.prepare()
+                gone = await self._gone(keeper.take_stale())
+                if gone:
+                    return gone
+                if keeper.take_foreign() and deadline > self._clock.now():
+                    # Others may commit all the time, and each time all leases are looked at.
+                    await self._clock.sleep(_BETWEEN_LOOKS)
+                if not keeper.is_stale and await self._is_over(keeper, ALWAYS, deadline):
+                    return await self._gone(wait.leases)
+
+    async def _gone(self, leases: Sequence[ActivityLease]) -> frozenset[ActivityLease]:
+        return await self._reading.run(
+            "wait_for_cancellation", lambda reader: _gone(reader, leases)
+        )
+
+    @contextmanager
+    def _kept(self, keeper: Keeper) -> Generator[None]:
+        for instance in keeper.leases:
+            self._keepers_of[instance].add(keeper)
+        try:
+            with self._registered(keeper, self._keepers):
+                yield
+        finally:
+            for instance in keeper.leases:
+                self._keepers_of[instance].discard(keeper)
+                if not self._keepers_of[instance]:
+                    del self._keepers_of[instance]
+
     async def close(self, reason: Displaced | None = None) -> None:
         """Let all waiting calls fail."""
-        for waiter in (*self._workers, *(w for each in self._watchers.values() for w in each)):
+        for waiter in self._all():
             if reason is not None:
                 waiter.fail(displaced(reason, file=self._file, operation="wait"))
                 continue
@@ -160,6 +254,10 @@ class Waits:
         if self._poller is not None:
             self._poller.cancel()
             await asyncio.wait([self._poller])
+
+    def _all(self) -> list[Waiter]:
+        watchers = (waiter for each in self._watchers.values() for waiter in each)
+        return [*self._workers, *watchers, *self._keepers]
 
     def _next(self, wait: WorkWait, reader: Reading) -> Instant:
         now = self._clock.now()
@@ -193,7 +291,7 @@ class Waits:
     async def _poll(self) -> None:
         """Ask for commits of other processes as long as anybody waits."""
         try:
-            while self._workers or self._watchers:
+            while self._workers or self._watchers or self._keepers:
                 await self._clock.sleep(self._interval)
                 version = self._read_version()
                 if version is None or version == self._version:
@@ -201,11 +299,8 @@ class Waits:
                     continue
                 self._version = version
                 self._interval = _SHORTEST_INTERVAL
-                for waiter in (
-                    *self._workers,
-                    *(waiter for each in self._watchers.values() for waiter in each),
-                ):
-                    waiter.wake()
+                for waiter in self._all():
+                    waiter.wake_for_others()
         finally:
             self._poller = None
 
@@ -218,6 +313,15 @@ class Waits:
 async def _sleep_until(clock: Clock, instant: Instant) -> None:
     # The clock may be moved before this begins to run, so only here is it known how long.
     await clock.sleep(timedelta(microseconds=instant - clock.now()))
+
+
+def _gone(reader: Reading, leases: Sequence[ActivityLease]) -> frozenset[ActivityLease]:
+    gone: set[ActivityLease] = set()
+    for lease in leases:
+        key = (reader.namespace, lease.instance, lease.activity, lease.token)
+        if reader.execute(FIND_STANDING_LEASE, key).fetchone() is None:
+            gone.add(lease)
+    return frozenset(gone)
 
 
 def _differs(wait: ChangeWait, reader: Reading) -> bool:

@@ -12,6 +12,7 @@ from perdure.contract.records import (
     ActivityLease,
     ActivityRelease,
     ActivityRequest,
+    CancellationWait,
     ChangeWait,
     CommitAnswer,
     HistoryPage,
@@ -41,6 +42,7 @@ class DelegatingProvider(Provider):
         self.finish_limit = inner.finish_limit
         self.tells_of_work = inner.tells_of_work
         self.tells_of_changes = inner.tells_of_changes
+        self.tells_of_cancellations = inner.tells_of_cancellations
         # A wrapper is opened and closed with what it wraps.
         self.home = inner.home
         # One doorbell for the wrapped and the wrapper, so that whoever holds either is woken.
@@ -95,6 +97,9 @@ class DelegatingProvider(Provider):
 
     async def wait_for_change(self, wait: ChangeWait) -> None:
         await self.inner.wait_for_change(wait)
+
+    async def wait_for_cancellation(self, wait: CancellationWait) -> frozenset[ActivityLease]:
+        return await self.inner.wait_for_cancellation(wait)
 
     def as_management_capability(self) -> ProviderAdmin | None:
         return self.inner.as_management_capability()

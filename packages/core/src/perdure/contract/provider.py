@@ -41,6 +41,7 @@ from perdure.contract.records import (
     ActivityLease,
     ActivityRelease,
     ActivityRequest,
+    CancellationWait,
     ChangeWait,
     CommitAnswer,
     HistoryPage,
@@ -85,6 +86,11 @@ class Provider(ABC):
     """Whether `wait_for_change` ends early when the instance changes; set it beside the method.
 
     A client asks rarely where it is true, and polls every 100 ms where it is not.
+    """
+    tells_of_cancellations: bool = False
+    """Whether `wait_for_cancellation` names the leases that are gone; set it beside the method.
+
+    Where it is not true, running activities hear of a cancellation elsewhere at their renewal.
     """
 
     def __init__(self, *, clock: Clock, description: str) -> None:
@@ -244,6 +250,17 @@ class Provider(ABC):
         The default waits for the timeout.
         """
         await self.clock.sleep(wait.timeout)
+
+    async def wait_for_cancellation(self, wait: CancellationWait) -> frozenset[ActivityLease]:
+        """Return those of the leases that are gone, as `renew_activities` does, extending none.
+
+        A provider that tells of changes returns as soon as one is gone, or at once where one is
+        gone when the call begins. Any other may look once, when the timeout is over. The default
+        waits for the timeout, and knows of none. One call serves everything that a runtime runs,
+        so it should cost little where nothing happens.
+        """
+        await self.clock.sleep(wait.timeout)
+        return frozenset()
 
     def as_management_capability(self) -> ProviderAdmin | None:
         """The management face of this provider, or None where it has none."""

@@ -411,6 +411,14 @@ class ChangeWait:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CancellationWait:
+    """A call of `wait_for_cancellation`: what the caller runs, and how long it waits at most."""
+
+    leases: tuple[ActivityLease, ...]
+    timeout: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionState:
     """The plain fields of one execution."""
 

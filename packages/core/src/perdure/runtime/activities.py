@@ -92,6 +92,8 @@ class RunningActivity:
     leased: LeasedActivity
     lease: ActivityLease
     until: int
+    began_at: int = 0
+    """When it was taken up."""
     task: ActivityTask | None = None
     context: ActivityContext | None = None
     wanted: bool = True
@@ -164,6 +166,7 @@ class Activities:
         self._under_way: dict[WorkKey, RunningActivity] = {}
         """All of both."""
         self._cancellation_lock = threading.Lock()
+        self._is_busy = asyncio.Event()
         self._durations: dict[str, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -284,6 +287,18 @@ class Activities:
             for lease, each in kept.items()
             if each.wanted
         ]
+
+    async def running_for(self, at_least: timedelta) -> tuple[ActivityLease, ...]:
+        """The leases of what runs, is wanted, and began so long ago; waits until anything runs."""
+        if not self._running:
+            self._is_busy.clear()
+            await self._is_busy.wait()
+        latest = self._provider.clock.now() - to_microseconds(at_least)
+        return tuple(
+            lease
+            for lease, each in self._running.items()
+            if each.wanted and each.began_at <= latest
+        )
 
     def renewed(self, leases: Iterable[ActivityLease], until: int) -> None:
         """Note the new end of leases."""
@@ -447,7 +462,10 @@ class Activities:
 
     def _start(self, leased: LeasedActivity, *, after: asyncio.Task[None] | None = None) -> None:
         lease = leased.lease
-        running = self._running[lease] = RunningActivity(leased, lease, leased.until)
+        running = self._running[lease] = RunningActivity(
+            leased, lease, leased.until, self._provider.clock.now()
+        )
+        self._is_busy.set()
         self._under_way[running.key] = running
         self._by_instance[leased.instance].add(running)
         running.task = ActivityTask(

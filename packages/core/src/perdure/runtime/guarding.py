@@ -25,6 +25,7 @@ from perdure.contract.records import (
     ActivityLease,
     ActivityRelease,
     ActivityRequest,
+    CancellationWait,
     CommitAnswer,
     HistoryPage,
     InstanceState,
@@ -131,6 +132,13 @@ class GuardedProvider(DelegatingProvider):
     async def wait_for_work(self, wait: WorkWait) -> None:
         await self._within(
             wait.timeout + _WAIT_LIMIT, "wait_for_work", lambda: self.inner.wait_for_work(wait)
+        )
+
+    async def wait_for_cancellation(self, wait: CancellationWait) -> frozenset[ActivityLease]:
+        return await self._within(
+            wait.timeout + _WAIT_LIMIT,
+            "wait_for_cancellation",
+            lambda: self.inner.wait_for_cancellation(wait),
         )
 
     def _refuse_if_closed(self, operation: str) -> None:

@@ -17,6 +17,7 @@ from perdure.inside import refuse_inside_orchestration
 from perdure.registry import Catalog, Registry
 from perdure.runtime.activities import Activities
 from perdure.runtime.alone import AloneGate
+from perdure.runtime.cancellation_watch import CancellationWatch
 from perdure.runtime.ending import Ending
 from perdure.runtime.guarding import GuardedProvider
 from perdure.runtime.observers import Observers
@@ -94,6 +95,7 @@ class Runtime:
             parkings=parkings,
             activities=self._activities,
         )
+        self._watch = CancellationWatch(guarded, self._activities, self._options.poll_interval)
         self._ending = Ending(
             provider.clock, self._options.shutdown_grace, self._turns, self._activities
         )
@@ -117,6 +119,7 @@ class Runtime:
             turns.let_go_of_idle,
             turns.keeper.keep_for_ever,
             activities.keeper.keep_for_ever,
+            self._watch.watch,
             self._provider.end_hanging_calls,
         )
         return self

@@ -120,6 +120,17 @@ RENEW_ACTIVITY = render(
     "which",
     "token",
 )
+FIND_STANDING_LEASE = render(
+    select(activities.c.delivery).where(
+        activities.c.instance == _is_of_instance,
+        activities.c.id == given("which"),
+        activities.c.lease_token == given("token"),
+    ),
+    "namespace",
+    "owner",
+    "which",
+    "token",
+)
 
 
 def _change(*columns: str, clear: tuple[str, ...] = (), taking: bool = False) -> str:
