@@ -3,22 +3,44 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import cast
 
-from perdure import OrchestrationContext, Registry, RetryPolicy, RuntimeOptions, activity_context
+from perdure import (
+    NotFound,
+    OrchestrationContext,
+    Registry,
+    RetryPolicy,
+    RuntimeOptions,
+    activity_context,
+)
 from perdure.details import ApplicationFailure, Raised
-from perdure.errors import ActivityFailed
+from perdure.errors import ActivityFailed, InvalidPayload
 from perdure.history import ActivityFailed as ActivityFailedEvent
 from perdure.history import ActivityScheduled, TimerCreated
 from perdure.retry import Fixed
 
-from perdure_conformance.expect import expect, expect_equal
+from perdure_conformance.expect import expect, expect_equal, expect_refusal
 from perdure_conformance.rows.stage import Stage, row
 
 
 class CardDeclined(Exception):
     """An error of an application."""
+
+
+@dataclass
+class Approved:
+    """One of two answers that look alike as JSON."""
+
+    by: str
+
+
+@dataclass
+class Refused:
+    """The other one."""
+
+    by: str
 
 
 def failing() -> Registry:
@@ -34,6 +56,24 @@ def failing() -> Registry:
     @app.activity
     def charge_in_a_thread(amount: int) -> str:
         raise CardDeclined(f"no money for {amount}")
+
+    @app.activity
+    async def decide(by: str) -> Approved | Refused:
+        return Refused(by)
+
+    @app.activity
+    async def words(count: int) -> set[str]:
+        return {f"word {number}" for number in range(count)}
+
+    @app.orchestration
+    async def deciding(ctx: OrchestrationContext) -> str:
+        policy = RetryPolicy(max_attempts=3, backoff=Fixed(timedelta(seconds=10)))
+        await ctx.schedule_activity(decide, "Ada", retry=policy)
+        return "decided"
+
+    @app.orchestration
+    async def listing(ctx: OrchestrationContext, count: int) -> set[str]:
+        return await ctx.schedule_activity(words, count)
 
     @app.orchestration
     async def catching(ctx: OrchestrationContext, activity: str) -> list[str]:
@@ -125,3 +165,22 @@ async def retries_are_part_of_the_history(stage: Stage) -> None:
         scheduled = await stage.recorded(name, ActivityScheduled)
         expect_equal([event.attempt for event in scheduled], [1, 2, 3], f"attempts of {name!r}")
         expect_equal(len(await stage.recorded(name, TimerCreated)), 2, f"timers of {name!r}")
+
+
+@row("ROW-44")
+async def what_would_not_come_back_is_refused(stage: Stage) -> None:
+    """A value that would not come back equal is refused where it is encoded: a start stores nothing, a result fails its activity at once, without another attempt; the message names the place and the way out. A set has one text."""
+    client = stage.client
+    await stage.node(failing())
+    for value in ({"amount": float("nan")}, {"amount": {1: "a", "1": "b"}}):
+        with expect_refusal(InvalidPayload, f"a start with {value!r}") as refusal:
+            await client.start_orchestration_typed("refused", "retrying", value)
+        expect("$.amount" in str(refusal.error), f"no place in {refusal.error}")
+    expect_equal(await client.get_orchestration_status("refused"), NotFound(), "status")
+    await client.start_orchestration("deciding", "deciding")
+    details = await stage.failure("deciding")
+    expect("discriminator" in details.display_message(), f"no way out in {details}")
+    scheduled = await stage.recorded("deciding", ActivityScheduled)
+    expect_equal([event.attempt for event in scheduled], [1], "attempts")
+    await client.start_orchestration("listing", "listing", "9")
+    expect_equal(await stage.output("listing"), [f"word {n}" for n in range(9)], "words of a set")
