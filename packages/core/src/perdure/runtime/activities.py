@@ -52,6 +52,7 @@ from perdure.runtime.alone import RETURN_AFTER, SUSPECTED, AloneGate, suspicion
 from perdure.runtime.attempt_limit import AttemptLimit
 from perdure.runtime.background import log_breakage
 from perdure.runtime.calling import ActivityCaller, FailedCall
+from perdure.runtime.clock_trouble import ClockTrouble
 from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.parkings import Parkings
@@ -174,6 +175,7 @@ class Activities:
         """Of a lease call that failed: what it leased is returned under its token (CALL-10)."""
         self.take_result: ResultTaker = lambda finished: False
         self.keeper: Keeper = ActivityKeeper(provider, self, options)
+        self.clock_trouble = ClockTrouble(provider.clock, options.poll_interval)
 
     # For turns
 
@@ -337,6 +339,7 @@ class Activities:
         provider, options = self._provider, self._options
         pause = Pause(options.poll_interval)
         looks = UnservedLooks(provider.clock, options.unserved_interval)
+        troubles = 0
         with provider.doorbell.listen_activities() as bell:
             self._slots.when_freed = bell.ring
             while True:
@@ -345,6 +348,9 @@ class Activities:
                 # While a kind is full its names are left out, and would seem to be unserved.
                 unserved_for = looks.unserved_for() if self._slots.has_room_for_all else None
                 try:
+                    if self.clock_trouble.times > troubles:
+                        troubles = self.clock_trouble.times
+                        await self.clock_trouble.pause()
                     if self.keeper.overdue:
                         await self.keeper.keep()
                     leased = await self._lease(unserved_for)
@@ -447,12 +453,8 @@ class Activities:
             self._slots.take(leased.name)
             self._start(leased, after=None if earlier is None else earlier.task)
             return True
-        _LOGGER.info(
-            "activity %s of instance %r runs here beyond the end of its lease, and goes on under"
-            " another",
-            leased.id,
-            leased.instance,
-        )
+        _LOGGER.debug("activity %s of %r goes on under another lease", leased.id, leased.instance)
+        self.clock_trouble.lost(leased.instance, earlier.until)
         kept = self._handed_over if earlier.lease in self._handed_over else self._running
         del kept[earlier.lease]
         self._spawn(self.account_for(earlier.lease))
@@ -480,7 +482,8 @@ class Activities:
         try:
             if after is not None:
                 await asyncio.wait([after])
-            if leased.delivery > self._options.max_attempts:
+            suspicious = leased.delivery > self._options.max_attempts
+            if suspicious and not self.clock_trouble.is_recent:
                 await self._run_suspicious(running)
             else:
                 if not self._gate.try_enter():

@@ -37,6 +37,7 @@ from perdure.contract.records import (
 )
 from perdure.details import ApplicationFailure
 from perdure.errors import (
+    ActivityLeaseLost,
     ExecutionNotFound,
     HistoryConflict,
     InstanceNotFound,
@@ -161,6 +162,8 @@ class InstanceRun:
                 await self._park_or_end(_park_reason(refused), str(refused))
         except (LeaseLost, HistoryConflict, InstanceNotFound, ExecutionNotFound) as lost:
             self._tell_lost(lost)
+            if isinstance(lost, LeaseLost) and not isinstance(lost, ActivityLeaseLost):
+                self._owner.clock_trouble.lost(self.state.instance, self.until)
             # Where another has taken the instance over, it says that this process lives.
             await self._release()
         except ProviderError as error:

@@ -37,7 +37,7 @@ from perdure.details import (
     Poisoned,
     Unregistered,
 )
-from perdure.errors import ProviderError, StorageClosed
+from perdure.errors import LeaseLost, ProviderError, StorageClosed
 from perdure.history import Event
 from perdure.registry import Catalog
 from perdure.runtime.activities import Activities, FinishedActivity
@@ -97,6 +97,7 @@ class Turns:
         self._looks = UnservedLooks(provider.clock, options.unserved_interval)
         self._freed = asyncio.Event()
         self._waiting = asyncio.Event()
+        self.clock_trouble = activities.clock_trouble
         self.keeper: Keeper = TurnKeeper(provider, self, options)
         activities.take_result = self._take_result
 
@@ -139,6 +140,7 @@ class Turns:
         pause = Pause(self.options.poll_interval)
         looks = self._looks
         wait = WorkWait(timeout=timedelta(0), serves=self._serves)
+        troubles = 0
         doorbell = self.provider.doorbell
         with doorbell.listen_turns() as bell, doorbell.listen_mail(self._mail_came):
             while True:
@@ -146,6 +148,9 @@ class Turns:
                 bell.clear()
                 unserved_for = looks.unserved_for()
                 try:
+                    if self.clock_trouble.times > troubles:
+                        troubles = self.clock_trouble.times
+                        await self.clock_trouble.pause()
                     if self.keeper.overdue:
                         await self.keeper.keep()
                     leased = await self._lease(unserved_for)
@@ -227,7 +232,7 @@ class Turns:
         if not leased.served:
             self._spawn(leased.token + leased.state.instance, self._handle_unserved(leased))
             return
-        alone = leased.attempt > self.options.max_attempts
+        alone = leased.attempt > self.options.max_attempts and not self.clock_trouble.is_recent
         instance = leased.state.instance
         run = InstanceRun(self, leased, alone=alone)
         previous = self._runs.get(instance)
@@ -350,7 +355,10 @@ class Turns:
         try:
             await end_without_code(self, held, details)
         except ProviderError as error:
-            _LOGGER.warning("instance %r could not be ended: %s", leased.state.instance, error)
+            if isinstance(error, LeaseLost):
+                self.clock_trouble.lost(leased.state.instance, leased.until)
+            else:
+                _LOGGER.warning("instance %r could not be ended: %s", leased.state.instance, error)
             with suppress(ProviderError):
                 await self._release(leased, delay=RETURN_AFTER)
 

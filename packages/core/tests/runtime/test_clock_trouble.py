@@ -1,0 +1,120 @@
+"""Clocks that differ by more than a lease: work goes on, nothing is blamed, the log says it once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+
+import perdure
+import perdure_memory
+import pytest
+from perdure import Runtime
+from perdure.clock import Clock, to_microseconds
+from perdure.runtime.clock_trouble import ClockTrouble
+
+SECOND = timedelta(seconds=1)
+
+
+class Ahead(Clock):
+    """Moves with another clock, and is ahead of it."""
+
+    def __init__(self, base: Clock, ahead: timedelta) -> None:
+        self._base = base
+        self._ahead = to_microseconds(ahead)
+
+    def now(self) -> int:
+        return self._base.now() + self._ahead
+
+    async def sleep(self, duration: timedelta) -> None:
+        await self._base.sleep(duration)
+
+
+@pytest.fixture(autouse=True)
+def store():
+    yield "memory://clocks"
+    perdure_memory.drop("clocks")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ahead", [timedelta(seconds=40), timedelta(hours=1)])
+async def test_runtimes_whose_clocks_are_apart_end_all_work_and_blame_none(
+    store, clock, pass_time, caplog, ahead
+) -> None:
+    app = perdure.Registry()
+
+    @app.activity
+    async def slow(n: int) -> int:
+        await clock.sleep(5 * SECOND)
+        return n
+
+    @app.orchestration
+    async def flow(ctx: perdure.OrchestrationContext, n: int) -> int:
+        first = await ctx.schedule_activity(slow, n)
+        return await ctx.schedule_activity(slow, first)
+
+    async with (
+        perdure.open_provider(store, clock=clock) as behind,
+        perdure.open_provider(store, clock=Ahead(clock, ahead)) as before,
+        Runtime(behind, app),
+        Runtime(before, app),
+    ):
+        client = perdure.Client(behind)
+        handles = [await client.start_orchestration(f"i-{n}", flow, n) for n in range(10)]
+
+        async def all_ended() -> bool:
+            statuses = [await handle.status() for handle in handles]
+            return not any(isinstance(status, perdure.Running) for status in statuses)
+
+        with caplog.at_level(logging.WARNING, logger="perdure"):
+            await pass_time(all_ended, step=SECOND / 4)
+        statuses = [await handle.status() for handle in handles]
+
+    assert statuses == [perdure.Completed(output=str(n)) for n in range(10)]
+    told = [record for record in caplog.records if "set the clocks right" in record.message]
+    assert len(caplog.records) == len(told) <= 10
+
+
+def test_a_lease_that_was_taken_over_after_its_end_is_no_trouble(clock) -> None:
+    trouble = ClockTrouble(clock, SECOND)
+
+    trouble.lost("i", clock.now())
+
+    assert (trouble.times, trouble.is_recent) == (0, False)
+
+
+def test_trouble_is_told_once_a_minute_and_forgotten_after_five(clock, caplog) -> None:
+    trouble = ClockTrouble(clock, SECOND)
+
+    for _ in range(130):
+        trouble.lost("i", clock.now() + to_microseconds(7 * SECOND))
+        clock.advance(SECOND)
+
+    assert len(caplog.records) == 3
+    assert "'i' was taken over 7.0 s before its end" in caplog.records[0].message
+    clock.advance(timedelta(minutes=5) - 2 * SECOND)
+    assert trouble.is_recent
+    clock.advance(SECOND)
+    assert not trouble.is_recent
+
+
+async def test_pauses_grow_while_there_is_trouble_and_begin_anew_later(clock) -> None:
+    trouble = ClockTrouble(clock, SECOND)
+
+    async def paused() -> float:
+        trouble.lost("i", clock.now() + 1)
+        task = asyncio.ensure_future(trouble.pause())
+        await asyncio.sleep(0)
+        due = clock.next_due
+        assert due is not None
+        length = due - clock.now()
+        clock.advance(timedelta(microseconds=length))
+        await task
+        return length / 1_000_000
+
+    lengths = [await paused() for _ in range(8)]
+    clock.advance(timedelta(minutes=6))
+    later = await paused()
+
+    for length, middle in zip([*lengths, later], [1, 2, 4, 8, 16, 30, 30, 30, 1], strict=True):
+        assert middle / 2 <= length <= middle * 1.5
