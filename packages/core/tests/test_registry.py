@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from perdure.errors import (
     InvalidIdentifier,
     InvalidSignature,
     InvalidVersion,
+    NondeterministicCode,
 )
 from perdure.references import activity_reference, orchestration_reference
 from perdure.registry import Catalog
@@ -125,6 +127,71 @@ def test_bound_methods_are_registered_by_name_and_told_apart() -> None:
     assert activity(catalog, "send-one").reference.takes_input
 
 
+async def charge(bank: str, order: Order, *, retries: int = 3) -> int:
+    return 1
+
+
+async def charge_for(bank: str, ctx: OrchestrationContext, order: Order) -> int:
+    return 1
+
+
+class Charging:
+    order: str = "an attribute of that name"
+
+    async def __call__(self, bank: str, order: Order) -> int:
+        return 1
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        functools.partial(charge, "ING", retries=1),
+        functools.partial(functools.partial(charge, "ING"), retries=1),
+        functools.partial(Charging(), "ING"),
+    ],
+)
+def test_a_partial_has_the_input_that_it_leaves_open_and_the_annotations_of_its_function(
+    function: Any,
+) -> None:
+    registry = Registry()
+    registry.register_activity(function, name="charge")
+
+    registered = activity(Catalog([registry]), "charge")
+    assert registered.asynchronous
+    assert registered.reference.takes_input
+    assert (registered.reference.input_type, registered.reference.output_type) == (Order, int)
+    assert activity_reference(function) is registered.reference
+
+
+def test_a_partial_of_an_orchestration_is_registered_and_its_code_is_read() -> None:
+    async def reads_the_clock(limit: float, ctx: OrchestrationContext) -> bool:
+        return time.time() > limit
+
+    registry = Registry()
+    registry.orchestration(name="charge")(functools.partial(charge_for, "ING"))
+    with pytest.raises(NondeterministicCode, match=r"time\.time"):
+        registry.orchestration(name="late")(functools.partial(reads_the_clock, 1.0))
+
+    registered = Catalog([registry]).orchestration("charge", None)
+    assert registered is not None
+    assert registered.reference.input_type is Order
+    assert registered.where == f"{__file__}:{charge_for.__code__.co_firstlineno}"
+
+
+def test_a_partial_that_does_not_fit_is_told_why_by_the_name_that_was_passed() -> None:
+    registry = Registry()
+    place = f"activity 'charge' at {__file__}:{charge.__code__.co_firstlineno}"
+
+    with pytest.raises(InvalidSignature) as caught:
+        registry.register_activity(functools.partial(charge, retries=1), name="charge")
+    assert str(caught.value).startswith(f"{place} takes more than one input (bank, order);")
+    with pytest.raises(InvalidSignature) as caught:
+        registry.register_activity(functools.partial(charge, bank="ING", retries=1), name="charge")
+    assert str(caught.value).startswith(f"{place} takes 'order' by keyword only")
+    with pytest.raises(InvalidSignature, match="has no name of its own; pass name="):
+        registry.activity(functools.partial(charge, "ING", retries=1))
+
+
 @pytest.mark.parametrize("name", ["", "new\nline", "x" * 513])
 def test_names_keep_the_rule_for_identifiers(name: str) -> None:
     with pytest.raises(InvalidIdentifier):
@@ -144,8 +211,8 @@ async def unresolved(ctx: OrchestrationContext, a: Missing) -> None: ...  # noqa
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        (two_inputs, "takes more than one input; put them into one model"),
-        (keyword_input, "takes more than one input"),
+        (two_inputs, r"takes more than one input \(a, b\); put them into one model"),
+        (keyword_input, "takes 'a' by keyword only, and its input is passed by position"),
         (optional_keyword, "takes more than one input"),
         (star, "takes more than one input"),
         (stars, "takes more than one input"),

@@ -63,7 +63,9 @@ MODEL = frozenset(
 )
 CODEC = frozenset({"codec", "history", "payload", "wire"})
 CONTRACT = frozenset({"contract", "loader", "observe", "plugins", "provider_options"})
-REGISTRY = frozenset({"determinism", "forbidden_uses", "registry", "signatures"})
+REGISTRY = frozenset(
+    {"determinism", "direct_calls", "forbidden_uses", "loads", "registry", "signatures"}
+)
 MAY_USE = {
     "model": {"model"},
     "codec": {"model", "codec"},

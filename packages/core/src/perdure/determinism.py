@@ -4,23 +4,17 @@ The compiled code is read, not run and not patched: every chain of names that le
 function of the standard library (`time.time`, `datetime.now`, `random.random`, …) is reported
 with its line and what to use instead. What a value holds at run time is not followed, nor are
 functions that the code calls; the history check finds at run time what slips through here.
-
-Reading must not act: no module is imported for it but those of the rules, and no attribute is
-read but from modules and from the classes of the rules, for a proxy may run anything.
 """
 
 from __future__ import annotations
 
-import builtins
-import dis
-import importlib
-import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import cast
 
 from perdure.forbidden_uses import FORBIDDEN_MODULES, FORBIDDEN_NAMES, HARMLESS
+from perdure.loads import loads_of
 
 _RULED_MODULES = {
     *FORBIDDEN_MODULES,
@@ -36,7 +30,6 @@ _PUBLIC_MODULES = {
     "_sqlite3": "sqlite3",
     "_thread": "threading",
 }
-_TRANSPARENT = frozenset({"PRECALL", "PUSH_NULL", "CACHE", "EXTENDED_ARG", "NOP", "COPY_FREE_VARS"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,129 +52,18 @@ def find_nondeterminism(
     function the function inside is read too.
     """
     found: dict[tuple[str, int], Finding] = {}
-    for plain in _functions(function):
-        outer = dict(zip(plain.__code__.co_freevars, _cells(plain), strict=True))
-        for finding in _Scan(plain.__globals__).code(plain.__code__, outer):
-            if not any(f"{finding.name}.".startswith(f"{name}.") for name in allow):
-                found[finding.name, finding.line] = finding
+    for load in loads_of(function, _RULED_MODULES):
+        if load.attribute is None:
+            name = _name_of(load.value)
+        else:
+            name = _full_name(load.source, load.attribute, load.value)
+        instead = None if name is None else _instead(name)
+        if name is None or instead is None:
+            continue
+        if not any(f"{name}.".startswith(f"{allowed}.") for allowed in allow):
+            finding = Finding(name=name, file=load.file, line=load.line, instead=instead)
+            found[name, load.line] = finding
     return tuple(found.values())
-
-
-def _functions(function: object) -> Iterator[FunctionType]:
-    """The plain functions that stand behind a callable."""
-    for _ in range(20):
-        if isinstance(function, MethodType):
-            function = function.__func__
-        elif not isinstance(function, FunctionType):
-            function = vars(type(function)).get("__call__")
-        if not isinstance(function, FunctionType):
-            return
-        yield function
-        function = vars(function).get("__wrapped__")
-        if function is None:
-            return
-
-
-def _cells(function: FunctionType) -> Iterator[object]:
-    for cell in function.__closure__ or ():
-        try:
-            yield cell.cell_contents
-        except ValueError:  # not assigned yet
-            yield None
-
-
-class _Scan:
-    """Follows chains of loads through the instructions; any other instruction ends a chain."""
-
-    def __init__(self, module: Mapping[str, object]) -> None:
-        self._module = module
-
-    def code(self, code: CodeType, outer: Mapping[str, object]) -> Iterator[Finding]:
-        """The findings of a code object and of those nested in it.
-
-        `outer` has what is known of the variables of the functions around it.
-        """
-        # A parameter or a local hides what has its name outside.
-        hidden = {*code.co_varnames, *code.co_cellvars}
-        local = {name: value for name, value in outer.items() if name not in hidden}
-        current: object = None
-        imported: object = None
-        line = code.co_firstlineno
-        for instruction in dis.get_instructions(code):
-            if instruction.positions is not None and instruction.positions.lineno is not None:
-                line = instruction.positions.lineno
-            operation, argument = instruction.opname, instruction.argval
-            name: str | None = None
-            if operation in _TRANSPARENT:
-                continue
-            if operation == "IMPORT_NAME":
-                imported, current = _module(argument), _module(argument.partition(".")[0])
-            elif operation == "IMPORT_FROM":
-                current = _attribute(imported, argument)
-            elif operation in ("LOAD_ATTR", "LOAD_METHOD"):
-                source, current = current, _attribute(current, argument)
-                name = _full_name(source, argument, current)
-            elif operation.startswith("STORE_"):
-                current = _store(operation, argument, current, local)
-            else:
-                current = self._load(operation, argument, local)
-                name = _name_of(current)
-            if name is not None and (instead := _instead(name)) is not None:
-                yield Finding(name=name, file=code.co_filename, line=line, instead=instead)
-        for constant in code.co_consts:
-            if isinstance(constant, CodeType):
-                yield from self.code(constant, local)
-
-    def _load(self, operation: str, argument: object, local: Mapping[str, object]) -> object:
-        if not operation.startswith("LOAD_") or operation == "LOAD_CONST":
-            return None
-        if isinstance(argument, tuple):  # two locals at once: the second is on top
-            argument = cast("tuple[object, ...]", argument)[-1]
-        if not isinstance(argument, str):
-            return None
-        if "GLOBAL" in operation or operation == "LOAD_NAME":
-            known = self._module.get(argument, vars(builtins).get(argument))
-            return local.get(argument, known) if operation != "LOAD_GLOBAL" else known
-        return local.get(argument)
-
-
-def _store(
-    operation: str, argument: object, value: object, local: dict[str, object]
-) -> object | None:
-    """Note what a local holds; returns what is on top then, where that is known."""
-    if isinstance(argument, tuple):
-        first, second = cast("tuple[str, str]", argument)
-        local[first] = value
-        if operation == "STORE_FAST_LOAD_FAST":
-            return local.get(second)
-        local[second] = None
-    elif isinstance(argument, str) and operation in ("STORE_FAST", "STORE_DEREF", "STORE_NAME"):
-        local[argument] = value
-    return None
-
-
-def _module(name: str) -> object:
-    """A module that is loaded, or that the rules know of."""
-    if name in _RULED_MODULES and name not in sys.modules:
-        try:
-            return importlib.import_module(name)
-        except ImportError:
-            return None
-    return sys.modules.get(name)
-
-
-def _attribute(source: object, name: str) -> object:
-    kind = type(source)
-    if issubclass(kind, ModuleType):
-        module = cast("ModuleType", source)
-        found = vars(module).get(name)
-        if found is None and module.__name__ in _RULED_MODULES:
-            # Some load their parts when they are asked for.
-            found = getattr(module, name, None)
-        return found
-    if issubclass(kind, type) and cast("type", source).__module__ in _RULED_MODULES:
-        return getattr(source, name, None)
-    return None
 
 
 def _full_name(source: object, name: str, found: object) -> str | None:

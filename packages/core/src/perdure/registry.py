@@ -202,7 +202,9 @@ class Registry:
         frame: FrameType,
     ) -> None:
         chosen = _chosen_name(function, name, "activity", ACTIVITY_ATTRIBUTE)
-        takes_input, input_type, output_type = read_signature(function, "activity", 0, frame)
+        takes_input, input_type, output_type = read_signature(
+            function, chosen, "activity", 0, frame
+        )
         reference = ActivityReference(
             name=chosen, input_type=input_type, output_type=output_type, takes_input=takes_input
         )
@@ -234,7 +236,9 @@ class Registry:
                 f"orchestration {chosen!r} at {where_defined(function)} is not an async function; write"
                 " it as `async def`"
             )
-        takes_input, input_type, output_type = read_signature(function, "orchestration", 1, frame)
+        takes_input, input_type, output_type = read_signature(
+            function, chosen, "orchestration", 1, frame
+        )
         _refuse_nondeterminism(function, chosen, allow)
         reference = OrchestrationReference(
             name=chosen,
@@ -297,6 +301,11 @@ class Catalog:
             return self._newest.get(name)
         return self._orchestrations.get(name, {}).get(version)
 
+    def orchestrations(self) -> Iterator[OrchestrationDefinition]:
+        """All orchestrations, in all versions."""
+        for known in self._orchestrations.values():
+            yield from known.values()
+
     def versions(self) -> Mapping[str, frozenset[str]]:
         """The registered versions of every name."""
         return {name: frozenset(known) for name, known in self._orchestrations.items()}
@@ -349,7 +358,7 @@ def _chosen_name(
     inherited = known is getattr(getattr(function, "__wrapped__", None), attribute, None)
     if known is not None and not inherited and cast("ActivityReference", known).name != chosen:
         raise DuplicateRegistration(
-            f"function {own_name(function)!r} is registered as {known.name!r} and as"
+            f"the function at {where_defined(function)} is registered as {known.name!r} and as"
             f" {chosen!r}; a function stands for one name, so register a wrapper"
         )
     return chosen

@@ -35,6 +35,7 @@ from perdure.replay.turn import TurnDraft
 from perdure.replay.unawaited import unawaited
 from perdure.replay.work import Work
 from perdure.retry import RetryPolicy
+from perdure.signatures import inner_function
 from perdure.wire import ActivityData, encode_details
 
 _FORMAT_WITH_POLICIES: Final = 2
@@ -79,7 +80,7 @@ class Commands:
         code = f"{definition.name!r} version {definition.version}"
         self._compare: Compare = definition.compare or compare
         self.transcript = Transcript(started, code, self.loop, self._compare_of)
-        home = definition.function.__module__
+        home = getattr(inner_function(definition.function), "__module__", "")
         self.boundary = Boundary(self.transcript, self.loop, started.instance, home)
         self.log = ExecutionLog(started, self.transcript)
         self.chance = Chance(f"{started.incarnation}/{started.execution}")

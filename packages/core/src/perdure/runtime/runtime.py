@@ -12,6 +12,7 @@ from typing import Self
 
 from perdure.client import Client
 from perdure.contract.provider import Provider, check_provider
+from perdure.direct_calls import refuse_direct_calls
 from perdure.errors import ClientUnusable, PerdureError, ProviderError, StorageClosed
 from perdure.inside import refuse_inside_orchestration
 from perdure.registry import Catalog, Registry
@@ -54,6 +55,7 @@ class Runtime:
     `resources` is what activities find in their context (a pool, a session). `plugins` may
     implement `perdure_observe`.
 
+    Raises `NondeterministicCode` where an orchestration calls a registered activity directly.
     Entering raises what a call to the storage raises that is no passing trouble, `StorageClosed`
     where the provider is not open. Where the provider is closed under it, the runtime cancels the
     block that it serves, and leaving it raises `StorageClosed`.
@@ -73,6 +75,7 @@ class Runtime:
         self._options = require(options, RuntimeOptions, "options", "pass RuntimeOptions(…)")
         self._provider = guarded = GuardedProvider(check_provider(provider))
         self._catalog = Catalog(registries)
+        refuse_direct_calls(self._catalog)
         observers = Observers(plugins)
         parkings = Parkings(provider.clock, observers)
         self._gate = AloneGate(provider.clock)
