@@ -223,8 +223,9 @@ class Process:
                 early = message(f"{root}-early", root, MessageKind.EVENT)
                 await self.persist(self.provider.send, [early])
                 await self.persist(self.provider.create_instance, new_instance(root))
-                late = message(f"{root}-late", root, MessageKind.EVENT)
-                await self.persist(self.provider.send, [late])
+            # The process that created it may have died before it came to this.
+            late = message(f"{root}-late", root, MessageKind.EVENT)
+            await self.persist(self.provider.send, [late])
 
     async def round(self):
         turns = await self.persist(

@@ -13,6 +13,7 @@ last, `hid` end of a delay, `dlv` delivery.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -109,9 +110,15 @@ class _Found:
     now: Instant
     begun: set[ActivityLease]
     """Leases that the call took or may have taken."""
+    shards: Sequence[int] = ()
+    """The shards to look into."""
     leased: list[LeasedActivity] = field(default_factory=list[LeasedActivity])
     seen: set[Key] = field(default_factory=set[Key])
     unserved: list[Row] = field(default_factory=list[Row])
+    under_way: list[asyncio.Task[Lock | None]] = field(
+        default_factory=list["asyncio.Task[Lock | None]"]
+    )
+    """Locks whose staged commit is carried out beside the look."""
 
     @property
     def room(self) -> int:
@@ -278,10 +285,16 @@ class Activities:
         await self.give_back(begun - {leased.lease for leased in found.leased})
         return tuple(found.leased)
 
-    async def _look(self, found: _Found) -> None:
+    async def _look(self, found: _Found, *, again: bool = False) -> None:
         request, now = found.request, found.now
-        await self._find_held(found)
-        if found.room > 0 and request.tags:
+        if not again:
+            await self._find_held(found)
+        if request.unserved_for is None:
+            found.shards = self._shards.all
+        else:
+            # The rows of all tags are wanted, and most often there is none.
+            found.shards = await self._shards_in_use()
+        if found.room > 0 and request.tags and found.shards:
             looks_far = self._far_looks.begin(now)
             far = self._too_far(found) if looks_far else {}
             rounds = self._sweep.rounds(
@@ -301,6 +314,11 @@ class Activities:
                 await rounds.aclose()
         if found.room > 0 and request.unserved_for is not None:
             await self._take_unserved(found)
+        if found.under_way and not found.leased and not again:
+            # Where nothing else is ready, wait for the rest of commits of processes that died.
+            await asyncio.gather(*found.under_way)
+            found.seen.clear()
+            await self._look(found, again=True)
 
     async def complete(self, completion: ActivityCompletion) -> None:
         """Remove the activity and post its message, as one."""
@@ -437,7 +455,8 @@ class Activities:
         lock, now = locks.get(lease.instance), self._clock.now()
         if lock is None:
             return False
-        lock = await self._settling.settle(lock)
+        if not is_live(lock.until, now):
+            lock = await self._settling.settle(lock)
         if not lock.running:
             return False
         known = await self._know(self._key(lease))
@@ -467,6 +486,13 @@ class Activities:
             known = None if row is None else _Known.of(row)
         return known
 
+    async def _shards_in_use(self) -> Sequence[int]:
+        in_use = await at_once(
+            self._table.query(Select(partition=self._keys.work(shard), index=True, limit=1))
+            for shard in self._shards.all
+        )
+        return [shard for shard, page in zip(self._shards.all, in_use, strict=True) if page.rows]
+
     def _ready(self, found: _Found, first: str) -> dict[str, Select]:
         """Of each tag what is ready, from a place in its queue on."""
         return {
@@ -495,7 +521,7 @@ class Activities:
         return {
             f"{shard} {tag_prefix(tag)}": (self._keys.work(shard), tag_prefix(tag))
             for tag in found.request.tags
-            for shard in self._shards.all
+            for shard in found.shards
         }
 
     async def _find_held(self, found: _Found) -> None:
@@ -532,7 +558,7 @@ class Activities:
     async def _take_unserved(self, found: _Found) -> None:
         """Those that waited long enough, which the row of one that was leased does not tell."""
         others = await self._other_tags.waiting(
-            [self._keys.work(shard) for shard in self._shards.all],
+            [self._keys.work(shard) for shard in found.shards],
             but={tag_prefix(tag) for tag in found.request.tags},
             now=found.now,
             limit=found.room,
@@ -550,12 +576,16 @@ class Activities:
 
     async def _take_some(self, rows: Sequence[Row], found: _Found) -> None:
         locks = await self._locks([self._instance_of(row) for row in rows])
-        locks = await self._settling.settle_each(locks)
+        settled = self._settling.settle_beside(locks, found.now)
+        found.under_way += settled.under_way
+        locks = settled.locks
         self._purge.void_messages(rows, locks)
         wanted = [
             row
             for row in rows
             if (lock := locks.get(self._instance_of(row))) is not None
+            # A staged commit may cancel it.
+            and lock.stage is None
             and not lock.standing.voids(row)
             and _key_of(row) not in self._taking
         ]

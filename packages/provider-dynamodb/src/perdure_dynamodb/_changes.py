@@ -125,7 +125,7 @@ class Changes:
             instance=new.instance,
             lock=new_lock(new, partition=partition, now=now),
             listing=self.listing(new.instance, RUNNING, created=now),
-            start=self._letters.item(new.start, shelf),
+            start={**self._letters.item(new.start, shelf), "nam": new.name},
             if_exists=if_exists,
         )
 
@@ -139,18 +139,22 @@ class Changes:
             "tev": events,
         }
 
-    async def read_locks(self, instances: Sequence[str]) -> dict[str, Lock | None]:
+    async def read_locks(
+        self, instances: Sequence[str], *, consistent: bool = True
+    ) -> dict[str, Lock | None]:
         """The locks of the instances, None for those that do not exist."""
         keys = {instance: (self._keys.partition(instance), LOCK) for instance in instances}
-        rows = await self._table.get_many(keys.values())
+        rows = await self._table.get_many(keys.values(), consistent=consistent)
         return {
             instance: Lock(instance, rows[key]) if key in rows else None
             for instance, key in keys.items()
         }
 
-    async def read_sound_locks(self, instances: Sequence[str]) -> dict[str, Lock]:
+    async def read_sound_locks(
+        self, instances: Sequence[str], *, consistent: bool = True
+    ) -> dict[str, Lock]:
         """Those that exist and can be understood: what is damaged must be in nobody's way."""
-        found = await self.read_locks(instances)
+        found = await self.read_locks(instances, consistent=consistent)
         sound: dict[str, Lock] = {}
         for instance, lock in found.items():
             if lock is None:
@@ -307,7 +311,8 @@ class _Build:
 def put_into(item: Item, lock: Lock) -> Put | None:
     """Put a message into the mailbox of an instance that exists; None where it is void."""
     if lock.is_sound:
-        return put_unless_void(item, lock.standing)
+        # The name never changes: looks pass over what they don't serve by the index alone.
+        return put_unless_void({**item, "nam": lock.name}, lock.standing)
     # Whoever repairs it finds what was sent meanwhile.
     return Put(item=item, condition=ABSENT)
 

@@ -366,6 +366,11 @@ class Commits:
                 ":queue": self._keys.turns(self._shards.of(commit.instance)),
                 ":first": FIRST,
             }
+            if not plan.keeps:
+                # Other processes leave the rest to this one while it has the lease.
+                removes = [each for each in removes if each not in ("tok", "unt")]
+                sets += ["stf = :one", "unt = :until"]
+                values[":until"] = plan.now + to_microseconds(plan.held.lease_for)
         condition = (
             f"inc = :inc AND exe = :exe AND evn = :expected AND trn = :turn"
             f" AND attribute_not_exists(stg) AND (attribute_not_exists(cid) OR cid <> :id)"

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
 
 from perdure.clock import Instant
 
-from perdure_dynamodb._keys import due_at, open_since
+from perdure_dynamodb._keys import due_at, open_since, tag_prefix
 from perdure_dynamodb._table import Select, Table, at_once
 from perdure_dynamodb._values import Row
 
@@ -41,7 +41,9 @@ class OtherTags:
         self, partition: str, but: Collection[str], now: Instant, limit: int
     ) -> Sequence[Row]:
         rows: list[Row] = []
-        async for prefix in self._tags(partition):
+        # The first of all prefixes.
+        untagged = tag_prefix(None)
+        async for prefix in self._tags(partition, f"{untagged}~" if untagged in but else ""):
             if prefix in but:
                 continue
             for first, last in ((open_since(0), due_at(0)), (due_at(0), due_at(now, "~"))):
@@ -57,9 +59,9 @@ class OtherTags:
                 rows += page.rows
         return rows
 
-    async def _tags(self, partition: str) -> AsyncGenerator[str]:
+    async def _tags(self, partition: str, first: str) -> AsyncGenerator[str]:
         """The prefixes of tags in use, from behind the last one of the look before."""
-        behind = self._stops.pop(partition, "")
+        behind = self._stops.pop(partition, first)
         for _ in range(MOST_TAGS):
             page = await self._table.query(
                 Select(partition=partition, first=behind, index=True, limit=1)

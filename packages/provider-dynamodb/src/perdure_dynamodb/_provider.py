@@ -143,6 +143,7 @@ class DynamoDBProvider(Provider):
 
     async def close(self) -> None:
         """Wait for what goes on in the background."""
+        await self._settling.close()
         await self._purge.close()
 
     async def create_instance(self, new: NewInstance) -> None:

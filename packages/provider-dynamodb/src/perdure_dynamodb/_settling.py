@@ -10,26 +10,29 @@
 Why it is right. The progress number makes each batch happen exactly once, whoever carries it
 out: who comes late, after a stall or a crash, meets another number and has no effect. Until the
 pointer is gone nobody leases, commits, or runs activities of the instance; whoever wants to
-carries out the rest first. The lock item stands at the head of the ready queue meanwhile, so
+carries out the rest first. Looks for work leave it alone while the committer's lease is live, and
+otherwise don't wait for it. The lock item stands at the head of the ready queue meanwhile, so
 the rest is found when the committer is gone.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from perdure.clock import Instant
 from perdure.errors import InstanceNotFound, ProviderError, StorageCorrupt
 
 from perdure_dynamodb._changes import Changes, FenceFailed
 from perdure_dynamodb._in_use import InUse
 from perdure_dynamodb._keys import LOCK, Keys, manifest_key
-from perdure_dynamodb._locks import Lock
+from perdure_dynamodb._locks import Lock, is_live
 from perdure_dynamodb._manifest import Batch, dump, in_batches, load
 from perdure_dynamodb._payloads import CHUNK_BYTES
-from perdure_dynamodb._table import Action, Key, Select, Table, Update, in_groups
+from perdure_dynamodb._table import Action, Key, Select, Table, Update, at_once, in_groups
 from perdure_dynamodb._values import Item, Plain
 
 _LOGGER = logging.getLogger("perdure.dynamodb")
@@ -44,6 +47,22 @@ class Staged:
     keys: Sequence[Key]
 
 
+@dataclass(slots=True)
+class Settled:
+    """What a look may go on with."""
+
+    locks: dict[str, Lock] = field(default_factory=dict[str, Lock])
+    under_way: list[asyncio.Task[Lock | None]] = field(
+        default_factory=list["asyncio.Task[Lock | None]"]
+    )
+    """Of each lock that is settled beside the look; None where that failed."""
+
+    async def rest(self) -> dict[str, Lock]:
+        """The locks that were under way, settled."""
+        settled = await asyncio.gather(*self.under_way)
+        return {lock.instance: lock for lock in settled if lock is not None}
+
+
 class Settling:
     """Stages commits and carries staged ones out."""
 
@@ -52,6 +71,7 @@ class Settling:
         self._keys = keys
         self._changes = changes
         self._in_use = in_use
+        self._tasks: dict[str, asyncio.Task[Lock | None]] = {}
 
     async def stage(
         self,
@@ -104,15 +124,46 @@ class Settling:
         await self._clear(lock.instance, stage)
         return lock
 
+    def settle_beside(self, locks: Mapping[str, Lock], now: Instant) -> Settled:
+        """The locks that need no settling; the rest of a dead process's commit is carried out
+        beside the caller's work.
+
+        While the committer's lease is live, it is about to carry out the rest itself.
+        """
+        settled = Settled()
+        for instance, lock in locks.items():
+            if lock.stage is None or is_live(lock.until, now):
+                settled.locks[instance] = lock
+            else:
+                settled.under_way.append(self._begin(lock))
+        return settled
+
     async def settle_each(self, locks: Mapping[str, Lock]) -> dict[str, Lock]:
         """The locks, settled; one that cannot be settled now is passed over, for others' sake."""
-        settled: dict[str, Lock] = {}
-        for instance, lock in locks.items():
-            try:
-                settled[instance] = await self.settle(lock)
-            except ProviderError as error:
-                _LOGGER.warning("instance %r is passed over for now: %s", instance, error)
-        return settled
+        settled = await at_once(self._try_to_settle(lock) for lock in locks.values())
+        return {lock.instance: lock for lock in settled if lock is not None}
+
+    async def close(self) -> None:
+        """Leave what is under way to the process that comes next."""
+        tasks = tuple(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _begin(self, lock: Lock) -> asyncio.Task[Lock | None]:
+        task = self._tasks.get(lock.instance)
+        if task is None:
+            task = asyncio.get_running_loop().create_task(self._try_to_settle(lock))
+            self._tasks[lock.instance] = task
+            task.add_done_callback(lambda _: self._tasks.pop(lock.instance))
+        return task
+
+    async def _try_to_settle(self, lock: Lock) -> Lock | None:
+        try:
+            return await self.settle(lock)
+        except ProviderError as error:
+            _LOGGER.warning("instance %r is passed over for now: %s", lock.instance, error)
+            return None
 
     async def _carry_out(self, lock: Lock, stage: str, batches: Sequence[Batch]) -> Lock:
         place = lock.row.number("stp")
@@ -139,6 +190,8 @@ class Settling:
         change = f"SET {', '.join(sets)}" if sets else ""
         if place + 1 == batches:
             change += " REMOVE stg, stp, stn, gpk, gsk"
+            if "stf" in lock.row:
+                change += ", stf, tok, unt"
         update = Update(
             key=self._lock_key(lock.instance),
             change=change.strip(),

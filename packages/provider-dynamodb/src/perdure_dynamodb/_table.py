@@ -1,7 +1,8 @@
 """The table, in plain values: the dozen kinds of request that the provider makes.
 
-Reads of the table are strongly consistent, reads of the index are not. Writes come as `Write`
-records, so that the same record can go alone or in a transaction.
+Reads of the table are strongly consistent unless the caller asks otherwise; reads of the index
+never are. Writes come as `Write` records, so that the same record can go alone or in a
+transaction.
 """
 
 from __future__ import annotations
@@ -127,11 +128,11 @@ class Table:
         )
         return _row_or_none(answer.get("Item"))
 
-    async def get_many(self, keys: Iterable[Key]) -> dict[Key, Row]:
-        """Those of the items that exist, by key."""
+    async def get_many(self, keys: Iterable[Key], *, consistent: bool = True) -> dict[Key, Row]:
+        """Those of the items that exist, by key; at half the price as they were a moment ago."""
         found: dict[Key, Row] = {}
         groups = list(in_groups(dict.fromkeys(keys), READ_BATCH))
-        for rows in await at_once(self._get_batch(group) for group in groups):
+        for rows in await at_once(self._get_batch(group, consistent) for group in groups):
             found.update({(row.text("pk"), row.text("sk")): row for row in rows})
         return found
 
@@ -215,8 +216,8 @@ class Table:
         groups = [list(group) for group in in_groups(requests, WRITE_BATCH)]
         await at_once(self._write_batch(group) for group in groups)
 
-    async def _get_batch(self, keys: Sequence[Key]) -> list[Row]:
-        request = {"Keys": [_key(key) for key in keys], "ConsistentRead": True}
+    async def _get_batch(self, keys: Sequence[Key], consistent: bool) -> list[Row]:
+        request = {"Keys": [_key(key) for key in keys], "ConsistentRead": consistent}
         answer = await self.calls.call("BatchGetItem", {"RequestItems": {self.name: request}})
         responses = cast("Mapping[str, Sequence[Mapping[str, Wire]]]", answer["Responses"])
         return [Row.from_wire(item) for item in responses.get(self.name, ())]

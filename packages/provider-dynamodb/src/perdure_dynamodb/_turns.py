@@ -8,7 +8,9 @@ before. An instance that turns out to have nothing to do is given back uncounted
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import random
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -16,7 +18,7 @@ from datetime import timedelta
 from typing import TypeAlias
 
 from perdure.clock import Clock, Instant, to_microseconds
-from perdure.contract import LeasedTurn, TurnLease, TurnRelease, TurnRequest
+from perdure.contract import LeasedTurn, Serves, TurnLease, TurnRelease, TurnRequest
 from perdure.errors import ProviderError, StorageCorrupt
 
 from perdure_dynamodb._changes import Changes
@@ -38,18 +40,44 @@ from perdure_dynamodb._purge import Purge
 from perdure_dynamodb._settling import Settling
 from perdure_dynamodb._shards import Shards
 from perdure_dynamodb._sweep import Sweep
-from perdure_dynamodb._table import Delete, Put, Select, Table, Update, at_once, each_apart
+from perdure_dynamodb._table import (
+    READ_BATCH,
+    Delete,
+    Put,
+    Select,
+    Table,
+    Update,
+    at_once,
+    each_apart,
+)
 from perdure_dynamodb._undelivered import Undelivered
 from perdure_dynamodb._values import Plain, Row
 
 MOST_OPENED = 8
 """So many early events are put into the ready queue one by one."""
 
+FROM_OLDEST = 4
+"""One of so many looks begins at the oldest of more instances than it has room for."""
+
+MOST_UNSERVED = 100
+"""So many locks of instances that the caller does not serve are read in one look, unless it has
+room for more."""
+
 _FREED = "REMOVE tok, unt"
 
 _LOGGER = logging.getLogger("perdure.dynamodb")
 
 LockKey: TypeAlias = Callable[[str], tuple[str, str]]
+
+
+@dataclass(slots=True)
+class _Candidate:
+    """An instance that may be ready."""
+
+    instance: str
+    since: Instant
+    """Since when its oldest message waits."""
+    rows: list[Row] = field(default_factory=list[Row])
 
 
 @dataclass(slots=True)
@@ -62,7 +90,11 @@ class _Found:
     """Leases that the call took or may have taken."""
     leased: list[LeasedTurn] = field(default_factory=list[LeasedTurn])
     seen: set[str] = field(default_factory=set[str])
-    unserved: list[Lock] = field(default_factory=list[Lock])
+    unserved: list[_Candidate] = field(default_factory=list["_Candidate"])
+    under_way: list[asyncio.Task[Lock | None]] = field(
+        default_factory=list["asyncio.Task[Lock | None]"]
+    )
+    """Locks whose staged commit is carried out beside the look."""
     keepers: set[str] = field(default_factory=set[str])
     """Instances that a keeper was found of."""
 
@@ -99,6 +131,9 @@ class Turns:
         self._sweep = Sweep(table)
         self._taking: set[str] = set()
         """Instances that a call of this process is just taking: others needn't try."""
+        self._looks = random.randrange(FROM_OLDEST)  # noqa: S311 # no secret
+        self._unserved_until: Instant = 0
+        """Up to here the last look went through those that it does not serve."""
         self._undelivered = Undelivered(self._give_back)
 
     async def lease(self, request: TurnRequest, begun: set[TurnLease]) -> Sequence[LeasedTurn]:
@@ -137,7 +172,17 @@ class Turns:
             finally:
                 await rounds.aclose()
         if found.room > 0 and found.unserved:
-            await self._take_all(found.unserved, found, served=False)
+            await self._take_unserved(found)
+        if found.under_way and not found.leased:
+            await self._take_settled(found)
+
+    async def _take_settled(self, found: _Found) -> None:
+        """Where nothing else is ready, wait for the rest of commits of processes that died."""
+        settled = await asyncio.gather(*found.under_way)
+        ready = [lock for lock in settled if lock is not None and _is_ready(lock, found)]
+        serves = found.request.serves
+        served = [lock for lock in ready if serves.accepts(lock.name, lock.version)]
+        await self._take_all(served, found, served=True)
 
     async def renew(
         self, leases: Sequence[TurnLease], *, lease_for: timedelta
@@ -246,37 +291,86 @@ class Turns:
                 found.leased.append(await self._turn_of(lock, found))
 
     async def _take_from(self, rows: Sequence[Row], found: _Found) -> None:
-        earliest: dict[str, Instant] = {}
+        served: list[_Candidate] = []
+        for candidate in self._candidates(rows, found):
+            if all(_may_serve(row, found.request.serves) for row in candidate.rows):
+                served.append(candidate)
+            elif found.request.unserved_for is not None:
+                found.unserved.append(candidate)
+        left, count = self._in_turn(served, found.room), found.room
+        while left and found.room > 0:
+            some, left = left[:count], left[count:]
+            count = min(2 * count, READ_BATCH)
+            await self._take_some(some, found)
+
+    def _candidates(self, rows: Sequence[Row], found: _Found) -> list[_Candidate]:
+        """The instances that rows of the index speak of, those first that wait longest."""
+        candidates: dict[str, _Candidate] = {}
         for row in rows:
             instance = self._keys.instance_of(row.text("pk"))
             if instance not in found.seen:
-                earliest.setdefault(instance, ready_time(row.text("gsk")))
+                since = ready_time(row.text("gsk"))
+                candidates.setdefault(instance, _Candidate(instance, since)).rows.append(row)
             if row.text("sk") == KEEPER:
                 found.keepers.add(instance)
-        found.seen |= earliest.keys()
-        locks = await self._settled_locks(sorted(earliest, key=earliest.__getitem__))
-        self._purge.void_messages(rows, locks)
+        found.seen |= candidates.keys()
+        return sorted(candidates.values(), key=lambda each: each.since)
+
+    def _in_turn(self, candidates: list[_Candidate], room: int) -> list[_Candidate]:
+        """Now and then from the oldest on, else from anywhere: processes that look at the same
+        moment should not want the same instances."""
+        self._looks += 1
+        if self._looks % FROM_OLDEST == 0 or len(candidates) <= room:
+            return candidates
+        start = random.randrange(len(candidates))  # noqa: S311 # no secret
+        return candidates[start:] + candidates[:start]
+
+    async def _take_some(self, candidates: Sequence[_Candidate], found: _Found) -> None:
+        locks = await self._locks(candidates, found)
         for lock in locks.values():
             if lock.held_by(found.request.token, found.now) and found.room > 0:
                 found.leased.append(await self._turn_of(lock, found))
-        ready = [lock for lock in locks.values() if lock.running and lock.is_free(found.now)]
-        since = {
-            lock.instance: max(earliest[lock.instance], lock.row.number_or_none("rel") or 0)
-            for lock in ready
-        }
-        ready.sort(key=lambda lock: since[lock.instance])
         serves = found.request.serves
-        fitting = [lock for lock in ready if lock.engine <= serves.engine]
-        served = [lock for lock in fitting if serves.accepts(lock.name, lock.version)]
-        if found.request.unserved_for is not None:
-            # The others would have to be leased to see what they wait for, each time.
-            latest = found.now - to_microseconds(found.request.unserved_for)
-            found.unserved += [
-                lock
-                for lock in fitting
-                if not serves.accepts(lock.name, lock.version) and since[lock.instance] <= latest
-            ]
+        served: list[Lock] = []
+        for candidate in candidates:
+            lock = locks.get(candidate.instance)
+            if lock is None or not _is_ready(lock, found):
+                continue
+            if serves.accepts(lock.name, lock.version):
+                served.append(lock)
+            elif found.request.unserved_for is not None:
+                found.unserved.append(candidate)
         await self._take_all(served, found, served=True)
+
+    async def _take_unserved(self, found: _Found) -> None:
+        """Of those that do not match, what waits for long enough; a bounded number in one look."""
+        request = found.request
+        latest = found.now - to_microseconds(request.unserved_for or timedelta(0))
+        waiting = [each for each in found.unserved if each.since <= latest]
+        # The next look goes on behind these: a mark that the caller sets takes them out of it.
+        behind = [each for each in waiting if each.since > self._unserved_until]
+        chosen = (behind or waiting)[: max(found.room, MOST_UNSERVED)]
+        self._unserved_until = chosen[-1].since if len(behind) > len(chosen) else 0
+        locks = await self._locks(chosen, found)
+        left = [
+            lock
+            for each in chosen
+            if (lock := locks.get(each.instance)) is not None
+            and _is_ready(lock, found)
+            and not request.serves.accepts(lock.name, lock.version)
+            and (lock.row.number_or_none("rel") or 0) <= latest
+        ]
+        await self._take_all(left, found, served=False)
+
+    async def _locks(self, candidates: Sequence[_Candidate], found: _Found) -> dict[str, Lock]:
+        """What may be leased. A moment's lag is no harm: the lease itself has its condition."""
+        locks = await self._changes.read_sound_locks(
+            [each.instance for each in candidates], consistent=False
+        )
+        self._purge.void_messages([row for each in candidates for row in each.rows], locks)
+        settled = self._settling.settle_beside(locks, found.now)
+        found.under_way += settled.under_way
+        return settled.locks
 
     async def _settled_locks(self, instances: Sequence[str]) -> dict[str, Lock]:
         return await self._settling.settle_each(await self._changes.read_sound_locks(instances))
@@ -406,6 +500,17 @@ class Turns:
 
     def _lock_key(self, instance: str) -> tuple[str, str]:
         return (self._keys.partition(instance), LOCK)
+
+
+def _may_serve(row: Row, serves: Serves) -> bool:
+    """Whether the caller may serve the instance of a row, which need not tell its name."""
+    name = row.text_or_none("nam")
+    return name is None or name in serves.orchestrations
+
+
+def _is_ready(lock: Lock, found: _Found) -> bool:
+    is_fitting = lock.engine <= found.request.serves.engine
+    return lock.running and lock.is_free(found.now) and is_fitting
 
 
 def _lease_of(turn: LeasedTurn) -> TurnLease:

@@ -9,8 +9,8 @@ one at a time, since somebody else's write in between would be charged twice.
   least 1, and twice that in a transaction. A condition that fails costs as much.
 - The index costs 1 unit for each started KB of an entry that is put or removed, in a transaction
   too; an entry that changes its place is both, and one that does not change costs nothing.
-- A strongly consistent read costs 1 unit for each started 4 KB, at least 1, half of it from the
-  index: `GetItem` and `BatchGetItem` by item, `Query` by page.
+- A strongly consistent read costs 1 unit for each started 4 KB, at least 1; one that is not costs
+  half, from the index too: `GetItem` and `BatchGetItem` by item, `Query` by page.
 """
 
 from __future__ import annotations
@@ -168,12 +168,13 @@ def _place(entry: _WireItem) -> tuple[Wire, Wire]:
     return entry["gpk"], entry["gsk"]
 
 
-def _batch_units(parameters: Parameters, answer: Answer) -> int:
+def _batch_units(parameters: Parameters, answer: Answer) -> float:
     [request] = cast("Mapping[str, Mapping[str, object]]", parameters["RequestItems"]).values()
     asked = len(cast("Sequence[object]", request["Keys"]))
     responses = cast("Mapping[str, Sequence[_WireItem]]", answer["Responses"])
     found = [item for items in responses.values() for item in items]
-    return sum(_read_units(_size(item)) for item in found) + asked - len(found)
+    units = sum(_read_units(_size(item)) for item in found) + asked - len(found)
+    return units if request.get("ConsistentRead") else units / 2
 
 
 def _read_units(size: int) -> int:
