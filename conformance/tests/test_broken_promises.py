@@ -408,6 +408,26 @@ def nothing_that_is_parked_can_be_ended(patch):
         patch.setattr(f"perdure.runtime.{place}.parked_and_cancelled", lambda *_: None)
 
 
+@spoils("45")
+def an_event_that_does_not_fit_is_raised(patch):
+    hand_over = Commands._hand_over
+
+    def raising(self, event, wait):
+        return hand_over(self, event, replace(wait, raises=True))
+
+    patch.setattr(Commands, "_hand_over", raising)
+
+
+@spoils("45a")
+def no_wait_gets_the_error(patch):
+    hand_over = Commands._hand_over
+
+    def waiting(self, event, wait):
+        return hand_over(self, event, replace(wait, raises=False))
+
+    patch.setattr(Commands, "_hand_over", waiting)
+
+
 @spoils("35")
 def waiting_asks_without_a_pause(patch):
     tiny = timedelta(milliseconds=20)

@@ -36,6 +36,15 @@ def test_a_good_history_has_no_faults():
     assert faults_in(GOOD[:-1], ended=False) == []
 
 
+WAIT = history.WaitCreated(event_id=2, at=10, name="go")
+REFUSED = history.EventRefused(event_id=4, at=20, event=3, wait=2, reason="too short")
+REFUSING = (STARTED, WAIT, replace(RAISED, event_id=3), REFUSED)
+
+
+def test_a_refused_event_is_no_fault():
+    assert faults_in(REFUSING, ended=False) == []
+
+
 @pytest.mark.parametrize(
     ("events", "ended"),
     [
@@ -53,6 +62,11 @@ def test_a_good_history_has_no_faults():
         pytest.param(GOOD[:-1], True, id="no terminal event"),
         pytest.param(GOOD, False, id="a terminal event too soon"),
         pytest.param((*GOOD, replace(COMPLETED, event_id=8)), True, id="two terminal events"),
+        pytest.param((*REFUSING, replace(REFUSED, event_id=5)), False, id="refused twice"),
+        pytest.param(
+            (*REFUSING[:3], replace(REFUSED, event=2)), False, id="a refusal of no external event"
+        ),
+        pytest.param((*REFUSING[:3], replace(REFUSED, wait=3)), False, id="a refusal for no wait"),
     ],
 )
 def test_a_fault_is_found(events, ended):

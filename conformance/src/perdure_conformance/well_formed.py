@@ -40,6 +40,7 @@ def faults_in(events: Sequence[Event], *, ended: bool) -> list[str]:
     return [
         *_faults_in_numbers(events),
         *_faults_in_order(events),
+        *_faults_in_refusals(events),
         *_faults_in_time(events),
         *_faults_in_ends(events, ended),
     ]
@@ -71,6 +72,22 @@ def _faults_in_order(events: Sequence[Event]) -> Iterator[str]:
                 yield f"event {event.event_id} ends {scheduled}, as event {ended[scheduled]} did"
             ended[scheduled] = event.event_id
         seen[event.event_id] = event
+
+
+def _faults_in_refusals(events: Sequence[Event]) -> Iterator[str]:
+    """A refusal names an external event and a wait before it, and no event is refused twice."""
+    seen = {event.event_id: event for event in events}
+    refused: set[int] = set()
+    for event in events:
+        if isinstance(event, history.EventRefused):
+            raised, wait = seen.get(event.event), seen.get(event.wait)
+            if not isinstance(raised, EventRaised) or raised.event_id > event.event_id:
+                yield f"event {event.event_id} refuses {event.event}, which is no external event"
+            if not isinstance(wait, history.WaitCreated) or wait.event_id > event.event_id:
+                yield f"event {event.event_id} refuses for {event.wait}, which is no wait"
+            if event.event in refused:
+                yield f"event {event.event_id} refuses {event.event} a second time"
+            refused.add(event.event)
 
 
 def _faults_in_time(events: Sequence[Event]) -> Iterator[str]:

@@ -300,13 +300,23 @@ async def an_unregistered_activity_waits_for_its_worker(stage: Stage) -> None:
 
 @row("ROW-28b")
 async def what_is_unregistered_for_too_long_fails(stage: Stage) -> None:
-    """What stays unregistered fails with a clear reason when `unregistered_timeout` is over, and not before."""
+    """What stays unregistered waits for ever, unless `unregistered_timeout` is set; then it fails with a clear reason when that is over, and not before."""
     client, app = stage.client, Registry()
 
     @app.orchestration
     async def ask(ctx: OrchestrationContext) -> str:
         return await ctx.schedule_activity("nobody", result_type=str)
 
+    node = await stage.node(app)
+    await client.start_orchestration("patient", "nobody")
+    await client.start_orchestration("patient ask", "ask")
+    for name in ("patient", "patient ask"):
+        await until_parked(stage, name)
+    await stage.jump(timedelta(days=30))
+    await stage.pass_time(timedelta(seconds=60))
+    for name in ("patient", "patient ask"):
+        expect(not await stage.have_ended(name), f"{name!r} failed though no timeout is set")
+    await node.stop()
     options = RuntimeOptions(unregistered_timeout=timedelta(hours=24))
     await stage.node(app, options=options)
     await client.start_orchestration("unknown", "nobody")

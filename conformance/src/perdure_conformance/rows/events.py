@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from perdure import OrchestrationContext, Registry, RuntimeOptions
-from perdure.errors import WaitTimeout
-from perdure.history import EventRaised, WaitCreated
+from perdure.errors import InvalidPayload, WaitTimeout
+from perdure.history import EventRaised, EventRefused, WaitCreated
+from perdure.observe import EventRefused as Refused
 
 from perdure_conformance.expect import expect, expect_equal, expect_refusal
 from perdure_conformance.rows.stage import Stage, expect_soon, row
@@ -146,6 +147,53 @@ async def a_thousand_events_arrive_in_order(stage: Stage) -> None:
     took = await stage.until(lambda: stage.have_ended(*others), "the others' end")
     expect_soon(took, "instances beside a thousand events")
     expect_equal(await stage.output("busy"), list(range(count)), "events taken")
+
+
+@row("ROW-45")
+async def an_event_that_does_not_fit_is_told_and_the_wait_goes_on(stage: Stage) -> None:
+    """An event whose data does not fit its wait is consumed, recorded and told to observers, whether it was raised before the wait or after; the wait goes on, over restarts too, and takes the next event that fits."""
+    app, client = listening(), stage.client
+    await client.start_orchestration("alpha", "take_late", "2")
+    await client.raise_event("alpha", "number", '"early"', event_id="early")
+    await client.raise_event("alpha", "begin")
+    node = await stage.node(app)
+    await stage.until_recorded("alpha", EventRefused)
+    await client.raise_event("alpha", "number", "1")
+    await client.raise_event("alpha", "number", '{"late": true}', event_id="late")
+    await stage.until_recorded("alpha", EventRefused, count=2)
+    await node.stop()
+    await stage.node(app)
+    await client.raise_event("alpha", "number", "7", event_id="late")
+    await client.raise_event("alpha", "number", "2")
+    expect_equal(await stage.output("alpha"), [1, 2], "events taken")
+    told = [(event.name, event.event_id) for event in stage.witness.saw(Refused)]
+    expect_equal(told, [("number", "early"), ("number", "late")], "events told of")
+    expect_equal(len(await stage.recorded("alpha", EventRefused)), 2, "refusals recorded")
+
+
+@row("ROW-45a")
+async def a_wait_may_ask_for_the_error(stage: Stage) -> None:
+    """A wait with `on_invalid="raise"` raises InvalidPayload for an event whose data does not fit, over restarts too."""
+    app, client = Registry(), stage.client
+
+    @app.orchestration
+    async def strict(ctx: OrchestrationContext) -> str:
+        try:
+            await ctx.schedule_wait("number", int, on_invalid="raise")
+        except InvalidPayload:
+            return f"refused, then {await ctx.schedule_wait('next', str)}"
+        return "accepted"
+
+    node = await stage.node(app)
+    await client.start_orchestration("alpha", "strict")
+    await stage.until_recorded("alpha", WaitCreated)
+    await client.raise_event("alpha", "number", '"text"')
+    await stage.until_recorded("alpha", WaitCreated, count=2)
+    await node.stop()
+    await stage.node(app)
+    await client.raise_event("alpha", "next", '"this"')
+    expect_equal(await stage.output("alpha"), "refused, then this", "output")
+    expect_equal(stage.witness.saw(Refused), [], "events told of")
 
 
 @row("ROW-35")

@@ -128,6 +128,17 @@ class EventRaised(HistoryEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EventRefused(HistoryEvent):
+    """An external event does not fit the wait that it came to; it is consumed, and the wait goes on."""
+
+    event: int
+    """The number of its `EventRaised`."""
+    wait: int
+    """The number of the `WaitCreated`."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChildScheduled(HistoryEvent):
     """The orchestration asked for a child."""
 
@@ -230,6 +241,7 @@ Event: TypeAlias = (
     | TimerFired
     | WaitCreated
     | EventRaised
+    | EventRefused
     | ChildScheduled
     | ChildCompleted
     | ChildFailed
@@ -250,6 +262,7 @@ _CLASSES: Mapping[str, type[Event]] = {
         ActivityScheduled,
         TimerCreated,
         WaitCreated,
+        EventRefused,
         ChildScheduled,
         DetachedScheduled,
         WorkCancelled,

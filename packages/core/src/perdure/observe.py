@@ -116,6 +116,22 @@ class ValueDiffered:
     """The place in the value, such as `$.messages[0]`; `$` is the whole."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRefused:
+    """An external event does not fit the wait that it came to; the wait goes on without it."""
+
+    at: Instant
+    instance: str
+    execution: int
+    orchestration: str
+    version: str
+    name: str
+    """The name of the external event."""
+    event_id: str
+    """The id under which it was raised."""
+    reason: str
+
+
 RuntimeEvent: TypeAlias = (
     TurnCommitted
     | ExecutionEnded
@@ -125,4 +141,5 @@ RuntimeEvent: TypeAlias = (
     | ActivityEnded
     | DetachedStartRefused
     | ValueDiffered
+    | EventRefused
 )

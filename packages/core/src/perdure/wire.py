@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import cast
+from typing import Final, cast
 
 from pydantic_core import from_json, to_json
 
@@ -27,6 +27,10 @@ class EventData:
 
     name: str
     data: str
+
+
+EVENT_MESSAGE: Final = "event:"
+"""Stands before the id of an external event in the id of its message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

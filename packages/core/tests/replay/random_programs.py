@@ -14,7 +14,7 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from perdure import Fixed, OrchestrationContext, Registry, RetryPolicy
 from perdure.details import ApplicationFailure, Raised
@@ -63,7 +63,7 @@ class Generator:
             case "sleep":
                 return ["sleep", pick.choice((0, 0, 1, 5, 30))]
             case "event":
-                return ["event", pick.choice(("x", "y"))]
+                return ["event", pick.choice(("x", "y")), *pick.choice(_WAITS)]
             case "put" | "notify" | "set" as word:
                 return [word, slot, pick.choice(("a", "b"))]
             case word:
@@ -92,6 +92,8 @@ _LEAVES = (
     *("child", "detached", "put", "get", "set", "await_set", "notify", "await_change"),
     *("schedule", "take", "drop", "cancel", "join", "raise", "chance", "yield", "cancel_self"),
 )
+_WAITS = (("any", "wait"), ("any", "wait"), ("int", "wait"), ("int", "raise"))
+"""The type of a wait, and what becomes of it where an event does not fit."""
 _MANY = ("seq", "gather", "collect", "group", "first", "wait_some", "completed", "each")
 _BRANCHES = (
     *_MANY * 2,
@@ -171,8 +173,9 @@ class Interpreter:
     async def _yield(self, _: int) -> None:
         await asyncio.sleep(0)
 
-    async def _event(self, name: str) -> None:
-        self._note(await self._ctx.schedule_wait(name))
+    async def _event(self, name: str, type: str, on_invalid: Literal["wait", "raise"]) -> None:
+        expected = int if type == "int" else object
+        self._note(await self._ctx.schedule_wait(name, expected, on_invalid=on_invalid))
 
     async def _child(self, slot: int) -> None:
         self._note(await self._ctx.schedule_sub_orchestration(f"child{slot}", self._input("c")))
@@ -380,7 +383,7 @@ def make_world(seed: int, restart: Restart) -> World:
         cleanup_timeout=timedelta(seconds=pick.choice((1, 60))),
     )
     for number in range(pick.randint(0, 4)):
-        world.raise_event(pick.choice("xy"), str(number))
+        world.raise_event(pick.choice("xy"), pick.choice((f"{number}", f"{number}", '"text"')))
     if pick.random() < 0.3:
         world.cancel()
     return world

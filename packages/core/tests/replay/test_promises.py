@@ -131,14 +131,6 @@ def test_the_second_event_of_a_batch_is_not_lost_with_a_wait_that_the_first_one_
     assert world.output == '["1","2"]'
 
 
-def test_data_that_does_not_fit_fails_the_wait_and_not_the_engine() -> None:
-    world = World(app=app, name="one_wait").start()
-    world.deliver(world.raise_event("number", '"many"'))
-
-    assert world.failure.type_name == "InvalidPayload"
-    assert "data of event 'number'" in world.failure.message
-
-
 # Cancellation
 
 

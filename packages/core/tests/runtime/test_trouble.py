@@ -254,7 +254,8 @@ async def test_unregistered_work_is_parked_taken_at_once_where_it_is_known_or_fa
     client = perdure.Client(timed_provider)
     taken = await client.start_orchestration("taken", rare)
     failing = await client.start_orchestration("failing", "nobody has this")
-    async with Runtime(timed_provider, perdure.Registry()):
+    a_day = RuntimeOptions(unregistered_timeout=timedelta(days=1))
+    async with Runtime(timed_provider, perdure.Registry(), options=a_day):
 
         async def parked() -> bool:
             statuses = [await taken.status(), await failing.status()]
@@ -267,7 +268,7 @@ async def test_unregistered_work_is_parked_taken_at_once_where_it_is_known_or_fa
 
         await pass_time(parked)
         now = clock.now()
-        async with Runtime(timed_provider, known):
+        async with Runtime(timed_provider, known, options=a_day):
             assert await taken.result(timeout=10) == "ran"
             assert clock.now() == now
 

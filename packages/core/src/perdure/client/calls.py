@@ -27,7 +27,14 @@ from perdure.inside import refuse_inside_orchestration
 from perdure.payload import NULL, check_text, encode
 from perdure.repeating import repeated
 from perdure.status import Completed, Failed, NotFound, OrchestrationStatus, Parked, Running
-from perdure.wire import CancelData, EventData, decode_details, encode_cancel, encode_raised
+from perdure.wire import (
+    EVENT_MESSAGE,
+    CancelData,
+    EventData,
+    decode_details,
+    encode_cancel,
+    encode_raised,
+)
 
 LONGEST_REASON = 16 * 1024
 """Of a cancellation, in bytes of UTF-8: it becomes part of the status and of every message."""
@@ -58,7 +65,7 @@ async def raise_event(
         check_identifier(event_id, "event id")
     message = Message(
         # The prefix keeps ids that callers choose apart from those of other messages.
-        id=f"event:{event_id or uuid.uuid4().hex}",
+        id=f"{EVENT_MESSAGE}{event_id or uuid.uuid4().hex}",
         instance=instance,
         kind=MessageKind.EVENT,
         data=encode_raised(EventData(name=name, data=text)),

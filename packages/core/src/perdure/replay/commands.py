@@ -14,11 +14,12 @@ from typing import Any, Final
 
 from perdure import history
 from perdure.clock import Instant
+from perdure.codec.differences import reason_of
 from perdure.comparison import DEFAULT_COMPARE, Compare
 from perdure.contract.records import ExecutionEnd, InstanceStatus, MessageKind
 from perdure.details import ApplicationFailure, Cancelled, ErrorDetails
 from perdure.errors import ForbiddenInOrchestration
-from perdure.history import Event, OrchestrationStarted
+from perdure.history import Event, EventRaised, OrchestrationStarted
 from perdure.inside import forbid
 from perdure.registry import Catalog, OrchestrationDefinition
 from perdure.replay.boundary import Boundary
@@ -31,12 +32,12 @@ from perdure.replay.origin import Origin
 from perdure.replay.recorded_policy import policy_of, policy_text, with_policy
 from perdure.replay.retrying import start_attempts
 from perdure.replay.transcript import Transcript
-from perdure.replay.turn import TurnDraft
+from perdure.replay.turn import TurnDraft, UnfitEvent
 from perdure.replay.unawaited import unawaited
 from perdure.replay.work import Work
 from perdure.retry import RetryPolicy
 from perdure.signatures import inner_function
-from perdure.wire import ActivityData, encode_details
+from perdure.wire import EVENT_MESSAGE, ActivityData, encode_details
 
 _FORMAT_WITH_POLICIES: Final = 2
 
@@ -218,14 +219,14 @@ class Commands:
             self.draft.detached.append(self.origin.detached(number, chosen, name, version, input))
         return chosen
 
-    def schedule_wait(self, name: str, result_type: object) -> ScheduledFuture[Any]:
-        """Wait for the next external event of this name."""
+    def schedule_wait(
+        self, name: str, result_type: object, *, raises: bool = False
+    ) -> ScheduledFuture[Any]:
+        """Wait for the next external event of this name; `raises`: whatever its data is."""
         number = self.transcript.ask(history.WaitCreated, name=name).event_id
         future = self._future(number)
         if not self.transcript.closed:
-            event = self.inbox.add_wait(number, Wait(name, future, result_type))
-            if event is not None:
-                future.settle(event.data, result_type, f"data of event {name!r}")
+            self._wait(Wait(number, name, future, result_type, raises))
         return future
 
     def continue_as_new(self, input: str, version: str | None) -> None:
@@ -234,6 +235,44 @@ class Commands:
             self.end_cancelled()
         else:
             self.end(history.OrchestrationContinuedAsNew, input=input, version=version)
+
+    # Events
+
+    def event_came(self, event: EventRaised) -> None:
+        """Hand it to the first wait of its name, or keep it."""
+        wait = self.inbox.add_event(event)
+        if wait is not None and self._hand_over(event, wait):
+            self.inbox.remove_wait(wait.number)
+
+    def _wait(self, wait: Wait) -> None:
+        while (event := self.inbox.take_kept(wait.name)) is not None:
+            if self._hand_over(event, wait):
+                return
+        self.inbox.add_wait(wait)
+
+    def _hand_over(self, event: EventRaised, wait: Wait) -> bool:
+        """Settle the wait with the event; False where it is refused, and the wait goes on.
+
+        What the history says counts in replay. Where it has no refusal, the event was handed over
+        as it is, as the first format did with every event.
+        """
+        future, what = wait.future, f"data of event {event.name!r}"
+        if self.transcript.has_refused(event.event_id):
+            return False
+        if future.done() or wait.raises or self.transcript.replaying:
+            future.settle(event.data, wait.result_type, what)
+            return True
+        unfit = future.settle_if_fit(event.data, wait.result_type, what)
+        if unfit is None:
+            return True
+        cause = unfit.__cause__
+        reason = reason_of(cause) if isinstance(cause, Exception) else type(cause).__name__
+        self.transcript.ask(
+            history.EventRefused, event=event.event_id, wait=wait.number, reason=reason
+        )
+        event_id = event.message_id.removeprefix(EVENT_MESSAGE)
+        self.draft.unfit.append(UnfitEvent(name=event.name, event_id=event_id, reason=reason))
+        return False
 
     # For the loop and the futures
 

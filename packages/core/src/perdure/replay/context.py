@@ -8,12 +8,12 @@ import random
 from asyncio import events
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import Any, NoReturn, TypeVar, overload
+from typing import Any, Literal, NoReturn, TypeAlias, TypeVar, overload
 from uuid import UUID
 
 from perdure.clock import to_datetime, to_microseconds
 from perdure.durations import to_duration
-from perdure.errors import InvalidDuration
+from perdure.errors import InvalidDuration, InvalidInput
 from perdure.identifiers import check_identifier
 from perdure.payload import check_annotation, encode
 from perdure.replay.calls import (
@@ -32,6 +32,8 @@ from perdure.settings import require
 
 I = TypeVar("I")  # noqa: E741 # the input
 R = TypeVar("R")
+OnInvalid: TypeAlias = Literal["wait", "raise"]
+"""What becomes of a wait to which an event came that does not fit it."""
 
 
 class OrchestrationContext:
@@ -190,19 +192,30 @@ class OrchestrationContext:
         return commands.schedule_timer(fire_at)
 
     @overload
-    def schedule_wait(self, name: str, type: type[R], /) -> asyncio.Future[R]: ...
+    def schedule_wait(
+        self, name: str, type: type[R], /, *, on_invalid: OnInvalid = "wait"
+    ) -> asyncio.Future[R]: ...
     @overload
-    def schedule_wait(self, name: str, /) -> asyncio.Future[Any]: ...
-    def schedule_wait(self, name: str, type: object = Any, /) -> asyncio.Future[Any]:
+    def schedule_wait(
+        self, name: str, /, *, on_invalid: OnInvalid = "wait"
+    ) -> asyncio.Future[Any]: ...
+    def schedule_wait(
+        self, name: str, type: object = Any, /, *, on_invalid: OnInvalid = "wait"
+    ) -> asyncio.Future[Any]:
         """Wait for the next external event of this name; its data is decoded as `type`.
 
         Events are kept from before the wait, even from before the start, and handed to waits in
-        the order in which they were raised, each to exactly one.
+        the order in which they were raised, each to exactly one. One whose data does not fit
+        `type` is consumed and told (history, log, observers), and the wait goes on; with
+        `on_invalid="raise"` the future raises `InvalidPayload` instead.
         """
         commands = self._commands
         commands.require_running("ctx.schedule_wait")
         check_annotation(type, f"type of event {name!r}")
-        return commands.schedule_wait(check_identifier(name, "event name"), type)
+        if on_invalid not in ("wait", "raise"):
+            raise InvalidInput(f'on_invalid {on_invalid!r} is unknown; pass "wait" or "raise"')
+        name = check_identifier(name, "event name")
+        return commands.schedule_wait(name, type, raises=on_invalid == "raise")
 
     @overload
     def schedule_sub_orchestration(

@@ -254,7 +254,7 @@ class Execution:
             case OrchestrationStarted():
                 self._deliver_start(event)
             case EventRaised():
-                self._deliver_event(event)
+                self._commands.event_came(event)
             case history.CancelRequested():
                 self._deliver_cancel(event)
             case (
@@ -295,11 +295,6 @@ class Execution:
             self.loop.fire(scheduled)
         else:
             settle(work, event)
-
-    def _deliver_event(self, event: EventRaised) -> None:
-        wait = self._commands.inbox.add_event(event)
-        if wait is not None:
-            wait.future.settle(event.data, wait.result_type, f"data of event {event.name!r}")
 
     def _deliver_cancel(self, event: history.CancelRequested) -> None:
         self._commands.cancel_reason = event.reason

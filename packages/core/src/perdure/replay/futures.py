@@ -11,6 +11,7 @@ import contextvars
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from perdure.errors import InvalidPayload
 from perdure.payload import decode
 from perdure.raised import ends_the_process
 
@@ -99,14 +100,23 @@ class ScheduledFuture(OrchestrationFuture[T]):
 
     def settle(self, text: str, result_type: object, what: str) -> None:
         """Set the decoded result, or what decoding raises: validators are the user's code."""
+        unfit = self.settle_if_fit(text, result_type, what)
+        if unfit is not None:
+            self.fail(unfit)
+
+    def settle_if_fit(self, text: str, result_type: object, what: str) -> InvalidPayload | None:
+        """The same, but where the text does not fit the type, this is returned and nothing set."""
         try:
             value = decode(text, result_type, what=what)
+        except InvalidPayload as error:
+            return error
         except BaseException as error:
             if ends_the_process(error):
                 raise
             self.fail(error)
         else:
             self.succeed(value)
+        return None
 
     def succeed(self, value: T) -> None:
         """Set the result."""

@@ -2,7 +2,8 @@
 
 An event that nobody waits for is kept; a wait takes the oldest kept event of its name. An event
 is dropped when this execution had its id before, or an earlier one handed it to a wait. What a
-wait was handed is consumed, whether or not anybody looks at the future.
+wait was handed is consumed, whether or not anybody looks at the future, and whether or not it
+fits: an event that does not is not offered to another wait.
 """
 
 from __future__ import annotations
@@ -23,9 +24,13 @@ MOST_SEEN = 1000
 class Wait:
     """Somebody waits for an event of this name."""
 
+    number: int
+    """Of its schedule event."""
     name: str
     future: ScheduledFuture[Any]
     result_type: object
+    raises: bool = False
+    """Whether an event that does not fit is raised to it; else it waits on."""
 
 
 class EventInbox:
@@ -45,31 +50,33 @@ class EventInbox:
         return event_id in self._ids
 
     def add_event(self, event: EventRaised) -> Wait | None:
-        """The wait that gets the event, or None: it is kept."""
+        """The wait that gets the event, which is consumed then, or None: it is kept.
+
+        The wait stays until `remove_wait`.
+        """
         self._ids.add(event.message_id)
         waits = self._waits.get(event.name)
         if not waits:
             self._kept.setdefault(event.name, deque()).append(event)
             return None
-        number, wait = waits.popitem(last=False)
-        if not waits:
-            del self._waits[event.name]
-        del self._names[number]
         self._delivered.append(event.message_id)
-        return wait
+        return next(iter(waits.values()))
 
-    def add_wait(self, number: int, wait: Wait) -> EventRaised | None:
-        """The kept event that the wait gets, or None: it waits."""
-        kept = self._kept.get(wait.name)
+    def take_kept(self, name: str) -> EventRaised | None:
+        """The oldest kept event of this name, which is consumed then; None where there is none."""
+        kept = self._kept.get(name)
         if not kept:
-            self._waits.setdefault(wait.name, OrderedDict())[number] = wait
-            self._names[number] = wait.name
             return None
         event = kept.popleft()
         if not kept:
-            del self._kept[wait.name]
+            del self._kept[name]
         self._delivered.append(event.message_id)
         return event
+
+    def add_wait(self, wait: Wait) -> None:
+        """Note a wait for which no event is kept."""
+        self._waits.setdefault(wait.name, OrderedDict())[wait.number] = wait
+        self._names[wait.number] = wait.name
 
     def remove_wait(self, number: int) -> bool:
         """Forget a wait; False where there is none under this number."""

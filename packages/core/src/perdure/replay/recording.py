@@ -5,6 +5,7 @@ command that is due, and where order has no effect that anybody could see, by an
 
 - Cancellations commute with everything: they ask for nothing new. Those of nested scopes come
   in the order of addresses, which differs from run to run.
+- A refusal of an event is the engine's, and stands with its event.
 - Requests for the same thing (of one kind, name and id) that follow one another are told apart
   by their values, so that each gets the answer that it got before, in whatever order they come.
 
@@ -20,6 +21,7 @@ from perdure.history import (
     INCOMING,
     TERMINAL,
     Event,
+    EventRefused,
     WorkCancelled,
 )
 from perdure.replay.comparing import identity, own_fields, same_request
@@ -69,6 +71,19 @@ class Recording:
             place = found
         self._take(place)
         return self._events[place]
+
+    def take_refusal(self, event: int) -> bool:
+        """Take the refusal of an external event; False where the history has none."""
+        due = self.due
+        if isinstance(due, EventRefused) and due.event == event:
+            self._take(self._cursor)
+            return True
+        # As long as all came in order, it would be due.
+        place = None if self._run is None else self._run.place((EventRefused, event), self._is_open)
+        if place is None:
+            return False
+        self._take(place)
+        return True
 
     def at_odds(self, kind: type[Event]) -> Event | None:
         """What a request of this kind is at odds with, where `take` found nothing."""
@@ -123,7 +138,7 @@ class _Run:
 
     def __init__(self, events: Sequence[Event], start: int, child_id: Callable[[int], str]) -> None:
         self._requests: deque[int] = deque()
-        """The places of all but cancellations, in order."""
+        """The places of all but cancellations and refusals, in order."""
         self._groups: dict[int, int] = {}
         """By place: requests for the same thing that follow one another are a group."""
         self._places: dict[tuple[object, ...], deque[int]] = {}
@@ -133,8 +148,9 @@ class _Run:
             event = events[place]
             if isinstance(event, INCOMING):
                 break
-            if isinstance(event, WorkCancelled):
-                self._places.setdefault((WorkCancelled, event.scheduled), deque()).append(place)
+            if isinstance(event, WorkCancelled | EventRefused):
+                which = event.scheduled if isinstance(event, WorkCancelled) else event.event
+                self._places.setdefault((type(event), which), deque()).append(place)
                 continue
             values = _values(event, child_id)
             request = (type(event), identity(type(event), values))

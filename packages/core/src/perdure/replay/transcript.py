@@ -108,6 +108,13 @@ class Transcript:
             self.last_event = number
         return cast("E", event)
 
+    def has_refused(self, event: int) -> bool:
+        """Whether the replayed history has a refusal of this external event."""
+        if not self.replaying or self.closed or not self._recording.take_refusal(event):
+            return False
+        self.last_event += 1
+        return True
+
     def end(self, kind: type[Event], **fields: object) -> Event | None:
         """Ask for a terminal event; returns it where its effects are to be carried out."""
         live = self.effective

@@ -8,6 +8,16 @@ from perdure.contract.records import ExecutionEnd, Message, NewActivity, NewChil
 from perdure.history import Event
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnfitEvent:
+    """An external event that does not fit the wait that it came to."""
+
+    name: str
+    event_id: str
+    """The id under which it was raised."""
+    reason: str
+
+
 @dataclass(slots=True)
 class TurnDraft:
     """Collects the effects of a turn while it runs. What is undone in the same turn never shows."""
@@ -25,6 +35,8 @@ class TurnDraft:
     front: list[Message] = field(default_factory=list[Message])
     unawaited: list[str] = field(default_factory=list[str])
     """Work that the end drops and that nothing has awaited, in words, for the log."""
+    unfit: list[UnfitEvent] = field(default_factory=list[UnfitEvent])
+    """Events that were refused, to be told of."""
     end: ExecutionEnd | None = None
     version: str | None = None
     unpin: bool = False

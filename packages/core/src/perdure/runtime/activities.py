@@ -672,7 +672,10 @@ class Activities:
             await self._park(leased, UNREGISTERED, why, delay=timedelta(0))
 
     async def _has_waited_too_long(self, leased: LeasedActivity) -> bool:
-        latest = self._provider.clock.now() - to_microseconds(self._options.unregistered_timeout)
+        limit = self._options.unregistered_timeout
+        if limit is None:
+            return False
+        latest = self._provider.clock.now() - to_microseconds(limit)
         if leased.added_at >= latest:
             return False
         try:

@@ -11,7 +11,7 @@ from perdure.contract.records import CommitAnswer, LeasedActivity, TurnCommit
 from perdure.details import Cancelled
 from perdure.history import OrchestrationFailed
 from perdure.logs import orchestration_logger, tell, trace_text
-from perdure.observe import DetachedStartRefused, ExecutionEnded, TurnCommitted
+from perdure.observe import DetachedStartRefused, EventRefused, ExecutionEnded, TurnCommitted
 from perdure.replay.turn import TurnDraft
 from perdure.runtime.observers import Observers
 
@@ -80,8 +80,26 @@ def report(
         fields = {"perdure_instance": commit.instance, "perdure_detached": instance}
         message = "instance %r did not start %r: the id is in use"
         tell(_LOGGER, logging.WARNING, message, commit.instance, instance, fields=fields)
+    for unfit in draft.unfit:
+        fields = {"perdure_instance": commit.instance, "perdure_event": unfit.name}
+        message = "instance %r waits on: event %r, raised with the id %r, does not fit its wait: %s"
+        words = (commit.instance, unfit.name, unfit.event_id, unfit.reason)
+        tell(_LOGGER, logging.WARNING, message, *words, fields=fields)
     if not observers:
         return
+    for unfit in draft.unfit:
+        observers.tell(
+            EventRefused(
+                at=at,
+                instance=commit.instance,
+                execution=commit.execution,
+                orchestration=orchestration,
+                version=version,
+                name=unfit.name,
+                event_id=unfit.event_id,
+                reason=unfit.reason,
+            )
+        )
     for instance in refused:
         observers.tell(DetachedStartRefused(at=at, instance=commit.instance, detached=instance))
     observers.tell(

@@ -6,6 +6,7 @@ import logging
 from collections import OrderedDict
 
 from perdure.clock import Clock
+from perdure.logs import tell
 from perdure.observe import ValueDiffered
 from perdure.replay.comparing import ValueDifference
 from perdure.replay.execution import Execution
@@ -41,7 +42,9 @@ class DifferingValues:
 
     def _tell(self, execution: Execution, difference: ValueDifference) -> None:
         started, definition = execution.started, execution.definition
-        _LOGGER.warning(
+        tell(
+            _LOGGER,
+            logging.WARNING,
             "instance %r: the code of %r version %s asks with another value than event %d of the"
             " history has: %s; the recorded one counts",
             started.instance,
@@ -49,6 +52,11 @@ class DifferingValues:
             definition.version,
             difference.event_id,
             difference,
+            fields={
+                "perdure_instance": started.instance,
+                "perdure_orchestration": definition.name,
+                "perdure_path": difference.path,
+            },
         )
         if self._observers:
             self._observers.tell(

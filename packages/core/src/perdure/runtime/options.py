@@ -32,8 +32,8 @@ class RuntimeOptions:
     max_attempts: int = 5
     """How often a turn or an activity may be leased without an outcome before it is suspected of
     ending its process."""
-    unregistered_timeout: timedelta = timedelta(hours=24)
-    """How long work waits for a runtime that has its function, before it fails."""
+    unregistered_timeout: timedelta | None = None
+    """How long work waits for a runtime that has its function, before it fails; None: for ever."""
     poll_interval: timedelta = timedelta(seconds=1)
     """How often an idle runtime looks for work in a storage that cannot tell when some comes.
 

@@ -309,14 +309,14 @@ class Turns:
 
     async def _handle_unserved(self, leased: LeasedTurn) -> None:
         state = leased.state
-        since = unregistered_since(state) or self.provider.clock.now()
-        limit = to_microseconds(self.options.unregistered_timeout)
+        now = self.provider.clock.now()
+        since, limit = unregistered_since(state) or now, self.options.unregistered_timeout
         cancelled = parked_and_cancelled(state, UNREGISTERED, leased.messages)
         if cancelled is not None:
             await self._end(leased, cancelled)
             return
         try:
-            if self.provider.clock.now() - since > limit:
+            if limit is not None and now - since > to_microseconds(limit):
                 kind = Unregistered(what="orchestration", name=state.name, version=state.version)
                 await self._end(leased, ConfigurationFailure(kind))
                 return
