@@ -72,6 +72,8 @@ if TYPE_CHECKING:
     from perdure.client import Client
 
 _LOGGER = logging.getLogger("perdure.runtime")
+_LARGE = 16 * 1024
+"""Bytes of what an activity was added with, from which on they are let go of early."""
 
 BROKEN: Final = "broken"
 """The reason of the mark on an instance whose work met a defect of the runtime itself."""
@@ -354,20 +356,16 @@ class Activities:
                     if self.keeper.overdue:
                         await self.keeper.keep()
                     leased = await self._lease(unserved_for)
+                    served, started = self._take(leased, looks, unserved_for)
+                    # What was leased may carry much, and the next look may be late.
+                    del leased
                 except StorageClosed:
                     raise
                 except ProviderError as error:
                     _LOGGER.warning("leasing activities failed: %s", error)
                     await provider.clock.sleep(timedelta(seconds=1))
                     continue
-                served = [one for one in leased if one.served]
-                started = [self._start_or_adopt(one) for one in served]
-                if unserved_for is not None:
-                    unserved = [one for one in leased if not one.served]
-                    looks.saw((one.instance, one.id) for one in unserved)
-                    for one in unserved:
-                        self._spawn(self._handle_unserved(one))
-                if any(started):
+                if started:
                     pause.reset()
                 elif served:
                     # It runs here already, so looking at once would find it again, where the
@@ -375,6 +373,22 @@ class Activities:
                     await first_of(bell.wait(), provider.clock.sleep(options.poll_interval))
                 else:
                     await pause.wait(provider, bell, self._work_wait())
+
+    def _take(
+        self,
+        leased: Sequence[LeasedActivity],
+        looks: UnservedLooks,
+        unserved_for: timedelta | None,
+    ) -> tuple[int, int]:
+        """Start what was leased; returns how much of it can be run here, and how much was begun."""
+        served = [one for one in leased if one.served]
+        started = [self._start_or_adopt(one) for one in served]
+        if unserved_for is not None:
+            unserved = [one for one in leased if not one.served]
+            looks.saw((one.instance, one.id) for one in unserved)
+            for one in unserved:
+                self._spawn(self._handle_unserved(one))
+        return len(served), sum(started)
 
     # Its end
 
@@ -478,11 +492,10 @@ class Activities:
         running.task.add_done_callback(log_breakage)
 
     async def _run(self, running: RunningActivity, after: asyncio.Task[None] | None = None) -> None:
-        leased = running.leased
         try:
             if after is not None:
                 await asyncio.wait([after])
-            suspicious = leased.delivery > self._options.max_attempts
+            suspicious = running.leased.delivery > self._options.max_attempts
             if suspicious and not self.clock_trouble.is_recent:
                 await self._run_suspicious(running)
             else:
@@ -496,8 +509,9 @@ class Activities:
             if running.wanted:  # the runtime is closing
                 await self._give_back(running.leased)
         except Exception as error:
+            leased = running.leased
             _LOGGER.exception("activity %s of instance %r broke", leased.id, leased.instance)
-            await self._park(running.leased, BROKEN, broke(error))
+            await self._park(leased, BROKEN, broke(error))
         finally:
             self._forget(running)
 
@@ -526,6 +540,11 @@ class Activities:
             await self._park(leased, "undecodable", f"activity {leased.id}: {error}")
             return
         context = running.context = self._context(leased, data)
+        text = [data.input]
+        if len(leased.data) >= _LARGE:
+            # Held as long as the function runs, and needed no more: what it is called with counts.
+            running.leased = leased = replace(leased, data=b"")
+            data = replace(data, input="")
         if not running.wanted:
             return
         if self._observers:
@@ -540,7 +559,7 @@ class Activities:
                 )
             )
         began = self._provider.clock.now()
-        outcome = await self._call(definition, data, context)
+        outcome = await self._call(definition, text, data.timeout, context)
         self._learn(leased.name, began)
         if isinstance(outcome, FailedCall):
             tell_failed(leased, data, outcome, wanted=running.wanted)
@@ -548,13 +567,17 @@ class Activities:
         await self._finish(running, outcome, data.event)
 
     async def _call(
-        self, definition: ActivityDefinition, data: ActivityData, context: ActivityContext
+        self,
+        definition: ActivityDefinition,
+        text: list[str],
+        timeout: timedelta | None,
+        context: ActivityContext,
     ) -> str | FailedCall:
-        if data.timeout is None:
-            return await self._caller.call(definition, data.input, context)
+        if timeout is None:
+            return await self._caller.call(definition, text, context)
         clock, tell = self._provider.clock, context.cancellation.request
-        with AttemptLimit(clock, data.timeout, tell=tell):
-            return await self._caller.call(definition, data.input, context)
+        with AttemptLimit(clock, timeout, tell=tell):
+            return await self._caller.call(definition, text, context)
         return FailedCall(timed_out("attempt_timeout", retryable=True))
 
     async def _finish(

@@ -45,16 +45,26 @@ class ActivityCaller:
         self.threads.close()
 
     async def call(
-        self, definition: ActivityDefinition, text: str, context: ActivityContext
+        self, definition: ActivityDefinition, text: list[str], context: ActivityContext
     ) -> str | FailedCall:
-        """The result as JSON text, or why there is none; for an `ActivityTask` to call."""
+        """The result as JSON text, or why there is none; for an `ActivityTask` to call.
+
+        `text` holds the input, which is taken out of it: it may be large, and is not needed any
+        more once it was decoded.
+        """
         reference = definition.reference
         task = cast("ActivityTask", asyncio.current_task())
         token = CURRENT.set(context)
         task.activity = context
         try:
             arguments = (
-                (decode(text, reference.input_type, what=f"input of activity {reference.name!r}"),)
+                (
+                    decode(
+                        text.pop(),
+                        reference.input_type,
+                        what=f"input of activity {reference.name!r}",
+                    ),
+                )
                 if reference.takes_input
                 else ()
             )

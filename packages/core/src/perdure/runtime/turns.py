@@ -13,6 +13,7 @@ import logging
 import uuid
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -153,18 +154,14 @@ class Turns:
                         await self.clock_trouble.pause()
                     if self.keeper.overdue:
                         await self.keeper.keep()
-                    leased = await self._lease(unserved_for)
+                    found_work = self._take(await self._lease(unserved_for), unserved_for)
                 except StorageClosed:
                     raise
                 except ProviderError as error:
                     _LOGGER.warning("leasing turns failed: %s", error)
                     await self.provider.clock.sleep(timedelta(seconds=1))
                     continue
-                for one in leased:
-                    self._start(one)
-                if unserved_for is not None:
-                    looks.saw(one.state.instance for one in leased if not one.served)
-                if any(one.served for one in leased):
+                if found_work:
                     pause.reset()
                 else:
                     await pause.wait(self.provider, bell, wait)
@@ -228,6 +225,14 @@ class Turns:
         self._lease_token = None
         return leased
 
+    def _take(self, leased: Sequence[LeasedTurn], unserved_for: timedelta | None) -> bool:
+        """Start what was leased; returns whether any of it can be run here."""
+        for one in leased:
+            self._start(one)
+        if unserved_for is not None:
+            self._looks.saw(one.state.instance for one in leased if not one.served)
+        return any(one.served for one in leased)
+
     def _start(self, leased: LeasedTurn) -> None:
         if not leased.served:
             self._spawn(leased.token + leased.state.instance, self._handle_unserved(leased))
@@ -242,6 +247,9 @@ class Turns:
             previous.let_go()
         before = None if previous is None else self._tasks.get(previous)
         self._runs[instance] = run
+        if leased.messages and not alone:
+            # The run has them, and drops each when it is read.
+            leased = replace(leased, messages=())
         self._spawn(run, self._run(run, leased, before, alone=alone))
 
     def _spawn(self, key: InstanceRun | str, work: Coroutine[Any, Any, None]) -> None:
