@@ -47,10 +47,11 @@ class Boundary:
     def check(self) -> None:
         """Raise `ForbiddenUse` where the code used what it must not."""
         used = self._transcript.forbidden
-        if used is not None and self._from_outside:
-            raise ForbiddenUse(f"{used}, while the orchestration waits{self._waits()}")
-        if used is not None:
-            raise used
+        if used is None:
+            return
+        if self._from_outside and (waits := self._waits()):
+            raise ForbiddenUse(f"{used}, while the orchestration waits{waits}")
+        raise used
 
     def check_turn(self, *, expecting: bool) -> None:
         """Raise `ForbiddenUse` where the turn is void; `expecting`: something is under way."""

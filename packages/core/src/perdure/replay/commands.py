@@ -99,13 +99,13 @@ class Commands:
     def require_running(self, call: str) -> None:
         """Raise `ForbiddenInOrchestration` unless the orchestration's own code is running."""
         if not self.loop.runs_here():
-            forbid(
-                ForbiddenInOrchestration(
-                    f"{call} was called outside the run of its orchestration"
-                    f" {self.definition.name!r}; use the context only in the orchestration's own"
-                    " code"
-                )
+            error = ForbiddenInOrchestration(
+                f"{call} was called outside the run of its orchestration"
+                f" {self.definition.name!r}; use the context only in the orchestration's own code"
             )
+            if self.loop.is_running():  # a thread, while the orchestration runs in another
+                self.loop.forbid(error)
+            forbid(error)
 
     def _compare_of(self, event: Event) -> Compare:
         """What is made of values that differ from this event's: the most specific setting counts."""
