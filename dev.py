@@ -96,7 +96,9 @@ def _test_wheels(rest: list[str]) -> int:
     """Run the tests on the packages as their wheels install them, not as they lie here."""
     tools = ["--constraint", "constraints.txt", *_requirements("dev")]
     with _installed(*tools, extra="[local]") as installed:
-        return installed.call("pytest", "--numprocesses=auto", *rest, cwd=ROOT)
+        # Stealing, so that no worker is left alone with the long ones.
+        workers = ("--numprocesses=auto", "--dist=worksteal")
+        return installed.call("pytest", *workers, *rest, cwd=ROOT)
 
 
 def _certify_lowest() -> int:
