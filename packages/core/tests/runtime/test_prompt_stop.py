@@ -131,3 +131,23 @@ async def test_trouble_with_the_wait_is_outlived(clock: perdure.ManualClock) -> 
             assert list(talk.ended) == ["two"]
             await handle.cancel("enough")
             await pass_time(clock, 1)
+
+
+async def test_a_provider_that_cannot_tell_of_cancellations_costs_the_loop_nothing() -> None:
+    app = perdure.Registry()
+
+    @app.activity
+    async def double(number: int) -> int:
+        return 2 * number
+
+    @app.orchestration
+    async def main(ctx: perdure.OrchestrationContext) -> int:
+        return await ctx.schedule_activity(double, 21)
+
+    async with perdure.open_provider("memory://") as inner:
+        provider = DelegatingProvider(inner)
+        provider.tells_of_cancellations = False
+        async with perdure.Runtime(provider, app):
+            handle = await perdure.Client(provider).start_orchestration("i", main)
+
+            assert await handle.result(timeout=10) == 42

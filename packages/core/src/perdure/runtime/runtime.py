@@ -192,10 +192,14 @@ class Runtime:
         return [asyncio.create_task(self._keep_going(loop)) for loop in loops]
 
     async def _keep_going(self, loop: Callable[[], Awaitable[None]]) -> None:
-        """A loop that breaks is begun anew: one surprise must not leave the runtime half alive."""
+        """A loop that breaks is begun anew: one surprise must not leave the runtime half alive.
+
+        One that returns has nothing to do on this provider.
+        """
         while True:
             try:
                 await loop()
+                return
             except StorageClosed as error:
                 self._stop(error)
                 return
