@@ -461,6 +461,34 @@ def failures_tell_nothing(patch):
         patch.setattr(f"{place}.describe", lambda *_, **__: silent, raising=False)
 
 
+@spoils("43")
+def only_ordinary_exceptions_are_outcomes(patch):
+    from perdure.raised import describe
+
+    def choosy(error, **options):
+        if not isinstance(error, Exception):
+            raise TypeError("what is this?")
+        return describe(error, **options)
+
+    patch.setattr("perdure.runtime.calling.describe", choosy)
+
+
+@spoils("43a")
+def failures_have_no_causes(patch):
+    patch.setattr("perdure.raised._origin", lambda error: [])
+    patch.setattr("perdure.raised._from_elsewhere", lambda error: None)
+
+
+@spoils("43b")
+def policies_do_not_listen(patch):
+    from perdure.retry import RetryPolicy
+
+    def wait(self, failure, attempt, random):
+        return self.backoff.delay(attempt, random)
+
+    patch.setattr(RetryPolicy, "wait", wait)
+
+
 @spoils("38a")
 def nothing_is_too_large(patch):
     patch.setattr(perdure.payload, "LARGEST_PAYLOAD", 2**40)

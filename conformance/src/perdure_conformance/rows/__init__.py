@@ -20,6 +20,7 @@ from perdure_conformance.rows import (
     failing,
     killing,
     leasing,
+    outcomes,
     poison,
     racing,
     repeating,
@@ -40,6 +41,7 @@ _MODULES: tuple[ModuleType, ...] = (
     timing,
     deploying,
     failing,
+    outcomes,
     repeating,
     killing,
 )
