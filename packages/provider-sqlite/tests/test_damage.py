@@ -1,10 +1,15 @@
-"""Rows that were lost: told as damage that names the instance, never read as a value."""
+"""Rows and pages that were lost: told as damage, never read as a value or as waiting."""
+
+import asyncio
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
 
 import perdure
 import pytest
-from perdure.contract import ExecutionEnd, InstanceStatus
+from perdure.contract import ChangeWait, ExecutionEnd, InstanceStatus
 from perdure.errors import StorageCorrupt
-from perdure_sqlite import SQLiteProvider
+from perdure_sqlite import SQLiteOptions, SQLiteProvider
 
 COMPLETED = ExecutionEnd(status=InstanceStatus.COMPLETED, output=b'"done"')
 AGAIN = ExecutionEnd(status=InstanceStatus.CONTINUED_AS_NEW)
@@ -108,3 +113,83 @@ async def test_listing_executions_reads_nothing_that_they_gave(desk, make):
 
     assert list(numbers) == list(range(1, 10))
     assert [text for text in statements if "output" in text] == []
+
+
+def damage_index(path: Path, index: str) -> None:
+    """Overwrite the first page of an index of a closed file, as a failing disk may."""
+    connection = sqlite3.connect(path)
+    (page,) = connection.execute(
+        "SELECT rootpage FROM sqlite_master WHERE name = ?", (index,)
+    ).fetchone()
+    (size,) = connection.execute("PRAGMA page_size").fetchone()
+    connection.close()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+
+
+async def test_running_instances_are_shown_as_parked_while_no_work_can_be_found(desk, make):
+    async with SQLiteProvider(SQLiteOptions(path=desk.path), clock=desk.clock) as provider:
+        await desk.leased(provider, "a")
+        turn = await desk.leased(provider, "ended")
+        await provider.commit_turn(make.commit(turn, end=COMPLETED))
+    damage_index(desk.path, "perdure_instances_by_shelf")
+    provider = await desk.open()
+    before = await provider.read_instance("a")
+    now = desk.clock.now()
+
+    for _ in range(2):
+        with pytest.raises(StorageCorrupt, match="restore it from a backup"):
+            await provider.lease_turns(make.request())
+        desk.clock.advance(LEASE)
+    after = await provider.read_instance("a")
+    ended = await provider.read_instance("ended")
+
+    assert before is not None
+    assert before.parked is None
+    assert after is not None
+    assert after.parked is not None
+    assert (after.parked.reason, after.parked.since) == ("undecodable", now)
+    assert "no work can be found" in after.parked.details
+    assert ended is not None
+    assert ended.parked is None
+
+
+async def test_who_waits_for_a_change_is_told_when_no_work_can_be_found(desk, make):
+    async with SQLiteProvider(SQLiteOptions(path=desk.path), clock=desk.clock) as provider:
+        await desk.leased(provider, "a")
+    damage_index(desk.path, "perdure_instances_by_shelf")
+    provider = await desk.open()
+    wait = ChangeWait(instance="a", timeout=LEASE, until_ended=True)
+    waiting = asyncio.ensure_future(provider.wait_for_change(wait))
+    await asyncio.sleep(0.01)
+
+    with pytest.raises(StorageCorrupt):
+        await provider.lease_turns(make.request())
+    await asyncio.wait_for(waiting, 5)
+    state = await provider.read_instance("a")
+    again = asyncio.ensure_future(
+        provider.wait_for_change(replace(wait, parked=state.parked if state else None))
+    )
+    await asyncio.sleep(0.01)
+
+    assert not again.done()
+    desk.clock.advance(LEASE)
+    await again
+
+
+async def test_the_mark_goes_when_work_is_found_again(desk, make):
+    provider = await desk.open()
+    await provider.create_instance(make.new("a"))
+    finding = provider._open.waits.finding
+    with pytest.raises(StorageCorrupt), finding.by("lease_turns"):
+        raise StorageCorrupt("damaged", operation="lease_turns")
+    marked = await provider.read_instance("a")
+
+    await provider.lease_turns(make.request())
+
+    found = await provider.read_instance("a")
+    assert marked is not None
+    assert marked.parked is not None
+    assert found is not None
+    assert found.parked is None

@@ -131,14 +131,15 @@ class SQLiteProvider(Provider):
 
     async def lease_turns(self, request: TurnRequest) -> Sequence[LeasedTurn]:
         check_lease("lease_for", request.lease_for)
-        if not await self._read("lease_turns", lambda at: self._has_turns(at, request)):
-            return ()
-        return await self._write(
-            "lease_turns",
-            lambda at: _turns.lease_turns(at, request),
-            volatile=True,
-            undo=self._give_turns_back,
-        )
+        with self._opened("lease_turns").waits.finding.by("lease_turns"):
+            if not await self._read("lease_turns", lambda at: self._has_turns(at, request)):
+                return ()
+            return await self._write(
+                "lease_turns",
+                lambda at: _turns.lease_turns(at, request),
+                volatile=True,
+                undo=self._give_turns_back,
+            )
 
     async def read_history(
         self, instance: str, execution: int, *, incarnation: str, after: int = 0
@@ -179,14 +180,17 @@ class SQLiteProvider(Provider):
 
     async def lease_activities(self, request: ActivityRequest) -> Sequence[LeasedActivity]:
         check_lease("lease_for", request.lease_for)
-        if not await self._read("lease_activities", lambda at: self._has_activities(at, request)):
-            return ()
-        return await self._write(
-            "lease_activities",
-            lambda at: _activities.lease_activities(at, request),
-            volatile=True,
-            undo=self._give_activities_back,
-        )
+        with self._opened("lease_activities").waits.finding.by("lease_activities"):
+            if not await self._read(
+                "lease_activities", lambda at: self._has_activities(at, request)
+            ):
+                return ()
+            return await self._write(
+                "lease_activities",
+                lambda at: _activities.lease_activities(at, request),
+                volatile=True,
+                undo=self._give_activities_back,
+            )
 
     async def complete_activity(self, completion: ActivityCompletion) -> None:
         await self._write(
@@ -213,9 +217,11 @@ class SQLiteProvider(Provider):
         )
 
     async def read_instance(self, instance: str) -> InstanceState | None:
+        finding = self._opened("read_instance").waits.finding
+
         def read(reader: Reading) -> InstanceState | None:
             found = reader.execute(READ_INSTANCE, (reader.namespace, instance)).fetchone()
-            return None if found is None else state_of(found)
+            return None if found is None else finding.with_mark(state_of(found))
 
         return await self._read("read_instance", read)
 

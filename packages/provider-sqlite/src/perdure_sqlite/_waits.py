@@ -28,6 +28,7 @@ from perdure.contract import (
 )
 from perdure.errors import StorageClosed
 
+from perdure_sqlite._finding import Finding
 from perdure_sqlite._looking import next_activity, next_turn
 from perdure_sqlite._place import Displaced, displaced
 from perdure_sqlite._reading import Reading
@@ -141,6 +142,7 @@ class Waits:
     def __init__(
         self, reading: Reading, clock: Clock, *, file: str, read_version: Callable[[], int | None]
     ) -> None:
+        self.finding = Finding(clock, self._wake_watchers)
         self._reading = reading
         self._clock = clock
         self._file = file
@@ -196,7 +198,7 @@ class Waits:
                 while True:
                     waiter.prepare()
                     if await self._reading.run(
-                        "wait_for_change", lambda reader: _differs(wait, reader)
+                        "wait_for_change", lambda reader: self._differs(wait, reader)
                     ):
                         return
                     if await self._is_over(waiter, ALWAYS, deadline):
@@ -268,6 +270,20 @@ class Waits:
             at = min(at, next_activity(reader, wait.activity_names, wait.activity_tags, now))
         return at
 
+    def _differs(self, wait: ChangeWait, reader: Reading) -> bool:
+        found = reader.execute(READ_CHANGE_MARKS, (reader.namespace, wait.instance)).fetchone()
+        if found is None:
+            return False
+        status, last_commit, *parked = found
+        if not wait.exists or self.finding.parked(status, parked_of(*parked)) != wait.parked:
+            return True
+        return last_commit != wait.last_commit and (not wait.until_ended or status != RUNNING)
+
+    def _wake_watchers(self) -> None:
+        for watchers in self._watchers.values():
+            for waiter in watchers:
+                waiter.wake()
+
     async def _is_over(self, waiter: Waiter, at: Instant, deadline: Instant) -> bool:
         """Sleep, unless there is work already or no time left; whether the call is at its end."""
         now = self._clock.now()
@@ -322,13 +338,3 @@ def _gone(reader: Reading, leases: Sequence[ActivityLease]) -> frozenset[Activit
         if reader.execute(FIND_STANDING_LEASE, key).fetchone() is None:
             gone.add(lease)
     return frozenset(gone)
-
-
-def _differs(wait: ChangeWait, reader: Reading) -> bool:
-    found = reader.execute(READ_CHANGE_MARKS, (reader.namespace, wait.instance)).fetchone()
-    if found is None:
-        return False
-    status, last_commit, *parked = found
-    if not wait.exists or parked_of(*parked) != wait.parked:
-        return True
-    return last_commit != wait.last_commit and (not wait.until_ended or status != RUNNING)
