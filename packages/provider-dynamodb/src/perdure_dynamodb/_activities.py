@@ -17,7 +17,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from perdure.clock import Clock, Instant, to_microseconds
@@ -39,13 +39,15 @@ from perdure_dynamodb._keys import (
     LOCK,
     Keys,
     activity_key,
+    delayed_until,
     due_at,
     is_leased,
     is_locked,
-    locked_until,
+    leased_until,
     open_since,
     ready_time,
     tag_prefix,
+    waits_since,
 )
 from perdure_dynamodb._locks import (
     FARTHEST,
@@ -92,14 +94,33 @@ _WANTED = f"{LEASE_STANDS} AND inc = :inc AND exe = :exe"
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What never changes of an activity."""
+    """What this process knows of an activity."""
 
     tag: str | None
     chunks: tuple[Key, ...]
+    token: str | None
+    """Under which it was leased or renewed here."""
+    until: Instant
+    """Until then no other process can have taken that lease over."""
+    place: Instant
+    """The instant at which its row of the index is looked at next."""
+    since: Instant
+    """Since when it waited before it was leased."""
 
     @classmethod
     def of(cls, row: Row) -> _Known:
-        return cls(row.text_or_none("tag"), chunks_of(row))
+        return cls(
+            tag=row.text_or_none("tag"),
+            chunks=chunks_of(row),
+            token=row.text_or_none("tok"),
+            until=row.number_or_none("unt") or 0,
+            place=ready_time(row.text("gsk")),
+            since=waits_since(row.text("gsk")),
+        )
+
+    def holds(self, lease: ActivityLease, now: Instant) -> bool:
+        """Whether it is leased as it says, unless the activity was removed."""
+        return self.token == lease.token and now < self.until
 
 
 @dataclass(slots=True)
@@ -188,14 +209,19 @@ class Activities:
         self._taking: set[Key] = set()
         """Activities that a call of this process is just taking: others needn't try."""
         self._tokens: Memory[str, dict[Key, None]] = Memory()
+        self._renewed: Memory[tuple[Key, str], Instant] = Memory()
+        """The ends of leases that last longer than their rows of the index say."""
         self._known: Memory[Key, _Known] = Memory()
         """Activities that this process added or leased."""
+        self._sure_at: Memory[ActivityLease, int] = Memory()
+        """The turn number of the instance at which a lease was seen to stand."""
         self._undelivered = Undelivered(self._give_back)
 
     def item(self, new: NewActivity, commit: TurnCommit, shelf: Shelf, *, now: Instant) -> Item:
         """The item of an activity that a commit adds."""
         partition = self._keys.partition(commit.instance)
         arrival = self._stamps.next().text
+        since = now if new.visible_at is None else new.visible_at
         ready = (
             open_since(now, arrival) if new.visible_at is None else due_at(new.visible_at, arrival)
         )
@@ -206,7 +232,7 @@ class Activities:
             "exe": commit.execution,
             "nam": new.name,
             "ado": now,
-            "rdy": now if new.visible_at is None else new.visible_at,
+            "rdy": since,
             "dlv": 0,
             "gpk": self._keys.work(self._shards.of(commit.instance)),
             **shelf.place(partition, new.data, kind=TRANSIENT),
@@ -218,7 +244,7 @@ class Activities:
         if new.lease and commit.activity_token is not None and commit.activity_lease_for:
             until = now + to_microseconds(commit.activity_lease_for)
             item |= {"tok": commit.activity_token, "unt": until, "dlv": 1}
-            ready = locked_until(until)
+            ready = leased_until(until, since=since)
         item["gsk"] = tag_prefix(new.tag) + ready
         return item
 
@@ -356,7 +382,8 @@ class Activities:
         self, leases: Sequence[ActivityLease], *, lease_for: timedelta
     ) -> frozenset[ActivityLease]:
         """Extend leases that stand; returns those lost, cancelled or void."""
-        locks = await self._locks([lease.instance for lease in leases])
+        instances = tuple(dict.fromkeys(lease.instance for lease in leases))
+        locks = await self._changes.read_sound_locks(instances, consistent=False)
         kept = await each_apart(self._renew(lease, locks, lease_for) for lease in leases)
         return frozenset(lease for lease, is_kept in zip(leases, kept, strict=True) if not is_kept)
 
@@ -436,9 +463,7 @@ class Activities:
             hidden = now + to_microseconds(release.delay)
             change += ", hid = :hidden"
             values[":hidden"] = hidden
-            values[":ready"] = tag_prefix(row.text_or_none("tag")) + locked_until(
-                hidden, delayed=True
-            )
+            values[":ready"] = tag_prefix(row.text_or_none("tag")) + delayed_until(hidden)
         if not release.counted:
             change += ", dlv = dlv - :one"
             values[":one"] = 1
@@ -452,32 +477,70 @@ class Activities:
     async def _renew(
         self, lease: ActivityLease, locks: dict[str, Lock], lease_for: timedelta
     ) -> bool:
-        lock, now = locks.get(lease.instance), self._clock.now()
+        lock, now, key = locks.get(lease.instance), self._clock.now(), self._key(lease)
         if lock is None:
             return False
         if not is_live(lock.until, now):
             lock = await self._settling.settle(lock)
         if not lock.running:
             return False
-        known = await self._know(self._key(lease))
+        known = await self._know(key)
         if known is None:
             return False
         until = now + to_microseconds(lease_for)
+        change, place = "SET unt = :until", known.place
+        values: dict[str, Plain] = {
+            ":token": lease.token,
+            ":inc": lock.incarnation,
+            ":exe": lock.execution,
+            ":until": until,
+        }
+        # The index row may stay behind the lease's end, as long as the next renewal comes before
+        # its time; what has moved it meanwhile has taken the lease away.
+        if not now + to_microseconds(lease_for) // 2 <= place <= until:
+            change, place = f"{change}, gsk = :ready", until
+            values[":ready"] = tag_prefix(known.tag) + leased_until(until, since=known.since)
         kept, _ = await self._table.try_write(
-            Update(
-                key=self._key(lease),
-                change="SET unt = :until, gsk = :ready",
-                condition=_WANTED,
-                values={
-                    ":token": lease.token,
-                    ":inc": lock.incarnation,
-                    ":exe": lock.execution,
-                    ":until": until,
-                    ":ready": tag_prefix(known.tag) + locked_until(until),
-                },
-            )
+            Update(key=key, change=change, condition=_WANTED, values=values)
         )
+        if kept:
+            self._known[key] = replace(known, token=lease.token, until=until, place=place)
         return kept
+
+    async def gone(self, leases: Sequence[ActivityLease]) -> frozenset[ActivityLease]:
+        """Those that are lost, cancelled or void; cheap where nothing has changed.
+
+        A commit raises the turn number of the lock item, so an activity's own item is read only
+        where that has changed, or where another process may have taken the lease over.
+        """
+        instances = tuple(dict.fromkeys(lease.instance for lease in leases))
+        locks = await self._changes.read_sound_locks(instances, consistent=False)
+        now = self._clock.now()
+        unsure = [
+            lease
+            for lease in leases
+            if (lock := locks.get(lease.instance)) is not None
+            and lock.running
+            and not self._is_sure_of(lease, lock, now)
+        ]
+        rows = await self._table.get_many(map(self._key, unsure))
+        lost: set[ActivityLease] = set()
+        for lease in unsure:
+            row, lock = rows.get(self._key(lease)), locks[lease.instance]
+            if row is None or row.text_or_none("tok") != lease.token or lock.standing.voids(row):
+                lost.add(lease)
+            else:
+                self._sure_at[lease] = lock.turn
+        return frozenset(
+            lease
+            for lease in leases
+            if lease in lost or (lock := locks.get(lease.instance)) is None or not lock.running
+        )
+
+    def _is_sure_of(self, lease: ActivityLease, lock: Lock, now: Instant) -> bool:
+        known = self._known.get(self._key(lease))
+        is_held = known is not None and known.holds(lease, now)
+        return is_held and self._sure_at.get(lease) == lock.turn
 
     async def _know(self, key: Key) -> _Known | None:
         known = self._known.get(key)
@@ -546,6 +609,8 @@ class Activities:
             key = _key_of(row)
             if key in found.seen or not _may_be_free(row, found):
                 continue
+            if is_live(self._renewed.get((key, row.text("gsk"))), found.now):
+                continue
             found.seen.add(key)
             if self._is_served(row, found):
                 served.append(row)
@@ -564,7 +629,7 @@ class Activities:
             limit=found.room,
         )
         found.unserved += filter(found.may_have_waited, others)
-        left = sorted(found.unserved, key=lambda row: ready_time(row.text("gsk")))
+        left = sorted(found.unserved, key=lambda row: waits_since(row.text("gsk")))
         while left and found.room > 0:
             some, left = left[:READ_BATCH], left[READ_BATCH:]
             rows = await self._table.get_many(map(_key_of, some))
@@ -638,7 +703,8 @@ class Activities:
                     ":token": request.token,
                     ":until": until,
                     ":one": 1,
-                    ":ready": tag_prefix(row.text_or_none("tag")) + locked_until(until),
+                    ":ready": tag_prefix(row.text_or_none("tag"))
+                    + leased_until(until, since=waits_since(row.text("gsk"))),
                     ":inc": row.text("inc"),
                     ":exe": row.number("exe"),
                     ":now": now,
@@ -647,6 +713,8 @@ class Activities:
             )
         )
         if taken is None or not (is_mine or _is_held(taken, request.token, now)):
+            if taken is not None and taken.get("gsk") == row["gsk"] and "unt" in taken:
+                self._renewed[key, row.text("gsk")] = taken.number("unt")
             return None
         return await self._leased(taken, found)
 
@@ -696,6 +764,10 @@ class Activities:
         self._tokens[token] = keys
 
     def _forget(self, lease: ActivityLease) -> None:
+        self._sure_at.pop(lease, None)
+        known = self._known.get(self._key(lease))
+        if known is not None and known.token == lease.token:
+            self._known[self._key(lease)] = replace(known, token=None, until=0, place=0)
         keys = self._tokens.get(lease.token)
         if keys is not None:
             keys.pop(self._key(lease), None)

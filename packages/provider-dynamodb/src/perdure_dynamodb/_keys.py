@@ -124,19 +124,31 @@ def due_at(due: Instant, arrival: str = "") -> str:
     return f"t{time_text(due)}{arrival}"
 
 
-def locked_until(until: Instant, *, delayed: bool = False) -> str:
-    """Leased, or delayed, until an instant."""
-    return due_at(until, _DELAYED if delayed else _LEASED)
+def delayed_until(until: Instant) -> str:
+    """Delayed until an instant."""
+    return due_at(until, _DELAYED)
+
+
+def leased_until(until: Instant, *, since: Instant) -> str:
+    """Leased until an instant, after it waited since another."""
+    return due_at(until, _LEASED + time_text(since))
 
 
 def is_locked(sort_key: str) -> bool:
     """Whether a queue's sort key speaks of a lease or a delay."""
-    return sort_key.endswith((_LEASED, _DELAYED))
+    return is_leased(sort_key) or sort_key.endswith(_DELAYED)
 
 
 def is_leased(sort_key: str) -> bool:
     """Whether a queue's sort key speaks of a lease."""
-    return sort_key.endswith(_LEASED)
+    return _LEASED in sort_key
+
+
+def waits_since(sort_key: str) -> Instant:
+    """Since when what a queue's sort key speaks of waits, but for the lease that it has now."""
+    since = sort_key.rpartition(_LEASED)[2] if is_leased(sort_key) else ""
+    # Version 0.1.0 told the end of a lease alone.
+    return int(since) if since else ready_time(sort_key)
 
 
 def tag_prefix(tag: str | None) -> str:

@@ -19,6 +19,7 @@ from perdure.contract import (
     ActivityLease,
     ActivityRelease,
     ActivityRequest,
+    CancellationWait,
     CommitAnswer,
     HistoryPage,
     InstanceState,
@@ -73,6 +74,7 @@ class DynamoDBProvider(Provider):
     """One namespace of one table."""
 
     finish_limit = FINISH_LIMIT
+    tells_of_cancellations = True
 
     def __init__(
         self, table: Table, keys: Keys, *, clock: Clock, shards: Shards, description: str
@@ -216,6 +218,11 @@ class DynamoDBProvider(Provider):
         return await _whole(
             "renew_activities", self._activities.renew(tuple(leases), lease_for=lease_for)
         )
+
+    async def wait_for_cancellation(self, wait: CancellationWait) -> frozenset[ActivityLease]:
+        """Those of the leases that are gone when the timeout is over."""
+        await self.clock.sleep(wait.timeout)
+        return await _named("wait_for_cancellation", self._activities.gone(wait.leases))
 
     async def read_instance(self, instance: str) -> InstanceState | None:
         """The plain fields of an instance, or None."""

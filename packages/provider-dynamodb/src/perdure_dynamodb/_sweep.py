@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from perdure_dynamodb._keys import ready_time
+from perdure_dynamodb._keys import waits_since
 from perdure_dynamodb._table import Select, Table, at_once
 from perdure_dynamodb._values import Row
 
@@ -69,7 +69,7 @@ class Sweep:
                     pages += await at_once(self._read(walk, limit) for walk in behind.values())
                 yield sorted(
                     (row for page in pages for row in page),
-                    key=lambda row: (ready_time(row.text("gsk")), row.text("gsk")),
+                    key=lambda row: (waits_since(row.text("gsk")), row.text("gsk")),
                 )
                 for walk in going:
                     walk.at, walk.done = walk.next, walk.next is None

@@ -107,8 +107,8 @@ class TurnKeeper(Keeper):
 
 
 class ActivityKeeper(Keeper):
-    """Keeps activity leases: the heartbeat of running activities, and how they hear of a
-    cancellation that another runtime committed."""
+    """Keeps activity leases: the heartbeat of running activities, and, where the provider does not
+    tell of cancellations, how they hear of one that another runtime committed."""
 
     what = "activities"
 
@@ -118,7 +118,9 @@ class ActivityKeeper(Keeper):
         self._activities = activities
 
     async def _renew(self, now: Instant, until: Instant) -> None:
-        margin = to_microseconds(self._interval)
+        # Where a renewal is the only way to hear of a cancellation, it comes in each round.
+        tells = self._provider.tells_of_cancellations
+        margin = self._length // 3 if tells else to_microseconds(self._interval)
         leases = [name for name, end in self._activities.leases() if self._ages(end, now, margin)]
         if not leases:
             return

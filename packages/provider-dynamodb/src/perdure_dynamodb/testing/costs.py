@@ -1,8 +1,8 @@
 """What each operation costs: requests and capacity units, by doing it once and counting.
 
 `measure` runs in a namespace of its own, through whatever seam it is given, and removes its items
-in the end. The payloads are small. Its clock stands still, so that a process that waits for work
-looks only when work was announced; these looks into the index are left out of what a whole
+in the end. The payloads are small. Its clock moves only where a cost comes with time, so that a
+process that waits for work looks only when work was announced; these looks into the index are left out of what a whole
 orchestration costs, and have a line of their own.
 """
 
@@ -20,6 +20,7 @@ from perdure.contract import (
     ActivityCompletion,
     ActivityLease,
     ActivityRequest,
+    CancellationWait,
     ExecutionEnd,
     InstanceStatus,
     LeasedActivity,
@@ -46,6 +47,7 @@ from perdure_dynamodb.testing.metering import Bill, MeteringCalls
 LISTED = 20
 """So many instances there are when they are listed and counted."""
 STEPS = 50
+RENEWALS = 12
 
 _LEASE = timedelta(seconds=30)
 _PAYLOAD = b'{"order": 4711}'
@@ -93,12 +95,13 @@ class _Meter:
 
     def __init__(self, calls: Calls, table: str, namespace: str, shards: int) -> None:
         self.costs: list[Cost] = []
+        self.clock = ManualClock()
         self._calls = MeteringCalls(calls)
         self._options = DynamoDBOptions(table=table, namespace=namespace, shards=shards)
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[DynamoDBProvider]:
-        async with open_on(self._calls, self._options, clock=ManualClock()) as provider:
+        async with open_on(self._calls, self._options, clock=self.clock) as provider:
             yield provider
 
     async def bill(self, provider: DynamoDBProvider) -> Bill:
@@ -174,7 +177,15 @@ async def _measure_calls(meter: _Meter, provider: DynamoDBProvider) -> None:
     works: list[LeasedActivity] = []
     await charge("lease an activity", _lease_work(provider, works))
     work = works[0].lease
-    await charge("renew an activity's lease", provider.renew_activities([work], lease_for=_LEASE))
+    await meter.bill(provider)
+    for _ in range(RENEWALS):
+        meter.clock.advance(_LEASE / 3)
+        await provider.renew_activities([work], lease_for=_LEASE)
+    bill = await meter.bill(provider)
+    meter.note("renew an activity's lease, at a third of its length", bill, parts=RENEWALS)
+    wait = CancellationWait(leases=(work,), timeout=timedelta(0))
+    await provider.wait_for_cancellation(wait)
+    await charge("see whether an activity is cancelled", provider.wait_for_cancellation(wait))
     result = Message(
         id="result", instance="two", kind=MessageKind.ACTIVITY, data=_PAYLOAD, incarnation="two"
     )
