@@ -253,6 +253,8 @@ REFUSED = [
     ),
     (CardPayment(amount=1, card="1"), SerializeAsAny[Payment], "its base Payment", "discriminator"),
     (math.inf, float | str, r"\$ is NaN or infinity", "pass None"),
+    ({"a": date(2024, 1, 2)}, dict[str, str | date] | Open, r"\$\.a is of type date", "date first"),
+    ({"a": date(2024, 1, 2)}, dict[str, str | date] | list[Any], r"\$\.a is of type date", "date"),
     (date(2024, 1, 2), str | date, r"\$ is of type date and comes back as str", "put date first"),
     (2**53 + 1, float, r"\$ is of type int and comes back as float", "annotate it as int"),
     # fields
@@ -441,7 +443,7 @@ def test_without_an_annotation_the_json_reading_comes_back():
     }
 
 
-def test_a_user_defined_equality_that_raises_is_a_refusal():
+def test_fields_are_compared_whatever_the_equality_of_their_class_says():
     @dataclasses.dataclass(eq=False)
     class Odd:
         x: int
@@ -450,5 +452,13 @@ def test_a_user_defined_equality_that_raises_is_a_refusal():
         def __eq__(self, other: object) -> bool:
             raise ZeroDivisionError
 
+    class Agreeing(BaseModel):
+        x: Annotated[float, PlainSerializer(round)]
+
+        def __eq__(self, other: object) -> bool:
+            return True
+
     assert decode(encode(Odd(1), Odd), Odd).x == 1
     assert decode(encode(Raising(1), Raising), Raising).root == 1
+    with pytest.raises(InvalidPayload, match=r"\$\.x comes back as another float"):
+        encode(Agreeing(x=1.5), Agreeing)

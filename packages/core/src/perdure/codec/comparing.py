@@ -116,7 +116,12 @@ class Comparison:
             inner = None if place is None else place.field(name)
             self._same_field(value, back, name, inner, Step(path, name))
         extra = cast("_Entries", getattr(value, "__pydantic_extra__", None) or {})
-        self._same_entries(extra, getattr(back, "__pydantic_extra__", None) or {}, place, path)
+        extra_back = cast("_Entries", getattr(back, "__pydantic_extra__", None) or {})
+        if len(extra) != len(extra_back):
+            raise entries_differ(path, extra, extra_back)
+        for name, item in extra.items():
+            inner = None if place is None else place.extras()
+            self.same(item, extra_back.get(name, _MISSING), inner, Step(path, str(name)))
         return True
 
     def _same_field(

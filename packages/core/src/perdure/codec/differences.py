@@ -14,6 +14,7 @@ from typing import TypeAlias
 from pydantic_core import ValidationError
 
 _LONGEST_KEY = 60
+_LONGEST_PATH = 160
 _UNEXPECTED = re.compile(
     r"Expected `([^`]+)`.*?\[(?:field_name='([^']*)', )?input_value=.*?, input_type=(\w+)", re.S
 )
@@ -42,8 +43,9 @@ def show(path: Path) -> str:
 
 
 def show_steps(steps: Iterable[str | int]) -> str:
-    """The same, of the steps from the outside in."""
-    return "$" + "".join(map(_show_step, steps))
+    """The same, of the steps from the outside in; what is too long for a message is cut."""
+    shown = "$" + "".join(map(_show_step, steps))
+    return shown if len(shown) <= _LONGEST_PATH else shown[: _LONGEST_PATH - 1] + "…"
 
 
 def _show_step(step: str | int) -> str:

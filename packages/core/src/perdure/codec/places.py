@@ -29,8 +29,12 @@ class Place:
         """Whether whatever JSON says may come back here."""
 
     def items(self) -> Place:
-        """The place of the items of a collection, of the values of a dictionary, of extras."""
+        """The place of the items of a list, a tuple or a set."""
         return self._place(_items)
+
+    def extras(self) -> Place:
+        """The place of fields that a model allows and does not declare."""
+        return self._place(_extras)
 
     def has_untyped_keys(self) -> bool:
         """Whether it is a dictionary whose keys may come back as whatever JSON says."""
@@ -42,7 +46,7 @@ class Place:
 
     def entry(self, key: object) -> Place:
         """The place of the value under this key of a dictionary."""
-        return self._place(lambda schema: (*_items(schema), *_field(schema, key)))
+        return self._place(lambda schema: (*_values(schema), *_field(schema, key)))
 
     def _place(self, inner: Callable[[Schema], Iterable[Schema]]) -> Place:
         found = (each for schema in self._schemas for each in inner(schema))
@@ -115,14 +119,18 @@ def _items(schema: Schema) -> Iterator[Schema]:
         yield schema.get("items_schema", _ANY)
     elif kind == "tuple":
         yield from schema["items_schema"]
-    elif kind == "dict":
-        yield schema.get("values_schema", _ANY)
     elif kind == "arguments":  # a named tuple
         yield from (argument["schema"] for argument in schema["arguments_schema"])
-    elif schema.get("extra_behavior") == "allow" or "extras_schema" in schema:
+
+
+def _values(schema: Schema) -> Iterator[Schema]:
+    if schema["type"] == "dict":
+        yield schema.get("values_schema", _ANY)
+
+
+def _extras(schema: Schema) -> Iterator[Schema]:
+    if schema["type"] in _FIELDS:
         yield schema.get("extras_schema", _ANY)
-    elif kind == "model-fields":
-        yield _ANY  # extras are allowed by the configuration, where there are any
 
 
 def _keys(schema: Schema) -> Iterator[Schema]:

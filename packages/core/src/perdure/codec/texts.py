@@ -18,7 +18,6 @@ from perdure.codec.differences import DoesNotComeBack, show_steps
 
 _PLACE = re.compile(r" at line (\d+) column (\d+)")
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},:]|[^\s\[\]{},:"]+', re.S)
-_LONGEST_PLACE = 60
 
 
 def check_json(data: bytes) -> None:
@@ -87,8 +86,7 @@ def _place_at(data: bytes, line: str, column: str) -> str:
         found = steps
         if end >= offset:
             break
-    shown = show_steps(found)
-    return shown if len(shown) <= _LONGEST_PLACE else shown[:_LONGEST_PLACE] + "…"
+    return show_steps(found)
 
 
 def _tokens(data: bytes) -> Iterator[tuple[int, tuple[str | int, ...], bytes]]:
