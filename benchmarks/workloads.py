@@ -25,6 +25,7 @@ from pathlib import Path
 from statistics import quantiles
 
 import perdure
+from perdure.contract import Provider
 
 app = perdure.Registry()
 _started: dict[str, float] = {}
@@ -77,6 +78,14 @@ async def timer(ctx: perdure.OrchestrationContext, seconds: float) -> float:
 @app.orchestration
 async def one_event(ctx: perdure.OrchestrationContext) -> int:
     """Waits for one event."""
+    return await ctx.schedule_wait("go", int)
+
+
+@app.orchestration
+async def chain_and_wait(ctx: perdure.OrchestrationContext, length: int) -> int:
+    """A chain with a pause at its end, to be replayed."""
+    for step in range(length):
+        await ctx.schedule_activity(nothing, step)
     return await ctx.schedule_wait("go", int)
 
 
@@ -184,6 +193,36 @@ async def events(client: perdure.Client, size: float) -> Figures:
     return Figures(f"{count} events", count / took, "completions/s")
 
 
+async def replay(provider: Provider, size: float) -> Figures:
+    """10,000 steps that a new runtime replays: for how long the host's loop stands still."""
+    length = max(100, int(10_000 * size))
+    client = perdure.Client(provider)
+    async with perdure.Runtime(provider, app):
+        handle = await client.start_orchestration("replayed", chain_and_wait, length)
+        while (await client.get_execution_info("replayed", 1)).event_count < 2 * length + 2:  # noqa: ASYNC110 # it is written by the runtime
+            await asyncio.sleep(0.02)
+    gaps: list[float] = []
+    async with perdure.Runtime(provider, app):
+        watching = asyncio.create_task(_watch(gaps))
+        began = time.perf_counter()
+        await handle.raise_event("go", "1")
+        await handle.result(timeout=300)
+        took = time.perf_counter() - began
+        watching.cancel()
+    note = f"the loop stood still for {max(gaps):.1f} ms at most"
+    return Figures(f"replay of {length} steps", length / took, "steps/s", gaps, note)
+
+
+async def _watch(gaps: list[float]) -> None:
+    """Note in milliseconds of this thread how long each round of the loop takes."""
+    before = time.thread_time()
+    while True:
+        await asyncio.sleep(0)
+        now = time.thread_time()
+        gaps.append((now - before) * 1000)
+        before = now
+
+
 async def idle(client: perdure.Client, size: float) -> Figures:
     """The share of one core that an idle runtime uses."""
     del client
@@ -210,12 +249,20 @@ WORKLOADS: dict[str, Workload] = {
     "events": events,
     "idle": idle,
 }
+COLD: dict[str, Callable[[Provider, float], Awaitable[Figures]]] = {
+    "replay": replay,
+}
+"""Workloads that start and end runtimes themselves."""
 
 
 async def measure(url: str, names: list[str], size: float) -> list[Figures]:
     """Run the workloads one after the other, each in a runtime of its own."""
     results: list[Figures] = []
     for name in names:
+        if name in COLD:
+            async with perdure.open_provider(_namespaced(url, name)) as provider:
+                results.append(await COLD[name](provider, size))
+            continue
         async with (
             perdure.open_provider(_namespaced(url, name)) as provider,
             perdure.Runtime(provider, app),
@@ -244,13 +291,13 @@ def main() -> None:
     """Read the arguments, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url", nargs="?", help="the provider's URL; default: a new SQLite file")
-    parser.add_argument("--only", action="append", choices=list(WORKLOADS), default=None)
+    parser.add_argument("--only", action="append", choices=[*WORKLOADS, *COLD], default=None)
     parser.add_argument("--size", type=float, default=1.0, help="scales the counts")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         url = arguments.url or f"sqlite:///{Path(folder) / 'bench.db'}"
-        results = asyncio.run(measure(url, arguments.only or list(WORKLOADS), arguments.size))
+        results = asyncio.run(measure(url, arguments.only or [*WORKLOADS, *COLD], arguments.size))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if arguments.json:
         plain = {**_machine(), "url": arguments.url or "sqlite (new file)", "peak_mib": peak}

@@ -438,16 +438,16 @@ def waiting_asks_without_a_pause(patch):
 
 @spoils("36", "24")
 def results_go_to_nobody_in_a_rebuilt_execution(patch):
-    rebuild = Execution.rebuild.__func__
+    rebuilding = Execution.rebuilding.__func__
 
     def forgetful(cls, *arguments, **options):
-        execution = rebuild(cls, *arguments, **options)
+        execution = yield from rebuilding(cls, *arguments, **options)
         execution._commands.work.clear()
         execution._commands.inbox._waits.clear()
         execution._commands.inbox._names.clear()
         return execution
 
-    patch.setattr(Execution, "rebuild", classmethod(forgetful))
+    patch.setattr(Execution, "rebuilding", classmethod(forgetful))
 
 
 @spoils("37", "37a")

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from datetime import timedelta
+from typing import cast
 
 from perdure import history
 from perdure.clock import Instant, to_microseconds
@@ -101,8 +102,35 @@ class Execution:
         trace_paths: bool = False,
         compare: Compare = DEFAULT_COMPARE,
     ) -> Execution:
-        """The execution as its history left it.
+        """The execution as its history left it, at once; `rebuilding` does the same in steps."""
+        steps = cls.rebuilding(
+            events,
+            definition,
+            catalog,
+            cleanup_timeout=cleanup_timeout,
+            trace_paths=trace_paths,
+            compare=compare,
+        )
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                return cast("Execution", done.value)
 
+    @classmethod
+    def rebuilding(
+        cls,
+        events: Sequence[Event],
+        definition: OrchestrationDefinition,
+        catalog: Catalog,
+        *,
+        cleanup_timeout: timedelta,
+        trace_paths: bool = False,
+        compare: Compare = DEFAULT_COMPARE,
+    ) -> Generator[None, None, Execution]:
+        """Rebuild the execution as its history left it; a step delivers one event.
+
+        Between two steps nothing is under way, and closing the generator frees what there is.
         Where values differ from the recorded ones, these count, and `differences` names them.
         Raises `HistoryMismatch` where the code disagrees with the history in what it asks for
         (and in values, where `compare` is "strict"), `UndecodableData` where the history does
@@ -119,7 +147,7 @@ class Execution:
             trace_paths=trace_paths,
             compare=compare,
         )
-        execution._replay(events)
+        yield from execution._replay(events)
         return execution
 
     @property
@@ -217,7 +245,7 @@ class Execution:
 
     # Delivery
 
-    def _replay(self, events: Sequence[Event]) -> None:
+    def _replay(self, events: Sequence[Event]) -> Generator[None]:
         transcript = self._transcript
         transcript.begin_replay(events)
         try:
@@ -225,6 +253,7 @@ class Execution:
                 if transcript.terminal is None:
                     self._deliver(event)
                     self._commands.boundary.check()
+                yield
         except BaseException:
             self.discard()
             raise

@@ -52,6 +52,11 @@ class Recording:
         """The first event that nothing took; None at the end."""
         return self._events[self._cursor] if self._cursor < len(self._events) else None
 
+    @property
+    def number_due(self) -> int:
+        """The number that the event which is due has in a history without gaps."""
+        return self._cursor + 1
+
     def take_due(self) -> None:
         """Go past the event that is due; what it brings about begins a new run."""
         self._run = None

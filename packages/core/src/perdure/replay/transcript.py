@@ -136,13 +136,7 @@ class Transcript:
     # Replay
 
     def begin_replay(self, history: Sequence[Event]) -> None:
-        """Hold the code to this history until `end_replay`; raises `UndecodableData` for a gap."""
-        for number, event in enumerate(history, 1):
-            if event.event_id != number:
-                raise UndecodableData(
-                    f"the history of instance {self._started.instance!r} has event"
-                    f" {event.event_id} where {number} is due; restore it from a copy"
-                )
+        """Hold the code to this history until `end_replay`."""
         self.replaying = True
         self._recording = Recording(history, self._child_id)
 
@@ -154,13 +148,20 @@ class Transcript:
     def next_incoming(self) -> Event | None:
         """The next event to deliver; None at the end of the history.
 
-        Raises `HistoryMismatch` where the history has a command that the code did not ask for.
+        Raises `HistoryMismatch` where the history has a command that the code did not ask for,
+        and `UndecodableData` where it has a gap before this event.
         """
         if self.mismatch is not None:
             raise self.mismatch
         event = self._recording.due
         if event is None:
             return None
+        if event.event_id != self._recording.number_due:
+            raise UndecodableData(
+                f"the history of instance {self._started.instance!r} has event"
+                f" {event.event_id} where {self._recording.number_due} is due; restore it from a"
+                " copy"
+            )
         if self.terminal is not None or not isinstance(event, INCOMING):
             if self.terminal is not None or not _is_imposed(event):
                 raise self._difference(event, "nothing", "")

@@ -1,8 +1,12 @@
-"""Reads histories: all of one, to rebuild an execution of it, or what of a damaged one can be read."""
+"""Reads histories: all of one, to rebuild an execution of it, or what of a damaged one can be read.
+
+However long a history is, it is decoded in slices, between which others run.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Sequence
+from contextlib import suppress
 
 from perdure.contract.provider import Provider
 from perdure.contract.records import HistoryPage, InstanceState, StoredEvent
@@ -10,29 +14,33 @@ from perdure.errors import StorageCorrupt
 from perdure.history import Event, decode_event
 from perdure.repeating import PATIENT_TRIES, repeated
 from perdure.replay.signals import UndecodableData
+from perdure.runtime.stepping import Pacer
 
 
 async def read_history(provider: Provider, state: InstanceState) -> list[Event]:
     """The history of the current execution; raises `UndecodableData`, or `ProviderError`."""
     events: list[Event] = []
+    pacer = Pacer()
     async for page in _pages(provider, state):
-        try:
-            events.extend(decode_event(stored.number, stored.data) for stored in page)
-        except ValueError as error:
-            raise UndecodableData(f"history of {state.instance!r}: {error}") from error
+        for stored in page:
+            try:
+                events.append(decode_event(stored.number, stored.data))
+            except ValueError as error:
+                raise UndecodableData(f"history of {state.instance!r}: {error}") from error
+            await pacer.pause()
     return events
 
 
 async def read_readable_history(provider: Provider, state: InstanceState) -> list[Event]:
     """The events of the current execution that can be read; raises `ProviderError`."""
     events: list[Event] = []
+    pacer = Pacer()
     try:
         async for page in _pages(provider, state):
             for stored in page:
-                try:
+                with suppress(ValueError):
                     events.append(decode_event(stored.number, stored.data))
-                except ValueError:
-                    continue
+                await pacer.pause()
     except StorageCorrupt:
         return events
     return events

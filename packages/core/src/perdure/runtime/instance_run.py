@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from datetime import timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Final
@@ -55,7 +55,7 @@ from perdure.runtime.activities import BROKEN, FinishedActivity, broke
 from perdure.runtime.aftermath import direct_activities, report, ring
 from perdure.runtime.cache import LiveExecution
 from perdure.runtime.commits import Position, choose_direct, make_commit
-from perdure.runtime.stepping import run_outside_tasks
+from perdure.runtime.stepping import NoLongerWanted, run_in_slices, run_outside_tasks
 from perdure.runtime.unserved import UNREGISTERED
 from perdure.runtime.without_code import HeldInstance, end_without_code, parked_and_cancelled
 from perdure.wire import decode_start
@@ -160,6 +160,10 @@ class InstanceRun:
                 await self._run_turns()
             except _IN_THE_WAY as refused:
                 await self._park_or_end(_park_reason(refused), str(refused))
+        except NoLongerWanted:
+            if self._lost:
+                self._tell_lost(None)
+            await self._release()
         except (LeaseLost, HistoryConflict, InstanceNotFound, ExecutionNotFound) as lost:
             self._tell_lost(lost)
             if isinstance(lost, LeaseLost) and not isinstance(lost, ActivityLeaseLost):
@@ -230,18 +234,25 @@ class InstanceRun:
             return
         events = await self._owner.read_history(self.state)
         definition = self._definition(_started_version(events, self.state))
-        rebuilt = await run_outside_tasks(
-            lambda: Execution.rebuild(
-                events,
-                definition,
-                self._owner.catalog,
-                cleanup_timeout=self._options.cleanup_timeout,
-                trace_paths=self._options.trace_paths,
-                compare=self._options.compare,
-            )
+        await run_in_slices(self._rebuild(events, definition), wanted=self._is_wanted)
+
+    def _rebuild(
+        self, events: Sequence[history.Event], definition: OrchestrationDefinition
+    ) -> Generator[None]:
+        # Kept here by the last step itself, so that it is freed if this run is cancelled then.
+        self._execution = yield from Execution.rebuilding(
+            events,
+            definition,
+            self._owner.catalog,
+            cleanup_timeout=self._options.cleanup_timeout,
+            trace_paths=self._options.trace_paths,
+            compare=self._options.compare,
         )
-        self._execution = rebuilt
-        self._owner.differing_values.tell(rebuilt)
+        self._owner.differing_values.tell(self._execution)
+
+    def _is_wanted(self) -> bool:
+        """Whether a long replay should go on: it is of no use without the lease or the runtime."""
+        return not (self._lost or self._owner.stopping)
 
     def _definition(self, version: str | None) -> OrchestrationDefinition:
         definition = self._owner.catalog.orchestration(self.state.name, version)

@@ -1,0 +1,265 @@
+"""Long replays run in slices: others run in between, and they may be given up at any of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator
+from datetime import timedelta
+from itertools import pairwise
+
+import perdure
+import pytest
+from perdure.contract import Provider
+from perdure.errors import StorageUnavailable
+from perdure.history import Event
+from perdure.observe import RuntimeEvent, TurnLost
+from perdure.replay.execution import Execution
+from perdure.runtime import stepping
+from perdure.runtime.stepping import NoLongerWanted, Pacer, run_in_slices
+
+STEPS = 40
+
+
+class Ticks:
+    """A clock of which each look takes a millisecond."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def __call__(self) -> float:
+        self.time += 0.001
+        return self.time
+
+
+class Steps:
+    """Steps that note who ran: themselves, or the host."""
+
+    def __init__(self, count: int = STEPS) -> None:
+        self.log: list[str] = []
+        self._count = count
+
+    def run(self) -> Generator[None]:
+        try:
+            for _ in range(self._count):
+                assert asyncio.current_task() is None
+                self.log.append("step")
+                yield
+        finally:
+            assert asyncio.current_task() is None
+            self.log.append("closed")
+
+    async def beside(self) -> None:
+        while True:
+            self.log.append("host")
+            await asyncio.sleep(0)
+
+    def longest(self) -> int:
+        """The most steps in a row."""
+        return max(map(len, "".join("s" if one == "step" else " " for one in self.log).split()))
+
+
+async def test_others_run_after_each_slice() -> None:
+    steps = Steps()
+    host = asyncio.create_task(steps.beside())
+
+    await run_in_slices(steps.run(), now=Ticks())
+
+    host.cancel()
+    assert steps.log.count("step") == STEPS
+    assert steps.longest() == round(stepping.SLICE / 0.001)
+
+
+async def test_steps_are_closed_outside_of_tasks_when_their_caller_is_cancelled() -> None:
+    steps = Steps()
+    running = asyncio.ensure_future(run_in_slices(steps.run(), now=Ticks()))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await asyncio.sleep(0)
+
+    assert 0 < steps.log.count("step") < STEPS
+    assert steps.log[-1] == "closed"
+
+
+async def test_steps_are_closed_when_they_are_no_longer_wanted() -> None:
+    steps = Steps()
+
+    with pytest.raises(NoLongerWanted):
+        await run_in_slices(steps.run(), wanted=lambda: len(steps.log) < 10, now=Ticks())
+
+    assert 10 <= steps.log.count("step") < STEPS
+    assert steps.log[-1] == "closed"
+
+
+async def test_the_error_of_a_step_is_that_of_the_whole() -> None:
+    def failing() -> Generator[None]:
+        yield
+        raise StorageUnavailable("no", operation="step")
+
+    with pytest.raises(StorageUnavailable):
+        await run_in_slices(failing())
+
+
+async def test_a_loop_within_a_coroutine_makes_room_too() -> None:
+    steps, pacer = Steps(), Pacer(Ticks())
+    host = asyncio.create_task(steps.beside())
+
+    for _ in range(STEPS):
+        steps.log.append("step")
+        await pacer.pause()
+
+    host.cancel()
+    assert steps.longest() <= round(stepping.SLICE / 0.001)
+
+
+# A runtime that rebuilds a long execution
+
+
+app = perdure.Registry()
+LENGTH = 60
+
+
+@app.activity
+async def add(number: int) -> int:
+    return number + 1
+
+
+@app.orchestration
+async def chain(ctx: perdure.OrchestrationContext) -> int:
+    try:
+        total = 0
+        for _ in range(LENGTH):
+            total = await ctx.schedule_activity(add, total)
+        await ctx.schedule_wait("go")
+        return total
+    finally:
+        left.append(ctx.is_replaying)
+
+
+left: list[bool] = []
+
+
+@pytest.fixture
+def replayed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """One step for each slice, and a log of the events that are delivered in replay."""
+    log: list[str] = []
+    deliver = Execution._deliver
+
+    def logged(execution: Execution, event: Event) -> None:
+        if execution._transcript.replaying:
+            log.append("step")
+            for act in list(acts):
+                act(len(log))
+        deliver(execution, event)
+
+    monkeypatch.setattr(stepping, "SLICE", 0)
+    monkeypatch.setattr(Execution, "_deliver", logged)
+    left.clear()
+    acts.clear()
+    return log
+
+
+acts: list[Callable[[int], None]] = []
+
+
+class Observer:
+    def __init__(self) -> None:
+        self.lost: list[TurnLost] = []
+
+    @perdure.hookimpl
+    def perdure_observe(self, event: RuntimeEvent) -> None:
+        if isinstance(event, TurnLost):
+            self.lost.append(event)
+
+
+async def long_instance(provider: Provider) -> perdure.Handle[int]:
+    client = perdure.Client(provider)
+    handle = await client.start_orchestration("it", chain)
+    async with perdure.Runtime(provider, app), asyncio.timeout(10):
+        while True:
+            state = await provider.read_instance("it")
+            if state is not None and state.last_event >= 2 * LENGTH + 2:
+                break
+            await asyncio.sleep(0.001)
+    left.clear()
+    return handle
+
+
+async def test_the_host_runs_between_any_two_events(
+    provider: Provider, replayed: list[str]
+) -> None:
+    async def beside() -> None:
+        while True:
+            await asyncio.sleep(0)
+            replayed.append("host")
+
+    handle = await long_instance(provider)
+    replayed.clear()
+    host = asyncio.create_task(beside())
+    async with perdure.Runtime(provider, app):
+        await handle.raise_event("go")
+        assert await handle.result(timeout=10) == LENGTH
+    host.cancel()
+
+    assert replayed.count("step") == LENGTH + 1
+    places = [place for place, one in enumerate(replayed) if one == "step"]
+    assert all(later - earlier > 1 for earlier, later in pairwise(places))
+
+
+async def test_the_lease_is_renewed_while_a_long_replay_goes_on(replayed: list[str]) -> None:
+    clock, observer = perdure.ManualClock(), Observer()
+    options = perdure.RuntimeOptions(turn_lease=timedelta(seconds=30))
+    async with perdure.open_provider("memory://", clock=clock) as provider:
+        handle = await long_instance(provider)
+        await handle.raise_event("go")
+        began = clock.now()
+        acts.append(lambda _: clock.advance(timedelta(seconds=1)))
+        async with perdure.Runtime(provider, app, options=options, plugins=[observer]):
+            assert await asyncio.wait_for(handle.result(), 10) == LENGTH
+
+    assert clock.now() - began > 60_000_000
+    assert observer.lost == []
+
+
+async def test_a_runtime_that_is_closed_gives_a_long_replay_up_and_the_instance_back(
+    provider: Provider, replayed: list[str]
+) -> None:
+    handle = await long_instance(provider)
+    await handle.raise_event("go")
+    replayed.clear()
+    begun = asyncio.Event()
+    acts.append(lambda count: begun.set() if count == 5 else None)
+
+    async with perdure.Runtime(provider, app):
+        await asyncio.wait_for(begun.wait(), 10)
+
+    assert 5 <= replayed.count("step") < LENGTH
+    assert left == [True]
+    acts.clear()
+    async with perdure.Runtime(provider, app):
+        assert await handle.result(timeout=10) == LENGTH
+
+
+async def test_a_replay_whose_lease_is_lost_is_given_up(
+    provider: Provider, replayed: list[str]
+) -> None:
+    observer = Observer()
+    handle = await long_instance(provider)
+    await handle.raise_event("go")
+    replayed.clear()
+
+    def lose(count: int) -> None:
+        if count == 5:
+            for run in tuple(runtime._turns._runs.values()):
+                run.lease_lost()
+
+    acts.append(lose)
+    async with perdure.Runtime(provider, app, plugins=[observer]) as runtime:
+        assert await handle.result(timeout=10) == LENGTH
+
+    assert [lost.reason for lost in observer.lost] == ["the lease was lost"]
+    assert left == [True, False]
+    assert replayed.count("step") < 2 * LENGTH
