@@ -278,7 +278,7 @@ REFUSED = [
     ({"depth": 1, "width": 2}, Settings, r"\$\.width has a key that the annotation does not", "add"),
     # values of another type
     ([1, b"hunter2"], list[str], "expected str, found int", "pass a value that fits"),
-    (Measured.model_construct(value="hunter2"), Measured, "expected float in the field 'value'", ""),
+    (Measured.model_construct(value="hunter2"), Measured, "expected float", "found str"),
     # instants
     (datetime(1890, 1, 1, tzinfo=BERLIN), datetime, "another instant", r"astimezone\(UTC\)"),
     (
