@@ -21,6 +21,7 @@ from perdure.replay.inbox import EventInbox
 from perdure.replay.signals import UndecodableData
 from perdure.replay.transcript import Transcript
 from perdure.runtime.activities import Activities
+from perdure.runtime.ending import Ending
 from perdure.runtime.turns import Turns
 from perdure_conformance.broken import Broken, StoreBackend, what_catches
 from perdure_conformance.reference import ReferenceProvider
@@ -305,6 +306,16 @@ def running_activities_are_not_told(patch):
     patch.setattr(Activities, "_tell", lambda self, running: None)
 
 
+@spoils("9c")
+def the_outcome_of_cancelled_work_is_dropped(patch):
+    patch.setattr(Commands, "ask_to_end", lambda self, scheduled: False)
+
+
+@spoils("9c")
+def work_is_not_asked_to_end(patch):
+    patch.setattr(Activities, "ask_to_end", lambda self, instance, activities: None)
+
+
 @spoils("10", "10a")
 def a_cancelled_orchestration_ends_at_once(patch):
     def deliver_cancel(self, event):
@@ -355,9 +366,9 @@ def everybody_is_blamed(patch):
     patch.setattr(Turns, "_start", suspicious)
     run = Activities._start
 
-    def suspect(self, leased):
+    def suspect(self, leased, **named):
         many = leased.delivery * 10 if leased.delivery > 1 else 1
-        run(self, replace(leased, delivery=many))
+        run(self, replace(leased, delivery=many), **named)
 
     patch.setattr(Activities, "_start", suspect)
 
@@ -512,13 +523,13 @@ def names_do_not_depend_on_case(patch):
 
 @spoils("40a")
 def closing_waits_for_nothing(patch):
-    drain = Activities.drain
+    run = Ending.run
 
-    async def impatient(self):
-        self._options = replace(self._options, shutdown_grace=timedelta(0))
-        await drain(self)
+    async def impatient(self, leasing, caring):
+        self._grace = timedelta(0)
+        await run(self, leasing, caring)
 
-    patch.setattr(Activities, "drain", impatient)
+    patch.setattr(Ending, "run", impatient)
 
 
 @spoils("17")

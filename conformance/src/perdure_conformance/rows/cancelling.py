@@ -303,6 +303,67 @@ async def results_after_the_cancellation_are_dropped(stage: Stage) -> None:
     expect_equal(len(await stage.recorded("alpha", EventRaised)), 1, "events recorded")
 
 
+class Bank:
+    """Charges when it is let, in whatever process, and says what it was asked."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.charged: list[bool] = []
+        """For each charge, whether it was asked to end."""
+        self.refunded: list[str] = []
+
+    def registry(self) -> Registry:
+        """An order that is charged with its outcome waited for, and refunded when cancelled."""
+        app = Registry()
+
+        @app.activity
+        async def charge() -> str:
+            context = activity_context()
+            await self.open.wait()
+            self.charged.append(context.cancel_requested)
+            return f"receipt {context.delivery}"
+
+        @app.activity
+        async def refund(receipt: str) -> None:
+            self.refunded.append(receipt)
+
+        @app.orchestration
+        async def pay(ctx: OrchestrationContext) -> str:
+            charging = ctx.schedule_activity(charge, cancellation="wait")
+            try:
+                await charging
+                await ctx.schedule_wait("shipped")
+            except asyncio.CancelledError:
+                await ctx.schedule_activity(refund, await charging)
+                raise
+            return charging.result()
+
+        return app
+
+
+@row("ROW-9c")
+async def the_outcome_of_cancelled_work_is_waited_for(stage: Stage) -> None:
+    """An activity that is scheduled with `cancellation="wait"` completes: it is asked to end by the process that commits the cancellation, its outcome is recorded, also over a crash, and the orchestration has it when CancelledError goes on."""
+    bank = Bank()
+    node = await stage.node(bank.registry())
+    for instance in ("asked", "crashed"):
+        await stage.client.start_orchestration(instance, "pay")
+        await stage.until_recorded(instance, ActivityScheduled)
+        await stage.client.cancel_instance(instance, "enough")
+        await stage.until_recorded(instance, CancelRequested)
+        await stage.pass_time(timedelta(seconds=20))
+        if instance == "crashed":
+            node.crash()
+            await stage.node(bank.registry())
+        bank.open.set()
+        await expect_cancelled(stage, instance, "enough")
+        completed = await stage.recorded(instance, ActivityCompleted)
+        expect_equal(len(completed), 2, f"outcomes of {instance!r}: the charge and the refund")
+        bank.open.clear()
+    expect_equal(bank.charged[0], True, "whether the charge was asked to end")
+    expect_equal(bank.refunded, ["receipt 1", "receipt 2"], "what was refunded")
+
+
 async def exists(stage: Stage, instance: str) -> bool:
     """Whether an instance has run its first turn."""
     state = await stage.lab.provider.read_instance(instance)

@@ -25,12 +25,12 @@ from perdure.registry import Catalog, OrchestrationDefinition
 from perdure.replay.boundary import Boundary
 from perdure.replay.chance import Chance
 from perdure.replay.execution_log import ExecutionLog
-from perdure.replay.futures import ScheduledFuture
+from perdure.replay.futures import PatientFuture, ScheduledFuture
 from perdure.replay.inbox import EventInbox, Wait
 from perdure.replay.loop import OrchestrationLoop
 from perdure.replay.origin import Origin
 from perdure.replay.recorded_policy import policy_of, policy_text, with_policy
-from perdure.replay.retrying import start_attempts
+from perdure.replay.retrying import Attempts
 from perdure.replay.transcript import Transcript
 from perdure.replay.turn import TurnDraft, UnfitEvent
 from perdure.replay.unawaited import unawaited
@@ -47,6 +47,7 @@ class Commands:
 
     __slots__ = (
         "_compare",
+        "_ending",
         "boundary",
         "cancel_reason",
         "catalog",
@@ -88,6 +89,8 @@ class Commands:
         self.inbox = EventInbox(started.seen)
         self.work: dict[int, Work] = {}
         """By the number of the schedule event."""
+        self._ending: set[int] = set()
+        """Activities that were asked to end, by the same numbers."""
         self.draft = TurnDraft()
         self.cancel_reason: str | None = None
 
@@ -122,6 +125,10 @@ class Commands:
         """
         self.boundary.check_turn(expecting=bool(self.work) or self.inbox.has_waits)
         draft, self.draft = self.draft, TurnDraft()
+        # In each turn anew: another process may run them by now, or this one again.
+        if self._ending and self.transcript.events:
+            self._ending &= self.work.keys()
+            draft.ending_activities.extend(map(self.origin.activity_id, sorted(self._ending)))
         draft.events, self.transcript.events = self.transcript.events, draft.events
         return draft
 
@@ -135,22 +142,27 @@ class Commands:
         *,
         tag: str | None,
         retry: RetryPolicy | None,
+        patient: bool = False,
     ) -> asyncio.Future[Any]:
-        """Ask for an activity, and under a policy for further attempts as it fails."""
+        """Ask for an activity, and under a policy for further attempts as it fails.
+
+        Where it is `patient`, a cancellation waits for the outcome of what is under way.
+        """
         recorded = self.started.format >= _FORMAT_WITH_POLICIES
         text = policy_text(retry) if retry is not None and recorded else None
         scheduled = self.transcript.ask(
             history.ActivityScheduled, name=name, input=input, attempt=1, tag=tag, retry=text
         )
         limit = retry.attempt_timeout if retry is not None and recorded else None
-        first = self._attempt(scheduled, scheduled.event_id, result_type, limit, retry)
+        number, alone = scheduled.event_id, patient and retry is None
+        first = self._attempt(scheduled, number, result_type, limit, retry, patient=alone)
         if recorded and scheduled.retry != text:
             retry = None if scheduled.retry is None else policy_of(scheduled.retry, retry)
         if retry is None:
             return first
         limit = retry.attempt_timeout if recorded else None
 
-        def attempt(number: int) -> asyncio.Future[Any]:
+        def attempt(number: int) -> ScheduledFuture[Any]:
             again = self.transcript.ask(
                 history.ActivityScheduled,
                 name=scheduled.name,
@@ -164,7 +176,8 @@ class Commands:
         if limit is not None:
             # The runtime that runs an attempt keeps its limit.
             retry = replace(retry, attempt_timeout=None)
-        return start_attempts(self.loop, name, first, attempt, retry, stream, self.log)
+        attempts = Attempts(name, first, attempt, retry, stream, self.log)
+        return attempts.start_patiently(self.loop, self) if patient else attempts.start(self.loop)
 
     def _attempt(
         self,
@@ -173,6 +186,8 @@ class Commands:
         result_type: object,
         limit: timedelta | None,
         retry: RetryPolicy | None,
+        *,
+        patient: bool = False,
     ) -> ScheduledFuture[Any]:
         """The future of one attempt; `first` is the schedule event of the first one."""
         number, name = scheduled.event_id, scheduled.name
@@ -187,7 +202,7 @@ class Commands:
             if retry is not None:
                 data = with_policy(data, retry)
             self.draft.activities[number] = self.origin.activity(name, scheduled.tag, data)
-        return self._await(number, MessageKind.ACTIVITY, name, result_type)
+        return self._await(number, MessageKind.ACTIVITY, name, result_type, patient=patient)
 
     def schedule_timer(self, fire_at: Instant) -> ScheduledFuture[None]:
         """Ask for a timer as a future."""
@@ -307,6 +322,19 @@ class Commands:
         if self.transcript.effective:
             self._take_back(scheduled, work)
 
+    def ask_to_end(self, scheduled: int) -> bool:
+        """Let an activity know that it should end; its outcome is still wanted.
+
+        False for one that was asked for in this very step: it is as if it never was.
+        """
+        if self.transcript.closed or scheduled not in self.work:
+            return False
+        self.loop.require_open()
+        if scheduled > self.transcript.delivered:
+            return False
+        self._ending.add(scheduled)
+        return True
+
     def own_timer(self, fire_at: Instant, purpose: str) -> int:
         """Ask for a timer that no future waits for; returns its number."""
         number = self._timer(fire_at, purpose)
@@ -391,14 +419,18 @@ class Commands:
         name: str = "",
         result_type: object = Any,
         child: str = "",
+        *,
+        patient: bool = False,
     ) -> ScheduledFuture[Any]:
-        future = self._future(number)
+        future = self._future(number, PatientFuture if patient else ScheduledFuture)
         if not self.transcript.closed:
             self.work[number] = Work(kind, future, name, result_type, child)
         return future
 
-    def _future(self, number: int) -> ScheduledFuture[Any]:
-        return ScheduledFuture[Any](loop=self.loop, port=self, scheduled=number)
+    def _future(
+        self, number: int, kind: type[ScheduledFuture[Any]] = ScheduledFuture
+    ) -> ScheduledFuture[Any]:
+        return kind(loop=self.loop, port=self, scheduled=number)
 
     def _take_back(self, number: int, work: Work) -> None:
         """Nothing is left of what was asked for in this turn; else say that it is unwanted."""

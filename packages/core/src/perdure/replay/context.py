@@ -35,6 +35,9 @@ R = TypeVar("R")
 OnInvalid: TypeAlias = Literal["wait", "raise"]
 """What becomes of a wait to which an event came that does not fit it."""
 
+Cancellation: TypeAlias = Literal["drop", "wait"]
+"""What a cancellation does to an activity that is under way."""
+
 
 class OrchestrationContext:
     """Given to an orchestration as its first argument; valid for one execution.
@@ -107,6 +110,7 @@ class OrchestrationContext:
         *,
         retry: RetryPolicy | None = None,
         tag: str | None = None,
+        cancellation: Cancellation = "drop",
     ) -> asyncio.Future[R]: ...
     @overload
     def schedule_activity(
@@ -115,6 +119,7 @@ class OrchestrationContext:
         *,
         retry: RetryPolicy | None = None,
         tag: str | None = None,
+        cancellation: Cancellation = "drop",
     ) -> asyncio.Future[R]: ...
     @overload
     def schedule_activity(
@@ -124,6 +129,7 @@ class OrchestrationContext:
         *,
         retry: RetryPolicy | None = None,
         tag: str | None = None,
+        cancellation: Cancellation = "drop",
     ) -> asyncio.Future[R]: ...
     @overload
     def schedule_activity(
@@ -132,6 +138,7 @@ class OrchestrationContext:
         *,
         retry: RetryPolicy | None = None,
         tag: str | None = None,
+        cancellation: Cancellation = "drop",
     ) -> asyncio.Future[R]: ...
     @overload
     def schedule_activity(
@@ -142,6 +149,7 @@ class OrchestrationContext:
         result_type: type[R],
         retry: RetryPolicy | None = None,
         tag: str | None = None,
+        cancellation: Cancellation = "drop",
     ) -> asyncio.Future[R]: ...
     @overload
     def schedule_activity(
@@ -151,6 +159,7 @@ class OrchestrationContext:
         *,
         retry: RetryPolicy | None = None,
         tag: str | None = None,
+        cancellation: Cancellation = "drop",
     ) -> asyncio.Future[Any]: ...
     def schedule_activity(
         self,
@@ -160,11 +169,19 @@ class OrchestrationContext:
         result_type: object = Any,
         retry: RetryPolicy | None = None,
         tag: str | None = None,
+        cancellation: Cancellation = "drop",
     ) -> asyncio.Future[Any]:
         """Run an activity, given as the function or by its registered name.
 
         The future raises `ActivityFailed`, or `ActivityTimeout` where the policy sets a limit.
         Without `retry` there is one attempt. `tag` routes it to runtimes that serve the tag.
+
+        `cancellation` says what a cancellation of the future, or of the task that awaits it, means
+        for work that is under way. With `"drop"` the result is not wanted any more. With `"wait"`
+        the activity is asked to end (`cancel_requested`), no attempt follows the one under way,
+        and the await goes on until its outcome is there; then `CancelledError` goes on, and the
+        outcome is in the future, to be awaited again.
+
         Raises `InvalidPayload` where the input does not fit the activity's annotation.
         """
         commands = self._commands
@@ -174,7 +191,11 @@ class OrchestrationContext:
             check_identifier(tag, "tag")
         if retry is not None:
             require(retry, RetryPolicy, "retry", "pass RetryPolicy(max_attempts=…)")
-        return commands.schedule_activity(name, text, result, tag=tag, retry=retry)
+        if cancellation not in ("drop", "wait"):
+            raise InvalidInput(f'cancellation {cancellation!r} is unknown; pass "drop" or "wait"')
+        return commands.schedule_activity(
+            name, text, result, tag=tag, retry=retry, patient=cancellation == "wait"
+        )
 
     def schedule_timer(self, delay: timedelta | float | datetime) -> asyncio.Future[None]:
         """A future that is done after `delay` (a `timedelta` or seconds), or at an aware datetime.

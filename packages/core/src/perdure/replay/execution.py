@@ -267,7 +267,7 @@ class Execution:
         self._deliver(event)
 
     def _deliver(self, event: Event) -> None:
-        self._transcript.last_event = event.event_id
+        self._transcript.last_event = self._transcript.delivered = event.event_id
         self.loop.set_time(event.at)
         self.loop.open()
         try:

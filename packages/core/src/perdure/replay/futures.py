@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from perdure.errors import InvalidPayload
@@ -68,6 +68,13 @@ class CancellationPort(Protocol):
 
     def work_cancelled(self, scheduled: int) -> None:
         """The future of this schedule event was cancelled."""
+        ...
+
+    def ask_to_end(self, scheduled: int) -> bool:
+        """The work of this schedule event should end soon, and its outcome is still wanted.
+
+        False where there is no outcome to wait for: then it may be cancelled.
+        """
         ...
 
 
@@ -132,3 +139,54 @@ class ScheduledFuture(OrchestrationFuture[T]):
                 error.__cause__ = stopped
             self.set_exception(error)
             self._log_traceback = False
+
+
+class PatientFuture(ScheduledFuture[T]):
+    """Of work whose outcome is waited for when it is cancelled: nothing of it is dropped.
+
+    Cancelling it asks the work to end, and leaves the future pending until the outcome is there.
+    Whoever awaits it gets the outcome, unless it was cancelled itself meanwhile: then it gets
+    its `CancelledError` when the outcome is there, and finds the outcome here.
+    """
+
+    __slots__ = ("_message",)
+
+    def __init__(self, *, loop: OrchestrationLoop, port: CancellationPort, scheduled: int) -> None:
+        super().__init__(loop=loop, port=port, scheduled=scheduled)
+        self._message: object = None
+
+    def cancel(self, msg: object = None) -> bool:
+        """Ask the work to end; cancel at once where none is under way."""
+        if self.done():
+            return False
+        if not self._port.ask_to_end(self.scheduled):
+            return super().cancel(msg)
+        self._message = msg
+        return True
+
+    def __await__(self) -> Generator[Any, None, T]:
+        """Wait for the outcome, and only then let a cancellation of the awaiting task go on."""
+        task = asyncio.current_task()
+        before = _cancellations(task)
+        try:
+            result = yield from super().__await__()
+        except Exception:
+            self._let_go_on(_cancellations(task) - before)
+            raise
+        self._let_go_on(_cancellations(task) - before)
+        return result
+
+    __iter__ = __await__
+
+    def _let_go_on(self, cancellations: int) -> None:
+        if cancellations > 0:
+            raise asyncio.CancelledError(*(() if self._message is None else (self._message,)))
+
+
+def _cancellations(task: asyncio.Task[Any] | None) -> int:
+    """How many cancellations the task was asked for and has had thrown into it."""
+    if task is None:
+        return 0
+    # One that is still to be thrown arrives at the await that begins now.
+    pending = bool(task._must_cancel)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType] # no public way to ask
+    return task.cancelling() - pending

@@ -16,34 +16,118 @@ from typing import Any
 from perdure.errors import ActivityFailed, ActivityTimeout
 from perdure.raised import timed_out
 from perdure.replay.execution_log import ExecutionLog
-from perdure.replay.futures import ScheduledFuture
+from perdure.replay.futures import (
+    CancellationPort,
+    OrchestrationTask,
+    PatientFuture,
+    ScheduledFuture,
+)
 from perdure.replay.loop import OrchestrationLoop
-from perdure.replay.unawaited import OwnCallback
+from perdure.replay.unawaited import HandOver, OwnCallback
 from perdure.retry import RetryPolicy
 
 
-def start_attempts(
-    loop: OrchestrationLoop,
-    activity: str,
-    first: ScheduledFuture[Any],
-    schedule: Callable[[int], asyncio.Future[Any]],
-    policy: RetryPolicy,
-    stream: random.Random,
-    log: ExecutionLog,
-) -> asyncio.Future[Any]:
-    """A future of the first attempt that succeeds; `first` is under way, the others follow.
+class Attempts:
+    """The attempts of one activity; the first is under way, the others follow."""
 
-    It raises the last attempt's `ActivityFailed` or `ActivityTimeout`. Cancelling it cancels the
-    attempt under way, also before the first wait.
-    """
-    attempts = loop.create_task(
-        _run_attempts(activity, first, schedule, policy, stream, log), name=f"retry of {activity}"
-    )
-    attempts.attempts_of = activity
-    # The user holds the attempts instead.
-    first.heeded = True
-    attempts.add_done_callback(_Finish(first))
-    return attempts
+    def __init__(
+        self,
+        activity: str,
+        first: ScheduledFuture[Any],
+        schedule: Callable[[int], ScheduledFuture[Any]],
+        policy: RetryPolicy,
+        stream: random.Random,
+        log: ExecutionLog,
+    ) -> None:
+        self._activity = activity
+        self._first = first
+        self._schedule = schedule
+        self._policy = policy
+        self._stream = stream
+        self._log = log
+        self._current: ScheduledFuture[Any] | None = first
+        """The attempt under way; None during the wait for the next."""
+        self._is_ending = False
+        """Whether it was asked to end: no attempt follows then."""
+        self._port: CancellationPort | None = None
+        self._task: asyncio.Task[Any] | None = None
+
+    def start(self, loop: OrchestrationLoop) -> OrchestrationTask[Any]:
+        """A future of the first attempt that succeeds.
+
+        It raises the last attempt's `ActivityFailed` or `ActivityTimeout`. Cancelling it cancels
+        the attempt under way, also before the first wait.
+        """
+        attempts = loop.create_task(self._run(), name=f"retry of {self._activity}")
+        attempts.attempts_of = self._activity
+        # The user holds the attempts instead.
+        self._first.heeded = True
+        attempts.add_done_callback(_Finish(self._first))
+        return attempts
+
+    def start_patiently(
+        self, loop: OrchestrationLoop, port: CancellationPort
+    ) -> PatientFuture[Any]:
+        """The same, where a cancellation waits for the outcome of the attempt under way.
+
+        During the wait for the next attempt nothing is under way, and it is cancelled at once.
+        """
+        outcome = PatientFuture[Any](loop=loop, port=self, scheduled=self._first.scheduled)
+        self._port = port
+        self._task = self.start(loop)
+        self._task.add_done_callback(HandOver(outcome))
+        return outcome
+
+    # As the port of that future
+
+    def ask_to_end(self, scheduled: int) -> bool:
+        """Ask the attempt under way, and let none follow; False where there is none."""
+        current = self._current
+        if self._port is None or current is None or current.done():
+            return False
+        if not self._port.ask_to_end(current.scheduled):
+            return False
+        self._is_ending = True
+        return True
+
+    def work_cancelled(self, scheduled: int) -> None:
+        """Nothing is under way: end the wait."""
+        if self._task is not None:
+            self._task.cancel()
+
+    # The task
+
+    async def _run(self) -> Any:
+        policy, log = self._policy, self._log
+        loop = asyncio.get_running_loop()
+        deadline = (
+            None if policy.total_timeout is None else loop.time() + _seconds(policy.total_timeout)
+        )
+        future, number = self._first, 1
+        while True:
+            try:
+                return await _one_attempt(self._activity, future, policy.attempt_timeout, deadline)
+            except ActivityFailed as error:
+                failure = error
+            wait, refusal = 0.0, policy.refusal(failure, number)
+            # What can be known where the activity ran is told there.
+            given_up_here = future.cancelled()
+            is_told = refusal is not None and not given_up_here
+            if refusal is None and self._is_ending:
+                refusal = "it was cancelled"
+            if refusal is None:
+                wait, refusal = _next_wait(policy, failure, number, self._stream, deadline)
+            if refusal is not None:
+                if not is_told:
+                    log.attempt_failed(failure, number, f"no attempt follows: {refusal}", last=True)
+                raise failure
+            if given_up_here:
+                after = f"attempt {number + 1} follows after {wait:g} s"
+                log.attempt_failed(failure, number, after, last=False)
+            self._current = None
+            await asyncio.sleep(wait)
+            number += 1
+            future = self._current = self._schedule(number)
 
 
 class _Finish(OwnCallback):
@@ -58,42 +142,6 @@ class _Finish(OwnCallback):
         else:
             # Ignoring scheduled work is no mistake.
             done._log_traceback = False
-
-
-async def _run_attempts(
-    activity: str,
-    first: asyncio.Future[Any],
-    schedule: Callable[[int], asyncio.Future[Any]],
-    policy: RetryPolicy,
-    stream: random.Random,
-    log: ExecutionLog,
-) -> Any:
-    loop = asyncio.get_running_loop()
-    deadline = (
-        None if policy.total_timeout is None else loop.time() + _seconds(policy.total_timeout)
-    )
-    future, number = first, 1
-    while True:
-        try:
-            return await _one_attempt(activity, future, policy.attempt_timeout, deadline)
-        except ActivityFailed as error:
-            failure = error
-        wait, refusal = 0.0, policy.refusal(failure, number)
-        # What can be known where the activity ran is told there.
-        given_up_here = future.cancelled()
-        is_told = refusal is not None and not given_up_here
-        if refusal is None:
-            wait, refusal = _next_wait(policy, failure, number, stream, deadline)
-        if refusal is not None:
-            if not is_told:
-                log.attempt_failed(failure, number, f"no attempt follows: {refusal}", last=True)
-            raise failure
-        if given_up_here:
-            after = f"attempt {number + 1} follows after {wait:g} s"
-            log.attempt_failed(failure, number, after, last=False)
-        await asyncio.sleep(wait)
-        number += 1
-        future = schedule(number)
 
 
 def _next_wait(

@@ -44,6 +44,7 @@ class Transcript:
         "_recording",
         "_started",
         "closed",
+        "delivered",
         "events",
         "forbidden",
         "last_event",
@@ -68,6 +69,8 @@ class Transcript:
         self._recording = Recording((), self._child_id)
         self._differing: dict[tuple[str, ...], ValueDifference] = {}
         self.last_event = 0
+        self.delivered = 0
+        """The number of the event that was delivered last; what is asked for since comes after it."""
         self.events: list[Event] = []
         """What happened since the last turn was taken."""
         self.replaying = False

@@ -29,6 +29,8 @@ class TurnDraft:
     children: dict[int, NewChild] = field(default_factory=dict[int, NewChild])
     detached: list[NewChild] = field(default_factory=list[NewChild])
     cancelled_activities: list[str] = field(default_factory=list[str])
+    ending_activities: list[str] = field(default_factory=list[str])
+    """Ids of those that are asked to end, and whose outcome is still wanted."""
     removed: list[str] = field(default_factory=list[str])
     """Ids of timer messages that are not wanted any more."""
     sent: list[Message] = field(default_factory=list[Message])

@@ -7,6 +7,7 @@ awaited; nor was one that only a task waits for which itself nothing awaits.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
@@ -18,6 +19,22 @@ from perdure.replay.work import Work
 
 class OwnCallback:
     """A callback of the engine's own: it does not await."""
+
+
+class HandOver:
+    """Hands the end of a task over to the future that the user holds in its place."""
+
+    def __init__(self, future: ScheduledFuture[Any]) -> None:
+        self.future = future
+
+    def __call__(self, done: asyncio.Future[Any]) -> None:
+        """Settle the future, as a done callback of the task."""
+        if done.cancelled():
+            self.future.cancel()
+        elif (error := done.exception()) is not None:
+            self.future.fail(error)
+        else:
+            self.future.succeed(done.result())
 
 
 def unawaited(
@@ -58,4 +75,6 @@ def _awaits(callback: object) -> bool:
     if isinstance(owner, OrchestrationTask):
         # Attempts are spoken of by their task.
         return bool(owner.attempts_of) or _is_awaited(cast("OrchestrationTask[Any]", owner))
+    if isinstance(callback, HandOver):
+        return _is_awaited(callback.future)
     return not isinstance(callback, OwnCallback)

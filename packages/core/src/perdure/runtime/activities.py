@@ -101,6 +101,8 @@ class RunningActivity:
     context: ActivityContext | None = None
     wanted: bool = True
     """False once its result is of no use: cancelled, void, or its lease lost."""
+    should_end: bool = False
+    """Whether it was asked to end; its result is wanted all the same."""
 
     @property
     def key(self) -> WorkKey:
@@ -228,6 +230,15 @@ class Activities:
         for running in tuple(self._by_instance.get(instance, ())):
             if chosen is None or running.leased.id in chosen:
                 self._tell(running)
+
+    def ask_to_end(self, instance: str, activities: Iterable[str]) -> None:
+        """Tell running activities of an instance to end; their results are still wanted."""
+        chosen = set(activities)
+        for running in tuple(self._by_instance.get(instance, ())):
+            if running.leased.id in chosen:
+                running.should_end = True
+                if running.context is not None:
+                    running.context.cancellation.request()
 
     async def complete(self, finished: FinishedActivity) -> None:
         """Send a result as a message, in its own transaction. `ActivityLeaseLost` is final."""
@@ -540,6 +551,8 @@ class Activities:
             await self._park(leased, "undecodable", f"activity {leased.id}: {error}")
             return
         context = running.context = self._context(leased, data)
+        if running.should_end:
+            context.cancellation.request()
         text = [data.input]
         if len(leased.data) >= _LARGE:
             # Held as long as the function runs, and needed no more: what it is called with counts.

@@ -77,7 +77,7 @@ class ActivityCaller:
                 value, reference.output_type, what=f"result of activity {reference.name!r}"
             )
         except asyncio.CancelledError as error:
-            if context.cancel_requested or task.cancelled_from_outside:
+            if task.cancelled_from_outside:
                 raise
             return self._failure(error, "the activity cancelled itself")
         except GeneratorExit as error:

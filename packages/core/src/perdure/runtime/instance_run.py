@@ -449,6 +449,8 @@ class InstanceRun:
             owner.activities.start_reserved(
                 direct_activities(commit, draft, direct, answer, self._provider.clock.now())
             )
+        if draft.ending_activities:
+            owner.activities.ask_to_end(instance, draft.ending_activities)
         if draft.cancelled_activities:
             owner.activities.cancel(instance, draft.cancelled_activities)
         if draft.end is not None:
