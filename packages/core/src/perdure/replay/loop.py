@@ -137,6 +137,8 @@ class OrchestrationLoop(GuardedLoop):
                             {"message": "a callback raised", "exception": error}
                         )
         finally:
+            # The trace of an exception may keep this frame, which must not keep its task.
+            handle = None
             self._leave(outside)
             # Where there are many, `create_task` does it now and then.
             if len(self._tasks) <= _FEW_TASKS:
