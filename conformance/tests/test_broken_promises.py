@@ -24,7 +24,7 @@ from perdure.runtime.activities import Activities
 from perdure.runtime.ending import Ending
 from perdure.runtime.turns import Turns
 from perdure_conformance.broken import Broken, StoreBackend, what_catches
-from perdure_conformance.reference import ReferenceProvider
+from perdure_conformance.reference import ReferenceProvider, Store
 from perdure_conformance.rows import ROWS
 
 IN_PROCESS = {row.id for row in ROWS if row.needs is None}
@@ -49,6 +49,14 @@ def provider_with(**methods):
 
 
 # The provider
+
+
+@spoils("52")
+def refuses_what_comes_after_the_end_of_a_lease(patch):
+    def stands(self, lease, token):
+        return lease is not None and lease.token == token and self.is_live(lease)
+
+    patch.setattr(Store, "stands", stands)
 
 
 @spoils("1", "7", "11a")
@@ -246,6 +254,14 @@ def a_continuation_empties_the_mailbox(patch):
 
 
 # The runtime and the engine
+
+
+@spoils("52a")
+def gives_no_account_of_leases_that_were_taken_over(patch):
+    async def account_for(self, lease):
+        pass
+
+    patch.setattr(Activities, "account_for", account_for)
 
 
 @spoils("2")

@@ -23,7 +23,7 @@ def test_the_document_says_what_the_checks_say():
 
 
 def test_every_row_is_there_but_those_of_a_later_contract():
-    assert {number_of(row) for row in ROWS} == set(range(1, 46)) - LATER
+    assert {number_of(row) for row in ROWS} == {*range(1, 46), 52} - LATER
 
 
 def test_no_row_has_the_id_of_another():

@@ -49,13 +49,16 @@ async def chain(ctx: perdure.OrchestrationContext, steps: int) -> int:
 
 
 @contextmanager
-def workers(url: str, count: int) -> Iterator[list[subprocess.Popen[str]]]:
-    """So many processes that run the app, ended one by one in the end."""
+def workers(url: str, count: int, said: list[str]) -> Iterator[list[subprocess.Popen[str]]]:
+    """So many processes that run the app, ended one by one in the end; `said` gets their log."""
     started: list[subprocess.Popen[str]] = []
     try:
         for _ in range(count):
             process = subprocess.Popen(
-                [sys.executable, __file__, url], stdout=subprocess.PIPE, text=True
+                [sys.executable, __file__, url],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
             )
             started.append(process)
             assert process.stdout is not None
@@ -64,16 +67,17 @@ def workers(url: str, count: int) -> Iterator[list[subprocess.Popen[str]]]:
     finally:
         for process in started:
             process.kill()
-            process.communicate()
+            said.append(process.communicate()[1])
 
 
 @pytest.mark.parametrize("count", [1, 2])
 async def test_suspended_workers_end_all_work_and_blame_none(tmp_path, count) -> None:
     url = f"sqlite:///{tmp_path / 'suspended.db'}"
+    said: list[str] = []
     async with perdure.open_provider(url) as provider:
         client = perdure.Client(provider)
-        handles = [await client.start_orchestration(f"i-{n}", chain, n) for n in range(10)]
-        with workers(url, count) as processes:
+        with workers(url, count, said) as processes:
+            handles = [await client.start_orchestration(f"i-{n}", chain, n) for n in range(10)]
             for number in range(6):
                 await asyncio.sleep(BETWEEN)
                 processes[number % count].send_signal(signal.SIGSTOP)
@@ -82,6 +86,7 @@ async def test_suspended_workers_end_all_work_and_blame_none(tmp_path, count) ->
             statuses = [await handle.wait(timeout=20) for handle in handles]
 
     assert statuses == [perdure.Completed(output=str(n)) for n in range(10)]
+    assert "the process stood still for 1." in "".join(said)
 
 
 async def work(url: str) -> None:

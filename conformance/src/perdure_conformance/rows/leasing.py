@@ -13,9 +13,17 @@ from perdure.wire import CancelData, ResultData, encode_cancel, encode_result
 
 from perdure_conformance.expect import expect, expect_equal
 from perdure_conformance.rows.line import Held
-from perdure_conformance.rows.stage import SOON, Stage, expect_soon, row
+from perdure_conformance.rows.stage import SOON, Node, Stage, expect_soon, row
 
 NO_RENEWAL = frozenset({"renew_turns", "renew_activities"})
+EVERYTHING = NO_RENEWAL | {
+    "lease_turns",
+    "lease_activities",
+    "commit_turn",
+    "complete_activity",
+    "release_turn",
+    "release_activity",
+}
 LEASE = timedelta(seconds=30)
 PAST_LEASE = timedelta(seconds=31)
 
@@ -301,3 +309,47 @@ async def what_ends_within_the_grace_period_is_recorded(stage: Stage) -> None:
     await stage.node(flows(), work.registry())
     expect_equal(await stage.output("alpha"), 1, "output")
     expect_equal(deliveries(stage), [1], "deliveries that began")
+
+
+@row("ROW-52")
+async def a_loop_that_stood_still_keeps_its_work(stage: Stage) -> None:
+    """An activity that keeps the event loop standing for longer than every lease of its process runs once, and its result counts."""
+    app = Registry()
+
+    @app.activity
+    async def stand_still() -> int:
+        stage.clock.advance(timedelta(hours=1))
+        return activity_context().delivery
+
+    await stage.node(flows(), app)
+    for instance in ("alpha", "beta"):
+        await stage.client.start_orchestration_typed(instance, "after_event", "stand_still")
+        await stage.until_recorded(instance, WaitCreated)
+        await stage.client.raise_event(instance, "go")
+    for instance in ("alpha", "beta"):
+        expect_equal(await stage.output(instance), 1, f"the delivery that counted for {instance!r}")
+    expect_equal(deliveries(stage), [1, 1], "deliveries that began")
+
+
+@row("ROW-52a")
+async def processes_that_stand_still_are_not_blamed(stage: Stage) -> None:
+    """Work whose processes stand still past its lease, one after the other, is taken over each time and never blamed, however often it happens."""
+    work, options = Deliveries(), RuntimeOptions(max_attempts=2)
+    nodes = [await stage.node(flows(), work.registry(), options=options) for _ in range(2)]
+    await stage.client.start_orchestration("alpha", "flow")
+    await stage.until(lambda: len(work.keys) == 1, "the first delivery")
+    for _ in range(5):
+        holder, other = sorted(nodes, key=lambda node: -node.runtime.statistics.activities_running)
+        held = Held(nothing, silenced=EVERYTHING)
+        holder.line.disturbance = held
+        await stage.until(lambda node=other: runs_one(node), "that another took it over")
+        held.let_through()
+        await stage.until(lambda node=holder: not runs_one(node), "that the first gave it up")
+    for delivery in range(1, 4):
+        work.let(delivery)
+    expect_equal(await stage.output("alpha"), 2, "the delivery that counted")
+
+
+def runs_one(node: Node) -> bool:
+    """Whether an activity runs in the node."""
+    return node.runtime.statistics.activities_running > 0

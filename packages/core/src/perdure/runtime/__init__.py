@@ -7,6 +7,7 @@
 - `aftermath`: what follows a commit outside of the store
 - `activities`: leases and runs activities; `calling`: calls their functions;
   `activity_context`: what they know about themselves
+- `stalls`: notices a loop that stands still
 - `renewal`: extends leases; `clock_trouble`: notices clocks that disagree by more than a lease
 - `cache`: live executions between turns; `stepping`: runs them outside of host tasks
 - `activity_log`, `parkings`: tell of activities that failed and of parked instances

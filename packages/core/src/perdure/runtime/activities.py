@@ -70,6 +70,7 @@ from perdure.wire import ActivityData, ResultData, decode_activity, encode_resul
 
 if TYPE_CHECKING:
     from perdure.client import Client
+    from perdure.runtime.stalls import StallWatch
 
 _LOGGER = logging.getLogger("perdure.runtime")
 _LARGE = 16 * 1024
@@ -150,6 +151,7 @@ class Activities:
         observers: Observers,
         gate: AloneGate,
         parkings: Parkings,
+        stalls: StallWatch,
         client: Client,
         resources: object,
     ) -> None:
@@ -159,6 +161,7 @@ class Activities:
         self._observers = observers
         self._gate = gate
         self._parkings = parkings
+        self._stalls = stalls
         self._client = client
         self._resources = resources
         self._caller = ActivityCaller(options)
@@ -495,6 +498,8 @@ class Activities:
         self._is_busy.set()
         self._under_way[running.key] = running
         self._by_instance[leased.instance].add(running)
+        if not self._stalls.is_armed:
+            self._stalls.arm()
         running.task = ActivityTask(
             self._run(running, after),
             loop=asyncio.get_running_loop(),

@@ -24,6 +24,7 @@ from perdure.runtime.guarding import GuardedProvider
 from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.parkings import Parkings
+from perdure.runtime.stalls import StallWatch
 from perdure.runtime.turns import Turns
 from perdure.settings import require
 
@@ -79,6 +80,7 @@ class Runtime:
         observers = Observers(plugins)
         parkings = Parkings(provider.clock, observers)
         self._gate = AloneGate(provider.clock)
+        self._stalls = StallWatch(self._options, self._is_busy)
         self._activities = Activities(
             provider=guarded,
             catalog=self._catalog,
@@ -86,6 +88,7 @@ class Runtime:
             observers=observers,
             gate=self._gate,
             parkings=parkings,
+            stalls=self._stalls,
             client=Client(provider),
             resources=resources,
         )
@@ -96,6 +99,7 @@ class Runtime:
             observers=observers,
             gate=self._gate,
             parkings=parkings,
+            stalls=self._stalls,
             activities=self._activities,
         )
         self._watch = CancellationWatch(guarded, self._activities, self._options.poll_interval)
@@ -136,11 +140,15 @@ class Runtime:
         closed, block = self._closed, self._block
         self._block = None
         cancelled = await self._end()
+        self._stalls.close()
         await self._turns.clear()
         if closed is not None and block is not None and not block.uncancel():
             raise closed
         if cancelled is not None:
             raise cancelled
+
+    def _is_busy(self) -> bool:
+        return bool(len(self._turns) or len(self._activities))
 
     async def _try_storage(self) -> None:
         """One call, so that a provider that cannot be used is told here and not in the log."""

@@ -15,7 +15,7 @@ from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from perdure.clock import to_microseconds
 from perdure.contract.provider import Provider
@@ -57,6 +57,9 @@ from perdure.runtime.stepping import run_outside_tasks
 from perdure.runtime.unserved import UNREGISTERED, UnservedLooks, unregistered_since
 from perdure.runtime.without_code import HeldInstance, end_without_code, parked_and_cancelled
 
+if TYPE_CHECKING:
+    from perdure.runtime.stalls import StallWatch
+
 _LOGGER = logging.getLogger("perdure.runtime")
 _LARGEST_LEASE_CALL = 100
 
@@ -73,6 +76,7 @@ class Turns:
         observers: Observers,
         gate: AloneGate,
         parkings: Parkings,
+        stalls: StallWatch,
         activities: Activities,
     ) -> None:
         self.provider = provider
@@ -86,6 +90,7 @@ class Turns:
         self.turns_committed = 0
         self.histories_read = 0
         self._gate = gate
+        self._stalls = stalls
         # Unique without asking the system for randomness at every commit.
         self._id_prefix = uuid.uuid4().hex
         self._id_numbers = itertools.count()
@@ -254,6 +259,8 @@ class Turns:
 
     def _spawn(self, key: InstanceRun | str, work: Coroutine[Any, Any, None]) -> None:
         instance = key.state.instance if isinstance(key, InstanceRun) else key
+        if not self._stalls.is_armed:
+            self._stalls.arm()
         task = asyncio.create_task(work, name=f"a turn of {instance!r}")
         self._tasks[key] = task
         task.add_done_callback(lambda ended: self._ended(key, ended))

@@ -1,0 +1,223 @@
+"""Notices when the event loop stands still, and tells in the log what ran in it meanwhile.
+
+A loop that stands still renews no lease and starts no work. While a turn or an activity is under
+way, the loop notes the time at short intervals, and a thread looks whether that is late. Only
+then it looks at the loop's stack. While nothing is under way, neither of them wakes up.
+
+A process that stands still as a whole has nothing to show: its thread stood still too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import FrameType
+
+from perdure.frames import is_user_code, module_of
+from perdure.runtime.activity_context import CURRENT, ActivityContext
+from perdure.runtime.instance_run import InstanceRun
+from perdure.runtime.options import RuntimeOptions
+
+_LOGGER = logging.getLogger("perdure.runtime")
+_PER_LIMIT = 5
+"""How often the loop notes the time within the limit."""
+_NOT_COMING_BACK = 30.0
+"""After so many seconds the thread tells of it: the loop may never do so itself."""
+_AROUND_A_LOOP = frozenset({"_run_once", "run", "run_forever", "run_until_complete"})
+"""Functions of asyncio below which nothing of the stack runs in the loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """An activity or an orchestration."""
+
+    kind: str
+    name: str
+    instance: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name!r} of instance {self.instance!r}"
+
+    @property
+    def fields(self) -> dict[str, object]:
+        """For a line of the log."""
+        return {"perdure_instance": self.instance, f"perdure_{self.kind}": self.name}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What the thread saw in a loop that stood still."""
+
+    beat: float
+    """The last beat before it: tells which standstill it was."""
+    late: float
+    work: Work | None
+    where: str | None
+    """The innermost line of the user's own code."""
+
+
+class StallWatch:
+    """Watches the loop of one runtime; `arm` it when work begins."""
+
+    def __init__(self, options: RuntimeOptions, is_busy: Callable[[], bool]) -> None:
+        lease = min(options.turn_lease, options.activity_lease)
+        self._limit = lease.total_seconds() / 3
+        self._interval = self._limit / _PER_LIMIT
+        self._is_busy = is_busy
+        self.is_armed = False
+        """Whether it watches now. It stops by itself when nothing is under way any more."""
+        self._armed = threading.Event()
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop_thread = 0
+        self._last_beat = 0.0
+        self._told: float | None = None
+        """The last beat before the standstill that the thread told of."""
+        self._sight: Sight | None = None
+
+    def arm(self) -> None:
+        """Watch from now on, as long as something is under way; called in the loop."""
+        if self._closed.is_set():
+            return
+        self.is_armed = True
+        self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
+        self._beat_again(self._loop)
+        self._armed.set()
+        if self._thread is None:
+            self._thread = threading.Thread(
+                target=self._watch, name="perdure-stall-watch", daemon=True
+            )
+            self._thread.start()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._closed.set()
+        self._armed.set()
+
+    # In the loop
+
+    def _beat_again(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._last_beat = time.monotonic()
+        loop.call_later(self._interval, self._beat, loop)
+
+    def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
+        late = time.monotonic() - self._last_beat - self._interval
+        if late > self._limit and self._told != self._last_beat:
+            sight = self._sight
+            self._tell(late, sight if sight and sight.beat == self._last_beat else None)
+        if self._is_busy() and not self._closed.is_set():
+            self._beat_again(loop)
+        else:
+            self.is_armed = False
+            self._armed.clear()
+
+    # In the thread
+
+    def _watch(self) -> None:
+        while True:
+            self._armed.wait()
+            began = time.monotonic()
+            if self._closed.wait(self._interval):
+                return
+            now = time.monotonic()
+            if now - began > self._interval + self._limit / 2:
+                continue  # the whole process stood still, so the loop's stack says nothing
+            beat = self._last_beat
+            late = now - beat - self._interval
+            if late > self._limit / 2 and self._armed.is_set():
+                self._look(beat, late)
+
+    def _look(self, beat: float, late: float) -> None:
+        seen = self._sight
+        if seen is None or seen.beat != beat or seen.late <= self._limit:
+            # Once beyond the limit, and before it in case the loop goes on first.
+            seen = self._sight = self._see(beat, late)
+        if late > max(self._limit, _NOT_COMING_BACK) and self._told != beat:
+            self._told = beat
+            self._tell(late, seen)
+
+    def _see(self, beat: float, late: float) -> Sight:
+        frames = list(
+            _frames_in_loop(sys._current_frames().get(self._loop_thread))
+        )  # the documented way to another thread's stack
+        work = _work_of(frames) or self._work_of_task()
+        return Sight(beat=beat, late=late, work=work, where=_place_in(frames))
+
+    def _work_of_task(self) -> Work | None:
+        """Of a task that an activity has started: its context has the activity's variable."""
+        task = asyncio.current_task(self._loop)
+        get_context = getattr(task, "get_context", None)  # from Python 3.12 on
+        context = get_context().get(CURRENT) if get_context is not None else None
+        return _named(context) if isinstance(context, ActivityContext) else None
+
+    def _tell(self, late: float, sight: Sight | None) -> None:
+        stood = f"stood still for {late:.1f} s, more than a third of a lease"
+        if sight is None or (sight.work is None and sight.where is None):
+            _LOGGER.warning(
+                "the process %s: it was suspended, had no CPU, or ran code that lets no other"
+                " thread run",
+                stood,
+            )
+            return
+        _LOGGER.warning(
+            "the event loop %s: %s ran in it%s; move what blocks into a plain function, which"
+            " runs in a thread as an activity",
+            stood,
+            sight.work or "other code",
+            f", at {sight.where}" if sight.where else "",
+            extra=sight.work.fields if sight.work else None,
+        )
+
+
+def _frames_in_loop(frame: FrameType | None) -> Iterator[FrameType]:
+    """What runs in the loop, the innermost first."""
+    while frame is not None:
+        if frame.f_code.co_name in _AROUND_A_LOOP and module_of(frame).startswith("asyncio."):
+            return
+        yield frame
+        frame = frame.f_back
+
+
+def _work_of(frames: list[FrameType]) -> Work | None:
+    """The activity or orchestration whose code the frames run."""
+    for frame in frames:
+        match module_of(frame):
+            case "perdure.runtime.calling":
+                context = frame.f_locals.get("context")
+                if isinstance(context, ActivityContext):
+                    return _named(context)
+            case "perdure.runtime.instance_run":
+                run = frame.f_locals.get("self")
+                if isinstance(run, InstanceRun):
+                    return Work("orchestration", run.state.name, run.state.instance)
+            case _:
+                pass
+    return None
+
+
+def _named(context: ActivityContext) -> Work:
+    return Work("activity", context.name, context.instance_id)
+
+
+def _place_in(frames: list[FrameType]) -> str | None:
+    """The innermost line of the user's own code, or else of a library that it uses."""
+    used = [frame for frame in frames if is_user_code(frame)]
+    own = [frame for frame in used if not _is_of_a_library(frame)]
+    for frame in own or used:
+        code = frame.f_code
+        if not own and module_of(frame) == "selectors":
+            return None  # the loop waits for something to do
+        return f"{code.co_filename}:{frame.f_lineno} in {code.co_name}"
+    return None
+
+
+def _is_of_a_library(frame: FrameType) -> bool:
+    top = module_of(frame).partition(".")[0]
+    return top in sys.stdlib_module_names or "site-packages" in frame.f_code.co_filename

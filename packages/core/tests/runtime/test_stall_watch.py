@@ -1,0 +1,133 @@
+"""A loop that stands still is told in the log, with what ran in it. These tests use real time."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import timedelta
+
+import perdure
+import pytest
+from perdure import Runtime, RuntimeOptions
+from perdure.runtime.stalls import StallWatch
+
+LEASE = timedelta(milliseconds=600)
+BLOCKED = 0.4
+"""More than a third of the lease by so much that a busy machine does not matter."""
+SHORT = RuntimeOptions(turn_lease=LEASE, activity_lease=LEASE)
+
+
+class Blocking:
+    """Activities and orchestrations that keep the event loop for longer than a third of a lease."""
+
+    def __init__(self) -> None:
+        self.app = perdure.Registry()
+        self.runs = 0
+
+        @self.app.activity
+        async def blocks() -> int:
+            self.runs += 1
+            time.sleep(BLOCKED)  # noqa: ASYNC251 # what must not be done
+            return self.runs
+
+        @self.app.activity
+        def blocks_in_a_thread() -> int:
+            time.sleep(BLOCKED)
+            return 1
+
+        @self.app.orchestration
+        async def flow(ctx: perdure.OrchestrationContext, activity: str) -> int:
+            return await ctx.schedule_activity(activity, result_type=int)
+
+        @self.app.orchestration
+        async def computes(ctx: perdure.OrchestrationContext) -> int:
+            keep_the_loop()
+            return 1
+
+        self.flow, self.computes = flow, computes
+
+
+def keep_the_loop() -> None:
+    end = time.perf_counter() + BLOCKED
+    while time.perf_counter() < end:
+        pass
+
+
+@pytest.fixture
+def blocking() -> Blocking:
+    return Blocking()
+
+
+def stalls(caplog) -> list[logging.LogRecord]:
+    """What was told of standstills; a busy machine may add some of the whole process."""
+    told = [record for record in caplog.records if "stood still" in record.message]
+    return [record for record in told if "ran in it" in record.message]
+
+
+@pytest.mark.slow
+async def test_an_activity_that_blocks_the_loop_is_named_and_its_result_counts(
+    provider, blocking, caplog
+) -> None:
+    async with Runtime(provider, blocking.app, options=SHORT):
+        handle = await perdure.Client(provider).start_orchestration("i", blocking.flow, "blocks")
+
+        assert await handle.result(timeout=10) == 1
+        (record,) = stalls(caplog)
+
+    assert record.name == "perdure.runtime"
+    assert record.levelno == logging.WARNING
+    assert "activity 'blocks' of instance 'i' ran in it" in record.message
+    assert f"{__file__}:" in record.message
+    assert " in blocks;" in record.message
+    assert (record.perdure_instance, record.perdure_activity) == ("i", "blocks")
+
+
+@pytest.mark.slow
+async def test_an_orchestration_that_blocks_the_loop_is_named_with_the_innermost_line(
+    provider, blocking, caplog
+) -> None:
+    async with Runtime(provider, blocking.app, options=SHORT):
+        handle = await perdure.Client(provider).start_orchestration("i", blocking.computes)
+
+        assert await handle.result(timeout=10) == 1
+        (record,) = stalls(caplog)
+
+    assert "orchestration 'computes' of instance 'i' ran in it" in record.message
+    assert " in keep_the_loop;" in record.message
+
+
+@pytest.mark.slow
+async def test_other_code_that_blocks_the_loop_is_told_by_its_line(caplog, eventually) -> None:
+    watch = StallWatch(SHORT, lambda: True)
+
+    watch.arm()
+    keep_the_loop()
+    await eventually(lambda: stalls(caplog))
+    watch.close()
+
+    (record,) = stalls(caplog)
+    assert "other code ran in it, at " in record.message
+    assert " in keep_the_loop;" in record.message
+
+
+@pytest.mark.slow
+async def test_a_function_in_a_thread_is_no_standstill(provider, blocking, caplog) -> None:
+    async with Runtime(provider, blocking.app, options=SHORT):
+        handle = await perdure.Client(provider).start_orchestration(
+            "i", blocking.flow, "blocks_in_a_thread"
+        )
+
+        assert await handle.result(timeout=10) == 1
+
+    assert stalls(caplog) == []
+
+
+async def test_nothing_is_watched_while_nothing_is_under_way(eventually) -> None:
+    busy = True
+    watch = StallWatch(SHORT, lambda: busy)
+
+    watch.arm()
+    assert watch.is_armed
+    busy = False
+    await eventually(lambda: not watch.is_armed)
+    watch.close()
