@@ -9,7 +9,6 @@ from sqlalchemy import (
     ScalarSelect,
     and_,
     delete,
-    exists,
     func,
     insert,
     not_,
@@ -58,13 +57,14 @@ DROP_EMPTY_ACTIVITY_QUEUE = render(
     delete(activity_queues).where(
         activity_queues.c.number == given("which"),
         not_(
-            exists()
+            select(constant(1))
+            .select_from(activities)
+            .with_hint(activities, by(activities_by_shelf))
             .where(
                 activities.c.shelf >= activity_queues.c.number * constant(SHELVES),
                 activities.c.shelf < (activity_queues.c.number + constant(1)) * constant(SHELVES),
             )
-            .select_from(activities)
-            .with_hint(activities, by(activities_by_shelf))
+            .exists()
         ),
     ),
     "which",
