@@ -127,7 +127,7 @@ class Keeper(Waiter):
 
     def take_stale(self) -> list[ActivityLease]:
         """What to look at now."""
-        stale, self._stale = self._stale, set()
+        stale, self._stale = self._stale, set[str]()
         return [lease for instance in stale for lease in self.leases[instance]]
 
     def take_foreign(self) -> bool:
