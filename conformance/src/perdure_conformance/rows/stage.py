@@ -289,6 +289,8 @@ class Stage:
         """Let time pass until the first execution's history has so many events of a kind."""
 
         async def enough() -> bool:
+            if await self.lab.provider.read_instance(instance) is None:
+                return False  # a child that its parent has yet to start
             return len(await self.recorded(instance, kind)) >= count
 
         what = f"{count} {kind.__name__} in the history of {instance!r}"
