@@ -100,6 +100,7 @@ def test_every_kind_is_incoming_terminal_or_a_command() -> None:
         "ActivityScheduled",
         "TimerCreated",
         "WaitCreated",
+        "EventRefused",
         "ChildScheduled",
         "DetachedScheduled",
         "WorkCancelled",
