@@ -84,6 +84,7 @@ async def misuse(ctx: OrchestrationContext, order: Order) -> None:
     ctx.schedule_activity(charge, order, retry=3)  # refused
     ctx.schedule_timer("a month")  # refused
     ctx.schedule_wait(1)  # refused
+    ctx.schedule_wait("paid", bool, on_invalid="skip")  # refused
     ctx.schedule_sub_orchestration(ship, "an order")  # refused
     ctx.schedule_orchestration(ship, 1)  # refused
     result: int = await ctx.schedule_activity(charge, order)  # refused
@@ -92,3 +93,4 @@ async def misuse(ctx: OrchestrationContext, order: Order) -> None:
 
 app.orchestration(lambda ctx: None)  # refused
 app.activity(name=1)  # refused
+app.activity(compare="loose")  # refused

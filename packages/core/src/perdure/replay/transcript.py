@@ -15,7 +15,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar, cast
 
-from perdure.clock import Instant
 from perdure.comparison import Compare
 from perdure.details import ErrorDetails, Raised
 from perdure.frames import is_user_code, module_of
@@ -105,11 +104,11 @@ class Transcript:
             if recorded is not None:
                 self.last_event = number
                 return cast("E", recorded)
-        event = _make(kind, number, self._loop.now, fields)
+        event = kind(event_id=number, at=self._loop.now, **fields)  # pyright: ignore[reportCallIssue, reportArgumentType] # the caller knows the fields
         if not self.closed:
             self.events.append(event)
             self.last_event = number
-        return cast("E", event)
+        return event
 
     def has_refused(self, event: int) -> bool:
         """Whether the replayed history has a refusal of this external event."""
@@ -258,11 +257,6 @@ _ADVICE = (
 _ADVICE_ON_VALUES = (
     'make the value the same in every run, or let the recorded one count with compare="warn"'
 )
-
-
-def _make(kind: type[Event], number: int, at: Instant, fields: Mapping[str, object]) -> Event:
-    make = cast("Callable[..., Event]", kind)
-    return make(event_id=number, at=at, **fields)
 
 
 def _is_imposed(event: Event) -> bool:
