@@ -16,6 +16,11 @@ Fields = Mapping[str, object]
 """What `extra` has; every name begins with `perdure_`."""
 
 
+def of_instance(instance: str) -> Fields:
+    """The field of every line about an instance."""
+    return {"perdure_instance": instance}
+
+
 def orchestration_logger(name: str) -> logging.Logger:
     """The logger of one orchestration."""
     return logging.getLogger(f"perdure.orchestration.{name}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 
 from perdure.errors import ForbiddenInOrchestration
+from perdure.logs import of_instance
 from perdure.replay.loop import OrchestrationLoop
 from perdure.replay.places import running_at, waiting_at
 from perdure.replay.signals import ForbiddenUse
@@ -42,7 +43,12 @@ class Boundary:
         used = ForbiddenUse(f"{error}; it was used at {running_at(self._home)}")
         self._transcript.refuse(used)
         if self._from_outside and not self._loop.is_running():
-            _LOGGER.warning("instance %r is parked at its next turn: %s", self._instance, used)
+            _LOGGER.warning(
+                "instance %r is parked at its next turn: %s",
+                self._instance,
+                used,
+                extra=of_instance(self._instance),
+            )
 
     def check(self) -> None:
         """Raise `ForbiddenUse` where the code used what it must not."""

@@ -46,7 +46,7 @@ from perdure.raised import timed_out
 from perdure.registry import ActivityDefinition, Catalog
 from perdure.repeating import PATIENT_TRIES, repeated
 from perdure.runtime.activity_context import ActivityContext, Cancellation
-from perdure.runtime.activity_log import tell_failed, tell_given_up
+from perdure.runtime.activity_log import activity_fields, tell_failed, tell_given_up
 from perdure.runtime.activity_task import ActivityTask
 from perdure.runtime.alone import RETURN_AFTER, SUSPECTED, AloneGate, suspicion
 from perdure.runtime.attempt_limit import AttemptLimit
@@ -265,6 +265,7 @@ class Activities:
                 "the result of activity %s of instance %r could not be stored; it will run again",
                 leased.id,
                 leased.instance,
+                extra=activity_fields(leased),
             )
             # It ended no process, so it must not count as if it had.
             await self._give_back(finished.leased)
@@ -526,7 +527,12 @@ class Activities:
                 await self._give_back(running.leased)
         except Exception as error:
             leased = running.leased
-            _LOGGER.exception("activity %s of instance %r broke", leased.id, leased.instance)
+            _LOGGER.exception(
+                "activity %s of instance %r broke",
+                leased.id,
+                leased.instance,
+                extra=activity_fields(leased),
+            )
             await self._park(leased, BROKEN, broke(error))
         finally:
             self._forget(running)
@@ -722,7 +728,12 @@ class Activities:
         try:
             state = await self._provider.read_instance(leased.instance)
         except ProviderError as error:
-            _LOGGER.warning("unserved activity of instance %r: %s", leased.instance, error)
+            _LOGGER.warning(
+                "unserved activity of instance %r: %s",
+                leased.instance,
+                error,
+                extra=activity_fields(leased),
+            )
             return False
         since = None if state is None else unregistered_since(state)
         return since is not None and since < latest
@@ -757,7 +768,12 @@ class Activities:
                 tries=PATIENT_TRIES,
             )
         except ProviderError as error:
-            _LOGGER.warning("activity %s was not given back: %s", leased.id, error)
+            _LOGGER.warning(
+                "activity %s was not given back: %s",
+                leased.id,
+                error,
+                extra=activity_fields(leased),
+            )
         self._provider.doorbell.ring_activities()
 
 

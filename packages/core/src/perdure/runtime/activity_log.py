@@ -33,7 +33,7 @@ def tell_failed(
         data.attempt,
         failed.details.display_message(),
         after,
-        fields={**_fields(leased), "perdure_attempt": data.attempt},
+        fields={**activity_fields(leased), "perdure_attempt": data.attempt},
         error=None if is_payload else failed.error,
     )
 
@@ -48,7 +48,7 @@ def tell_given_up(leased: LeasedActivity, details: ErrorDetails) -> None:
         leased.name,
         leased.instance,
         details.display_message(),
-        fields=_fields(leased),
+        fields=activity_fields(leased),
     )
 
 
@@ -66,7 +66,8 @@ def _what_follows(name: str, data: ActivityData, details: ErrorDetails) -> tuple
     return False, f"attempt {data.attempt + 1}{of} follows{after}{condition}"
 
 
-def _fields(leased: LeasedActivity) -> Fields:
+def activity_fields(leased: LeasedActivity) -> Fields:
+    """The fields of every line about an activity."""
     return {
         "perdure_instance": leased.instance,
         "perdure_execution": leased.execution,

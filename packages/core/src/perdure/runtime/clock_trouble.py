@@ -13,6 +13,7 @@ import random
 from datetime import timedelta
 
 from perdure.clock import Clock, Instant, to_microseconds
+from perdure.logs import of_instance
 
 _LOGGER = logging.getLogger("perdure.runtime")
 _BETWEEN_WARNINGS = to_microseconds(timedelta(minutes=1))
@@ -57,6 +58,7 @@ class ClockTrouble:
             " process on this storage differs by more than a lease; set the clocks right",
             instance,
             (until - now) / 1_000_000,
+            extra=of_instance(instance),
         )
 
     async def pause(self) -> None:

@@ -45,6 +45,7 @@ from perdure.errors import (
     ProviderError,
     StorageCorrupt,
 )
+from perdure.logs import of_instance
 from perdure.observe import TurnLost
 from perdure.registry import OrchestrationDefinition
 from perdure.repeating import PATIENT_TRIES, repeated
@@ -171,14 +172,17 @@ class InstanceRun:
             # Where another has taken the instance over, it says that this process lives.
             await self._release()
         except ProviderError as error:
-            _LOGGER.warning("turn of instance %r failed: %s", self.state.instance, error)
+            instance = self.state.instance
+            fields = of_instance(instance)
+            _LOGGER.warning("turn of instance %r failed: %s", instance, error, extra=fields)
             self._tell_lost(error)
             await self._release(delay=timedelta(seconds=1))
         except asyncio.CancelledError:
             await self._release()
             raise
         except Exception as error:
-            _LOGGER.exception("turn of instance %r broke", self.state.instance)
+            instance = self.state.instance
+            _LOGGER.exception("turn of instance %r broke", instance, extra=of_instance(instance))
             await self._park(BROKEN, broke(error))
         finally:
             self._closing = True
@@ -542,7 +546,9 @@ class InstanceRun:
                 tries=PATIENT_TRIES,
             )
         except ProviderError as error:
-            _LOGGER.warning("the lease of %r was not given back: %s", self.state.instance, error)
+            instance = self.state.instance
+            fields = of_instance(instance)
+            _LOGGER.warning("the lease of %r was not given back: %s", instance, error, extra=fields)
         self._provider.doorbell.ring_turns()
         if parked is not None:
             self._provider.doorbell.ring_instance(self.state.instance)

@@ -40,6 +40,7 @@ from perdure.details import (
 )
 from perdure.errors import LeaseLost, ProviderError, StorageClosed
 from perdure.history import Event
+from perdure.logs import of_instance
 from perdure.registry import Catalog
 from perdure.runtime.activities import Activities, FinishedActivity
 from perdure.runtime.alone import RETURN_AFTER, SUSPECTED, AloneGate, suspicion
@@ -303,7 +304,8 @@ class Turns:
                         why = suspicion(leased.attempt - 1)
                         await self._park(leased, SUSPECTED, why, delay=RETURN_AFTER)
         except ProviderError as error:
-            _LOGGER.warning("the lease of %r was not given back: %s", instance, error)
+            fields = of_instance(instance)
+            _LOGGER.warning("the lease of %r was not given back: %s", instance, error, extra=fields)
         except asyncio.CancelledError:
             if not run.has_begun:
                 await run.give_back()
@@ -340,7 +342,8 @@ class Turns:
             # Without a delay, so that a runtime that has it takes it at once.
             await self._park(leased, UNREGISTERED, details)
         except ProviderError as error:
-            _LOGGER.warning("unserved instance %r: %s", state.instance, error)
+            fields = of_instance(state.instance)
+            _LOGGER.warning("unserved instance %r: %s", state.instance, error, extra=fields)
 
     async def _park(
         self, leased: LeasedTurn, reason: str, details: str, *, delay: timedelta = timedelta(0)
@@ -373,7 +376,9 @@ class Turns:
             if isinstance(error, LeaseLost):
                 self.clock_trouble.lost(leased.state.instance, leased.until)
             else:
-                _LOGGER.warning("instance %r could not be ended: %s", leased.state.instance, error)
+                instance = leased.state.instance
+                fields = of_instance(instance)
+                _LOGGER.warning("instance %r could not be ended: %s", instance, error, extra=fields)
             with suppress(ProviderError):
                 await self._release(leased, delay=RETURN_AFTER)
 
