@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from types import TracebackType
 
 from perdure.details import BEFORE, ErrorDetails, Raised, headline
+from perdure.frames import is_user_code
 from perdure.raised import ends_the_process
 
 Fields = Mapping[str, object]
@@ -47,13 +49,22 @@ def tell(
     if not logger.isEnabledFor(level):
         return
     try:
-        logger.log(level, message, *args, exc_info=error, extra=fields, stacklevel=2)
+        shown = None if error is None else (type(error), error, _user_trace(error))
+        logger.log(level, message, *args, exc_info=shown, extra=fields, stacklevel=2)
     except BaseException as broken:
         if ends_the_process(broken):
             raise
         if error is not None:
             without = f"{message} (its trace could not be logged)"
             tell(logger, level, without, *args, fields=fields)
+
+
+def _user_trace(error: BaseException) -> TracebackType | None:
+    """The trace from the first line of the user's code on; the whole where there is none."""
+    trace = error.__traceback__
+    while trace is not None and not is_user_code(trace.tb_frame):
+        trace = trace.tb_next
+    return trace or error.__traceback__
 
 
 def trace_text(details: ErrorDetails) -> str:

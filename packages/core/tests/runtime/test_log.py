@@ -57,6 +57,7 @@ async def test_an_attempt_that_raised_is_a_warning_and_the_last_one_an_error(
     assert {record.perdure_instance for record in records} == {"100%s"}
     assert {record.perdure_activity for record in records} == {"shop.charge"}
     assert {record.exc_info[0] for record in records} == {ConnectionError}
+    assert {record.exc_info[2].tb_frame.f_code.co_name for record in records} == {"charge"}
     assert [record.getMessage().partition("; ")[2] for record in records] == [
         "attempt 2 of 3 follows",
         "attempt 3 of 3 follows",
@@ -255,9 +256,10 @@ async def test_a_parked_instance_is_a_warning_once_for_each_reason(
         await client.start_orchestration("a", main)
         await client.start_orchestration("b", "nobody has this either")
         before = clock.now()
-        await pass_time(lambda: clock.now() - before > 60_000_000)
+        late = before + 60_000_000
+        await pass_time(lambda: clock.now() > late, step=timedelta(milliseconds=250))
 
-    records = told(caplog, "perdure.runtime")
+    records = [record for record in told(caplog, "perdure") if "is parked" in record.getMessage()]
     assert sorted(record.perdure_instance for record in records) == ["a", "b"]
     assert {record.levelname for record in records} == {"WARNING"}
     assert {record.perdure_reason for record in records} == {"unregistered"}
