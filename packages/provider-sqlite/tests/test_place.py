@@ -60,6 +60,7 @@ def _no_wall_time(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureReques
     """Only the calls notice, but where the test is about noticing without one."""
     if "told_within_a_second" not in request.node.name:
         monkeypatch.setattr("perdure_sqlite._provider._BEAT", 3600)
+        monkeypatch.setattr("perdure_sqlite._place._LOG_INTERVAL", 0)
 
 
 @pytest.fixture

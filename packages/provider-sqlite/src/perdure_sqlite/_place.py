@@ -11,6 +11,7 @@ in its place: nothing says otherwise.
 from __future__ import annotations
 
 import os
+import time
 from typing import Final, TypeAlias
 
 from perdure.errors import StorageFailed
@@ -18,6 +19,8 @@ from perdure.errors import StorageFailed
 _FileId: TypeAlias = tuple[int, int]
 _LOG: Final = "-wal"
 _SHARED_MEMORY: Final = "-shm"
+_LOG_INTERVAL: Final = 0.05
+"""Seconds between two looks at the log."""
 
 
 class Displaced(Exception):
@@ -27,12 +30,14 @@ class Displaced(Exception):
 class Place:
     """Where a file was when it was opened."""
 
-    __slots__ = ("_beside", "_file", "_found", "displaced")
+    __slots__ = ("_file", "_found", "_log", "_next_look_at_log", "_shared_memory", "displaced")
 
     def __init__(self, file: str) -> None:
         self._file = file
         # SQLite follows links, and puts its other files beside the file itself.
-        self._beside = os.path.realpath(file)
+        beside = os.path.realpath(file)
+        self._log, self._shared_memory = beside + _LOG, beside + _SHARED_MEMORY
+        self._next_look_at_log = 0.0
         self._found: dict[str, _FileId] = {}
         """What was at each path."""
         self.displaced: Displaced | None = None
@@ -41,15 +46,20 @@ class Place:
 
     def note_log(self) -> None:
         """Remember the files beside it: once it is open, nobody else may delete them."""
-        self._note(self._beside + _LOG)
-        self._note(self._beside + _SHARED_MEMORY)
+        self._note(self._log)
+        self._note(self._shared_memory)
 
     def check(self) -> None:
-        """Raise `Displaced` unless the file and its log are, and always were, where they were."""
-        if self.displaced is None:
-            if _has_changed(self._file, self._found):
-                self.displaced = Displaced("it was deleted, renamed or replaced")
-            elif _has_changed(self._beside + _LOG, self._found):
+        """Raise `Displaced` unless the file and its log are, and always were, where they were.
+
+        Called with every commit, so it looks at the log, which nobody touches alone, less often.
+        """
+        if self.displaced is None and _has_changed(self._file, self._found):
+            self.displaced = Displaced("it was deleted, renamed or replaced")
+        now = time.monotonic()
+        if self.displaced is None and now >= self._next_look_at_log:
+            self._next_look_at_log = now + _LOG_INTERVAL
+            if _has_changed(self._log, self._found):
                 self.displaced = Displaced("its write-ahead log was deleted, renamed or replaced")
         if self.displaced is not None:
             raise self.displaced
@@ -57,7 +67,7 @@ class Place:
     @property
     def is_taken(self) -> bool:
         """Whether files that belong to another database lie where SQLite would delete its own."""
-        for path in (self._beside + _LOG, self._beside + _SHARED_MEMORY):
+        for path in (self._log, self._shared_memory):
             try:
                 if _id_of(path) != self._found.get(path):
                     return True
