@@ -20,8 +20,11 @@ from perdure.contract import (
     TurnRelease,
     TurnRequest,
 )
-from perdure.history import OrchestrationFailed
+from perdure.history import OrchestrationFailed, decode_event
 from perdure.observe import ExecutionEnded, RuntimeEvent
+from perdure.registry import Catalog
+from perdure.replay.execution import Execution
+from perdure.runtime.stepping import run_outside_tasks
 
 CANCELLED = perdure.ApplicationFailure(perdure.Cancelled(reason="give up"))
 
@@ -152,10 +155,6 @@ async def test_a_cancellation_is_left_to_fitting_code_where_it_was_not_parked_be
 async def test_an_ended_instance_still_agrees_with_its_fitting_code(
     timed_provider, eventually, pass_time
 ) -> None:
-    from perdure.history import decode_event
-    from perdure.registry import Catalog
-    from perdure.replay.execution import Execution
-
     client = await start_family(timed_provider, eventually)
     await client.raise_event("child", "go")
     async with runtime_of(timed_provider, family(edited=True)):
@@ -169,10 +168,12 @@ async def test_an_ended_instance_still_agrees_with_its_fitting_code(
     definition = catalog.orchestration("child", None)
     assert definition is not None
 
-    rebuilt = Execution.rebuild(events, definition, catalog, cleanup_timeout=timedelta(minutes=5))
+    rebuilt = await run_outside_tasks(
+        lambda: Execution.rebuild(events, definition, catalog, cleanup_timeout=timedelta(minutes=5))
+    )
 
     assert isinstance(rebuilt.terminal, OrchestrationFailed)
-    rebuilt.discard()
+    await run_outside_tasks(rebuilt.discard)
 
 
 async def test_an_instance_with_a_message_that_cannot_be_read_ends(

@@ -167,8 +167,8 @@ class Client(ManagementClient):
 
         It then ends as `Failed`, kind cancelled, with the message "canceled: REASON", after its
         cleanup; its children are cancelled too. A parked one ends without its code, where that
-        cannot go on, at its next try, at most 30 seconds later. An unknown instance, and one that has ended, is
-        left alone; asking twice is asking once, and the first reason counts.
+        cannot go on, at its next try, at most 30 seconds later. An unknown instance, and one
+        that has ended, is left alone; asking twice is asking once, and the first reason counts.
         """
         await calls.cancel(self._provider, instance, reason)
 
