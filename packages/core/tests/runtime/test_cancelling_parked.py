@@ -10,20 +10,24 @@ from datetime import timedelta
 import perdure
 from perdure import Runtime, RuntimeOptions
 from perdure.contract import (
+    CommitAnswer,
     DelegatingProvider,
     HistoryPage,
     Message,
     MessageKind,
     ParkedMark,
     Serves,
+    TurnCommit,
     TurnLease,
     TurnRelease,
     TurnRequest,
 )
+from perdure.errors import StorageFailed
 from perdure.history import OrchestrationFailed, decode_event
 from perdure.observe import ExecutionEnded, RuntimeEvent
 from perdure.registry import Catalog
 from perdure.replay.execution import Execution
+from perdure.runtime.instance_run import InstanceRun
 from perdure.runtime.stepping import run_outside_tasks
 
 CANCELLED = perdure.ApplicationFailure(perdure.Cancelled(reason="give up"))
@@ -309,6 +313,53 @@ async def test_a_suspected_instance_ends_without_running_again(
 
     assert ran == []
     assert await client.get_orchestration_status("it") == perdure.Failed(details=CANCELLED)
+
+
+async def test_an_instance_whose_turn_breaks_ends(
+    timed_provider, eventually, pass_time, monkeypatch
+) -> None:
+    client = await start_family(timed_provider, eventually)
+    await client.raise_event("child", "go")
+
+    deliver = InstanceRun._deliver
+
+    def breaks(run: InstanceRun, *arguments) -> object:
+        if run.state.instance == "child":
+            raise RuntimeError("a surprise")
+        return deliver(run, *arguments)
+
+    monkeypatch.setattr(InstanceRun, "_deliver", breaks)
+    async with runtime_of(timed_provider, family()):
+        await pass_time(lambda: is_parked(client, "child", "broken"))
+
+        await client.cancel_instance("child", "give up")
+
+        await pass_time(lambda: has_ended(client, "child", "grandchild", "parent"))
+    assert await client.get_orchestration_status("child") == perdure.Failed(details=CANCELLED)
+
+
+async def test_an_instance_whose_end_is_not_stored_at_once_ends_later(
+    timed_provider, eventually, pass_time
+) -> None:
+    class Full(DelegatingProvider):
+        refused = 0
+
+        async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:
+            if commit.instance == "child" and self.refused < 2:
+                self.refused += 1
+                raise StorageFailed("the disk is full; free some", operation="commit_turn")
+            return await super().commit_turn(commit)
+
+    client = await start_family(timed_provider, eventually)
+    await client.raise_event("child", "go")
+    full = Full(timed_provider)
+    async with runtime_of(full, family(edited=True)):
+        await pass_time(lambda: is_parked(client, "child", "nondeterminism"))
+
+        await client.cancel_instance("child", "give up")
+
+        await pass_time(lambda: has_ended(client, "child", "grandchild", "parent"))
+    assert full.refused == 2
 
 
 async def test_an_instance_whose_cleanup_does_what_is_forbidden_ends(

@@ -156,11 +156,10 @@ class InstanceRun:
         """Run turns until the lease is given back or gone."""
         self.has_begun = True
         try:
-            try:
-                await self._obtain()
-                await self._run_turns()
-            except _IN_THE_WAY as refused:
-                await self._park_or_end(_park_reason(refused), str(refused))
+            await self._obtain()
+            await self._run_turns()
+        except _IN_THE_WAY as refused:
+            await self._park_or_end(_park_reason(refused), str(refused))
         except NoLongerWanted:
             if self._lost:
                 self._tell_lost(None)
@@ -183,7 +182,7 @@ class InstanceRun:
         except Exception as error:
             instance = self.state.instance
             _LOGGER.exception("turn of instance %r broke", instance, extra=of_instance(instance))
-            await self._park(BROKEN, broke(error))
+            await self._park_or_end(BROKEN, broke(error))
         finally:
             self._closing = True
             await self._forget_execution()
@@ -521,7 +520,13 @@ class InstanceRun:
             token=self.token,
             messages=[*self._inbox, *([self._cancel] if self._cancel else [])],
         )
-        await end_without_code(self._owner, held, cancelled)
+        try:
+            await end_without_code(self._owner, held, cancelled)
+        except ProviderError as error:
+            instance = self.state.instance
+            fields = of_instance(instance)
+            _LOGGER.warning("instance %r could not be ended: %s", instance, error, extra=fields)
+            await self._release(delay=timedelta(seconds=1))
 
     def _parked_and_cancelled(self, reason: str) -> ApplicationFailure | None:
         messages = [self._cancel] if self._cancel is not None else []
