@@ -13,6 +13,7 @@ from perdure.contract import (
     ActivityLease,
     ActivityRelease,
     ActivityRequest,
+    CancellationWait,
     CommitAnswer,
     DelegatingProvider,
     HistoryPage,
@@ -38,7 +39,14 @@ FAULTS: tuple[Fault, ...] = (
     "is cancelled",
     "has a bug",
 )
-LOOPED = ("lease_turns", "lease_activities", "renew_turns", "renew_activities", "wait_for_work")
+LOOPED = (
+    "lease_turns",
+    "lease_activities",
+    "renew_turns",
+    "renew_activities",
+    "wait_for_work",
+    "wait_for_cancellation",
+)
 """The calls that serve many instances at once."""
 SINGLE = (
     "commit_turn",
@@ -133,3 +141,8 @@ class FaultyProvider(DelegatingProvider):
 
     async def wait_for_work(self, wait: WorkWait) -> None:
         await self._pass("wait_for_work", lambda: self.inner.wait_for_work(wait))
+
+    async def wait_for_cancellation(self, wait: CancellationWait) -> frozenset[ActivityLease]:
+        return await self._pass(
+            "wait_for_cancellation", lambda: self.inner.wait_for_cancellation(wait)
+        )

@@ -212,3 +212,46 @@ def test_the_grace_of_an_activity_is_checked_where_it_is_registered() -> None:
 
         @app.activity(cancel_grace=-1)
         async def work() -> None: ...
+
+
+async def test_what_an_activity_that_was_asked_to_end_raises_is_its_outcome(
+    timed_provider, clock, eventually
+) -> None:
+    """Also `CancelledError`: nothing but its own code has cancelled it."""
+    app = perdure.Registry()
+    contexts: list[perdure.ActivityContext] = []
+    outcomes: list[str] = []
+
+    @app.activity
+    async def stops() -> None:
+        context = perdure.activity_context()
+        contexts.append(context)
+        while not context.cancel_requested:  # noqa: ASYNC110 # it has no other way to hear
+            await asyncio.sleep(0.001)
+        raise asyncio.CancelledError("stopped in the middle")
+
+    @app.activity
+    async def note(text: str) -> None:
+        outcomes.append(text)
+
+    @app.orchestration
+    async def main(ctx: perdure.OrchestrationContext) -> None:
+        work = ctx.schedule_activity(stops, cancellation="wait")
+        try:
+            await work
+        except asyncio.CancelledError:
+            error = work.exception()
+            assert isinstance(error, perdure.ActivityFailed)
+            await ctx.schedule_activity(note, error.message)
+            raise
+
+    async with Runtime(timed_provider, app):
+        handle = await perdure.Client(timed_provider).start_orchestration("i", main)
+        await eventually(lambda: contexts)
+        began = clock.now()
+        await handle.cancel("enough")
+
+        assert isinstance(await handle.wait(timeout=10), perdure.Failed)
+        assert clock.now() == began
+    assert outcomes == ["stopped in the middle"]
+    assert len(contexts) == 1

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
+import subprocess
+import sys
+import time
 from datetime import timedelta
 
 import perdure
@@ -223,3 +227,66 @@ async def test_a_storage_that_is_out_of_reach_for_now_does_not_keep_a_runtime_fr
             pass
 
         assert provider.failed["read_instance"] == 1
+
+
+@pytest.mark.slow
+def test_a_second_signal_ends_a_process_whose_storage_and_thread_hang(tmp_path) -> None:
+    program = """
+import asyncio, threading
+import perdure
+from perdure.contract import DelegatingProvider
+
+app = perdure.Registry()
+begun = threading.Event()
+
+@app.activity
+def stuck() -> None:
+    begun.set()
+    threading.Event().wait()
+
+@app.activity
+async def slow() -> None:
+    await asyncio.Event().wait()
+
+@app.orchestration
+async def main(ctx: perdure.OrchestrationContext) -> None:
+    await asyncio.gather(ctx.schedule_activity(slow), ctx.schedule_activity(stuck))
+
+class Hanging(DelegatingProvider):
+    async def release_activity(self, release):
+        await asyncio.Event().wait()
+
+    async def release_turn(self, release):
+        await asyncio.Event().wait()
+
+async def run() -> None:
+    async with perdure.open_provider("memory://") as provider:
+        async with perdure.Runtime(Hanging(provider), app):
+            await perdure.Client(provider).start_orchestration("a", main)
+            await asyncio.to_thread(begun.wait)
+            print("ready", flush=True)
+            await asyncio.Event().wait()
+
+try:
+    asyncio.run(run())
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        # The first signal begins the end, which waits for its grace period of ten seconds.
+        time.sleep(0.3)
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        out, error = process.communicate(timeout=30)
+
+    assert (out, error) == ("interrupted\n", "")
+    assert time.monotonic() - began < 3
