@@ -2,7 +2,8 @@
 
 Reserve all items side by side, charge the card with retries, wait for an approval under a
 deadline, sleep until the parcel may leave, and ship it in a child orchestration. Where that goes
-wrong, what was done is undone: the money is paid back and the items are released.
+wrong, or the order is cancelled, at whatever step, everything is undone: the courier is called
+back, the money is paid back, the items are released.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from datetime import timedelta
 import perdure
 from pydantic import BaseModel
 
-from outside import Outside, Request
+from outside import Answer, Outside, Request
+from saga import Saga
 from screen import Screen
 
 app = perdure.Registry()
@@ -23,7 +25,7 @@ app = perdure.Registry()
 TRY_AGAIN = perdure.RetryPolicy(
     max_attempts=5,
     backoff=perdure.Exponential(initial=timedelta(milliseconds=300), jitter=0),
-    non_retryable=("NoCourier",),
+    non_retryable=("Refused",),
 )
 
 
@@ -40,6 +42,7 @@ class Order(BaseModel):
     number: str
     items: list[Item]
     town: str
+    card: str = "valid"
     packing_seconds: float = 1.5
 
     @property
@@ -54,6 +57,7 @@ class Task(BaseModel):
     order: str
     item: str = ""
     cents: int = 0
+    card: str = ""
 
 
 class Approval(BaseModel):
@@ -67,60 +71,69 @@ class Outcome(BaseModel):
     """How an order ended."""
 
     state: str
-    """`shipped` or `refunded`."""
+    """`shipped` or `undone`."""
     note: str
 
 
-class NoCourier(Exception):
-    """Nobody delivers there."""
+class Refused(Exception):
+    """A service says no, and will say so again."""
 
 
 class NotApproved(Exception):
-    """Somebody said no."""
+    """A person said no."""
 
 
 @app.orchestration
 async def process_order(ctx: perdure.OrchestrationContext, order: Order) -> Outcome:
     """One order, from the reservation to the parcel, or back."""
     ctx.logger.info("begins, %d items", len(order.items))
-    await asyncio.gather(
-        *(
-            ctx.schedule_activity(reserve, Task(order=order.number, item=item.name))
-            for item in order.items
-        )
-    )
-    payment = Task(order=order.number, cents=order.cents)
-    await ctx.schedule_activity(charge, payment, retry=TRY_AGAIN)
+    saga = Saga(ctx)
     try:
-        ctx.logger.info("waits for the approval, for ten minutes at most")
-        async with asyncio.timeout(600):
-            approval = await ctx.schedule_wait("approval", Approval)
-        if not approval.granted:
-            raise NotApproved(f"{approval.by} did not approve")
-        ctx.logger.info(
-            "approved by %s; packed in %g s (a durable timer)", approval.by, order.packing_seconds
-        )
-        await asyncio.sleep(order.packing_seconds)
-        tracking = await ctx.schedule_sub_orchestration(ship, order)
-    except (NotApproved, TimeoutError, perdure.SubOrchestrationFailed) as problem:
+        return Outcome(state="shipped", note=await _deliver(ctx, saga, order))
+    except (asyncio.CancelledError, Exception) as problem:
         reason = _reason(problem)
         ctx.logger.warning("goes wrong, so everything is undone: %s", reason)
-        await ctx.schedule_activity(refund, payment, retry=TRY_AGAIN)
-        await asyncio.gather(
-            *(
-                ctx.schedule_activity(release, Task(order=order.number, item=item.name))
-                for item in order.items
-            )
-        )
-        return Outcome(state="refunded", note=reason)
-    return Outcome(state="shipped", note=tracking)
+        await saga.undo()
+        if not isinstance(problem, _EXPECTED):
+            raise
+    return Outcome(state="undone", note=reason)
 
 
-def _reason(problem: Exception) -> str:
-    """In the words of who knows best: the child, where it was the child."""
+_EXPECTED = (NotApproved, TimeoutError, perdure.ActivityFailed, perdure.SubOrchestrationFailed)
+"""What ends an order in an orderly way; anything else fails it, once it is undone."""
+
+
+async def _deliver(ctx: perdure.OrchestrationContext, saga: Saga, order: Order) -> str:
+    """The way forward; returns the number of the parcel."""
+    tasks = [Task(order=order.number, item=item.name) for item in order.items]
+    await asyncio.gather(
+        *(saga.step(reserve, task, undo=release, retry=TRY_AGAIN) for task in tasks)
+    )
+    payment = Task(order=order.number, cents=order.cents, card=order.card)
+    await saga.step(charge, payment, undo=refund, retry=TRY_AGAIN)
+    ctx.logger.info("waits for the approval, for ten minutes at most")
+    async with asyncio.timeout(600):
+        approval = await ctx.schedule_wait("approval", Approval)
+    if not approval.granted:
+        raise NotApproved(f"{approval.by} did not approve")
+    ctx.logger.info(
+        "approved by %s; packed in %g s (a durable timer)", approval.by, order.packing_seconds
+    )
+    await asyncio.sleep(order.packing_seconds)
+    parcel = ctx.schedule_sub_orchestration(ship, order)
+    saga.note(parcel, Task(order=order.number, item=order.town), undo=call_back)
+    # Shielded, so that a cancellation of the order does not cancel the child in the middle: `undo`
+    # waits for its end, and calls the courier back.
+    return await asyncio.shield(parcel)
+
+
+def _reason(problem: BaseException) -> str:
+    """In the words of the part that knows best: the child, where it was the child."""
     if isinstance(problem, perdure.SubOrchestrationFailed):
         return problem.details.message
-    return str(problem) or "nobody approved in time"
+    if isinstance(problem, TimeoutError) and not isinstance(problem, perdure.ActivityTimeout):
+        return "nobody approved in time"
+    return str(problem) or "cancelled"
 
 
 @app.orchestration
@@ -149,13 +162,13 @@ def reserve(task: Task) -> None:
 @app.activity
 async def charge(task: Task) -> None:
     """Charges the card. The first attempt finds the bank out of reach."""
-    context, around = perdure.activity_context(), _around()
-    if context.attempt == 1:
-        around.screen.say(task.order, "the bank is out of reach; tried again shortly", "yellow")
+    if perdure.activity_context().attempt == 1:
         raise ConnectionError("the bank is out of reach")
+    if task.card == "refused":
+        raise Refused("the card is refused")
     _ask("charge", task)
     # The bank has booked, and its answer is under way: the worst moment for a process to die.
-    await asyncio.sleep(around.answer_seconds)
+    await asyncio.sleep(_around().answer_seconds)
 
 
 @app.activity
@@ -174,9 +187,15 @@ def release(task: Task) -> None:
 def book_courier(task: Task) -> str:
     """Returns the number of the parcel."""
     if task.item == "Atlantis":
-        raise NoCourier(f"no courier goes to {task.item}")
+        raise Refused(f"no courier goes to {task.item}")
     _ask("courier", task)
     return f"parcel of {task.order} to {task.item}"
+
+
+@app.activity
+def call_back(task: Task) -> None:
+    """The compensation of `book_courier`."""
+    _ask("call back", task)
 
 
 def _around() -> Surroundings:
@@ -198,10 +217,14 @@ def _ask(action: str, task: Task) -> None:
         booked=False,
     )
     what = f"{action} {task.item or euros(task.cents)}"
-    if around.outside.ask(request):
-        around.screen.say(task.order, what, "green")
-    else:
-        around.screen.say(task.order, f"{what}: known by its key, so nothing happens twice", "cyan")
+    match around.outside.ask(request):
+        case Answer.BOOKED:
+            around.screen.say(task.order, what, "green")
+        case Answer.KNOWN:
+            known = f"{what}: known by its key, so nothing happens twice"
+            around.screen.say(task.order, known, "cyan")
+        case Answer.NOTHING_TO_UNDO:
+            around.screen.say(task.order, f"{what}: there is nothing to undo", "cyan")
 
 
 def euros(cents: int) -> str:

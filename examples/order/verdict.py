@@ -56,7 +56,7 @@ def waits_for_approval(events: Sequence[history.Event]) -> bool:
 
 
 def _of_end(order: Order, status: perdure.OrchestrationStatus) -> Iterator[Finding]:
-    expected = "refunded" if order.town == "Atlantis" else "shipped"
+    expected = "undone" if order.town == "Atlantis" else "shipped"
     match status:
         case perdure.Completed(output=text):
             outcome = Outcome.model_validate_json(text)
@@ -134,7 +134,7 @@ def _parts(event: history.Event) -> Iterator[str]:
 
 def _ledger_line(request: Request) -> str:
     what = request.item or euros(request.cents)
-    outcome = "booked" if request.booked else "known by its key: nothing happened"
+    outcome = "booked" if request.booked else "nothing happened"
     return _fitted(f"  process {request.process:<8} {request.action:<8} {what:<12} {outcome}")
 
 

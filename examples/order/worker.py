@@ -40,7 +40,7 @@ async def work(stage: Stage) -> None:
 def runtime(provider: Provider, stage: Stage) -> perdure.Runtime:
     """The runtime of a worker; what it does is told on the screen."""
     screen = Screen(f"worker {os.getpid()}")
-    _tell_orchestrations(screen)
+    _show_logs(screen)
     around = Surroundings(
         outside=Outside(stage.ledger), screen=screen, answer_seconds=stage.answer_seconds
     )
@@ -48,9 +48,9 @@ def runtime(provider: Provider, stage: Stage) -> perdure.Runtime:
     return perdure.Runtime(provider, app, resources=around, options=_OPTIONS)
 
 
-def _tell_orchestrations(screen: Screen) -> None:
-    """Send what orchestrations log to the screen. In replay they log nothing."""
-    logger = logging.getLogger("perdure.orchestration")
+def _show_logs(screen: Screen) -> None:
+    """Send what orchestrations and the runtime log to the screen. In replay they log nothing."""
+    logger = logging.getLogger("perdure")
     logger.setLevel(logging.INFO)
     logger.propagate = False
     logger.handlers = [_OnScreen(screen)]
@@ -62,5 +62,7 @@ class _OnScreen(logging.Handler):
         self._screen = screen
 
     def emit(self, record: logging.LogRecord) -> None:
-        instance = getattr(record, "instance_id", "")
-        self._screen.say(instance, record.getMessage().removeprefix(f"[{instance}] "))
+        instance = str(getattr(record, "perdure_instance", ""))
+        text = record.getMessage().splitlines()[0].removeprefix(f"[{instance}] ")
+        colour = "yellow" if record.levelno >= logging.WARNING else None
+        self._screen.say(instance.partition("::")[0], text, colour)

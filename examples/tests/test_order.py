@@ -45,7 +45,7 @@ def test_the_demonstration_kills_its_workers_and_charges_each_order_once(tmp_pat
     assert len(re.findall(r"kill -9 \d+", shown.stdout)) == 2
     assert "shown-1 was charged once" in shown.stdout
     assert "the bank was asked twice, by 2 process(es)" in shown.stdout
-    assert "shown-2 is refunded" in shown.stdout
+    assert "shown-2 is undone" in shown.stdout
     assert "BROKEN" not in shown.stdout
     assert "\x1b" not in shown.stdout  # no colours where nobody sees them
     assert shown.stderr == ""
