@@ -63,6 +63,8 @@ class HeldTurns:
 
     def __init__(self) -> None:
         self._turns: Memory[tuple[str, str], HeldTurn] = Memory()
+        self._holders: Memory[str, str] = Memory()
+        """By instance, the token of the lease that was remembered last."""
         self._tokens: Memory[str, dict[str, None]] = Memory()
 
     def attempt(self, token: str, instance: str) -> None:
@@ -78,6 +80,11 @@ class HeldTurns:
     def put(self, instance: str, token: str, held: HeldTurn) -> None:
         """Remember a lease."""
         self._turns[instance, token] = held
+        self._holders[instance] = token
+
+    def holds(self, instance: str) -> bool:
+        """Whether this process has, as far as it knows, a lease of the instance."""
+        return instance in self._holders
 
     def get(self, instance: str, token: str) -> HeldTurn | None:
         """What is known of a lease."""
@@ -86,6 +93,8 @@ class HeldTurns:
     def forget(self, instance: str, token: str) -> None:
         """A lease is over, or what is known of it may be wrong."""
         self._turns.pop((instance, token), None)
+        if self._holders.get(instance) == token:
+            del self._holders[instance]
 
     def end(self, instance: str, token: str) -> None:
         """A lease is over for good."""

@@ -13,13 +13,14 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TypeVar
 
-from perdure.clock import Clock
+from perdure.clock import Clock, to_microseconds
 from perdure.contract import (
     ActivityCompletion,
     ActivityLease,
     ActivityRelease,
     ActivityRequest,
     CancellationWait,
+    ChangeWait,
     CommitAnswer,
     HistoryPage,
     InstanceState,
@@ -63,9 +64,12 @@ from perdure_dynamodb._shards import Shards
 from perdure_dynamodb._stamps import Stamps
 from perdure_dynamodb._table import Table
 from perdure_dynamodb._turns import Turns
+from perdure_dynamodb._watching import Watching
 
 T = TypeVar("T")
 
+_BETWEEN_LOOKS = timedelta(seconds=5)
+"""How often a wait for cancellations looks before it is over."""
 _TO_GIVE_BACK = 5.0
 """Real seconds that a cancelled lease waits for the store to take its leases back."""
 
@@ -74,6 +78,7 @@ class DynamoDBProvider(Provider):
     """One namespace of one table."""
 
     finish_limit = FINISH_LIMIT
+    tells_of_changes = True
     tells_of_cancellations = True
 
     def __init__(
@@ -125,6 +130,7 @@ class DynamoDBProvider(Provider):
             held=held,
             in_use=in_use,
         )
+        self._watching = Watching(self._changes, clock=clock, runs_here=held.holds)
         self._admin = DynamoDBAdmin(
             table,
             keys,
@@ -145,6 +151,7 @@ class DynamoDBProvider(Provider):
 
     async def close(self) -> None:
         """Wait for what goes on in the background."""
+        await self._watching.close()
         await self._settling.close()
         await self._purge.close()
 
@@ -220,9 +227,18 @@ class DynamoDBProvider(Provider):
         )
 
     async def wait_for_cancellation(self, wait: CancellationWait) -> frozenset[ActivityLease]:
-        """Those of the leases that are gone when the timeout is over."""
-        await self.clock.sleep(wait.timeout)
-        return await _named("wait_for_cancellation", self._activities.gone(wait.leases))
+        """Those of the leases that are gone, seen within five seconds, and when the timeout is over."""
+        end = self.clock.now() + to_microseconds(wait.timeout)
+        while True:
+            left = timedelta(microseconds=max(0, end - self.clock.now()))
+            await self.clock.sleep(min(left, _BETWEEN_LOOKS))
+            gone = await _named("wait_for_cancellation", self._activities.gone(wait.leases))
+            if gone or self.clock.now() >= end:
+                return gone
+
+    async def wait_for_change(self, wait: ChangeWait) -> None:
+        """Return when the instance differs from what was seen, or after the timeout."""
+        await self._watching.wait(wait)
 
     async def read_instance(self, instance: str) -> InstanceState | None:
         """The plain fields of an instance, or None."""

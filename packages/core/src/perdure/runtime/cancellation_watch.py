@@ -22,7 +22,8 @@ _LOGGER = logging.getLogger("perdure.runtime")
 _PAUSE: Final = timedelta(milliseconds=250)
 """Between two waits, and the least age of an activity that is waited for."""
 _LONGEST_WAIT: Final = timedelta(milliseconds=500)
-"""Of a provider that tells of changes: it is not told of the activities that begin meanwhile."""
+"""Of a provider that hears of all that happens: it is not told of activities that begin meanwhile.
+Any other looks at intervals, and a wait for each look costs least."""
 
 
 class CancellationWatch:
@@ -33,7 +34,8 @@ class CancellationWatch:
     ) -> None:
         self._provider = provider
         self._activities = activities
-        longest = _LONGEST_WAIT if provider.tells_of_changes else poll_interval
+        hears_at_once = provider.tells_of_changes and provider.tells_of_work
+        longest = _LONGEST_WAIT if hears_at_once else poll_interval
         self._timeout = min(longest, poll_interval)
 
     async def watch(self) -> None:

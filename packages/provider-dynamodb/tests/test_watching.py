@@ -1,0 +1,141 @@
+"""Clients that wait for instances: what their waiting reads, and that no change escapes them."""
+
+import asyncio
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from perdure.contract import (
+    ChangeWait,
+    Message,
+    MessageKind,
+    NewInstance,
+    Serves,
+    TurnCommit,
+    TurnRequest,
+)
+from perdure_dynamodb.testing.faults import Fault, FaultyCalls
+from perdure_dynamodb.testing.metering import MeteringCalls
+
+SECOND = timedelta(seconds=1)
+MINUTE = timedelta(minutes=1)
+
+
+async def create(provider, instance):
+    start = Message(
+        id="start", instance=instance, kind=MessageKind.START, data=b"", incarnation="first"
+    )
+    await provider.create_instance(
+        NewInstance(instance=instance, incarnation="first", name="flow", start=start)
+    )
+
+
+async def lease(provider):
+    serves = Serves(orchestrations={"flow": frozenset()})
+    return await provider.lease_turns(
+        TurnRequest(token=uuid4().hex, limit=100, lease_for=MINUTE, serves=serves)
+    )
+
+
+async def commit(provider, turn):
+    await provider.commit_turn(
+        TurnCommit(
+            id=uuid4().hex,
+            instance=turn.state.instance,
+            incarnation="first",
+            token=turn.token,
+            execution=1,
+            expected_event=0,
+            events=(b"1",),
+            remove=("start",),
+        )
+    )
+
+
+async def settle():
+    for _ in range(30):
+        await asyncio.sleep(0)
+
+
+async def pass_time(clock, duration, step):
+    for _ in range(duration // step):
+        await settle()
+        clock.advance(step)
+    await settle()
+
+
+@pytest.mark.slow
+async def test_many_waiters_share_a_few_cheap_reads(open_on_model, model, clock):
+    meter = MeteringCalls(model)
+    async with open_on_model(meter) as provider:
+        for number in range(150):
+            await create(provider, f"i-{number}")
+        waits = []
+        for number in range(300):
+            wait = ChangeWait(instance=f"i-{number % 150}", timeout=2 * MINUTE)
+            waits.append(asyncio.ensure_future(provider.wait_for_change(wait)))
+            if number % 30 == 0:
+                await pass_time(clock, SECOND / 5, SECOND / 10)
+        await pass_time(clock, 10 * SECOND, SECOND / 10)
+        meter.take()
+
+        await pass_time(clock, MINUTE, SECOND / 10)
+
+        bill = meter.take()
+        await pass_time(clock, 2 * MINUTE, SECOND)
+        await asyncio.gather(*waits)
+    # 150 instances, half a unit for each, about every two seconds.
+    assert bill.read_units <= 150 / 2 * 60 / 2 * 1.1
+    assert bill.total <= 60 / 2 * 4 * 2
+
+
+async def test_an_instance_that_this_process_runs_is_not_read(open_on_model, model, clock):
+    meter = MeteringCalls(model)
+    async with open_on_model(meter) as provider:
+        await create(provider, "alpha")
+        await lease(provider)
+        meter.take()
+
+        waiting = asyncio.ensure_future(
+            provider.wait_for_change(ChangeWait(instance="alpha", timeout=MINUTE))
+        )
+        await pass_time(clock, MINUTE + SECOND, SECOND)
+        await waiting
+
+    assert meter.take().total == 0
+
+
+async def test_a_commit_of_another_process_wakes_a_waiter_within_three_seconds(
+    open_on_model, clock
+):
+    async with open_on_model() as provider, open_on_model() as other:
+        await create(provider, "alpha")
+        waiting = asyncio.ensure_future(
+            provider.wait_for_change(ChangeWait(instance="alpha", timeout=10 * MINUTE))
+        )
+        await pass_time(clock, MINUTE, SECOND)
+        assert not waiting.done()
+        [turn] = await lease(other)
+        await commit(other, turn)
+
+        await pass_time(clock, 3 * SECOND, SECOND / 10)
+
+        assert waiting.done()
+
+
+async def test_a_waiter_outlasts_a_table_that_does_not_answer(open_on_model, model, clock):
+    faulty = FaultyCalls(model, lambda *_: None)
+    async with open_on_model(faulty) as provider, open_on_model() as other:
+        await create(provider, "alpha")
+        faulty.plan = lambda operation, parameters: Fault.BUSY
+        waiting = asyncio.ensure_future(
+            provider.wait_for_change(ChangeWait(instance="alpha", timeout=10 * MINUTE))
+        )
+        await pass_time(clock, 10 * SECOND, SECOND)
+        [turn] = await lease(other)
+        await commit(other, turn)
+        faulty.plan = lambda *_: None
+
+        await pass_time(clock, 3 * SECOND, SECOND / 10)
+
+        assert waiting.done()
