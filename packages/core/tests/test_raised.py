@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from perdure import ActivityFailed, ApplicationError, NonRetryable, RetryAfter
 from perdure.details import ApplicationFailure, Raised
 from perdure.errors import InvalidPayload, SubOrchestrationFailed
@@ -315,6 +317,41 @@ def test_what_failed_at_every_step_of_many_is_bounded() -> None:
 
     assert depth_of(details.kind) <= 13
     assert len(encode_details(details)) < 200_000
+
+
+TEXTS = st.text(max_size=30) | st.text(st.characters(categories=("Cs", "Cc")), max_size=30)
+
+
+def _with_origin(parts: tuple[Exception, Exception, bool, str]) -> Exception:
+    error, origin, explicit, note = parts
+    error.add_note(note)
+    if explicit:
+        error.__cause__ = origin
+    else:
+        error.__context__ = origin
+    return error
+
+
+EXCEPTIONS = st.recursive(
+    TEXTS.map(ValueError),
+    lambda inner: (
+        st.builds(ExceptionGroup, TEXTS, st.lists(inner, min_size=1, max_size=12))
+        | st.tuples(TEXTS.map(KeyError), inner, st.booleans(), TEXTS).map(_with_origin)
+        | inner.map(lambda error: ActivityFailed("act", ApplicationFailure(describe(error))))
+    ),
+    max_leaves=60,
+)
+
+
+@pytest.mark.slow
+@given(EXCEPTIONS)
+def test_any_tree_of_exceptions_comes_back_as_it_was_described(error: Exception) -> None:
+    details = ApplicationFailure(describe(error))
+
+    assert decode_details(encode_details(details)) == details
+    assert details.display_message()
+    assert exceptions_of(details.kind) <= 32
+    assert depth_of(details.kind) <= 13
 
 
 def test_a_message_is_cut_where_it_would_be_a_payload() -> None:

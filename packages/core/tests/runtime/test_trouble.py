@@ -327,7 +327,7 @@ async def test_observers_hear_of_refused_detached_starts_and_one_that_raises_hur
     class Broken:
         @perdure.hookimpl
         def perdure_observe(self, event: RuntimeEvent) -> None:
-            raise RuntimeError("observer")
+            raise SystemExit("observer")
 
     class Observer:
         @perdure.hookimpl

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from perdure.observe import RuntimeEvent
 from perdure.plugins import create_plugin_manager
+from perdure.raised import ends_the_process
 
 _LOGGER = logging.getLogger("perdure.runtime")
 
@@ -30,5 +31,7 @@ class Observers:
         for call in self._calls:
             try:
                 call(event=event)
-            except Exception:
+            except BaseException as error:
+                if ends_the_process(error):
+                    raise
                 _LOGGER.exception("an observer raised on %s", type(event).__name__)
