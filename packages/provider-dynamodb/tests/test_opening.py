@@ -283,3 +283,8 @@ async def test_a_look_at_the_table_that_fails_once_is_repeated(fault, model):
     await _schema.check_table(calls, "model", where="here", create=False, clock=ManualClock())
 
     assert calls.requests == ["DescribeTable"] * 2
+
+
+def test_a_truth_value_is_no_number_of_shards():
+    with pytest.raises(ValueError, match="truth value; pass a number"):
+        DynamoDBOptions(table="Orders", shards=True)

@@ -289,3 +289,8 @@ asyncio.run(main())
     assert [text.split() for text in shown] == [["done"]] * 4
     assert rows(tmp_path / "x.db", "SELECT count(*) FROM perdure_instances") == [(4,)]
     assert rows(tmp_path / "x.db", "SELECT count(*) FROM perdure_namespaces") == [(1,)]
+
+
+def test_a_truth_value_is_no_timeout():
+    with pytest.raises(ValueError, match="truth value; pass seconds"):
+        SQLiteOptions(path=Path("orders.db"), busy_timeout=True)

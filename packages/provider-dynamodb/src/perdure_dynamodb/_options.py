@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 from perdure.contract import ProviderUrl
 from perdure.errors import InvalidProviderUrl
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 DEFAULT_SHARDS = 4
 MOST_SHARDS = 256
@@ -39,6 +39,13 @@ class DynamoDBOptions(BaseModel):
     shards: int | None = Field(default=None, ge=1, le=MOST_SHARDS)
     """Into how many parts the queues are split. Stored with the namespace when it is first
     opened (4 where none is given); a larger number than the stored one makes it grow."""
+
+    @field_validator("shards", mode="before")
+    @classmethod
+    def _is_no_truth_value(cls, shards: object) -> object:
+        if isinstance(shards, bool):
+            raise ValueError("it is a truth value; pass a number")
+        return shards
 
     @classmethod
     def from_url(cls, url: ProviderUrl) -> Self:

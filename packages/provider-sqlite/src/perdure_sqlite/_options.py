@@ -34,6 +34,13 @@ class SQLiteOptions(BaseModel):
         """A relative path is one from the directory that is the current one now."""
         self._file = self.path.absolute()
 
+    @field_validator("busy_timeout", mode="before")
+    @classmethod
+    def _is_no_truth_value(cls, seconds: object) -> object:
+        if isinstance(seconds, bool):
+            raise ValueError("it is a truth value; pass seconds")
+        return seconds
+
     @field_validator("path")
     @classmethod
     def _names_a_file(cls, path: Path) -> Path:
