@@ -32,6 +32,8 @@ _CANNOT_LINK: Final = frozenset(
 
 def ensure_file(path: Path, *, durable: bool, patience: float) -> None:
     """Make the file where there is none; raises `StorageCorrupt` where there is an empty one."""
+    # A link may lead to where there is no file yet.
+    path = Path(os.path.realpath(path))
     if not path.exists():
         try:
             _make(path, durable=durable)
@@ -65,8 +67,10 @@ def _make(path: Path, *, durable: bool) -> None:
         except OSError as error:
             if error.errno not in _CANNOT_LINK:
                 raise
-            # The file system knows no links: SQLite makes the file in its place.
-            return
+            # The file system knows no links. Who makes the empty file replaces it, and all others
+            # wait for that.
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+            aside.replace(path)
         if durable:
             _sync(path.parent)
     finally:
