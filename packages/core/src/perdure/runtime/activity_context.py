@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Cancellation:
-    """Says once, to any thread, that a result is not wanted any more."""
+    """Says once, to any thread, that the activity should end."""
 
     __slots__ = ("_event", "_lock", "requested")
 
@@ -66,13 +66,16 @@ class ActivityContext:
     resources: object
     """What the runtime was given as `resources`."""
     cancellation: Cancellation = field(repr=False)
-    """Set when the result is not wanted any more."""
+    """Set when it should end."""
 
     @property
     def cancel_requested(self) -> bool:
-        """Whether the result is not wanted any more; safe to read from any thread.
+        """Whether it should end; safe to read from any thread.
 
-        An async activity gets `CancelledError` some time later, a plain function is only told.
+        Because the result is not wanted any more, its time is over, or its runtime is being left:
+        then an async activity gets `CancelledError` sooner or later, and a plain function is only
+        told. Or because its orchestration was cancelled and waits for its outcome: then it is
+        asked, and nothing more.
         """
         return self.cancellation.requested
 
