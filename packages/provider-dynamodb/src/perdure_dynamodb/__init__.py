@@ -5,9 +5,11 @@ Open it by URL, `perdure.open_provider("dynamodb://Table?region=eu-west-1")`, or
 files fit together, from the outside in:
 
 - `_plugin`, `_options`, `_opening`, `_provider`: what core sees
-- `_turns`, `_commits`, `_activities`, `_sending`, `_admin`: the contract's methods
-- `_changes`, `_settling`, `_manifest`: what goes together, in one transaction or staged
-- `_sweep`, `_held`, `_purge`, `_counting`, `_listing`, `_histories`: finding, remembering, removing
+- `_turns`, `_commits`, `_activities`, `_heartbeats`, `_sending`, `_watching`, `_admin`: the
+  contract's methods
+- `_changes`, `_settling`, `_manifest`, `_in_use`: what goes together, in one transaction or staged
+- `_sweep`, `_other_tags`, `_counting`, `_listing`, `_histories`: finding
+- `_held`, `_known_activities`, `_undelivered`, `_purge`: remembering and removing
 - `_locks`, `_messages`, `_segments`, `_payloads`, `_keys`, `_shards`: what the items look like
 - `_table`, `_values`, `_retries`, `_seam`, `_aws`: requests, down to the one place where they leave
 - `_schema`, `local`: the table, and DynamoDB Local for tests and development

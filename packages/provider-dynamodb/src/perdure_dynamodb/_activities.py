@@ -1,4 +1,4 @@
-"""The activity queue: adding, leasing, completing, renewing and giving back.
+"""The activity queue: adding, leasing, completing and giving back.
 
 An activity is one item, which carries its own lease; its place in the index says when it can
 next be taken, so one whose lease ran out appears there by itself. The index only says where to
@@ -17,7 +17,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from perdure.clock import Clock, Instant, to_microseconds
@@ -49,6 +49,7 @@ from perdure_dynamodb._keys import (
     tag_prefix,
     waits_since,
 )
+from perdure_dynamodb._known_activities import WANTED, KnownActivities
 from perdure_dynamodb._locks import (
     FARTHEST,
     LEASE_STANDS,
@@ -63,7 +64,7 @@ from perdure_dynamodb._locks import (
     parking_values,
 )
 from perdure_dynamodb._other_tags import OtherTags
-from perdure_dynamodb._payloads import TRANSIENT, Shelf, chunks_of, read_payload
+from perdure_dynamodb._payloads import TRANSIENT, Shelf, read_payload
 from perdure_dynamodb._purge import Purge
 from perdure_dynamodb._seam import TransactionCancelled
 from perdure_dynamodb._settling import Settling
@@ -79,7 +80,6 @@ from perdure_dynamodb._table import (
     Table,
     Update,
     at_once,
-    each_apart,
 )
 from perdure_dynamodb._undelivered import Undelivered
 from perdure_dynamodb._values import Item, Plain, Row
@@ -87,40 +87,6 @@ from perdure_dynamodb._values import Item, Plain, Row
 _LOGGER = logging.getLogger("perdure.dynamodb")
 
 FAR_INTERVAL = timedelta(seconds=30)
-
-_WANTED = f"{LEASE_STANDS} AND inc = :inc AND exe = :exe"
-"""The lease stands, and it is still the activity of this execution."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What this process knows of an activity."""
-
-    tag: str | None
-    chunks: tuple[Key, ...]
-    token: str | None
-    """Under which it was leased or renewed here."""
-    until: Instant
-    """Until then no other process can have taken that lease over."""
-    place: Instant
-    """The instant at which its row of the index is looked at next."""
-    since: Instant
-    """Since when it waited before it was leased."""
-
-    @classmethod
-    def of(cls, row: Row) -> _Known:
-        return cls(
-            tag=row.text_or_none("tag"),
-            chunks=chunks_of(row),
-            token=row.text_or_none("tok"),
-            until=row.number_or_none("unt") or 0,
-            place=ready_time(row.text("gsk")),
-            since=waits_since(row.text("gsk")),
-        )
-
-    def holds(self, lease: ActivityLease, now: Instant) -> bool:
-        """Whether it is leased as it says, unless the activity was removed."""
-        return self.token == lease.token and now < self.until
 
 
 @dataclass(slots=True)
@@ -194,6 +160,7 @@ class Activities:
         changes: Changes,
         settling: Settling,
         purge: Purge,
+        known: KnownActivities,
     ) -> None:
         self._table = table
         self._keys = keys
@@ -211,10 +178,7 @@ class Activities:
         self._tokens: Memory[str, dict[Key, None]] = Memory()
         self._renewed: Memory[tuple[Key, str], Instant] = Memory()
         """The ends of leases that last longer than their rows of the index say."""
-        self._known: Memory[Key, _Known] = Memory()
-        """Activities that this process added or leased."""
-        self._sure_at: Memory[ActivityLease, int] = Memory()
-        """The turn number of the instance at which a lease was seen to stand."""
+        self._known = known
         self._undelivered = Undelivered(self._give_back)
 
     def item(self, new: NewActivity, commit: TurnCommit, shelf: Shelf, *, now: Instant) -> Item:
@@ -253,7 +217,7 @@ class Activities:
         for item in items:
             row = Row(item)
             key = _key_of(row)
-            self._known[key] = _Known.of(row)
+            self._known.learn(row)
             if commit.activity_token is not None and "tok" in item:
                 self._remember(commit.activity_token, key)
 
@@ -262,7 +226,7 @@ class Activities:
         return [
             Delete(
                 key=(self._keys.partition(lease.instance), activity_key(lease.activity)),
-                condition=_WANTED,
+                condition=WANTED,
                 values={
                     ":token": lease.token,
                     ":inc": commit.incarnation,
@@ -287,8 +251,7 @@ class Activities:
 
     def ended(self, keys: Sequence[Key]) -> None:
         """Remove the payloads of activities that are gone."""
-        known = [self._known.pop(key, None) for key in keys]
-        self._purge.chunks(chunk for each in known if each is not None for chunk in each.chunks)
+        self._purge.chunks(self._known.gone(keys))
 
     async def lease(
         self, request: ActivityRequest, begun: set[ActivityLease]
@@ -357,7 +320,7 @@ class Activities:
         await shelf.write(self._table)
         removal = Delete(
             key=self._key(lease),
-            condition=_WANTED,
+            condition=WANTED,
             values={
                 ":token": lease.token,
                 ":inc": lock.incarnation,
@@ -377,15 +340,6 @@ class Activities:
         self._purge.chunks(outcome.unused)
         self._forget(lease)
         self.ended([self._key(lease)])
-
-    async def renew(
-        self, leases: Sequence[ActivityLease], *, lease_for: timedelta
-    ) -> frozenset[ActivityLease]:
-        """Extend leases that stand; returns those lost, cancelled or void."""
-        instances = tuple(dict.fromkeys(lease.instance for lease in leases))
-        locks = await self._changes.read_sound_locks(instances, consistent=False)
-        kept = await each_apart(self._renew(lease, locks, lease_for) for lease in leases)
-        return frozenset(lease for lease, is_kept in zip(leases, kept, strict=True) if not is_kept)
 
     async def release(self, release: ActivityRelease) -> None:
         """Give a lease back, if it stands, and mark the instance where that is asked for."""
@@ -473,81 +427,6 @@ class Activities:
             condition=LEASE_STANDS,
             values=values,
         )
-
-    async def _renew(
-        self, lease: ActivityLease, locks: dict[str, Lock], lease_for: timedelta
-    ) -> bool:
-        lock, now, key = locks.get(lease.instance), self._clock.now(), self._key(lease)
-        if lock is None:
-            return False
-        if not is_live(lock.until, now):
-            lock = await self._settling.settle(lock)
-        if not lock.running:
-            return False
-        known = await self._know(key)
-        if known is None:
-            return False
-        until = now + to_microseconds(lease_for)
-        change, place = "SET unt = :until", known.place
-        values: dict[str, Plain] = {
-            ":token": lease.token,
-            ":inc": lock.incarnation,
-            ":exe": lock.execution,
-            ":until": until,
-        }
-        # The index row may stay behind the lease's end, as long as the next renewal comes before
-        # its time; what has moved it meanwhile has taken the lease away.
-        if not now + to_microseconds(lease_for) // 2 <= place <= until:
-            change, place = f"{change}, gsk = :ready", until
-            values[":ready"] = tag_prefix(known.tag) + leased_until(until, since=known.since)
-        kept, _ = await self._table.try_write(
-            Update(key=key, change=change, condition=_WANTED, values=values)
-        )
-        if kept:
-            self._known[key] = replace(known, token=lease.token, until=until, place=place)
-        return kept
-
-    async def gone(self, leases: Sequence[ActivityLease]) -> frozenset[ActivityLease]:
-        """Those that are lost, cancelled or void; cheap where nothing has changed.
-
-        A commit raises the turn number of the lock item, so an activity's own item is read only
-        where that has changed, or where another process may have taken the lease over.
-        """
-        instances = tuple(dict.fromkeys(lease.instance for lease in leases))
-        locks = await self._changes.read_sound_locks(instances, consistent=False)
-        now = self._clock.now()
-        unsure = [
-            lease
-            for lease in leases
-            if (lock := locks.get(lease.instance)) is not None
-            and lock.running
-            and not self._is_sure_of(lease, lock, now)
-        ]
-        rows = await self._table.get_many(map(self._key, unsure))
-        lost: set[ActivityLease] = set()
-        for lease in unsure:
-            row, lock = rows.get(self._key(lease)), locks[lease.instance]
-            if row is None or row.text_or_none("tok") != lease.token or lock.standing.voids(row):
-                lost.add(lease)
-            else:
-                self._sure_at[lease] = lock.turn
-        return frozenset(
-            lease
-            for lease in leases
-            if lease in lost or (lock := locks.get(lease.instance)) is None or not lock.running
-        )
-
-    def _is_sure_of(self, lease: ActivityLease, lock: Lock, now: Instant) -> bool:
-        known = self._known.get(self._key(lease))
-        is_held = known is not None and known.holds(lease, now)
-        return is_held and self._sure_at.get(lease) == lock.turn
-
-    async def _know(self, key: Key) -> _Known | None:
-        known = self._known.get(key)
-        if known is None:
-            row = await self._table.get(*key)
-            known = None if row is None else _Known.of(row)
-        return known
 
     async def _shards_in_use(self) -> Sequence[int]:
         in_use = await at_once(
@@ -719,7 +598,7 @@ class Activities:
         return await self._leased(taken, found)
 
     async def _leased(self, row: Row, found: _Found) -> LeasedActivity:
-        self._known[_key_of(row)] = _Known.of(row)
+        self._known.learn(row)
         return LeasedActivity(
             instance=self._instance_of(row),
             incarnation=row.text("inc"),
@@ -764,10 +643,7 @@ class Activities:
         self._tokens[token] = keys
 
     def _forget(self, lease: ActivityLease) -> None:
-        self._sure_at.pop(lease, None)
-        known = self._known.get(self._key(lease))
-        if known is not None and known.token == lease.token:
-            self._known[self._key(lease)] = replace(known, token=None, until=0, place=0)
+        self._known.released(self._key(lease), lease)
         keys = self._tokens.get(lease.token)
         if keys is not None:
             keys.pop(self._key(lease), None)

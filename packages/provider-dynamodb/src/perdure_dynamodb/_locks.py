@@ -10,7 +10,7 @@ Attributes: `inc` incarnation, `orc` name, `ver` version, `eng` engine, `exe` ex
 last event, `cid` last commit, `stat` status, `oup` output, `cre`/`upd` created and updated,
 `pkr`/`pkd`/`pks` parked, `par` parent, `tok`/`unt` lease, `tkf` token of the lease that was taken
 over last, `hid` end of a delay, `att` attempt, `rel` last release, `trn` turn number, `sta` start of the execution, `tev` events of earlier
-executions, `ans`/`acu` answer of the last commit (`inu` before 0.2), `stg`/`stp`/`stn` a staged
+executions, `ans`/`acu` answer of the last commit (`inu` in version 0.1.0), `stg`/`stp`/`stn` a staged
 commit, `stf` that it frees the lease at its end.
 """
 

@@ -50,10 +50,12 @@ from perdure_dynamodb._admin import DynamoDBAdmin
 from perdure_dynamodb._changes import Changes
 from perdure_dynamodb._commits import FINISH_LIMIT, Commits
 from perdure_dynamodb._counting import Counting
+from perdure_dynamodb._heartbeats import Heartbeats
 from perdure_dynamodb._held import HeldTurns
 from perdure_dynamodb._histories import read_page
 from perdure_dynamodb._in_use import InUse
 from perdure_dynamodb._keys import LOCK, Keys
+from perdure_dynamodb._known_activities import KnownActivities
 from perdure_dynamodb._locks import Lock
 from perdure_dynamodb._messages import Letters
 from perdure_dynamodb._payloads import Shelf, read_payload
@@ -95,6 +97,7 @@ class DynamoDBProvider(Provider):
         self._settling = Settling(table, keys, self._changes, in_use)
         self._purge = Purge(table, keys)
         self._sending = Sending(table, self._changes, shards, purge=self._purge)
+        known = KnownActivities()
         self._activities = Activities(
             table,
             keys,
@@ -104,6 +107,15 @@ class DynamoDBProvider(Provider):
             changes=self._changes,
             settling=self._settling,
             purge=self._purge,
+            known=known,
+        )
+        self._heartbeats = Heartbeats(
+            table,
+            keys,
+            clock=clock,
+            changes=self._changes,
+            settling=self._settling,
+            known=known,
         )
         self._turns = Turns(
             table,
@@ -223,7 +235,7 @@ class DynamoDBProvider(Provider):
         """Extend activity leases; returns those that are gone."""
         check_lease("lease_for", lease_for)
         return await _whole(
-            "renew_activities", self._activities.renew(tuple(leases), lease_for=lease_for)
+            "renew_activities", self._heartbeats.renew(tuple(leases), lease_for=lease_for)
         )
 
     async def wait_for_cancellation(self, wait: CancellationWait) -> frozenset[ActivityLease]:
@@ -232,7 +244,7 @@ class DynamoDBProvider(Provider):
         while True:
             left = timedelta(microseconds=max(0, end - self.clock.now()))
             await self.clock.sleep(min(left, _BETWEEN_LOOKS))
-            gone = await _named("wait_for_cancellation", self._activities.gone(wait.leases))
+            gone = await _named("wait_for_cancellation", self._heartbeats.gone(wait.leases))
             if gone or self.clock.now() >= end:
                 return gone
 

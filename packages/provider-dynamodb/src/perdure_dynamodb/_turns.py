@@ -57,7 +57,8 @@ MOST_OPENED = 8
 """So many early events are put into the ready queue one by one."""
 
 FROM_OLDEST = 4
-"""One of so many looks begins at the oldest of more instances than it has room for."""
+"""One of so many instances that a look takes is the oldest, where there are more than it has room
+for."""
 
 MOST_UNSERVED = 100
 """So many locks of instances that the caller does not serve are read in one look, unless it has
@@ -317,13 +318,15 @@ class Turns:
         return sorted(candidates.values(), key=lambda each: each.since)
 
     def _in_turn(self, candidates: list[_Candidate], room: int) -> list[_Candidate]:
-        """Now and then from the oldest on, else from anywhere: processes that look at the same
-        moment should not want the same instances."""
-        self._looks += 1
-        if self._looks % FROM_OLDEST == 0 or len(candidates) <= room:
+        """A few of the oldest, then from anywhere: processes that look at the same moment should
+        not want the same instances."""
+        if len(candidates) <= room:
             return candidates
-        start = random.randrange(len(candidates))  # noqa: S311 # no secret
-        return candidates[start:] + candidates[:start]
+        self._looks += 1
+        few = room // FROM_OLDEST or int(self._looks % FROM_OLDEST == 0)
+        oldest, others = candidates[:few], candidates[few:]
+        start = random.randrange(len(others))  # noqa: S311 # no secret
+        return oldest + others[start:] + others[:start]
 
     async def _take_some(self, candidates: Sequence[_Candidate], found: _Found) -> None:
         locks = await self._locks(candidates, found)

@@ -1,0 +1,97 @@
+"""What this process knows of the activities that it added, leased or renewed.
+
+Only a memory that saves reads: what is not remembered here is read from the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from perdure.clock import Instant
+from perdure.contract import ActivityLease
+
+from perdure_dynamodb._held import Memory
+from perdure_dynamodb._keys import ready_time, waits_since
+from perdure_dynamodb._locks import LEASE_STANDS
+from perdure_dynamodb._payloads import chunks_of
+from perdure_dynamodb._table import Key
+from perdure_dynamodb._values import Row
+
+WANTED = f"{LEASE_STANDS} AND inc = :inc AND exe = :exe"
+"""The lease stands, and it is still the activity of this execution."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownActivity:
+    """What this process knows of an activity."""
+
+    tag: str | None
+    chunks: tuple[Key, ...]
+    token: str | None
+    """Under which it was leased or renewed here."""
+    until: Instant
+    """Until then no other process can have taken that lease over."""
+    place: Instant
+    """The instant at which its row of the index is looked at next."""
+    since: Instant
+    """Since when it waited before it was leased."""
+
+    @classmethod
+    def of(cls, row: Row) -> KnownActivity:
+        """What its item tells."""
+        return cls(
+            tag=row.text_or_none("tag"),
+            chunks=chunks_of(row),
+            token=row.text_or_none("tok"),
+            until=row.number_or_none("unt") or 0,
+            place=ready_time(row.text("gsk")),
+            since=waits_since(row.text("gsk")),
+        )
+
+    def holds(self, lease: ActivityLease, now: Instant) -> bool:
+        """Whether it is leased as it says, unless the activity was removed."""
+        return self.token == lease.token and now < self.until
+
+
+class KnownActivities:
+    """Activities by key, and since when their leases are known to stand."""
+
+    def __init__(self) -> None:
+        self._known: Memory[Key, KnownActivity] = Memory()
+        self._sure_at: Memory[ActivityLease, int] = Memory()
+        """The turn number of the instance at which a lease was seen to stand."""
+
+    def get(self, key: Key) -> KnownActivity | None:
+        """What is known of one."""
+        return self._known.get(key)
+
+    def learn(self, row: Row) -> None:
+        """Remember what an item tells."""
+        self._known[row.text("pk"), row.text("sk")] = KnownActivity.of(row)
+
+    def renewed(self, key: Key, known: KnownActivity) -> None:
+        """Remember what a renewal has made of it."""
+        self._known[key] = known
+
+    def gone(self, keys: Sequence[Key]) -> list[Key]:
+        """Forget activities that were removed; gives the chunks of their payloads."""
+        known = [self._known.pop(key, None) for key in keys]
+        return [chunk for each in known if each is not None for chunk in each.chunks]
+
+    def released(self, key: Key, lease: ActivityLease) -> None:
+        """Forget a lease that is over."""
+        self._sure_at.pop(lease, None)
+        known = self._known.get(key)
+        if known is not None and known.token == lease.token:
+            self._known[key] = replace(known, token=None, until=0, place=0)
+
+    def seen(self, lease: ActivityLease, turn: int) -> None:
+        """A lease was seen to stand when the instance had this turn number."""
+        self._sure_at[lease] = turn
+
+    def is_sure_of(self, lease: ActivityLease, key: Key, turn: int, now: Instant) -> bool:
+        """Whether a lease stands, since no commit came after it was seen to."""
+        known = self._known.get(key)
+        is_held = known is not None and known.holds(lease, now)
+        return is_held and self._sure_at.get(lease) == turn
