@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from datetime import timedelta
 
 import perdure
+import perdure.runtime.stalls
 import pytest
 from perdure import Runtime, RuntimeOptions
 from perdure.runtime.stalls import StallWatch
@@ -131,3 +133,35 @@ async def test_nothing_is_watched_while_nothing_is_under_way(eventually) -> None
     busy = False
     await eventually(lambda: not watch.is_armed)
     watch.close()
+
+
+@pytest.mark.slow
+async def test_a_loop_that_does_not_come_back_is_told_while_it_stands_still(
+    caplog, monkeypatch, eventually
+) -> None:
+    monkeypatch.setattr(perdure.runtime.stalls, "_NOT_COMING_BACK", 0.0)
+    watch = StallWatch(SHORT, lambda: True)
+
+    watch.arm()
+    keep_the_loop()
+    told = stalls(caplog)
+    await asyncio.sleep(0.1)
+    watch.close()
+
+    assert len(told) == 1
+    assert stalls(caplog) == told
+
+
+@pytest.mark.slow
+def test_a_loop_that_was_left_does_not_stand_still(caplog, monkeypatch) -> None:
+    monkeypatch.setattr(perdure.runtime.stalls, "_NOT_COMING_BACK", 0.0)
+    watch = StallWatch(SHORT, lambda: True)
+
+    async def leave() -> None:
+        watch.arm()
+
+    asyncio.run(leave())
+    time.sleep(BLOCKED)
+    watch.close()
+
+    assert caplog.records == []

@@ -135,6 +135,8 @@ class StallWatch:
                 self._look(beat, late)
 
     def _look(self, beat: float, late: float) -> None:
+        if self._loop is None or not self._loop.is_running():
+            return  # it was left: nothing is meant to run in it
         seen = self._sight
         if seen is None or seen.beat != beat or seen.late <= self._limit:
             # Once beyond the limit, and before it in case the loop goes on first.
@@ -144,9 +146,8 @@ class StallWatch:
             self._tell(late, seen)
 
     def _see(self, beat: float, late: float) -> Sight:
-        frames = list(
-            _frames_in_loop(sys._current_frames().get(self._loop_thread))
-        )  # the documented way to another thread's stack
+        innermost = sys._current_frames().get(self._loop_thread)  # pyright: ignore[reportPrivateUsage] # the documented way to another thread's stack
+        frames = list(_frames_in_loop(innermost))
         work = _work_of(frames) or self._work_of_task()
         return Sight(beat=beat, late=late, work=work, where=_place_in(frames))
 
