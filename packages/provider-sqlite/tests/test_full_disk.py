@@ -60,6 +60,7 @@ async def test_a_disk_that_stays_full_is_told_and_nothing_is_left(desk, make, mo
     assert await provider.read_instance("a") is not None
 
 
+@pytest.mark.slow
 async def test_the_log_stays_short_while_little_room_is_left(desk, make, monkeypatch):
     sizes: list[int] = []
     for room in (0, 10**18):

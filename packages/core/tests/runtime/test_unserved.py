@@ -72,6 +72,7 @@ async def test_untagged_work_is_told_apart_where_only_tags_are_served(
     assert "is untagged" in mark.details
 
 
+@pytest.mark.slow
 async def test_work_of_an_unserved_tag_fails_after_the_timeout_naming_the_tag(
     timed_provider, pass_time
 ) -> None:
@@ -90,6 +91,7 @@ async def test_work_of_an_unserved_tag_fails_after_the_timeout_naming_the_tag(
     assert "'gpuu'" in status.details.display_message()
 
 
+@pytest.mark.slow
 async def test_untagged_work_runs_while_much_of_an_unserved_tag_waits(
     timed_provider, clock, pass_time
 ) -> None:
