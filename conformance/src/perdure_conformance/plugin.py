@@ -7,6 +7,7 @@ the report says what kept the others from running: a choice, a stop, an obstacle
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,6 +138,18 @@ def chosen_by(config: pytest.Config) -> str | None:
         if value
     ]
     return f"only some tests were chosen: {', '.join(words)}" if words else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let what was logged in a check travel between processes: it may hold any text at all."""
+    report = yield
+    if CLAUSE in report.keywords:
+        report.sections = [
+            (title, text.encode("utf-8", "backslashreplace").decode())
+            for title, text in report.sections
+        ]
+    return report
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
