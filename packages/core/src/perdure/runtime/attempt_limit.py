@@ -13,7 +13,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
-from perdure.clock import Clock
+from perdure.clock import Clock, Instant, to_microseconds
 
 
 class AttemptLimit:
@@ -33,7 +33,8 @@ class AttemptLimit:
 
     def __enter__(self) -> Self:
         self._task = asyncio.current_task()
-        self._timer = asyncio.ensure_future(self._clock.sleep(self._limit))
+        ends = self._clock.now() + to_microseconds(self._limit)
+        self._timer = asyncio.ensure_future(self._sleep_until(ends))
         self._timer.add_done_callback(self._end)
         return self
 
@@ -49,6 +50,10 @@ class AttemptLimit:
         if not self.is_over or task is None:
             return False
         return not task.uncancel() and kind is asyncio.CancelledError
+
+    async def _sleep_until(self, ends: Instant) -> None:
+        # The clock may be moved before this begins to run.
+        await self._clock.sleep(timedelta(microseconds=ends - self._clock.now()))
 
     def _end(self, timer: asyncio.Future[None]) -> None:
         if self._task is not None and not timer.cancelled():
