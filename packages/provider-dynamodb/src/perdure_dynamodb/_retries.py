@@ -37,9 +37,10 @@ minutes. Sent again later, it may meet its own effect and be taken for refused."
 SHORTEST_PAUSE = 0.02
 LONGEST_PAUSE = 2.0
 
-MOST_REPEATS_AT_ONCE = 50
-"""So many repeats a process may make without a pause for the budget."""
-REPEATS_A_SECOND = 20.0
+MOST_REPEATS_AT_ONCE = 500
+"""So many repeats a process may make without a pause for the budget: a burst of calls that fail at
+the same moment, for want of a connection, is no throttled table."""
+REPEATS_A_SECOND = 50.0
 """So many the budget gains in a second, whatever happens."""
 REPEATS_FOR_AN_ANSWER = 0.2
 """So many it gains with each answer."""
