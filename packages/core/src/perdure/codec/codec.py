@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pydantic_core import PydanticSerializationError, ValidationError, from_json, to_json
 
@@ -16,7 +16,13 @@ from perdure.codec.comparing import Comparison
 from perdure.codec.differences import DoesNotComeBack, Path, many_texts, reason_of
 from perdure.codec.ordering import in_order
 from perdure.codec.places import Schema, left_out, mentions, place_of
-from perdure.codec.plain import NotPlain, PlainType, is_plain_json, may_hold_a_long_integer
+from perdure.codec.plain import (
+    Check,
+    NotPlain,
+    PlainType,
+    is_plain_json,
+    may_hold_a_long_integer,
+)
 from perdure.codec.reading import JsonReading
 from perdure.codec.searching import explain_refusal, explain_unread
 from perdure.codec.texts import unreadable
@@ -31,12 +37,23 @@ T = TypeVar("T")
 class Codec:
     """Encodes and decodes by one annotation; raises pydantic's error where it cannot be used."""
 
-    __slots__ = ("_adapter", "_holds_sets", "_place", "_plain", "left_out")
+    __slots__ = (
+        "_adapter",
+        "_has_conditions",
+        "_holds_sets",
+        "_place",
+        "_plain",
+        "_to_json",
+        "left_out",
+    )
 
     def __init__(self, annotation: object) -> None:
         self._adapter = _adapter(annotation)
         schema = cast("dict[str, Any]", self._adapter.core_schema)
-        self._plain = _plain_type(schema)
+        self._to_json = self._adapter.serializer.to_json
+        plain = _plain_type(schema)
+        self._plain = None if plain is None else plain.values
+        self._has_conditions = plain is not None and plain.has_conditions
         self._place = place_of(schema)
         self._holds_sets = mentions(schema, "set", "frozenset")
         self.left_out = left_out(schema)
@@ -61,11 +78,18 @@ class Codec:
 
         Raises `DoesNotComeBack`, or what pydantic raises for a value that does not fit.
         """
+        # Written out, for this is passed by every value of every step.
         plain = self._plain
-        if plain is None or not _is_one(plain, value):
+        if plain is None or type(value) not in plain.kinds:
             return self._dump_compared(value, path)
-        data = self._text(value, path, warnings=False)  # there are none, and a word costs more
-        if plain.has_conditions or may_hold_a_long_integer(data):
+        if plain.is_one is not None and not _is_one(plain.is_one, value):
+            return self._dump_compared(value, path)
+        try:
+            # Of warnings there are none, and asking for them costs more.
+            data = self._to_json(value, warnings=False, round_trip=True)
+        except PydanticSerializationError as error:
+            raise explain_refusal(value, path, error) or error from None
+        if self._has_conditions or may_hold_a_long_integer(data):
             _read(self.load, data)  # it may be refused, and is never changed
         return in_order(value, data) if self._holds_sets else data
 
@@ -84,11 +108,9 @@ class Codec:
         data = self._text(value, path)
         return _read(partial(in_order, value), data) if self.may_hold_sets else data
 
-    def _text(
-        self, value: object, path: Path, warnings: Literal[False, "error"] = "error"
-    ) -> bytes:
+    def _text(self, value: object, path: Path) -> bytes:
         try:
-            return self._adapter.serializer.to_json(value, warnings=warnings, round_trip=True)
+            return self._to_json(value, warnings="error", round_trip=True)
         except PydanticSerializationError as error:
             raise explain_refusal(value, path, error) or error from None
 
@@ -187,9 +209,9 @@ def _plain_type(schema: Schema) -> PlainType | None:
         return None
 
 
-def _is_one(plain: PlainType, value: object) -> bool:
+def _is_one(is_one: Check, value: object) -> bool:
     try:
-        return plain.values.one(value)
+        return is_one(value)
     except AttributeError:  # a model that was made without some field
         return False
 

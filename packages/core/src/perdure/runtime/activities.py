@@ -80,6 +80,13 @@ BROKEN: Final = "broken"
 """The reason of the mark on an instance whose work met a defect of the runtime itself."""
 
 
+def _log_what_breaks() -> None:
+    """Log what the current task raises from here on; not before, for its steps are the hot path."""
+    task = asyncio.current_task()
+    if task is not None:
+        task.add_done_callback(log_breakage)
+
+
 def broke(error: Exception) -> str:
     """What the mark says of it. Its text is the log's: it may be anything."""
     return f"the runtime failed on it with {type(error).__name__}; the log has the trace"
@@ -96,6 +103,8 @@ class RunningActivity:
     leased: LeasedActivity
     lease: ActivityLease
     until: int
+    key: WorkKey
+    """Which activity it is."""
     began_at: int = 0
     """When it was taken up."""
     task: ActivityTask | None = None
@@ -104,11 +113,6 @@ class RunningActivity:
     """False once its result is of no use: cancelled, void, or its lease lost."""
     should_end: bool = False
     """Whether it was asked to end; its result is wanted all the same."""
-
-    @property
-    def key(self) -> WorkKey:
-        """Which activity it is."""
-        return (self.leased.instance, self.leased.incarnation, self.leased.id)
 
     def adopt(self, leased: LeasedActivity) -> None:
         """Go on under another lease. How often it was delivered stays as it was: the process lives."""
@@ -493,11 +497,11 @@ class Activities:
 
     def _start(self, leased: LeasedActivity, *, after: asyncio.Task[None] | None = None) -> None:
         lease = leased.lease
-        running = self._running[lease] = RunningActivity(
-            leased, lease, leased.until, self._provider.clock.now()
+        key = _key(leased)
+        running = self._running[lease] = self._under_way[key] = RunningActivity(
+            leased, lease, leased.until, key, self._provider.clock.now()
         )
         self._is_busy.set()
-        self._under_way[running.key] = running
         self._by_instance[leased.instance].add(running)
         if not self._stalls.is_armed:
             self._stalls.arm()
@@ -506,7 +510,6 @@ class Activities:
             loop=asyncio.get_running_loop(),
             name=f"activity {leased.name!r} of {leased.instance!r}",
         )
-        running.task.add_done_callback(log_breakage)
 
     async def _run(self, running: RunningActivity, after: asyncio.Task[None] | None = None) -> None:
         try:
@@ -524,8 +527,10 @@ class Activities:
                     self._gate.leave()
         except asyncio.CancelledError:
             if running.wanted:  # the runtime is closing
+                _log_what_breaks()
                 await self._give_back(running.leased)
         except Exception as error:
+            _log_what_breaks()
             leased = running.leased
             _LOGGER.exception(
                 "activity %s of instance %r broke",
@@ -708,7 +713,7 @@ class Activities:
             details = ConfigurationFailure(kind)
             tell_given_up(leased, details)
             result = ResultData(scheduled=_event_number(leased), details=details)
-            running = RunningActivity(leased, leased.lease, leased.until)
+            running = RunningActivity(leased, leased.lease, leased.until, _key(leased))
             await self.complete(FinishedActivity(running=running, result=result))
         else:
             if is_tag_served:
