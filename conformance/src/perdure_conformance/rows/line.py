@@ -171,6 +171,8 @@ class Line(DelegatingProvider):
         await self._stop_if_cut()
         with self._waiting():
             gone = await self.inner.wait_for_cancellation(wait)
+        if isinstance(self.disturbance, Held):
+            await self.disturbance.silence("wait_for_cancellation")
         await self._stop_if_cut()
         return gone
 
@@ -231,8 +233,7 @@ class Held:
     async def __call__(
         self, operation: str, argument: object, call: Callable[[], Awaitable[object]]
     ) -> object:
-        if operation in self.silenced and not self._open.is_set():
-            await self._open.wait()
+        await self.silence(operation)
         held = not self._open.is_set() and self._chosen(operation, argument)
         if held and not self._after:
             await self._hold()
@@ -240,6 +241,11 @@ class Held:
         if held and self._after:
             await self._hold()
         return answer
+
+    async def silence(self, operation: str) -> None:
+        """Hold the caller where the operation is silenced."""
+        if operation in self.silenced and not self._open.is_set():
+            await self._open.wait()
 
     async def _hold(self) -> None:
         self.caught += 1

@@ -9,7 +9,7 @@ from datetime import timedelta
 import perdure
 import perdure_memory
 import pytest
-from perdure import Runtime
+from perdure import ManualClock, Runtime
 from perdure.clock import Clock, to_microseconds
 from perdure.runtime.clock_trouble import ClockTrouble
 
@@ -98,23 +98,63 @@ def test_trouble_is_told_once_a_minute_and_forgotten_after_five(clock, caplog) -
     assert not trouble.is_recent
 
 
-async def test_pauses_grow_while_there_is_trouble_and_begin_anew_later(clock) -> None:
+async def length_of_a_pause(trouble: ClockTrouble, clock: ManualClock) -> float:
+    task = asyncio.ensure_future(trouble.pause())
+    await asyncio.sleep(0)
+    due = clock.next_due
+    assert due is not None
+    length = due - clock.now()
+    clock.advance(timedelta(microseconds=length))
+    await task
+    return length / 1_000_000
+
+
+async def test_a_few_losses_among_much_work_tell_of_no_clocks_and_slow_nothing(
+    clock, caplog
+) -> None:
+    trouble = ClockTrouble(clock, SECOND)
+    began = clock.now()
+
+    for _ in range(30):
+        trouble.kept += 9
+        trouble.lost("i", clock.now() + 1)
+        await trouble.pause()
+
+    assert clock.now() == began
+    assert caplog.records == []
+    assert trouble.is_recent
+
+
+async def test_trouble_after_long_work_without_any_is_noticed_soon(clock, caplog) -> None:
+    trouble = ClockTrouble(clock, SECOND)
+    trouble.kept += 1_000_000
+
+    for _ in range(4):
+        trouble.lost("i", clock.now() + 1)
+
+    assert len(caplog.records) == 1
+
+
+async def test_a_first_loss_before_any_work_was_kept_makes_a_pause(clock) -> None:
+    trouble = ClockTrouble(clock, SECOND)
+
+    trouble.lost("i", clock.now() + 1)
+
+    assert 0.5 <= await length_of_a_pause(trouble, clock) <= 1.5
+
+
+async def test_pauses_grow_while_much_is_lost_and_begin_anew_later(clock) -> None:
     trouble = ClockTrouble(clock, SECOND)
 
     async def paused() -> float:
-        trouble.lost("i", clock.now() + 1)
-        task = asyncio.ensure_future(trouble.pause())
-        await asyncio.sleep(0)
-        due = clock.next_due
-        assert due is not None
-        length = due - clock.now()
-        clock.advance(timedelta(microseconds=length))
-        await task
-        return length / 1_000_000
+        for _ in range(3):
+            trouble.kept += 3
+            trouble.lost("i", clock.now() + 1)
+        return await length_of_a_pause(trouble, clock)
 
-    lengths = [await paused() for _ in range(8)]
+    lengths = [await paused() for _ in range(7)]
     clock.advance(timedelta(minutes=6))
     later = await paused()
 
-    for length, middle in zip([*lengths, later], [1, 2, 4, 8, 16, 30, 30, 30, 1], strict=True):
+    for length, middle in zip([*lengths, later], [2, 4, 8, 16, 30, 30, 30, 2], strict=True):
         assert middle / 2 <= length <= middle * 1.5

@@ -291,6 +291,7 @@ class Activities:
                     raise
                 # It was leased anew by this runtime meanwhile.
             else:
+                self.clock_trouble.kept += 1
                 return
 
     def settled(self, leases: Iterable[ActivityLease]) -> None:

@@ -122,6 +122,7 @@ class Turns:
     def note_commit(self, commit: TurnCommit) -> None:
         """A commit was confirmed: the instance is parked no longer."""
         self.turns_committed += 1
+        self.clock_trouble.kept += 1
         self.parkings.moved(commit.instance)
 
     def someone_waits(self) -> None:
