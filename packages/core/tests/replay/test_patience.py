@@ -110,6 +110,26 @@ async def cancelled_while_ready(ctx: OrchestrationContext) -> str:
     return f"{[type(result).__name__ for result in results]} {charging.result()}"
 
 
+@app.orchestration
+async def retries_and_tells(ctx: OrchestrationContext) -> None:
+    policy = RetryPolicy(max_attempts=5, backoff=Fixed(SECOND))
+    charging = ctx.schedule_activity("charge", cancellation="wait", retry=policy)
+    try:
+        await charging
+    except asyncio.CancelledError:
+        try:
+            await charging
+        except ActivityFailed as failed:  # it may have been booked all the same
+            await ctx.schedule_activity("look", failed.type_name)
+        raise
+
+
+def fail_to_charge(name: str, *_: object) -> Answer:
+    if name == "charge":
+        return ApplicationFailure(Raised(type_name="Busy", message=""))
+    return json.dumps("looked")
+
+
 def answer(name: str, *_: object) -> Answer:
     return json.dumps(f"{name}d")
 
@@ -208,15 +228,19 @@ def test_an_attempt_that_succeeds_after_the_cancellation_is_learned_of() -> None
     assert any(map(is_charged, worlds))
 
 
-def test_between_two_attempts_there_is_nothing_to_wait_for() -> None:
-    world = make("retries")
-    world.answer_activity = lambda *_: ApplicationFailure(Raised(type_name="Busy", message=""))
-    world.start()
-    world.deliver("charge")
-    world.deliver(world.cancel("enough"))
+def test_between_two_attempts_the_failure_of_the_last_one_is_the_outcome() -> None:
+    modes: tuple[Restart, ...] = ("never", "cold", "evicted")
+    worlds = [make("retries_and_tells", mode) for mode in modes]
+    for world in worlds:
+        world.answer_activity = fail_to_charge
+        world.start()
+        world.deliver("charge")
+        world.deliver(world.cancel("enough"))
 
-    assert names(world) == ["charge"]
-    assert world.failure == ApplicationFailure(Cancelled(reason="enough"))
+    for world in worlds:
+        assert names(world) == ["charge", "look"]
+        assert [event.input for event in world.events(ActivityScheduled)][1] == '"Busy"'
+        assert not world.ended
 
 
 def test_a_timeout_waits_for_the_outcome_and_goes_on() -> None:

@@ -70,7 +70,7 @@ class Attempts:
     ) -> PatientFuture[Any]:
         """The same, where a cancellation waits for the outcome of the attempt under way.
 
-        During the wait for the next attempt nothing is under way, and it is cancelled at once.
+        During the wait for the next attempt, the failure of the last one is the outcome.
         """
         outcome = PatientFuture[Any](loop=loop, port=self, scheduled=self._first.scheduled)
         self._port = port
@@ -81,9 +81,16 @@ class Attempts:
     # As the port of that future
 
     def ask_to_end(self, scheduled: int) -> bool:
-        """Ask the attempt under way, and let none follow; False where there is none."""
+        """Ask the attempt under way, and let none follow; False where none has begun."""
         current = self._current
-        if self._port is None or current is None or current.done():
+        if self._port is None or self._task is None:
+            return False
+        if current is None:
+            # The last attempt may have taken effect: its failure is told, not that nothing began.
+            self._is_ending = True
+            self._task.cancel()
+            return True
+        if current.done():
             return False
         if not self._port.ask_to_end(current.scheduled):
             return False
@@ -125,7 +132,12 @@ class Attempts:
                 after = f"attempt {number + 1} follows after {wait:g} s"
                 log.attempt_failed(failure, number, after, last=False)
             self._current = None
-            await asyncio.sleep(wait)
+            try:
+                await asyncio.sleep(wait)
+            except asyncio.CancelledError:
+                if self._is_ending:
+                    raise failure from None
+                raise
             number += 1
             future = self._current = self._schedule(number)
 

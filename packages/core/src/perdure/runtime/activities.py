@@ -446,9 +446,8 @@ class Activities:
 
     async def _wait_for_slot(self) -> None:
         await self._slots.wait()
-        while not self._gate.open:
-            await self._gate.enter()
-            self._gate.leave()
+        while not self._gate.may_lease:
+            await self._gate.until_may_lease()
             await self._slots.wait()
 
     def _work_wait(self) -> WorkWait:
@@ -520,12 +519,17 @@ class Activities:
             if suspicious and not self.clock_trouble.is_recent:
                 await self._run_suspicious(running)
             else:
-                if not self._gate.try_enter():
-                    await self._gate.enter()
-                try:
-                    await self._execute(running)
-                finally:
-                    self._gate.leave()
+                if self._gate.try_enter():
+                    try:
+                        await self._execute(running)
+                    finally:
+                        self._gate.leave()
+                    return
+                async with self._gate.entered() as may_begin:
+                    if may_begin:
+                        await self._execute(running)
+                    else:
+                        await self._give_back(running.leased)
         except asyncio.CancelledError:
             if running.wanted:  # the runtime is closing
                 _log_what_breaks()
@@ -685,7 +689,7 @@ class Activities:
             del self._under_way[running.key]
 
     def _learn(self, name: str, began: int) -> None:
-        took = (self._provider.clock.now() - began) / 1_000_000
+        took = max(0, self._provider.clock.now() - began) / 1_000_000
         known = self._durations.get(name)
         self._durations[name] = took if known is None else 0.7 * known + 0.3 * took
 

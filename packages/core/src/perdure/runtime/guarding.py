@@ -16,7 +16,7 @@ import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from perdure.contract.delegate import DelegatingProvider
 from perdure.contract.provider import Provider
@@ -55,6 +55,8 @@ class _Call:
     rounds: int
     """For how many more looks it may go on."""
     is_over: bool = False
+    is_taken_back: bool = False
+    """Whether the cancellation that ended it was taken back."""
 
 
 class GuardedProvider(DelegatingProvider):
@@ -160,8 +162,8 @@ class GuardedProvider(DelegatingProvider):
         try:
             return await _guarded(operation, answer)
         except asyncio.CancelledError:
-            # Somebody else may have cancelled the task too; then it is cancelled.
-            if limited.is_over and not task.uncancel():
+            # Something else may have cancelled the task too; then it is cancelled.
+            if self._take_back(limited, task) and not task.cancelling():
                 raise StorageUnavailable(
                     f"{self.description} did not answer {operation} within {limit}; it is asked"
                     " again",
@@ -169,7 +171,18 @@ class GuardedProvider(DelegatingProvider):
                 ) from None
             raise
         finally:
+            self._take_back(limited, task)
             del self._limited[task]
+
+    def _take_back(self, limited: _Call, task: asyncio.Task[Any]) -> bool:
+        """Take back the cancellation of a call that was over its limit, however the call ended.
+
+        Some drivers return, or raise something else, when they are cancelled.
+        """
+        if limited.is_over and not limited.is_taken_back:
+            limited.is_taken_back = True
+            task.uncancel()
+        return limited.is_over
 
 
 async def _guarded(operation: str, answer: Awaitable[T]) -> T:

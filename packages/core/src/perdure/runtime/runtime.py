@@ -211,6 +211,12 @@ class Runtime:
             except StorageClosed as error:
                 self._stop(error)
                 return
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                # Left behind by a call that had ended when it was cancelled for hanging.
+                _LOGGER.warning("the runtime's %s was cancelled by a stray call", loop.__name__)
             except Exception:
                 _LOGGER.exception("the runtime's %s broke and is begun anew", loop.__name__)
                 await self._provider.clock.sleep(timedelta(seconds=1))

@@ -179,10 +179,12 @@ class Turns:
         while True:
             await self._waiting.wait()
             await self.provider.clock.sleep(hold / 2)
-            limit = self.provider.clock.now() - to_microseconds(hold)
+            now = self.provider.clock.now()
+            limit = now - to_microseconds(hold)
             waiting = [run for run in self._runs.values() if run.waiting_since is not None]
             for run in waiting:
-                if run.waiting_since is not None and run.waiting_since <= limit:
+                # A clock that stepped back must not keep a lease for as long as it stepped.
+                if run.waiting_since is not None and not limit < run.waiting_since <= now:
                     run.let_go()
             if not waiting:
                 self._waiting.clear()
@@ -214,9 +216,11 @@ class Turns:
         return self.options.max_concurrent_turns - len(self._tasks)
 
     async def _wait_for_slot(self) -> None:
-        while self._free() <= 0:
-            self._freed.clear()
-            await self._freed.wait()
+        while self._free() <= 0 or not self._gate.may_lease:
+            await self._gate.until_may_lease()
+            while self._free() <= 0:
+                self._freed.clear()
+                await self._freed.wait()
 
     async def _lease(self, unserved_for: timedelta | None) -> Sequence[LeasedTurn]:
         self._lease_token = self._lease_token or self.new_id()
@@ -287,12 +291,14 @@ class Turns:
                 # One run at a time touches an execution; the earlier one puts it in the cache.
                 await asyncio.wait([before])
             if not alone:
-                if not self._gate.try_enter():
-                    await self._gate.enter()
-                try:
-                    await run.run()
-                finally:
-                    self._gate.leave()
+                if self._gate.try_enter():
+                    try:
+                        await run.run()
+                    finally:
+                        self._gate.leave()
+                    return
+                async with self._gate.entered() as may_begin:
+                    await (run.run() if may_begin else run.give_back())
             elif leased.attempt > self.options.max_attempts + 1:
                 await self._fail_poisoned(leased)
             elif cancelled := parked_and_cancelled(leased.state, SUSPECTED, leased.messages):
