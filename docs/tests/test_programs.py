@@ -6,6 +6,7 @@ limit. A block after the comment `<!-- test: continues -->` goes on where the on
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -21,6 +22,28 @@ from .markdown import Program, documents, programs
 
 LIMIT_SECONDS = 60
 PROGRAMS = [program for document in documents() for program in programs(document)]
+
+
+@contextmanager
+def own_logging() -> Iterator[None]:
+    """Take away what a program leaves at the loggers, so that no other test meets it."""
+    kept = {
+        name: (logger.level, logger.propagate, list(logger.handlers)) for name, logger in _loggers()
+    }
+    try:
+        yield
+    finally:
+        for name, logger in _loggers():
+            level, propagate, handlers = kept.get(name, (logging.NOTSET, True, []))
+            logger.setLevel(level)
+            logger.propagate = propagate
+            logger.handlers[:] = handlers
+
+
+def _loggers() -> list[tuple[str, logging.Logger]]:
+    known = dict(logging.Logger.manager.loggerDict)
+    found = [(name, each) for name, each in known.items() if isinstance(each, logging.Logger)]
+    return [("root", logging.getLogger()), *found]
 
 
 @contextmanager
@@ -60,8 +83,19 @@ def test_the_program_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
-    with time_limit(LIMIT_SECONDS, program.name):
+    with own_logging(), time_limit(LIMIT_SECONDS, program.name):
         run(program)
+
+
+def test_a_program_leaves_nothing_at_the_loggers() -> None:
+    logger = logging.getLogger("perdure")
+    before = (list(logger.handlers), logger.level)
+    source = "import logging\nlogging.getLogger('perdure').addHandler(logging.NullHandler())\n"
+
+    with own_logging():
+        run(Program(document=Path(os.devnull), line=1, parts=((1, source),)))
+
+    assert (list(logger.handlers), logger.level) == before
 
 
 def test_the_documents_have_programs() -> None:

@@ -86,7 +86,8 @@ async def test_suspended_workers_end_all_work_and_blame_none(tmp_path, count) ->
             statuses = [await handle.wait(timeout=20) for handle in handles]
 
     assert statuses == [perdure.Completed(output=str(n)) for n in range(10)]
-    assert "the process stood still for 1." in "".join(said)
+    if count == 1:  # of two, one may have ended all work before the other is suspended in it
+        assert "the process stood still for 1." in "".join(said)
 
 
 async def work(url: str) -> None:
