@@ -1,24 +1,33 @@
 """The documentation site: `nox -s site` builds it, and fails on any warning.
 
-The sources are the Markdown files as they are in the repository, so each page can also be read
-without the site; the reference is made of the docstrings of the installed packages.
+The sources are the Markdown files as they are in the repository, so you can also read each page
+without the site; the API reference is made of the docstrings of the installed packages. The
+table of contents is `index.md`: each of its headings becomes a part of the sidebar, with the pages
+that are linked below it.
 """
 
+from __future__ import annotations
+
+import re
 from importlib.metadata import version as version_of
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 project = "Perdure"
 author = "The Perdure developers"
 release = version = version_of("perdure")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_copybutton"]
-root_doc = "docs/site"
+root_doc = "docs/index"
 include_patterns = [
-    "docs/*.md",
+    "docs/index.md",
+    *(
+        f"docs/{folder}/**.md"
+        for folder in ("start", "write", "operate", "explain", "look-up", "build-on-it")
+    ),
     "docs/conformance/*.md",
-    "docs/decisions/*.md",
-    "docs/reference/*.md",
-    "packages/*/README.md",
-    "conformance/README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
 ]
@@ -40,3 +49,29 @@ html_theme = "furo"
 html_title = "Perdure"
 html_copy_source = True
 html_extra_path = ["site"]  # leads from the root of the site to its first page
+
+
+def add_contents(app: Sphinx, name: str, source: list[str]) -> None:
+    """Append the sidebar's parts to the index, which stays plain Markdown in the repository."""
+    if name != root_doc:
+        return
+    parts = [
+        "```{toctree}\n:hidden:\n:glob:\nexplain/decisions/*\nconformance/*\n```",
+    ]
+    for part in source[0].split("\n## ")[1:]:
+        caption = part.partition("\n")[0]
+        pages = re.findall(r"\]\(([^)]+)\.md\)", part)
+        parts.append("\n".join(["```{toctree}", ":hidden:", f":caption: {caption}", *pages, "```"]))
+    source[0] += "\n\n" + "\n\n".join(parts) + "\n"
+
+
+def leave_out_of_search(app: Sphinx) -> None:
+    """Keep generated reports out of the search: their thousands of lines would hide the pages."""
+    for name in app.env.found_docs:
+        if name.startswith("docs/conformance/"):
+            app.env.metadata[name]["no-search"] = "true"
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("source-read", add_contents)
+    app.connect("env-updated", lambda app, env: leave_out_of_search(app))

@@ -6,7 +6,7 @@ from pathlib import Path
 from perdure_conformance.rows import ROWS
 
 ROOT = Path(__file__).parents[2]
-SEMANTICS = (ROOT / "docs" / "semantics.md").read_text(encoding="utf-8")
+SEMANTICS = (ROOT / "docs" / "explain" / "cases.md").read_text(encoding="utf-8")
 NEEDS = r"(?: \*\(providers that declare `\w+`\)\*)?"
 LATER = {29, 30, 31}
 

@@ -12,7 +12,7 @@ from perdure.errors import InvalidInput
 from perdure_conformance.command import main
 from perdure_conformance.scaffold import scaffold
 
-GUIDE = Path(__file__).parents[2] / "docs" / "write-a-provider.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "build-on-it" / "writing-a-provider.md"
 
 
 @pytest.mark.parametrize("scheme", ["", "Acme", "ac-me", "1st", "ac me", "../acme"])

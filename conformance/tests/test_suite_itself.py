@@ -8,7 +8,7 @@ from perdure_conformance.broken import Broken
 from perdure_conformance.checks import CHECKS
 
 ROOT = Path(__file__).parents[2]
-CONTRACT = (ROOT / "docs" / "contract.md").read_text(encoding="utf-8")
+CONTRACT = (ROOT / "docs" / "build-on-it" / "contract.md").read_text(encoding="utf-8")
 
 
 def broken_providers():

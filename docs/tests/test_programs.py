@@ -101,7 +101,7 @@ def test_a_program_leaves_nothing_at_the_loggers() -> None:
 def test_the_documents_have_programs() -> None:
     names = {program.document.name for program in PROGRAMS}
 
-    assert {"README.md", "quick-start.md", "client.md"} <= names
+    assert {"README.md", "kill-it.md", "client.md"} <= names
 
 
 def test_a_program_that_is_wrong_fails() -> None:

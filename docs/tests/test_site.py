@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 from .markdown import ROOT
 
-REFERENCE = ROOT / "docs" / "reference"
+REFERENCE = ROOT / "docs" / "look-up" / "api"
 PACKAGES = ("perdure", "perdure.contract")
 
 
@@ -37,6 +38,17 @@ def test_the_reference_has_every_exported_name_once(package: str) -> None:
     assert [name for name, times in found.items() if times > 1] == []
 
 
+def indexed(file: Path) -> set[str]:
+    """The pages whose text the site's search finds."""
+    index = json.loads(file.read_text("utf-8").removeprefix("Search.setIndex(").removesuffix(")"))
+    numbers = {number for found in index["terms"].values() for number in flat(found)}
+    return {index["docnames"][number] for number in numbers}
+
+
+def flat(found: int | list[int]) -> list[int]:
+    return found if isinstance(found, list) else [found]
+
+
 @pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     words = ["-W", "--keep-going", "-q", "-d", str(tmp_path / "trees"), "-c", "docs"]
@@ -50,5 +62,9 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
 
     assert done.stderr == ""
     assert done.returncode == 0
-    reference = (tmp_path / "site" / "docs" / "reference" / "client.html").read_text("utf-8")
+    reference = (tmp_path / "site" / "docs" / "look-up" / "api" / "client.html").read_text("utf-8")
     assert "Start an orchestration under an id" in reference
+    assert indexed(tmp_path / "site" / "searchindex.js") >= {"docs/index", "docs/look-up/errors"}
+    assert not [
+        page for page in indexed(tmp_path / "site" / "searchindex.js") if "conformance" in page
+    ]

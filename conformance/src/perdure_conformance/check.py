@@ -19,7 +19,7 @@ class Check:
     """A clause and the function that tests it."""
 
     id: str
-    """The id of the clause in `docs/contract.md`."""
+    """The id of the clause in `docs/build-on-it/contract.md`."""
     promise: str
     """What is promised, in a sentence."""
     run: TestBody

@@ -1,4 +1,4 @@
-"""What docs/dynamodb.md says is what is built."""
+"""What docs/operate/dynamodb.md says is what is built."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from perdure_dynamodb._shards import GRACE, REFRESH
 from perdure_dynamodb._table import TRANSACTION_LIMIT
 
 PACKAGE = Path(perdure_dynamodb.__file__).parent
-TEXT = (Path(__file__).parents[3] / "docs" / "dynamodb.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[3] / "docs" / "operate" / "dynamodb.md").read_text(encoding="utf-8")
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 

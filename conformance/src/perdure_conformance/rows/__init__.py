@@ -1,4 +1,4 @@
-"""The rows of `docs/semantics.md`: what users are promised, shown through the real runtime.
+"""The rows of `docs/explain/cases.md`: what users are promised, shown through the real runtime.
 
 - `stage`: the runtimes, client and clock that a row plays with; `line`, `clocks`: how they are
   disturbed

@@ -10,7 +10,7 @@
 - `hooks`: the hook specifications for provider packages and plugins
 - `url`: provider URLs, and the class method by which an options model reads one
 
-The normative text, in numbered clauses, is `docs/contract.md`.
+The normative text, in numbered clauses, is `docs/build-on-it/contract.md`.
 """
 
 from perdure.clock import Clock, Instant, ManualClock, SystemClock

@@ -2,7 +2,7 @@
 
 A provider stores and locks; it never interprets. Payloads are opaque bytes, and all that it
 needs for routing, indexing and voiding stands in plain fields of the records. The numbered,
-normative text is `docs/contract.md`; the conformance suite has a check for every clause.
+normative text is `docs/build-on-it/contract.md`; the conformance suite has a check for every clause.
 
 Terms used below:
 
