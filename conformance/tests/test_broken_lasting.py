@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from perdure.contract import MANAGEMENT, PERSISTENT, SHARED, CommitAnswer, DelegatingProvider
-from perdure.loader import open_provider
+from perdure.providers.loader import open_provider
 from perdure_conformance.backend import Declaration, with_namespace
 from perdure_conformance.broken import Broken, StoreBackend, breaks, what_catches
 from perdure_conformance.checks import CHECKS, lasting

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-import perdure.payload
-import perdure.registry
+import perdure.authoring.registry
+import perdure.model.payload
 import pytest
 from perdure.codec.comparing import Comparison
 from perdure.contract import CommitAnswer, InstanceStatus, MessageKind
@@ -479,18 +479,18 @@ def results_go_to_nobody_in_a_rebuilt_execution(patch):
 
 @spoils("37", "37a")
 def failures_tell_nothing(patch):
-    from perdure.details import Raised
+    from perdure.model.details import Raised
 
     silent = Raised(type_name="Exception", message="something failed")
     for place in ("perdure.replay.execution", "perdure.runtime.activities"):
         patch.setattr(f"{place}.describe", lambda *_, **__: silent, raising=False)
-    for place in ("perdure.runtime.calling", "perdure.raised"):
+    for place in ("perdure.runtime.calling", "perdure.diagnostics.failures"):
         patch.setattr(f"{place}.describe", lambda *_, **__: silent, raising=False)
 
 
 @spoils("43")
 def only_ordinary_exceptions_are_outcomes(patch):
-    from perdure.raised import describe
+    from perdure.diagnostics.failures import describe
 
     def choosy(error, **options):
         if not isinstance(error, Exception):
@@ -502,13 +502,13 @@ def only_ordinary_exceptions_are_outcomes(patch):
 
 @spoils("43a")
 def failures_have_no_causes(patch):
-    patch.setattr("perdure.raised._origin", lambda error: [])
-    patch.setattr("perdure.raised._from_elsewhere", lambda error: None)
+    patch.setattr("perdure.diagnostics.failures._origin", lambda error: [])
+    patch.setattr("perdure.diagnostics.failures._from_elsewhere", lambda error: None)
 
 
 @spoils("43b")
 def policies_do_not_listen(patch):
-    from perdure.retry import RetryPolicy
+    from perdure.authoring.retry import RetryPolicy
 
     def wait(self, failure, attempt, random):
         return self.backoff.delay(attempt, random)
@@ -518,7 +518,7 @@ def policies_do_not_listen(patch):
 
 @spoils("38a")
 def nothing_is_too_large(patch):
-    patch.setattr(perdure.payload, "LARGEST_PAYLOAD", 2**40)
+    patch.setattr(perdure.model.payload, "LARGEST_PAYLOAD", 2**40)
 
 
 @spoils("39b")
@@ -529,12 +529,12 @@ def every_id_is_welcome(patch):
 
 @spoils("39a")
 def names_do_not_depend_on_case(patch):
-    find = perdure.registry.Catalog.orchestration
+    find = perdure.authoring.registry.Catalog.orchestration
 
     def lower(self, name, version):
         return find(self, name.lower(), version) or find(self, name, version)
 
-    patch.setattr(perdure.registry.Catalog, "orchestration", lower)
+    patch.setattr(perdure.authoring.registry.Catalog, "orchestration", lower)
 
 
 @spoils("40a")

@@ -8,7 +8,7 @@ from perdure import Client, Registry, Runtime, RuntimeOptions, open_provider
 from perdure.clock import ManualClock
 from perdure.contract import TurnCommit, TurnRequest
 from perdure.errors import LeaseLost, StorageFailed, StorageUnavailable
-from perdure.status import Completed
+from perdure.model.status import Completed
 from perdure_conformance.faults import USUAL, Fault, Faults
 from perdure_conformance.samples import LEASE, event, new_instance
 from perdure_conformance.samples import SERVES as CHECKED

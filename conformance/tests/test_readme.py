@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from perdure.errors import InvalidInput
-from perdure.loader import PROVIDER_GROUP
+from perdure.providers.loader import PROVIDER_GROUP
 from perdure_conformance import CHECKS, Declaration, Outcome, Result, pronounce
 from perdure_conformance.command import main
 from perdure_conformance.readme import BEGIN, END, NO_REPORT, cell_of, rewrite, with_cells

@@ -16,7 +16,7 @@ import pluggy
 from perdure.clock import Clock, SystemClock
 from perdure.contract import CONTRACT, Provider, ProviderSpec, ProviderUrl, hookimpl
 from perdure.errors import InvalidProviderUrl
-from perdure.loader import PROVIDER_GROUP, open_provider
+from perdure.providers.loader import PROVIDER_GROUP, open_provider
 
 hookspec = pluggy.HookspecMarker("perdure")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
+from perdure.authoring.registry import Catalog, OrchestrationDefinition
 from perdure.contract import InstanceState, InstanceStatus
-from perdure.details import Cancelled, Poisoned, Unregistered
 from perdure.history import CancelRequested, Event, OrchestrationFailed, OrchestrationStarted
-from perdure.registry import Catalog, OrchestrationDefinition
+from perdure.model.details import Cancelled, Poisoned, Unregistered
 from perdure.replay.execution import Execution
 from perdure.replay.signals import HistoryMismatch
 from perdure.runtime.stepping import run_outside_tasks

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 
 from perdure.clock import SystemClock
 from perdure.contract import ActivityRequest, NewChild, Provider, TurnCommit, TurnRequest
-from perdure.loader import open_provider
+from perdure.providers.loader import open_provider
 
 from perdure_conformance.backend import with_namespace
 from perdure_conformance.samples import LEASE, SERVES, WORK, event, new_instance, work

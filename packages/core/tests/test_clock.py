@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from perdure.clock import ManualClock, SystemClock, to_datetime, to_microseconds
-from perdure.durations import LONGEST_DURATION, to_duration
 from perdure.errors import InvalidDuration
+from perdure.model.durations import LONGEST_DURATION, to_duration
 
 SECOND = timedelta(seconds=1)
 

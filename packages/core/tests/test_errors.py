@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from perdure import errors
-from perdure.details import ApplicationFailure, Raised
-from perdure.status import Parked
+from perdure.model.details import ApplicationFailure, Raised
+from perdure.model.status import Parked
 
 DETAILS = ApplicationFailure(Raised(type_name="ValueError", message="no"))
 PARKED = Parked(

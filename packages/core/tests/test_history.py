@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from perdure import history
-from perdure.contract.records import ParentLink
-from perdure.details import (
+from perdure.history import INCOMING, TERMINAL, Event, decode_event, encode_event
+from perdure.model.details import (
     ApplicationFailure,
     Cancelled,
     ConfigurationFailure,
@@ -22,7 +22,7 @@ from perdure.details import (
     Storage,
     Unregistered,
 )
-from perdure.history import INCOMING, TERMINAL, Event, decode_event, encode_event
+from perdure.records.instances import ParentLink
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 NUMBER = st.integers(min_value=1, max_value=2**53)

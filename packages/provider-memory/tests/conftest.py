@@ -9,6 +9,7 @@ from itertools import count
 import pytest
 from perdure.clock import to_microseconds
 from perdure.contract import (
+    ActivityRequest,
     LeasedActivity,
     LeasedTurn,
     ManualClock,
@@ -19,7 +20,6 @@ from perdure.contract import (
     TurnCommit,
     TurnRequest,
 )
-from perdure.contract.records import ActivityRequest
 from perdure_memory import MemoryOptions, MemoryProvider
 
 SECOND = timedelta(seconds=1)

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from perdure import SystemClock, open_provider
+from perdure.authoring.registry import Catalog
 from perdure.clock import Clock
 from perdure.contract import InstanceState, Provider
 from perdure.history import Event, decode_event
-from perdure.registry import Catalog
 
 from perdure_conformance.expect import expect, expect_equal
 from perdure_conformance.inspection import inspect_instance

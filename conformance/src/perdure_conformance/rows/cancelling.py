@@ -6,7 +6,6 @@ import asyncio
 from datetime import timedelta
 
 from perdure import OrchestrationContext, Registry, RuntimeOptions, activity_context
-from perdure.details import ApplicationFailure, Cancelled
 from perdure.history import (
     ActivityCompleted,
     ActivityScheduled,
@@ -16,6 +15,7 @@ from perdure.history import (
     TimerFired,
     WaitCreated,
 )
+from perdure.model.details import ApplicationFailure, Cancelled
 from perdure.observe import ActivityEnded, ActivityStarted
 
 from perdure_conformance.expect import expect, expect_equal

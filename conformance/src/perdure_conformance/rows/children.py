@@ -7,8 +7,8 @@ from datetime import timedelta
 from perdure import OrchestrationContext, Registry, RuntimeOptions
 from perdure.errors import SubOrchestrationAlreadyExists, SubOrchestrationFailed
 from perdure.history import ChildFailed, ChildRefused, WaitCreated
+from perdure.model.payload import LARGEST_PAYLOAD
 from perdure.observe import DetachedStartRefused
-from perdure.payload import LARGEST_PAYLOAD
 
 from perdure_conformance.expect import expect_equal
 from perdure_conformance.rows.stage import Stage, row

@@ -7,9 +7,9 @@ from datetime import timedelta
 
 from perdure import OrchestrationContext, Registry
 from perdure.contract import InstanceStatus, TurnCommit
-from perdure.details import ApplicationFailure, Cancelled
 from perdure.history import ActivityCompleted, ChildCompleted, EventRaised, TimerFired, WaitCreated
-from perdure.status import NotFound
+from perdure.model.details import ApplicationFailure, Cancelled
+from perdure.model.status import NotFound
 
 from perdure_conformance.expect import expect_equal
 from perdure_conformance.rows.line import Held

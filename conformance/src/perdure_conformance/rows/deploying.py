@@ -9,11 +9,11 @@ from datetime import timedelta
 
 from perdure import OrchestrationContext, Registry, RuntimeOptions, WaitTimeout
 from perdure.contract import ActivityRequest, TurnCommit
-from perdure.details import ApplicationFailure, Cancelled, ConfigurationFailure, Unregistered
 from perdure.errors import SubOrchestrationFailed
 from perdure.history import ChildFailed, OrchestrationStarted, WaitCreated
+from perdure.model.details import ApplicationFailure, Cancelled, ConfigurationFailure, Unregistered
+from perdure.model.status import Parked, Running
 from perdure.observe import InstanceParked, ValueDiffered
-from perdure.status import Parked, Running
 
 from perdure_conformance.expect import ClauseBroken, expect, expect_equal, expect_refusal
 from perdure_conformance.rows.stage import SOON, Stage, expect_soon, row

@@ -15,11 +15,11 @@ from perdure import (
     RuntimeOptions,
     activity_context,
 )
-from perdure.details import ApplicationFailure, Raised
+from perdure.authoring.retry import Fixed
 from perdure.errors import ActivityFailed, InvalidPayload
 from perdure.history import ActivityFailed as ActivityFailedEvent
 from perdure.history import ActivityScheduled, TimerCreated
-from perdure.retry import Fixed
+from perdure.model.details import ApplicationFailure, Raised
 
 from perdure_conformance.expect import expect, expect_equal, expect_refusal
 from perdure_conformance.rows.stage import Stage, row

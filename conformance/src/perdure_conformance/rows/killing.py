@@ -10,9 +10,9 @@ from datetime import timedelta
 from perdure import Client
 from perdure.clock import SystemClock
 from perdure.contract import PERSISTENT, SHARED
-from perdure.details import Poisoned
 from perdure.history import ActivityCompleted
-from perdure.status import Failed
+from perdure.model.details import Poisoned
+from perdure.model.status import Failed
 
 from perdure_conformance.backend import with_namespace
 from perdure_conformance.check import check

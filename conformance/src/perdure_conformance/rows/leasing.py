@@ -8,8 +8,8 @@ from datetime import timedelta
 from perdure import OrchestrationContext, Registry, RuntimeOptions, activity_context
 from perdure.contract import Message, MessageKind, TurnCommit
 from perdure.history import ActivityCompleted, ActivityScheduled, TimerFired, WaitCreated
+from perdure.model.wire import CancelData, ResultData, encode_cancel, encode_result
 from perdure.observe import ActivityStarted, TurnLost
-from perdure.wire import CancelData, ResultData, encode_cancel, encode_result
 
 from perdure_conformance.expect import expect, expect_equal
 from perdure_conformance.rows.line import Held

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from perdure import ActivityFailed, ApplicationError, OrchestrationContext, Registry, RetryPolicy
-from perdure.details import Raised
+from perdure.authoring.retry import Fixed
 from perdure.errors import NonRetryable, RetryAfter
 from perdure.history import ActivityFailed as ActivityFailedEvent
 from perdure.history import ActivityScheduled, TimerCreated
-from perdure.retry import Fixed
+from perdure.model.details import Raised
 
 from perdure_conformance.expect import expect, expect_equal
 from perdure_conformance.rows.stage import SOON, Stage, expect_soon, row

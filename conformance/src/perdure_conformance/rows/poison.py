@@ -7,11 +7,11 @@ from datetime import timedelta
 
 from perdure import OrchestrationContext, Registry, RuntimeOptions
 from perdure.contract import Message, MessageKind, TurnCommit
-from perdure.details import ApplicationFailure, Cancelled, Poisoned
 from perdure.errors import ActivityFailed, SubOrchestrationFailed
 from perdure.history import ActivityFailed as ActivityFailedEvent
 from perdure.history import WaitCreated
-from perdure.status import Running
+from perdure.model.details import ApplicationFailure, Cancelled, Poisoned
+from perdure.model.status import Running
 
 from perdure_conformance.expect import expect, expect_equal
 from perdure_conformance.rows.line import Held

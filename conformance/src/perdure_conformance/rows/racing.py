@@ -14,7 +14,7 @@ from perdure.history import (
     WaitCreated,
     WorkCancelled,
 )
-from perdure.status import NotFound
+from perdure.model.status import NotFound
 
 from perdure_conformance.expect import expect_equal
 from perdure_conformance.rows.line import Held

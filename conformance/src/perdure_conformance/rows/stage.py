@@ -23,13 +23,13 @@ from datetime import timedelta
 from typing import TypeVar, cast
 
 from perdure import Client, Registry, Runtime, RuntimeOptions
+from perdure.authoring.registry import Catalog
 from perdure.clock import Clock, Instant, to_microseconds
 from perdure.contract import InstanceState, InstanceStatus, Provider, StoredEvent, hookimpl
-from perdure.details import ErrorDetails
 from perdure.history import Event, decode_event
+from perdure.model.details import ErrorDetails
+from perdure.model.status import Completed, Failed
 from perdure.observe import RuntimeEvent
-from perdure.registry import Catalog
-from perdure.status import Completed, Failed
 
 from perdure_conformance.check import Check, check
 from perdure_conformance.expect import ClauseBroken, expect, expect_equal

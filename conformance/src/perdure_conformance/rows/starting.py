@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 from perdure import OrchestrationContext, Registry
-from perdure.details import ApplicationFailure
 from perdure.errors import ActivityFailed, InstanceAlreadyExists, InvalidIdentifier, PayloadTooLarge
 from perdure.history import WaitCreated
-from perdure.payload import LARGEST_PAYLOAD
-from perdure.status import NotFound
+from perdure.model.details import ApplicationFailure
+from perdure.model.payload import LARGEST_PAYLOAD
+from perdure.model.status import NotFound
 
 from perdure_conformance.expect import expect, expect_equal, expect_refusal
 from perdure_conformance.rows.stage import Stage, row

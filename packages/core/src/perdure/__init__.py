@@ -1,17 +1,21 @@
 """Perdure: ordinary async Python functions that survive crashes, restarts and deployments.
 
-How the files fit together, each knowing only those before it:
+Each folder imports only from those above it:
 
-- the model: `errors`, `details`, `status`, `clock`, `identifiers`, `versions`, `durations`,
-  `payload`, `retry`, `references`
-- the contract: `contract/` (what a storage provider promises), `history` and `wire` (what core
-  writes into it), `loader` and `plugins` (how providers are found)
-- `registry` and `determinism`: which functions are what, and what they must not use
-- `replay/`: the engine, without I/O
-- `runtime/`: leases, runs, commits
-- `client/`: beside them; it reaches a runtime only through the provider
+- `codec/`: values as JSON, checked so that what is written comes back
+- `model/`, with `errors` and `clock`: plain values that everything speaks of
+- `records/`, with `history` and `observe`: what is stored, and what observers are told
+- `diagnostics/`: exceptions as plain data, frames of user code, log lines
+- `contract/`: what a storage provider promises
+- `providers/`: how providers are found and opened
+- `authoring/`: registering orchestrations and activities, and what is checked of their code
+- `replay/`: the engine, without I/O; it knows no provider
+- `client/`: starts and watches instances, and reaches a runtime only through the provider
+- `runtime/`: leases work, runs it, commits what came of it
 """
 
+from perdure.authoring.registry import Registry
+from perdure.authoring.retry import Exponential, Fixed, Linear, RetryPolicy
 from perdure.client import (
     BlockingClient,
     BlockingHandle,
@@ -25,20 +29,6 @@ from perdure.client import (
 )
 from perdure.clock import Clock, ManualClock, SystemClock
 from perdure.contract.hooks import hookimpl
-from perdure.contract.records import InstanceStatus
-from perdure.details import (
-    ApplicationFailure,
-    Cancelled,
-    ConfigurationFailure,
-    Corruption,
-    ErrorDetails,
-    InfrastructureFailure,
-    Nondeterminism,
-    Poisoned,
-    Raised,
-    Storage,
-    Unregistered,
-)
 from perdure.errors import (
     ActivityFailed,
     ActivityLeaseLost,
@@ -84,15 +74,20 @@ from perdure.errors import (
     SubOrchestrationFailed,
     WaitTimeout,
 )
-from perdure.loader import open_provider
-from perdure.plugins import installed_plugins
-from perdure.registry import Registry
-from perdure.replay.context import OrchestrationContext, orchestration_context
-from perdure.retry import Exponential, Fixed, Linear, RetryPolicy
-from perdure.runtime.activity_context import ActivityContext, activity_context
-from perdure.runtime.options import RuntimeOptions
-from perdure.runtime.runtime import Runtime, RuntimeStatistics
-from perdure.status import (
+from perdure.model.details import (
+    ApplicationFailure,
+    Cancelled,
+    ConfigurationFailure,
+    Corruption,
+    ErrorDetails,
+    InfrastructureFailure,
+    Nondeterminism,
+    Poisoned,
+    Raised,
+    Storage,
+    Unregistered,
+)
+from perdure.model.status import (
     Completed,
     Failed,
     NotFound,
@@ -100,6 +95,13 @@ from perdure.status import (
     Parked,
     Running,
 )
+from perdure.providers.loader import open_provider
+from perdure.providers.plugins import installed_plugins
+from perdure.records.instances import InstanceStatus
+from perdure.replay.context import OrchestrationContext, orchestration_context
+from perdure.runtime.activity_context import ActivityContext, activity_context
+from perdure.runtime.options import RuntimeOptions
+from perdure.runtime.runtime import Runtime, RuntimeStatistics
 
 __all__ = [
     "ActivityContext",

@@ -14,8 +14,8 @@ from abc import ABC, abstractmethod
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
-from perdure.durations import to_duration
 from perdure.errors import InvalidInput
+from perdure.model.durations import to_duration
 
 Instant: TypeAlias = int
 """Microseconds since the Unix epoch, UTC."""

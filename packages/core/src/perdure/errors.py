@@ -55,8 +55,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from perdure.details import ErrorDetails
-    from perdure.status import Parked
+    from perdure.model.details import ErrorDetails
+    from perdure.model.status import Parked
 
 
 class PerdureError(Exception):
@@ -422,7 +422,7 @@ class RetryAfter(ApplicationError):
     def __init__(
         self, delay: timedelta | float, message: str | None = None, *, details: object = None
     ) -> None:
-        from perdure.durations import to_duration  # it imports this module
+        from perdure.model.durations import to_duration  # it imports this module
 
         self.delay = to_duration(delay, "delay")
         if message is None:
@@ -433,7 +433,7 @@ class RetryAfter(ApplicationError):
 def _details_text(kind: type, details: object) -> str | None:
     if details is None:
         return None
-    from perdure.payload import encode  # it imports this module
+    from perdure.model.payload import encode  # it imports this module
 
     text = encode(details, what=f"details of {kind.__name__}")
     size = len(text.encode())

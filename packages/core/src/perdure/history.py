@@ -15,8 +15,8 @@ from typing import Final, TypeAlias, cast
 from pydantic_core import from_json, to_json
 
 from perdure.clock import Instant, to_datetime
-from perdure.contract.records import ParentLink
-from perdure.details import ErrorDetails, details_from_plain, details_to_plain
+from perdure.model.details import ErrorDetails, details_from_plain, details_to_plain
+from perdure.records.instances import ParentLink
 
 FORMAT: Final = 2
 """Of the histories that are begun now; 1 is that of 0.1.0."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from perdure.clock import Instant
-from perdure.contract.records import InstanceStatus
+from perdure.records.instances import InstanceStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

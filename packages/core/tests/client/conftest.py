@@ -29,9 +29,9 @@ from perdure.contract import (
     TurnRelease,
     TurnRequest,
 )
-from perdure.details import ErrorDetails
 from perdure.history import Event, encode_event
-from perdure.wire import StartData, encode_details, encode_start
+from perdure.model.details import ErrorDetails
+from perdure.model.wire import StartData, encode_details, encode_start
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ import pytest
 from perdure import ApplicationFailure, Cancelled, Client, Completed, Failed, NotFound
 from perdure.contract import DelegatingProvider, MessageKind
 from perdure.errors import InvalidIdentifier, InvalidInput, StorageUnavailable
-from perdure.wire import decode_cancel, decode_raised
+from perdure.model.wire import decode_cancel, decode_raised
 
 
 class Forgetful(DelegatingProvider):

@@ -22,9 +22,9 @@ from perdure.errors import (
     StorageFailed,
     StorageUnavailable,
 )
-from perdure.inside import OrchestrationLoopMarker
-from perdure.payload import LARGEST_PAYLOAD
-from perdure.wire import decode_start
+from perdure.model.guards import OrchestrationLoopMarker
+from perdure.model.payload import LARGEST_PAYLOAD
+from perdure.model.wire import decode_start
 from pydantic import BaseModel, Field
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from perdure import (
 )
 from perdure.client.watching import Countdown
 from perdure.contract import DelegatingProvider, Provider
-from perdure.durations import LONGEST_DURATION
+from perdure.contract.waiting import first_of
 from perdure.errors import (
     InvalidDuration,
     InvalidPayload,
@@ -33,7 +33,7 @@ from perdure.errors import (
     StorageFailed,
     StorageUnavailable,
 )
-from perdure.waiting import first_of
+from perdure.model.durations import LONGEST_DURATION
 
 FAILURE = ApplicationFailure(Raised(type_name="ValueError", message="no stock"))
 app = Registry()

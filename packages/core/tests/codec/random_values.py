@@ -17,7 +17,7 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 from uuid import UUID
 
 from perdure.errors import InvalidPayload
-from perdure.payload import check_text, decode, encode
+from perdure.model.payload import check_text, decode, encode
 from pydantic import BaseModel, ConfigDict, Field, RootModel, SecretStr
 
 REFUSED = "refused"

@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 from perdure.codec import codec_of
 from perdure.errors import InvalidPayload
-from perdure.payload import decode, encode
+from perdure.model.payload import decode, encode
 from pydantic import (
     AfterValidator,
     BaseModel,

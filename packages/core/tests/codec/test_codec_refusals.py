@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from perdure.errors import InvalidPayload
-from perdure.payload import decode, encode
+from perdure.model.payload import decode, encode
 from pydantic import (
     BaseModel,
     ConfigDict,

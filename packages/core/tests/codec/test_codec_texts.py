@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from perdure.errors import InvalidPayload
-from perdure.payload import check_text
+from perdure.model.payload import check_text
 
 BIG = "1" * 5000
 

@@ -14,21 +14,11 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from perdure import history
-from perdure.contract.records import (
-    InstanceStatus,
-    Message,
-    MessageKind,
-    NewActivity,
-    NewChild,
-    ParentLink,
-)
-from perdure.details import ApplicationFailure, ErrorDetails
+from perdure.authoring.registry import Catalog, Registry
+from perdure.diagnostics.failures import describe
 from perdure.history import FORMAT, Event, OrchestrationStarted, decode_event, encode_event
-from perdure.raised import describe
-from perdure.registry import Catalog, Registry
-from perdure.replay.execution import PYTHON, Execution
-from perdure.replay.turn import TurnDraft
-from perdure.wire import (
+from perdure.model.details import ApplicationFailure, ErrorDetails
+from perdure.model.wire import (
     CancelData,
     EventData,
     ResultData,
@@ -38,6 +28,11 @@ from perdure.wire import (
     encode_raised,
     encode_result,
 )
+from perdure.records.activities import NewActivity
+from perdure.records.instances import InstanceStatus, Message, MessageKind, ParentLink
+from perdure.records.turns import NewChild
+from perdure.replay.execution import PYTHON, Execution
+from perdure.replay.turn import TurnDraft
 
 BEGINNING = 1_900_000_000_000_000
 MINUTES = timedelta(minutes=5)
@@ -335,7 +330,7 @@ class World:
         return self._result(MessageKind.ACTIVITY, f"activity:{activity.id}", number, answer)
 
     def _run_activity(self, name: str, text: str) -> Answer:
-        from perdure.payload import decode, encode
+        from perdure.model.payload import decode, encode
 
         definition = self.catalog.activities[name]
         reference = definition.reference

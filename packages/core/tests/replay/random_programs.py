@@ -17,7 +17,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from perdure import Fixed, OrchestrationContext, Registry, RetryPolicy
-from perdure.details import ApplicationFailure, Raised
+from perdure.model.details import ApplicationFailure, Raised
 
 from .driver import Answer, Restart, World, play, shuffled
 

@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 from perdure import OrchestrationContext, Registry
-from perdure.contract.records import Message, MessageKind
 from perdure.history import ActivityScheduled, OrchestrationFailed, TimerCreated
+from perdure.model.wire import ResultData
+from perdure.records.instances import Message, MessageKind
 from perdure.replay import loop as loop_module
 from perdure.replay.loop import OrchestrationLoop
 from perdure.replay.signals import UndecodableData
-from perdure.wire import ResultData
 
 from .driver import World, play, play_everywhere
 

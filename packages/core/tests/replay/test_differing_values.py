@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 from perdure import Fixed, InvalidInput, OrchestrationContext, Registry, RetryPolicy
-from perdure.comparison import Compare
-from perdure.details import ApplicationFailure, Raised
 from perdure.history import (
     ActivityScheduled,
     ChildScheduled,
@@ -24,9 +22,11 @@ from perdure.history import (
     decode_event,
     encode_event,
 )
+from perdure.model.comparison import Compare
+from perdure.model.details import ApplicationFailure, Raised
+from perdure.model.wire import decode_activity
 from perdure.replay.execution import Execution
 from perdure.replay.signals import HistoryMismatch
-from perdure.wire import decode_activity
 
 from .driver import World, play
 

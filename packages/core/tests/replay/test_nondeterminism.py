@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from perdure import OrchestrationContext, Registry
-from perdure.details import ApplicationFailure, Poisoned
 from perdure.history import Event, OrchestrationFailed, TimerCreated
+from perdure.model.details import ApplicationFailure, Poisoned
 from perdure.replay.execution import PYTHON, Execution
 from perdure.replay.signals import HistoryMismatch, UndecodableData
 

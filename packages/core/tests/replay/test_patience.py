@@ -9,9 +9,9 @@ from datetime import timedelta
 
 import pytest
 from perdure import ActivityFailed, Fixed, OrchestrationContext, Registry, RetryPolicy
-from perdure.details import ApplicationFailure, Cancelled, Raised
 from perdure.errors import InvalidInput
 from perdure.history import ActivityCompleted, ActivityScheduled, TimerFired, WorkCancelled
+from perdure.model.details import ApplicationFailure, Cancelled, Raised
 
 from .driver import Answer, Restart, World, play_everywhere
 

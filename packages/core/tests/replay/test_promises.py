@@ -16,9 +16,9 @@ from perdure import (
     SubOrchestrationFailed,
     history,
 )
-from perdure.contract.records import InstanceStatus, MessageKind, ParentLink
-from perdure.details import ApplicationFailure, Cancelled, Raised
-from perdure.wire import decode_cancel, decode_raised, decode_result, decode_start
+from perdure.model.details import ApplicationFailure, Cancelled, Raised
+from perdure.model.wire import decode_cancel, decode_raised, decode_result, decode_start
+from perdure.records.instances import InstanceStatus, MessageKind, ParentLink
 
 from .driver import BEGINNING, Restart, World, play, play_everywhere
 

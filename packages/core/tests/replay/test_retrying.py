@@ -16,10 +16,10 @@ from perdure import (
     RetryAfter,
     RetryPolicy,
 )
-from perdure.details import ApplicationFailure, Raised
+from perdure.diagnostics.failures import describe, timed_out
 from perdure.history import ActivityScheduled, TimerCreated, WorkCancelled
-from perdure.raised import describe, timed_out
-from perdure.wire import decode_activity
+from perdure.model.details import ApplicationFailure, Raised
+from perdure.model.wire import decode_activity
 
 from .driver import Answer, Restart, World, play, play_everywhere
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from perdure import Fixed, OrchestrationContext, Registry, RetryPolicy
-from perdure.details import ApplicationFailure, Raised
+from perdure.model.details import ApplicationFailure, Raised
 
 from .driver import Answer, Restart, World
 

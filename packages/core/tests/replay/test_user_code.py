@@ -10,8 +10,8 @@ from typing import Any
 import perdure
 import pytest
 from perdure import OrchestrationContext, Registry
-from perdure.details import ApplicationFailure, Raised
 from perdure.history import OrchestrationFailed
+from perdure.model.details import ApplicationFailure, Raised
 from perdure.replay.signals import HistoryMismatch
 
 from .driver import World, play

@@ -10,8 +10,8 @@ import perdure_memory
 import pytest
 from perdure import Runtime
 from perdure.contract import ActivityRequest, DelegatingProvider
-from perdure.runtime.alone import AloneGate
 from perdure.runtime.guarding import GuardedProvider
+from perdure.runtime.isolation_gate import AloneGate
 
 SECOND = timedelta(seconds=1)
 

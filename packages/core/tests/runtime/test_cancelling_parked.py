@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import perdure
 from perdure import Runtime, RuntimeOptions
+from perdure.authoring.registry import Catalog
 from perdure.contract import (
     CommitAnswer,
     DelegatingProvider,
@@ -25,7 +26,6 @@ from perdure.contract import (
 from perdure.errors import StorageFailed
 from perdure.history import OrchestrationFailed, decode_event
 from perdure.observe import ExecutionEnded, RuntimeEvent
-from perdure.registry import Catalog
 from perdure.replay.execution import Execution
 from perdure.runtime.instance_run import InstanceRun
 from perdure.runtime.stepping import run_outside_tasks

@@ -13,7 +13,7 @@ from pathlib import Path
 import perdure
 import pytest
 from perdure import Fixed, RetryPolicy, Runtime
-from perdure.details import Raised
+from perdure.model.details import Raised
 from pydantic import BaseModel, SecretStr
 
 

@@ -22,11 +22,11 @@ from perdure.client.page import Page
 from perdure.client.starting import Orchestration, WithInput, WithoutInput
 from perdure.contract.home import ProviderHome
 from perdure.contract.provider import Provider
-from perdure.contract.records import InstanceStatus
 from perdure.errors import ClientUnusable
 from perdure.history import Event
-from perdure.inside import refuse_inside_orchestration
-from perdure.status import Completed, Failed, OrchestrationStatus
+from perdure.model.guards import refuse_inside_orchestration
+from perdure.model.status import Completed, Failed, OrchestrationStatus
+from perdure.records.instances import InstanceStatus
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -134,7 +134,9 @@ class BlockingClient:
 
         Close it with `close`, or use it as a context manager.
         """
-        from perdure.loader import open_provider  # the loader is not needed by other clients
+        from perdure.providers.loader import (
+            open_provider,  # the loader is not needed by other clients
+        )
 
         thread = LoopThread(lambda: open_provider(url_or_options, plugins=plugins))
         client = cls(thread.provider)

@@ -12,28 +12,28 @@ from typing import cast
 
 from perdure.clock import to_datetime
 from perdure.contract.provider import Provider
-from perdure.contract.records import (
-    InstanceState,
-    InstanceStatus,
-    Message,
-    MessageKind,
-    NewInstance,
-    ParkedState,
-)
-from perdure.details import ErrorDetails
+from perdure.contract.retries import repeated
 from perdure.errors import InvalidInput, StorageCorrupt
-from perdure.identifiers import check_identifier
-from perdure.inside import refuse_inside_orchestration
-from perdure.payload import NULL, check_text, encode
-from perdure.repeating import repeated
-from perdure.status import Completed, Failed, NotFound, OrchestrationStatus, Parked, Running
-from perdure.wire import (
+from perdure.model.details import ErrorDetails
+from perdure.model.guards import refuse_inside_orchestration
+from perdure.model.identifiers import check_identifier
+from perdure.model.payload import NULL, check_text, encode
+from perdure.model.status import Completed, Failed, NotFound, OrchestrationStatus, Parked, Running
+from perdure.model.wire import (
     EVENT_MESSAGE,
     CancelData,
     EventData,
     decode_details,
     encode_cancel,
     encode_raised,
+)
+from perdure.records.instances import (
+    InstanceState,
+    InstanceStatus,
+    Message,
+    MessageKind,
+    NewInstance,
+    ParkedState,
 )
 
 LONGEST_REASON = 16 * 1024

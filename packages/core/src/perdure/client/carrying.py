@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from perdure.contract.provider import Provider
-from perdure.inside import OrchestrationLoopMarker
+from perdure.model.guards import OrchestrationLoopMarker
 
 
 class HoldsProvider(Protocol):

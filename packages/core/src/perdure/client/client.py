@@ -24,10 +24,10 @@ from perdure.client.starting import (
     start_of_value,
 )
 from perdure.contract.provider import Provider, check_provider
-from perdure.inside import refuse_inside_orchestration
-from perdure.payload import check_annotation
-from perdure.status import Completed, Failed, OrchestrationStatus
-from perdure.versions import check_version
+from perdure.model.guards import refuse_inside_orchestration
+from perdure.model.payload import check_annotation
+from perdure.model.status import Completed, Failed, OrchestrationStatus
+from perdure.model.versions import check_version
 
 I = TypeVar("I")  # noqa: E741 # the input
 R = TypeVar("R")

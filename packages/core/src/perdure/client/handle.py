@@ -13,7 +13,7 @@ from perdure.client import calls
 from perdure.client.carrying import on_any_loop
 from perdure.client.outcome import result_of, wait_for_status
 from perdure.contract.provider import Provider
-from perdure.status import Completed, Failed, OrchestrationStatus
+from perdure.model.status import Completed, Failed, OrchestrationStatus
 
 R_co = TypeVar("R_co", covariant=True)
 

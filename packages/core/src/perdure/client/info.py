@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from perdure.contract.records import InstanceStatus
-from perdure.status import Parked
+from perdure.model.status import Parked
+from perdure.records.instances import InstanceStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from perdure.client.page import Page
 from perdure.clock import to_datetime
 from perdure.contract.admin import ProviderAdmin
 from perdure.contract.provider import Provider
-from perdure.contract.records import ExecutionState, InstanceState, InstanceStatus, StoredEvent
+from perdure.contract.retries import repeated
 from perdure.errors import (
     ExecutionNotFound,
     InstanceNotFound,
@@ -25,9 +25,11 @@ from perdure.errors import (
     StorageCorrupt,
 )
 from perdure.history import Event, decode_event
-from perdure.identifiers import check_identifier
-from perdure.inside import refuse_inside_orchestration
-from perdure.repeating import repeated
+from perdure.model.guards import refuse_inside_orchestration
+from perdure.model.identifiers import check_identifier
+from perdure.records.instances import InstanceState, InstanceStatus
+from perdure.records.queries import ExecutionState
+from perdure.records.turns import StoredEvent
 
 R = TypeVar("R")
 

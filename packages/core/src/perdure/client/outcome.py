@@ -7,12 +7,12 @@ from datetime import timedelta
 from perdure.client.calls import status_of
 from perdure.client.watching import until_ended
 from perdure.contract.provider import Provider
-from perdure.durations import to_duration
 from perdure.errors import OrchestrationFailed
-from perdure.identifiers import check_identifier
-from perdure.inside import refuse_inside_orchestration
-from perdure.payload import decode
-from perdure.status import Completed, Failed, Running
+from perdure.model.durations import to_duration
+from perdure.model.guards import refuse_inside_orchestration
+from perdure.model.identifiers import check_identifier
+from perdure.model.payload import decode
+from perdure.model.status import Completed, Failed, Running
 
 
 async def wait_for_status(

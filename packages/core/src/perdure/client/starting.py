@@ -12,16 +12,16 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Never, TypeAlias, TypeVar, cast
 
-from perdure.contract.records import Message, MessageKind, NewInstance
-from perdure.errors import InvalidPayload, NotRegistered
-from perdure.identifiers import check_identifier
-from perdure.payload import NULL, check_text, encode
-from perdure.references import (
+from perdure.authoring.references import (
     OrchestrationReference,
     activity_reference,
     orchestration_reference,
 )
-from perdure.wire import StartData, encode_start
+from perdure.errors import InvalidPayload, NotRegistered
+from perdure.model.identifiers import check_identifier
+from perdure.model.payload import NULL, check_text, encode
+from perdure.model.wire import StartData, encode_start
+from perdure.records.instances import Message, MessageKind, NewInstance
 
 I = TypeVar("I")  # noqa: E741 # the input
 R = TypeVar("R")

@@ -14,11 +14,12 @@ from datetime import timedelta
 
 from perdure.client.calls import has_ended, parked_of
 from perdure.clock import Clock
-from perdure.contract.doorbell import Bell
+from perdure.contract.notifier import Bell
 from perdure.contract.provider import Provider
-from perdure.contract.records import ChangeWait, InstanceState
+from perdure.contract.waiting import first_of
 from perdure.errors import ProviderError, WaitTimeout
-from perdure.waiting import first_of
+from perdure.records.instances import InstanceState
+from perdure.records.queries import ChangeWait
 
 _SHORTEST_POLL = timedelta(milliseconds=5)
 _LONGEST_POLL = timedelta(milliseconds=100)

@@ -16,11 +16,30 @@ The normative text, in numbered clauses, is `docs/build-on-it/contract.md`.
 from perdure.clock import Clock, Instant, ManualClock, SystemClock
 from perdure.contract.admin import ProviderAdmin
 from perdure.contract.delegate import DelegatingProvider
-from perdure.contract.doorbell import Bell, Doorbell
 from perdure.contract.hooks import ProviderSpec, ProviderWrapper, hookimpl
-from perdure.contract.limits import check_commit, check_delay, check_lease
+from perdure.contract.notifier import Bell, Doorbell
 from perdure.contract.provider import Provider
-from perdure.contract.records import (
+from perdure.contract.url import ProviderUrl, UrlOptions, masked
+from perdure.contract.validation import check_commit, check_delay, check_lease
+from perdure.records.activities import (
+    ActivityCompletion,
+    ActivityLease,
+    ActivityRelease,
+    ActivityRequest,
+    LeasedActivity,
+    NewActivity,
+)
+from perdure.records.instances import (
+    InstanceState,
+    InstanceStatus,
+    Message,
+    MessageKind,
+    NewInstance,
+    ParentLink,
+    ParkedMark,
+    ParkedState,
+)
+from perdure.records.limits import (
     ALLOWED_SKEW,
     CONTRACT,
     ENGINE,
@@ -30,40 +49,29 @@ from perdure.contract.records import (
     MAX_MESSAGES_PER_DELIVERY,
     PERSISTENT,
     SHARED,
-    ActivityCompletion,
-    ActivityLease,
-    ActivityRelease,
-    ActivityRequest,
+)
+from perdure.records.queries import (
     CancellationWait,
     ChangeWait,
-    CommitAnswer,
-    ExecutionEnd,
     ExecutionState,
-    HistoryPage,
     IdPage,
-    InstanceState,
-    InstanceStatus,
-    LeasedActivity,
-    LeasedTurn,
-    Message,
-    MessageKind,
-    NewActivity,
-    NewChild,
-    NewInstance,
-    ParentLink,
-    ParkedMark,
-    ParkedState,
-    Serves,
-    StoredEvent,
     StoreMetrics,
     StoreQueueDepths,
+    WorkWait,
+)
+from perdure.records.turns import (
+    CommitAnswer,
+    ExecutionEnd,
+    HistoryPage,
+    LeasedTurn,
+    NewChild,
+    Serves,
+    StoredEvent,
     TurnCommit,
     TurnLease,
     TurnRelease,
     TurnRequest,
-    WorkWait,
 )
-from perdure.contract.url import ProviderUrl, UrlOptions, masked
 
 __all__ = [
     "ALLOWED_SKEW",

@@ -5,14 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from perdure.contract.records import (
-    ExecutionState,
-    HistoryPage,
-    IdPage,
-    InstanceStatus,
-    StoreMetrics,
-    StoreQueueDepths,
-)
+from perdure.records.instances import InstanceStatus
+from perdure.records.queries import ExecutionState, IdPage, StoreMetrics, StoreQueueDepths
+from perdure.records.turns import HistoryPage
 
 
 class ProviderAdmin(ABC):

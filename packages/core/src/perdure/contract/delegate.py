@@ -7,25 +7,23 @@ from datetime import timedelta
 
 from perdure.contract.admin import ProviderAdmin
 from perdure.contract.provider import Provider
-from perdure.contract.records import (
+from perdure.records.activities import (
     ActivityCompletion,
     ActivityLease,
     ActivityRelease,
     ActivityRequest,
-    CancellationWait,
-    ChangeWait,
+    LeasedActivity,
+)
+from perdure.records.instances import InstanceState, Message, NewInstance
+from perdure.records.queries import CancellationWait, ChangeWait, WorkWait
+from perdure.records.turns import (
     CommitAnswer,
     HistoryPage,
-    InstanceState,
-    LeasedActivity,
     LeasedTurn,
-    Message,
-    NewInstance,
     TurnCommit,
     TurnLease,
     TurnRelease,
     TurnRequest,
-    WorkWait,
 )
 
 

@@ -34,30 +34,28 @@ from datetime import timedelta
 
 from perdure.clock import Clock
 from perdure.contract.admin import ProviderAdmin
-from perdure.contract.doorbell import Doorbell
 from perdure.contract.home import ProviderHome
-from perdure.contract.records import (
+from perdure.contract.notifier import Doorbell
+from perdure.contract.url import masked
+from perdure.errors import InvalidInput
+from perdure.records.activities import (
     ActivityCompletion,
     ActivityLease,
     ActivityRelease,
     ActivityRequest,
-    CancellationWait,
-    ChangeWait,
+    LeasedActivity,
+)
+from perdure.records.instances import InstanceState, Message, NewInstance
+from perdure.records.queries import CancellationWait, ChangeWait, WorkWait
+from perdure.records.turns import (
     CommitAnswer,
     HistoryPage,
-    InstanceState,
-    LeasedActivity,
     LeasedTurn,
-    Message,
-    NewInstance,
     TurnCommit,
     TurnLease,
     TurnRelease,
     TurnRequest,
-    WorkWait,
 )
-from perdure.contract.url import masked
-from perdure.errors import InvalidInput
 
 
 class Provider(ABC):
@@ -68,7 +66,7 @@ class Provider(ABC):
     `StorageUnavailable` (worth a retry), `StorageFailed` and `StorageCorrupt`. After any error
     but the leaf classes named at the method, the caller doesn't know whether the call took
     effect, and repeats it: every call is safe to repeat. Arguments that no caller may pass raise
-    `InvalidInput` before anything else: see `perdure.contract.limits`, which checks them for all.
+    `InvalidInput` before anything else: see `perdure.contract.validation`, which checks them for all.
 
     Calls may be cancelled. A cancelled call either took effect as a whole or not at all (but see
     `send`); a cancelled `lease_turns` or `lease_activities` gives its leases back, uncounted,

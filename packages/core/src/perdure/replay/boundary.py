@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import logging
 
+from perdure.diagnostics.logs import of_instance
 from perdure.errors import ForbiddenInOrchestration
-from perdure.logs import of_instance
 from perdure.replay.loop import OrchestrationLoop
 from perdure.replay.places import running_at, waiting_at
 from perdure.replay.signals import ForbiddenUse

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from perdure.errors import InvalidInput, NotRegistered
-from perdure.identifiers import check_identifier
-from perdure.payload import check_annotation, encode
-from perdure.references import (
+from perdure.authoring.references import (
     ActivityReference,
     OrchestrationReference,
     activity_reference,
     orchestration_reference,
 )
-from perdure.registry import Catalog
-from perdure.versions import check_version
+from perdure.authoring.registry import Catalog
+from perdure.errors import InvalidInput, NotRegistered
+from perdure.model.identifiers import check_identifier
+from perdure.model.payload import check_annotation, encode
+from perdure.model.versions import check_version
 
 
 class _Omitted:

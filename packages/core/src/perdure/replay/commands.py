@@ -13,31 +13,32 @@ from datetime import timedelta
 from typing import Any, Final
 
 from perdure import history
+from perdure.authoring.registry import Catalog, OrchestrationDefinition
+from perdure.authoring.retry import RetryPolicy
+from perdure.authoring.signatures import inner_function
 from perdure.clock import Instant
 from perdure.codec.differences import reason_of
-from perdure.comparison import DEFAULT_COMPARE, Compare
-from perdure.contract.records import ExecutionEnd, InstanceStatus, MessageKind
-from perdure.details import ApplicationFailure, Cancelled, ErrorDetails
 from perdure.errors import ForbiddenInOrchestration
 from perdure.history import Event, EventRaised, OrchestrationStarted
-from perdure.inside import forbid
-from perdure.registry import Catalog, OrchestrationDefinition
+from perdure.model.comparison import DEFAULT_COMPARE, Compare
+from perdure.model.details import ApplicationFailure, Cancelled, ErrorDetails
+from perdure.model.guards import forbid
+from perdure.model.wire import EVENT_MESSAGE, ActivityData, encode_details
+from perdure.records.instances import InstanceStatus, MessageKind
+from perdure.records.turns import ExecutionEnd
 from perdure.replay.boundary import Boundary
-from perdure.replay.chance import Chance
 from perdure.replay.execution_log import ExecutionLog
 from perdure.replay.futures import PatientFuture, ScheduledFuture
 from perdure.replay.inbox import EventInbox, Wait
 from perdure.replay.loop import OrchestrationLoop
-from perdure.replay.origin import Origin
+from perdure.replay.outgoing import Origin
+from perdure.replay.randomness import Chance
 from perdure.replay.recorded_policy import policy_of, policy_text, with_policy
 from perdure.replay.retrying import Attempts
 from perdure.replay.transcript import Transcript
 from perdure.replay.turn import TurnDraft, UnfitEvent
 from perdure.replay.unawaited import unawaited
 from perdure.replay.work import Work
-from perdure.retry import RetryPolicy
-from perdure.signatures import inner_function
-from perdure.wire import EVENT_MESSAGE, ActivityData, encode_details
 
 _FORMAT_WITH_POLICIES: Final = 2
 

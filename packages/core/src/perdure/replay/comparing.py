@@ -16,8 +16,8 @@ from typing import cast, get_args
 from pydantic_core import from_json
 
 from perdure import history
-from perdure.details import ErrorDetails
 from perdure.history import Event, TimerCreated
+from perdure.model.details import ErrorDetails
 
 _MUST_AGREE: Mapping[type[Event], tuple[str, ...]] = {
     history.ActivityScheduled: ("name", "attempt"),

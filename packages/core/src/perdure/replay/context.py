@@ -11,11 +11,13 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, NoReturn, TypeAlias, TypeVar, overload
 from uuid import UUID
 
+from perdure.authoring.retry import RetryPolicy
 from perdure.clock import to_datetime, to_microseconds
-from perdure.durations import to_duration
 from perdure.errors import InvalidDuration, InvalidInput
-from perdure.identifiers import check_identifier
-from perdure.payload import check_annotation, encode
+from perdure.model.durations import to_duration
+from perdure.model.identifiers import check_identifier
+from perdure.model.payload import check_annotation, encode
+from perdure.model.settings import require
 from perdure.replay.calls import (
     OMITTED,
     check_optional_id,
@@ -25,10 +27,8 @@ from perdure.replay.calls import (
 )
 from perdure.replay.commands import Commands
 from perdure.replay.loop import OrchestrationLoop
-from perdure.replay.quiet_logger import QuietLogger
+from perdure.replay.replay_logger import QuietLogger
 from perdure.replay.signals import ExecutionEnded
-from perdure.retry import RetryPolicy
-from perdure.settings import require
 
 I = TypeVar("I")  # noqa: E741 # the input
 R = TypeVar("R")

@@ -15,14 +15,15 @@ from datetime import timedelta
 from typing import cast
 
 from perdure import history
+from perdure.authoring.registry import Catalog, OrchestrationDefinition
 from perdure.clock import Instant, to_microseconds
-from perdure.comparison import DEFAULT_COMPARE, Compare
-from perdure.contract.records import Message, MessageKind
-from perdure.details import ApplicationFailure, ErrorDetails
+from perdure.diagnostics.failures import describe, ends_the_process
 from perdure.history import Event, EventRaised, OrchestrationStarted
-from perdure.payload import decode, encode
-from perdure.raised import describe, ends_the_process
-from perdure.registry import Catalog, OrchestrationDefinition
+from perdure.model.comparison import DEFAULT_COMPARE, Compare
+from perdure.model.details import ApplicationFailure, ErrorDetails
+from perdure.model.payload import decode, encode
+from perdure.model.wire import ResultData, decode_cancel, decode_raised, decode_result
+from perdure.records.instances import Message, MessageKind
 from perdure.replay.commands import Commands
 from perdure.replay.comparing import ValueDifference
 from perdure.replay.context import OrchestrationContext
@@ -33,7 +34,6 @@ from perdure.replay.signals import UndecodableData
 from perdure.replay.transcript import PYTHON
 from perdure.replay.turn import TurnDraft
 from perdure.replay.work import settle
-from perdure.wire import ResultData, decode_cancel, decode_raised, decode_result
 
 
 class Execution:

@@ -6,9 +6,9 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from perdure.diagnostics.logs import Fields, activity_logger, orchestration_logger, tell, trace_text
 from perdure.errors import ActivityFailed
 from perdure.history import OrchestrationStarted
-from perdure.logs import Fields, activity_logger, orchestration_logger, tell, trace_text
 
 if TYPE_CHECKING:
     from perdure.replay.transcript import Transcript

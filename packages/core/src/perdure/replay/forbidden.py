@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from perdure.errors import ForbiddenInOrchestration
-from perdure.inside import OrchestrationLoopMarker
+from perdure.model.guards import OrchestrationLoopMarker
 
 
 class ForbiddingLoop(OrchestrationLoopMarker, asyncio.AbstractEventLoop):

@@ -11,9 +11,9 @@ import contextvars
 from collections.abc import Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from perdure.diagnostics.failures import ends_the_process
 from perdure.errors import InvalidPayload
-from perdure.payload import decode
-from perdure.raised import ends_the_process
+from perdure.model.payload import decode
 
 if TYPE_CHECKING:
     from perdure.replay.loop import OrchestrationLoop

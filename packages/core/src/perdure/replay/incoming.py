@@ -7,10 +7,10 @@ from typing import TypeVar
 
 from perdure import history
 from perdure.clock import Instant
-from perdure.contract.records import Message, MessageKind
 from perdure.history import Event
+from perdure.model.wire import ResultData
+from perdure.records.instances import Message, MessageKind
 from perdure.replay.signals import UndecodableData
-from perdure.wire import ResultData
 
 T = TypeVar("T")
 

@@ -32,8 +32,8 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from perdure.clock import Instant
+from perdure.diagnostics.failures import ends_the_process
 from perdure.errors import ForbiddenInOrchestration
-from perdure.raised import ends_the_process
 from perdure.replay.futures import OrchestrationFuture, OrchestrationTask
 from perdure.replay.guarded import GuardedLoop, LoopPort
 from perdure.replay.ordering import (

@@ -14,7 +14,7 @@ from types import CodeType, FrameType
 from typing import NoReturn, cast
 
 from perdure.errors import ForbiddenInOrchestration
-from perdure.inside import OrchestrationLoopMarker
+from perdure.model.guards import OrchestrationLoopMarker
 
 _TASKS = tasks.__dict__
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from types import FrameType
 
-from perdure.frames import is_user_code, module_of
+from perdure.diagnostics.frames import is_user_code, module_of
 
 _MOST_PLACES = 3
 

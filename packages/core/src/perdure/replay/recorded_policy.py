@@ -14,9 +14,9 @@ from typing import Any, cast
 
 from pydantic_core import from_json, to_json
 
+from perdure.authoring.retry import Backoff, Exponential, Fixed, Linear, RetryPolicy
 from perdure.clock import to_microseconds
-from perdure.retry import Backoff, Exponential, Fixed, Linear, RetryPolicy
-from perdure.wire import ActivityData
+from perdure.model.wire import ActivityData
 
 _BACKOFFS: Mapping[str, type[Fixed | Linear | Exponential]] = {
     kind.__name__: kind for kind in (Fixed, Linear, Exponential)

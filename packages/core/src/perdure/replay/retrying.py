@@ -13,8 +13,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from perdure.authoring.retry import RetryPolicy
+from perdure.diagnostics.failures import timed_out
 from perdure.errors import ActivityFailed, ActivityTimeout
-from perdure.raised import timed_out
 from perdure.replay.execution_log import ExecutionLog
 from perdure.replay.futures import (
     CancellationPort,
@@ -24,7 +25,6 @@ from perdure.replay.futures import (
 )
 from perdure.replay.loop import OrchestrationLoop
 from perdure.replay.unawaited import HandOver, OwnCallback
-from perdure.retry import RetryPolicy
 
 
 class Attempts:

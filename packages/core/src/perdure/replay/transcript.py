@@ -15,11 +15,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar, cast
 
-from perdure.comparison import Compare
-from perdure.details import ErrorDetails, Raised
-from perdure.frames import is_user_code, module_of
+from perdure.diagnostics.frames import is_user_code, module_of
 from perdure.history import INCOMING, Event, OrchestrationFailed, OrchestrationStarted
-from perdure.identifiers import child_instance
+from perdure.model.comparison import Compare
+from perdure.model.details import ErrorDetails, Raised
+from perdure.model.identifiers import child_instance
 from perdure.replay.comparing import ValueDifference, differences, own_fields
 from perdure.replay.loop import OrchestrationLoop
 from perdure.replay.recording import Recording

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from perdure.contract.records import ExecutionEnd, Message, NewActivity, NewChild
 from perdure.history import Event
+from perdure.records.activities import NewActivity
+from perdure.records.instances import Message
+from perdure.records.turns import ExecutionEnd, NewChild
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
-from perdure.contract.records import MessageKind
+from perdure.records.instances import MessageKind
 from perdure.replay.futures import OrchestrationTask, ScheduledFuture
 from perdure.replay.inbox import Wait
 from perdure.replay.work import Work

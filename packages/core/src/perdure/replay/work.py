@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from perdure import history
-from perdure.contract.records import MessageKind
+from perdure.diagnostics.failures import is_timeout
 from perdure.errors import (
     ActivityFailed,
     ActivityTimeout,
@@ -14,7 +14,7 @@ from perdure.errors import (
     SubOrchestrationFailed,
 )
 from perdure.history import Event
-from perdure.raised import is_timeout
+from perdure.records.instances import MessageKind
 from perdure.replay.futures import ScheduledFuture
 
 

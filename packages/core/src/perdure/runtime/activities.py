@@ -20,39 +20,39 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from perdure.authoring.registry import ActivityDefinition, Catalog
 from perdure.clock import to_microseconds
 from perdure.contract.provider import Provider
-from perdure.contract.records import (
-    ActivityCompletion,
-    ActivityLease,
-    ActivityRelease,
-    ActivityRequest,
-    LeasedActivity,
-    Message,
-    MessageKind,
-    ParkedMark,
-    WorkWait,
-)
-from perdure.details import (
+from perdure.contract.retries import PATIENT_TRIES, repeated
+from perdure.contract.waiting import all_of, first_of
+from perdure.diagnostics.failures import timed_out
+from perdure.errors import ActivityLeaseLost, ProviderError, StorageClosed
+from perdure.model.details import (
     ApplicationFailure,
     ConfigurationFailure,
     ErrorDetails,
     Poisoned,
     Unregistered,
 )
-from perdure.errors import ActivityLeaseLost, ProviderError, StorageClosed
+from perdure.model.wire import ActivityData, ResultData, decode_activity, encode_result
 from perdure.observe import ActivityEnded, ActivityStarted
-from perdure.raised import timed_out
-from perdure.registry import ActivityDefinition, Catalog
-from perdure.repeating import PATIENT_TRIES, repeated
+from perdure.records.activities import (
+    ActivityCompletion,
+    ActivityLease,
+    ActivityRelease,
+    ActivityRequest,
+    LeasedActivity,
+)
+from perdure.records.instances import Message, MessageKind, ParkedMark
+from perdure.records.queries import WorkWait
 from perdure.runtime.activity_context import ActivityContext, Cancellation
 from perdure.runtime.activity_log import activity_fields, tell_failed, tell_given_up
 from perdure.runtime.activity_task import ActivityTask
-from perdure.runtime.alone import RETURN_AFTER, SUSPECTED, AloneGate, suspicion
 from perdure.runtime.attempt_limit import AttemptLimit
 from perdure.runtime.background import log_breakage
 from perdure.runtime.calling import ActivityCaller, FailedCall
 from perdure.runtime.clock_trouble import ClockTrouble
+from perdure.runtime.isolation_gate import RETURN_AFTER, SUSPECTED, AloneGate, suspicion
 from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.parkings import Parkings
@@ -65,8 +65,6 @@ from perdure.runtime.unserved import (
     unregistered_since,
     unserved_tag,
 )
-from perdure.waiting import all_of, first_of
-from perdure.wire import ActivityData, ResultData, decode_activity, encode_result
 
 if TYPE_CHECKING:
     from perdure.client import Client

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from perdure.durations import to_duration
 from perdure.errors import PerdureError
+from perdure.model.durations import to_duration
 
 if TYPE_CHECKING:
     from perdure.client import Client

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 
-from perdure.contract.records import LeasedActivity
-from perdure.details import ErrorDetails
+from perdure.authoring.retry import RetryPolicy
+from perdure.diagnostics.logs import Fields, activity_logger, tell
 from perdure.errors import ActivityFailed, InvalidPayload
-from perdure.logs import Fields, activity_logger, tell
-from perdure.retry import RetryPolicy
+from perdure.model.details import ErrorDetails
+from perdure.model.wire import ActivityData
+from perdure.records.activities import LeasedActivity
 from perdure.runtime.calling import FailedCall
-from perdure.wire import ActivityData
 
 _LOGGER = logging.getLogger("perdure.activity")
 

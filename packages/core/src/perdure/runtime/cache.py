@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from perdure.contract.records import InstanceState
+from perdure.records.instances import InstanceState
 from perdure.replay.execution import Execution
 
 

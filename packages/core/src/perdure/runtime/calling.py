@@ -13,11 +13,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from perdure.details import ApplicationFailure, ErrorDetails
+from perdure.authoring.registry import ActivityDefinition
+from perdure.diagnostics.failures import describe, ends_the_process
 from perdure.errors import InvalidInput
-from perdure.payload import decode, encode
-from perdure.raised import describe, ends_the_process
-from perdure.registry import ActivityDefinition
+from perdure.model.details import ApplicationFailure, ErrorDetails
+from perdure.model.payload import decode, encode
 from perdure.runtime.activity_context import CURRENT, ActivityContext
 from perdure.runtime.activity_task import ActivityTask
 from perdure.runtime.options import RuntimeOptions

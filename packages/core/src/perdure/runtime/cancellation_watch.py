@@ -14,8 +14,8 @@ from datetime import timedelta
 from typing import Final
 
 from perdure.contract.provider import Provider
-from perdure.contract.records import CancellationWait
 from perdure.errors import ProviderError
+from perdure.records.queries import CancellationWait
 from perdure.runtime.activities import Activities
 
 _LOGGER = logging.getLogger("perdure.runtime")

@@ -15,7 +15,7 @@ import random
 from datetime import timedelta
 
 from perdure.clock import Clock, Instant, to_microseconds
-from perdure.logs import of_instance
+from perdure.diagnostics.logs import of_instance
 
 _LOGGER = logging.getLogger("perdure.runtime")
 _BETWEEN_WARNINGS = to_microseconds(timedelta(minutes=1))

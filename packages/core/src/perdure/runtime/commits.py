@@ -6,8 +6,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from perdure.contract.records import InstanceState, TurnCommit
 from perdure.history import encode_event
+from perdure.records.instances import InstanceState
+from perdure.records.turns import TurnCommit
 from perdure.replay.turn import TurnDraft
 from perdure.runtime.activities import Activities, FinishedActivity
 from perdure.runtime.options import RuntimeOptions

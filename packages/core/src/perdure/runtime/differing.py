@@ -6,7 +6,7 @@ import logging
 from collections import OrderedDict
 
 from perdure.clock import Clock
-from perdure.logs import tell
+from perdure.diagnostics.logs import tell
 from perdure.observe import ValueDiffered
 from perdure.replay.comparing import ValueDifference
 from perdure.replay.execution import Execution

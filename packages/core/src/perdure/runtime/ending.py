@@ -18,9 +18,9 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from perdure.clock import Clock
+from perdure.contract.waiting import all_of
 from perdure.runtime.activities import Activities
 from perdure.runtime.turns import Turns
-from perdure.waiting import all_of
 
 _LOGGER = logging.getLogger("perdure.runtime")
 

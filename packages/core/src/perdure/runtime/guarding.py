@@ -20,24 +20,25 @@ from typing import Any, TypeVar
 
 from perdure.contract.delegate import DelegatingProvider
 from perdure.contract.provider import Provider
-from perdure.contract.records import (
+from perdure.errors import PerdureError, StorageClosed, StorageFailed, StorageUnavailable
+from perdure.records.activities import (
     ActivityCompletion,
     ActivityLease,
     ActivityRelease,
     ActivityRequest,
-    CancellationWait,
+    LeasedActivity,
+)
+from perdure.records.instances import InstanceState
+from perdure.records.queries import CancellationWait, WorkWait
+from perdure.records.turns import (
     CommitAnswer,
     HistoryPage,
-    InstanceState,
-    LeasedActivity,
     LeasedTurn,
     TurnCommit,
     TurnLease,
     TurnRelease,
     TurnRequest,
-    WorkWait,
 )
-from perdure.errors import PerdureError, StorageClosed, StorageFailed, StorageUnavailable
 
 T = TypeVar("T")
 

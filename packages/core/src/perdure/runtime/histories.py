@@ -9,10 +9,11 @@ from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import suppress
 
 from perdure.contract.provider import Provider
-from perdure.contract.records import HistoryPage, InstanceState, StoredEvent
+from perdure.contract.retries import PATIENT_TRIES, repeated
 from perdure.errors import StorageCorrupt
 from perdure.history import Event, decode_event
-from perdure.repeating import PATIENT_TRIES, repeated
+from perdure.records.instances import InstanceState
+from perdure.records.turns import HistoryPage, StoredEvent
 from perdure.replay.signals import UndecodableData
 from perdure.runtime.stepping import Pacer
 

@@ -22,20 +22,9 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from perdure import history
-from perdure.contract.records import (
-    ENGINE,
-    CommitAnswer,
-    InstanceState,
-    InstanceStatus,
-    LeasedTurn,
-    Message,
-    MessageKind,
-    ParkedMark,
-    TurnCommit,
-    TurnLease,
-    TurnRelease,
-)
-from perdure.details import ApplicationFailure
+from perdure.authoring.registry import OrchestrationDefinition
+from perdure.contract.retries import PATIENT_TRIES, repeated
+from perdure.diagnostics.logs import of_instance
 from perdure.errors import (
     ActivityLeaseLost,
     ExecutionNotFound,
@@ -45,21 +34,28 @@ from perdure.errors import (
     ProviderError,
     StorageCorrupt,
 )
-from perdure.logs import of_instance
+from perdure.model.details import ApplicationFailure
+from perdure.model.wire import decode_start
 from perdure.observe import TurnLost
-from perdure.registry import OrchestrationDefinition
-from perdure.repeating import PATIENT_TRIES, repeated
+from perdure.records.instances import (
+    InstanceState,
+    InstanceStatus,
+    Message,
+    MessageKind,
+    ParkedMark,
+)
+from perdure.records.limits import ENGINE
+from perdure.records.turns import CommitAnswer, LeasedTurn, TurnCommit, TurnLease, TurnRelease
 from perdure.replay.execution import PYTHON, Execution
 from perdure.replay.signals import ForbiddenUse, HistoryMismatch, UndecodableData
 from perdure.replay.turn import TurnDraft
 from perdure.runtime.activities import BROKEN, FinishedActivity, broke
-from perdure.runtime.aftermath import direct_activities, report, ring
+from perdure.runtime.after_commit import direct_activities, report, ring
 from perdure.runtime.cache import LiveExecution
 from perdure.runtime.commits import Position, choose_direct, make_commit
 from perdure.runtime.stepping import NoLongerWanted, run_in_slices, run_outside_tasks
 from perdure.runtime.unserved import UNREGISTERED
 from perdure.runtime.without_code import HeldInstance, end_without_code, parked_and_cancelled
-from perdure.wire import decode_start
 
 if TYPE_CHECKING:
     from perdure.runtime.turns import Turns

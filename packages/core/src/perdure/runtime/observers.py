@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
+from perdure.diagnostics.failures import ends_the_process
 from perdure.observe import RuntimeEvent
-from perdure.plugins import create_plugin_manager
-from perdure.raised import ends_the_process
+from perdure.providers.plugins import create_plugin_manager
 
 _LOGGER = logging.getLogger("perdure.runtime")
 

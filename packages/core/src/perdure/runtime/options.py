@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from perdure.comparison import DEFAULT_COMPARE, Compare, check_compare
-from perdure.contract.records import LONGEST_LEASE
 from perdure.errors import InvalidDuration, InvalidInput
-from perdure.identifiers import check_identifier
-from perdure.settings import check_fields, to_integer, to_items
+from perdure.model.comparison import DEFAULT_COMPARE, Compare, check_compare
+from perdure.model.identifiers import check_identifier
+from perdure.model.settings import check_fields, to_integer, to_items
+from perdure.records.limits import LONGEST_LEASE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from perdure.clock import Clock
-from perdure.contract.records import ParkedMark
-from perdure.details import encodable
-from perdure.logs import tell
+from perdure.diagnostics.logs import tell
+from perdure.model.details import encodable
 from perdure.observe import InstanceParked
+from perdure.records.instances import ParkedMark
 from perdure.runtime.observers import Observers
 
 _LOGGER = logging.getLogger("perdure.runtime")

@@ -6,11 +6,11 @@ import logging
 from dataclasses import replace
 from datetime import timedelta
 
-from perdure.contract.doorbell import Bell
+from perdure.contract.notifier import Bell
 from perdure.contract.provider import Provider
-from perdure.contract.records import WorkWait
+from perdure.contract.waiting import first_of
 from perdure.errors import ProviderError, StorageClosed
-from perdure.waiting import first_of
+from perdure.records.queries import WorkWait
 
 _LOGGER = logging.getLogger("perdure.runtime")
 _FIRST_PAUSE = timedelta(milliseconds=20)

@@ -10,23 +10,23 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
+from perdure.authoring.direct_calls import refuse_direct_calls
+from perdure.authoring.registry import Catalog, Registry
 from perdure.client import Client
 from perdure.contract.provider import Provider, check_provider
-from perdure.direct_calls import refuse_direct_calls
 from perdure.errors import ClientUnusable, PerdureError, ProviderError, StorageClosed
-from perdure.inside import refuse_inside_orchestration
-from perdure.registry import Catalog, Registry
+from perdure.model.guards import refuse_inside_orchestration
+from perdure.model.settings import require
 from perdure.runtime.activities import Activities
-from perdure.runtime.alone import AloneGate
 from perdure.runtime.cancellation_watch import CancellationWatch
 from perdure.runtime.ending import Ending
 from perdure.runtime.guarding import GuardedProvider
+from perdure.runtime.isolation_gate import AloneGate
 from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.parkings import Parkings
 from perdure.runtime.stalls import StallWatch
 from perdure.runtime.turns import Turns
-from perdure.settings import require
 
 _LOGGER = logging.getLogger("perdure.runtime")
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 
-from perdure.registry import Catalog
+from perdure.authoring.registry import Catalog
 from perdure.runtime.options import RuntimeOptions
 
 _LARGEST_LEASE_CALL = 100

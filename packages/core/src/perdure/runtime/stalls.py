@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
 
-from perdure.frames import is_user_code, module_of
+from perdure.diagnostics.frames import is_user_code, module_of
 from perdure.runtime.activity_context import CURRENT, ActivityContext
 from perdure.runtime.instance_run import InstanceRun
 from perdure.runtime.options import RuntimeOptions

@@ -17,38 +17,36 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from perdure.authoring.registry import Catalog
 from perdure.clock import to_microseconds
 from perdure.contract.provider import Provider
-from perdure.contract.records import (
-    InstanceState,
-    LeasedTurn,
-    MessageKind,
-    ParkedMark,
-    Serves,
-    TurnCommit,
-    TurnLease,
-    TurnRelease,
-    TurnRequest,
-    WorkWait,
-)
-from perdure.details import (
+from perdure.diagnostics.logs import of_instance
+from perdure.errors import LeaseLost, ProviderError, StorageClosed
+from perdure.history import Event
+from perdure.model.details import (
     ApplicationFailure,
     ConfigurationFailure,
     ErrorDetails,
     Poisoned,
     Unregistered,
 )
-from perdure.errors import LeaseLost, ProviderError, StorageClosed
-from perdure.history import Event
-from perdure.logs import of_instance
-from perdure.registry import Catalog
+from perdure.records.instances import InstanceState, MessageKind, ParkedMark
+from perdure.records.queries import WorkWait
+from perdure.records.turns import (
+    LeasedTurn,
+    Serves,
+    TurnCommit,
+    TurnLease,
+    TurnRelease,
+    TurnRequest,
+)
 from perdure.runtime.activities import Activities, FinishedActivity
-from perdure.runtime.alone import RETURN_AFTER, SUSPECTED, AloneGate, suspicion
 from perdure.runtime.cache import ExecutionCache
 from perdure.runtime.commits import Position
 from perdure.runtime.differing import DifferingValues
 from perdure.runtime.histories import read_history
 from perdure.runtime.instance_run import InstanceRun
+from perdure.runtime.isolation_gate import RETURN_AFTER, SUSPECTED, AloneGate, suspicion
 from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.parkings import Parkings

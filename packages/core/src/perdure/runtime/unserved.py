@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import Final
 
 from perdure.clock import Clock, Instant, to_microseconds
-from perdure.contract.records import InstanceState
+from perdure.records.instances import InstanceState
 
 UNREGISTERED: Final = "unregistered"
 """The reason of the mark."""

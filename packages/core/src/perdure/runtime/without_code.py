@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from perdure.contract.records import InstanceState, Message, MessageKind
-from perdure.details import ApplicationFailure, Cancelled, ErrorDetails
-from perdure.repeating import PATIENT_TRIES, repeated
-from perdure.replay.closing import close_without_code
-from perdure.runtime.aftermath import report, ring
+from perdure.contract.retries import PATIENT_TRIES, repeated
+from perdure.model.details import ApplicationFailure, Cancelled, ErrorDetails
+from perdure.model.wire import StartData, decode_cancel, decode_start
+from perdure.records.instances import InstanceState, Message, MessageKind
+from perdure.replay.forced_failure import close_without_code
+from perdure.runtime.after_commit import report, ring
 from perdure.runtime.commits import Position, make_commit
 from perdure.runtime.histories import read_readable_history
 from perdure.runtime.stepping import run_outside_tasks
-from perdure.wire import StartData, decode_cancel, decode_start
 
 if TYPE_CHECKING:
     from perdure.runtime.turns import Turns

@@ -1,0 +1,377 @@
+"""The registry: which functions are orchestrations and activities, under which names.
+
+A registry is filled by decorators when modules are imported, and handed to a runtime. Decorators
+return the function itself and mark it with its name and types, so that the function can stand
+for its name in calls. Nothing is global: two registries know nothing of each other.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from types import FrameType
+from typing import TypeVar, cast, overload
+
+from perdure.authoring.determinism import find_nondeterminism
+from perdure.authoring.references import (
+    ACTIVITY_ATTRIBUTE,
+    ORCHESTRATION_ATTRIBUTE,
+    ActivityReference,
+    OrchestrationReference,
+)
+from perdure.authoring.signatures import is_async, own_name, read_signature, where_defined
+from perdure.errors import DuplicateRegistration, InvalidSignature, NondeterministicCode
+from perdure.model.comparison import Compare, check_compare
+from perdure.model.durations import to_duration
+from perdure.model.identifiers import check_identifier
+from perdure.model.settings import require, to_items
+from perdure.model.versions import DEFAULT_VERSION, check_version, version_key
+
+F = TypeVar("F", bound=Callable[..., object])
+OrchestrationFunction = TypeVar("OrchestrationFunction", bound=Callable[..., Awaitable[object]])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityDefinition:
+    """A registered activity."""
+
+    reference: ActivityReference
+    function: Callable[..., object]
+    asynchronous: bool
+    """False: a plain function, to be run in a thread."""
+    where: str
+    compare: Compare | None = None
+    """None: as its orchestration."""
+    cancel_grace: timedelta | None = None
+    """How long it goes on after it was told of a cancellation; None: as the runtime says."""
+
+    @property
+    def name(self) -> str:
+        """The registered name."""
+        return self.reference.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrchestrationDefinition:
+    """A registered version of an orchestration."""
+
+    reference: OrchestrationReference
+    function: Callable[..., Awaitable[object]]
+    where: str
+    compare: Compare | None = None
+    """None: as the runtime."""
+
+    @property
+    def name(self) -> str:
+        """The registered name."""
+        return self.reference.name
+
+    @property
+    def version(self) -> str:
+        """The registered version."""
+        return self.reference.version
+
+
+class Registry:
+    """Orchestrations and activities by name, and orchestrations by version too."""
+
+    def __init__(self) -> None:
+        self._activities: dict[str, ActivityDefinition] = {}
+        self._orchestrations: dict[tuple[str, str], OrchestrationDefinition] = {}
+
+    @overload
+    def activity(self, function: F, /) -> F: ...
+    @overload
+    def activity(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        compare: Compare | None = None,
+        cancel_grace: timedelta | float | None = None,
+    ) -> Callable[[F], F]: ...
+    def activity(
+        self,
+        function: Callable[..., object] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        compare: Compare | None = None,
+        cancel_grace: timedelta | float | None = None,
+    ) -> Callable[..., object]:
+        """Register a function as an activity, under its own name or `name`.
+
+        An `async def` runs in the event loop, a plain `def` in a thread. It takes its input, or
+        nothing. `compare` says what happens where a replay passes it another input than the
+        history has; it counts above that of the orchestration and of the runtime.
+        `cancel_grace` is how long an async one goes on after it was told that its result is not
+        wanted any more, before it gets `CancelledError`; without it, the runtime's setting counts.
+        Raises `InvalidSignature`, `InvalidDuration` or `DuplicateRegistration`.
+        """
+        frame = _caller()
+        grace = None if cancel_grace is None else to_duration(cancel_grace, "cancel_grace")
+        if function is not None:
+            self._add_activity(function, name, compare, grace, frame)
+            return function
+
+        def decorate(function: Callable[..., object]) -> Callable[..., object]:
+            self._add_activity(function, name, compare, grace, frame)
+            return function
+
+        return decorate
+
+    def register_activity(
+        self,
+        function: Callable[..., object],
+        *,
+        name: str,
+        compare: Compare | None = None,
+        cancel_grace: timedelta | float | None = None,
+    ) -> None:
+        """Register any callable, such as a bound method, as an activity under `name`."""
+        grace = None if cancel_grace is None else to_duration(cancel_grace, "cancel_grace")
+        self._add_activity(function, name, compare, grace, _caller())
+
+    @overload
+    def orchestration(self, function: OrchestrationFunction, /) -> OrchestrationFunction: ...
+    @overload
+    def orchestration(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        version: str = DEFAULT_VERSION,
+        allow: Collection[str] = (),
+        compare: Compare | None = None,
+    ) -> Callable[[OrchestrationFunction], OrchestrationFunction]: ...
+    def orchestration(
+        self,
+        function: Callable[..., Awaitable[object]] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        version: str = DEFAULT_VERSION,
+        allow: Collection[str] = (),
+        compare: Compare | None = None,
+    ) -> Callable[..., object]:
+        """Register an `async def` as an orchestration.
+
+        It takes the context, and its input or nothing. `version` is a semantic version. `allow`
+        names uses such as `"time.time"` that are known to be harmless where they stand.
+        `compare` says what happens where a replay asks with other values than the history has;
+        it counts above that of the runtime. Raises `InvalidSignature`, `InvalidVersion`, `NondeterministicCode` or
+        `DuplicateRegistration`.
+        """
+        frame = _caller()
+        if function is not None:
+            self._add_orchestration(function, name, version, allow, compare, frame)
+            return function
+
+        def decorate(
+            function: Callable[..., Awaitable[object]],
+        ) -> Callable[..., Awaitable[object]]:
+            self._add_orchestration(function, name, version, allow, compare, frame)
+            return function
+
+        return decorate
+
+    def include(self, other: Registry) -> None:
+        """Take in everything of another registry; raises `DuplicateRegistration`."""
+        require(other, Registry, "registry", "pass the Registry that functions are registered in")
+        for activity in other._activities.values():
+            self._store_activity(activity)
+        for orchestration in other._orchestrations.values():
+            self._store_orchestration(orchestration)
+
+    def activities(self) -> Iterator[ActivityDefinition]:
+        """All activities."""
+        return iter(tuple(self._activities.values()))
+
+    def orchestrations(self) -> Iterator[OrchestrationDefinition]:
+        """All orchestrations, in all versions."""
+        return iter(tuple(self._orchestrations.values()))
+
+    def _add_activity(
+        self,
+        function: Callable[..., object],
+        name: str | None,
+        compare: Compare | None,
+        cancel_grace: timedelta | None,
+        frame: FrameType,
+    ) -> None:
+        chosen = _chosen_name(function, name, "activity", ACTIVITY_ATTRIBUTE)
+        takes_input, input_type, output_type = read_signature(
+            function, chosen, "activity", 0, frame
+        )
+        reference = ActivityReference(
+            name=chosen, input_type=input_type, output_type=output_type, takes_input=takes_input
+        )
+        self._store_activity(
+            ActivityDefinition(
+                reference=reference,
+                function=function,
+                asynchronous=is_async(function),
+                where=where_defined(function),
+                compare=_checked(compare),
+                cancel_grace=cancel_grace,
+            )
+        )
+        _mark(function, ACTIVITY_ATTRIBUTE, reference)
+
+    def _add_orchestration(
+        self,
+        function: Callable[..., Awaitable[object]],
+        name: str | None,
+        version: str,
+        allow: Collection[str],
+        compare: Compare | None,
+        frame: FrameType,
+    ) -> None:
+        chosen = _chosen_name(function, name, "orchestration", ORCHESTRATION_ATTRIBUTE)
+        check_version(version)
+        if not is_async(function):
+            raise InvalidSignature(
+                f"orchestration {chosen!r} at {where_defined(function)} is not an async function; write"
+                " it as `async def`"
+            )
+        takes_input, input_type, output_type = read_signature(
+            function, chosen, "orchestration", 1, frame
+        )
+        _refuse_nondeterminism(function, chosen, allow)
+        reference = OrchestrationReference(
+            name=chosen,
+            version=version,
+            input_type=input_type,
+            output_type=output_type,
+            takes_input=takes_input,
+        )
+        self._store_orchestration(
+            OrchestrationDefinition(
+                reference=reference,
+                function=function,
+                where=where_defined(function),
+                compare=_checked(compare),
+            )
+        )
+        _mark(function, ORCHESTRATION_ATTRIBUTE, reference)
+
+    def _store_activity(self, definition: ActivityDefinition) -> None:
+        known = self._activities.setdefault(definition.name, definition)
+        if known.function != definition.function:
+            raise DuplicateRegistration(
+                f"activity {definition.name!r} is registered twice, at {known.where} and at"
+                f" {definition.where}; give one of them another name"
+            )
+
+    def _store_orchestration(self, definition: OrchestrationDefinition) -> None:
+        key = (definition.name, definition.version)
+        known = self._orchestrations.setdefault(key, definition)
+        if known.function != definition.function:
+            raise DuplicateRegistration(
+                f"orchestration {definition.name!r} version {definition.version} is registered"
+                f" twice, at {known.where} and at {definition.where}; give one of them another"
+                " name or version"
+            )
+
+
+class Catalog:
+    """The frozen union of registries, as a runtime uses it."""
+
+    def __init__(self, registries: Collection[Registry]) -> None:
+        union = Registry()
+        for registry in registries:
+            union.include(registry)
+        self.activities: Mapping[str, ActivityDefinition] = {
+            definition.name: definition for definition in union.activities()
+        }
+        versions: dict[str, dict[str, OrchestrationDefinition]] = {}
+        for definition in union.orchestrations():
+            versions.setdefault(definition.name, {})[definition.version] = definition
+        self._orchestrations = versions
+        self._newest = {
+            name: max(known.values(), key=lambda definition: version_key(definition.version))
+            for name, known in versions.items()
+        }
+
+    def orchestration(self, name: str, version: str | None) -> OrchestrationDefinition | None:
+        """The version asked for, or the newest; None where it is not registered."""
+        if version is None:
+            return self._newest.get(name)
+        return self._orchestrations.get(name, {}).get(version)
+
+    def orchestrations(self) -> Iterator[OrchestrationDefinition]:
+        """All orchestrations, in all versions."""
+        for known in self._orchestrations.values():
+            yield from known.values()
+
+    def versions(self) -> Mapping[str, frozenset[str]]:
+        """The registered versions of every name."""
+        return {name: frozenset(known) for name, known in self._orchestrations.items()}
+
+    def activity_of(self, function: Callable[..., object]) -> ActivityReference | None:
+        """The reference of a registered callable, bound methods included."""
+        for definition in self.activities.values():
+            if definition.function == function:
+                return definition.reference
+        return None
+
+
+def _checked(compare: Compare | None) -> Compare | None:
+    return None if compare is None else check_compare(compare)
+
+
+def _caller() -> FrameType:
+    """The frame that called the public method, for the names that are local to it."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_globals is globals():
+        frame = frame.f_back
+    assert frame is not None  # noqa: S101 # somebody called from outside this module
+    return frame
+
+
+def _refuse_nondeterminism(
+    function: Callable[..., object], name: str, allow: Collection[str]
+) -> None:
+    allowed = to_items(allow, "allow", example='("time.time",)')
+    for use in allowed:
+        require(use, str, "allow", 'pass the names of uses, such as "time.time"')
+    found = find_nondeterminism(function, allowed)
+    if found:
+        uses = "; ".join(f"{use.name} at {use.file}:{use.line}, use {use.instead}" for use in found)
+        raise NondeterministicCode(
+            f"orchestration {name!r} uses what differs in replay: {uses}; or allow it knowingly"
+            f" with allow={[use.name for use in found]!r}"
+        )
+
+
+def _chosen_name(
+    function: Callable[..., object], name: str | None, kind: str, attribute: str
+) -> str:
+    """The name to register under; a function that stands for another one already is refused."""
+    if not callable(function):
+        raise InvalidSignature(f"{function!r} is not a function; pass one to register as {kind}")
+    chosen = check_identifier(own_name(function) if name is None else name, f"{kind} name")
+    known = None if inspect.ismethod(function) else getattr(function, attribute, None)
+    # functools.wraps copies the mark to a wrapper, which may well stand for another name.
+    inherited = known is getattr(getattr(function, "__wrapped__", None), attribute, None)
+    if known is not None and not inherited and cast("ActivityReference", known).name != chosen:
+        raise DuplicateRegistration(
+            f"the function at {where_defined(function)} is registered as {known.name!r} and as"
+            f" {chosen!r}; a function stands for one name, so register a wrapper"
+        )
+    return chosen
+
+
+def _mark(
+    function: Callable[..., object],
+    attribute: str,
+    reference: ActivityReference | OrchestrationReference,
+) -> None:
+    if inspect.ismethod(function):
+        return  # the function is shared by all objects of the class
+    try:
+        setattr(function, attribute, reference)
+    except AttributeError:
+        return  # a builtin or a slotted object: called by its name only

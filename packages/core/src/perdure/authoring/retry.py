@@ -1,0 +1,174 @@
+"""Retry policies: how often, how long and for which errors an activity is tried again.
+
+Retries are durable: the waits are timers in the history, and the decision is made in the
+orchestration, so that a restart neither forgets an attempt nor makes one twice.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+from perdure.errors import ActivityFailed, InvalidInput
+from perdure.model.durations import to_duration
+from perdure.model.settings import check_fields, to_function, to_items, to_number
+
+
+class Backoff(Protocol):
+    """How long to wait before the next attempt."""
+
+    def delay(self, attempt: int, random: random.Random) -> timedelta:
+        """The wait after the failure of this attempt, counted from 1; `random` replays alike."""
+        ...
+
+
+def _jittered(delay: timedelta, jitter: float, random: random.Random) -> timedelta:
+    return delay * (1 - jitter * random.random()) if jitter else delay
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """The same wait every time, shortened by up to the share `jitter`."""
+
+    interval: timedelta = timedelta(seconds=1)
+    jitter: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        to_number(self.jitter, "jitter", least=0, most=1)
+
+    def delay(self, attempt: int, random: random.Random) -> timedelta:
+        """`interval`, whatever the attempt."""
+        return _jittered(self.interval, self.jitter, random)
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """`initial`, then `step` more each time, up to `maximum`."""
+
+    initial: timedelta = timedelta(seconds=1)
+    step: timedelta = timedelta(seconds=1)
+    maximum: timedelta = timedelta(minutes=5)
+    jitter: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        to_number(self.jitter, "jitter", least=0, most=1)
+
+    def delay(self, attempt: int, random: random.Random) -> timedelta:
+        """`initial + (attempt - 1) * step`, at most `maximum`."""
+        try:
+            wait = min(self.maximum, self.initial + (attempt - 1) * self.step)
+        except OverflowError:  # after attempts without end
+            wait = self.maximum
+        return _jittered(wait, self.jitter, random)
+
+
+@dataclass(frozen=True, slots=True)
+class Exponential:
+    """`initial`, then `factor` times as long each time, up to `maximum`."""
+
+    initial: timedelta = timedelta(seconds=1)
+    factor: float = 2.0
+    maximum: timedelta = timedelta(minutes=5)
+    jitter: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        to_number(self.jitter, "jitter", least=0, most=1)
+        to_number(self.factor, "factor", least=1, most=1000)
+
+    def delay(self, attempt: int, random: random.Random) -> timedelta:
+        """`initial * factor ** (attempt - 1)`, at most `maximum`."""
+        grown = self.initial.total_seconds()
+        limit = self.maximum.total_seconds()
+        # Multiplied, for powers of floats differ in the last digit from one machine to another.
+        for _ in range(attempt - 1 if grown and self.factor > 1 else 0):
+            grown *= self.factor
+            if grown >= limit:
+                break
+        return _jittered(timedelta(seconds=min(grown, limit)), self.jitter, random)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """When a failed activity is tried again.
+
+    An attempt whose function runs longer than `attempt_timeout` gets `CancelledError`, and has
+    failed (`ActivityTimeout`) when the function has ended; a function in a thread is only told,
+    and has failed at once. `total_timeout` counts from the schedule call, waits included: past it
+    no further attempt is begun, and the one under way is given up. `max_attempts=None` is for ever.
+
+    An error is not retried when it is a `NonRetryable`, when its class, or one that it is derived
+    from, is in `non_retryable` (as the class or its name; classes are compared by name), or when
+    `retry_if` returns false; that runs in the orchestration and must be deterministic. It sees
+    what the activity said: `type_name`, `is_a`, `data`, `retry_after`.
+
+    After a `RetryAfter` the wait is the error's own delay, instead of that of `backoff`.
+    """
+
+    max_attempts: int | None = 3
+    backoff: Backoff = Exponential()  # frozen
+    attempt_timeout: timedelta | None = None
+    total_timeout: timedelta | None = None
+    non_retryable: tuple[type[BaseException] | str, ...] = ()
+    retry_if: Callable[[ActivityFailed], bool] | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.max_attempts is not None and self.max_attempts < 1:
+            raise InvalidInput(
+                f"max_attempts {self.max_attempts!r} is out of range; pass 1 for no retries, or"
+                " None for attempts without end"
+            )
+        _check_backoff(self.backoff)
+        refused = to_items(self.non_retryable, "non_retryable", example="(OSError,)")
+        object.__setattr__(self, "non_retryable", tuple(map(_check_error, refused)))
+        if self.retry_if is not None:
+            to_function(self.retry_if, "retry_if")
+
+    def retries(self, failure: ActivityFailed, attempt: int) -> bool:
+        """Whether another attempt follows the failure of this one, counted from 1."""
+        return self.refusal(failure, attempt) is None and self.agrees(failure)
+
+    def agrees(self, failure: ActivityFailed) -> bool:
+        """Whether `retry_if`, where there is one, is for another attempt."""
+        return self.retry_if is None or self.retry_if(failure)
+
+    def refusal(self, failure: ActivityFailed, attempt: int) -> str | None:
+        """Why no attempt can follow the failure of this one; None where `retry_if` decides."""
+        if self.max_attempts is not None and attempt >= self.max_attempts:
+            return f"max_attempts is {self.max_attempts}"
+        if not failure.details.is_retryable():
+            return "it is not retryable"
+        for refused in self.non_retryable:
+            if failure.is_a(refused):
+                name = refused if isinstance(refused, str) else refused.__name__
+                return f"{name} is among non_retryable"
+        return None
+
+    def wait(self, failure: ActivityFailed, attempt: int, random: random.Random) -> timedelta:
+        """How long to wait after the failure of this attempt."""
+        if failure.retry_after is not None:
+            return failure.retry_after
+        return to_duration(self.backoff.delay(attempt, random), "delay of the backoff")
+
+
+def _check_backoff(backoff: object) -> None:
+    if isinstance(backoff, type) or not callable(getattr(backoff, "delay", None)):
+        raise InvalidInput(
+            f"backoff {backoff!r} is no backoff; pass an object such as Fixed(5) or Exponential()"
+        )
+
+
+def _check_error(error: object) -> type[BaseException] | str:
+    if isinstance(error, str) and error:
+        return error
+    if isinstance(error, type) and issubclass(error, BaseException):
+        return error
+    raise InvalidInput(
+        f"non_retryable {error!r} is no class of exceptions; pass a class or its name"
+    )

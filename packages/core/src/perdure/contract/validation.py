@@ -1,0 +1,60 @@
+"""What no caller of a provider may ask for: the checks of arguments, the same for all providers.
+
+A provider calls these before it looks at its storage, so that a wrong argument is refused alike
+everywhere and changes nothing. Each raises `InvalidInput` or its leaf `InvalidDuration`, and
+knows nothing of what is stored.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from perdure.errors import InvalidDuration, InvalidInput
+from perdure.records.instances import InstanceStatus
+from perdure.records.limits import LONGEST_LEASE
+from perdure.records.turns import TurnCommit
+
+_NOTHING = timedelta(0)
+
+
+def check_lease(name: str, duration: timedelta) -> None:
+    """Refuse a lease that would last nothing, less, or longer than `LONGEST_LEASE`.
+
+    `name` is that of the argument.
+    """
+    if not _NOTHING < duration <= LONGEST_LEASE:
+        raise InvalidDuration(
+            f"{name} {duration} is out of range for a lease; pass more than zero and at most"
+            f" {LONGEST_LEASE}"
+        )
+
+
+def check_delay(duration: timedelta) -> None:
+    """Refuse a delay below zero or longer than `LONGEST_LEASE`."""
+    if not _NOTHING <= duration <= LONGEST_LEASE:
+        raise InvalidDuration(
+            f"delay {duration} is out of range; pass zero or more and at most {LONGEST_LEASE}"
+        )
+
+
+def check_commit(commit: TurnCommit, *, finish_limit: int) -> None:
+    """Refuse a commit that contradicts itself, whatever is stored."""
+    if len(commit.finish) > finish_limit:
+        raise InvalidInput(
+            f"commit {commit.id!r} finishes {len(commit.finish)} activities, more than"
+            f" {finish_limit}; hand over the others with complete_activity"
+        )
+    if commit.end is not None and commit.end.status is InstanceStatus.RUNNING:
+        raise InvalidInput(
+            f"commit {commit.id!r} ends an execution as Running; leave `end` out instead"
+        )
+    incomplete = commit.activity_token is None or commit.activity_lease_for is None
+    if incomplete and any(new.lease for new in commit.add):
+        raise InvalidInput(
+            f"commit {commit.id!r} adds leased activities; give activity_token and"
+            " activity_lease_for with it"
+        )
+    if commit.keep_for is not None:
+        check_lease("keep_for", commit.keep_for)
+    if commit.activity_lease_for is not None:
+        check_lease("activity_lease_for", commit.activity_lease_for)

@@ -1,0 +1,49 @@
+"""What a client sees of an instance: four small classes, made for `match`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeAlias
+
+from perdure.model.details import ErrorDetails
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parked:
+    """Why a running instance does not move for now."""
+
+    reason: str
+    """`unregistered`, `nondeterminism`, `forbidden`, `undecodable`, `suspected` or `broken`."""
+    since: datetime
+    details: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotFound:
+    """No instance has this id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """Started, and not ended yet; created but not yet run is Running too."""
+
+    parked: Parked | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """Ended with a result."""
+
+    output: str
+    """JSON text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """Ended without a result."""
+
+    details: ErrorDetails
+
+
+OrchestrationStatus: TypeAlias = NotFound | Running | Completed | Failed

@@ -1,0 +1,198 @@
+"""The payloads of messages and activities: what core writes into the contract's opaque bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, cast
+
+from pydantic_core import from_json, to_json
+
+from perdure.clock import to_microseconds
+from perdure.model.details import ErrorDetails, details_from_plain, details_to_plain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartData:
+    """Of a START message."""
+
+    input: str
+    seen: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventData:
+    """Of an EVENT message."""
+
+    name: str
+    data: str
+
+
+EVENT_MESSAGE: Final = "event:"
+"""Stands before the id of an external event in the id of its message."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultData:
+    """Of an ACTIVITY, CHILD or TIMER message: how the scheduled work ended.
+
+    `result` or `details` is set; neither for a timer, and for a child that was refused because
+    its id was in use.
+    """
+
+    scheduled: int
+    result: str | None = None
+    details: ErrorDetails | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelData:
+    """Of a CANCEL message."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityData:
+    """Of an activity in the queue."""
+
+    input: str
+    event: int
+    """The number of the schedule event."""
+    attempt: int
+    """Which attempt of its retry policy this is, from 1."""
+    first: int
+    """The number of the schedule event of the first attempt: the same for all attempts."""
+    timeout: timedelta | None = None
+    """How long the function of this attempt may run."""
+    max_attempts: int | None = 1
+    """Of its retry policy, where it has one; None is for ever."""
+    non_retryable: tuple[str, ...] = ()
+    """The names of exceptions after which its retry policy does not try again."""
+    conditional: bool = False
+    """Whether its retry policy may refuse another attempt for other reasons too."""
+
+
+def encode_start(data: StartData) -> bytes:
+    """As bytes of JSON."""
+    return to_json({"input": data.input, "seen": data.seen})
+
+
+def decode_start(data: bytes) -> StartData:
+    """Raises ValueError where it is none."""
+    plain = _mapping(data)
+    seen = cast("list[str]", plain.get("seen", []))
+    return StartData(input=_text(plain, "input"), seen=tuple(seen))
+
+
+def encode_raised(data: EventData) -> bytes:
+    """As bytes of JSON."""
+    return to_json({"name": data.name, "data": data.data})
+
+
+def decode_raised(data: bytes) -> EventData:
+    """Raises ValueError where it is none."""
+    plain = _mapping(data)
+    return EventData(name=_text(plain, "name"), data=_text(plain, "data"))
+
+
+def encode_result(data: ResultData) -> bytes:
+    """As bytes of JSON."""
+    plain: dict[str, object] = {"scheduled": data.scheduled}
+    if data.result is not None:
+        plain["result"] = data.result
+    if data.details is not None:
+        plain["details"] = details_to_plain(data.details)
+    return to_json(plain)
+
+
+def decode_result(data: bytes) -> ResultData:
+    """Raises ValueError where it is none."""
+    plain = _mapping(data)
+    details = plain.get("details")
+    return ResultData(
+        scheduled=_number(plain, "scheduled"),
+        result=cast("str | None", plain.get("result")),
+        details=None
+        if details is None
+        else details_from_plain(cast("Mapping[str, object]", details)),
+    )
+
+
+def encode_cancel(data: CancelData) -> bytes:
+    """As bytes of JSON."""
+    return to_json({"reason": data.reason})
+
+
+def decode_cancel(data: bytes) -> CancelData:
+    """Raises ValueError where it is none."""
+    return CancelData(reason=_text(_mapping(data), "reason"))
+
+
+def encode_activity(data: ActivityData) -> bytes:
+    """As bytes of JSON."""
+    plain: dict[str, object] = {
+        "input": data.input,
+        "event": data.event,
+        "attempt": data.attempt,
+        "first": data.first,
+    }
+    if data.timeout is not None:
+        plain["timeout"] = to_microseconds(data.timeout)
+    if data.max_attempts != 1:
+        plain["max_attempts"] = data.max_attempts
+    if data.non_retryable:
+        plain["non_retryable"] = data.non_retryable
+    if data.conditional:
+        plain["conditional"] = True
+    return to_json(plain)
+
+
+def decode_activity(data: bytes) -> ActivityData:
+    """Raises ValueError where it is none."""
+    plain = _mapping(data)
+    return ActivityData(
+        input=_text(plain, "input"),
+        event=_number(plain, "event"),
+        attempt=_number(plain, "attempt"),
+        first=_number(plain, "first"),
+        timeout=timedelta(microseconds=_number(plain, "timeout")) if "timeout" in plain else None,
+        max_attempts=cast("int | None", plain.get("max_attempts", 1)),
+        non_retryable=tuple(cast("list[str]", plain.get("non_retryable", []))),
+        conditional=bool(plain.get("conditional", False)),
+    )
+
+
+def encode_details(details: ErrorDetails) -> bytes:
+    """Error details as the output of a failed instance."""
+    return to_json(details_to_plain(details))
+
+
+def decode_details(data: bytes) -> ErrorDetails:
+    """Raises ValueError where it is none."""
+    try:
+        return details_from_plain(_mapping(data))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"error details cannot be decoded: {error!r}") from error
+
+
+def _mapping(data: bytes) -> Mapping[str, object]:
+    plain = from_json(data)
+    if not isinstance(plain, dict):
+        raise ValueError(f"expected a JSON object, found {data[:40]!r}")
+    return cast("Mapping[str, object]", plain)
+
+
+def _text(plain: Mapping[str, object], key: str) -> str:
+    value = plain.get(key)
+    if not isinstance(value, str):
+        raise ValueError(f"expected a text under {key!r}, found {value!r}")
+    return value
+
+
+def _number(plain: Mapping[str, object], key: str) -> int:
+    value = plain.get(key)
+    if not isinstance(value, int):
+        raise ValueError(f"expected a number under {key!r}, found {value!r}")
+    return value

@@ -1,0 +1,256 @@
+"""Finding and opening the provider that a URL or an options object asks for.
+
+Only the provider that was asked for is imported, so a broken one hurts nobody else, and two that
+claim one scheme are an error instead of a matter of luck. Every failure has its own class, and
+its message names the distribution, its version, the entry point and what to do next; none shows
+a secret. Nothing is remembered from one call to the next.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import pluggy
+
+from perdure.clock import Clock, SystemClock
+from perdure.contract import CONTRACT, Provider, ProviderSpec, ProviderUrl, UrlOptions
+from perdure.contract.hooks import ProviderWrapper
+from perdure.errors import (
+    AmbiguousProvider,
+    ContractMismatch,
+    InvalidInput,
+    InvalidProviderOption,
+    ProviderImportFailed,
+    ProviderLoadError,
+    ProviderNotInstalled,
+)
+from perdure.model.identifiers import check_identifier
+from perdure.model.settings import require
+from perdure.providers.plugins import (
+    create_plugin_manager,
+    describe,
+    distribution,
+    entry_points,
+    load_entry_point,
+    refuse_unknown_hooks,
+)
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from pydantic import BaseModel
+
+PROVIDER_GROUP = "perdure.providers"
+"""The entry points of providers; the name is the URL scheme."""
+
+_KNOWN = {
+    "dynamodb": "perdure-dynamodb",
+    "memory": "perdure-memory",
+    "sqlite": "perdure-sqlite",
+}
+"""Distributions by scheme, for install hints."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """A provider that was found and imported."""
+
+    entry: EntryPoint
+    spec: ProviderSpec
+
+
+def open_provider(
+    url_or_options: str | BaseModel,
+    *,
+    clock: Clock | None = None,
+    plugins: Sequence[object] = (),
+) -> AbstractAsyncContextManager[Provider]:
+    """Open the provider that a URL names, or the one that takes these options.
+
+    The provider is open as long as the context lasts. What is wrong with the arguments is said at
+    the call, and what is wrong with the storage when the context is entered. `clock` is its only source of time, the
+    wall clock where none is given. The wrappers of `plugins` are applied in their order, the
+    first innermost; installed plugins take part only when given: see `installed_plugins`.
+
+    Raises a `ProviderLoadError` of the class that says what is wrong, `InvalidInput` for what is
+    no plugin, and whatever `ProviderError` the provider raises when it opens its storage.
+    """
+    manager = create_plugin_manager(plugins)
+    if isinstance(url_or_options, str):
+        found = _find_by_scheme(ProviderUrl.parse(url_or_options).scheme)
+        options = _read_options(found, url_or_options)
+    else:
+        options = url_or_options
+        found = _find_by_options(options)
+    _check_namespace(options)
+    if clock is not None:
+        require(clock, Clock, "clock", "pass a SystemClock() or a ManualClock()")
+    return _open(found, options, clock or SystemClock(), manager)
+
+
+@asynccontextmanager
+async def _open(
+    found: _Found, options: BaseModel, clock: Clock, manager: pluggy.PluginManager
+) -> AsyncGenerator[Provider]:
+    async with AsyncExitStack() as stack:
+        try:
+            opened = found.spec.open(options, clock=clock)
+            provider = await stack.enter_async_context(opened)
+        except ImportError as error:
+            raise _import_failed(found.entry, f"could not import its driver: {error}") from error
+        wrapped = _wrap(manager, found.spec, provider)
+        async with wrapped.home.opened():
+            yield wrapped
+
+
+def _find_by_scheme(scheme: str) -> _Found:
+    entries = [entry for entry in entry_points(PROVIDER_GROUP) if entry.name == scheme]
+    if not entries:
+        raise _not_installed(scheme)
+    if len(entries) > 1:
+        claims = " and ".join(describe(entry) for entry in entries)
+        raise AmbiguousProvider(
+            f"scheme {scheme!r} is claimed by {claims}; keep one and remove the other with"
+            f" `pip uninstall {distribution(entries[-1])}`"
+        )
+    return _load(entries[0])
+
+
+def _check_namespace(options: BaseModel) -> None:
+    """The same rule for the namespaces of all providers, by URL and by options."""
+    namespace = getattr(options, "namespace", None)
+    if namespace is None:
+        return
+    try:
+        check_identifier(namespace, "namespace")
+    except InvalidInput as error:
+        raise InvalidProviderOption(str(error)) from None
+
+
+def _find_by_options(options: BaseModel) -> _Found:
+    """The provider whose options model this is; others are imported only if it is not at home."""
+    kind = type(options)
+    home = kind.__module__.partition(".")[0]
+    entries = sorted(
+        entry_points(PROVIDER_GROUP),
+        key=lambda entry: entry.module.partition(".")[0] != home,
+    )
+    for entry in entries:
+        try:
+            found = _load(entry)
+            if _options_model(found) is kind:
+                return found
+        except ProviderLoadError:
+            if entry.module.partition(".")[0] == home:
+                raise
+    schemes = ", ".join(sorted(entry.name for entry in entries)) or "none"
+    raise ProviderNotInstalled(
+        f"no installed provider takes options of type {kind.__module__}.{kind.__qualname__};"
+        f" installed are {schemes}: pass the options model of one of these, or a URL"
+    )
+
+
+def _load(entry: EntryPoint) -> _Found:
+    plugin = load_entry_point(entry)
+    manager = create_plugin_manager()
+    try:
+        manager.register(plugin)
+        answers = cast("list[Sequence[object]]", manager.hook.perdure_provider_specs())
+        specs = [spec for answer in answers for spec in answer if isinstance(spec, ProviderSpec)]
+    except Exception as error:
+        raise _import_failed(
+            entry, f"is not a provider plugin: {type(error).__name__}: {error}"
+        ) from error
+    for spec in specs:
+        if spec.scheme == entry.name:
+            _check_contract(entry, spec)
+            _refuse_unknown_hooks(entry, manager, plugin)
+            return _Found(entry=entry, spec=spec)
+    declared = ", ".join(repr(spec.scheme) for spec in specs) or "no provider at all"
+    raise _import_failed(
+        entry,
+        f"declares {declared} instead of {entry.name!r}: its perdure_provider_specs must return a"
+        " ProviderSpec of that scheme",
+    )
+
+
+def _check_contract(entry: EntryPoint, spec: ProviderSpec) -> None:
+    major, minor = spec.contract
+    if major == CONTRACT[0] and minor <= CONTRACT[1]:
+        return
+    outdated = "perdure" if spec.contract > CONTRACT else distribution(entry)
+    raise ContractMismatch(
+        f"{describe(entry)} was written for version {major}.{minor} of the provider contract, and"
+        f" this perdure serves {CONTRACT[0]}.{CONTRACT[1]}; upgrade with"
+        f" `pip install --upgrade {outdated}`"
+    )
+
+
+def _refuse_unknown_hooks(entry: EntryPoint, manager: pluggy.PluginManager, plugin: object) -> None:
+    try:
+        refuse_unknown_hooks(manager, plugin)
+    except InvalidInput as error:
+        raise _import_failed(entry, f"is not a provider plugin: {error}") from error
+
+
+def _options_model(found: _Found) -> type[BaseModel]:
+    try:
+        return found.spec.options()
+    except Exception as error:
+        raise _import_failed(
+            found.entry, f"could not give its options: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _read_options(found: _Found, text: str) -> BaseModel:
+    # Reading options needs the whole of pydantic, which importing perdure must not wait for.
+    from perdure.providers.options import read_options
+
+    model = _options_model(found)
+    if not issubclass(model, UrlOptions):
+        raise _import_failed(
+            found.entry,
+            f"has options of type {model.__qualname__}, which lacks the class method from_url",
+        )
+    provider = f"{found.entry.name!r} of {describe(found.entry)}"
+    return read_options(model, model.from_url, text, provider=provider)
+
+
+def _wrap(manager: pluggy.PluginManager, spec: ProviderSpec, provider: Provider) -> Provider:
+    # Pluggy calls the plugin that was registered last first.
+    answers = cast("list[ProviderWrapper]", manager.hook.perdure_wrap_provider(spec=spec))
+    for wrapper in reversed(answers):
+        wrapped = cast("object", wrapper(provider))
+        if not isinstance(wrapped, Provider):
+            raise InvalidInput(
+                f"provider wrapper {wrapper!r} returned {wrapped!r}; it must return a Provider"
+            )
+        provider = wrapped
+    return provider
+
+
+def _not_installed(scheme: str) -> ProviderNotInstalled:
+    installed = sorted({entry.name for entry in entry_points(PROVIDER_GROUP)})
+    if scheme in _KNOWN:
+        advice = f"run `pip install {_KNOWN[scheme]}`"
+    else:
+        close = difflib.get_close_matches(scheme, {*installed, *_KNOWN}, n=1)
+        advice = f"did you mean {close[0]!r}? " if close else ""
+        if close and close[0] not in installed:
+            advice += f"run `pip install {_KNOWN[close[0]]}`, or "
+        advice += "install the distribution that provides it"
+    return ProviderNotInstalled(
+        f"no provider of scheme {scheme!r} is installed (entry point group {PROVIDER_GROUP!r});"
+        f" {advice}; installed are {', '.join(installed) or 'none'}"
+    )
+
+
+def _import_failed(entry: EntryPoint, what: str) -> ProviderImportFailed:
+    return ProviderImportFailed(
+        f"{describe(entry)} {what}; repair it with"
+        f" `pip install --upgrade --force-reinstall {distribution(entry)}`"
+    )

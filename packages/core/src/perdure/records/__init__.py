@@ -1,0 +1,14 @@
+"""The records that core and a provider hand to each other, by family.
+
+All are frozen and take keywords only, so that a later minor version can add a field with a
+default. Payloads are opaque bytes; what a provider needs to route, index or void stands beside
+them in plain fields. Instants are microseconds since the epoch; durations are `timedelta`.
+
+- `limits`: the version of the contract, its capabilities, and the bounds that every provider keeps
+- `instances`: instances, their messages, their states
+- `turns`: turn leases, histories, commits
+- `activities`: the activity queue
+- `queries`: waiting for changes, and the management capability
+
+Providers import them from `perdure.contract`.
+"""

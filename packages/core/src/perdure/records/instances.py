@@ -1,0 +1,122 @@
+"""Instances: how one begins, the messages addressed to it, and its plain fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from perdure.clock import Instant
+from perdure.records.limits import ENGINE
+
+
+class MessageKind(StrEnum):
+    """What a message is. A provider treats START and EVENT apart and all others alike."""
+
+    START = "start"
+    """Begins an execution; always first in its mailbox."""
+    ACTIVITY = "activity"
+    """The result of an activity."""
+    TIMER = "timer"
+    """A durable timer; visible when it is due."""
+    EVENT = "event"
+    """An external event: addressed to an id alone, kept for an instance to come."""
+    CHILD = "child"
+    """The result of a child, or that it could not be started."""
+    CANCEL = "cancel"
+    """A request to cancel the instance."""
+
+
+class InstanceStatus(StrEnum):
+    """The state of an instance or of one of its executions, as a provider stores it."""
+
+    RUNNING = "Running"
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+    CONTINUED_AS_NEW = "ContinuedAsNew"
+    """Of an execution only: the next one has begun."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """Something addressed to an instance."""
+
+    id: str
+    """Unique among the messages of its instance; a mailbox that holds it drops a second one."""
+    instance: str
+    kind: MessageKind
+    data: bytes
+    incarnation: str | None = None
+    """The incarnation addressed. None for external events, which address whoever has the id."""
+    execution: int | None = None
+    """Where set, the message is void unless this is the instance's current execution."""
+    visible_at: Instant | None = None
+    """When it is due; None: now, whatever any clock says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParentLink:
+    """Who started a child, and where the answer goes."""
+
+    instance: str
+    incarnation: str
+    execution: int
+    event: int
+    """The number of the schedule event in the parent's history."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParkedMark:
+    """Why an instance cannot go on for now."""
+
+    reason: str
+    details: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParkedState:
+    """A parked mark as it is stored: `since` stays from the first mark for its reason,
+    until one for another reason replaces it or a commit clears it."""
+
+    reason: str
+    details: str
+    since: Instant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewInstance:
+    """An instance to be created, with its start message."""
+
+    instance: str
+    incarnation: str
+    """Unique among all instances that ever had this id; chosen by the creator."""
+    name: str
+    start: Message
+    """Kind START, addressed to this incarnation."""
+    version: str | None = None
+    """The version it is pinned to; None: the newest, chosen when it first runs."""
+    engine: int = ENGINE
+    """The oldest engine that can run it."""
+    parent: ParentLink | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceState:
+    """The plain fields of an instance."""
+
+    instance: str
+    incarnation: str
+    name: str
+    version: str | None
+    engine: int
+    execution: int
+    """The newest execution; 1 from creation on."""
+    last_event: int
+    """The number of the last event of that execution; 0 before its first turn."""
+    last_commit: str | None
+    """The id of the last commit; None before the first."""
+    status: InstanceStatus
+    output: bytes | None
+    created_at: Instant
+    updated_at: Instant
+    parked: ParkedState | None = None
+    parent: ParentLink | None = None

@@ -1,0 +1,89 @@
+"""Queries: waiting for work and for changes, listings and counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from perdure.clock import Instant
+from perdure.records.activities import ActivityLease
+from perdure.records.instances import InstanceStatus, ParkedState
+from perdure.records.turns import Serves
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkWait:
+    """A call of `wait_for_work`: what the caller would lease, and how long it waits at most."""
+
+    timeout: timedelta
+    serves: Serves | None = None
+    activity_names: frozenset[str] = frozenset()
+    activity_tags: frozenset[str | None] = frozenset({None})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeWait:
+    """A call of `wait_for_change`: what the caller last saw, and how long it waits at most."""
+
+    instance: str
+    timeout: timedelta
+    last_commit: str | None = None
+    parked: ParkedState | None = None
+    exists: bool = True
+    """False where the caller saw no instance; `last_commit` and `parked` are None then."""
+    until_ended: bool = False
+    """A hint: the caller cares only for the creation, the end and the parking of the instance, so
+    a provider need not wake it for other commits. It may still do so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancellationWait:
+    """A call of `wait_for_cancellation`: what the caller runs, and how long it waits at most."""
+
+    leases: tuple[ActivityLease, ...]
+    timeout: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionState:
+    """The plain fields of one execution."""
+
+    execution: int
+    status: InstanceStatus
+    output: bytes | None
+    event_count: int
+    started_at: Instant
+    completed_at: Instant | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdPage:
+    """Instance ids, and where the next page begins."""
+
+    ids: tuple[str, ...]
+    next_token: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreMetrics:
+    """Counts over everything in the namespace; running + completed + failed = instances."""
+
+    total_instances: int = 0
+    total_executions: int = 0
+    running_instances: int = 0
+    completed_instances: int = 0
+    failed_instances: int = 0
+    total_events: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreQueueDepths:
+    """What waits to be taken.
+
+    Visible messages of existing instances that nobody leases; activities that nobody leases;
+    messages of existing instances that are not visible yet.
+    """
+
+    orchestrator_queue: int = 0
+    worker_queue: int = 0
+    timer_queue: int = 0

@@ -1,0 +1,174 @@
+"""What an execution sends into the world, as records of the contract.
+
+Every id is made of the sender's identity and the number of a schedule event, so that the same
+command makes the same record whoever runs it, and a repeat is recognised. Nothing is decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from perdure.clock import Instant
+from perdure.history import EventRaised
+from perdure.model.details import ErrorDetails
+from perdure.model.identifiers import child_incarnation
+from perdure.model.wire import (
+    ActivityData,
+    CancelData,
+    EventData,
+    ResultData,
+    StartData,
+    encode_activity,
+    encode_cancel,
+    encode_raised,
+    encode_result,
+    encode_start,
+)
+from perdure.records.activities import NewActivity
+from perdure.records.instances import Message, MessageKind, NewInstance, ParentLink
+from perdure.records.limits import ENGINE
+from perdure.records.turns import NewChild
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The execution that sends."""
+
+    instance: str
+    incarnation: str
+    execution: int
+    parent: ParentLink | None
+
+    def activity_id(self, number: int) -> str:
+        """The id under which the activity of a schedule event is queued."""
+        return f"{self.execution}:{number}"
+
+    def timer_id(self, number: int) -> str:
+        """The id of a timer's message."""
+        return f"timer:{self.execution}:{number}"
+
+    def activity(self, name: str, tag: str | None, data: ActivityData) -> NewActivity:
+        """An activity for the queue."""
+        return NewActivity(
+            id=self.activity_id(data.event), name=name, tag=tag, data=encode_activity(data)
+        )
+
+    def timer(self, number: int, fire_at: Instant) -> Message:
+        """A message to the own mailbox that is visible when the timer is due."""
+        return Message(
+            id=self.timer_id(number),
+            instance=self.instance,
+            incarnation=self.incarnation,
+            execution=self.execution,
+            kind=MessageKind.TIMER,
+            visible_at=fire_at,
+            data=encode_result(ResultData(scheduled=number)),
+        )
+
+    def child(
+        self, number: int, instance: str, name: str, version: str | None, input: str
+    ) -> NewChild:
+        """A child, and the message that comes back where its id is in use."""
+        link = ParentLink(
+            instance=self.instance,
+            incarnation=self.incarnation,
+            execution=self.execution,
+            event=number,
+        )
+        return NewChild(
+            instance=self._new_instance(number, instance, name, version, input, link),
+            if_exists=Message(
+                id=f"refused:{self.execution}:{number}",
+                instance=self.instance,
+                incarnation=self.incarnation,
+                execution=self.execution,
+                kind=MessageKind.CHILD,
+                data=encode_result(ResultData(scheduled=number)),
+            ),
+        )
+
+    def detached(
+        self, number: int, instance: str, name: str, version: str | None, input: str
+    ) -> NewChild:
+        """An instance that goes its own way."""
+        return NewChild(instance=self._new_instance(number, instance, name, version, input, None))
+
+    def _new_instance(
+        self,
+        number: int,
+        instance: str,
+        name: str,
+        version: str | None,
+        input: str,
+        parent: ParentLink | None,
+    ) -> NewInstance:
+        incarnation = self.child_incarnation(number)
+        return NewInstance(
+            instance=instance,
+            incarnation=incarnation,
+            name=name,
+            version=version,
+            engine=ENGINE,
+            parent=parent,
+            start=Message(
+                id=f"start:{incarnation}",
+                instance=instance,
+                incarnation=incarnation,
+                kind=MessageKind.START,
+                data=encode_start(StartData(input=input)),
+            ),
+        )
+
+    def child_incarnation(self, number: int) -> str:
+        """The incarnation of the child of a schedule event."""
+        return child_incarnation(self.incarnation, self.execution, number)
+
+    def cancel_of_child(self, number: int, instance: str, reason: str) -> Message:
+        """Asks a child to cancel; addressed to this very child, never to a namesake."""
+        return Message(
+            id="cancel",
+            instance=instance,
+            incarnation=self.child_incarnation(number),
+            kind=MessageKind.CANCEL,
+            data=encode_cancel(CancelData(reason=reason)),
+        )
+
+    def answer_to_parent(
+        self, result: str | None, details: ErrorDetails | None
+    ) -> tuple[Message, ...]:
+        """Tells the parent how it ended, where there is a parent."""
+        parent = self.parent
+        if parent is None:
+            return ()
+        answer = Message(
+            id=f"child:{parent.execution}:{parent.event}",
+            instance=parent.instance,
+            incarnation=parent.incarnation,
+            execution=parent.execution,
+            kind=MessageKind.CHILD,
+            data=encode_result(ResultData(scheduled=parent.event, result=result, details=details)),
+        )
+        return (answer,)
+
+    def next_execution(
+        self, input: str, seen: Sequence[str], unread: Sequence[EventRaised]
+    ) -> list[Message]:
+        """The next start, and behind it the events that nobody waited for, in their order."""
+        start = Message(
+            id=f"start:{self.incarnation}:{self.execution + 1}",
+            instance=self.instance,
+            incarnation=self.incarnation,
+            kind=MessageKind.START,
+            data=encode_start(StartData(input=input, seen=tuple(seen))),
+        )
+        carried = (
+            Message(
+                id=event.message_id,
+                instance=self.instance,
+                kind=MessageKind.EVENT,
+                data=encode_raised(EventData(name=event.name, data=event.data)),
+            )
+            for event in unread
+        )
+        return [start, *carried]
