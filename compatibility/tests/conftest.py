@@ -1,0 +1,1 @@
+from perdure_dynamodb.testing.fixtures import dynamodb_endpoint, dynamodb_url  # noqa: F401 # fixtures
