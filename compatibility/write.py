@@ -52,7 +52,7 @@ async def be_killed(provider: Provider, clock: perdure.ManualClock, size: int) -
     application.writing = True
     async with perdure.Runtime(provider, app, options=OPTIONS):
         await client.raise_event("drifts", "go")
-        for instance, name, input in (
+        for instance, name, given in (
             ("waits", "doubles", 1),
             ("sleeps", "sleeps", 2),
             ("gives-up", "gives_up", 3),
@@ -72,7 +72,7 @@ async def be_killed(provider: Provider, clock: perdure.ManualClock, size: int) -
             ("told", "doubles", 13),
             ("to-be-cancelled", "doubles", 14),
         ):
-            await start(client, instance, name, input)
+            await start(client, instance, name, given)
         await client.raise_event("again", "carried", "39")
         await client.raise_event("carries-much", "much", json.dumps("b" * size))
         await settle(clock)

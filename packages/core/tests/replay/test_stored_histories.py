@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 from perdure import OrchestrationContext, Registry
+from perdure.authoring.registry import Catalog
 from perdure.history import Event, decode_event
-from perdure.registry import Catalog
 from perdure.replay.execution import Execution
 from perdure.replay.turn import TurnDraft
 
