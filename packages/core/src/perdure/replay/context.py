@@ -358,4 +358,5 @@ def orchestration_context() -> OrchestrationContext | None:
     themselves. Activities, threads and the host's own code are outside.
     """
     loop = events._get_running_loop()
-    return loop.context if isinstance(loop, OrchestrationLoop) else None
+    context = loop.context if isinstance(loop, OrchestrationLoop) else None
+    return context if isinstance(context, OrchestrationContext) else None

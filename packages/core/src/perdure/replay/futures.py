@@ -9,14 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from perdure.diagnostics.failures import ends_the_process
 from perdure.errors import InvalidPayload
 from perdure.model.payload import decode
-
-if TYPE_CHECKING:
-    from perdure.replay.loop import OrchestrationLoop
+from perdure.replay.numbering import NumberingLoop
 
 T = TypeVar("T")
 
@@ -26,7 +24,7 @@ class OrchestrationFuture(asyncio.Future[T]):
 
     __slots__ = ("_hash",)
 
-    def __init__(self, *, loop: OrchestrationLoop) -> None:
+    def __init__(self, *, loop: NumberingLoop) -> None:
         self._hash = loop.next_hash()
         super().__init__(loop=loop)
 
@@ -43,7 +41,7 @@ class OrchestrationTask(asyncio.Task[T]):
         self,
         coroutine: Coroutine[Any, Any, T],
         *,
-        loop: OrchestrationLoop,
+        loop: NumberingLoop,
         name: str | None,
         context: contextvars.Context | None,
     ) -> None:
@@ -86,7 +84,7 @@ class ScheduledFuture(OrchestrationFuture[T]):
 
     __slots__ = ("_port", "heeded", "scheduled")
 
-    def __init__(self, *, loop: OrchestrationLoop, port: CancellationPort, scheduled: int) -> None:
+    def __init__(self, *, loop: NumberingLoop, port: CancellationPort, scheduled: int) -> None:
         super().__init__(loop=loop)
         self._port = port
         self.scheduled = scheduled
@@ -151,7 +149,7 @@ class PatientFuture(ScheduledFuture[T]):
 
     __slots__ = ("_message",)
 
-    def __init__(self, *, loop: OrchestrationLoop, port: CancellationPort, scheduled: int) -> None:
+    def __init__(self, *, loop: NumberingLoop, port: CancellationPort, scheduled: int) -> None:
         super().__init__(loop=loop, port=port, scheduled=scheduled)
         self._message: object = None
 

@@ -12,7 +12,7 @@ from typing import NoReturn, Protocol
 
 from perdure.clock import Instant
 from perdure.errors import ForbiddenInOrchestration
-from perdure.replay.forbidden import ForbiddingLoop
+from perdure.replay.numbering import NumberingLoop
 
 
 class LoopPort(Protocol):
@@ -35,10 +35,11 @@ class LoopPort(Protocol):
         ...
 
 
-class GuardedLoop(ForbiddingLoop):
+class GuardedLoop(NumberingLoop):
     """See the module."""
 
-    def __init__(self, port: LoopPort) -> None:
+    def __init__(self, identity: str, port: LoopPort) -> None:
+        super().__init__(identity)
         self._port = port
         self._driver = 0
         """The thread that may use the loop now; 0 for none."""

@@ -20,7 +20,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
-import hashlib
 import logging
 import sys
 import weakref
@@ -29,7 +28,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import suppress
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from perdure.clock import Instant
 from perdure.diagnostics.failures import ends_the_process
@@ -46,15 +45,9 @@ from perdure.replay.ordering import (
     refuse_gathered_in_as_completed,
 )
 
-if TYPE_CHECKING:
-    from perdure.replay.context import OrchestrationContext
-
 T = TypeVar("T")
 
 _LOGGER = logging.getLogger("perdure.orchestration")
-_MASK = (1 << 61) - 1  # what a hash can hold on every platform of 64 bits
-_STRIDE = 0x9E3779B97F4A7C15  # odd and irregular: neighbours spread over a set's table
-# Both are part of the format: another hash is another order of a set in a history's replay.
 _MOST_CALLBACKS = 2_000_000
 _MOST_CANCELS = 8  # of a task that swallows its cancellation when it is discarded
 _FEW_TASKS = 64
@@ -87,13 +80,9 @@ class OrchestrationLoop(GuardedLoop):
     """See the module."""
 
     def __init__(self, identity: str, port: LoopPort) -> None:
-        super().__init__(port)
-        digest = hashlib.blake2b(identity.encode(), digest_size=8).digest()
-        self._base = int.from_bytes(digest)
+        super().__init__(identity, port)
         self._now: Instant = 0
-        self.created = 0
-        """How many tasks and futures were created."""
-        self.context: OrchestrationContext | None = None
+        self.context: object | None = None
         """Of the execution that runs here, for `orchestration_context`."""
         self.quiet = True
         """Whether errors that nobody handled are kept out of the log (in replay)."""
@@ -247,11 +236,6 @@ class OrchestrationLoop(GuardedLoop):
             self.shut()
 
     # asyncio's interface: what works
-
-    def next_hash(self) -> int:
-        """The hash of the next task or future."""
-        self.created += 1
-        return (self._base + self.created * _STRIDE) & _MASK
 
     def time(self) -> float:
         """The time of the event that was delivered last, in seconds since the epoch."""
