@@ -22,8 +22,8 @@ CLASSES = [
 ]
 MADE = {
     errors.InstanceAlreadyExists: errors.InstanceAlreadyExists("i"),
-    errors.InstanceNotFound: errors.InstanceNotFound("i", operation="get_instance_info"),
-    errors.ExecutionNotFound: errors.ExecutionNotFound("i", 3, operation="get_execution_info"),
+    errors.InstanceNotFound: errors.InstanceNotFound("i"),
+    errors.ExecutionNotFound: errors.ExecutionNotFound("i", 3),
     errors.HistoryConflict: errors.HistoryConflict("i", expected=(1, 2), found=(1, 3)),
     errors.LeaseLost: errors.LeaseLost("i", operation="commit_turn"),
     errors.ActivityLeaseLost: errors.ActivityLeaseLost("i", ["a", "b"], operation="commit_turn"),

@@ -35,7 +35,12 @@ from perdure.contract import (
     TurnRelease,
     TurnRequest,
 )
-from perdure.errors import ProviderError
+from perdure.errors import (
+    ExecutionNotFound,
+    InstanceAlreadyExists,
+    InstanceNotFound,
+    ProviderError,
+)
 
 from perdure_conformance.model import intents
 from perdure_conformance.model.intents import End, Intent, Mail, Wrong
@@ -93,6 +98,8 @@ async def ask(provider: Provider, request: Request) -> Answer:
     """Make the call; refusals become text, all other errors pass."""
     try:
         return await call(provider, request)
+    except (InstanceAlreadyExists, InstanceNotFound, ExecutionNotFound) as answer:
+        return f"{type(answer).__name__}: {answer}"
     except ProviderError as error:
         if error.retryable:
             raise

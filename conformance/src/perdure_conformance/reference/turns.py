@@ -194,10 +194,10 @@ class Store(Activities):
     ) -> HistoryPage:
         """One page of an execution's events."""
         if self.row_of(instance, incarnation) is None:
-            raise InstanceNotFound(instance, operation="read_history")
+            raise InstanceNotFound(instance)
         row = self.execution_row(instance, execution)
         if row is None:
-            raise ExecutionNotFound(instance, execution, operation="read_history")
+            raise ExecutionNotFound(instance, execution)
         return self.page(row, after)
 
     def execution_row(self, instance: str, execution: int) -> ExecutionRow | None:

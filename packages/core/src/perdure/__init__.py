@@ -31,7 +31,6 @@ from perdure.clock import Clock, ManualClock, SystemClock
 from perdure.contract.hooks import hookimpl
 from perdure.errors import (
     ActivityFailed,
-    ActivityLeaseLost,
     ActivityTimeout,
     AmbiguousProvider,
     ApplicationError,
@@ -40,7 +39,6 @@ from perdure.errors import (
     DuplicateRegistration,
     ExecutionNotFound,
     ForbiddenInOrchestration,
-    HistoryConflict,
     InstanceAlreadyExists,
     InstanceNotFound,
     InvalidDuration,
@@ -51,7 +49,6 @@ from perdure.errors import (
     InvalidProviderUrl,
     InvalidSignature,
     InvalidVersion,
-    LeaseLost,
     ManagementNotAvailable,
     NondeterministicCode,
     NonRetryable,
@@ -106,7 +103,6 @@ from perdure.runtime.runtime import Runtime, RuntimeStatistics
 __all__ = [
     "ActivityContext",
     "ActivityFailed",
-    "ActivityLeaseLost",
     "ActivityTimeout",
     "AmbiguousProvider",
     "ApplicationError",
@@ -130,7 +126,6 @@ __all__ = [
     "Fixed",
     "ForbiddenInOrchestration",
     "Handle",
-    "HistoryConflict",
     "InfrastructureFailure",
     "InstanceAlreadyExists",
     "InstanceInfo",
@@ -144,7 +139,6 @@ __all__ = [
     "InvalidProviderUrl",
     "InvalidSignature",
     "InvalidVersion",
-    "LeaseLost",
     "Linear",
     "ManagementNotAvailable",
     "ManualClock",

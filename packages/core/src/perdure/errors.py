@@ -20,10 +20,10 @@
     │   ├── ProviderImportFailed
     │   ├── ContractMismatch
     │   └── InvalidProviderOption (ValueError)
+    ├── InstanceAlreadyExists                an answer: the id is in use, and nothing was changed
+    ├── InstanceNotFound                     an answer: no instance has this id
+    ├── ExecutionNotFound                    an answer: the instance has no execution of this number
     ├── ProviderError                        the storage refused or failed; `operation`, `retryable`
-    │   ├── InstanceAlreadyExists
-    │   ├── InstanceNotFound
-    │   ├── ExecutionNotFound
     │   ├── HistoryConflict
     │   ├── LeaseLost
     │   │   └── ActivityLeaseLost            `activities`: the ids whose lease is gone
@@ -155,8 +155,41 @@ class InvalidProviderOption(ProviderLoadError, ValueError):
     """A provider option is unknown or has a value that it cannot have."""
 
 
+class InstanceAlreadyExists(PerdureError):
+    """The instance id is in use, in whatever state; nothing was changed."""
+
+    def __init__(self, instance: str) -> None:
+        super().__init__(
+            f"instance {instance!r} already exists; choose another id, or look at it with"
+            " get_orchestration_status"
+        )
+        self.instance = instance
+
+
+class InstanceNotFound(PerdureError):
+    """No instance has this id."""
+
+    def __init__(self, instance: str) -> None:
+        super().__init__(f"instance {instance!r} does not exist; check the id and the namespace")
+        self.instance = instance
+
+
+class ExecutionNotFound(PerdureError):
+    """The instance exists but has no execution of this number."""
+
+    def __init__(self, instance: str, execution: int) -> None:
+        super().__init__(
+            f"instance {instance!r} has no execution {execution}; list_executions names them"
+        )
+        self.instance = instance
+        self.execution = execution
+
+
 class ProviderError(PerdureError):
     """A storage operation was refused or failed.
+
+    What the storage answers correctly is none of these: see `InstanceAlreadyExists`,
+    `InstanceNotFound` and `ExecutionNotFound`.
 
     `operation` is the contract method, `retryable` whether the same call may succeed later.
     The driver's own exception, where there is one, is the `__cause__`.
@@ -169,41 +202,6 @@ class ProviderError(PerdureError):
         self.operation = operation
         if retryable is not None:
             self.retryable = retryable
-
-
-class InstanceAlreadyExists(ProviderError):
-    """The instance id is in use, in whatever state; nothing was changed."""
-
-    def __init__(self, instance: str, *, operation: str = "create_instance") -> None:
-        super().__init__(
-            f"instance {instance!r} already exists; choose another id, or look at it with"
-            " get_orchestration_status",
-            operation=operation,
-        )
-        self.instance = instance
-
-
-class InstanceNotFound(ProviderError):
-    """No instance has this id."""
-
-    def __init__(self, instance: str, *, operation: str) -> None:
-        super().__init__(
-            f"instance {instance!r} does not exist; check the id and the namespace",
-            operation=operation,
-        )
-        self.instance = instance
-
-
-class ExecutionNotFound(ProviderError):
-    """The instance exists but has no execution of this number."""
-
-    def __init__(self, instance: str, execution: int, *, operation: str) -> None:
-        super().__init__(
-            f"instance {instance!r} has no execution {execution}; list_executions names them",
-            operation=operation,
-        )
-        self.instance = instance
-        self.execution = execution
 
 
 class HistoryConflict(ProviderError):

@@ -21,6 +21,7 @@ from perdure.errors import (
     ExecutionNotFound,
     InstanceNotFound,
     InvalidInput,
+    ProviderError,
     StorageCorrupt,
     StorageUnavailable,
 )
@@ -212,7 +213,9 @@ async def test_a_running_execution_has_no_end(client):
 async def test_an_unknown_instance_is_not_found(client, method):
     with pytest.raises(InstanceNotFound, match="'i'") as caught:
         await getattr(client, method)(*METHODS[method])
-    assert caught.value.operation == method
+
+    assert caught.value.instance == "i"
+    assert not isinstance(caught.value, ProviderError)
 
 
 @pytest.mark.parametrize("method", ["get_execution_info", "read_execution_history"])

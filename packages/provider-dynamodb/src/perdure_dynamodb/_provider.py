@@ -42,6 +42,7 @@ from perdure.errors import (
     ExecutionNotFound,
     InstanceAlreadyExists,
     InstanceNotFound,
+    PerdureError,
     ProviderError,
 )
 
@@ -280,10 +281,10 @@ class DynamoDBProvider(Provider):
     ) -> HistoryPage:
         row = await self._table.get(self._keys.partition(instance), LOCK)
         if row is None or row.text("inc") != incarnation:
-            raise InstanceNotFound(instance, operation="read_history")
+            raise InstanceNotFound(instance)
         lock = await self._settling.settle(Lock(instance, row))
         if not 0 < execution <= lock.execution:
-            raise ExecutionNotFound(instance, execution, operation="read_history")
+            raise ExecutionNotFound(instance, execution)
         last = lock.last_event if execution == lock.execution else None
         return await read_page(self._table, self._keys, instance, execution, after=after, last=last)
 
@@ -316,7 +317,7 @@ async def _whole(
 async def _end(
     task: asyncio.Future[T], undo: Callable[[], Coroutine[object, object, None]] | None
 ) -> None:
-    with suppress(ProviderError):
+    with suppress(PerdureError):  # the caller has gone; an answer that refuses is as good as any
         await task
     if undo is not None:
         with suppress(ProviderError):

@@ -24,7 +24,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from perdure.clock import Instant
-from perdure.errors import InstanceNotFound, ProviderError, StorageCorrupt
+from perdure.errors import ProviderError, StorageCorrupt, StorageUnavailable
 
 from perdure_dynamodb._changes import Changes, FenceFailed
 from perdure_dynamodb._in_use import InUse
@@ -232,7 +232,11 @@ class Settling:
     async def _read(self, instance: str) -> Lock:
         row = await self._table.get(*self._lock_key(instance))
         if row is None:
-            raise InstanceNotFound(instance, operation="settle")
+            # A repeat of the call sees the instance gone, and answers as the contract says.
+            raise StorageUnavailable(
+                f"instance {instance!r} was removed while its last commit was carried out",
+                operation="settle",
+            )
         return Lock(instance, row)
 
     def _lock_key(self, instance: str) -> Key:

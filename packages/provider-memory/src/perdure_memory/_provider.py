@@ -117,9 +117,9 @@ class MemoryProvider(Provider):
         with self._store.lock:
             found = self._store.instances.get(instance)
             if found is None or found.state.incarnation != incarnation:
-                raise InstanceNotFound(instance, operation="read_history")
+                raise InstanceNotFound(instance)
             if not 1 <= execution <= len(found.executions):
-                raise ExecutionNotFound(instance, execution, operation="read_history")
+                raise ExecutionNotFound(instance, execution)
             return page_of(instance, found.executions[execution - 1], after)
 
     async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:

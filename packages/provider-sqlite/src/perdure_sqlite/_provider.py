@@ -148,9 +148,9 @@ class SQLiteProvider(Provider):
             found = reader.execute(FIND_INSTANCE, (reader.namespace, instance)).fetchone()
             row = None if found is None else InstanceRow(*found)
             if row is None or row.incarnation != incarnation:
-                raise InstanceNotFound(instance, operation="read_history")
+                raise InstanceNotFound(instance)
             if not 1 <= execution <= row.execution:
-                raise ExecutionNotFound(instance, execution, operation="read_history")
+                raise ExecutionNotFound(instance, execution)
             history = History(instance, row.number, execution)
             last = row.last_event if execution == row.execution else history.count(reader)
             return history.page(reader, after, last=last)

@@ -165,7 +165,7 @@ class ManagementClient:
         check_identifier(instance, "instance id")
         state = await calls.read(self._provider, instance)
         if state is None:
-            raise InstanceNotFound(instance, operation=call)
+            raise InstanceNotFound(instance)
         return state
 
     async def _execution(self, instance: str, execution: int, call: str) -> ExecutionState:
@@ -179,7 +179,7 @@ class ManagementClient:
             else None
         )
         if found is None:
-            raise ExecutionNotFound(instance, execution, operation=call)
+            raise ExecutionNotFound(instance, execution)
         return found
 
 

@@ -10,6 +10,7 @@
 - `hooks`: the hook specifications for provider packages and plugins
 - `url`: provider URLs, and the class method by which an options model reads one
 
+The errors that a provider raises are defined in `perdure.errors` and exported here.
 The normative text, in numbered clauses, is `docs/build-on-it/contract.md`.
 """
 
@@ -21,6 +22,19 @@ from perdure.contract.notifier import Bell, Doorbell
 from perdure.contract.provider import Provider
 from perdure.contract.url import ProviderUrl, UrlOptions, masked
 from perdure.contract.validation import check_commit, check_delay, check_lease
+from perdure.errors import (
+    ActivityLeaseLost,
+    ExecutionNotFound,
+    HistoryConflict,
+    InstanceAlreadyExists,
+    InstanceNotFound,
+    LeaseLost,
+    ProviderError,
+    StorageClosed,
+    StorageCorrupt,
+    StorageFailed,
+    StorageUnavailable,
+)
 from perdure.records.activities import (
     ActivityCompletion,
     ActivityLease,
@@ -85,6 +99,7 @@ __all__ = [
     "SHARED",
     "ActivityCompletion",
     "ActivityLease",
+    "ActivityLeaseLost",
     "ActivityRelease",
     "ActivityRequest",
     "Bell",
@@ -95,12 +110,17 @@ __all__ = [
     "DelegatingProvider",
     "Doorbell",
     "ExecutionEnd",
+    "ExecutionNotFound",
     "ExecutionState",
+    "HistoryConflict",
     "HistoryPage",
     "IdPage",
+    "InstanceAlreadyExists",
+    "InstanceNotFound",
     "InstanceState",
     "InstanceStatus",
     "Instant",
+    "LeaseLost",
     "LeasedActivity",
     "LeasedTurn",
     "ManualClock",
@@ -114,10 +134,15 @@ __all__ = [
     "ParkedState",
     "Provider",
     "ProviderAdmin",
+    "ProviderError",
     "ProviderSpec",
     "ProviderUrl",
     "ProviderWrapper",
     "Serves",
+    "StorageClosed",
+    "StorageCorrupt",
+    "StorageFailed",
+    "StorageUnavailable",
     "StoreMetrics",
     "StoreQueueDepths",
     "StoredEvent",

@@ -20,7 +20,14 @@ from typing import Any, TypeVar
 
 from perdure.contract.delegate import DelegatingProvider
 from perdure.contract.provider import Provider
-from perdure.errors import PerdureError, StorageClosed, StorageFailed, StorageUnavailable
+from perdure.errors import (
+    ExecutionNotFound,
+    InstanceNotFound,
+    ProviderError,
+    StorageClosed,
+    StorageFailed,
+    StorageUnavailable,
+)
 from perdure.records.activities import (
     ActivityCompletion,
     ActivityLease,
@@ -186,10 +193,16 @@ class GuardedProvider(DelegatingProvider):
         return limited.is_over
 
 
+_ANSWERS = {"read_history": (InstanceNotFound, ExecutionNotFound)}
+"""The answers that the runtime's calls may have besides failures of the storage."""
+
+
 async def _guarded(operation: str, answer: Awaitable[T]) -> T:
     try:
         return await answer
-    except PerdureError:
+    except ProviderError:
+        raise
+    except _ANSWERS.get(operation, ()):
         raise
     except asyncio.CancelledError as error:
         task = asyncio.current_task()

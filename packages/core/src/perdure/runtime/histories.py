@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from perdure.contract.provider import Provider
 from perdure.contract.retries import PATIENT_TRIES, repeated
-from perdure.errors import StorageCorrupt
+from perdure.errors import ExecutionNotFound, InstanceNotFound, StorageCorrupt
 from perdure.history import Event, decode_event
 from perdure.records.instances import InstanceState
 from perdure.records.turns import HistoryPage, StoredEvent
@@ -19,7 +19,10 @@ from perdure.runtime.stepping import Pacer
 
 
 async def read_history(provider: Provider, state: InstanceState) -> list[Event]:
-    """The history of the current execution; raises `UndecodableData`, or `ProviderError`."""
+    """The history of the current execution.
+
+    Raises `UndecodableData`, `InstanceNotFound`, `ExecutionNotFound` or `ProviderError`.
+    """
     events: list[Event] = []
     pacer = Pacer()
     async for page in _pages(provider, state):
@@ -42,7 +45,7 @@ async def read_readable_history(provider: Provider, state: InstanceState) -> lis
                 with suppress(ValueError):
                     events.append(decode_event(stored.number, stored.data))
                 await pacer.pause()
-    except StorageCorrupt:
+    except (StorageCorrupt, InstanceNotFound, ExecutionNotFound):
         return events
     return events
 
