@@ -131,7 +131,7 @@ class Stage:
         """Give the turn back as parked."""
         turn = await self.lease(instance)
         await self._release(turn, parked=ParkedMark(reason=reason, details=details))
-        self.provider.doorbell.ring_instance(instance)
+        self.provider.notifier.notify_instance(instance)
 
     async def commit(
         self,
@@ -140,7 +140,7 @@ class Stage:
         end: ExecutionEnd | None = None,
         front: tuple[Message, ...] = (),
         create: tuple[NewChild, ...] = (),
-        ring: bool = True,
+        notify: bool = True,
     ) -> None:
         """Commit the turn with all its messages consumed."""
         await self.provider.commit_turn(
@@ -160,8 +160,8 @@ class Stage:
                 end=end,
             )
         )
-        if ring:
-            self.provider.doorbell.ring_instance(turn.state.instance)
+        if notify:
+            self.provider.notifier.notify_instance(turn.state.instance)
 
     async def _release(self, turn: LeasedTurn, parked: ParkedMark | None) -> None:
         lease = TurnLease(instance=turn.state.instance, token=turn.token)

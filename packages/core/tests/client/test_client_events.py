@@ -190,10 +190,10 @@ async def test_a_reason_that_is_no_short_text_is_refused(client, reason):
 
 async def test_raising_and_cancelling_ring_the_runtimes_of_this_process(client, provider):
     await client.start_orchestration("i", "Sum")
-    with provider.doorbell.listen_turns() as bell:
+    with provider.notifier.subscribe_turns() as subscription:
         for call in (client.raise_event("i", "go"), client.cancel_instance("i")):
-            bell.clear()
+            subscription.clear()
             await call
 
             async with asyncio.timeout(1):
-                await bell.wait()
+                await subscription.wait()

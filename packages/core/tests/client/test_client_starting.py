@@ -296,11 +296,11 @@ async def test_an_exception_that_is_not_the_contract_s_is_left_alone(provider):
 
 
 async def test_a_start_rings_the_runtimes_of_this_process(client, provider):
-    with provider.doorbell.listen_turns() as bell:
+    with provider.notifier.subscribe_turns() as subscription:
         await client.start_orchestration("i", "Sum")
 
         async with asyncio.timeout(1):
-            await bell.wait()
+            await subscription.wait()
 
 
 async def test_a_client_of_what_is_no_provider_is_refused():

@@ -144,7 +144,7 @@ async def test_the_end_wakes_the_waiter_without_the_clock(client, stage):
         assert await waiting == Completed(output="1")
 
 
-async def test_the_doorbell_wakes_waiters_of_a_provider_that_polls(provider, stage):
+async def test_the_notifier_wakes_waiters_of_a_provider_that_polls(provider, stage):
     client = Client(Deaf(provider))
     await client.start_orchestration("i", "Sum")
     waiting = asyncio.ensure_future(client.wait_for_orchestration("i"))
@@ -177,7 +177,7 @@ async def test_a_ring_that_brings_no_end_costs_one_look(provider, stage):
     await client.start_orchestration("i", "Sum")
     waiting = asyncio.ensure_future(client.wait_for_orchestration("i"))
     await stage.asleep()
-    provider.doorbell.ring_instance("i")
+    provider.notifier.notify_instance("i")
     await stage.settle(lambda: len(deaf.looks) > 1)
     for _ in range(50):
         await asyncio.sleep(0)
@@ -339,7 +339,7 @@ async def test_a_cancelled_wait_leaves_nothing_behind(provider, stage, clock, wr
         await waiting
     assert asyncio.all_tasks() == before
     assert clock.next_due is None
-    assert not provider.doorbell._instances
+    assert not provider.notifier._instances
 
 
 async def test_many_waiters_of_one_instance_all_wake(client, stage):

@@ -57,7 +57,7 @@ async def test_work_of_the_own_process_does_not_wait_for_a_poll(timed_provider, 
     options = RuntimeOptions(poll_interval=timedelta(hours=1))
     async with Runtime(timed_provider, app, options=options):
         handle = await perdure.Client(timed_provider).start_orchestration("i", main)
-        # The clock stands: only the bell can have woken the runtime.
+        # The clock stands: only the subscription can have woken the runtime.
         assert await handle.result() == "ran"
 
 

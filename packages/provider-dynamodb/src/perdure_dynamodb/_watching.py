@@ -2,7 +2,7 @@
 
 It reads the lock items of all instances that are due in batches, at half the price of a consistent
 read, first after 50 ms and then ever more rarely, up to every two seconds. It leaves out what this
-process runs: a commit of its own wakes the waiters by the doorbell.
+process runs: a commit of its own wakes its waiters through the notifier.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The calls that a client makes on a provider: start, raise, cancel, look.
 
 Every call checks its arguments before anything is stored, is repeated a few times under the same
-ids when the storage fails for a passing reason, and rings the doorbell of the provider once
+ids when the storage fails for a passing reason, and notifies waiters in this process once
 something is stored, so that a runtime in this process acts at once. Waiting is not done here.
 """
 
@@ -48,7 +48,7 @@ async def create(provider: Provider, new: NewInstance) -> None:
     """Create the instance; raises `InstanceAlreadyExists`."""
     # The incarnation is the same in every try: an answer that was lost is not a second start.
     await repeated(provider.clock, lambda: provider.create_instance(new))
-    provider.doorbell.ring_turns(new.instance)
+    provider.notifier.notify_turns(new.instance)
 
 
 async def raise_event(
@@ -71,7 +71,7 @@ async def raise_event(
         data=encode_raised(EventData(name=name, data=text)),
     )
     await repeated(provider.clock, lambda: provider.send([message]))
-    provider.doorbell.ring_turns(instance)
+    provider.notifier.notify_turns(instance)
 
 
 async def cancel(provider: Provider, instance: str, reason: str) -> None:
@@ -92,7 +92,7 @@ async def cancel(provider: Provider, instance: str, reason: str) -> None:
         data=data,
     )
     await repeated(provider.clock, lambda: provider.send([message]))
-    provider.doorbell.ring_turns(instance)
+    provider.notifier.notify_turns(instance)
 
 
 async def read(provider: Provider, instance: str) -> InstanceState | None:

@@ -1,11 +1,11 @@
 """Waits until an instance has ended.
 
-Looks at once, then sleeps until the doorbell of this process rings, the provider tells of a
+Looks at once, then sleeps until this process notifies of the instance, the provider tells of a
 change, or a poll is due: after 5 ms, doubling to 100 ms. A look reads the plain fields of one
 instance, never a history, so a wait on an id that never starts stays cheap.
 
-No change is missed: the bell is cleared before each look, so what rings during or after the look
-ends the sleep that follows; and the provider compares with what that look saw.
+No change is missed: the subscription is cleared before each look, so a notification during or
+after the look ends the sleep that follows; and the provider compares with what that look saw.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from perdure.client.calls import has_ended, parked_of
 from perdure.clock import Clock
-from perdure.contract.notifier import Bell
+from perdure.contract.notifier import Subscription
 from perdure.contract.provider import Provider
 from perdure.contract.waiting import first_of
 from perdure.errors import ProviderError, WaitTimeout
@@ -38,21 +38,21 @@ async def until_ended(
     cause of the `WaitTimeout` where the instance was seen before.
     """
     watch = _Watch(provider, instance, timeout)
-    with provider.doorbell.listen_instance(instance) as bell:
+    with provider.notifier.subscribe_instance(instance) as subscription:
         while True:
-            # Before the look: a ring during it is then still heard.
-            bell.clear()
+            # Before the look: a notification during it still counts then.
+            subscription.clear()
             try:
                 state = await watch.look()
                 if state is not None and has_ended(state):
                     return state
                 watch.raise_if_over(None)
-                await watch.rest(bell)
+                await watch.rest(subscription)
             except ProviderError as error:
                 if not error.retryable:
                     raise
                 watch.raise_if_over(error)
-                await watch.rest_from_trouble(bell)
+                await watch.rest_from_trouble(subscription)
 
 
 class _Watch:
@@ -85,7 +85,7 @@ class _Watch:
             parked=None if self._state is None else parked_of(self._state.parked),
         ) from trouble
 
-    async def rest(self, bell: Bell) -> None:
+    async def rest(self, subscription: Subscription) -> None:
         longest = _LONGEST_WAIT if self._told else self._next_poll()
         state = self._state
         wait = ChangeWait(
@@ -96,12 +96,12 @@ class _Watch:
             parked=None if state is None else state.parked,
             until_ended=True,
         )
-        await first_of(bell.wait(), self._provider.wait_for_change(wait))
+        await first_of(subscription.wait(), self._provider.wait_for_change(wait))
 
-    async def rest_from_trouble(self, bell: Bell) -> None:
+    async def rest_from_trouble(self, subscription: Subscription) -> None:
         # On the clock, since the provider may answer at once with the same trouble.
         pause = self._at_most(self._next_poll())
-        await first_of(bell.wait(), self._provider.clock.sleep(pause))
+        await first_of(subscription.wait(), self._provider.clock.sleep(pause))
 
     def _next_poll(self) -> timedelta:
         poll = self._poll

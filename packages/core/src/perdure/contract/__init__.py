@@ -4,7 +4,7 @@
 - `provider`: the abstract base class with the promises, method by method
 - `admin`: the optional management capability
 - `delegate`: passes every call on; the base of wrappers
-- `doorbell`: wakes waiters of the same process
+- `notifier`: wakes waiters of the same process
 - `home`: the event loop that opened a provider, and calls from elsewhere in the process
 - `limits`: refuses arguments that no caller may pass, for all providers alike
 - `hooks`: the hook specifications for provider packages and plugins
@@ -18,7 +18,7 @@ from perdure.clock import Clock, Instant, ManualClock, SystemClock
 from perdure.contract.admin import ProviderAdmin
 from perdure.contract.delegate import DelegatingProvider
 from perdure.contract.hooks import ProviderSpec, ProviderWrapper, hookimpl
-from perdure.contract.notifier import Bell, Doorbell
+from perdure.contract.notifier import Notifier, Subscription
 from perdure.contract.provider import Provider
 from perdure.contract.url import ProviderUrl, UrlOptions, masked
 from perdure.contract.validation import check_commit, check_delay, check_lease
@@ -102,13 +102,11 @@ __all__ = [
     "ActivityLeaseLost",
     "ActivityRelease",
     "ActivityRequest",
-    "Bell",
     "CancellationWait",
     "ChangeWait",
     "Clock",
     "CommitAnswer",
     "DelegatingProvider",
-    "Doorbell",
     "ExecutionEnd",
     "ExecutionNotFound",
     "ExecutionState",
@@ -129,6 +127,7 @@ __all__ = [
     "NewActivity",
     "NewChild",
     "NewInstance",
+    "Notifier",
     "ParentLink",
     "ParkedMark",
     "ParkedState",
@@ -146,6 +145,7 @@ __all__ = [
     "StoreMetrics",
     "StoreQueueDepths",
     "StoredEvent",
+    "Subscription",
     "SystemClock",
     "TurnCommit",
     "TurnLease",

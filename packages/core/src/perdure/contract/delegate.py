@@ -43,8 +43,8 @@ class DelegatingProvider(Provider):
         self.tells_of_cancellations = inner.tells_of_cancellations
         # A wrapper is opened and closed with what it wraps.
         self.home = inner.home
-        # One doorbell for the wrapped and the wrapper, so that whoever holds either is woken.
-        self.doorbell = inner.doorbell
+        # One notifier for both, so that a waiter on either is woken.
+        self.notifier = inner.notifier
 
     async def create_instance(self, new: NewInstance) -> None:
         await self.inner.create_instance(new)

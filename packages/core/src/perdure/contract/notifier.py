@@ -1,8 +1,9 @@
-"""The doorbell of a provider object: wakes whoever waits in the same process.
+"""The notifier of a provider object: wakes waiters in the same process.
 
-Core rings it after each call that may have made work or changed an instance, so that nothing
-within one process waits for a poll. A ring carries no data: whoever wakes looks at the store.
-A ring is never lost: a listener hears every ring since it began to listen, not since it waits.
+Core notifies it after each call that may have made work or changed an instance, so that nothing
+within one process waits for a poll. A notification carries no data: a waiter that wakes looks at
+the store. No notification is lost: a subscription notes every one from its beginning on, also
+while nothing waits on it.
 """
 
 from __future__ import annotations
@@ -13,28 +14,28 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 
-class Bell:
-    """One listener: set by a ring, cleared by the listener before it looks."""
+class Subscription:
+    """One waiter's view of the notifier: set by a notification, cleared before each look."""
 
-    __slots__ = ("_rung", "_waiter")
+    __slots__ = ("_is_notified", "_waiter")
 
     def __init__(self) -> None:
-        self._rung = False
+        self._is_notified = False
         self._waiter: asyncio.Future[None] | None = None
 
-    def ring(self) -> None:
-        """Wake the listener, now or when it next waits."""
-        self._rung = True
+    def notify(self) -> None:
+        """Wake the waiter, now or when it next waits."""
+        self._is_notified = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     def clear(self) -> None:
-        """Forget earlier rings; call it before looking at the store, never after."""
-        self._rung = False
+        """Forget earlier notifications; call it before looking at the store, never after."""
+        self._is_notified = False
 
     async def wait(self) -> None:
-        """Return once it was rung since the last clear. One waiter at a time."""
-        if self._rung:
+        """Return once it was notified since the last clear. One waiter at a time."""
+        if self._is_notified:
             return
         self._waiter = asyncio.get_running_loop().create_future()
         try:
@@ -43,71 +44,71 @@ class Bell:
             self._waiter = None
 
 
-class Doorbell:
-    """The bells of one provider object: for turns, for activities, and by instance."""
+class Notifier:
+    """The subscriptions to one provider object: for turns, for activities, and by instance."""
 
     def __init__(self) -> None:
-        self._turns: list[Bell] = []
-        self._activities: list[Bell] = []
-        self._instances: dict[str, list[Bell]] = defaultdict(list)
-        self._mail: list[Callable[[str], None]] = []
+        self._turns: list[Subscription] = []
+        self._activities: list[Subscription] = []
+        self._instances: dict[str, list[Subscription]] = defaultdict(list)
+        self._message_listeners: list[Callable[[str], None]] = []
 
-    def ring_turns(self, instance: str | None = None) -> None:
+    def notify_turns(self, instance: str | None = None) -> None:
         """There may be an instance to lease; `instance` is the one that got a message, if known."""
-        for bell in self._turns:
-            bell.ring()
+        for subscription in self._turns:
+            subscription.notify()
         if instance is not None:
-            for listener in self._mail:
+            for listener in self._message_listeners:
                 listener(instance)
 
-    def ring_activities(self) -> None:
+    def notify_activities(self) -> None:
         """There may be an activity to lease."""
-        for bell in self._activities:
-            bell.ring()
+        for subscription in self._activities:
+            subscription.notify()
 
-    def ring_instance(self, instance: str) -> None:
+    def notify_instance(self, instance: str) -> None:
         """This instance may have ended or been parked."""
-        for bell in self._instances.get(instance, ()):
-            bell.ring()
+        for subscription in self._instances.get(instance, ()):
+            subscription.notify()
 
     @contextmanager
-    def listen_turns(self) -> Generator[Bell]:
-        """A bell for work of orchestrations, as long as the block lasts."""
-        bell = Bell()
-        self._turns.append(bell)
+    def subscribe_turns(self) -> Generator[Subscription]:
+        """A subscription to work of orchestrations, as long as the block lasts."""
+        subscription = Subscription()
+        self._turns.append(subscription)
         try:
-            yield bell
+            yield subscription
         finally:
-            self._turns.remove(bell)
+            self._turns.remove(subscription)
 
     @contextmanager
-    def listen_mail(self, listener: Callable[[str], None]) -> Generator[None]:
-        """Call `listener` with the id of every instance that gets a message in this process."""
-        self._mail.append(listener)
+    def subscribe_messages(self, listener: Callable[[str], None]) -> Generator[None]:
+        """Call `listener` with the id of each instance that gets a message in this process."""
+        self._message_listeners.append(listener)
         try:
             yield
         finally:
-            self._mail.remove(listener)
+            self._message_listeners.remove(listener)
 
     @contextmanager
-    def listen_activities(self) -> Generator[Bell]:
-        """A bell for work of activities, as long as the block lasts."""
-        bell = Bell()
-        self._activities.append(bell)
+    def subscribe_activities(self) -> Generator[Subscription]:
+        """A subscription to work of activities, as long as the block lasts."""
+        subscription = Subscription()
+        self._activities.append(subscription)
         try:
-            yield bell
+            yield subscription
         finally:
-            self._activities.remove(bell)
+            self._activities.remove(subscription)
 
     @contextmanager
-    def listen_instance(self, instance: str) -> Generator[Bell]:
-        """A bell for the end or the parking of one instance, as long as the block lasts."""
-        bell = Bell()
-        self._instances[instance].append(bell)
+    def subscribe_instance(self, instance: str) -> Generator[Subscription]:
+        """A subscription to the end and the parking of one instance, as long as the block lasts."""
+        subscription = Subscription()
+        self._instances[instance].append(subscription)
         try:
-            yield bell
+            yield subscription
         finally:
-            listeners = self._instances[instance]
-            listeners.remove(bell)
-            if not listeners:
+            subscriptions = self._instances[instance]
+            subscriptions.remove(subscription)
+            if not subscriptions:
                 del self._instances[instance]

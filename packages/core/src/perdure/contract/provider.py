@@ -35,7 +35,7 @@ from datetime import timedelta
 from perdure.clock import Clock
 from perdure.contract.admin import ProviderAdmin
 from perdure.contract.home import ProviderHome
-from perdure.contract.notifier import Doorbell
+from perdure.contract.notifier import Notifier
 from perdure.contract.url import masked
 from perdure.errors import InvalidInput
 from perdure.records.activities import (
@@ -98,8 +98,8 @@ class Provider(ABC):
         """The URL or what identifies the storage to a person, without secrets."""
         self.home = ProviderHome(description)
         """The event loop that opened it, and the way there from other loops and threads."""
-        self.doorbell = Doorbell()
-        """Rung by core in this process; a provider may ring it when it hears of work elsewhere."""
+        self.notifier = Notifier()
+        """Notified by core in this process; a provider may notify it when it hears of work elsewhere."""
 
     @abstractmethod
     async def create_instance(self, new: NewInstance) -> None:
@@ -236,7 +236,7 @@ class Provider(ABC):
 
         What can be leased when the call begins, and what becomes visible by the passing of time,
         ends the wait too, where a provider knows of it. The default waits for the timeout: core
-        chooses it so that this is polling. Core rings its own doorbell beside it.
+        chooses it so that this is polling. Core rings its own notifier beside it.
         """
         await self.clock.sleep(wait.timeout)
 

@@ -273,7 +273,7 @@ class Activities:
             await self._give_back(finished.leased)
         finally:
             self.settled([finished.lease])
-        self._provider.doorbell.ring_turns(leased.instance)
+        self._provider.notifier.notify_turns(leased.instance)
 
     async def _complete(self, finished: FinishedActivity, message: Message) -> None:
         while True:
@@ -360,11 +360,11 @@ class Activities:
         pause = Pause(options.poll_interval)
         looks = UnservedLooks(provider.clock, options.unserved_interval)
         troubles = 0
-        with provider.doorbell.listen_activities() as bell:
-            self._slots.when_freed = bell.ring
+        with provider.notifier.subscribe_activities() as subscription:
+            self._slots.when_freed = subscription.notify
             while True:
                 await self._wait_for_slot()
-                bell.clear()
+                subscription.clear()
                 # While a kind is full its names are left out, and would seem to be unserved.
                 unserved_for = looks.unserved_for() if self._slots.has_room_for_all else None
                 try:
@@ -388,9 +388,9 @@ class Activities:
                 elif served:
                     # It runs here already, so looking at once would find it again, where the
                     # clocks of two processes disagree by more than a lease.
-                    await first_of(bell.wait(), provider.clock.sleep(options.poll_interval))
+                    await first_of(subscription.wait(), provider.clock.sleep(options.poll_interval))
                 else:
-                    await pause.wait(provider, bell, self._work_wait())
+                    await pause.wait(provider, subscription, self._work_wait())
 
     def _take(
         self,
@@ -759,7 +759,7 @@ class Activities:
             delay=delay,
             parked=self._parkings.mark(leased.instance, reason, details),
         )
-        self._provider.doorbell.ring_instance(leased.instance)
+        self._provider.notifier.notify_instance(leased.instance)
 
     async def _give_back(
         self,
@@ -782,7 +782,7 @@ class Activities:
                 error,
                 extra=activity_fields(leased),
             )
-        self._provider.doorbell.ring_activities()
+        self._provider.notifier.notify_activities()
 
 
 def _key(leased: LeasedActivity) -> WorkKey:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from perdure.clock import Instant
-from perdure.contract.notifier import Doorbell
+from perdure.contract.notifier import Notifier
 from perdure.diagnostics.logs import orchestration_logger, tell, trace_text
 from perdure.history import OrchestrationFailed
 from perdure.model.details import Cancelled
@@ -49,17 +49,17 @@ def direct_activities(
     return leased
 
 
-def ring(doorbell: Doorbell, commit: TurnCommit, direct: int) -> None:
+def notify(notifier: Notifier, commit: TurnCommit, direct: int) -> None:
     """Wake whoever waits in this process for what the commit brought about."""
     if commit.end is not None:
-        doorbell.ring_instance(commit.instance)
+        notifier.notify_instance(commit.instance)
     if len(commit.add) > direct:
-        doorbell.ring_activities()
+        notifier.notify_activities()
     for message in commit.send:
         if message.instance != commit.instance:
-            doorbell.ring_turns(message.instance)
+            notifier.notify_turns(message.instance)
     if commit.create:
-        doorbell.ring_turns()
+        notifier.notify_turns()
 
 
 def report(

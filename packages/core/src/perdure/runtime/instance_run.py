@@ -50,7 +50,7 @@ from perdure.replay.execution import PYTHON, Execution
 from perdure.replay.signals import ForbiddenUse, HistoryMismatch, UndecodableData
 from perdure.replay.turn import TurnDraft
 from perdure.runtime.activities import BROKEN, FinishedActivity, broke
-from perdure.runtime.after_commit import direct_activities, report, ring
+from perdure.runtime.after_commit import direct_activities, notify, report
 from perdure.runtime.cache import LiveExecution
 from perdure.runtime.commits import Position, choose_direct, make_commit
 from perdure.runtime.stepping import NoLongerWanted, run_in_slices, run_outside_tasks
@@ -126,7 +126,7 @@ class InstanceRun:
         self._wake()
         return True
 
-    def mail_came(self) -> None:
+    def message_arrived(self) -> None:
         """A message for this instance was stored: do not keep it waiting."""
         self._mail = True
         if self.waiting_since is not None:
@@ -454,7 +454,7 @@ class InstanceRun:
             owner.activities.cancel(instance, draft.cancelled_activities)
         if draft.end is not None:
             owner.activities.cancel(instance)
-        ring(self._provider.doorbell, commit, len(direct))
+        notify(self._provider.notifier, commit, len(direct))
         report(
             owner.observers,
             commit,
@@ -479,7 +479,7 @@ class InstanceRun:
             self._closing = True
             await self._keep_execution()
             if self._mail or self._inbox or self._more:
-                self._provider.doorbell.ring_turns()
+                self._provider.notifier.notify_turns()
             return _After.STOP
         self._inbox.extend(_cancel_first(answer.messages))
         self._cancel = self._cancel or _cancel_of(answer.messages)
@@ -550,9 +550,9 @@ class InstanceRun:
             instance = self.state.instance
             fields = of_instance(instance)
             _LOGGER.warning("the lease of %r was not given back: %s", instance, error, extra=fields)
-        self._provider.doorbell.ring_turns()
+        self._provider.notifier.notify_turns()
         if parked is not None:
-            self._provider.doorbell.ring_instance(self.state.instance)
+            self._provider.notifier.notify_instance(self.state.instance)
 
     async def _return_results(self) -> None:
         """Send what no commit finished as messages; their leases still stand.

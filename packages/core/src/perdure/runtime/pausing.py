@@ -6,7 +6,7 @@ import logging
 from dataclasses import replace
 from datetime import timedelta
 
-from perdure.contract.notifier import Bell
+from perdure.contract.notifier import Subscription
 from perdure.contract.provider import Provider
 from perdure.contract.waiting import first_of
 from perdure.errors import ProviderError, StorageClosed
@@ -33,18 +33,22 @@ class Pause:
         """Work was found: look again soon."""
         self._next = min(_FIRST_PAUSE, self._longest)
 
-    async def wait(self, provider: Provider, bell: Bell, wait: WorkWait) -> None:
-        """Return when the bell rings, the provider tells of work, or the pause is over.
+    async def wait(self, provider: Provider, subscription: Subscription, wait: WorkWait) -> None:
+        """Return when the subscription rings, the provider tells of work, or the pause is over.
 
         Where the provider cannot wait, the clock does. Raises `StorageClosed` alone.
         """
         pause, self._next = self._next, min(self._next * 2, self._longest)
         began = provider.clock.now()
         try:
-            await first_of(bell.wait(), provider.wait_for_work(replace(wait, timeout=pause)))
+            await first_of(
+                subscription.wait(), provider.wait_for_work(replace(wait, timeout=pause))
+            )
         except StorageClosed:
             raise
         except ProviderError as error:
             _LOGGER.warning("waiting for work failed: %s", error)
             passed = timedelta(microseconds=max(0, provider.clock.now() - began))
-            await first_of(bell.wait(), provider.clock.sleep(max(pause, _AFTER_TROUBLE) - passed))
+            await first_of(
+                subscription.wait(), provider.clock.sleep(max(pause, _AFTER_TROUBLE) - passed)
+            )

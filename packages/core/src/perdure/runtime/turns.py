@@ -147,11 +147,14 @@ class Turns:
         looks = self._looks
         wait = WorkWait(timeout=timedelta(0), serves=self._serves)
         troubles = 0
-        doorbell = self.provider.doorbell
-        with doorbell.listen_turns() as bell, doorbell.listen_mail(self._mail_came):
+        notifier = self.provider.notifier
+        with (
+            notifier.subscribe_turns() as subscription,
+            notifier.subscribe_messages(self._message_arrived),
+        ):
             while True:
                 await self._wait_for_slot()
-                bell.clear()
+                subscription.clear()
                 unserved_for = looks.unserved_for()
                 try:
                     if self.clock_trouble.times > troubles:
@@ -169,7 +172,7 @@ class Turns:
                 if found_work:
                     pause.reset()
                 else:
-                    await pause.wait(self.provider, bell, wait)
+                    await pause.wait(self.provider, subscription, wait)
 
     async def let_go_of_idle(self) -> None:
         """Give back leases that were kept for work which did not finish soon after all."""
@@ -323,11 +326,11 @@ class Turns:
         run = self._runs.get(finished.leased.instance)
         return run is not None and run.take_result(finished)
 
-    def _mail_came(self, instance: str) -> None:
-        self._looks.mail_came(instance)
+    def _message_arrived(self, instance: str) -> None:
+        self._looks.message_arrived(instance)
         run = self._runs.get(instance)
         if run is not None:
-            run.mail_came()
+            run.message_arrived()
 
     async def _handle_unserved(self, leased: LeasedTurn) -> None:
         state = leased.state
@@ -399,4 +402,4 @@ class Turns:
             TurnRelease(lease=lease, delay=delay, counted=False, parked=parked)
         )
         if parked is not None:
-            self.provider.doorbell.ring_instance(leased.state.instance)
+            self.provider.notifier.notify_instance(leased.state.instance)

@@ -65,7 +65,7 @@ class UnservedLooks:
         self._last = now
         return self._shortest
 
-    def mail_came(self, work: Hashable) -> None:
+    def message_arrived(self, work: Hashable) -> None:
         """A message for this work was stored: where nobody takes it, it may be a cancellation."""
         if work in self._known:
             self._interval = self._shortest

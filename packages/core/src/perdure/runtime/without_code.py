@@ -16,7 +16,7 @@ from perdure.model.details import ApplicationFailure, Cancelled, ErrorDetails
 from perdure.model.wire import StartData, decode_cancel, decode_start
 from perdure.records.instances import InstanceState, Message, MessageKind
 from perdure.replay.forced_failure import close_without_code
-from perdure.runtime.after_commit import report, ring
+from perdure.runtime.after_commit import notify, report
 from perdure.runtime.commits import Position, make_commit
 from perdure.runtime.histories import read_readable_history
 from perdure.runtime.stepping import run_outside_tasks
@@ -88,7 +88,7 @@ async def end_without_code(turns: Turns, held: HeldInstance, details: ErrorDetai
     if live is not None:
         await run_outside_tasks(live.execution.discard)
     turns.activities.cancel(state.instance)
-    ring(provider.doorbell, commit, 0)
+    notify(provider.notifier, commit, 0)
     report(
         turns.observers,
         commit,
