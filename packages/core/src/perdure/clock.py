@@ -1,4 +1,4 @@
-"""Where time comes from: the clock that is given when a provider is opened.
+"""The source of time: the clock that is given when a provider is opened.
 
 Instants are whole microseconds since the Unix epoch, UTC: exact, sortable, the same in every
 store. Durations are `timedelta`. Nothing else in Perdure reads the wall clock or sleeps, so a
@@ -43,7 +43,7 @@ class Clock(ABC):
 
     @abstractmethod
     async def sleep(self, duration: timedelta) -> None:
-        """Return after `duration`; at once where it is not positive. May be cancelled."""
+        """Return after `duration`; at once if it is not positive. Can be cancelled."""
 
 
 class SystemClock(Clock):
@@ -61,8 +61,8 @@ class SystemClock(Clock):
 class ManualClock(Clock):
     """A clock that moves only when told to, for tests.
 
-    It belongs to one event loop. `advance` moves the time in one step; whoever sleeps until
-    then or earlier is woken in the order of the due times.
+    It belongs to one event loop. `advance` moves the time in one step and wakes the
+    sleepers that are due, in the order of their due times.
     """
 
     def __init__(self, start: datetime | None = None) -> None:
@@ -78,7 +78,7 @@ class ManualClock(Clock):
         return self._now
 
     async def sleep(self, duration: timedelta) -> None:
-        """Wait until the clock was advanced past the due time."""
+        """Return once the clock has been advanced past the due time."""
         delay = to_microseconds(duration)
         if delay <= 0:
             await asyncio.sleep(0)
@@ -90,13 +90,13 @@ class ManualClock(Clock):
 
     @property
     def next_due(self) -> Instant | None:
-        """When the next sleeper is due, or None where nobody sleeps."""
+        """When the next sleeper is due; None if nothing sleeps."""
         while self._sleepers and self._sleepers[0][2].done():
             heapq.heappop(self._sleepers)
         return self._sleepers[0][0] if self._sleepers else None
 
     def advance(self, duration: timedelta | float) -> None:
-        """Move the time forward and wake whoever is due; step_back moves it backwards."""
+        """Move the time forward and wake the sleepers that are due; `step_back` moves it backwards."""
         self._now += to_microseconds(to_duration(duration, "duration"))
         while self._sleepers and self._sleepers[0][0] <= self._now:
             _, _, waiter = heapq.heappop(self._sleepers)

@@ -1,7 +1,7 @@
-"""The events of a history: what was decided and what came in, in order.
+"""The events of a history, in order: what came in, and what the orchestration asked for.
 
-An incoming event (`INCOMING`) is delivered to the orchestration; what the orchestration then asks
-for follows it as commands, and the history ends with one terminal event. Events are numbered
+The engine delivers an incoming event (`INCOMING`) to the orchestration; the commands that the
+orchestration then gives follow it. One terminal event ends the history. Events are numbered
 from 1; the number stands beside the encoded event, not in it.
 """
 
@@ -19,12 +19,12 @@ from perdure.model.details import ErrorDetails, details_from_plain, details_to_p
 from perdure.records.instances import ParentLink
 
 FORMAT: Final = 2
-"""Of the histories that are begun now; 1 is that of 0.1.0."""
+"""The format of new histories; format 1 is that of version 0.1.0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryEvent:
-    """What all events have."""
+    """The base class of all events."""
 
     event_id: int
     at: Instant
@@ -48,7 +48,7 @@ class HistoryEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrchestrationStarted(HistoryEvent):
-    """Always the first."""
+    """The first event of every history."""
 
     instance: str
     incarnation: str
@@ -63,7 +63,7 @@ class OrchestrationStarted(HistoryEvent):
     seen: tuple[str, ...] = ()
     """Ids of external events that earlier executions delivered to a wait, newest last."""
     format: int = FORMAT
-    """What the history records: from 2 on, retry policies."""
+    """The format of this history; from 2 on it records retry policies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +97,7 @@ class ActivityFailed(HistoryEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimerCreated(HistoryEvent):
-    """The orchestration, or the engine for it, set a timer."""
+    """The orchestration set a timer, or the engine did so on its behalf."""
 
     fire_at: Instant
     purpose: str = "sleep"
@@ -106,7 +106,7 @@ class TimerCreated(HistoryEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimerFired(HistoryEvent):
-    """A timer was due."""
+    """A timer fired."""
 
     scheduled: int
 
@@ -129,7 +129,7 @@ class EventRaised(HistoryEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventRefused(HistoryEvent):
-    """An external event does not fit the wait that it came to; it is consumed, and the wait goes on."""
+    """An external event did not fit its wait: the event is consumed, and the wait goes on."""
 
     event: int
     """The number of its `EventRaised`."""
@@ -183,14 +183,14 @@ class DetachedScheduled(HistoryEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkCancelled(HistoryEvent):
-    """The orchestration no longer wants what it had scheduled."""
+    """The orchestration cancelled work that it had scheduled."""
 
     scheduled: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelRequested(HistoryEvent):
-    """Somebody asked to cancel the instance."""
+    """A client or a parent requested the cancellation of the instance."""
 
     reason: str
 
@@ -228,7 +228,7 @@ INCOMING = (
     ChildRefused,
     CancelRequested,
 )
-"""What is delivered to an orchestration; everything else is what it asked for."""
+"""The events that are delivered to an orchestration; all others record what it asked for."""
 
 TERMINAL = (OrchestrationCompleted, OrchestrationFailed, OrchestrationContinuedAsNew)
 
@@ -287,7 +287,7 @@ def encode_event(event: Event) -> bytes:
 
 
 def decode_event(number: int, data: bytes) -> Event:
-    """The event that `encode_event` made; raises ValueError where it is none."""
+    """The event that `encode_event` encoded; raises ValueError if the data is no event."""
     try:
         plain = cast("dict[str, object]", from_json(data))
         kind = _CLASSES[cast("str", plain.pop("kind"))]

@@ -1,7 +1,7 @@
 """What a runtime tells its observers: the events of the hook `perdure_observe`.
 
-They are told after the fact, in the runtime's event loop. They are not the history: nothing is
-repeated for who was not there, and what a killed process had done may not have been told.
+The runtime sends them after the fact, in its event loop. They are no substitute for the history:
+an observer gets no past events, and a process that is killed may not have sent its last ones.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class InstanceParked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnLost:
-    """A turn was refused, or its answer did not come; somebody else goes on."""
+    """A turn was refused, or its answer did not come; another lease of the instance goes on."""
 
     at: Instant
     instance: str
@@ -87,16 +87,16 @@ class DetachedStartRefused:
 
     at: Instant
     instance: str
-    """Who asked for it."""
+    """The instance that asked for it."""
     detached: str
     """The id that is in use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValueDiffered:
-    """Code asked with another value than the history has; the recorded one counts.
+    """The code passed another value than the history has; the recorded one counts.
 
-    Told once for each place of an instance's execution, not again at its next replay.
+    Sent once for each place in an execution, and not again when it is replayed.
     """
 
     at: Instant
@@ -105,15 +105,15 @@ class ValueDiffered:
     orchestration: str
     version: str
     event: int
-    """The number of the event that has the recorded value; the first, where there are several."""
+    """The number of the event that has the recorded value; of the first if there are several."""
     kind: str
     """The kind of that event, such as `ActivityScheduled`."""
     name: str
-    """The name of what was asked for; empty where it has none."""
+    """The name of what the code asked for; empty if it has none."""
     field: str
     """Which of the event's fields, such as `input`, `fire_at` or `retry`."""
     path: str
-    """The place in the value, such as `$.messages[0]`; `$` is the whole."""
+    """The place in the value, such as `$.messages[0]`; `$` is the whole value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

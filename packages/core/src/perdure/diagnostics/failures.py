@@ -1,8 +1,8 @@
-"""Turns an exception into plain data: describing it never raises, and what comes out is bounded.
+"""Turns an exception into plain data of bounded size, and never raises.
 
-A class may put anything in the place of its name, its text, its cause or its `__class__`. So
-these are read from the interpreter's own fields, and what only the class can tell (its text) is
-asked for with every exception caught.
+A class may replace its name, its text, its cause or its `__class__` with anything. These are read
+from the interpreter's own fields; the text, which only the class can produce, is read with every
+exception caught.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ _MOST_BASES = 32
 _MOST_NOTES = 16
 _MOST_MEMBERS = 10
 _MOST_EXCEPTIONS = 32
-"""In one failure, the causes of its causes included."""
+"""In one failure, including the causes of its causes."""
 _DEEPEST = 12
-"""How many causes stand in a row at most; JSON that is nested deeper may not be readable."""
+"""The longest chain of causes; JSON that is nested deeper may be unreadable."""
 _LONGEST_MESSAGE = 32_768
 _LONGEST_INNER_MESSAGE = 4_096
 _LONGEST_NOTE = 2_048
 _LONGEST_NAME = 256
 _MOST_TEXT = 131_072
-"""In characters; it becomes part of histories, statuses and messages."""
+"""In characters; the text becomes part of histories, statuses and messages."""
 
 _NAME = type.__dict__["__name__"].__get__
 _ANCESTRY = type.__dict__["__mro__"].__get__
@@ -53,11 +53,11 @@ _SUPPRESSED = BaseException.__dict__["__suppress_context__"].__get__
 _MEMBERS = BaseExceptionGroup.__dict__["exceptions"].__get__
 
 _OF_WORK = (ActivityFailed, SubOrchestrationFailed, OrchestrationFailed)
-"""Errors that carry the details of a failure from elsewhere."""
+"""Errors that carry the details of another failure."""
 
 
 def ends_the_process(error: BaseException) -> bool:
-    """Whether it is the interrupt of the process (Ctrl-C), which is nobody's outcome."""
+    """Whether it is the interrupt of the process (Ctrl-C), which is no outcome of user code."""
     return (
         issubclass(type(error), KeyboardInterrupt)
         and threading.current_thread() is threading.main_thread()
@@ -93,20 +93,20 @@ def is_timeout(details: ErrorDetails) -> bool:
 
 
 def class_name(kind: type) -> str:
-    """The name of a class, whatever its metaclass says."""
+    """The name of a class, read without its metaclass."""
     return cast("str", _NAME(kind))[:_LONGEST_NAME]
 
 
 def describe(error: BaseException, *, paths: bool = False) -> Raised:
     """The exception as data, with its chain of causes, its notes and the members of groups.
 
-    Frames of Perdure and asyncio are left out, and so is what a message has beyond 32,768
-    characters. With `paths`, the trace names files in full. The causes have less room than the
-    exception itself; where some are left out, a note says so.
+    Frames of Perdure and asyncio are omitted, and messages are cut at 32,768 characters. With
+    `paths`, the trace has full file names. Causes get less room than the exception itself; a note
+    tells how many were omitted.
     """
     try:
         return _Description(paths=paths).of(error)
-    except BaseException:  # noqa: BLE001 # whatever else an exception can do, it happened
+    except BaseException:  # noqa: BLE001 # an exception that cannot be described is reported all the same
         return Raised(type_name=class_name(type(error)), message="(it could not be described)")
 
 

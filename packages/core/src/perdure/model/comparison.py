@@ -1,9 +1,9 @@
-"""What happens where a value differs from the history: the setting `compare`.
+"""The setting `compare`: what happens if a value differs from the history.
 
 The code must ask for the same things in the same order as the history has. The values that it
-asks with (inputs, due times, retry policies, tags, versions, results) may differ; the recorded
-ones count, and `compare` says how much is made of it. The most specific setting counts: an
-activity's over its orchestration's over the runtime's.
+passes (inputs, due times, retry policies, tags, versions, results) may differ: the recorded ones
+count, and `compare` decides whether the difference is reported. The most specific setting counts:
+an activity's over its orchestration's over the runtime's.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final, Literal, TypeAlias, cast, get_args
 from perdure.errors import InvalidInput
 
 Compare: TypeAlias = Literal["strict", "warn", "ignore"]
-"""`warn` tells of it once, `strict` parks the instance, `ignore` is silent."""
+"""`warn` logs the difference once, `strict` parks the instance, `ignore` is silent."""
 
 DEFAULT_COMPARE: Final[Compare] = "warn"
 _KNOWN = get_args(Compare)

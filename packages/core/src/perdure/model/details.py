@@ -1,4 +1,4 @@
-"""Why something failed: `ErrorDetails` in three categories, each with a kind.
+"""Why an instance or an activity failed: `ErrorDetails` in three categories, each with a kind.
 
     InfrastructureFailure   Storage, Corruption
     ConfigurationFailure    Unregistered, Nondeterminism
@@ -41,21 +41,21 @@ class Raised:
     trace: tuple[str, ...] = ()
     """Where it was raised, outermost first, as `module:line function`; no machine paths."""
     causes: tuple[Raised, ...] = ()
-    """What it comes from: the exceptions of a group, then its `__cause__`, or its `__context__`
-    where that is not suppressed. Each has causes of its own."""
+    """Its causes: the exceptions of a group, then its `__cause__`, or else its `__context__` unless
+    that is suppressed. Each has causes of its own."""
     retryable: bool = True
     bases: tuple[str, ...] = ()
     """The names of the base classes of its class, the nearest first."""
     notes: tuple[str, ...] = ()
-    """What `add_note` added."""
+    """The notes that `add_note` added."""
     relation: Relation = ""
-    """What it is to the exception among whose causes it stands: `cause` (`raise … from`) or
-    `context` (raised while it was handled); empty for a member of a group, and for the failure
+    """How it relates to the exception that lists it as a cause: `cause` (`raise … from`) or
+    `context` (raised while it was handled); empty for a member of a group and for the failure
     itself."""
     data: str | None = None
-    """The details that it was raised with (`ApplicationError`), as JSON text."""
+    """The details of an `ApplicationError`, as JSON text."""
     retry_after: timedelta | None = None
-    """When to try again, where it was raised as `RetryAfter`."""
+    """The delay of a `RetryAfter`."""
 
     def __post_init__(self) -> None:
         # Names and texts may have surrogates, which UTF-8 cannot carry. Replaced here, and not
@@ -67,10 +67,10 @@ class Raised:
         object.__setattr__(self, "notes", _all_encodable(self.notes))
 
     def is_a(self, kind: type[BaseException] | str) -> bool:
-        """Whether it is of this class or of a subclass, by the class's name.
+        """Whether the exception is of this class or of a subclass, by the name of the class.
 
-        Classes are told apart by name alone: the process that raised it may know the class by
-        another module, such as `__main__`. A name may have its module before it.
+        Only the name is compared, because the process that raised the exception may know the
+        class by another module, such as `__main__`. A module in front of the name is ignored.
         """
         name = kind.rpartition(".")[2] if isinstance(kind, str) else kind.__name__
         return name == self.type_name or name in self.bases
@@ -78,7 +78,7 @@ class Raised:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancelled:
-    """Somebody asked for the cancellation."""
+    """A client or a parent cancelled the instance."""
 
     tag: ClassVar[str] = "cancelled"
 
@@ -87,13 +87,13 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Poisoned:
-    """Work that was leased again and again without an outcome, the last time alone in a process."""
+    """Work that was leased repeatedly without an outcome, the last time alone in a process."""
 
     tag: ClassVar[str] = "poisoned"
 
     work: str
     attempts: int
-    """How often it was leased without an outcome: leases that were given back do not count."""
+    """The number of leases without an outcome; leases that were given back do not count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +107,7 @@ class Unregistered:
     name: str
     version: str | None = None
     activity_tag: str | None = None
-    """The activity's tag, where it was the tag that no runtime served."""
+    """The activity's tag, if no runtime served the tag."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +121,7 @@ class Nondeterminism:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storage:
-    """The storage failed for good."""
+    """The storage failed, and retrying did not help."""
 
     tag: ClassVar[str] = "storage"
 
@@ -131,7 +131,7 @@ class Storage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corruption:
-    """What was stored cannot be read."""
+    """Stored data cannot be read."""
 
     tag: ClassVar[str] = "corruption"
 
@@ -151,11 +151,11 @@ class _Failure:
     kind: Kind
 
     def is_retryable(self) -> bool:
-        """Whether another try may succeed with the same code and data."""
+        """Whether a retry may succeed with the same code and data."""
         return False
 
     def display_message(self) -> str:
-        """One line for a person."""
+        """The failure with its causes, as one line of text."""
         return _message(self.kind)
 
     @property
@@ -170,18 +170,18 @@ class _Failure:
 
     @property
     def causes(self) -> tuple[Raised, ...]:
-        """What it comes from, each with causes of its own; none where nothing was raised."""
+        """The causes of the exception, each with causes of its own; empty if no exception was raised."""
         return self.kind.causes if isinstance(self.kind, Raised) else ()
 
     @property
     def data(self) -> Any:
-        """The details that it was raised with, decoded anew; None where there are none."""
+        """The details of an `ApplicationError`, decoded at each access; None if there are none."""
         text = self.kind.data if isinstance(self.kind, Raised) else None
         return None if text is None else from_json(text)
 
     @property
     def retry_after(self) -> timedelta | None:
-        """When to try again, where it was raised as `RetryAfter`."""
+        """The delay of a `RetryAfter`; None for other exceptions."""
         return self.kind.retry_after if isinstance(self.kind, Raised) else None
 
     def is_a(self, kind: type[BaseException] | str) -> bool:
@@ -191,7 +191,7 @@ class _Failure:
 
 @dataclass(frozen=True, slots=True)
 class InfrastructureFailure(_Failure):
-    """The storage or what it holds is at fault."""
+    """The storage, or the data in it, is at fault."""
 
     kind: InfrastructureKind
 
@@ -200,7 +200,7 @@ class InfrastructureFailure(_Failure):
         return "infrastructure"
 
     def is_retryable(self) -> bool:
-        """True for a storage that failed, false for what is corrupt."""
+        """True if the storage failed, false if data is corrupt."""
         return isinstance(self.kind, Storage)
 
 
@@ -208,7 +208,7 @@ class InfrastructureFailure(_Failure):
 class ConfigurationFailure(_Failure):
     """The deployment is at fault: what is registered does not fit what is stored.
 
-    Never retryable: somebody has to deploy other code.
+    Never retryable: other code has to be deployed.
     """
 
     kind: ConfigurationKind
@@ -220,7 +220,7 @@ class ConfigurationFailure(_Failure):
 
 @dataclass(frozen=True, slots=True)
 class ApplicationFailure(_Failure):
-    """The user's own code or the user's own request ended it."""
+    """The application's own code, or a cancellation that it requested, ended the work."""
 
     kind: ApplicationKind
 
@@ -229,7 +229,7 @@ class ApplicationFailure(_Failure):
         return "application"
 
     def is_retryable(self) -> bool:
-        """Whether another try may succeed; never after a cancellation or poison."""
+        """Whether a retry may succeed; never after a cancellation or poison."""
         return isinstance(self.kind, Raised) and self.kind.retryable
 
 
@@ -261,11 +261,11 @@ BEFORE: Mapping[Relation, str] = {
     "cause": "caused by",
     "context": "raised while handling",
 }
-"""What stands before a cause, by its relation."""
+"""The words before a cause in a message, by its relation."""
 
 
 def _chain(raised: Raised) -> str:
-    """The exception with its members in brackets and its cause behind it."""
+    """The exception, its members in brackets, then its cause."""
     text = headline(raised)
     members = "; ".join(_chain(cause) for cause in raised.causes if not cause.relation)
     if members:
@@ -280,7 +280,7 @@ def _chain(raised: Raised) -> str:
 
 
 def headline(raised: Raised) -> str:
-    """The class name, the text and the notes of an exception, without what it comes from."""
+    """The class name, the text and the notes of an exception, without its causes."""
     text = f"{raised.type_name}: {raised.message}" if raised.message else raised.type_name
     return f"{text} ({'; '.join(raised.notes)})" if raised.notes else text
 

@@ -1,7 +1,7 @@
-"""Tells whether the caller runs inside an orchestration, where only the context may act.
+"""Refuses calls inside an orchestration that only its context may make.
 
-Shared by the parts that must refuse there (the client) and the loop that marks itself, so that
-neither needs to know the other.
+The client refuses by the marker that the event loop of an orchestration inherits, so that neither
+imports the other.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ class OrchestrationLoopMarker:
     """Base of the event loop that orchestrations run on."""
 
     def forbid(self, error: ForbiddenInOrchestration) -> NoReturn:
-        """Raise the error, and end the turn whatever the code makes of it."""
+        """Raise the error and end the turn, even if the code catches the error."""
         raise error
 
 
 def forbid(error: ForbiddenInOrchestration) -> NoReturn:
-    """Raise the error, and end the turn of the orchestration that is running, if one is."""
+    """Raise the error, and end the turn of the running orchestration, if there is one."""
     loop = events._get_running_loop()
     if isinstance(loop, OrchestrationLoopMarker):
         loop.forbid(error)

@@ -1,8 +1,8 @@
 """Payloads: JSON text on the wire, decoded and encoded by the annotations of functions.
 
-What a first run sees is what a replay sees, because values make the round trip through text on
-the live path too. Nothing is ever pickled. What is encoded comes back equal, or is refused here,
-before it is stored; how that is known is for `perdure.codec` to say.
+A first run and a replay see the same values, because values make the round trip through text on
+the live path too. Nothing is pickled. A value that would not come back equal is refused here,
+before it is stored; `perdure.codec` decides that.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _UNFIT = (ValueError, TypeError, AttributeError, NameError, RuntimeError)
 def encode(value: object, annotation: object = Any, *, what: str = "value") -> str:
     """The value as JSON text, encoded by the annotation (or by its own type, for `Any`).
 
-    `decode` makes an equal value of the text by the same annotation, and by none the JSON reading
-    of it; and an equal value has the same text in every process. Raises `InvalidPayload` where
-    that cannot be, and `PayloadTooLarge`; `what` names the value in the message.
+    `decode` returns an equal value by the same annotation, and plain JSON values without one. Equal
+    values have the same text in every process. Raises `InvalidPayload` for a value that cannot be
+    restored, and `PayloadTooLarge`; `what` names the value in the message.
     """
     try:
         if annotation is Any or annotation is object:
@@ -57,9 +57,9 @@ def encode(value: object, annotation: object = Any, *, what: str = "value") -> s
 
 
 def decode(text: str, annotation: object = Any, *, what: str = "value") -> Any:
-    """The value of a JSON text, made to fit the annotation.
+    """The value of a JSON text, validated by the annotation.
 
-    Fields of models are found by name and by alias. Raises `InvalidPayload` where it does not
+    Fields of models are found by name and by alias. Raises `InvalidPayload` if the text does not
     fit.
     """
     try:
@@ -74,7 +74,7 @@ def decode(text: str, annotation: object = Any, *, what: str = "value") -> Any:
 
 
 def check_annotation(annotation: object, what: str) -> None:
-    """Raise `InvalidInput` where values cannot be decoded by it."""
+    """Raise `InvalidInput` if values cannot be decoded by the annotation."""
     if annotation is Any or annotation is object:
         return
     try:
@@ -91,8 +91,8 @@ def check_text(
 ) -> str:
     """Return `text` if it is JSON of at most 16 MiB; None stands for `null`.
 
-    Raises `InvalidPayload` or `PayloadTooLarge`; nothing is decoded into Python values for use.
-    `instead` says what to do with a value.
+    Raises `InvalidPayload` or `PayloadTooLarge`. `instead` tells the caller what to do with a
+    Python value.
     """
     if text is None:
         return NULL

@@ -1,4 +1,4 @@
-"""The payloads of messages and activities: what core writes into the contract's opaque bytes."""
+"""The wire formats of messages and activities: the bytes that core stores through the contract."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from perdure.model.details import ErrorDetails, details_from_plain, details_to_p
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartData:
-    """Of a START message."""
+    """The data of a START message."""
 
     input: str
     seen: tuple[str, ...] = ()
@@ -23,19 +23,19 @@ class StartData:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventData:
-    """Of an EVENT message."""
+    """The data of an EVENT message."""
 
     name: str
     data: str
 
 
 EVENT_MESSAGE: Final = "event:"
-"""Stands before the id of an external event in the id of its message."""
+"""The prefix of the message id of an external event; the id of the event follows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultData:
-    """Of an ACTIVITY, CHILD or TIMER message: how the scheduled work ended.
+    """The data of an ACTIVITY, CHILD or TIMER message: how the scheduled work ended.
 
     `result` or `details` is set; neither for a timer, and for a child that was refused because
     its id was in use.
@@ -48,57 +48,57 @@ class ResultData:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelData:
-    """Of a CANCEL message."""
+    """The data of a CANCEL message."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActivityData:
-    """Of an activity in the queue."""
+    """The data of an activity in the queue."""
 
     input: str
     event: int
     """The number of the schedule event."""
     attempt: int
-    """Which attempt of its retry policy this is, from 1."""
+    """The number of the attempt under the retry policy, from 1."""
     first: int
-    """The number of the schedule event of the first attempt: the same for all attempts."""
+    """The number of the schedule event of the first attempt; all attempts share it."""
     timeout: timedelta | None = None
     """How long the function of this attempt may run."""
     max_attempts: int | None = 1
-    """Of its retry policy, where it has one; None is for ever."""
+    """The limit of the retry policy; None: no limit."""
     non_retryable: tuple[str, ...] = ()
     """The names of exceptions after which its retry policy does not try again."""
     conditional: bool = False
-    """Whether its retry policy may refuse another attempt for other reasons too."""
+    """Whether the retry policy has a `retry_if`, which may refuse another attempt."""
 
 
 def encode_start(data: StartData) -> bytes:
-    """As bytes of JSON."""
+    """Encode as JSON."""
     return to_json({"input": data.input, "seen": data.seen})
 
 
 def decode_start(data: bytes) -> StartData:
-    """Raises ValueError where it is none."""
+    """Decode what the encoder wrote; raises ValueError for other data."""
     plain = _mapping(data)
     seen = cast("list[str]", plain.get("seen", []))
     return StartData(input=_text(plain, "input"), seen=tuple(seen))
 
 
 def encode_raised(data: EventData) -> bytes:
-    """As bytes of JSON."""
+    """Encode as JSON."""
     return to_json({"name": data.name, "data": data.data})
 
 
 def decode_raised(data: bytes) -> EventData:
-    """Raises ValueError where it is none."""
+    """Decode what the encoder wrote; raises ValueError for other data."""
     plain = _mapping(data)
     return EventData(name=_text(plain, "name"), data=_text(plain, "data"))
 
 
 def encode_result(data: ResultData) -> bytes:
-    """As bytes of JSON."""
+    """Encode as JSON."""
     plain: dict[str, object] = {"scheduled": data.scheduled}
     if data.result is not None:
         plain["result"] = data.result
@@ -108,7 +108,7 @@ def encode_result(data: ResultData) -> bytes:
 
 
 def decode_result(data: bytes) -> ResultData:
-    """Raises ValueError where it is none."""
+    """Decode what the encoder wrote; raises ValueError for other data."""
     plain = _mapping(data)
     details = plain.get("details")
     return ResultData(
@@ -121,17 +121,17 @@ def decode_result(data: bytes) -> ResultData:
 
 
 def encode_cancel(data: CancelData) -> bytes:
-    """As bytes of JSON."""
+    """Encode as JSON."""
     return to_json({"reason": data.reason})
 
 
 def decode_cancel(data: bytes) -> CancelData:
-    """Raises ValueError where it is none."""
+    """Decode what the encoder wrote; raises ValueError for other data."""
     return CancelData(reason=_text(_mapping(data), "reason"))
 
 
 def encode_activity(data: ActivityData) -> bytes:
-    """As bytes of JSON."""
+    """Encode as JSON."""
     plain: dict[str, object] = {
         "input": data.input,
         "event": data.event,
@@ -150,7 +150,7 @@ def encode_activity(data: ActivityData) -> bytes:
 
 
 def decode_activity(data: bytes) -> ActivityData:
-    """Raises ValueError where it is none."""
+    """Decode what the encoder wrote; raises ValueError for other data."""
     plain = _mapping(data)
     return ActivityData(
         input=_text(plain, "input"),
@@ -170,7 +170,7 @@ def encode_details(details: ErrorDetails) -> bytes:
 
 
 def decode_details(data: bytes) -> ErrorDetails:
-    """Raises ValueError where it is none."""
+    """Decode what the encoder wrote; raises ValueError for other data."""
     try:
         return details_from_plain(_mapping(data))
     except (KeyError, TypeError) as error:

@@ -18,15 +18,15 @@ class NewActivity:
     name: str
     data: bytes
     tag: str | None = None
-    """Only workers that serve this tag take it; None: those that serve untagged work."""
+    """Only runtimes that serve this tag lease it; None: those that serve untagged activities."""
     visible_at: Instant | None = None
     lease: bool = False
-    """Whether it is added already leased, under the commit's `activity_token`."""
+    """Whether the commit adds it already leased, under its `activity_token`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActivityLease:
-    """An activity lease by name."""
+    """Identifies an activity lease."""
 
     instance: str
     activity: str
@@ -43,7 +43,8 @@ class ActivityRequest:
     names: frozenset[str]
     tags: frozenset[str | None] = frozenset({None})
     unserved_for: timedelta | None = None
-    """Where set, also ask for work that nobody took for so long, for want of name or tag."""
+    """If set, also return activities that have waited at least this long because no runtime
+    registers their name or serves their tag."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,19 +61,19 @@ class LeasedActivity:
     token: str
     until: Instant
     delivery: int
-    """How often it was leased, this time included and uncounted releases left out."""
+    """The number of leases so far, this one included, without releases that do not count."""
     added_at: Instant
     served: bool = True
 
     @property
     def lease(self) -> ActivityLease:
-        """This lease by name."""
+        """Identifies this lease."""
         return ActivityLease(instance=self.instance, activity=self.id, token=self.token)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActivityCompletion:
-    """An activity's end, with the message that tells its instance."""
+    """The end of an activity, with the message that carries its result to the instance."""
 
     lease: ActivityLease
     message: Message
@@ -80,10 +81,10 @@ class ActivityCompletion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActivityRelease:
-    """An activity lease given back without a result."""
+    """Gives an activity lease back without a result."""
 
     lease: ActivityLease
     delay: timedelta = timedelta(0)
     counted: bool = True
     parked: ParkedMark | None = None
-    """Where set, marks the activity's instance as parked."""
+    """If set, marks the activity's instance as parked."""

@@ -41,21 +41,22 @@ class Message:
     """Something addressed to an instance."""
 
     id: str
-    """Unique among the messages of its instance; a mailbox that holds it drops a second one."""
+    """Unique in the mailbox: a second message with an id that the mailbox holds is dropped."""
     instance: str
     kind: MessageKind
     data: bytes
     incarnation: str | None = None
-    """The incarnation addressed. None for external events, which address whoever has the id."""
+    """The incarnation addressed. None for external events, which address the instance that has
+    the id when they are delivered."""
     execution: int | None = None
-    """Where set, the message is void unless this is the instance's current execution."""
+    """If set, the message is void unless this is the instance's current execution."""
     visible_at: Instant | None = None
-    """When it is due; None: now, whatever any clock says."""
+    """When it becomes visible; None: at once, independent of any clock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParentLink:
-    """Who started a child, and where the answer goes."""
+    """The parent of a child: the instance that started it and receives its result."""
 
     instance: str
     incarnation: str
@@ -74,8 +75,11 @@ class ParkedMark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParkedState:
-    """A parked mark as it is stored: `since` stays from the first mark for its reason,
-    until one for another reason replaces it or a commit clears it."""
+    """A parked mark as it is stored.
+
+    `since` is the instant of the first mark with this reason. A mark with another reason replaces
+    it; a commit clears it.
+    """
 
     reason: str
     details: str
@@ -93,9 +97,10 @@ class NewInstance:
     start: Message
     """Kind START, addressed to this incarnation."""
     version: str | None = None
-    """The version it is pinned to; None: the newest, chosen when it first runs."""
+    """The version that the instance is pinned to; None: the newest registered one, chosen at the
+    first turn."""
     engine: int = ENGINE
-    """The oldest engine that can run it."""
+    """The oldest engine that can run the instance."""
     parent: ParentLink | None = None
 
 

@@ -11,13 +11,13 @@ ENGINE = 1
 """The newest format of histories and messages that this core writes and reads."""
 
 MAX_MESSAGES_PER_DELIVERY = 1000
-"""A lease or a commit's answer carries at most this many messages."""
+"""The most messages that a lease or the answer of a commit carries."""
 
 MAX_BYTES_PER_DELIVERY = 4 * 1024 * 1024
-"""… and at most this many bytes of payload, but always at least one message."""
+"""The most bytes of payload that they carry; at least one message is always delivered."""
 
 LONGEST_LEASE = timedelta(minutes=5)
-"""No lease and no delay is longer."""
+"""The longest lease and the longest delay."""
 
 ALLOWED_SKEW = timedelta(seconds=60)
 """A lease or a delay that ends later than now + LONGEST_LEASE + ALLOWED_SKEW is over."""

@@ -32,8 +32,8 @@ class ChangeWait:
     exists: bool = True
     """False where the caller saw no instance; `last_commit` and `parked` are None then."""
     until_ended: bool = False
-    """A hint: the caller cares only for the creation, the end and the parking of the instance, so
-    a provider need not wake it for other commits. It may still do so."""
+    """A hint: the caller waits for the creation, the end or the parking of the instance. A provider
+    may skip other commits, and may also wake the caller for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class ExecutionState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IdPage:
-    """Instance ids, and where the next page begins."""
+    """A page of instance ids; `next_token` is None on the last page."""
 
     ids: tuple[str, ...]
     next_token: str | None = None
@@ -78,10 +78,11 @@ class StoreMetrics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreQueueDepths:
-    """What waits to be taken.
+    """How much work waits.
 
-    Visible messages of existing instances that nobody leases; activities that nobody leases;
-    messages of existing instances that are not visible yet.
+    `orchestrator_queue`: visible messages of existing instances without a live lease.
+    `worker_queue`: activities without a live lease.
+    `timer_queue`: messages of existing instances that are not visible yet.
     """
 
     orchestrator_queue: int = 0

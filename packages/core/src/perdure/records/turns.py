@@ -38,12 +38,14 @@ class TurnRequest:
     """A call of `lease_turns`."""
 
     token: str
-    """The caller's token for every lease that this call gives; a repeat finds them again."""
+    """The token of every lease that this call gives. A repeat of the call with the same token
+    returns the leases that it already gave."""
     limit: int
     lease_for: timedelta
     serves: Serves
     unserved_for: timedelta | None = None
-    """Where set, also ask for work that nobody took for so long, for want of name or version."""
+    """If set, also return instances that have been ready at least this long because no runtime
+    registers their name or version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,18 +56,18 @@ class LeasedTurn:
     token: str
     until: Instant
     attempt: int
-    """How often the instance was leased since its last commit, this time included."""
+    """The number of leases since the last commit of the instance, this one included."""
     messages: tuple[Message, ...]
     """The visible messages in order, up to the limits of a delivery."""
     more: bool
-    """Whether further visible messages wait."""
+    """Whether the mailbox has further visible messages."""
     served: bool = True
-    """False for work that was asked for with `unserved_for`."""
+    """False for an instance that was returned because of `unserved_for`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnLease:
-    """A turn lease by name, to be renewed or given back."""
+    """Identifies a turn lease, to renew it or to give it back."""
 
     instance: str
     token: str
@@ -73,11 +75,11 @@ class TurnLease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnRelease:
-    """A turn lease given back without a commit."""
+    """Gives a turn lease back without a commit."""
 
     lease: TurnLease
     delay: timedelta = timedelta(0)
-    """Hides the whole instance for so long, messages that come meanwhile included."""
+    """Hides the instance for this long, including messages that arrive meanwhile."""
     counted: bool = True
     """False: this lease does not count as an attempt."""
     parked: ParkedMark | None = None
@@ -93,7 +95,7 @@ class StoredEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HistoryPage:
-    """Events of an execution in order; `more` where others follow."""
+    """Events of an execution in order; `more` tells whether others follow."""
 
     events: tuple[StoredEvent, ...]
     more: bool
@@ -105,7 +107,7 @@ class NewChild:
 
     instance: NewInstance
     if_exists: Message | None = None
-    """Put into the committer's own mailbox where the id is in use by another incarnation."""
+    """Put into the mailbox of the committing instance if another incarnation has the id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,43 +137,46 @@ class TurnCommit:
     expected_event: int
     """The number of the last event that the history is expected to have."""
     events: tuple[bytes, ...] = ()
-    """Appended as `expected_event + 1` and on."""
+    """Appended with the numbers from `expected_event + 1` on."""
     remove: tuple[str, ...] = ()
-    """Ids of messages of the own mailbox to remove, delivered or not; unknown ones are passed over."""
+    """Ids of messages to remove from the own mailbox, delivered or not; unknown ids are ignored."""
     finish: tuple[ActivityLease, ...] = ()
-    """Activities that this commit finishes: removed, and that each lease stands is a precondition."""
+    """Activities to remove because this commit consumes their results. The commit is refused with
+    `ActivityLeaseLost` unless each of these leases holds."""
     cancel: tuple[str, ...] = ()
-    """Ids of activities to remove, leased or not; unknown ones are passed over."""
+    """Ids of activities to remove, leased or not; unknown ids are ignored."""
     add: tuple[NewActivity, ...] = ()
     activity_token: str | None = None
     activity_lease_for: timedelta | None = None
     send: tuple[Message, ...] = ()
-    """To the mailbox of any instance, visible now or later."""
+    """Messages for the mailbox of any instance, visible now or later."""
     front: tuple[Message, ...] = ()
-    """To the front of the own mailbox, in this order; one whose id is held moves to the front."""
+    """Messages for the front of the own mailbox, in this order. A message whose id the mailbox
+    holds moves to the front."""
     create: tuple[NewChild, ...] = ()
     end: ExecutionEnd | None = None
     version: str | None = None
-    """Where set, the version that the instance (with CONTINUED_AS_NEW: the next execution) is pinned to."""
+    """If set, pins the instance to this version; with CONTINUED_AS_NEW, the next execution."""
     unpin: bool = False
-    """With CONTINUED_AS_NEW: the newest version is chosen anew."""
+    """With CONTINUED_AS_NEW: the next execution chooses the newest registered version."""
     engine: int | None = None
     keep_for: timedelta | None = None
-    """Keep the lease and extend it to now plus this; None: release it."""
+    """Keeps the lease and extends it to now plus this duration; None: releases it."""
     held: frozenset[str] = frozenset()
-    """Ids of messages that the caller still holds from this lease; the answer leaves them out."""
+    """Ids of messages that the caller still has from this lease; the answer omits them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitAnswer:
-    """What a commit brought about beyond what it asked for."""
+    """The answer of a commit."""
 
     lease_until: Instant | None = None
-    """Where the lease was kept."""
+    """The end of the lease; None if the commit released it."""
     activities_until: Instant | None = None
-    """The end of the leases of the activities that were added leased; None where there are none."""
+    """The end of the leases of the activities that were added leased; None if there are none."""
     in_use: frozenset[str] = frozenset()
-    """The ids of `create` that other incarnations have; nothing was created for these."""
+    """The ids in `create` that other incarnations have; the commit created nothing for these."""
     messages: tuple[Message, ...] = ()
-    """With a kept lease: visible messages that the caller does not hold, in order, up to the limits."""
+    """If the lease is kept: visible messages that are not in `held`, in order, up to the limits of
+    a delivery."""
     more: bool = False
