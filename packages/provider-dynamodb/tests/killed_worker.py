@@ -16,7 +16,7 @@ async def step(number: int) -> int:
     context = perdure.activity_context()
     await asyncio.sleep(0.02)
     with open(os.environ["PERDURE_TEST_LEDGER"], "a", encoding="utf-8") as ledger:  # noqa: ASYNC230
-        ledger.write(f"{context.instance_id} {number} {context.idempotency_key}\n")
+        ledger.write(f"{context.instance} {number} {context.idempotency_key}\n")
     return number + 1
 
 

@@ -46,7 +46,7 @@ class Machine:
 
         @app.activity
         async def note(what: str) -> str:
-            instance = perdure.activity_context().instance_id
+            instance = perdure.activity_context().instance
             self.ran.append((instance, what, self.clock.now() - self.ahead))
             self.first_ran.set()
             return what

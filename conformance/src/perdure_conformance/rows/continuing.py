@@ -55,14 +55,14 @@ def continuing() -> Registry:
 
     @app.orchestration
     async def count(ctx: OrchestrationContext) -> int:
-        return ctx.execution_id
+        return ctx.execution
 
     @app.orchestration
     async def thrice(ctx: OrchestrationContext, left: int) -> str:
         await asyncio.sleep(10)
         if left:
             ctx.continue_as_new(left - 1)
-        return f"execution {ctx.execution_id}"
+        return f"execution {ctx.execution}"
 
     @app.orchestration
     async def parent(ctx: OrchestrationContext) -> str:

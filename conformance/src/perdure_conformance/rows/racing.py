@@ -38,7 +38,7 @@ class Gates:
 
         @app.activity
         async def step(name: str) -> str:
-            full = f"{activity_context().instance_id}/{name}"
+            full = f"{activity_context().instance}/{name}"
             self.ran.append(full)
             await self.gates.setdefault(full, asyncio.Event()).wait()
             return name

@@ -204,7 +204,7 @@ async def odd_ids_are_told_apart(stage: Stage) -> None:
 
     @app.orchestration
     async def take(ctx: OrchestrationContext, name: str) -> list[str]:
-        return [ctx.instance_id, await ctx.schedule_wait(name, str)]
+        return [ctx.instance, await ctx.schedule_wait(name, str)]
 
     await stage.node(app)
     for place, odd in enumerate(ODD_IDS):

@@ -39,7 +39,7 @@ def test_a_decorator_returns_the_function_itself_and_marks_it() -> None:
     reference = activity_reference(charge)
     assert reference is not None
     assert reference.name == "charge"
-    assert (reference.input_type, reference.output_type) == (Order, int)
+    assert (reference.input_type, reference.result_type) == (Order, int)
     assert reference.takes_input
 
 
@@ -58,7 +58,7 @@ def test_an_orchestration_takes_the_context_and_at_most_one_input() -> None:
     assert second is not None
     assert not first.takes_input
     assert (second.name, second.version) == ("named", "2.0.0")
-    assert (second.input_type, second.output_type) == (Order, str)
+    assert (second.input_type, second.result_type) == (Order, str)
 
 
 def test_what_has_no_annotation_is_anything() -> None:
@@ -70,7 +70,7 @@ def test_what_has_no_annotation_is_anything() -> None:
 
     reference = activity_reference(untyped)
     assert reference is not None
-    assert (reference.input_type, reference.output_type) == (Any, Any)
+    assert (reference.input_type, reference.result_type) == (Any, Any)
 
 
 def test_annotations_keep_their_extras_and_may_be_local() -> None:
@@ -87,7 +87,7 @@ def test_annotations_keep_their_extras_and_may_be_local() -> None:
     reference = activity_reference(work)
     assert reference is not None
     assert reference.input_type == Annotated[Local, "note"]
-    assert reference.output_type == list[Local]
+    assert reference.result_type == list[Local]
 
 
 def test_plain_functions_and_coroutine_functions_are_told_apart() -> None:
@@ -159,7 +159,7 @@ def test_a_partial_has_the_input_that_it_leaves_open_and_the_annotations_of_its_
     registered = activity(Catalog([registry]), "charge")
     assert registered.asynchronous
     assert registered.reference.takes_input
-    assert (registered.reference.input_type, registered.reference.output_type) == (Order, int)
+    assert (registered.reference.input_type, registered.reference.result_type) == (Order, int)
     assert activity_reference(function) is registered.reference
 
 

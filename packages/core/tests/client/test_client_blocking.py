@@ -102,7 +102,7 @@ def test_calls_wait_for_their_answers():
         assert client.get_orchestration_status("i") == NotFound()
         handle = client.start_orchestration("i", "Sum", "1")
 
-        assert handle.instance_id == "i"
+        assert handle.instance == "i"
         assert handle.status() == Running()
         assert list(client.list_all_instances()) == ["i"]
         assert client.get_queue_depths().orchestrator_queue == 1

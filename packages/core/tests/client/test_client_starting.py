@@ -97,7 +97,7 @@ async def test_a_start_by_name_stores_the_text_as_it_is(client, stage):
     handle = await client.start_orchestration("i", "Sum", '{ "number":  1 }')
 
     text, turn = await started_input(stage, "i")
-    assert handle.instance_id == "i"
+    assert handle.instance == "i"
     assert text == '{ "number":  1 }'
     assert turn.state.name == "Sum"
     assert turn.state.version is None
@@ -198,7 +198,7 @@ async def test_an_identifier_within_the_rule_names_one_instance(client, identifi
     await client.start_orchestration("other", "Sum")
 
     assert sorted(await client.list_all_instances()) == sorted([identifier, "other"])
-    assert (await client.get_instance_info(identifier)).instance_id == identifier
+    assert (await client.get_instance_info(identifier)).instance == identifier
 
 
 @pytest.mark.parametrize("text", ["hello", "", "{", "NaN", "[1,]", "'a'", '"\\ud800"', '"\udcff"'])

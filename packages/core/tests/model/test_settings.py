@@ -139,7 +139,7 @@ async def test_a_backoff_of_ones_own_may_answer_in_seconds() -> None:
         (lambda ctx: ctx.schedule_timer(math.nan), "delay nan is out of range"),
         (lambda ctx: ctx.schedule_timer(-1), "delay -1 is negative"),
         (lambda ctx: ctx.schedule_wait(5), "event name 5 is not a string"),
-        (lambda ctx: ctx.schedule_wait("e", 7), "type of event 'e' cannot be 7"),
+        (lambda ctx: ctx.schedule_wait("e", 7), "result_type of event 'e' cannot be 7"),
         (lambda ctx: ctx.schedule_sub_orchestration("o", instance=5), "instance id 5 is not"),
         (lambda ctx: ctx.schedule_sub_orchestration("o", version=1), "version 1 is not"),
         (lambda ctx: ctx.schedule_sub_orchestration("o", result_type=7), "result_type of orch"),
@@ -172,7 +172,7 @@ async def test_wrong_arguments_of_the_context_are_refused_at_the_call(
         (lambda client: client.wait_for_orchestration("i", "5"), "timeout '5' is not a duration"),
         (lambda client: client.wait_for_orchestration("i", math.nan), "timeout nan is out of"),
         (lambda client: client.wait_for_orchestration("i", True), "timeout True is not a duration"),
-        (lambda client: client.wait_for_orchestration_typed("i", 7), "output_type cannot be 7"),
+        (lambda client: client.wait_for_orchestration_typed("i", 7), "result_type cannot be 7"),
         (lambda client: client.get_orchestration_status(5), "instance id 5 is not a string"),
         (lambda client: client.raise_event("i", b"e"), "event name b'e' is not a string"),
         (

@@ -336,7 +336,7 @@ class World:
         reference = definition.reference
         arguments = [decode(text, reference.input_type)] if reference.takes_input else []
         try:
-            return encode(call(definition.function, *arguments), reference.output_type)
+            return encode(call(definition.function, *arguments), reference.result_type)
         except Exception as error:  # noqa: BLE001 # whatever an activity raises
             return ApplicationFailure(describe(error))
 

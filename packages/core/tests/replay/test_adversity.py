@@ -604,7 +604,7 @@ def test_variables_set_in_an_orchestration_do_not_reach_the_host() -> None:
 
 def test_executions_that_take_turns_do_not_disturb_one_another() -> None:
     async def flow(ctx: OrchestrationContext) -> str:
-        return await _one(ctx, ctx.instance_id)
+        return await _one(ctx, ctx.instance)
 
     app = registry_of(flow)
     worlds = [

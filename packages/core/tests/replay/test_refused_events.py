@@ -90,7 +90,7 @@ def test_an_event_that_does_not_fit_is_not_offered_to_another_wait() -> None:
 def test_what_was_refused_counts_as_seen_and_is_not_carried_over() -> None:
     async def again(ctx: OrchestrationContext) -> bool:
         found = await ctx.schedule_wait("decision", bool)
-        if ctx.execution_id == 1:
+        if ctx.execution == 1:
             ctx.continue_as_new()
         return found
 

@@ -56,7 +56,7 @@ async def a_task_that_nothing_awaits(ctx: OrchestrationContext) -> None:
 
 
 async def before_the_next_execution(ctx: OrchestrationContext) -> None:
-    if ctx.execution_id == 1:
+    if ctx.execution == 1:
         ctx.schedule_activity("mail")
         ctx.continue_as_new()
 

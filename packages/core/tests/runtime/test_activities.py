@@ -48,7 +48,7 @@ async def test_the_context_keeps_the_idempotency_key_over_retries_and_counts_att
     assert len({context.activity_id for context in seen}) == 3
     assert {context.resources for context in seen} == {"pool"}
     assert {context.delivery for context in seen} == {1}
-    assert {context.instance_id for context in seen} == {"i"}
+    assert {context.instance for context in seen} == {"i"}
 
 
 async def test_plain_functions_run_in_threads_with_their_context(provider) -> None:
@@ -56,7 +56,7 @@ async def test_plain_functions_run_in_threads_with_their_context(provider) -> No
 
     @app.activity
     def where() -> list[str]:
-        return [threading.current_thread().name, perdure.activity_context().instance_id]
+        return [threading.current_thread().name, perdure.activity_context().instance]
 
     @app.orchestration
     async def main(ctx: perdure.OrchestrationContext) -> list[str]:

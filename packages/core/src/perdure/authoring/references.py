@@ -22,7 +22,7 @@ class OrchestrationReference:
     """The version that this function is registered as; a call does not pin it."""
     input_type: object
     """The annotation of its input; None where it takes none, `Any` where it has no annotation."""
-    output_type: object
+    result_type: object
     takes_input: bool
 
 
@@ -33,7 +33,7 @@ class ActivityReference:
     name: str
     input_type: object
     """The annotation of its input; None where it takes none, `Any` where it has no annotation."""
-    output_type: object
+    result_type: object
     takes_input: bool
 
 

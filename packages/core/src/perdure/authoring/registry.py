@@ -202,11 +202,11 @@ class Registry:
         frame: FrameType,
     ) -> None:
         chosen = _chosen_name(function, name, "activity", ACTIVITY_ATTRIBUTE)
-        takes_input, input_type, output_type = read_signature(
+        takes_input, input_type, result_type = read_signature(
             function, chosen, "activity", 0, frame
         )
         reference = ActivityReference(
-            name=chosen, input_type=input_type, output_type=output_type, takes_input=takes_input
+            name=chosen, input_type=input_type, result_type=result_type, takes_input=takes_input
         )
         self._store_activity(
             ActivityDefinition(
@@ -236,7 +236,7 @@ class Registry:
                 f"orchestration {chosen!r} at {where_defined(function)} is not an async function; write"
                 " it as `async def`"
             )
-        takes_input, input_type, output_type = read_signature(
+        takes_input, input_type, result_type = read_signature(
             function, chosen, "orchestration", 1, frame
         )
         _refuse_nondeterminism(function, chosen, allow)
@@ -244,7 +244,7 @@ class Registry:
             name=chosen,
             version=version,
             input_type=input_type,
-            output_type=output_type,
+            result_type=result_type,
             takes_input=takes_input,
         )
         self._store_orchestration(

@@ -81,9 +81,9 @@ class BlockingHandle(Generic[R_co]):
         self._handle = handle
 
     @property
-    def instance_id(self) -> str:
+    def instance(self) -> str:
         """The id that it was started under."""
-        return self._handle.instance_id
+        return self._handle.instance
 
     def status(self) -> OrchestrationStatus:
         return self._caller.run(self._handle.status)
@@ -252,17 +252,17 @@ class BlockingClient:
 
     @overload
     def wait_for_orchestration_typed(
-        self, instance: str, output_type: type[R], timeout: timedelta | float | None = None
+        self, instance: str, result_type: type[R], timeout: timedelta | float | None = None
     ) -> R: ...
     @overload
     def wait_for_orchestration_typed(
-        self, instance: str, output_type: object, timeout: timedelta | float | None = None
+        self, instance: str, result_type: object, timeout: timedelta | float | None = None
     ) -> object: ...
     def wait_for_orchestration_typed(
-        self, instance: str, output_type: object, timeout: timedelta | float | None = None
+        self, instance: str, result_type: object, timeout: timedelta | float | None = None
     ) -> object:
         wait = self._client.wait_for_orchestration_typed
-        return self._caller.run(wait, instance, output_type, timeout)
+        return self._caller.run(wait, instance, result_type, timeout)
 
     def has_management_capability(self) -> bool:
         self._caller.check()

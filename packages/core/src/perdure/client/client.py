@@ -195,24 +195,24 @@ class Client(ManagementClient):
 
     @overload
     async def wait_for_orchestration_typed(
-        self, instance: str, output_type: type[R], timeout: timedelta | float | None = None
+        self, instance: str, result_type: type[R], timeout: timedelta | float | None = None
     ) -> R: ...
     @overload
     async def wait_for_orchestration_typed(
-        self, instance: str, output_type: object, timeout: timedelta | float | None = None
+        self, instance: str, result_type: object, timeout: timedelta | float | None = None
     ) -> object: ...
     @on_any_loop
     async def wait_for_orchestration_typed(
-        self, instance: str, output_type: object, timeout: timedelta | float | None = None
+        self, instance: str, result_type: object, timeout: timedelta | float | None = None
     ) -> object:
         """As `wait_for_orchestration`, and return the output as a value of this type.
 
         Raises `OrchestrationFailed` with the details where the instance failed, and
         `InvalidPayload` where the output does not fit the type.
         """
-        check_annotation(output_type, "output_type")
+        check_annotation(result_type, "result_type")
         status = await self.wait_for_orchestration(instance, timeout)
-        return result_of(instance, status, output_type)
+        return result_of(instance, status, result_type)
 
     async def _start(self, instance: str, start: Start, version: str | None) -> Handle[Any]:
         refuse_inside_orchestration(
@@ -220,7 +220,7 @@ class Client(ManagementClient):
             "use ctx.schedule_orchestration or ctx.schedule_sub_orchestration",
         )
         await calls.create(self._provider, start.as_instance(instance, version))
-        return Handle(self._provider, instance, start.output_type)
+        return Handle(self._provider, instance, start.result_type)
 
     def __repr__(self) -> str:
         return f"<Client of {self._provider.description}>"

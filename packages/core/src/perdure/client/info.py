@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from perdure.model.details import ErrorDetails
 from perdure.model.status import Parked
 from perdure.records.instances import InstanceStatus
 
@@ -13,30 +14,36 @@ from perdure.records.instances import InstanceStatus
 class InstanceInfo:
     """An instance, as of its newest execution."""
 
-    instance_id: str
+    instance: str
     orchestration_name: str
     orchestration_version: str | None
     """None until it first runs, where it was not started under a version."""
-    current_execution_id: int
+    execution: int
+    """The number of the newest execution."""
     status: InstanceStatus
     output: str | None
-    """JSON text where it completed, the message where it failed, else None."""
-    parent_instance_id: str | None
-    """Who started it as a sub-orchestration; None where nobody did."""
+    """The JSON text of its result; None unless it completed."""
+    failure: ErrorDetails | None
+    """Why it failed; None unless it failed."""
+    parent_instance: str | None
+    """The instance that started it as a sub-orchestration; None where a client started it."""
     created_at: datetime
     updated_at: datetime
     parked: Parked | None = None
-    """Why it does not move for now, where that is so."""
+    """Why it does not move for now; None where it moves or has ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionInfo:
     """One execution of an instance."""
 
-    execution_id: int
+    execution: int
+    """Its number, from 1."""
     status: InstanceStatus
     output: str | None
-    """JSON text where it completed, the message where it failed, else None."""
+    """The JSON text of its result; None unless it completed."""
+    failure: ErrorDetails | None
+    """Why it failed; None unless it failed."""
     event_count: int
     started_at: datetime
     completed_at: datetime | None

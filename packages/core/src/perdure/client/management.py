@@ -25,6 +25,7 @@ from perdure.errors import (
     StorageCorrupt,
 )
 from perdure.history import Event, decode_event
+from perdure.model.details import ErrorDetails
 from perdure.model.guards import refuse_inside_orchestration
 from perdure.model.identifiers import check_identifier
 from perdure.records.instances import InstanceState, InstanceStatus
@@ -219,13 +220,14 @@ def _is_integer(value: object) -> bool:
 
 def _instance_info(state: InstanceState) -> InstanceInfo:
     return InstanceInfo(
-        instance_id=state.instance,
+        instance=state.instance,
         orchestration_name=state.name,
         orchestration_version=state.version,
-        current_execution_id=state.execution,
+        execution=state.execution,
         status=state.status,
         output=_output(state.instance, state.status, state.output),
-        parent_instance_id=None if state.parent is None else state.parent.instance,
+        failure=_failure(state.instance, state.status, state.output),
+        parent_instance=None if state.parent is None else state.parent.instance,
         created_at=to_datetime(state.created_at),
         updated_at=to_datetime(state.updated_at),
         parked=calls.parked_of(state.parked),
@@ -235,9 +237,10 @@ def _instance_info(state: InstanceState) -> InstanceInfo:
 def _execution_info(instance: str, state: ExecutionState) -> ExecutionInfo:
     completed_at = state.completed_at
     return ExecutionInfo(
-        execution_id=state.execution,
+        execution=state.execution,
         status=state.status,
         output=_output(instance, state.status, state.output),
+        failure=_failure(instance, state.status, state.output),
         event_count=state.event_count,
         started_at=to_datetime(state.started_at),
         completed_at=None if completed_at is None else to_datetime(completed_at),
@@ -247,8 +250,12 @@ def _execution_info(instance: str, state: ExecutionState) -> ExecutionInfo:
 def _output(instance: str, status: InstanceStatus, output: bytes | None) -> str | None:
     if status is InstanceStatus.COMPLETED:
         return calls.text_of(output, instance)
+    return None
+
+
+def _failure(instance: str, status: InstanceStatus, output: bytes | None) -> ErrorDetails | None:
     if status is InstanceStatus.FAILED:
-        return calls.details_of(output, instance).display_message()
+        return calls.details_of(output, instance)
     return None
 
 

@@ -30,8 +30,8 @@ async def wait_for_status(
     return status
 
 
-def result_of(instance: str, status: Completed | Failed, output_type: object) -> object:
+def result_of(instance: str, status: Completed | Failed, result_type: object) -> object:
     """The output, decoded; raises `OrchestrationFailed`, or `InvalidPayload` where it does not fit."""
     if isinstance(status, Failed):
         raise OrchestrationFailed(instance, status.details)
-    return decode(status.output, output_type, what=f"output of instance {instance!r}")
+    return decode(status.output, result_type, what=f"output of instance {instance!r}")

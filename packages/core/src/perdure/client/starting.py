@@ -43,7 +43,7 @@ class Start:
     name: str
     input: str
     """JSON text."""
-    output_type: object
+    result_type: object
     """What the result is decoded as; `Any` where only the name is known."""
 
     def as_instance(self, instance: str, version: str | None) -> NewInstance:
@@ -76,7 +76,7 @@ def start_of_text(orchestration: Orchestration, input: object) -> Start:
         what=f"input of {orchestration!r}",
         instead="use start_orchestration_typed for values",
     )
-    return Start(name=orchestration, input=text, output_type=Any)
+    return Start(name=orchestration, input=text, result_type=Any)
 
 
 def start_of_value(orchestration: Orchestration, input: object) -> Start:
@@ -85,7 +85,7 @@ def start_of_value(orchestration: Orchestration, input: object) -> Start:
         return _start_of_function(orchestration, input)
     check_identifier(orchestration, "orchestration name")
     text = encode(input, what=f"input of {orchestration!r}")
-    return Start(name=orchestration, input=text, output_type=Any)
+    return Start(name=orchestration, input=text, result_type=Any)
 
 
 def _start_of_function(function: object, input: object) -> Start:
@@ -95,7 +95,7 @@ def _start_of_function(function: object, input: object) -> Start:
     return Start(
         name=reference.name,
         input=_encode_input(reference, input),
-        output_type=reference.output_type,
+        result_type=reference.result_type,
     )
 
 

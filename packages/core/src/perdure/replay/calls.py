@@ -38,7 +38,7 @@ def read_activity_call(
             f"{activity!r} is not registered as an activity; decorate it with"
             " @registry.activity, or pass its registered name"
         )
-    return reference.name, _encode_input(reference, input, "activity"), reference.output_type
+    return reference.name, _encode_input(reference, input, "activity"), reference.result_type
 
 
 def read_orchestration_call(
@@ -54,7 +54,7 @@ def read_orchestration_call(
             f"{orchestration!r} is not registered as an orchestration; decorate it with"
             " @registry.orchestration, or pass its registered name"
         )
-    return reference.name, _encode_input(reference, input, "orchestration"), reference.output_type
+    return reference.name, _encode_input(reference, input, "orchestration"), reference.result_type
 
 
 def _read_named(name: str, input: object, kind: str) -> tuple[str, str]:

@@ -53,12 +53,12 @@ class OrchestrationContext:
         self._logger: QuietLogger | None = None
 
     @property
-    def instance_id(self) -> str:
+    def instance(self) -> str:
         """The id under which the instance was started."""
         return self._commands.started.instance
 
     @property
-    def execution_id(self) -> int:
+    def execution(self) -> int:
         """The number of this execution, from 1; continue-as-new begins the next."""
         return self._commands.started.execution
 
@@ -214,29 +214,29 @@ class OrchestrationContext:
 
     @overload
     def schedule_wait(
-        self, name: str, type: type[R], /, *, on_invalid: OnInvalid = "wait"
+        self, name: str, result_type: type[R], *, on_invalid: OnInvalid = "wait"
     ) -> asyncio.Future[R]: ...
     @overload
     def schedule_wait(
-        self, name: str, /, *, on_invalid: OnInvalid = "wait"
+        self, name: str, result_type: object = ..., *, on_invalid: OnInvalid = "wait"
     ) -> asyncio.Future[Any]: ...
     def schedule_wait(
-        self, name: str, type: object = Any, /, *, on_invalid: OnInvalid = "wait"
+        self, name: str, result_type: object = Any, *, on_invalid: OnInvalid = "wait"
     ) -> asyncio.Future[Any]:
-        """Wait for the next external event of this name; its data is decoded as `type`.
+        """Wait for the next external event of this name; its data is decoded as `result_type`.
 
         Events are kept from before the wait, even from before the start, and handed to waits in
         the order in which they were raised, each to exactly one. One whose data does not fit
-        `type` is consumed and told (history, log, observers), and the wait goes on; with
+        `result_type` is consumed and told (history, log, observers), and the wait goes on; with
         `on_invalid="raise"` the future raises `InvalidPayload` instead.
         """
         commands = self._commands
         commands.require_running("ctx.schedule_wait")
-        check_annotation(type, f"type of event {name!r}")
+        check_annotation(result_type, f"result_type of event {name!r}")
         if on_invalid not in ("wait", "raise"):
             raise InvalidInput(f'on_invalid {on_invalid!r} is unknown; pass "wait" or "raise"')
         name = check_identifier(name, "event name")
-        return commands.schedule_wait(name, type, raises=on_invalid == "raise")
+        return commands.schedule_wait(name, result_type, raises=on_invalid == "raise")
 
     @overload
     def schedule_sub_orchestration(

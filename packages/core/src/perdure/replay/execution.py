@@ -358,7 +358,7 @@ class Execution:
     def _output(self, value: object) -> str:
         definition = self.definition
         return encode(
-            value, definition.reference.output_type, what=f"output of {definition.name!r}"
+            value, definition.reference.result_type, what=f"output of {definition.name!r}"
         )
 
     def _end_failed(self, error: BaseException) -> None:

@@ -693,8 +693,8 @@ class Activities:
 
     def _context(self, leased: LeasedActivity, data: ActivityData) -> ActivityContext:
         return ActivityContext(
-            instance_id=leased.instance,
-            execution_id=leased.execution,
+            instance=leased.instance,
+            execution=leased.execution,
             activity_id=leased.id,
             name=leased.name,
             attempt=data.attempt,

@@ -49,8 +49,8 @@ CURRENT: ContextVar[ActivityContext] = ContextVar("perdure_activity")
 class ActivityContext:
     """One delivery of one activity."""
 
-    instance_id: str
-    execution_id: int
+    instance: str
+    execution: int
     activity_id: str
     """Unique within the instance."""
     name: str

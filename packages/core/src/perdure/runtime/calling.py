@@ -74,7 +74,7 @@ class ActivityCaller:
             if error is not None:
                 return self._failure(error)
             return encode(
-                value, reference.output_type, what=f"result of activity {reference.name!r}"
+                value, reference.result_type, what=f"result of activity {reference.name!r}"
             )
         except asyncio.CancelledError as error:
             if task.cancelled_from_outside:

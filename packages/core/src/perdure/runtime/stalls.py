@@ -204,7 +204,7 @@ def _work_of(frames: list[FrameType]) -> Work | None:
 
 
 def _named(context: ActivityContext) -> Work:
-    return Work("activity", context.name, context.instance_id)
+    return Work("activity", context.name, context.instance)
 
 
 def _place_in(frames: list[FrameType]) -> str | None:
