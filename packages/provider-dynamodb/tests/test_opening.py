@@ -123,7 +123,6 @@ async def test_no_region_and_an_impossible_one_are_told_apart_from_the_rest(opti
     ("options", "said"),
     [
         ("", "NoCredentialsError"),
-        ("&access_key_id=half", "PartialCredentialsError"),
         ("&profile=nobody", "nobody"),
     ],
 )

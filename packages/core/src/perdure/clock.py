@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 from perdure.errors import InvalidInput
 from perdure.model.durations import to_duration
+from perdure.model.shown import shown
 
 Instant: TypeAlias = int
 """Microseconds since the Unix epoch, UTC."""
@@ -68,7 +69,7 @@ class ManualClock(Clock):
     def __init__(self, start: datetime | None = None) -> None:
         begin = datetime(2030, 1, 1, tzinfo=UTC) if start is None else start
         if not isinstance(begin, datetime) or begin.tzinfo is None:  # pyright: ignore[reportUnnecessaryIsInstance] # callers without a type checker
-            raise InvalidInput(f"start {start!r} is no instant; pass an aware datetime")
+            raise InvalidInput(f"start {shown(start)} is no instant; pass an aware datetime")
         self._now: Instant = (begin - _EPOCH) // _MICROSECOND
         self._sleepers: list[tuple[Instant, int, asyncio.Future[None]]] = []
         self._count = 0

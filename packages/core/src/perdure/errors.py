@@ -54,6 +54,8 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from perdure.model.shown import shown
+
 if TYPE_CHECKING:
     from perdure.model.details import ErrorDetails
     from perdure.model.status import Parked
@@ -90,6 +92,9 @@ class InvalidVersion(InvalidInput):
 
 class InvalidPayload(InvalidInput):
     """A text is not JSON, or a value does not fit the type that it was declared with."""
+
+    reason: str = ""
+    """What does not fit, and where, of a text that does not fit its type."""
 
 
 class PayloadTooLarge(InvalidInput):
@@ -179,7 +184,7 @@ class ExecutionNotFound(PerdureError):
 
     def __init__(self, instance: str, execution: int) -> None:
         super().__init__(
-            f"instance {instance!r} has no execution {execution}; list_executions names them"
+            f"instance {instance!r} has no execution {shown(execution)}; list_executions names them"
         )
         self.instance = instance
         self.execution = execution

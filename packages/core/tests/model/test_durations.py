@@ -28,12 +28,12 @@ def test_a_timedelta_or_seconds_become_a_timedelta(
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (-1, "timeout -1 is negative; pass zero or more"),
-        (timedelta(microseconds=-1), "is negative"),
+        (-1, "timeout -1 is out of range; pass zero or more"),
+        (timedelta(microseconds=-1), "timeout -1e-06 s is out of range"),
         (float("nan"), "timeout nan is out of range"),
         (float("inf"), "is out of range"),
         (-float("inf"), "is out of range"),
-        (1e300, "is out of range; pass at most 100 years"),
+        (1e300, "is out of range; pass zero or more and at most 100 years"),
         (10**400, "is out of range"),
         (timedelta.max, "is out of range"),
         (True, "timeout True is not a duration; pass a timedelta or a number of seconds"),

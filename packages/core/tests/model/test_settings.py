@@ -33,6 +33,20 @@ DURATIONS: list[tuple[type, str]] = [
 ]
 
 
+class Careless:
+    """A backoff whose `delay` lacks the parameters."""
+
+    def delay(self) -> float:
+        return 1.0
+
+
+class Later:
+    """A backoff whose `delay` is to be awaited."""
+
+    async def delay(self, attempt: int, random: object) -> float:
+        return 1.0
+
+
 @pytest.mark.parametrize(("kind", "name"), DURATIONS)
 def test_a_number_for_a_duration_is_seconds(kind: type, name: str) -> None:
     assert getattr(kind(**{name: 5}), name) == timedelta(seconds=5)
@@ -62,11 +76,20 @@ def test_every_duration_of_a_setting_is_tried_here() -> None:
         (lambda: RuntimeOptions(max_concurrent_turns=0), "max_concurrent_turns 0 is out of range"),
         (lambda: RuntimeOptions(activity_threads=2.0), "activity_threads 2.0 is not an integer"),
         (lambda: RuntimeOptions(cache_size=True), "cache_size True is not an integer"),
-        (lambda: RuntimeOptions(cache_size=-1), "cache_size -1 is out of range; pass 0 or more"),
+        (
+            lambda: RuntimeOptions(cache_size=-1),
+            "cache_size -1 is out of range; pass a whole number from 0",
+        ),
         (lambda: RuntimeOptions(max_attempts="5"), "max_attempts '5' is not an integer"),
         (lambda: RuntimeOptions(trace_paths=1), "trace_paths 1 is neither True nor False"),
-        (lambda: RuntimeOptions(turn_lease=0), "turn_lease 0:00:00 is out of range"),
-        (lambda: RuntimeOptions(poll_interval=0), "poll_interval 0:00:00 is out of range"),
+        (
+            lambda: RuntimeOptions(turn_lease=0),
+            "turn_lease 0 is out of range; pass more than zero and at most 0:05:00",
+        ),
+        (
+            lambda: RuntimeOptions(poll_interval=0),
+            "poll_interval 0 is out of range; pass more than zero and at most",
+        ),
         (lambda: RuntimeOptions(tags="gpu"), "tags 'gpu' is not a collection"),
         (lambda: RuntimeOptions(tags=None), "tags None is not a collection"),
         (lambda: RuntimeOptions(tags={7}), "tag 7 is not a string"),
@@ -82,12 +105,30 @@ def test_every_duration_of_a_setting_is_tried_here() -> None:
         (lambda: RetryPolicy(non_retryable=(OSError(),)), "is no class of exceptions"),
         (lambda: RetryPolicy(non_retryable=(int,)), "is no class of exceptions"),
         (lambda: RetryPolicy(retry_if=True), "retry_if True is not a function"),
-        (lambda: RetryPolicy(retry_if=asyncio.sleep), "is an async function; pass a plain one"),
+        (
+            lambda: RetryPolicy(retry_if=asyncio.sleep),
+            "is an async function or a generator; pass a plain one",
+        ),
         (lambda: Fixed(jitter=2), "jitter 2 is out of range; pass a number from 0 to 1"),
         (lambda: Fixed(jitter="0"), "jitter '0' is not a number"),
         (lambda: Linear(jitter=math.nan), "jitter nan is out of range"),
         (lambda: Exponential(factor=True), "factor True is not a number"),
         (lambda: Exponential(factor=0.5), "factor 0.5 is out of range"),
+        (
+            lambda: Exponential(factor=math.nan),
+            "factor nan is out of range; pass a number from 1 to",
+        ),
+        (lambda: RetryPolicy(attempt_timeout=0), "attempt_timeout 0 is out of range; pass more"),
+        (lambda: RetryPolicy(total_timeout=1e-9), "total_timeout 1e-09 is out of range; pass more"),
+        (lambda: RetryPolicy(max_attempts=10**5000), "max_attempts <int> is out of range; pass a"),
+        (lambda: RetryPolicy(non_retryable=("\ud800",)), "remove the surrogates"),
+        (lambda: RetryPolicy(retry_if=ValueError), "is not a function; pass one, or leave it out"),
+        (lambda: RetryPolicy(retry_if=lambda: True), "it is called with (failure), so let it take"),
+        (
+            lambda: RetryPolicy(backoff=Careless()),
+            "has the parameters () -> 'float'; it is called with (attempt, random)",
+        ),
+        (lambda: RetryPolicy(backoff=Later()), "is an async function or a generator"),
     ],
 )
 def test_a_wrong_setting_is_refused_with_its_name_and_value(
@@ -137,7 +178,7 @@ async def test_a_backoff_of_ones_own_may_answer_in_seconds() -> None:
         (lambda ctx: ctx.schedule_timer("5"), "delay '5' is not a duration"),
         (lambda ctx: ctx.schedule_timer(True), "delay True is not a duration"),
         (lambda ctx: ctx.schedule_timer(math.nan), "delay nan is out of range"),
-        (lambda ctx: ctx.schedule_timer(-1), "delay -1 is negative"),
+        (lambda ctx: ctx.schedule_timer(-1), "delay -1 is out of range"),
         (lambda ctx: ctx.schedule_wait(5), "event name 5 is not a string"),
         (lambda ctx: ctx.schedule_wait("e", 7), "result_type of event 'e' cannot be 7"),
         (lambda ctx: ctx.schedule_sub_orchestration("o", instance=5), "instance id 5 is not"),

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 from perdure.contract import ProviderUrl
 from perdure.errors import InvalidProviderUrl
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 DEFAULT_SHARDS = 4
 MOST_SHARDS = 256
@@ -20,20 +20,21 @@ class DynamoDBOptions(BaseModel):
     keys are given here.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Errors show no input: it may be a secret, even where it is of a wrong type.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     table: str = Field(min_length=3, max_length=255, pattern=r"^[A-Za-z0-9_.\-]+$")
     namespace: str = Field(default="default", min_length=1, max_length=256)
     """Keeps apart what shares a table."""
-    region: str | None = None
+    region: str | None = Field(default=None, min_length=1)
     """None: as boto3 is configured."""
-    endpoint_url: str | None = None
+    endpoint_url: str | None = Field(default=None, pattern=r"^https?://[^\s/]+[^\s]*$")
     """Where DynamoDB Local, or a VPC endpoint, is; None: the region's own."""
-    profile: str | None = None
+    profile: str | None = Field(default=None, min_length=1)
     """A named profile of boto3's configuration."""
-    access_key_id: str | None = None
-    secret_access_key: SecretStr | None = None
-    session_token: SecretStr | None = None
+    access_key_id: str | None = Field(default=None, min_length=1)
+    secret_access_key: SecretStr | None = Field(default=None, min_length=1)
+    session_token: SecretStr | None = Field(default=None, min_length=1)
     create_table: bool = False
     """Create the table, on demand, where it does not exist."""
     shards: int | None = Field(default=None, ge=1, le=MOST_SHARDS)
@@ -46,6 +47,14 @@ class DynamoDBOptions(BaseModel):
         if isinstance(shards, bool):
             raise ValueError("it is a truth value; pass a number")
         return shards
+
+    @model_validator(mode="after")
+    def _has_both_keys_or_none(self) -> Self:
+        if (self.access_key_id is None) != (self.secret_access_key is None):
+            raise ValueError("one of access_key_id and secret_access_key is missing; pass both")
+        if self.session_token is not None and self.access_key_id is None:
+            raise ValueError("session_token is given without the keys that it belongs to")
+        return self
 
     @classmethod
     def from_url(cls, url: ProviderUrl) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal, Self
@@ -46,6 +47,10 @@ class SQLiteOptions(BaseModel):
     def _names_a_file(cls, path: Path) -> Path:
         if "\0" in str(path):
             raise ValueError("it has a NUL character, which no file name has")
+        try:
+            os.fsencode(path)
+        except UnicodeEncodeError:
+            raise ValueError("it has surrogates, which no file name has") from None
         if str(path) in ("", "."):
             raise ValueError("it names no file; write a path such as 'orders.db'")
         if str(path) == ":memory:":

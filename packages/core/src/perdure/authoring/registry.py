@@ -27,6 +27,7 @@ from perdure.model.comparison import Compare, check_compare
 from perdure.model.durations import to_duration
 from perdure.model.identifiers import check_identifier
 from perdure.model.settings import require, to_items
+from perdure.model.shown import shown
 from perdure.model.versions import DEFAULT_VERSION, check_version, version_key
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -351,7 +352,9 @@ def _chosen_name(
 ) -> str:
     """The name to register under; a function that stands for another one already is refused."""
     if not callable(function):
-        raise InvalidSignature(f"{function!r} is not a function; pass one to register as {kind}")
+        raise InvalidSignature(
+            f"{shown(function)} is not a function; pass one to register as {kind}"
+        )
     chosen = check_identifier(own_name(function) if name is None else name, f"{kind} name")
     known = None if inspect.ismethod(function) else getattr(function, attribute, None)
     # functools.wraps copies the mark to a wrapper, which may well stand for another name.

@@ -6,15 +6,29 @@ orchestration, so that a restart neither forgets an attempt nor makes one twice.
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from functools import partial
+from typing import Final, Protocol, cast
 
 from perdure.errors import ActivityFailed, InvalidInput
 from perdure.model.durations import to_duration
-from perdure.model.settings import check_fields, to_function, to_items, to_number
+from perdure.model.identifiers import check_identifier
+from perdure.model.settings import (
+    COUNT,
+    POSITIVE,
+    SHARE,
+    check_fields,
+    to_function,
+    to_items,
+    to_number,
+)
+from perdure.model.shown import shown
+
+_FACTOR = partial(to_number, least=1, most=1000)
 
 
 class Backoff(Protocol):
@@ -37,8 +51,7 @@ class Fixed:
     jitter: float = 0.0
 
     def __post_init__(self) -> None:
-        check_fields(self)
-        to_number(self.jitter, "jitter", least=0, most=1)
+        check_fields(self, jitter=SHARE)
 
     def delay(self, attempt: int, random: random.Random) -> timedelta:
         """`interval`, whatever the attempt."""
@@ -55,8 +68,7 @@ class Linear:
     jitter: float = 0.0
 
     def __post_init__(self) -> None:
-        check_fields(self)
-        to_number(self.jitter, "jitter", least=0, most=1)
+        check_fields(self, jitter=SHARE)
 
     def delay(self, attempt: int, random: random.Random) -> timedelta:
         """`initial + (attempt - 1) * step`, at most `maximum`."""
@@ -77,9 +89,7 @@ class Exponential:
     jitter: float = 0.1
 
     def __post_init__(self) -> None:
-        check_fields(self)
-        to_number(self.jitter, "jitter", least=0, most=1)
-        to_number(self.factor, "factor", least=1, most=1000)
+        check_fields(self, jitter=SHARE, factor=_FACTOR)
 
     def delay(self, attempt: int, random: random.Random) -> timedelta:
         """`initial * factor ** (attempt - 1)`, at most `maximum`."""
@@ -118,17 +128,13 @@ class RetryPolicy:
     retry_if: Callable[[ActivityFailed], bool] | None = None
 
     def __post_init__(self) -> None:
-        check_fields(self)
-        if self.max_attempts is not None and self.max_attempts < 1:
-            raise InvalidInput(
-                f"max_attempts {self.max_attempts!r} is out of range; pass 1 for no retries, or"
-                " None for attempts without end"
-            )
-        _check_backoff(self.backoff)
+        check_fields(self, max_attempts=COUNT, attempt_timeout=POSITIVE, total_timeout=POSITIVE)
+        if type(self.backoff) not in _OWN:
+            _check_backoff(self.backoff)
         refused = to_items(self.non_retryable, "non_retryable", example="(OSError,)")
         object.__setattr__(self, "non_retryable", tuple(map(_check_error, refused)))
         if self.retry_if is not None:
-            to_function(self.retry_if, "retry_if")
+            to_function(self.retry_if, "retry_if", "failure")
 
     def retries(self, failure: ActivityFailed, attempt: int) -> bool:
         """Whether another attempt follows the failure of this one, counted from 1."""
@@ -136,7 +142,15 @@ class RetryPolicy:
 
     def agrees(self, failure: ActivityFailed) -> bool:
         """Whether `retry_if`, where there is one, is for another attempt."""
-        return self.retry_if is None or self.retry_if(failure)
+        if self.retry_if is None:
+            return True
+        answer = cast("object", self.retry_if(failure))
+        if inspect.isawaitable(answer):
+            raise InvalidInput(
+                f"retry_if {shown(self.retry_if)} returned {shown(answer)}, which is to be awaited;"
+                " return True or False"
+            )
+        return bool(answer)
 
     def refusal(self, failure: ActivityFailed, attempt: int) -> str | None:
         """Why no attempt can follow the failure of this one; None where `retry_if` decides."""
@@ -157,18 +171,24 @@ class RetryPolicy:
         return to_duration(self.backoff.delay(attempt, random), "delay of the backoff")
 
 
+_OWN: Final = (Fixed, Linear, Exponential)
+
+
 def _check_backoff(backoff: object) -> None:
-    if isinstance(backoff, type) or not callable(getattr(backoff, "delay", None)):
+    delay = getattr(backoff, "delay", None)
+    if isinstance(backoff, type) or not callable(delay):
         raise InvalidInput(
-            f"backoff {backoff!r} is no backoff; pass an object such as Fixed(5) or Exponential()"
+            f"backoff {shown(backoff)} is no backoff; pass an object such as Fixed(5) or"
+            " Exponential()"
         )
+    to_function(delay, "delay of the backoff", "attempt", "random")
 
 
 def _check_error(error: object) -> type[BaseException] | str:
-    if isinstance(error, str) and error:
-        return error
+    if isinstance(error, str):
+        return check_identifier(error, "non_retryable")
     if isinstance(error, type) and issubclass(error, BaseException):
         return error
     raise InvalidInput(
-        f"non_retryable {error!r} is no class of exceptions; pass a class or its name"
+        f"non_retryable {shown(cast('object', error))} is no class of exceptions; pass a class or its name"
     )

@@ -17,7 +17,8 @@ from perdure.errors import InvalidInput, StorageCorrupt
 from perdure.model.details import ErrorDetails
 from perdure.model.guards import refuse_inside_orchestration
 from perdure.model.identifiers import check_identifier
-from perdure.model.payload import NULL, check_text, encode
+from perdure.model.payload import NULL, check_text
+from perdure.model.shown import shown
 from perdure.model.status import Completed, Failed, NotFound, OrchestrationStatus, Parked, Running
 from perdure.model.wire import (
     EVENT_MESSAGE,
@@ -155,8 +156,13 @@ def _corrupt(instance: str, error: ValueError) -> StorageCorrupt:
 
 def _check_reason(reason: str) -> str:
     if not isinstance(cast("object", reason), str):
-        raise InvalidInput(f"reason {reason!r} is not a string; say in words why to cancel")
-    encoded = encode(reason, str, what="reason")
+        raise InvalidInput(f"reason {shown(reason)} is not a string; say in words why to cancel")
+    try:
+        encoded = reason.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(
+            f"reason {shown(reason)} has characters that UTF-8 cannot carry; remove the surrogates"
+        ) from None
     if len(encoded) > LONGEST_REASON:
         raise InvalidInput(
             f"reason {reason[:40]!r}… has {len(encoded)} bytes; shorten it to {LONGEST_REASON}"

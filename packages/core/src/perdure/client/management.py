@@ -28,6 +28,7 @@ from perdure.history import Event, decode_event
 from perdure.model.details import ErrorDetails
 from perdure.model.guards import refuse_inside_orchestration
 from perdure.model.identifiers import check_identifier
+from perdure.model.shown import shown
 from perdure.records.instances import InstanceState, InstanceStatus
 from perdure.records.queries import ExecutionState
 from perdure.records.turns import StoredEvent
@@ -185,32 +186,34 @@ class ManagementClient:
 
 
 def _check_status(status: InstanceStatus | str) -> InstanceStatus:
-    try:
-        return InstanceStatus(status)
-    except ValueError:
-        valid = ", ".join(repr(each.value) for each in InstanceStatus)
-        raise InvalidInput(
-            f"status {status!r} is unknown; pass an InstanceStatus or one of {valid}"
-        ) from None
+    for known in InstanceStatus:
+        if isinstance(status, str) and status == known:  # pyright: ignore[reportUnnecessaryIsInstance] # callers without a type checker
+            return known
+    valid = ", ".join(repr(each.value) for each in InstanceStatus)
+    raise InvalidInput(
+        f"status {shown(status)} is unknown; pass an InstanceStatus or one of {valid}"
+    )
 
 
 def _check_page_size(page_size: int | None) -> int:
     if page_size is None:
         return LARGEST_PAGE
     if not _is_integer(page_size) or not 1 <= page_size <= LARGEST_PAGE:
-        raise InvalidInput(f"page size {page_size!r} is out of range; pass 1 to {LARGEST_PAGE}")
+        raise InvalidInput(
+            f"page size {shown(page_size)} is out of range; pass 1 to {LARGEST_PAGE}"
+        )
     return page_size
 
 
 def _check_token(token: str | None) -> None:
     if not isinstance(cast("object", token), str | None):
-        raise InvalidInput(f"token {token!r} is not a string; pass the next_token of a page")
+        raise InvalidInput(f"token {shown(token)} is not a string; pass the next_token of a page")
 
 
 def _check_execution(execution: int) -> None:
     if not _is_integer(execution):
         raise InvalidInput(
-            f"execution {execution!r} is not a number; list_executions names those that exist"
+            f"execution {shown(execution)} is not a number; list_executions names those that exist"
         )
 
 

@@ -20,6 +20,7 @@ from perdure.authoring.references import (
 from perdure.errors import InvalidPayload, NotRegistered
 from perdure.model.identifiers import check_identifier
 from perdure.model.payload import NULL, check_text, encode
+from perdure.model.shown import shown
 from perdure.model.wire import StartData, encode_start
 from perdure.records.instances import Message, MessageKind, NewInstance
 
@@ -118,6 +119,6 @@ def _not_an_orchestration(function: object) -> NotRegistered:
             " in an orchestration, and start that"
         )
     return NotRegistered(
-        f"{function!r} is not registered as an orchestration; decorate it with"
+        f"{shown(function)} is not registered as an orchestration; decorate it with"
         " @registry.orchestration, or pass its registered name"
     )

@@ -9,7 +9,15 @@ that comes ready made.
 """
 
 from perdure.codec.codec import Codec, codec_of, dump_untyped
-from perdure.codec.differences import DoesNotComeBack, reason_of
+from perdure.codec.differences import DoesNotComeBack, reason_of, shows_value
 from perdure.codec.texts import check_json
 
-__all__ = ["Codec", "DoesNotComeBack", "check_json", "codec_of", "dump_untyped", "reason_of"]
+__all__ = [
+    "Codec",
+    "DoesNotComeBack",
+    "check_json",
+    "codec_of",
+    "dump_untyped",
+    "reason_of",
+    "shows_value",
+]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
-from pydantic_core import ValidationError
+from pydantic_core import ErrorDetails, ValidationError
 
 _LONGEST_KEY = 60
 _LONGEST_PATH = 160
@@ -170,10 +170,10 @@ def reason_of(error: Exception, longest: int = 300) -> str:
     if isinstance(error, DoesNotComeBack):
         return str(error)
     if isinstance(error, ValidationError):
-        first, *others = error.errors(include_url=False, include_context=False, include_input=False)
+        first, *others = error.errors(include_url=False, include_input=False)
         more = f" (and {len(others)} more)" if others else ""
         place = f"{show_steps(first['loc'])}: " if first["loc"] else ""
-        text = f"{place}{first['msg']}{more}"
+        text = f"{place}{_message(first)}{more}"
     elif (unexpected := _UNEXPECTED.search(str(error))) is not None:
         expected, field, found = unexpected.groups()
         place = f" in the field {field!r}" if field else ""
@@ -182,6 +182,18 @@ def reason_of(error: Exception, longest: int = 300) -> str:
         text = str(error).partition("\nFor further information")[0]
     line = " ".join(text.split()) or type(error).__name__
     return line if len(line) <= longest else line[: longest - 3] + "..."
+
+
+def shows_value(error: Exception) -> bool:
+    """Whether the text of an error of pydantic quotes the value."""
+    return isinstance(error, ValidationError) or _UNEXPECTED.search(str(error)) is not None
+
+
+def _message(error: ErrorDetails) -> str:
+    """What pydantic says, where it does not quote the value."""
+    if error["type"] == "union_tag_invalid":
+        return f"the tag is none of the expected ones: {error.get('ctx', {}).get('expected_tags')}"
+    return error["msg"]
 
 
 def _is_plain_data(kind: type) -> bool:

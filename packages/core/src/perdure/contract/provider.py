@@ -38,6 +38,7 @@ from perdure.contract.home import ProviderHome
 from perdure.contract.notifier import Notifier
 from perdure.contract.url import masked
 from perdure.errors import InvalidInput
+from perdure.model.shown import shown
 from perdure.records.activities import (
     ActivityCompletion,
     ActivityLease,
@@ -277,8 +278,8 @@ def check_provider(value: object) -> Provider:
             f"{type(value).__name__} is not a provider yet; enter it:"
             " async with perdure.open_provider(…) as provider"
         )
-    shown = masked(value) if isinstance(value, str) else value
+    given = repr(masked(value)) if isinstance(value, str) else shown(value)
     raise InvalidInput(
-        f"{shown!r} is not a provider; open one with perdure.open_provider, or pass its URL to"
+        f"{given} is not a provider; open one with perdure.open_provider, or pass its URL to"
         " BlockingClient.open"
     )

@@ -14,14 +14,11 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
 
-from pydantic_core import ValidationError
-
 from perdure.diagnostics.frames import is_user_code, module_of
 from perdure.errors import (
     ActivityFailed,
     ActivityTimeout,
     ApplicationError,
-    InvalidPayload,
     NonRetryable,
     OrchestrationFailed,
     RetryAfter,
@@ -241,9 +238,7 @@ def _origin(error: BaseException) -> list[tuple[BaseException, Relation]]:
     """What Python would show above it."""
     cause = cast("BaseException | None", _CAUSE(error))
     if cause is not None:
-        # Its message says already what is wrong, and pydantic's holds the payload.
-        ours = issubclass(type(error), InvalidPayload)
-        return [] if ours and issubclass(type(cause), ValidationError) else [(cause, "cause")]
+        return [(cause, "cause")]
     context = cast("BaseException | None", _CONTEXT(error))
     return [] if context is None or _SUPPRESSED(error) else [(context, "context")]
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Final, Literal, TypeAlias, cast, get_args
 
 from perdure.errors import InvalidInput
+from perdure.model.shown import shown
 
 Compare: TypeAlias = Literal["strict", "warn", "ignore"]
 """`warn` logs the difference once, `strict` parks the instance, `ignore` is silent."""
@@ -22,5 +23,5 @@ _KNOWN = get_args(Compare)
 def check_compare(value: object, what: str = "compare") -> Compare:
     """Return it if it is one of the three; raises `InvalidInput`."""
     if value not in _KNOWN:
-        raise InvalidInput(f'{what} {value!r} is unknown; pass "strict", "warn" or "ignore"')
+        raise InvalidInput(f'{what} {shown(value)} is unknown; pass "strict", "warn" or "ignore"')
     return cast("Compare", value)

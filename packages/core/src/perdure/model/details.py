@@ -16,6 +16,9 @@ from typing import Any, ClassVar, Literal, TypeAlias, cast, get_args
 
 from pydantic_core import from_json
 
+from perdure.errors import InvalidInput
+from perdure.model.shown import shown
+
 Relation: TypeAlias = Literal["", "cause", "context"]
 _RELATIONS: tuple[Relation, ...] = get_args(Relation)
 
@@ -72,7 +75,12 @@ class Raised:
         Only the name is compared, because the process that raised the exception may know the
         class by another module, such as `__main__`. A module in front of the name is ignored.
         """
-        name = kind.rpartition(".")[2] if isinstance(kind, str) else kind.__name__
+        if isinstance(kind, str):
+            name = kind.rpartition(".")[2]
+        elif isinstance(kind, type):  # pyright: ignore[reportUnnecessaryIsInstance] # callers without a type checker
+            name = kind.__name__
+        else:
+            raise InvalidInput(f"{shown(kind)} is no class of exceptions; pass a class or its name")
         return name == self.type_name or name in self.bases
 
 

@@ -6,6 +6,7 @@ import hashlib
 import unicodedata
 
 from perdure.errors import InvalidIdentifier
+from perdure.model.shown import shown
 
 LONGEST_IDENTIFIER = 512
 """In bytes of UTF-8."""
@@ -17,12 +18,14 @@ def check_identifier(value: str, what: str) -> str:
     Raises `InvalidIdentifier`, which names the value and the rule; `what` says what it is.
     """
     if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance] # callers without a type checker
-        raise InvalidIdentifier(f"{what} {value!r} is not a string; pass 1 to 512 bytes of text")
+        raise InvalidIdentifier(
+            f"{what} {shown(value)} is not a string; pass 1 to 512 bytes of text"
+        )
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
         raise InvalidIdentifier(
-            f"{what} {value!r} has characters that UTF-8 cannot carry; remove the surrogates"
+            f"{what} {shown(value)} has characters that UTF-8 cannot carry; remove the surrogates"
         ) from None
     if not size:
         raise InvalidIdentifier(f"{what} '' is empty; pass 1 to 512 bytes of text")
@@ -34,7 +37,7 @@ def check_identifier(value: str, what: str) -> str:
         for character in value:
             if unicodedata.category(character) == "Cc":
                 raise InvalidIdentifier(
-                    f"{what} {value!r} has the control character {character!r}; remove it"
+                    f"{what} {shown(value)} has the control character {character!r}; remove it"
                 )
     return value
 

@@ -7,6 +7,7 @@ before it is stored; `perdure.codec` decides that.
 
 from __future__ import annotations
 
+from types import FunctionType
 from typing import Any
 
 from pydantic_core import from_json
@@ -17,8 +18,10 @@ from perdure.codec import (
     codec_of,
     dump_untyped,
     reason_of,
+    shows_value,
 )
 from perdure.errors import InvalidInput, InvalidPayload, PayloadTooLarge
+from perdure.model.shown import shown
 
 LARGEST_PAYLOAD = 16 * 1024 * 1024
 """In bytes of JSON text."""
@@ -46,11 +49,11 @@ def encode(value: object, annotation: object = Any, *, what: str = "value") -> s
         text = data.decode()
     except _UNFIT as error:
         wanted = "" if annotation is Any else f" as {_name(annotation)}"
-        known = isinstance(error, DoesNotComeBack)
+        way_out = "" if isinstance(error, DoesNotComeBack) else f"; {_WAY_OUT}"
         raise InvalidPayload(
             f"{what} of type {type(value).__name__!r} cannot be encoded{wanted}:"
-            f" {reason_of(error)}{'' if known else f'; {_WAY_OUT}'}"
-        ) from (None if known else error)
+            f" {reason_of(error)}{way_out}"
+        ) from _cause(error)
     if len(data) > LARGEST_PAYLOAD:
         raise _too_large(what, len(data))
     return text
@@ -67,19 +70,25 @@ def decode(text: str, annotation: object = Any, *, what: str = "value") -> Any:
             return from_json(text)
         return codec_of(annotation).load(text)
     except _UNFIT as error:
-        raise InvalidPayload(
-            f"{what} {_shorten(text)} does not fit {_name(annotation)}: {reason_of(error)}; pass"
-            " JSON of that shape"
-        ) from error
+        reason = reason_of(error)
+        # The text is not shown: this message is logged and recorded, and the text may be a secret.
+        unfit = InvalidPayload(
+            f"{what} does not fit {_name(annotation)}: {reason}; pass JSON of that shape"
+        )
+        unfit.reason = reason
+        raise unfit from _cause(error)
 
 
 def check_annotation(annotation: object, what: str) -> None:
     """Raise `InvalidInput` if values cannot be decoded by the annotation."""
     if annotation is Any or annotation is object:
         return
+    if isinstance(annotation, FunctionType):
+        # Pydantic would decode arguments and call it with them.
+        raise InvalidInput(f"{what} cannot be the function {_name(annotation)}; pass a type")
     try:
         codec_of(annotation)
-    except _UNFIT as error:
+    except Exception as error:
         raise InvalidInput(
             f"{what} cannot be {_name(annotation)}: {reason_of(error)}; pass a type that pydantic"
             " can decode"
@@ -125,8 +134,13 @@ def _too_large(what: str, size: int) -> PayloadTooLarge:
     )
 
 
+def _cause(error: Exception) -> Exception | None:
+    """The error as a cause, where it says more than `reason_of` and does not show the value."""
+    return None if isinstance(error, DoesNotComeBack) or shows_value(error) else error
+
+
 def _name(annotation: object) -> str:
-    return annotation.__name__ if isinstance(annotation, type) else repr(annotation)
+    return annotation.__name__ if isinstance(annotation, type) else shown(annotation)
 
 
 def _shorten(text: str) -> str:

@@ -8,40 +8,35 @@ in no range. Every refusal names the setting, shows the value and says what to p
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from perdure.errors import InvalidInput
 from perdure.model.durations import to_duration
+from perdure.model.shown import shown
 
 T = TypeVar("T")
 
 Check = Callable[[Any, str], object]
 """Takes a value and the name of its setting; returns what is kept."""
 
-
-def check_fields(settings: object) -> None:
-    """Convert or refuse the fields of a frozen dataclass, by the types they are declared with.
-
-    Durations, integers, numbers and flags, each with or without None; other types are left to
-    the class itself.
-    """
-    for name, check in _checks_of(type(settings)):
-        given = getattr(settings, name)
-        kept = check(given, name)
-        if kept is not given:
-            object.__setattr__(settings, name, kept)
+LARGEST_COUNT = 1_000_000_000
+"""Of anything that is counted: it fits the integers of every store."""
 
 
-def to_integer(value: object, what: str, *, least: int | None = None) -> int:
-    """An integer, or its subclass; at least `least`."""
+def to_integer(value: object, what: str, *, least: int = 0, most: int = LARGEST_COUNT) -> int:
+    """An integer within a range."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidInput(f"{what} {_show(value)} is not an integer; pass a whole number")
-    if least is not None and value < least:
-        raise InvalidInput(f"{what} {_show(value)} is out of range; pass {least} or more")
+        raise InvalidInput(
+            f"{what} {shown(value)} is not an integer; pass a whole number from {least} to {most}"
+        )
+    if not least <= value <= most:
+        raise InvalidInput(
+            f"{what} {shown(value)} is out of range; pass a whole number from {least} to {most}"
+        )
     return value
 
 
@@ -49,11 +44,11 @@ def to_number(value: object, what: str, *, least: float, most: float) -> float:
     """A number within a range."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidInput(
-            f"{what} {_show(value)} is not a number; pass one from {least:g} to {most:g}"
+            f"{what} {shown(value)} is not a number; pass one from {least:g} to {most:g}"
         )
     if not least <= value <= most:  # so that NaN is out of range too
         raise InvalidInput(
-            f"{what} {_show(value)} is out of range; pass a number from {least:g} to {most:g}"
+            f"{what} {shown(value)} is out of range; pass a number from {least:g} to {most:g}"
         )
     return value
 
@@ -61,23 +56,41 @@ def to_number(value: object, what: str, *, least: float, most: float) -> float:
 def to_flag(value: object, what: str) -> bool:
     """True or False, and nothing that only counts as one of them."""
     if not isinstance(value, bool):
-        raise InvalidInput(f"{what} {_show(value)} is neither True nor False; pass one of them")
+        raise InvalidInput(f"{what} {shown(value)} is neither True nor False; pass one of them")
     return value
 
 
 def to_items(value: object, what: str, *, example: str) -> tuple[Any, ...]:
     """The items of a collection; text, and anything else that is no collection, is refused."""
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
-        raise InvalidInput(f"{what} {_show(value)} is not a collection; pass one, as in {example}")
+        raise InvalidInput(f"{what} {shown(value)} is not a collection; pass one, as in {example}")
     return tuple(cast("Iterable[object]", value))
 
 
-def to_function(value: object, what: str) -> Callable[..., Any]:
-    """A callable that answers at once: what an `async def` returns would count as true."""
-    if not callable(value):
-        raise InvalidInput(f"{what} {_show(value)} is not a function; pass one, or leave it out")
-    if inspect.iscoroutinefunction(value):
-        raise InvalidInput(f"{what} {_show(value)} is an async function; pass a plain one")
+def to_function(value: object, what: str, *arguments: str) -> Callable[..., Any]:
+    """A callable that takes these arguments by position, and answers at once.
+
+    What an `async def` or a generator returns would count as true, and so would an object of a
+    class.
+    """
+    if not callable(value) or isinstance(value, type):
+        raise InvalidInput(f"{what} {shown(value)} is not a function; pass one, or leave it out")
+    if _answers_later(value) or _answers_later(getattr(value, "__call__", None)):  # noqa: B004 # an object with an async __call__
+        raise InvalidInput(
+            f"{what} {shown(value)} is an async function or a generator; pass a plain one"
+        )
+    try:
+        signature = inspect.signature(value)
+    except (TypeError, ValueError):  # of a builtin that does not say what it takes
+        return value
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        wanted = ", ".join(arguments)
+        raise InvalidInput(
+            f"{what} {shown(value)} has the parameters {signature}; it is called with"
+            f" ({wanted}), so let it take {'this' if len(arguments) == 1 else 'these'}"
+        ) from None
     return value
 
 
@@ -85,42 +98,54 @@ def require(value: object, kind: type[T], what: str, instead: str) -> T:
     """The value if it is of this class; `instead` says what to pass."""
     if not isinstance(value, kind):
         article = "an" if kind.__name__[0] in "AEIOU" else "a"
-        raise InvalidInput(f"{what} {_show(value)} is not {article} {kind.__name__}; {instead}")
+        raise InvalidInput(f"{what} {shown(value)} is not {article} {kind.__name__}; {instead}")
     return value
 
 
-def _optional(check: Check) -> Check:
-    return lambda value, what: None if value is None else check(value, what)
+COUNT: Check = partial(to_integer, least=1)
+SHARE: Check = partial(to_number, least=0, most=1)
+POSITIVE: Check = partial(to_duration, positive=True)
 
-
-def _duration(value: object, what: str) -> timedelta:
-    return to_duration(cast("timedelta", value), what)
-
-
-def _number(value: object, what: str) -> float:
-    return to_number(value, what, least=float("-inf"), most=float("inf"))
-
-
-_BY_TYPE: dict[object, Check] = {
-    timedelta: _duration,
+_BY_TYPE: Mapping[object, Check] = {
+    timedelta: to_duration,
     int: to_integer,
-    float: _number,
     bool: to_flag,
 }
 
 
+def check_fields(settings: object, **checks: Check) -> None:
+    """Convert or refuse the fields of a frozen dataclass.
+
+    A field is checked by its entry in `checks`, else by the type that it is declared with:
+    durations, integers and flags. None passes where the declaration has it. Fields of other types
+    are left to the class itself.
+    """
+    for name, (default, optional) in _declared(type(settings)).items():
+        check = checks.get(name, default)
+        given = getattr(settings, name)
+        if check is None or (given is None and optional):
+            continue
+        kept = check(given, name)
+        if kept is not given:
+            object.__setattr__(settings, name, kept)
+
+
 @lru_cache(maxsize=64)
-def _checks_of(kind: type) -> Collection[tuple[str, Check]]:
-    found: list[tuple[str, Check]] = []
+def _declared(kind: type) -> Mapping[str, tuple[Check | None, bool]]:
+    """For each field: the check of its type, if it has one, and whether it may be None."""
+    found: dict[str, tuple[Check | None, bool]] = {}
     for name, annotation in get_type_hints(kind).items():
         is_union = get_origin(annotation) in (Union, UnionType)
         members = get_args(annotation) if is_union else (annotation,)
-        checks = [_BY_TYPE[each] for each in members if each in _BY_TYPE]
-        if len(checks) == 1 and all(each in _BY_TYPE or each is NoneType for each in members):
-            found.append((name, _optional(checks[0]) if NoneType in members else checks[0]))
-    return tuple(found)
+        kinds = [each for each in members if each is not NoneType]
+        check = _BY_TYPE.get(kinds[0]) if len(kinds) == 1 else None
+        found[name] = (check, NoneType in members)
+    return found
 
 
-def _show(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+def _answers_later(function: object) -> bool:
+    return (
+        inspect.iscoroutinefunction(function)
+        or inspect.isgeneratorfunction(function)
+        or inspect.isasyncgenfunction(function)
+    )

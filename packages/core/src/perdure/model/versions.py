@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from perdure.errors import InvalidVersion
+from perdure.model.shown import shown
 
 DEFAULT_VERSION = "1.0.0"
 
@@ -35,7 +36,7 @@ def version_key(value: str) -> VersionKey:
     match = _VERSION.fullmatch(value) if readable else None
     if match is None:
         raise InvalidVersion(
-            f"version {_shorten(value)} is not a semantic version of at most {LONGEST_VERSION}"
+            f"version {shown(value)} is not a semantic version of at most {LONGEST_VERSION}"
             " characters; write it as in '1.4.0' or '2.0.0-rc.1'"
         )
     major, minor, patch, before = match.groups()
@@ -50,8 +51,3 @@ def version_key(value: str) -> VersionKey:
             (False, int(label), "") if label.isdecimal() else (True, 0, label) for label in labels
         ),
     )
-
-
-def _shorten(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

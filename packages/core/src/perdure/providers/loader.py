@@ -30,6 +30,7 @@ from perdure.errors import (
 )
 from perdure.model.identifiers import check_identifier
 from perdure.model.settings import require
+from perdure.model.shown import shown
 from perdure.providers.plugins import (
     create_plugin_manager,
     describe,
@@ -227,7 +228,7 @@ def _wrap(manager: pluggy.PluginManager, spec: ProviderSpec, provider: Provider)
         wrapped = cast("object", wrapper(provider))
         if not isinstance(wrapped, Provider):
             raise InvalidInput(
-                f"provider wrapper {wrapper!r} returned {wrapped!r}; it must return a Provider"
+                f"provider wrapper {shown(wrapper)} returned {shown(wrapped)}; it must return a Provider"
             )
         provider = wrapped
     return provider

@@ -15,6 +15,7 @@ import pluggy
 from perdure.contract import hooks
 from perdure.errors import InvalidInput, ProviderImportFailed
 from perdure.model.settings import to_items
+from perdure.model.shown import shown
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -39,14 +40,14 @@ def create_plugin_manager(plugins: Iterable[object] = ()) -> pluggy.PluginManage
 def add_plugin(manager: pluggy.PluginManager, plugin: object) -> None:
     """Register one plugin; raises `InvalidInput` for what is no plugin."""
     if manager.is_registered(plugin):
-        raise InvalidInput(f"plugin {plugin!r} is given twice; give it once")
+        raise InvalidInput(f"plugin {shown(plugin)} is given twice; give it once")
     try:
         manager.register(plugin)
     except (pluggy.PluginValidationError, ValueError) as error:
-        raise InvalidInput(f"plugin {plugin!r} does not fit its hooks: {error}") from error
+        raise InvalidInput(f"plugin {shown(plugin)} does not fit its hooks: {error}") from error
     if not manager.get_hookcallers(plugin):
         raise InvalidInput(
-            f"plugin {plugin!r} implements no hook; mark its functions with perdure's `hookimpl`"
+            f"plugin {shown(plugin)} implements no hook; mark its functions with perdure's `hookimpl`"
         )
     refuse_unknown_hooks(manager, plugin)
 
@@ -63,7 +64,9 @@ def refuse_unknown_hooks(manager: pluggy.PluginManager, plugin: object) -> None:
         known = [name for name in vars(hooks) if name.startswith("perdure_")]
         close = difflib.get_close_matches(caller.name, known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
-        raise InvalidInput(f"plugin {plugin!r} implements the unknown hook {caller.name!r}; {hint}")
+        raise InvalidInput(
+            f"plugin {shown(plugin)} implements the unknown hook {caller.name!r}; {hint}"
+        )
 
 
 def installed_plugins(*names: str) -> Sequence[object]:
@@ -75,9 +78,9 @@ def installed_plugins(*names: str) -> Sequence[object]:
     """
     found = {entry.name: entry for entry in entry_points(PLUGIN_GROUP)}
     for name in names:
-        if name not in found:
+        if not isinstance(name, str) or name not in found:  # pyright: ignore[reportUnnecessaryIsInstance] # callers without a type checker
             raise InvalidInput(
-                f"no plugin {name!r} is installed; installed are"
+                f"no plugin {shown(name)} is installed; installed are"
                 f" {', '.join(map(repr, sorted(found))) or 'none'}"
             )
     return [load_entry_point(found[name]) for name in names or sorted(found)]

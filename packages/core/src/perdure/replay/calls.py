@@ -15,6 +15,7 @@ from perdure.authoring.registry import Catalog
 from perdure.errors import InvalidInput, NotRegistered
 from perdure.model.identifiers import check_identifier
 from perdure.model.payload import check_annotation, encode
+from perdure.model.shown import shown
 from perdure.model.versions import check_version
 
 
@@ -35,7 +36,7 @@ def read_activity_call(
     reference = activity_reference(activity) or catalog.activity_of(activity)
     if reference is None:
         raise NotRegistered(
-            f"{activity!r} is not registered as an activity; decorate it with"
+            f"{shown(activity)} is not registered as an activity; decorate it with"
             " @registry.activity, or pass its registered name"
         )
     return reference.name, _encode_input(reference, input, "activity"), reference.result_type
@@ -51,7 +52,7 @@ def read_orchestration_call(
     reference = orchestration_reference(orchestration)
     if reference is None:
         raise NotRegistered(
-            f"{orchestration!r} is not registered as an orchestration; decorate it with"
+            f"{shown(orchestration)} is not registered as an orchestration; decorate it with"
             " @registry.orchestration, or pass its registered name"
         )
     return reference.name, _encode_input(reference, input, "orchestration"), reference.result_type
@@ -72,7 +73,7 @@ def _encode_input(
         return encode(input, reference.input_type, what=f"input of {kind} {reference.name!r}")
     if input is not OMITTED and input is not None:
         raise InvalidInput(
-            f"{kind} {reference.name!r} takes no input, and {input!r} was passed; leave it out"
+            f"{kind} {reference.name!r} takes no input, and {shown(input)} was passed; leave it out"
         )
     return encode(None)
 

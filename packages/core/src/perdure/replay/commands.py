@@ -17,7 +17,6 @@ from perdure.authoring.registry import Catalog, OrchestrationDefinition
 from perdure.authoring.retry import RetryPolicy
 from perdure.authoring.signatures import inner_function
 from perdure.clock import Instant
-from perdure.codec.differences import reason_of
 from perdure.errors import ForbiddenInOrchestration
 from perdure.history import Event, EventRaised, OrchestrationStarted
 from perdure.model.comparison import DEFAULT_COMPARE, Compare
@@ -281,13 +280,11 @@ class Commands:
         unfit = future.settle_if_fit(event.data, wait.result_type, what)
         if unfit is None:
             return True
-        cause = unfit.__cause__
-        reason = reason_of(cause) if isinstance(cause, Exception) else type(cause).__name__
         self.transcript.ask(
-            history.EventRefused, event=event.event_id, wait=wait.number, reason=reason
+            history.EventRefused, event=event.event_id, wait=wait.number, reason=unfit.reason
         )
         event_id = event.message_id.removeprefix(EVENT_MESSAGE)
-        self.draft.unfit.append(UnfitEvent(name=event.name, event_id=event_id, reason=reason))
+        self.draft.unfit.append(UnfitEvent(name=event.name, event_id=event_id, reason=unfit.reason))
         return False
 
     # For the loop and the futures

@@ -18,6 +18,7 @@ from perdure.model.durations import to_duration
 from perdure.model.identifiers import check_identifier
 from perdure.model.payload import check_annotation, encode
 from perdure.model.settings import require
+from perdure.model.shown import shown
 from perdure.replay.calls import (
     OMITTED,
     check_optional_id,
@@ -192,7 +193,9 @@ class OrchestrationContext:
         if retry is not None:
             require(retry, RetryPolicy, "retry", "pass RetryPolicy(max_attempts=…)")
         if cancellation not in ("drop", "wait"):
-            raise InvalidInput(f'cancellation {cancellation!r} is unknown; pass "drop" or "wait"')
+            raise InvalidInput(
+                f'cancellation {shown(cancellation)} is unknown; pass "drop" or "wait"'
+            )
         return commands.schedule_activity(
             name, text, result, tag=tag, retry=retry, patient=cancellation == "wait"
         )
@@ -232,9 +235,9 @@ class OrchestrationContext:
         """
         commands = self._commands
         commands.require_running("ctx.schedule_wait")
-        check_annotation(result_type, f"result_type of event {name!r}")
+        check_annotation(result_type, f"result_type of event {shown(name)}")
         if on_invalid not in ("wait", "raise"):
-            raise InvalidInput(f'on_invalid {on_invalid!r} is unknown; pass "wait" or "raise"')
+            raise InvalidInput(f'on_invalid {shown(on_invalid)} is unknown; pass "wait" or "raise"')
         name = check_identifier(name, "event name")
         return commands.schedule_wait(name, result_type, raises=on_invalid == "raise")
 

@@ -6,7 +6,7 @@ import logging
 
 from perdure.authoring.retry import RetryPolicy
 from perdure.diagnostics.logs import Fields, activity_logger, tell
-from perdure.errors import ActivityFailed, InvalidPayload
+from perdure.errors import ActivityFailed
 from perdure.model.details import ErrorDetails
 from perdure.model.wire import ActivityData
 from perdure.records.activities import LeasedActivity
@@ -22,8 +22,6 @@ def tell_failed(
     last, after = False, "it was cancelled before, so its outcome is dropped"
     if wanted:
         last, after = _what_follows(leased.name, data, failed.details)
-    # The cause of a payload that does not fit is pydantic's error, which shows the payload.
-    is_payload = issubclass(type(failed.error), InvalidPayload)
     tell(
         activity_logger(leased.name),
         logging.ERROR if last else logging.WARNING,
@@ -34,7 +32,7 @@ def tell_failed(
         failed.details.display_message(),
         after,
         fields={**activity_fields(leased), "perdure_attempt": data.attempt},
-        error=None if is_payload else failed.error,
+        error=failed.error,
     )
 
 

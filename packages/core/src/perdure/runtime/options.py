@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
-from perdure.errors import InvalidDuration, InvalidInput
+from perdure.errors import InvalidInput
 from perdure.model.comparison import DEFAULT_COMPARE, Compare, check_compare
+from perdure.model.durations import to_duration
 from perdure.model.identifiers import check_identifier
-from perdure.model.settings import check_fields, to_integer, to_items
+from perdure.model.settings import COUNT, POSITIVE, check_fields, to_items
 from perdure.records.limits import LONGEST_LEASE
+
+_LEASE = partial(to_duration, positive=True, most=LONGEST_LEASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,27 +63,18 @@ class RuntimeOptions:
     """Whether the traces of failures name files in full."""
 
     def __post_init__(self) -> None:
-        check_fields(self)
-        for name in (
-            "max_concurrent_turns",
-            "max_concurrent_activities",
-            "activity_threads",
-            "max_attempts",
-        ):
-            to_integer(getattr(self, name), name, least=1)
-        to_integer(self.cache_size, "cache_size", least=0)
+        check_fields(
+            self,
+            max_concurrent_turns=COUNT,
+            max_concurrent_activities=COUNT,
+            activity_threads=COUNT,
+            max_attempts=COUNT,
+            turn_lease=_LEASE,
+            activity_lease=_LEASE,
+            poll_interval=POSITIVE,
+            unserved_interval=POSITIVE,
+        )
         check_compare(self.compare)
-        for name in ("turn_lease", "activity_lease"):
-            value = getattr(self, name)
-            if not timedelta(0) < value <= LONGEST_LEASE:
-                raise InvalidDuration(
-                    f"{name} {value} is out of range; pass more than zero and at most"
-                    f" {LONGEST_LEASE}"
-                )
-        for name in ("poll_interval", "unserved_interval"):
-            value = getattr(self, name)
-            if value <= timedelta(0):
-                raise InvalidDuration(f"{name} {value} is out of range; pass more than zero")
         tags = to_items(self.tags, "tags", example='{None, "gpu"}')
         for tag in tags:
             if tag is not None:
