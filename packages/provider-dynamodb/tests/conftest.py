@@ -31,7 +31,7 @@ def model():
 
 @pytest.fixture
 def open_on_model(model, clock):
-    """Opens provider objects on the model, through whatever seam is given."""
+    """Opens provider objects on the model, through the given transport."""
 
     @asynccontextmanager
     async def opened(calls=None, *, shards=4, namespace="test"):

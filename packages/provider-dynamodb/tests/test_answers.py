@@ -8,7 +8,7 @@ import pytest
 from perdure_dynamodb import DynamoDBOptions
 from perdure_dynamodb._aws import aws_calls
 from perdure_dynamodb._retries import RetryingCalls
-from perdure_dynamodb._seam import Busy, Unanswered
+from perdure_dynamodb._transport import Busy, Unanswered
 
 GOOD = b'{"Item": {"pk": {"S": "p"}}}'
 

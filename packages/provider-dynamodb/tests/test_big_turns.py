@@ -21,7 +21,7 @@ from perdure.contract import (
     TurnRequest,
 )
 from perdure.errors import ActivityLeaseLost, LeaseLost, StorageUnavailable
-from perdure_dynamodb._seam import Unanswered
+from perdure_dynamodb._transport import Unanswered
 from perdure_dynamodb.testing.faults import FaultyCalls, Stall
 
 SECOND = timedelta(seconds=1)

@@ -38,7 +38,7 @@ from perdure.contract import (
 from perdure.errors import HistoryConflict, LeaseLost, StorageUnavailable
 from perdure_dynamodb import DynamoDBOptions, _commits, _manifest, _payloads
 from perdure_dynamodb._opening import open_on
-from perdure_dynamodb._seam import Busy, Reason, TransactionCancelled, Unanswered
+from perdure_dynamodb._transport import Busy, Reason, TransactionCancelled, Unanswered
 from perdure_dynamodb.testing.model import ModelCalls
 
 # Few in the tests of every change; `nox -s protocol` asks for thousands.

@@ -28,7 +28,7 @@ from perdure.contract import (
     TurnRequest,
 )
 from perdure.errors import ActivityLeaseLost, LeaseLost, StorageUnavailable
-from perdure_dynamodb import DynamoDBOptions, _sweep
+from perdure_dynamodb import DynamoDBOptions, _queue_scan
 from perdure_dynamodb._opening import open_on
 from perdure_dynamodb.testing.faults import Fault, FaultyCalls
 from perdure_dynamodb.testing.model import ModelCalls
@@ -190,7 +190,7 @@ class Process:
 @pytest.mark.slow
 @pytest.mark.parametrize("portion", range(5))
 async def test_healthy_work_is_run_once_however_looks_fail(portion, monkeypatch):
-    monkeypatch.setattr(_sweep, "PAGE", 40)
+    monkeypatch.setattr(_queue_scan, "PAGE", 40)
     for seed in range(portion, RUNS, 5):
         world = World(seed)
         try:

@@ -11,7 +11,7 @@ from perdure.clock import SystemClock
 from perdure.contract import ManualClock, ProviderUrl
 from perdure_dynamodb import DynamoDBOptions, _commits, _manifest
 from perdure_dynamodb._opening import checked_calls, open_on
-from perdure_dynamodb._seam import Unanswered
+from perdure_dynamodb._transport import Unanswered
 from perdure_dynamodb.testing.faults import FaultyCalls
 
 pytestmark = pytest.mark.slow

@@ -21,7 +21,7 @@ from perdure_dynamodb import (
 )
 from perdure_dynamodb._aws import aws_calls
 from perdure_dynamodb._schema import definition
-from perdure_dynamodb._seam import Refused
+from perdure_dynamodb._transport import Refused
 from perdure_dynamodb.testing.faults import Fault, FaultyCalls
 
 KEYS = "access_key_id=local&secret_access_key=local"

@@ -12,8 +12,8 @@ from perdure_dynamodb._retries import (
     TOKEN_LIFE,
     RetryingCalls,
 )
-from perdure_dynamodb._seam import Busy, Reason, TransactionCancelled, Unanswered
 from perdure_dynamodb._table import Table
+from perdure_dynamodb._transport import Busy, Reason, TransactionCancelled, Unanswered
 from perdure_dynamodb.testing.model import ModelCalls
 
 

@@ -9,7 +9,7 @@ import pytest
 from perdure.contract import ManualClock
 from perdure_dynamodb import DynamoDBOptions
 from perdure_dynamodb._opening import open_on
-from perdure_dynamodb._seam import Unanswered
+from perdure_dynamodb._transport import Unanswered
 from perdure_dynamodb.testing.faults import FaultyCalls
 from perdure_dynamodb.testing.model import ModelCalls
 

@@ -15,7 +15,7 @@ from perdure.contract import (
     TurnCommit,
     TurnRequest,
 )
-from perdure_dynamodb import _other_tags
+from perdure_dynamodb import _other_queues
 
 MINUTE = timedelta(minutes=1)
 
@@ -58,10 +58,10 @@ def request(*, limit=100, unserved_for=None):
     )
 
 
-async def test_activities_of_many_other_tags_are_found_over_a_few_looks(
+async def test_activities_of_many_other_queues_are_found_over_a_few_looks(
     open_on_model, clock, monkeypatch
 ):
-    monkeypatch.setattr(_other_tags, "MOST_TAGS", 3)
+    monkeypatch.setattr(_other_queues, "MOST_TAGS", 3)
     tags = [f"tag-{number}" for number in range(10)]
     async with open_on_model(shards=1) as provider:
         await add(provider, [NewActivity(id=tag, name="work", data=b"", tag=tag) for tag in tags])

@@ -52,16 +52,16 @@ async def commit(provider, turn):
     )
 
 
-async def settle():
+async def let_all_run():
     for _ in range(30):
         await asyncio.sleep(0)
 
 
 async def pass_time(clock, duration, step):
     for _ in range(duration // step):
-        await settle()
+        await let_all_run()
         clock.advance(step)
-    await settle()
+    await let_all_run()
 
 
 @pytest.mark.slow

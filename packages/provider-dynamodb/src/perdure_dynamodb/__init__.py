@@ -7,11 +7,13 @@ files fit together, from the outside in:
 - `_plugin`, `_options`, `_opening`, `_provider`: what core sees
 - `_turns`, `_commits`, `_activities`, `_heartbeats`, `_sending`, `_watching`, `_admin`: the
   contract's methods
-- `_changes`, `_settling`, `_manifest`, `_in_use`: what goes together, in one transaction or staged
-- `_sweep`, `_other_tags`, `_counting`, `_listing`, `_histories`: finding
-- `_held`, `_known_activities`, `_undelivered`, `_purge`: remembering and removing
+- `_changes`, `_staged_commits`, `_manifest`, `_ids_in_use`: what goes together, in one transaction
+  or staged
+- `_queue_scan`, `_other_queues`, `_counting`, `_listing`, `_histories`: finding
+- `_lease_memory`, `_activity_memory`, `_unreturned_leases`, `_purge`: remembering and removing
 - `_locks`, `_messages`, `_segments`, `_payloads`, `_keys`, `_shards`: what the items look like
-- `_table`, `_values`, `_retries`, `_seam`, `_aws`: requests, down to the one place where they leave
+- `_table`, `_values`, `_retries`, `_transport`, `_aws`: requests, down to the one place where they
+  leave
 - `_schema`, `local`: the table, and DynamoDB Local for tests and development
 """
 

@@ -32,8 +32,9 @@ from perdure.contract import (
 )
 from perdure.errors import ActivityLeaseLost, ProviderError
 
+from perdure_dynamodb._activity_memory import WANTED, ActivityMemory
+from perdure_dynamodb._arrivals import Arrivals
 from perdure_dynamodb._changes import Changes, FenceFailed
-from perdure_dynamodb._held import Memory
 from perdure_dynamodb._keys import (
     FOREVER,
     LOCK,
@@ -49,7 +50,7 @@ from perdure_dynamodb._keys import (
     tag_prefix,
     waits_since,
 )
-from perdure_dynamodb._known_activities import WANTED, KnownActivities
+from perdure_dynamodb._lease_memory import BoundedMemory
 from perdure_dynamodb._locks import (
     FARTHEST,
     LEASE_STANDS,
@@ -63,14 +64,12 @@ from perdure_dynamodb._locks import (
     is_live,
     parking_values,
 )
-from perdure_dynamodb._other_tags import OtherTags
-from perdure_dynamodb._payloads import TRANSIENT, Shelf, read_payload
+from perdure_dynamodb._other_queues import OtherQueues
+from perdure_dynamodb._payloads import TRANSIENT, ChunkBuffer, read_payload
 from perdure_dynamodb._purge import Purge
-from perdure_dynamodb._seam import TransactionCancelled
-from perdure_dynamodb._settling import Settling
+from perdure_dynamodb._queue_scan import QueueScan
 from perdure_dynamodb._shards import Shards
-from perdure_dynamodb._stamps import Stamps
-from perdure_dynamodb._sweep import Sweep
+from perdure_dynamodb._staged_commits import StagedCommits
 from perdure_dynamodb._table import (
     READ_BATCH,
     Action,
@@ -81,7 +80,8 @@ from perdure_dynamodb._table import (
     Update,
     at_once,
 )
-from perdure_dynamodb._undelivered import Undelivered
+from perdure_dynamodb._transport import TransactionCancelled
+from perdure_dynamodb._unreturned_leases import UnreturnedLeases
 from perdure_dynamodb._values import Item, Plain, Row
 
 _LOGGER = logging.getLogger("perdure.dynamodb")
@@ -156,35 +156,37 @@ class Activities:
         *,
         clock: Clock,
         shards: Shards,
-        stamps: Stamps,
+        arrivals: Arrivals,
         changes: Changes,
-        settling: Settling,
+        staged_commits: StagedCommits,
         purge: Purge,
-        known: KnownActivities,
+        known: ActivityMemory,
     ) -> None:
         self._table = table
         self._keys = keys
         self._clock = clock
         self._shards = shards
-        self._stamps = stamps
+        self._arrivals = arrivals
         self._changes = changes
-        self._settling = settling
+        self._staged = staged_commits
         self._purge = purge
-        self._sweep = Sweep(table)
-        self._other_tags = OtherTags(table)
+        self._scan = QueueScan(table)
+        self._other_queues = OtherQueues(table)
         self._far_looks = _FarLooks()
         self._taking: set[Key] = set()
         """Activities that a call of this process is just taking: others needn't try."""
-        self._tokens: Memory[str, dict[Key, None]] = Memory()
-        self._renewed: Memory[tuple[Key, str], Instant] = Memory()
+        self._tokens: BoundedMemory[str, dict[Key, None]] = BoundedMemory()
+        self._renewed: BoundedMemory[tuple[Key, str], Instant] = BoundedMemory()
         """The ends of leases that last longer than their rows of the index say."""
         self._known = known
-        self._undelivered = Undelivered(self._give_back)
+        self._unreturned = UnreturnedLeases(self._give_back)
 
-    def item(self, new: NewActivity, commit: TurnCommit, shelf: Shelf, *, now: Instant) -> Item:
+    def item(
+        self, new: NewActivity, commit: TurnCommit, buffer: ChunkBuffer, *, now: Instant
+    ) -> Item:
         """The item of an activity that a commit adds."""
         partition = self._keys.partition(commit.instance)
-        arrival = self._stamps.next().text
+        arrival = self._arrivals.next().text
         since = now if new.visible_at is None else new.visible_at
         ready = (
             open_since(now, arrival) if new.visible_at is None else due_at(new.visible_at, arrival)
@@ -199,7 +201,7 @@ class Activities:
             "rdy": since,
             "dlv": 0,
             "gpk": self._keys.work(self._shards.of(commit.instance)),
-            **shelf.place(partition, new.data, kind=TRANSIENT),
+            **buffer.place(partition, new.data, kind=TRANSIENT),
         }
         if new.tag is not None:
             item["tag"] = new.tag
@@ -260,10 +262,10 @@ class Activities:
 
         A look that fails half-way returns what it leased until then.
         """
-        begun |= self._undelivered.claim(request.token)
+        begun |= self._unreturned.claim(request.token)
         found = _Found(request, self._clock.now(), begun)
         try:
-            await self._undelivered.give_back()
+            await self._unreturned.give_back()
             await self._shards.refresh()
             await self._look(found)
         except ProviderError as error:
@@ -286,7 +288,7 @@ class Activities:
         if found.room > 0 and request.tags and found.shards:
             looks_far = self._far_looks.begin(now)
             far = self._too_far(found) if looks_far else {}
-            rounds = self._sweep.rounds(
+            rounds = self._scan.rounds(
                 self._ready(found, open_since(0)) | far,
                 apart=self._ready(found, due_at(0)),
                 first_page=2 * request.limit,
@@ -312,12 +314,12 @@ class Activities:
     async def complete(self, completion: ActivityCompletion) -> None:
         """Remove the activity and post its message, as one."""
         lease, message = completion.lease, completion.message
-        lock = await self._settled_lock(lease.instance)
+        lock = await self._finished_lock(lease.instance)
         if lock is None or not lock.running:
             raise ActivityLeaseLost(lease.instance, [lease.activity], operation="complete_activity")
-        shelf = Shelf.empty()
-        post = self._changes.post(message, shelf)
-        await shelf.write(self._table)
+        buffer = ChunkBuffer.empty()
+        post = self._changes.post(message, buffer)
+        await buffer.write(self._table)
         removal = Delete(
             key=self._key(lease),
             condition=WANTED,
@@ -327,13 +329,13 @@ class Activities:
                 ":exe": lock.execution,
             },
         )
-        standings = {lease.instance: lock.standing}
+        validities = {lease.instance: lock.validity}
         try:
             outcome = await self._changes.carry_out(
-                [post], fence=lambda _: [removal], standings=standings
+                [post], fence=lambda _: [removal], validities=validities
             )
         except FenceFailed:
-            await shelf.remove(self._table)
+            await buffer.remove(self._table)
             raise ActivityLeaseLost(
                 lease.instance, [lease.activity], operation="complete_activity"
             ) from None
@@ -344,11 +346,11 @@ class Activities:
     async def release(self, release: ActivityRelease) -> None:
         """Give a lease back, if it stands, and mark the instance where that is asked for."""
         lease, now = release.lease, self._clock.now()
-        lock = await self._settled_lock(lease.instance)
+        lock = await self._finished_lock(lease.instance)
         if lock is None or not lock.running:
             return
         row = await self._table.get(*self._key(lease))
-        if row is None or lock.standing.voids(row):
+        if row is None or lock.validity.voids(row):
             return
         if row.text_or_none("tok") != lease.token:
             if not release.counted:
@@ -378,7 +380,7 @@ class Activities:
 
     async def give_back(self, leases: Iterable[ActivityLease]) -> None:
         """Undo leases as if they had never been taken, now or as soon as the store answers."""
-        await self._undelivered.give_back(leases)
+        await self._unreturned.give_back(leases)
 
     async def _give_back(self, lease: ActivityLease) -> None:
         key = self._key(lease)
@@ -474,10 +476,10 @@ class Activities:
             return
         rows = await self._table.get_many(keys)
         locks = await self._locks([self._instance_of(row) for row in rows.values()])
-        locks = await self._settling.settle_each(locks)
+        locks = await self._staged.finish_each(locks)
         for row in rows.values():
             lock = locks.get(self._instance_of(row))
-            wanted = lock is not None and not lock.standing.voids(row)
+            wanted = lock is not None and not lock.validity.voids(row)
             if wanted and _is_held(row, token, found.now) and found.room > 0:
                 found.seen.add(_key_of(row))
                 found.leased.append(await self._leased(row, found))
@@ -501,7 +503,7 @@ class Activities:
 
     async def _take_unserved(self, found: _Found) -> None:
         """Those that waited long enough, which the row of one that was leased does not tell."""
-        others = await self._other_tags.waiting(
+        others = await self._other_queues.waiting(
             [self._keys.work(shard) for shard in found.shards],
             but={tag_prefix(tag) for tag in found.request.tags},
             now=found.now,
@@ -520,9 +522,9 @@ class Activities:
 
     async def _take_some(self, rows: Sequence[Row], found: _Found) -> None:
         locks = await self._locks([self._instance_of(row) for row in rows])
-        settled = self._settling.settle_beside(locks, found.now)
-        found.under_way += settled.under_way
-        locks = settled.locks
+        finished = self._staged.finish_beside(locks, found.now)
+        found.under_way += finished.under_way
+        locks = finished.locks
         self._purge.void_messages(rows, locks)
         wanted = [
             row
@@ -530,7 +532,7 @@ class Activities:
             if (lock := locks.get(self._instance_of(row))) is not None
             # A staged commit may cancel it.
             and lock.stage is None
-            and not lock.standing.voids(row)
+            and not lock.validity.voids(row)
             and _key_of(row) not in self._taking
         ]
         self._taking |= {_key_of(row) for row in wanted}
@@ -618,16 +620,16 @@ class Activities:
         request = found.request
         return row.text_or_none("tag") in request.tags and row.text("nam") in request.names
 
-    async def _settled_lock(self, instance: str) -> Lock | None:
+    async def _finished_lock(self, instance: str) -> Lock | None:
         lock = (await self._locks([instance])).get(instance)
-        return None if lock is None else await self._settling.settle(lock)
+        return None if lock is None else await self._staged.finish(lock)
 
     async def _locks(self, instances: Sequence[str]) -> dict[str, Lock]:
         return await self._changes.read_sound_locks(tuple(dict.fromkeys(instances)))
 
     def _place(self, row: Row, since: Instant) -> str:
         """The place of an activity that anybody may take, as far as its time has come."""
-        due, arrival = row.number_or_none("due") or 0, self._stamps.next().text
+        due, arrival = row.number_or_none("due") or 0, self._arrivals.next().text
         place = open_since(since, arrival) if due <= since else due_at(due, arrival)
         return tag_prefix(row.text_or_none("tag")) + place
 

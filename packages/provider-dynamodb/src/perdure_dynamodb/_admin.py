@@ -21,8 +21,8 @@ from perdure_dynamodb._keys import LOCK, Keys, execution_key
 from perdure_dynamodb._listing import list_page
 from perdure_dynamodb._locks import Lock
 from perdure_dynamodb._payloads import read_payload
-from perdure_dynamodb._settling import Settling
 from perdure_dynamodb._shards import Shards
+from perdure_dynamodb._staged_commits import StagedCommits
 from perdure_dynamodb._table import Select, Table
 from perdure_dynamodb._values import Row
 
@@ -37,14 +37,14 @@ class DynamoDBAdmin(ProviderAdmin):
         *,
         clock: Clock,
         shards: Shards,
-        settling: Settling,
+        staged_commits: StagedCommits,
         counting: Counting,
     ) -> None:
         self._table = table
         self._keys = keys
         self._clock = clock
         self._shards = shards
-        self._settling = settling
+        self._staged = staged_commits
         self._counting = counting
 
     async def list_instances(
@@ -97,7 +97,7 @@ class DynamoDBAdmin(ProviderAdmin):
 
     async def _lock(self, instance: str) -> Lock | None:
         row = await self._table.get(self._keys.partition(instance), LOCK)
-        return None if row is None else await self._settling.settle(Lock(instance, row))
+        return None if row is None else await self._staged.finish(Lock(instance, row))
 
     async def _newest(self, lock: Lock) -> ExecutionState:
         row = lock.row

@@ -1,7 +1,7 @@
 """DynamoDB itself: requests through aioboto3's low-level client.
 
 One client per provider, with settings that fit leases: few quick retries and short timeouts.
-Only this module imports the driver; what the driver raises leaves it as the seam's exceptions.
+Only this module imports the driver; what the driver raises leaves it as the transport's exceptions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from botocore import xform_name  # pyright: ignore[reportMissingTypeStubs, repor
 from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
 
 from perdure_dynamodb._options import DynamoDBOptions
-from perdure_dynamodb._seam import (
+from perdure_dynamodb._transport import (
     Answer,
     Busy,
     ConditionFailed,

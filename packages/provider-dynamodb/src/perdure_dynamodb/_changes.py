@@ -17,14 +17,14 @@ from typing import TypeAlias
 from perdure.contract import Message, MessageKind, NewInstance
 from perdure.errors import StorageUnavailable
 
-from perdure_dynamodb._held import Memory
 from perdure_dynamodb._keys import CONTINUED, LISTING, LOCK, Keys
-from perdure_dynamodb._locks import RUNNING, Lock, Standing, new_lock
-from perdure_dynamodb._messages import Letters
-from perdure_dynamodb._payloads import Shelf, chunks_of
-from perdure_dynamodb._seam import TransactionCancelled
+from perdure_dynamodb._lease_memory import BoundedMemory
+from perdure_dynamodb._locks import RUNNING, Lock, Validity, new_lock
+from perdure_dynamodb._messages import MessageItems
+from perdure_dynamodb._payloads import ChunkBuffer, chunks_of
 from perdure_dynamodb._shards import Shards
 from perdure_dynamodb._table import Action, Check, Delete, Key, Put, Table
+from perdure_dynamodb._transport import TransactionCancelled
 from perdure_dynamodb._values import Item, Row
 
 _LOGGER = logging.getLogger("perdure.dynamodb")
@@ -104,20 +104,22 @@ def weight_of(changes: Sequence[Change]) -> int:
 class Changes:
     """Carries changes out."""
 
-    def __init__(self, table: Table, keys: Keys, letters: Letters, shards: Shards) -> None:
+    def __init__(
+        self, table: Table, keys: Keys, message_items: MessageItems, shards: Shards
+    ) -> None:
         self._table = table
         self._keys = keys
-        self._letters = letters
+        self._message_items = message_items
         self._shards = shards
-        self._unsound: Memory[str, None] = Memory()
+        self._unsound: BoundedMemory[str, None] = BoundedMemory()
         """Damaged instances that were complained of."""
 
-    def post(self, message: Message, shelf: Shelf) -> Post:
+    def post(self, message: Message, buffer: ChunkBuffer) -> Post:
         """The change that puts a message into its mailbox."""
-        return Post(instance=message.instance, item=self._letters.item(message, shelf))
+        return Post(instance=message.instance, item=self._message_items.item(message, buffer))
 
     def create(
-        self, new: NewInstance, shelf: Shelf, *, now: int, if_exists: Post | None = None
+        self, new: NewInstance, buffer: ChunkBuffer, *, now: int, if_exists: Post | None = None
     ) -> Create:
         """The change that creates an instance with its start message."""
         partition = self._keys.partition(new.instance)
@@ -125,7 +127,7 @@ class Changes:
             instance=new.instance,
             lock=new_lock(new, partition=partition, now=now),
             listing=self.listing(new.instance, RUNNING, created=now),
-            start={**self._letters.item(new.start, shelf), "nam": new.name},
+            start={**self._message_items.item(new.start, buffer), "nam": new.name},
             if_exists=if_exists,
         )
 
@@ -171,17 +173,17 @@ class Changes:
         changes: Sequence[Change],
         *,
         fence: Fence,
-        standings: Mapping[str, Standing] | None = None,
+        validities: Mapping[str, Validity] | None = None,
     ) -> Outcome:
         """Everything in one transaction, under the fence; raises `FenceFailed`.
 
-        `standings` are those that the fence itself makes sure of; others are looked up.
+        `validities` are those that the fence itself makes sure of; others are looked up.
         """
         attempt = _Attempt()
-        _foresee(changes, attempt, standings or {})
+        _foresee(changes, attempt, validities or {})
         for _ in range(_MOST_ATTEMPTS):
-            await self._look_up(changes, attempt, standings or {})
-            build = _Build(self._letters, attempt, dict(standings or {}))
+            await self._look_up(changes, attempt, validities or {})
+            build = _Build(self._message_items, attempt, dict(validities or {}))
             first = list(fence(_in_use(changes, attempt)))
             build.add_all(changes)
             actions = first + [action for action, _ in build.actions]
@@ -213,7 +215,7 @@ class Changes:
         return True
 
     async def _look_up(
-        self, changes: Sequence[Change], attempt: _Attempt, known: Mapping[str, Standing]
+        self, changes: Sequence[Change], attempt: _Attempt, known: Mapping[str, Validity]
     ) -> None:
         created = {
             change.instance
@@ -232,12 +234,14 @@ _MOST_ATTEMPTS = 40
 class _Build:
     """The actions of one attempt, each with the place of the change that it belongs to."""
 
-    def __init__(self, letters: Letters, attempt: _Attempt, standings: dict[str, Standing]) -> None:
+    def __init__(
+        self, message_items: MessageItems, attempt: _Attempt, validities: dict[str, Validity]
+    ) -> None:
         self.actions: list[tuple[Action, int]] = []
         self.void: set[int] = set()
-        self._letters = letters
+        self._message_items = message_items
         self._attempt = attempt
-        self._standings = standings
+        self._validities = validities
         self._keys: set[Key] = set()
         self._removed: dict[Key, int] = {}
         self._checked: set[str] = set()
@@ -263,21 +267,21 @@ class _Build:
                 if change.if_exists is not None:
                     self._post(change.if_exists, place)
             case Create():
-                self._standings[change.instance] = Standing(str(change.lock["inc"]), 1, True)
+                self._validities[change.instance] = Validity(str(change.lock["inc"]), 1, True)
                 self._put(Put(item=change.lock, condition=ABSENT), place)
                 self._put(Put(item=change.listing), place)
                 self._put(Put(item=change.start), place)
 
     def _post(self, post: Post, place: int) -> None:
-        standing = self._standings.get(post.instance)
-        if standing is None:
+        validity = self._validities.get(post.instance)
+        if validity is None:
             lock = self._attempt.locks.get(post.instance)
             if lock is None:
                 self._post_to_absent(post, place)
                 return
             put = put_into(post.item, lock)
         else:
-            put = put_unless_void(post.item, standing)
+            put = put_unless_void(post.item, validity)
         if put is None:
             self.void.add(place)
         else:
@@ -287,7 +291,7 @@ class _Build:
         if post.item["kin"] != MessageKind.EVENT.value:
             self.void.add(place)
             return
-        item = self._letters.waiting(post.item, post.instance)
+        item = self._message_items.waiting(post.item, post.instance)
         self._put(Put(item=item, condition=ABSENT), place)
         if post.instance not in self._checked:
             self._checked.add(post.instance)
@@ -312,34 +316,34 @@ def put_into(item: Item, lock: Lock) -> Put | None:
     """Put a message into the mailbox of an instance that exists; None where it is void."""
     if lock.is_sound:
         # The name never changes: looks pass over what they don't serve by the index alone.
-        return put_unless_void({**item, "nam": lock.name}, lock.standing)
+        return put_unless_void({**item, "nam": lock.name}, lock.validity)
     # Whoever repairs it finds what was sent meanwhile.
     return Put(item=item, condition=ABSENT)
 
 
-def put_unless_void(item: Item, standing: Standing) -> Put | None:
+def put_unless_void(item: Item, validity: Validity) -> Put | None:
     """Put a message unless its id is held by one that is not void; None where it is void."""
-    if standing.voids(item):
+    if validity.voids(item):
         return None
     return Put(
         item=item,
         condition=f"{ABSENT} OR (attribute_exists(inc) AND inc <> :inc)"
         " OR (attribute_exists(exe) AND exe < :exe)",
-        values={":inc": standing.incarnation, ":exe": standing.execution},
+        values={":inc": validity.incarnation, ":exe": validity.execution},
     )
 
 
 def _foresee(
-    changes: Sequence[Change], attempt: _Attempt, standings: Mapping[str, Standing]
+    changes: Sequence[Change], attempt: _Attempt, validities: Mapping[str, Validity]
 ) -> None:
     """Creations that meet the fence's own instance, or one another, are decided beforehand."""
-    taken = {instance: standing.incarnation for instance, standing in standings.items()}
+    taken = {instance: validity.incarnation for instance, validity in validities.items()}
     for place, change in enumerate(changes):
         if isinstance(change, Create):
             incarnation = str(change.lock["inc"])
             if taken.setdefault(change.instance, incarnation) != incarnation:
                 attempt.in_use.add(place)
-            elif change.instance in standings:
+            elif change.instance in validities:
                 attempt.dropped.add(place)
 
 

@@ -40,8 +40,7 @@ from perdure_dynamodb._changes import (
     Replace,
     weight_of,
 )
-from perdure_dynamodb._held import HeldTurn, HeldTurns
-from perdure_dynamodb._in_use import InUse
+from perdure_dynamodb._ids_in_use import IdsInUse
 from perdure_dynamodb._keys import (
     FIRST,
     LOCK,
@@ -52,13 +51,14 @@ from perdure_dynamodb._keys import (
     message_key,
     segment_key,
 )
-from perdure_dynamodb._locks import LEASE_STANDS, Lock, Standing
-from perdure_dynamodb._messages import Delivery, Letters, deliver, read_mailbox
-from perdure_dynamodb._payloads import LASTING, Shelf
+from perdure_dynamodb._lease_memory import LeaseMemory, RememberedLease
+from perdure_dynamodb._locks import LEASE_STANDS, Lock, Validity
+from perdure_dynamodb._messages import Delivery, MessageItems, deliver, read_mailbox
+from perdure_dynamodb._payloads import LASTING, ChunkBuffer
 from perdure_dynamodb._purge import Purge
 from perdure_dynamodb._segments import pack
-from perdure_dynamodb._settling import Settling, Staged, in_batches
 from perdure_dynamodb._shards import Shards
+from perdure_dynamodb._staged_commits import Staged, StagedCommits, in_batches
 from perdure_dynamodb._table import TRANSACTION_LIMIT, Action, Key, Table, Update
 from perdure_dynamodb._turns import Turns
 from perdure_dynamodb._values import Item, Plain, Row
@@ -72,13 +72,13 @@ class _Plan:
     """A commit, worked out."""
 
     commit: TurnCommit
-    held: HeldTurn
+    held: RememberedLease
     now: Instant
     changes: Sequence[Change]
     activities: Sequence[Item]
-    shelf: Shelf
+    buffer: ChunkBuffer
     output: dict[str, Plain]
-    standing: Standing
+    validity: Validity
     """Of the instance, as the commit leaves it."""
     answer: str
     """Names the ids in use that the commit finds; no other attempt has it."""
@@ -86,7 +86,7 @@ class _Plan:
     @property
     def ends(self) -> bool:
         """Whether the instance has ended."""
-        return not self.standing.running
+        return not self.validity.running
 
     @property
     def keeps(self) -> bool:
@@ -110,23 +110,23 @@ class Commits:
         *,
         clock: Clock,
         shards: Shards,
-        letters: Letters,
+        message_items: MessageItems,
         changes: Changes,
-        settling: Settling,
+        staged_commits: StagedCommits,
         activities: Activities,
         turns: Turns,
         purge: Purge,
-        held: HeldTurns,
-        in_use: InUse,
+        held: LeaseMemory,
+        in_use: IdsInUse,
     ) -> None:
         self._in_use = in_use
         self._table = table
         self._keys = keys
         self._clock = clock
         self._shards = shards
-        self._letters = letters
+        self._message_items = message_items
         self._changes = changes
-        self._settling = settling
+        self._staged = staged_commits
         self._activities = activities
         self._turns = turns
         self._purge = purge
@@ -140,14 +140,14 @@ class Commits:
                 lock = await self._inspect(commit)
                 if lock.last_commit == commit.id:
                     return await self._answer_again(commit, lock)
-                held = HeldTurn.of(lock, _lease_left(lock, self._clock.now()))
+                held = RememberedLease.of(lock, _lease_left(lock, self._clock.now()))
             plan = self._plan(commit, held)
             # Until it is known how this ends, what is known of the lock may be wrong.
             self._held.forget(commit.instance, commit.token)
             try:
                 in_use = await self._carry_out(plan)
             except FenceFailed:
-                await plan.shelf.remove(self._table)
+                await plan.buffer.remove(self._table)
                 held = None
                 continue
             self._after(plan)
@@ -163,7 +163,7 @@ class Commits:
         row = await self._table.get(self._keys.partition(commit.instance), LOCK)
         if row is None:
             raise LeaseLost(commit.instance, operation="commit_turn")
-        lock = await self._settling.settle(Lock(commit.instance, row))
+        lock = await self._staged.finish(Lock(commit.instance, row))
         if lock.incarnation != commit.incarnation:
             raise LeaseLost(commit.instance, operation="commit_turn")
         if lock.last_commit == commit.id:
@@ -178,16 +178,16 @@ class Commits:
             raise ActivityLeaseLost(commit.instance, lost, operation="commit_turn")
         return lock
 
-    def _plan(self, commit: TurnCommit, held: HeldTurn) -> _Plan:
-        now, shelf = self._clock.now(), Shelf.empty()
-        standing = _standing_after(commit)
-        activities = self._added(commit, shelf, now)
+    def _plan(self, commit: TurnCommit, held: RememberedLease) -> _Plan:
+        now, buffer = self._clock.now(), ChunkBuffer.empty()
+        validity = _validity_after(commit)
+        activities = self._added(commit, buffer, now)
         changes = [
             *self._removals(commit),
-            *self._mail(commit, held, standing, shelf, now),
+            *self._mail(commit, held, validity, buffer, now),
             *(Replace(item=item) for item in activities),
-            *self._history(commit, shelf),
-            *self._ending(commit, held, shelf, now),
+            *self._history(commit, buffer),
+            *self._ending(commit, held, buffer, now),
         ]
         return _Plan(
             commit=commit,
@@ -195,18 +195,18 @@ class Commits:
             now=now,
             changes=changes,
             activities=activities,
-            shelf=shelf,
-            output=self._output(commit, shelf),
-            standing=standing,
+            buffer=buffer,
+            output=self._output(commit, buffer),
+            validity=validity,
             answer=uuid.uuid4().hex,
         )
 
-    def _added(self, commit: TurnCommit, shelf: Shelf, now: Instant) -> list[Item]:
+    def _added(self, commit: TurnCommit, buffer: ChunkBuffer, now: Instant) -> list[Item]:
         # An ended execution's activities would be void at once.
         if commit.end is not None:
             return []
         return [
-            self._activities.item(new, commit, shelf, now=now)
+            self._activities.item(new, commit, buffer, now=now)
             for new in commit.add
             if new.id not in commit.cancel
         ]
@@ -228,39 +228,44 @@ class Commits:
         return removals
 
     def _mail(
-        self, commit: TurnCommit, held: HeldTurn, standing: Standing, shelf: Shelf, now: Instant
+        self,
+        commit: TurnCommit,
+        held: RememberedLease,
+        validity: Validity,
+        buffer: ChunkBuffer,
+        now: Instant,
     ) -> list[Change]:
         """Creations and messages; those to the front take the place of others of their id."""
         creations: list[Change] = []
         for child in commit.create:
             other = child.if_exists
-            post = None if other is None else self._changes.post(other, shelf)
-            creations.append(self._changes.create(child.instance, shelf, now=now, if_exists=post))
-        sent = [self._changes.post(message, shelf) for message in commit.send]
+            post = None if other is None else self._changes.post(other, buffer)
+            creations.append(self._changes.create(child.instance, buffer, now=now, if_exists=post))
+        sent = [self._changes.post(message, buffer) for message in commit.send]
         front: dict[Key, Change] = {}
         for place, message in enumerate(commit.front):
             order = front_order(held.turn, place)
-            item = self._letters.item(message, shelf, order=order)
-            if not standing.voids(item):
+            item = self._message_items.item(message, buffer, order=order)
+            if not validity.voids(item):
                 front[_key_of(item)] = Replace(item=item)
         usual = [post for post in sent if _key_of(post.item) not in front]
         return [*creations, *usual, *front.values()]
 
-    def _history(self, commit: TurnCommit, shelf: Shelf) -> list[Change]:
+    def _history(self, commit: TurnCommit, buffer: ChunkBuffer) -> list[Change]:
         partition = self._keys.partition(commit.instance)
         return [
             Replace(
                 item={
                     "pk": partition,
                     "sk": segment_key(commit.execution, segment.last),
-                    **shelf.place(partition, segment.data, kind=LASTING),
+                    **buffer.place(partition, segment.data, kind=LASTING),
                 }
             )
             for segment in pack(commit.events, after=commit.expected_event)
         ]
 
     def _ending(
-        self, commit: TurnCommit, held: HeldTurn, shelf: Shelf, now: Instant
+        self, commit: TurnCommit, held: RememberedLease, buffer: ChunkBuffer, now: Instant
     ) -> list[Change]:
         """The record of the ended execution, or the listing of the ended instance."""
         end, last = commit.end, commit.expected_event + len(commit.events)
@@ -283,30 +288,30 @@ class Commits:
             "fin": now,
         }
         if end.output is not None:
-            record |= shelf.place(partition, end.output, kind=LASTING, name="oup")
+            record |= buffer.place(partition, end.output, kind=LASTING, name="oup")
         changes: list[Change] = [Replace(item=record)]
         if commit.execution == 1:
             listing = self._changes.listing(commit.instance, end.status.value, created=held.created)
             changes.append(Replace(item=listing))
         return changes
 
-    def _output(self, commit: TurnCommit, shelf: Shelf) -> dict[str, Plain]:
+    def _output(self, commit: TurnCommit, buffer: ChunkBuffer) -> dict[str, Plain]:
         end = commit.end
         if end is None or end.output is None or end.status is InstanceStatus.CONTINUED_AS_NEW:
             return {}
         partition = self._keys.partition(commit.instance)
-        return shelf.place(partition, end.output, kind=LASTING, name="oup")
+        return buffer.place(partition, end.output, kind=LASTING, name="oup")
 
     async def _carry_out(self, plan: _Plan) -> frozenset[str]:
         await self._write_chunks(plan)
         # The lock, the activities that are finished, and an item for ids in use.
         weight = weight_of(plan.changes) + 1 + len(plan.commit.finish) + bool(plan.commit.create)
-        standings = {plan.commit.instance: plan.standing}
+        validities = {plan.commit.instance: plan.validity}
         if weight <= TRANSACTION_LIMIT:
             outcome = await self._changes.carry_out(
                 plan.changes,
                 fence=lambda in_use: self._fence(plan, in_use=in_use),
-                standings=standings,
+                validities=validities,
             )
             self._purge.chunks(outcome.unused)
             return frozenset(outcome.in_use)
@@ -314,7 +319,7 @@ class Commits:
 
     async def _carry_out_staged(self, plan: _Plan) -> frozenset[str]:
         commit = plan.commit
-        staged = await self._settling.stage(
+        staged = await self._staged.stage(
             commit.instance,
             in_batches(plan.changes),
             stage=plan.answer,
@@ -323,18 +328,18 @@ class Commits:
         try:
             await self._changes.carry_out([], fence=lambda _: self._fence(plan, staged=staged))
         except FenceFailed:
-            await self._settling.discard(staged)
+            await self._staged.discard(staged)
             raise
         row = await self._table.get(self._keys.partition(commit.instance), LOCK)
         # After a stall the lock may point at a later commit of another process.
         if row is not None and row.text_or_none("stg") == staged.id:
-            await self._settling.settle(Lock(commit.instance, row), staged)
+            await self._staged.finish(Lock(commit.instance, row), staged)
         return (
             await self._in_use.read(commit.instance, plan.answer) if commit.create else frozenset()
         )
 
     async def _write_chunks(self, plan: _Plan) -> None:
-        items = plan.shelf.items
+        items = plan.buffer.items
         for start in range(0, len(items), 40):
             await self._table.put_many(items[start : start + 40])
             if start + 40 < len(items):
@@ -401,7 +406,7 @@ class Commits:
         if held.answer is not None:
             self._purge.answer(commit.instance, held.answer)
         if commit.end is not None:
-            self._purge.instance(commit.instance, plan.standing)
+            self._purge.instance(commit.instance, plan.validity)
         if not plan.keeps:
             self._held.end(commit.instance, commit.token)
 
@@ -412,7 +417,7 @@ class Commits:
             return answer
         last = commit.expected_event + len(commit.events)
         continues = commit.end is not None
-        kept = HeldTurn(
+        kept = RememberedLease(
             turn=held.turn + 1,
             created=held.created,
             earlier_events=held.earlier_events + (last if continues else 0),
@@ -422,7 +427,7 @@ class Commits:
             chunks=held.chunks,
         )
         until = plan.now + to_microseconds(commit.keep_for)
-        delivery = await self._deliver(commit, plan.standing)
+        delivery = await self._deliver(commit, plan.validity)
         if delivery is None:
             return answer
         kept.chunks.update(delivery.chunks)
@@ -437,23 +442,23 @@ class Commits:
         )
         if not lock.running or lock.token != commit.token:
             return answer
-        delivery = await self._deliver(commit, lock.standing)
+        delivery = await self._deliver(commit, lock.validity)
         if delivery is None:
             return answer
         return replace(
             answer, lease_until=lock.until, messages=delivery.messages, more=delivery.more
         )
 
-    async def _deliver(self, commit: TurnCommit, standing: Standing) -> Delivery | None:
+    async def _deliver(self, commit: TurnCommit, validity: Validity) -> Delivery | None:
         """What the mailbox holds, or None where another process has taken the lease over."""
         rows = await read_mailbox(self._table, self._keys.partition(commit.instance))
         try:
             delivery = await deliver(
                 self._table,
-                self._letters,
+                self._message_items,
                 rows,
                 instance=commit.instance,
-                standing=standing,
+                validity=validity,
                 now=self._clock.now(),
                 held=commit.held,
             )
@@ -511,12 +516,12 @@ def _fields(plan: _Plan) -> tuple[list[str], list[str], dict[str, Plain]]:
     return sets, removes, values
 
 
-def _standing_after(commit: TurnCommit) -> Standing:
+def _validity_after(commit: TurnCommit) -> Validity:
     end = commit.end
     if end is None:
-        return Standing(commit.incarnation, commit.execution, True)
+        return Validity(commit.incarnation, commit.execution, True)
     continues = end.status is InstanceStatus.CONTINUED_AS_NEW
-    return Standing(commit.incarnation, commit.execution + continues, continues)
+    return Validity(commit.incarnation, commit.execution + continues, continues)
 
 
 def _lease_left(lock: Lock, now: Instant) -> timedelta:

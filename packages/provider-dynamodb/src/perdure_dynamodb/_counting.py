@@ -73,7 +73,7 @@ class Counting:
         async for rows, locks in self._queued(self._keys.turns, self._keys.waiting):
             for row in rows:
                 lock = locks.get(self._keys.instance_of(row.text("pk")))
-                if lock is None or lock.standing.voids(row) or row.text("sk")[:2] != "M#":
+                if lock is None or lock.validity.voids(row) or row.text("sk")[:2] != "M#":
                     continue
                 if _is_due(row, now):
                     visible += not is_live(lock.until, now)
@@ -83,7 +83,7 @@ class Counting:
             for row in rows:
                 lock = locks.get(self._keys.instance_of(row.text("pk")))
                 work += (
-                    lock is not None and not lock.standing.voids(row) and not _is_leased(row, now)
+                    lock is not None and not lock.validity.voids(row) and not _is_leased(row, now)
                 )
         return StoreQueueDepths(orchestrator_queue=visible, worker_queue=work, timer_queue=timed)
 

@@ -14,11 +14,11 @@ from datetime import timedelta
 from perdure.clock import Clock, to_microseconds
 from perdure.contract import ActivityLease
 
+from perdure_dynamodb._activity_memory import WANTED, ActivityMemory, KnownActivity
 from perdure_dynamodb._changes import Changes
 from perdure_dynamodb._keys import Keys, activity_key, leased_until, tag_prefix
-from perdure_dynamodb._known_activities import WANTED, KnownActivities, KnownActivity
 from perdure_dynamodb._locks import Lock, is_live
-from perdure_dynamodb._settling import Settling
+from perdure_dynamodb._staged_commits import StagedCommits
 from perdure_dynamodb._table import Key, Table, Update, each_apart
 from perdure_dynamodb._values import Plain
 
@@ -33,14 +33,14 @@ class Heartbeats:
         *,
         clock: Clock,
         changes: Changes,
-        settling: Settling,
-        known: KnownActivities,
+        staged_commits: StagedCommits,
+        known: ActivityMemory,
     ) -> None:
         self._table = table
         self._keys = keys
         self._clock = clock
         self._changes = changes
-        self._settling = settling
+        self._staged = staged_commits
         self._known = known
 
     async def renew(
@@ -59,7 +59,7 @@ class Heartbeats:
         if lock is None:
             return False
         if not is_live(lock.until, now):
-            lock = await self._settling.settle(lock)
+            lock = await self._staged.finish(lock)
         if not lock.running:
             return False
         known = await self._know(key)
@@ -105,7 +105,7 @@ class Heartbeats:
         lost: set[ActivityLease] = set()
         for lease in unsure:
             row, lock = rows.get(self._key(lease)), locks[lease.instance]
-            if row is None or row.text_or_none("tok") != lease.token or lock.standing.voids(row):
+            if row is None or row.text_or_none("tok") != lease.token or lock.validity.voids(row):
                 lost.add(lease)
             else:
                 self._known.seen(lease, lock.turn)

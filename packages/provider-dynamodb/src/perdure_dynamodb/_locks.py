@@ -49,7 +49,7 @@ def is_live(until: Instant | None, now: Instant) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Validity:
     """What decides which of an instance's messages and activities are void."""
 
     incarnation: str
@@ -181,9 +181,9 @@ class Lock:
         return not is_live(self.until, now) and not is_live(self.row.number_or_none("hid"), now)
 
     @property
-    def standing(self) -> Standing:
+    def validity(self) -> Validity:
         """What decides which messages and activities are void."""
-        return Standing(self.incarnation, self.execution, self.running)
+        return Validity(self.incarnation, self.execution, self.running)
 
     def state(self, output: bytes | None) -> InstanceState:
         """The plain fields; a large output is read apart."""

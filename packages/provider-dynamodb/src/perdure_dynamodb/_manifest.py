@@ -45,7 +45,7 @@ def load(data: bytes) -> list[Batch]:
         plain = json.loads(zlib.decompress(data))
     except (ValueError, zlib.error) as error:
         raise StorageCorrupt(
-            f"a staged commit cannot be read ({error}); it was damaged", operation="settle"
+            f"a staged commit cannot be read ({error}); it was damaged", operation="finish"
         ) from error
     return [[_load_change(change) for change in batch] for batch in plain]
 
@@ -120,5 +120,5 @@ def _load_value(value: _Json) -> Plain:
         case _:
             raise StorageCorrupt(
                 f"a staged commit holds {value!r}, which is no value; it was damaged",
-                operation="settle",
+                operation="finish",
             )

@@ -20,6 +20,7 @@ from perdure.contract import (
     MessageKind,
 )
 
+from perdure_dynamodb._arrivals import Arrivals
 from perdure_dynamodb._keys import (
     START_ORDER,
     Keys,
@@ -28,27 +29,26 @@ from perdure_dynamodb._keys import (
     open_since,
     usual_order,
 )
-from perdure_dynamodb._locks import Standing
-from perdure_dynamodb._payloads import TRANSIENT, Shelf, chunks_of, read_payloads, size_of
+from perdure_dynamodb._locks import Validity
+from perdure_dynamodb._payloads import TRANSIENT, ChunkBuffer, chunks_of, read_payloads, size_of
 from perdure_dynamodb._shards import Shards
-from perdure_dynamodb._stamps import Stamps
 from perdure_dynamodb._table import Key, Select, Table
 from perdure_dynamodb._values import Item, Row
 
 UNLESS_HELD = "attribute_not_exists(pk)"
 
 
-class Letters:
+class MessageItems:
     """Makes items of messages."""
 
-    def __init__(self, keys: Keys, shards: Shards, stamps: Stamps) -> None:
+    def __init__(self, keys: Keys, shards: Shards, arrivals: Arrivals) -> None:
         self._keys = keys
         self._shards = shards
-        self._stamps = stamps
+        self._arrivals = arrivals
 
-    def item(self, message: Message, shelf: Shelf, *, order: str | None = None) -> Item:
+    def item(self, message: Message, buffer: ChunkBuffer, *, order: str | None = None) -> Item:
         """The item, with a place in the ready queue; `order` for messages to the front."""
-        arrival = self._stamps.next()
+        arrival = self._arrivals.next()
         partition = self._keys.partition(message.instance)
         due = arrival.stamp if message.visible_at is None else message.visible_at
         shard = self._shards.of(message.instance)
@@ -63,7 +63,7 @@ class Letters:
                 if message.visible_at is None
                 else due_at(due, arrival.text)
             ),
-            **shelf.place(partition, message.data, kind=TRANSIENT),
+            **buffer.place(partition, message.data, kind=TRANSIENT),
         }
         if message.incarnation is not None:
             item["inc"] = message.incarnation
@@ -110,16 +110,16 @@ async def read_mailbox(table: Table, partition: str) -> list[Row]:
 
 async def deliver(
     table: Table,
-    letters: Letters,
+    message_items: MessageItems,
     rows: Sequence[Row],
     *,
     instance: str,
-    standing: Standing,
+    validity: Validity,
     now: Instant,
     held: Collection[str] = frozenset(),
 ) -> Delivery:
     """The visible messages that are not held, in order and within the limits."""
-    fitting = [row for row in rows if not standing.voids(row)]
+    fitting = [row for row in rows if not validity.voids(row)]
     visible = sorted(
         (row for row in fitting if _is_visible(row, now)), key=lambda row: row.text("ord")
     )
@@ -133,8 +133,8 @@ async def deliver(
         more=more,
         chunks={_id_of(row): keys for row in chosen if (keys := chunks_of(row))},
         visible_since=min((int(row.text("gsk")[1:21]) for row in visible), default=None),
-        waiting=tuple(row for row in fitting if letters.is_waiting(row)),
-        void=tuple(row for row in rows if standing.outlived(row)),
+        waiting=tuple(row for row in fitting if message_items.is_waiting(row)),
+        void=tuple(row for row in rows if validity.outlived(row)),
     )
 
 

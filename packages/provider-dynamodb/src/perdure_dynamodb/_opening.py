@@ -15,9 +15,9 @@ from perdure_dynamodb._options import DynamoDBOptions
 from perdure_dynamodb._provider import DynamoDBProvider
 from perdure_dynamodb._retries import Pause, RetryingCalls
 from perdure_dynamodb._schema import PATIENCE, check_table, explained
-from perdure_dynamodb._seam import Calls
 from perdure_dynamodb._shards import Shards
 from perdure_dynamodb._table import Table
+from perdure_dynamodb._transport import Calls
 
 
 @asynccontextmanager
@@ -61,7 +61,7 @@ async def checked_calls(
 async def open_on(
     calls: Calls, options: DynamoDBOptions, *, clock: Clock, pause: Pause = asyncio.sleep
 ) -> AsyncGenerator[DynamoDBProvider]:
-    """A provider on a seam that somebody else owns, with a table that is there."""
+    """A provider on a transport that the caller owns, with a table that is there."""
     table = Table(RetryingCalls(calls, pause=pause), options.table)
     keys = Keys.of(options.namespace)
     shards = Shards(table, keys, clock=clock)

@@ -33,13 +33,13 @@ Reference: TypeAlias = str
 
 
 @dataclass(slots=True)
-class Shelf:
+class ChunkBuffer:
     """Chunks that are to be written before the items that refer to them."""
 
     items: list[Item]
 
     @classmethod
-    def empty(cls) -> Shelf:
+    def empty(cls) -> ChunkBuffer:
         """No chunks yet."""
         return cls([])
 

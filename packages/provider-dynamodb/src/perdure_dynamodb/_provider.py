@@ -47,24 +47,24 @@ from perdure.errors import (
 )
 
 from perdure_dynamodb._activities import Activities
+from perdure_dynamodb._activity_memory import ActivityMemory
 from perdure_dynamodb._admin import DynamoDBAdmin
+from perdure_dynamodb._arrivals import Arrivals
 from perdure_dynamodb._changes import Changes
 from perdure_dynamodb._commits import FINISH_LIMIT, Commits
 from perdure_dynamodb._counting import Counting
 from perdure_dynamodb._heartbeats import Heartbeats
-from perdure_dynamodb._held import HeldTurns
 from perdure_dynamodb._histories import read_page
-from perdure_dynamodb._in_use import InUse
+from perdure_dynamodb._ids_in_use import IdsInUse
 from perdure_dynamodb._keys import LOCK, Keys
-from perdure_dynamodb._known_activities import KnownActivities
+from perdure_dynamodb._lease_memory import LeaseMemory
 from perdure_dynamodb._locks import Lock
-from perdure_dynamodb._messages import Letters
-from perdure_dynamodb._payloads import Shelf, read_payload
+from perdure_dynamodb._messages import MessageItems
+from perdure_dynamodb._payloads import ChunkBuffer, read_payload
 from perdure_dynamodb._purge import Purge
 from perdure_dynamodb._sending import Sending
-from perdure_dynamodb._settling import Settling
 from perdure_dynamodb._shards import Shards
-from perdure_dynamodb._stamps import Stamps
+from perdure_dynamodb._staged_commits import StagedCommits
 from perdure_dynamodb._table import Table
 from perdure_dynamodb._turns import Turns
 from perdure_dynamodb._watching import Watching
@@ -90,23 +90,23 @@ class DynamoDBProvider(Provider):
         super().__init__(clock=clock, description=description)
         self._table = table
         self._keys = keys
-        self._stamps = Stamps(clock, shards)
-        letters = Letters(keys, shards, self._stamps)
-        held = HeldTurns()
-        self._changes = Changes(table, keys, letters, shards)
-        in_use = InUse(table, keys)
-        self._settling = Settling(table, keys, self._changes, in_use)
+        self._arrivals = Arrivals(clock, shards)
+        message_items = MessageItems(keys, shards, self._arrivals)
+        held = LeaseMemory()
+        self._changes = Changes(table, keys, message_items, shards)
+        in_use = IdsInUse(table, keys)
+        self._staged = StagedCommits(table, keys, self._changes, in_use)
         self._purge = Purge(table, keys)
         self._sending = Sending(table, self._changes, shards, purge=self._purge)
-        known = KnownActivities()
+        known = ActivityMemory()
         self._activities = Activities(
             table,
             keys,
             clock=clock,
             shards=shards,
-            stamps=self._stamps,
+            arrivals=self._arrivals,
             changes=self._changes,
-            settling=self._settling,
+            staged_commits=self._staged,
             purge=self._purge,
             known=known,
         )
@@ -115,7 +115,7 @@ class DynamoDBProvider(Provider):
             keys,
             clock=clock,
             changes=self._changes,
-            settling=self._settling,
+            staged_commits=self._staged,
             known=known,
         )
         self._turns = Turns(
@@ -123,9 +123,9 @@ class DynamoDBProvider(Provider):
             keys,
             clock=clock,
             shards=shards,
-            letters=letters,
+            message_items=message_items,
             changes=self._changes,
-            settling=self._settling,
+            staged_commits=self._staged,
             purge=self._purge,
             held=held,
         )
@@ -134,9 +134,9 @@ class DynamoDBProvider(Provider):
             keys,
             clock=clock,
             shards=shards,
-            letters=letters,
+            message_items=message_items,
             changes=self._changes,
-            settling=self._settling,
+            staged_commits=self._staged,
             activities=self._activities,
             turns=self._turns,
             purge=self._purge,
@@ -149,7 +149,7 @@ class DynamoDBProvider(Provider):
             keys,
             clock=clock,
             shards=shards,
-            settling=self._settling,
+            staged_commits=self._staged,
             counting=Counting(table, keys, shards, self._changes),
         )
 
@@ -160,12 +160,12 @@ class DynamoDBProvider(Provider):
 
     async def open(self) -> None:
         """Learn what was stamped before, so that no stamp goes back."""
-        self._stamps.raise_to(await self._sending.newest_stamp(self._keys))
+        self._arrivals.raise_to(await self._sending.newest_stamp(self._keys))
 
     async def close(self) -> None:
         """Wait for what goes on in the background."""
         await self._watching.close()
-        await self._settling.close()
+        await self._staged.close()
         await self._purge.close()
 
     async def create_instance(self, new: NewInstance) -> None:
@@ -262,9 +262,9 @@ class DynamoDBProvider(Provider):
         return self._admin
 
     async def _create(self, new: NewInstance) -> None:
-        shelf = Shelf.empty()
-        create = self._changes.create(new, shelf, now=self.clock.now())
-        await shelf.write(self._table)
+        buffer = ChunkBuffer.empty()
+        create = self._changes.create(new, buffer, now=self.clock.now())
+        await buffer.write(self._table)
         outcome = await self._changes.carry_out([create], fence=lambda _: ())
         self._purge.chunks(outcome.unused)
         if outcome.in_use:
@@ -282,7 +282,7 @@ class DynamoDBProvider(Provider):
         row = await self._table.get(self._keys.partition(instance), LOCK)
         if row is None or row.text("inc") != incarnation:
             raise InstanceNotFound(instance)
-        lock = await self._settling.settle(Lock(instance, row))
+        lock = await self._staged.finish(Lock(instance, row))
         if not 0 < execution <= lock.execution:
             raise ExecutionNotFound(instance, execution)
         last = lock.last_event if execution == lock.execution else None

@@ -15,7 +15,7 @@ from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from perdure.errors import ProviderError
 
 from perdure_dynamodb._keys import VOID_RANGE, Keys, in_use_key
-from perdure_dynamodb._locks import Lock, Standing
+from perdure_dynamodb._locks import Lock, Validity
 from perdure_dynamodb._payloads import chunks_of
 from perdure_dynamodb._table import Delete, Key, Select, Table, at_once
 from perdure_dynamodb._values import Plain, Row
@@ -62,7 +62,7 @@ class Purge:
             for row in rows
             if (lock := locks.get(self._keys.instance_of(row.text("pk")))) is not None
             and row.text("sk")[:2] in ("M#", "N#", "W#")
-            and lock.standing.outlived(row)
+            and lock.validity.outlived(row)
         ]
         self.void_rows(void)
 
@@ -77,19 +77,19 @@ class Purge:
         rows = [row async for row in self._table.query_all(select)]
         await self._table.delete_many((row.text("pk"), row.text("sk")) for row in rows)
 
-    def instance(self, instance: str, standing: Standing) -> None:
+    def instance(self, instance: str, validity: Validity) -> None:
         """Remove all that the end of an instance, or of an execution, made void."""
-        self._start(self._purge(instance, standing))
+        self._start(self._purge(instance, validity))
 
-    async def _purge(self, instance: str, standing: Standing) -> None:
+    async def _purge(self, instance: str, validity: Validity) -> None:
         first, last = VOID_RANGE
-        ranges = [(first, last)] if not standing.running else [("M#", "M$"), ("W#", "W$")]
+        ranges = [(first, last)] if not validity.running else [("M#", "M$"), ("W#", "W$")]
         for low, high in ranges:
             select = Select(
                 partition=self._keys.partition(instance), first=low, last=high, only=_NEEDED
             )
             rows = [row async for row in self._table.query_all(select)]
-            await self._remove([row for row in rows if standing.outlived(row)])
+            await self._remove([row for row in rows if validity.outlived(row)])
 
     async def _remove(self, rows: Sequence[Row]) -> None:
         addressed = [row for row in rows if row.text("sk")[:2] in ("M#", "W#")]

@@ -18,7 +18,7 @@ from typing import TypeAlias, cast
 
 from perdure.errors import StorageFailed, StorageUnavailable
 
-from perdure_dynamodb._seam import (
+from perdure_dynamodb._transport import (
     Answer,
     Busy,
     Calls,

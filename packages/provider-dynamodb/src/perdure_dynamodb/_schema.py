@@ -15,8 +15,8 @@ from typing import cast
 from perdure.clock import Clock
 from perdure.errors import StorageFailed, StorageUnavailable
 
-from perdure_dynamodb._seam import Answer, Busy, Calls, Parameters, Refused, Unanswered
 from perdure_dynamodb._table import INDEX
+from perdure_dynamodb._transport import Answer, Busy, Calls, Parameters, Refused, Unanswered
 
 PROJECTED = ("inc", "exe", "nam", "tag", "tev")
 PATIENCE = timedelta(seconds=8)

@@ -16,7 +16,7 @@ from perdure.contract import Message
 from perdure_dynamodb._changes import Changes, put_into
 from perdure_dynamodb._keys import FOREVER, Keys, open_since
 from perdure_dynamodb._locks import Lock
-from perdure_dynamodb._payloads import Shelf
+from perdure_dynamodb._payloads import ChunkBuffer
 from perdure_dynamodb._purge import Purge
 from perdure_dynamodb._shards import Shards
 from perdure_dynamodb._table import Select, Table, at_once, in_groups
@@ -55,12 +55,12 @@ class Sending:
 
     async def _send_to(self, lock: Lock | None, messages: Sequence[Message]) -> None:
         for some in in_groups(messages, TOGETHER):
-            shelf = Shelf.empty()
-            posts = [self._changes.post(message, shelf) for message in some]
-            await shelf.write(self._table)
+            buffer = ChunkBuffer.empty()
+            posts = [self._changes.post(message, buffer) for message in some]
+            await buffer.write(self._table)
             # A put that is repeated, for want of an answer, may come after the message was
             # consumed; one with chunks, which are gone by then, needs a transaction's token.
-            if lock is not None and len(posts) == 1 and not shelf.items:
+            if lock is not None and len(posts) == 1 and not buffer.items:
                 put = put_into(posts[0].item, lock)
                 if put is not None:
                     await self._table.try_write(put)

@@ -16,7 +16,7 @@ from typing import TypeAlias, TypeVar, cast
 
 from perdure.errors import ProviderError
 
-from perdure_dynamodb._seam import Calls, ConditionFailed, Parameters
+from perdure_dynamodb._transport import Calls, ConditionFailed, Parameters
 from perdure_dynamodb._values import Item, Plain, Row, Wire, item_to_wire
 
 INDEX = "due"
@@ -110,7 +110,7 @@ class Page:
 
 
 class Table:
-    """One table, through the seam."""
+    """One table, through a transport."""
 
     def __init__(self, calls: Calls, name: str) -> None:
         self.calls = calls

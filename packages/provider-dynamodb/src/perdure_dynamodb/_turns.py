@@ -22,8 +22,8 @@ from perdure.contract import LeasedTurn, Serves, TurnLease, TurnRelease, TurnReq
 from perdure.errors import ProviderError, StorageCorrupt
 
 from perdure_dynamodb._changes import Changes
-from perdure_dynamodb._held import HeldTurn, HeldTurns
 from perdure_dynamodb._keys import KEEPER, LOCK, Keys, due_at, open_since, ready_time
+from perdure_dynamodb._lease_memory import LeaseMemory, RememberedLease
 from perdure_dynamodb._locks import (
     LEASE_STANDS,
     PARKING,
@@ -35,11 +35,11 @@ from perdure_dynamodb._locks import (
     damage_mark,
     parking_values,
 )
-from perdure_dynamodb._messages import Delivery, Letters, deliver, read_mailbox
+from perdure_dynamodb._messages import Delivery, MessageItems, deliver, read_mailbox
 from perdure_dynamodb._purge import Purge
-from perdure_dynamodb._settling import Settling
+from perdure_dynamodb._queue_scan import QueueScan
 from perdure_dynamodb._shards import Shards
-from perdure_dynamodb._sweep import Sweep
+from perdure_dynamodb._staged_commits import StagedCommits
 from perdure_dynamodb._table import (
     READ_BATCH,
     Delete,
@@ -50,7 +50,7 @@ from perdure_dynamodb._table import (
     at_once,
     each_apart,
 )
-from perdure_dynamodb._undelivered import Undelivered
+from perdure_dynamodb._unreturned_leases import UnreturnedLeases
 from perdure_dynamodb._values import Plain, Row
 
 MOST_OPENED = 8
@@ -114,38 +114,38 @@ class Turns:
         *,
         clock: Clock,
         shards: Shards,
-        letters: Letters,
+        message_items: MessageItems,
         changes: Changes,
-        settling: Settling,
+        staged_commits: StagedCommits,
         purge: Purge,
-        held: HeldTurns,
+        held: LeaseMemory,
     ) -> None:
         self._table = table
         self._keys = keys
         self._clock = clock
         self._shards = shards
-        self._letters = letters
+        self._message_items = message_items
         self._changes = changes
-        self._settling = settling
+        self._staged = staged_commits
         self._purge = purge
         self._held = held
-        self._sweep = Sweep(table)
+        self._scan = QueueScan(table)
         self._taking: set[str] = set()
         """Instances that a call of this process is just taking: others needn't try."""
         self._looks = random.randrange(FROM_OLDEST)  # noqa: S311 # no secret
         self._unserved_until: Instant = 0
         """Up to here the last look went through those that it does not serve."""
-        self._undelivered = Undelivered(self._give_back)
+        self._unreturned = UnreturnedLeases(self._give_back)
 
     async def lease(self, request: TurnRequest, begun: set[TurnLease]) -> Sequence[LeasedTurn]:
         """Lease ready instances; the leases that the call itself takes are added to `begun`.
 
         A look that fails half-way returns what it leased until then.
         """
-        begun |= self._undelivered.claim(request.token)
+        begun |= self._unreturned.claim(request.token)
         found = _Found(request, self._clock.now(), begun)
         try:
-            await self._undelivered.give_back()
+            await self._unreturned.give_back()
             await self._shards.refresh()
             await self._look(found)
         except ProviderError as error:
@@ -160,7 +160,7 @@ class Turns:
         request = found.request
         await self._find_held(found)
         if found.room > 0:
-            rounds = self._sweep.rounds(
+            rounds = self._scan.rounds(
                 self._queues(open_since(0), found.now),
                 apart=self._queues(due_at(0), found.now),
                 first_page=2 * request.limit,
@@ -175,12 +175,12 @@ class Turns:
         if found.room > 0 and found.unserved:
             await self._take_unserved(found)
         if found.under_way and not found.leased:
-            await self._take_settled(found)
+            await self._take_finished(found)
 
-    async def _take_settled(self, found: _Found) -> None:
+    async def _take_finished(self, found: _Found) -> None:
         """Where nothing else is ready, wait for the rest of commits of processes that died."""
-        settled = await asyncio.gather(*found.under_way)
-        ready = [lock for lock in settled if lock is not None and _is_ready(lock, found)]
+        finished = await asyncio.gather(*found.under_way)
+        ready = [lock for lock in finished if lock is not None and _is_ready(lock, found)]
         serves = found.request.serves
         served = [lock for lock in ready if serves.accepts(lock.name, lock.version)]
         await self._take_all(served, found, served=True)
@@ -244,7 +244,7 @@ class Turns:
 
     async def give_back(self, leases: Iterable[TurnLease]) -> None:
         """Undo leases as if they had never been taken, now or as soon as the store answers."""
-        await self._undelivered.give_back(leases)
+        await self._unreturned.give_back(leases)
 
     async def _give_back(self, lease: TurnLease) -> None:
         is_done, row = await self._table.try_write(
@@ -286,7 +286,7 @@ class Turns:
         """What the token has already: an earlier call's answer may have been lost (LEASE-7)."""
         token = found.request.token
         instances = self._held.attempted(token)
-        for instance, lock in (await self._settled_locks(instances)).items():
+        for instance, lock in (await self._finished_locks(instances)).items():
             if lock.held_by(token, found.now) and found.room > 0:
                 found.seen.add(instance)
                 found.leased.append(await self._turn_of(lock, found))
@@ -371,12 +371,12 @@ class Turns:
             [each.instance for each in candidates], consistent=False
         )
         self._purge.void_messages([row for each in candidates for row in each.rows], locks)
-        settled = self._settling.settle_beside(locks, found.now)
-        found.under_way += settled.under_way
-        return settled.locks
+        finished = self._staged.finish_beside(locks, found.now)
+        found.under_way += finished.under_way
+        return finished.locks
 
-    async def _settled_locks(self, instances: Sequence[str]) -> dict[str, Lock]:
-        return await self._settling.settle_each(await self._changes.read_sound_locks(instances))
+    async def _finished_locks(self, instances: Sequence[str]) -> dict[str, Lock]:
+        return await self._staged.finish_each(await self._changes.read_sound_locks(instances))
 
     async def _take_all(self, locks: Sequence[Lock], found: _Found, *, served: bool) -> None:
         left = list(locks)
@@ -448,10 +448,10 @@ class Turns:
         rows = await read_mailbox(self._table, self._keys.partition(lock.instance))
         delivery = await deliver(
             self._table,
-            self._letters,
+            self._message_items,
             rows,
             instance=lock.instance,
-            standing=lock.standing,
+            validity=lock.validity,
             now=now,
         )
         self._purge.void_rows(delivery.void)
@@ -488,7 +488,7 @@ class Turns:
 
     def _leased(self, lock: Lock, delivery: Delivery, found: _Found, *, served: bool) -> LeasedTurn:
         request = found.request
-        held = HeldTurn.of(lock, request.lease_for)
+        held = RememberedLease.of(lock, request.lease_for)
         held.chunks.update(delivery.chunks)
         self._held.put(lock.instance, request.token, held)
         return LeasedTurn(

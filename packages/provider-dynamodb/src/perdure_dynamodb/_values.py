@@ -1,6 +1,6 @@
 """Attribute values: plain Python on this side, DynamoDB's typed JSON on the wire.
 
-Everything above the seam deals in `Plain` values; everything below it in wire values. Nothing
+Everything above the transport deals in `Plain` values; everything below it in wire values. Nothing
 else in the package knows that a number travels as text.
 """
 

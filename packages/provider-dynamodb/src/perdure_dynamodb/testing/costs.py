@@ -1,6 +1,6 @@
 """What each operation costs: requests and capacity units, by doing it once and counting.
 
-`measure` runs in a namespace of its own, through whatever seam it is given, and removes its items
+`measure` runs in a namespace of its own, through the given transport, and removes its items
 in the end. The payloads are small. Its clock moves only where a cost comes with time, so that a
 process that waits for work looks only when work was announced; these looks into the index are left out of what a whole
 orchestration costs, and have a line of their own.
@@ -40,8 +40,8 @@ from perdure_dynamodb._keys import Keys
 from perdure_dynamodb._opening import open_on
 from perdure_dynamodb._options import DynamoDBOptions
 from perdure_dynamodb._provider import DynamoDBProvider
-from perdure_dynamodb._seam import Calls
 from perdure_dynamodb._table import Select, Table
+from perdure_dynamodb._transport import Calls
 from perdure_dynamodb.testing.metering import Bill, MeteringCalls
 
 LISTED = 20

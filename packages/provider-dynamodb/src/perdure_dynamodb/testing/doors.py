@@ -21,11 +21,11 @@ from perdure_conformance.doors import (
 )
 
 from perdure_dynamodb._keys import LOCK, Keys, after_event, end_of_execution, segment_key
-from perdure_dynamodb._payloads import LASTING, Shelf, read_payload
+from perdure_dynamodb._payloads import LASTING, ChunkBuffer, read_payload
 from perdure_dynamodb._provider import DynamoDBProvider
-from perdure_dynamodb._seam import Answer, Calls, Parameters
 from perdure_dynamodb._segments import pack, unpack
 from perdure_dynamodb._table import Delete, Put, Select, Table, Update
+from perdure_dynamodb._transport import Answer, Calls, Parameters
 
 DOORS: Final = frozenset({FAILING_STEPS, LOST_EVENTS, RAW_HISTORY, SPOILED_INSTANCES})
 
@@ -114,9 +114,9 @@ async def change_segment(table: Table, place: EventPlace, change: Changed) -> No
         await table.write(Delete(key=(partition, key)))
         return
     [segment] = pack([event.data for event in changed], after=last - len(changed))
-    shelf = Shelf.empty()
-    payload = shelf.place(partition, segment.data, kind=LASTING)
-    await shelf.write(table)
+    buffer = ChunkBuffer.empty()
+    payload = buffer.place(partition, segment.data, kind=LASTING)
+    await buffer.write(table)
     await table.write(Put(item={"pk": partition, "sk": key, **payload}))
 
 

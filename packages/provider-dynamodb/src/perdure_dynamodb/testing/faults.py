@@ -1,4 +1,4 @@
-"""A seam that fails as DynamoDB does and DynamoDB Local never does.
+"""A transport that fails as DynamoDB does and DynamoDB Local never does.
 
 `FaultyCalls` asks a plan, before each request, what is to go wrong with it. Plans are plain
 functions, so a test says in a line what happens to which request.
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 from typing import TypeAlias, cast
 
-from perdure_dynamodb._seam import (
+from perdure_dynamodb._transport import (
     Answer,
     Busy,
     Calls,

@@ -20,8 +20,8 @@ from perdure_conformance.backend import Declaration
 from perdure_dynamodb._opening import checked_calls, open_on
 from perdure_dynamodb._options import DynamoDBOptions
 from perdure_dynamodb._retries import RetryingCalls
-from perdure_dynamodb._seam import Calls
 from perdure_dynamodb._table import Table
+from perdure_dynamodb._transport import Calls
 from perdure_dynamodb.testing.doors import DOORS, TableDoors
 
 

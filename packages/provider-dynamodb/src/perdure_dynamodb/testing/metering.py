@@ -1,4 +1,4 @@
-"""A seam that counts what is sent, and works out what DynamoDB charges for it.
+"""A transport that counts what is sent, and works out what DynamoDB charges for it.
 
 DynamoDB Local cannot be asked: it rounds a transaction as one item, and charges nothing for a
 read that finds nothing. So the units come from the rules that DynamoDB publishes, applied to the
@@ -23,8 +23,8 @@ from typing import TypeAlias, cast
 
 from perdure_dynamodb._retries import RetryingCalls
 from perdure_dynamodb._schema import PROJECTED
-from perdure_dynamodb._seam import Answer, Calls, Parameters
 from perdure_dynamodb._table import Key, Table
+from perdure_dynamodb._transport import Answer, Calls, Parameters
 from perdure_dynamodb._values import Wire, item_to_wire
 
 _KILOBYTE = 1024

@@ -1,4 +1,4 @@
-"""DynamoDB in memory, as far as this provider uses it: a seam for fast tests.
+"""DynamoDB in memory, as far as this provider uses it: a transport for fast tests.
 
 It keeps the rules that a protocol can break: conditions, all-or-nothing transactions with their
 limits and idempotency tokens, strongly consistent reads of the table, pages. What the provider
@@ -15,7 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias, cast
 
 from perdure_dynamodb._schema import PROJECTED, definition
-from perdure_dynamodb._seam import (
+from perdure_dynamodb._table import INDEX
+from perdure_dynamodb._transport import (
     Answer,
     ConditionFailed,
     Parameters,
@@ -23,7 +24,6 @@ from perdure_dynamodb._seam import (
     Refused,
     TransactionCancelled,
 )
-from perdure_dynamodb._table import INDEX
 from perdure_dynamodb._values import Item, Plain, Row, Wire, from_wire, item_to_wire
 from perdure_dynamodb.testing.expressions import change, condition, values_used
 

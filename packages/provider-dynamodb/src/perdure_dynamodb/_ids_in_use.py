@@ -14,7 +14,7 @@ from perdure_dynamodb._locks import Lock
 from perdure_dynamodb._table import Put, Select, Table
 
 
-class InUse:
+class IdsInUse:
     """Keeps the ids in use until the next commit."""
 
     def __init__(self, table: Table, keys: Keys) -> None:

@@ -12,7 +12,7 @@ from typing import Generic, Protocol, TypeVar
 
 from perdure.errors import ProviderError
 
-from perdure_dynamodb._held import Memory
+from perdure_dynamodb._lease_memory import BoundedMemory
 from perdure_dynamodb._table import at_once
 
 
@@ -28,12 +28,12 @@ class _Lease(Protocol):
 L = TypeVar("L", bound=_Lease)
 
 
-class Undelivered(Generic[L]):
+class UnreturnedLeases(Generic[L]):
     """The leases of one kind; `give_back` undoes one, and has no effect on one that is gone."""
 
     def __init__(self, give_back: Callable[[L], Awaitable[None]]) -> None:
         self._give_back = give_back
-        self._leases: Memory[L, None] = Memory()
+        self._leases: BoundedMemory[L, None] = BoundedMemory()
 
     def claim(self, token: str) -> set[L]:
         """Those of a token that asks again: the call returns them or gives them back."""

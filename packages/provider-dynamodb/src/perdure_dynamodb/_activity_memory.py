@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from perdure.clock import Instant
 from perdure.contract import ActivityLease
 
-from perdure_dynamodb._held import Memory
 from perdure_dynamodb._keys import ready_time, waits_since
+from perdure_dynamodb._lease_memory import BoundedMemory
 from perdure_dynamodb._locks import LEASE_STANDS
 from perdure_dynamodb._payloads import chunks_of
 from perdure_dynamodb._table import Key
@@ -54,12 +54,12 @@ class KnownActivity:
         return self.token == lease.token and now < self.until
 
 
-class KnownActivities:
+class ActivityMemory:
     """Activities by key, and since when their leases are known to stand."""
 
     def __init__(self) -> None:
-        self._known: Memory[Key, KnownActivity] = Memory()
-        self._sure_at: Memory[ActivityLease, int] = Memory()
+        self._known: BoundedMemory[Key, KnownActivity] = BoundedMemory()
+        self._sure_at: BoundedMemory[ActivityLease, int] = BoundedMemory()
         """The turn number of the instance at which a lease was seen to stand."""
 
     def get(self, key: Key) -> KnownActivity | None:

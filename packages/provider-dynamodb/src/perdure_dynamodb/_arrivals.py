@@ -1,4 +1,4 @@
-"""Stamps of arrival: they order what came without a due time of its own.
+"""Arrivals of arrival: they order what came without a due time of its own.
 
 They never go back within a process, whatever the clock does. Between processes they follow the
 clocks, as far as these agree; a process that opens starts no lower than what waits already.
@@ -16,7 +16,7 @@ from perdure.clock import Clock, Instant
 from perdure_dynamodb._shards import Shards
 
 
-class Stamps:
+class Arrivals:
     """When something arrived: never before what arrived earlier, whatever the clock says."""
 
     def __init__(self, clock: Clock, shards: Shards) -> None:

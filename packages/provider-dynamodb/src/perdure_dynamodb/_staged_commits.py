@@ -27,7 +27,7 @@ from perdure.clock import Instant
 from perdure.errors import ProviderError, StorageCorrupt, StorageUnavailable
 
 from perdure_dynamodb._changes import Changes, FenceFailed
-from perdure_dynamodb._in_use import InUse
+from perdure_dynamodb._ids_in_use import IdsInUse
 from perdure_dynamodb._keys import LOCK, Keys, manifest_key
 from perdure_dynamodb._locks import Lock, is_live
 from perdure_dynamodb._manifest import Batch, dump, in_batches, load
@@ -48,7 +48,7 @@ class Staged:
 
 
 @dataclass(slots=True)
-class Settled:
+class Finished:
     """What a look may go on with."""
 
     locks: dict[str, Lock] = field(default_factory=dict[str, Lock])
@@ -58,15 +58,15 @@ class Settled:
     """Of each lock that is settled beside the look; None where that failed."""
 
     async def rest(self) -> dict[str, Lock]:
-        """The locks that were under way, settled."""
-        settled = await asyncio.gather(*self.under_way)
-        return {lock.instance: lock for lock in settled if lock is not None}
+        """The locks that were under way, finished."""
+        finished = await asyncio.gather(*self.under_way)
+        return {lock.instance: lock for lock in finished if lock is not None}
 
 
-class Settling:
+class StagedCommits:
     """Stages commits and carries staged ones out."""
 
-    def __init__(self, table: Table, keys: Keys, changes: Changes, in_use: InUse) -> None:
+    def __init__(self, table: Table, keys: Keys, changes: Changes, in_use: IdsInUse) -> None:
         self._table = table
         self._keys = keys
         self._changes = changes
@@ -105,7 +105,7 @@ class Settling:
         """Remove a manifest that was not committed."""
         await self._table.delete_many(staged.keys)
 
-    async def settle(self, lock: Lock, staged: Staged | None = None) -> Lock:
+    async def finish(self, lock: Lock, staged: Staged | None = None) -> Lock:
         """Carry out what is left of the staged commit that the lock points at.
 
         `staged`, where it is given, is that commit.
@@ -124,24 +124,24 @@ class Settling:
         await self._clear(lock.instance, stage)
         return lock
 
-    def settle_beside(self, locks: Mapping[str, Lock], now: Instant) -> Settled:
+    def finish_beside(self, locks: Mapping[str, Lock], now: Instant) -> Finished:
         """The locks that need no settling; the rest of a dead process's commit is carried out
         beside the caller's work.
 
         While the committer's lease is live, it is about to carry out the rest itself.
         """
-        settled = Settled()
+        finished = Finished()
         for instance, lock in locks.items():
             if lock.stage is None or is_live(lock.until, now):
-                settled.locks[instance] = lock
+                finished.locks[instance] = lock
             else:
-                settled.under_way.append(self._begin(lock))
-        return settled
+                finished.under_way.append(self._begin(lock))
+        return finished
 
-    async def settle_each(self, locks: Mapping[str, Lock]) -> dict[str, Lock]:
+    async def finish_each(self, locks: Mapping[str, Lock]) -> dict[str, Lock]:
         """The locks, settled; one that cannot be settled now is passed over, for others' sake."""
-        settled = await at_once(self._try_to_settle(lock) for lock in locks.values())
-        return {lock.instance: lock for lock in settled if lock is not None}
+        finished = await at_once(self._try_to_finish(lock) for lock in locks.values())
+        return {lock.instance: lock for lock in finished if lock is not None}
 
     async def close(self) -> None:
         """Leave what is under way to the process that comes next."""
@@ -153,14 +153,14 @@ class Settling:
     def _begin(self, lock: Lock) -> asyncio.Task[Lock | None]:
         task = self._tasks.get(lock.instance)
         if task is None:
-            task = asyncio.get_running_loop().create_task(self._try_to_settle(lock))
+            task = asyncio.get_running_loop().create_task(self._try_to_finish(lock))
             self._tasks[lock.instance] = task
             task.add_done_callback(lambda _: self._tasks.pop(lock.instance))
         return task
 
-    async def _try_to_settle(self, lock: Lock) -> Lock | None:
+    async def _try_to_finish(self, lock: Lock) -> Lock | None:
         try:
-            return await self.settle(lock)
+            return await self.finish(lock)
         except ProviderError as error:
             _LOGGER.warning("instance %r is passed over for now: %s", lock.instance, error)
             return None
@@ -172,7 +172,7 @@ class Settling:
             await self._changes.carry_out(
                 batches[place],
                 fence=lambda in_use: self._progress(lock, stage, place, len(batches), in_use),
-                standings={lock.instance: lock.standing},
+                validities={lock.instance: lock.validity},
             )
         return await self._read(lock.instance)
 
@@ -214,7 +214,7 @@ class Settling:
             raise StorageCorrupt(
                 f"a staged commit of instance {lock.instance!r} has {len(parts)} parts instead of"
                 f" {lock.row.number('stn')}; they were removed by something else than Perdure",
-                operation="settle",
+                operation="finish",
             )
         return None
 
@@ -235,7 +235,7 @@ class Settling:
             # A repeat of the call sees the instance gone, and answers as the contract says.
             raise StorageUnavailable(
                 f"instance {instance!r} was removed while its last commit was carried out",
-                operation="settle",
+                operation="finish",
             )
         return Lock(instance, row)
 
@@ -243,4 +243,4 @@ class Settling:
         return (self._keys.partition(instance), LOCK)
 
 
-__all__ = ["Settling", "Staged", "in_batches"]
+__all__ = ["Staged", "StagedCommits", "in_batches"]

@@ -32,7 +32,7 @@ class _Walk:
     done: bool = False
 
 
-class Sweep:
+class QueueScan:
     """Reads the partitions of a queue; remembers where it stopped."""
 
     def __init__(self, table: Table) -> None:

@@ -21,7 +21,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class Memory(OrderedDict[K, V], Generic[K, V]):
+class BoundedMemory(OrderedDict[K, V], Generic[K, V]):
     """A dictionary that forgets its oldest entries."""
 
     def __setitem__(self, key: K, value: V) -> None:
@@ -32,7 +32,7 @@ class Memory(OrderedDict[K, V], Generic[K, V]):
 
 
 @dataclass(slots=True, kw_only=True)
-class HeldTurn:
+class RememberedLease:
     """A turn lease: what a commit needs to know of the lock item."""
 
     turn: int
@@ -46,7 +46,7 @@ class HeldTurn:
     """Of messages that were delivered under it, by message id."""
 
     @classmethod
-    def of(cls, lock: Lock, lease_for: timedelta) -> HeldTurn:
+    def of(cls, lock: Lock, lease_for: timedelta) -> RememberedLease:
         """What a lock item tells."""
         return cls(
             turn=lock.turn,
@@ -58,14 +58,14 @@ class HeldTurn:
         )
 
 
-class HeldTurns:
+class LeaseMemory:
     """Turn leases by instance and token, and what each token was used for."""
 
     def __init__(self) -> None:
-        self._turns: Memory[tuple[str, str], HeldTurn] = Memory()
-        self._holders: Memory[str, str] = Memory()
+        self._turns: BoundedMemory[tuple[str, str], RememberedLease] = BoundedMemory()
+        self._holders: BoundedMemory[str, str] = BoundedMemory()
         """By instance, the token of the lease that was remembered last."""
-        self._tokens: Memory[str, dict[str, None]] = Memory()
+        self._tokens: BoundedMemory[str, dict[str, None]] = BoundedMemory()
 
     def attempt(self, token: str, instance: str) -> None:
         """A lease is about to be asked for: its answer may be lost."""
@@ -77,7 +77,7 @@ class HeldTurns:
         """The instances that were, or may have been, leased under the token."""
         return tuple(self._tokens.get(token, ()))
 
-    def put(self, instance: str, token: str, held: HeldTurn) -> None:
+    def put(self, instance: str, token: str, held: RememberedLease) -> None:
         """Remember a lease."""
         self._turns[instance, token] = held
         self._holders[instance] = token
@@ -86,7 +86,7 @@ class HeldTurns:
         """Whether this process has, as far as it knows, a lease of the instance."""
         return instance in self._holders
 
-    def get(self, instance: str, token: str) -> HeldTurn | None:
+    def get(self, instance: str, token: str) -> RememberedLease | None:
         """What is known of a lease."""
         return self._turns.get((instance, token))
 

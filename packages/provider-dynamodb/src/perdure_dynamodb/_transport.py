@@ -1,8 +1,8 @@
-"""The seam: the one place where requests leave this package, and what may come back.
+"""The transport: the one place where requests leave this package, and what may come back.
 
 `Calls` is all that the provider asks of DynamoDB; `aws` carries it out through the driver, and
 tests put a model or a fault-injecting wrapper in its place. Whatever goes wrong below becomes
-one of the few exceptions here, so that nothing above knows the driver. The seam decides
+one of the few exceptions here, so that nothing above knows the driver. The transport decides
 nothing: whether to try again is `retries`' business.
 """
 

@@ -19,7 +19,7 @@ MOST_TAGS = 25
 """Of each shard in one look."""
 
 
-class OtherTags:
+class OtherQueues:
     """Looks for what waits under other tags; remembers where it stopped."""
 
     def __init__(self, table: Table) -> None:
