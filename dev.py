@@ -1,17 +1,14 @@
-"""Prepares a virtual environment beside this file, and runs the work of a fresh clone in it.
+"""Prepares a virtual environment beside this file, and hands over to what is asked for.
 
     python3 dev.py demo [ARGUMENTS]     the demonstration, examples/order
     python3 dev.py test [ARGUMENTS]     the tests, with pytest
-    python3 dev.py lint                 format, lint and type checks
-    python3 dev.py wheels [ARGUMENTS]   the tests, on wheels that were built here
-    python3 dev.py lowest               the suite, on wheels, with the oldest versions they allow
-    python3 dev.py run COMMAND …        anything else, such as `run nox --list`
+    python3 dev.py nox [ARGUMENTS]      the menu: `nox --list` shows it, `nox -s NAME` runs one of it
+    python3 dev.py run COMMAND …        anything else, such as `run ruff format`
 
 It needs Python 3.11 or newer and nothing else. What is installed is what `pyproject.toml` and
 `constraints.txt` say, by pip, with whatever configuration pip has here. A second run finds the
 environment as the first left it, and installs again only where one of those files has changed.
-It does not activate anything and changes nothing outside `.venv`; what runs on wheels has an
-environment of its own, which is removed afterwards.
+It does not activate anything and changes nothing outside `.venv` and `.nox`.
 """
 
 from __future__ import annotations
@@ -20,12 +17,8 @@ import hashlib
 import importlib.util
 import json
 import os
-import re
 import subprocess
 import sys
-import tempfile
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,15 +33,15 @@ PACKAGES = (
     "packages/provider-dynamodb",
     "conformance",
 )
+WORKSPACE = "workspace"
+"""The packages themselves, editable; a group of the root's pyproject.toml as the others are."""
 GROUPS = {
-    "demo": (),
-    "test": ("test", "site"),
-    "lint": ("dev",),
-    "wheels": (),
-    "lowest": (),
-    "run": ("dev",),
+    "demo": (WORKSPACE,),
+    "test": (WORKSPACE, "test", "site", "menu"),
+    "nox": ("menu",),
+    "run": (WORKSPACE, "dev"),
 }
-"""The dependency groups of the root's pyproject.toml that each command needs."""
+"""The dependency groups that each command needs."""
 
 
 def main(arguments: list[str]) -> int:
@@ -64,143 +57,31 @@ def main(arguments: list[str]) -> int:
     command, rest = arguments[0], arguments[1:]
     try:
         _prepare(GROUPS[command])
-        if command == "wheels":
-            return _test_wheels(rest)
-        if command == "lowest":
-            return _certify_lowest()
     except _Unprepared as problem:
         return _refuse(str(problem))
-    for line in _commands(command, rest):
-        code = subprocess.call(line, cwd=None if command == "demo" else ROOT, env=_environment())  # noqa: S603 # commands of this file and of who calls it
-        if code:
-            return code
-    return 0
+    line = _line(command, rest)
+    where = None if command == "demo" else ROOT
+    return subprocess.call(line, cwd=where, env=_environment()) if line else 0  # noqa: S603 # commands of this file and of its caller
 
 
-def _commands(command: str, rest: list[str]) -> list[list[str]]:
+def _line(command: str, rest: list[str]) -> list[str]:
     python = str(PYTHON)
-    if command == "demo":
-        return [[python, str(ROOT / "examples" / "order"), *rest]]
-    if command == "test":
-        return [[python, "-m", "pytest", "--numprocesses=auto", *rest]]
-    if command == "lint":
-        return [
-            [python, "-m", "ruff", "format", "--check", "."],
-            [python, "-m", "ruff", "check", "."],
-            [python, "-m", "basedpyright"],
-        ]
-    return [rest] if rest else []
+    match command:
+        case "demo":
+            return [python, str(ROOT / "examples" / "order"), *rest]
+        case "test":
+            return [python, "-m", "pytest", "--numprocesses=auto", "--dist=worksteal", *rest]
+        case "nox":
+            return [python, "-m", "nox", *rest]
+        case _:
+            return rest
 
 
-def _test_wheels(rest: list[str]) -> int:
-    """Run the tests on the packages as their wheels install them, not as they lie here."""
-    tools = ["--constraint", "constraints.txt", *_requirements("dev")]
-    with _installed(*tools, extra="[local]") as installed:
-        # Stealing, so that no worker is left alone with the long ones.
-        workers = ("--numprocesses=auto", "--dist=worksteal")
-        return installed.call("pytest", *workers, *rest, cwd=ROOT)
-
-
-def _certify_lowest() -> int:
-    """Run the suite by command, and the tests of a new provider package, as a user does.
-
-    With the oldest version of each requirement, on the oldest Python; a newer Python may be more
-    than those can run on, and is given the versions of the constraints.
-    """
-    oldest = sys.version_info[:2] == (3, 11)
-    bounds = lowest() if oldest else ["--constraint", "constraints.txt"]
-    with _installed(*bounds) as installed:
-        name = "perdure-acme"
-        lines = [
-            ("perdure_conformance", "memory://installed"),
-            ("perdure_conformance", "sqlite:///installed.db"),
-            ("perdure_conformance", "new", "acme", name),
-        ]
-        for module, *words in lines:
-            if code := installed.call("python", "-m", module, *words):
-                return code
-        wheels = installed.folder / "dist"
-        _build(wheels, str(installed.folder / name))
-        installed.install("--no-deps", *map(str, wheels.iterdir()))
-        return installed.call("pytest", "-W", "error", cwd=installed.folder / name)
-
-
-def lowest() -> list[str]:
-    """The oldest version of each requirement of the packages that their metadata allows."""
-    import tomllib
-
-    found: list[str] = []
-    for package in PACKAGES:
-        project = tomllib.loads((ROOT / package / "pyproject.toml").read_text("utf-8"))["project"]
-        for requirement in cast("list[str]", project["dependencies"]):
-            bound = re.fullmatch(r"([\w-]+)>=([\d.]+)(?:,.*)?", requirement)
-            if bound is None:
-                raise _Unprepared(f"{requirement!r} of {package} has no lower bound; give it one")
-            if not bound[1].startswith("perdure"):
-                found.append(f"{bound[1]}=={bound[2]}")
-    return found
-
-
-class _Installed:
-    """An environment that has the packages from wheels alone, and nothing of this clone."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._home = folder / "environment"
-        self._programs = self._home / PYTHON.parent.relative_to(ENVIRONMENT)
-        subprocess.check_call([str(PYTHON), "-m", "venv", str(self._home)])  # noqa: S603 # our own interpreter
-
-    def install(self, *requirements: str) -> None:
-        """Install what is named."""
-        _pip("install", *requirements, python=str(self._programs / PYTHON.name))
-
-    def call(self, program: str, *words: str, cwd: Path | None = None) -> int:
-        """Run a program of the environment, where nothing of this clone is unless asked for."""
-        # A program and not `python -m`, which would put the current folder on the path.
-        line = [str(self._programs / program), *words]
-        environment = _environment(self._home, self._programs)
-        return subprocess.call(line, cwd=cwd or self.folder, env=environment)  # noqa: S603 # a program that was installed above
-
-    def check(self) -> None:
-        """Refuse an environment that would test what lies here instead of what is published."""
-        if self.call("python", "-c", _FROM_WHEELS, str(self._home)):
-            raise _Unprepared("the packages above do not come from their wheels")
-
-
-_FROM_WHEELS = """
-import importlib, pathlib, sys
-home = pathlib.Path(sys.argv[1]).resolve()
-names = ("", "_memory", "_sqlite", "_dynamodb", "_conformance")
-files = [importlib.import_module("perdure" + name).__file__ for name in names]
-wrong = [file for file in files if not pathlib.Path(file).resolve().is_relative_to(home)]
-sys.exit("\\n".join(wrong) or None)
-"""
-
-
-@contextmanager
-def _installed(*requirements: str, extra: str = "") -> Generator[_Installed]:
-    """Build all wheels, and install them with what is named into a fresh environment."""
-    with tempfile.TemporaryDirectory(prefix="perdure-wheels-") as made:
-        wheels = Path(made, "wheels")
-        _build(wheels, *(f"./{package}" for package in PACKAGES))
-        installed = _Installed(Path(made))
-        built = [
-            f"{wheel}{extra if 'dynamodb' in wheel.name else ''}" for wheel in wheels.iterdir()
-        ]
-        installed.install(*built, *requirements)
-        installed.check()
-        yield installed
-
-
-def _build(folder: Path, *packages: str) -> None:
-    _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), *packages)
-
-
-def _environment(home: Path = ENVIRONMENT, programs: Path = PYTHON.parent) -> dict[str, str]:
-    """As an activated environment has it, so that `run nox` finds what is installed."""
-    path = os.pathsep.join((str(programs), os.environ.get("PATH", os.defpath)))
+def _environment() -> dict[str, str]:
+    """As an activated environment has it, so that `run pytest` finds what is installed."""
+    path = os.pathsep.join((str(PYTHON.parent), os.environ.get("PATH", os.defpath)))
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    return {**kept, "PATH": path, "VIRTUAL_ENV": str(home)}
+    return {**kept, "PATH": path, "VIRTUAL_ENV": str(ENVIRONMENT)}
 
 
 class _Unprepared(Exception):
@@ -218,14 +99,17 @@ def _prepare(groups: tuple[str, ...]) -> None:
     sys.stderr.write("Preparing .venv; this takes a minute the first time.\n")
     sys.stderr.flush()
     _make_environment(clear=stamp is not None and stamp["python"] != _python())
-    requirements = [line for group in ("build", *sorted(wanted)) for line in _requirements(group)]
+    tools = sorted(wanted - {WORKSPACE})
+    requirements = [line for group in ("build", *tools) for line in _requirements(group)]
     # The build backend first, so that the packages are built with the very version that the
     # constraints name; then all packages in one call: one alone would look for the others.
     _pip("install", "--constraint", "constraints.txt", *requirements)
-    # The tests also want what runs DynamoDB on this machine.
-    names = [f"{p}[local]" if wanted and p.endswith("dynamodb") else p for p in PACKAGES]
-    editable = [part for name in names for part in ("--editable", name)]
-    _pip("install", "--constraint", "constraints.txt", "--no-build-isolation", *editable)
+    if WORKSPACE in wanted:
+        # The tests also want what runs DynamoDB on this machine.
+        extra = "[local]" if wanted & {"test", "dev"} else ""
+        names = [f"{p}{extra}" if p.endswith("dynamodb") else p for p in PACKAGES]
+        editable = [part for name in names for part in ("--editable", name)]
+        _pip("install", "--constraint", "constraints.txt", "--no-build-isolation", *editable)
     kept = {"digest": digest, "groups": sorted(wanted), "python": _python()}
     STAMP.write_text(json.dumps(kept), encoding="utf-8")
 
@@ -284,8 +168,8 @@ def _requirements(group: str) -> list[str]:
     return found
 
 
-def _pip(*arguments: str, python: str = str(PYTHON)) -> None:
-    line = [python, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
+def _pip(*arguments: str) -> None:
+    line = [str(PYTHON), "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
     if subprocess.call(line, cwd=ROOT):  # noqa: S603 # pip of the environment that was made above
         raise _Unprepared(
             "pip could not install what is needed, for the reason above; check that pip reaches"

@@ -1,22 +1,26 @@
 """The contributor's menu: `nox --list` shows it, `nox -s NAME` runs one of it.
 
-Every session makes an environment of its own with plain pip, or with uv where nox finds it. What
-it runs is installed from wheels, as it is for users: an editable install hides what only a wheel
-lacks.
+Every session has an environment of its own, and what it runs is installed from wheels, as it is
+for users: an editable install hides what only a wheel lacks. The wheels are built once for each
+state of the sources, and an environment that has them already is used as it is.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import cast
 
 import nox
 
 nox.needs_version = ">=2024.10"
-nox.options.sessions = ["lint", "tests"]
-nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["gate"]
+nox.options.reuse_venv = "yes"
 nox.options.default_venv_backend = "uv|virtualenv"
 
 PACKAGES = (
@@ -26,41 +30,56 @@ PACKAGES = (
     "packages/provider-dynamodb",
     "conformance",
 )
-SHARDS = "PERDURE_TEST_DYNAMODB_SHARDS"
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+"""Those that the packages' classifiers name."""
 GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
+SHARDS = "PERDURE_TEST_DYNAMODB_SHARDS"
+DYNAMODB_TESTS = "packages/provider-dynamodb/tests/test_conformance_local.py"
+# Stealing, so that no worker is left alone with the long ones.
+ON_ALL_CORES = ("--numprocesses=auto", "--dist=worksteal")
 
 
-def _install(session: nox.Session, *groups: str) -> None:
-    """All packages, from wheels, with what the groups name."""
-    _install_tools(session, *groups)
-    packages = [f"./{name}" for name in PACKAGES]
-    names = [f"{p}[local]" if p.endswith("dynamodb") else p for p in packages]
-    session.install("--constraint", "constraints.txt", "--no-build-isolation", *names)
-    # The environment is used again, and the version of a wheel is always the same.
-    session.install("--no-deps", "--no-build-isolation", "--force-reinstall", *packages)
+# What every change has to pass
 
 
-def _install_tools(session: nox.Session, *groups: str) -> None:
-    wanted = [entry for group in ("build", *groups) for entry in GROUPS[group]]
-    session.install("--constraint", "constraints.txt", *wanted)
+@nox.session
+def gate(session: nox.Session) -> None:
+    """Lint, then run all tests on wheels: what decides whether a change lands."""
+    _install(session, "dev")
+    _lint(session)
+    _test(session)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check the format, the rules and the types."""
-    _install_tools(session, "test", "lint", "menu")
-    editable = [part for name in PACKAGES for part in ("--editable", name)]
-    session.install("--constraint", "constraints.txt", "--no-build-isolation", *editable)
-    session.run("ruff", "format", "--check", ".")
-    session.run("ruff", "check", ".")
-    session.run("basedpyright", "--pythonpath", _python(session))
+    _install(session, "test", "lint", "menu")
+    _lint(session)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run all tests, or those that are named after `--`, on wheels."""
+    _install(session, "dev")
+    _test(session)
 
 
 @nox.session
-def tests(session: nox.Session) -> None:
-    """Run all tests, or those that are named after `--`, on wheels."""
-    _install(session, "test", "lint", "site")
-    session.run("pytest", "--numprocesses=auto", *session.posargs)
+def lowest(session: nox.Session) -> None:
+    """Certify the providers and a new package with the oldest versions that are allowed.
+
+    On the oldest Python; a newer one may be more than those can run on, and is given the
+    versions of the constraints.
+    """
+    oldest = sys.version_info[:2] == (3, 11)
+    _install(session, bounds=oldest_requirements() if oldest else None)
+    with session.chdir(session.create_tmp()):
+        for url in ("memory://lowest", "sqlite:///lowest.db"):
+            session.run("python", "-m", "perdure_conformance", url)
+        _certify_new_package(session)
+
+
+# One kind of test at a time
 
 
 @nox.session
@@ -79,14 +98,68 @@ def site(session: nox.Session) -> None:
 
 @nox.session
 def conformance(session: nox.Session) -> None:
-    """Run the conformance suite on the providers here, or on the URLs after `--`."""
+    """Run the conformance suite on memory and SQLite, or on the URLs after `--`."""
+    _install(session)
+    urls = session.posargs or ["memory://conformance", "sqlite:///conformance.db"]
+    with session.chdir(session.create_tmp()):
+        for url in urls:
+            session.run("python", "-m", "perdure_conformance", url)
+
+
+@nox.session
+def scaffold(session: nox.Session) -> None:
+    """Write a new provider package, build it, and certify it from its wheel."""
+    _install(session)
+    with session.chdir(session.create_tmp()):
+        _certify_new_package(session)
+
+
+@nox.session
+def dynamodb(session: nox.Session) -> None:
+    """Run the conformance suite on DynamoDB Local, with one shard and with four."""
     _install(session, "test")
-    urls = session.posargs or [
-        "memory://conformance",
-        f"sqlite:///{session.create_tmp()}/conformance.db",
-    ]
-    for url in urls:
-        session.run("python", "-m", "perdure_conformance", url)
+    shards = {SHARDS: os.environ.get(SHARDS, "1,4")}
+    session.run("pytest", *ON_ALL_CORES, DYNAMODB_TESTS, *session.posargs, env=shards)
+
+
+# More of the same, by chance
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Compare 20,000 random programs live against replay."""
+    _install(session, "test")
+    programs = {"PERDURE_PROGRAMS": _first(session.posargs, "20000")}
+    tests = "packages/core/tests/replay/test_random_programs.py"
+    session.run("pytest", *ON_ALL_CORES, tests, env=programs)
+
+
+@nox.session
+def protocol(session: nox.Session) -> None:
+    """Fuzz DynamoDB's protocol with crashes and stalls at every request, 3,000 times."""
+    _install(session, "test")
+    runs = {"PERDURE_FUZZ_RUNS": _first(session.posargs, "3000")}
+    tests = "packages/provider-dynamodb/tests/test_fuzz.py"
+    session.run("pytest", *ON_ALL_CORES, tests, env=runs)
+
+
+@nox.session
+def kill(session: nox.Session) -> None:
+    """Kill processes at 100 random moments, and look whether anything was lost."""
+    _install(session, "test")
+    kills = {"PERDURE_KILLS": _first(session.posargs, "100")}
+    session.run("pytest", "packages/provider-sqlite/tests/test_kill.py", env=kills)
+
+
+@nox.session
+def benchmark(session: nox.Session) -> None:
+    """Measure the main workloads on SQLite, or on the URL after `--`."""
+    _install(session)
+    url = _first(session.posargs, f"sqlite:///{session.create_tmp()}/benchmark.db")
+    session.run("python", "benchmarks/workloads.py", url)
+
+
+# What is published
 
 
 @nox.session
@@ -102,9 +175,8 @@ def providers(session: nox.Session) -> None:
         report.mkdir()
         # What is not conformant is written too: the table must say so.
         if scheme == "dynamodb":
-            tests = "packages/provider-dynamodb/tests/test_conformance_local.py"
-            words = ["pytest", tests, f"--conformance-report={report}"]
-            session.run(*words, success_codes=[0, 1])
+            words = [*ON_ALL_CORES, DYNAMODB_TESTS, f"--conformance-report={report}"]
+            session.run("pytest", *words, success_codes=[0, 1])
         else:
             url = {"memory": "memory://conformance", "sqlite": "sqlite:///conformance.db"}[scheme]
             with session.chdir(report):
@@ -114,84 +186,6 @@ def providers(session: nox.Session) -> None:
             shutil.copy(report / f"conformance.{kind}", home / f"{scheme}.{kind}")
     found = sorted(str(path) for path in home.glob("*.json"))
     session.run("python", "-m", "perdure_conformance", "table", "README.md", *found)
-
-
-@nox.session
-def scaffold(session: nox.Session) -> None:
-    """Write a new provider package, build it, and certify it from its wheel."""
-    _install(session, "test")
-    directory = Path(session.create_tmp()).resolve() / "perdure-acme"
-    shutil.rmtree(directory, ignore_errors=True)
-    session.run("python", "-m", "perdure_conformance", "new", "acme", str(directory))
-    with session.chdir(directory):
-        session.run("python", "-m", "hatchling", "build", "--target", "wheel")
-        # The environment is used again, and the version of the wheel is always the same.
-        wheels = map(str, Path("dist").glob("*.whl"))
-        session.install("--no-deps", "--force-reinstall", *wheels)
-        session.run("python", "-m", "perdure_conformance", "acme://certified")
-        session.run("pytest")
-
-
-@nox.session
-def fuzz(session: nox.Session) -> None:
-    """Compare 20,000 random programs live against replay."""
-    _install(session, "test")
-    programs = session.posargs or ["20000"]
-    session.run(
-        "pytest",
-        "packages/core/tests/replay/test_random_programs.py",
-        env={"PERDURE_PROGRAMS": programs[0]},
-    )
-
-
-@nox.session
-def dynamodb(session: nox.Session) -> None:
-    """Run the conformance suite on DynamoDB Local, with one shard and with four."""
-    _install(session, "test")
-    session.run(
-        "pytest",
-        "--numprocesses=auto",
-        "packages/provider-dynamodb/tests/test_conformance_local.py",
-        *session.posargs,
-        env={SHARDS: os.environ.get(SHARDS, "1,4")},
-    )
-
-
-@nox.session
-def protocol(session: nox.Session) -> None:
-    """Fuzz DynamoDB's protocol with crashes and stalls at every request, 3,000 times."""
-    _install(session, "test")
-    runs = session.posargs or ["3000"]
-    session.run(
-        "pytest",
-        "--numprocesses=auto",
-        "packages/provider-dynamodb/tests/test_fuzz.py",
-        env={"PERDURE_FUZZ_RUNS": runs[0]},
-    )
-
-
-@nox.session
-def kill(session: nox.Session) -> None:
-    """Kill processes at 100 random moments, and look whether anything was lost."""
-    _install(session, "test")
-    kills = session.posargs or ["100"]
-    session.run(
-        "pytest", "packages/provider-sqlite/tests/test_kill.py", env={"PERDURE_KILLS": kills[0]}
-    )
-
-
-@nox.session(venv_backend="none")
-def lowest(session: nox.Session) -> None:
-    """Certify memory, SQLite and a new provider package with the oldest versions allowed."""
-    session.run(sys.executable, "dev.py", "lowest")
-
-
-@nox.session
-def benchmark(session: nox.Session) -> None:
-    """Measure the main workloads on SQLite, or on the URL after `--`."""
-    _install(session, "test")
-    url = session.posargs or [f"sqlite:///{session.create_tmp()}/benchmark.db"]
-    session.run("python", "benchmarks/workloads.py", *url)
 
 
 @nox.session
@@ -224,5 +218,133 @@ def release(session: nox.Session) -> None:
         session.run("python", "-m", "perdure_conformance", "memory://release")
 
 
-def _python(session: nox.Session) -> str:
-    return str(Path(session.bin) / "python")
+# How
+
+
+def _lint(session: nox.Session) -> None:
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+    session.run("basedpyright", "--pythonpath", str(_python(session)))
+
+
+def _test(session: nox.Session) -> None:
+    # The program and not `python -m`, which would put the sources on the path.
+    session.run("pytest", *ON_ALL_CORES, *session.posargs)
+
+
+def _certify_new_package(session: nox.Session) -> None:
+    """What the guide says: scaffold, build, install, and run the package's own tests."""
+    folder = Path("perdure-acme")
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run("python", "-m", "perdure_conformance", "new", "acme", str(folder))
+    with session.chdir(folder):
+        session.run("python", "-m", "hatchling", "build", "--target", "wheel")
+        # The environment is used again, and the version of the wheel is always the same.
+        session.install("--no-deps", "--force-reinstall", *map(str, Path("dist").glob("*.whl")))
+        session.run("python", "-m", "perdure_conformance", "acme://certified")
+        session.run("pytest", "-W", "error")
+
+
+def oldest_requirements() -> list[str]:
+    """The oldest version of each requirement of the packages that their metadata allows."""
+    found: list[str] = []
+    for package in PACKAGES:
+        project = nox.project.load_toml(f"{package}/pyproject.toml")["project"]
+        for requirement in cast("list[str]", project["dependencies"]):
+            bound = re.fullmatch(r"([\w-]+)>=([\d.]+)(?:,.*)?", requirement)
+            if bound is None:
+                raise ValueError(f"{requirement!r} of {package} has no lower bound; give it one")
+            if not bound[1].startswith("perdure"):
+                found.append(f"{bound[1]}=={bound[2]}")
+    return found
+
+
+def _install(session: nox.Session, *groups: str, bounds: list[str] | None = None) -> None:
+    """All packages, from wheels, with the tools of the groups.
+
+    `bounds` are versions to have in place of those of the constraints.
+    """
+    wheels = Path("build", "wheels", _digest())
+    wanted = "\n".join([wheels.name, *groups, *(bounds or [])])
+    stamp = Path(session.virtualenv.location, "perdure-installed")
+    if stamp.exists() and stamp.read_text("utf-8") == wanted:
+        return
+    if bounds is None:
+        _install_tools(session, *groups)
+        chosen = ["--constraint", "constraints.txt"]
+    else:
+        session.install(*_requirements("build"), *bounds)
+        chosen = bounds
+    _build_wheels(session, wheels)
+    # What runs DynamoDB on this machine is wanted by the tests alone.
+    extra = "[local]" if groups else ""
+    built = [f"{path}{extra if 'dynamodb' in path.name else ''}" for path in wheels.iterdir()]
+    # The version of a wheel is always the same.
+    session.install("--no-deps", "--force-reinstall", *map(str, wheels.iterdir()))
+    session.install(*chosen, *built)
+    session.run("python", "-c", _FROM_WHEELS, silent=True)
+    stamp.write_text(wanted, encoding="utf-8")
+
+
+_FROM_WHEELS = """
+import importlib, pathlib, sys
+home = pathlib.Path(sys.prefix).resolve()
+names = ("", "_memory", "_sqlite", "_dynamodb", "_conformance")
+files = [importlib.import_module("perdure" + name).__file__ for name in names]
+wrong = [file for file in files if not pathlib.Path(file).resolve().is_relative_to(home)]
+sys.exit("\\n".join(wrong) or None)
+"""
+
+
+def _install_tools(session: nox.Session, *groups: str) -> None:
+    wanted = [entry for group in ("build", *groups) for entry in _requirements(group)]
+    session.install("--constraint", "constraints.txt", *wanted)
+
+
+def _requirements(group: str) -> list[str]:
+    """The requirements of a dependency group, with the groups that it includes."""
+    found: list[str] = []
+    for entry in GROUPS[group]:
+        found += [entry] if isinstance(entry, str) else _requirements(entry["include-group"])
+    return found
+
+
+def _build_wheels(session: nox.Session, folder: Path) -> None:
+    """Build the wheels of this state of the sources, unless a session has done so."""
+    if folder.exists():
+        return
+    made = Path(session.create_tmp(), "wheels").resolve()
+    shutil.rmtree(made, ignore_errors=True)
+    for package in PACKAGES:
+        with session.chdir(package):
+            words = ["build", "--target", "wheel", "--directory", str(made)]
+            session.run("python", "-m", "hatchling", *words, silent=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # In one step: sessions may be run side by side.
+    if not folder.exists():
+        made.rename(folder)
+
+
+def _digest() -> str:
+    """Of everything that wheels are made of, and of what is installed beside them."""
+    total = hashlib.sha256()
+    for path in _sources():
+        total.update(f"{path}\n".encode())
+        total.update(path.read_bytes())
+    return total.hexdigest()[:16]
+
+
+def _sources() -> Iterable[Path]:
+    yield from (Path("pyproject.toml"), Path("constraints.txt"))
+    for package in map(Path, PACKAGES):
+        yield from (package / "pyproject.toml", package / "README.md")
+        files = (path for path in (package / "src").rglob("*") if path.is_file())
+        yield from sorted(path for path in files if path.suffix != ".pyc")
+
+
+def _python(session: nox.Session) -> Path:
+    return Path(session.bin, "python")
+
+
+def _first(given: list[str], otherwise: str) -> str:
+    return given[0] if given else otherwise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import re
 import subprocess
@@ -15,14 +16,24 @@ import pytest
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.fixture
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("dev", ROOT / "dev.py")
+def load(path: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def script() -> ModuleType:
+    return load("dev.py")
+
+
+@pytest.fixture(scope="module")
+def menu() -> ModuleType:
+    with contextlib.chdir(ROOT):
+        return load("noxfile.py")
 
 
 def normal(requirement: str) -> str:
@@ -37,13 +48,35 @@ def pinned() -> dict[str, str]:
     return {normal(line): line for line in pins}
 
 
-def test_the_scripts_know_all_packages(script: ModuleType) -> None:
+def test_the_scripts_know_all_packages(script: ModuleType, menu: ModuleType) -> None:
     members = {path.parent for path in (ROOT / "packages").glob("*/pyproject.toml")}
     members.add(ROOT / "conformance")
 
     assert {ROOT / name for name in script.PACKAGES} == members
+    assert menu.PACKAGES == script.PACKAGES
+
+
+def test_every_python_of_a_classifier_has_a_session_and_a_run_in_ci(menu: ModuleType) -> None:
+    named = {
+        found
+        for name in menu.PACKAGES
+        for found in re.findall(
+            r"Python :: (3\.\d+)", (ROOT / name / "pyproject.toml").read_text("utf-8")
+        )
+    }
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8")
+
+    assert named == set(menu.PYTHONS)
+    assert all(f'"{version}"' in workflow for version in named)
+
+
+def test_every_session_is_explained_to_contributors() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
     menu = (ROOT / "noxfile.py").read_text("utf-8")
-    assert all(f'"{name}",' in menu for name in script.PACKAGES)
+    sessions = re.findall(r"^@nox\.session.*\ndef (\w+)", menu, re.MULTILINE)
+
+    assert {"gate", "tests", "lint"} <= set(sessions)
+    assert [name for name in sessions if f"`{name}`" not in page] == []
 
 
 def test_every_requirement_is_pinned(script: ModuleType) -> None:
@@ -68,13 +101,13 @@ def test_every_requirement_is_pinned(script: ModuleType) -> None:
     assert names - ours - set(pinned()) == set()
 
 
-def test_the_oldest_versions_are_those_that_the_packages_declare(script: ModuleType) -> None:
-    oldest = script.lowest()
+def test_the_oldest_versions_are_those_that_the_packages_declare(menu: ModuleType) -> None:
+    oldest = menu.oldest_requirements()
 
     assert {"pluggy==1.5", "pytest==8"} <= set(oldest)
     assert {normal(pin) for pin in oldest} == {
         normal(requirement)
-        for name in script.PACKAGES
+        for name in menu.PACKAGES
         for project in [tomllib.loads((ROOT / name / "pyproject.toml").read_text("utf-8"))]
         for requirement in project["project"]["dependencies"]
         if not requirement.startswith("perdure")
@@ -90,7 +123,7 @@ def test_a_command_that_is_not_known_is_answered_with_those_that_are() -> None:
     )
 
     assert asked.returncode == 2
-    for command in ("demo", "test", "lint", "wheels", "lowest", "run"):
+    for command in ("demo", "test", "nox", "run"):
         assert f"python3 dev.py {command}" in asked.stderr
 
 
