@@ -479,7 +479,7 @@ class AllowsNoSkew(Store):
         return until is not None and self.now < until <= self.now + 300_000_000 - 1
 
 
-@breaks("LEASE-18")
+@breaks("LEASE-18", "MODEL-1")
 class LeasesUnderARace(ReferenceProvider):
     async def lease_turns(self, request):
         store = self.at_present()

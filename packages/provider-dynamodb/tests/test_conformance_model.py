@@ -1,47 +1,12 @@
 """The provider on the model keeps the contract: fast, and under faults that Local never makes."""
 
 import random
-from contextlib import asynccontextmanager
 
 import pytest
 from perdure_conformance import ProviderConformance
-from perdure_conformance.backend import Declaration
-from perdure_dynamodb import DynamoDBOptions
-from perdure_dynamodb._opening import open_on
-from perdure_dynamodb._plugin import perdure_provider_specs
-from perdure_dynamodb._retries import RetryingCalls
-from perdure_dynamodb._table import Table
-from perdure_dynamodb.testing.doors import DOORS, TableDoors
 from perdure_dynamodb.testing.faults import Fault, FaultyCalls
 from perdure_dynamodb.testing.model import ModelCalls
-
-
-class ModelBackend(TableDoors):
-    url = None
-
-    def __init__(self, calls, *, shards):
-        super().__init__(self._table)
-        [spec] = perdure_provider_specs()
-        self.declaration = Declaration(
-            scheme="dynamodb",
-            contract=spec.contract,
-            # Without a URL no other process can be asked to use the model.
-            capabilities=spec.capabilities - {"persistent", "shared"},
-            description="model",
-            doors=DOORS,
-        )
-        self._calls = calls
-        self._shards = shards
-
-    @asynccontextmanager
-    async def open(self, *, clock, namespace):
-        options = DynamoDBOptions(table="model", namespace=namespace, shards=self._shards)
-        async with open_on(self._calls, options, clock=clock) as provider:
-            yield provider
-
-    @asynccontextmanager
-    async def _table(self):
-        yield Table(RetryingCalls(self._calls), "model")
+from perdure_dynamodb.testing.model_backend import ModelBackend
 
 
 class TestModelWithOneShard(ProviderConformance):

@@ -64,7 +64,8 @@ class Send:
 class LeaseTurns:
     """Lease every ready instance."""
 
-    token: int
+    again: bool = False
+    """Whether it repeats the last look, if that may still be repeated."""
     unserved: bool = False
 
 
@@ -119,7 +120,8 @@ class RepeatCommit:
 class LeaseWork:
     """Lease every available activity."""
 
-    token: int
+    again: bool = False
+    """Whether it repeats the last look, if that may still be repeated."""
     unserved: bool = False
     tagged: bool = False
 
@@ -195,15 +197,15 @@ commits = st.builds(
 intents: st.SearchStrategy[Intent] = st.one_of(
     st.builds(Create, instance=small, incarnation=st.integers(0, 1), pinned=seldom, newer=seldom),
     st.builds(Send, mail=few_mails),
-    st.builds(LeaseTurns, token=small, unserved=seldom),
-    st.builds(LeaseTurns, token=small, unserved=seldom),
+    st.builds(LeaseTurns, again=seldom, unserved=seldom),
+    st.builds(LeaseTurns, again=seldom, unserved=seldom),
     st.builds(ReleaseTurn, turn=small, delay=delays, counted=st.booleans(), parked=st.booleans()),
     st.builds(RenewTurns, seconds=st.sampled_from((10, 30))),
     commits,
     commits,
     commits,
     st.builds(RepeatCommit, commit=recent),
-    st.builds(LeaseWork, token=small, unserved=seldom, tagged=seldom),
+    st.builds(LeaseWork, again=seldom, unserved=seldom, tagged=seldom),
     st.builds(CompleteWork, work=recent),
     st.builds(ReleaseWork, work=small, delay=delays, counted=st.booleans(), parked=st.booleans()),
     st.builds(RenewWork, seconds=st.sampled_from((10, 30))),

@@ -360,7 +360,8 @@ class Activities:
         if release.parked is None:
             await self._table.try_write(update)
         else:
-            for change, reason in ((PARKING, SAME_REASON), (PARKING_ANEW, "pkr <> :reason")):
+            other_reason = "attribute_exists(pkr) AND pkr <> :reason"
+            for change, reason in ((PARKING, SAME_REASON), (PARKING_ANEW, other_reason)):
                 parking = Update(
                     key=(self._keys.partition(lease.instance), LOCK),
                     change=f"SET {change}",

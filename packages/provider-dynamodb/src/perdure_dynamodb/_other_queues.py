@@ -43,7 +43,7 @@ class OtherQueues:
         rows: list[Row] = []
         # The first of all prefixes.
         untagged = tag_prefix(None)
-        async for prefix in self._tags(partition, f"{untagged}~" if untagged in but else ""):
+        async for prefix in self._tags(partition, f"{untagged}~" if untagged in but else untagged):
             if prefix in but:
                 continue
             for first, last in ((open_since(0), due_at(0)), (due_at(0), due_at(now, "~"))):

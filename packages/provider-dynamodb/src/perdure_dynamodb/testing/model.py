@@ -173,6 +173,7 @@ class ModelCalls:
         expression = str(parameters["KeyConditionExpression"])
         indexed = parameters.get("IndexName") == INDEX
         _require(indexed is not parameters["ConsistentRead"], "an index is not consistent")
+        _require("" not in values.values(), "no key is empty")
         entries = self._entries(str(values[":p"]), indexed=indexed)
         if "BETWEEN" in expression:
             low, high = str(values[":first"]), str(values[":last"])

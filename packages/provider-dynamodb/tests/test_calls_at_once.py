@@ -1,0 +1,237 @@
+"""Calls that overlap: each test holds up one request of one call until another call is over.
+
+What both calls answer is judged as the model test judges it.
+"""
+
+import asyncio
+import random
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from perdure.contract import (
+    ActivityCompletion,
+    ActivityLease,
+    ActivityRelease,
+    ActivityRequest,
+    Message,
+    MessageKind,
+    NewActivity,
+    NewInstance,
+    ParkedMark,
+    Serves,
+    TurnCommit,
+    TurnLease,
+    TurnRelease,
+    TurnRequest,
+)
+from perdure_conformance.model.calls import TurnRenewal, ask
+from perdure_conformance.model.machine import compare_with_model
+from perdure_conformance.model.overlaps import Exchange, states_after
+from perdure_conformance.model.visible import first_difference, visible
+from perdure_conformance.reference import ReferenceProvider, Store
+from perdure_dynamodb.testing.faults import FaultyCalls, Stall
+from perdure_dynamodb.testing.model import ModelCalls
+from perdure_dynamodb.testing.model_backend import ModelBackend
+
+LEASE = timedelta(seconds=30)
+OLD = "old"
+SERVES = Serves(orchestrations={"flow": frozenset()})
+
+
+class HeldUp(FaultyCalls):
+    """Holds up the first request of a kind once it is armed."""
+
+    def __init__(self, model):
+        super().__init__(model, self.fate)
+        self.wanted = None
+        self.reached, self.released = asyncio.Event(), Stall()
+
+    def fate(self, operation, parameters):
+        if self.wanted is None or not self.wanted(operation, parameters):
+            return None
+        self.wanted = None
+        self.reached.set()
+        return self.released
+
+
+class Pair:
+    """Two provider objects and the model, which are asked the same."""
+
+    def __init__(self, held_up, calls, provider, clock):
+        self._calls, self._clock = calls, clock
+        self._held_up, self._provider = held_up, provider
+        self._store = Store()
+
+    async def ask(self, request):
+        answer = await ask(self._held_up, request)
+        model = ReferenceProvider(self._store, clock=self._clock, description="model")
+        assert answer == await ask(model, request)
+        return answer
+
+    async def overlap(self, first, wanted, *, second):
+        """Make the first call, and the second one while a request of the first one is held up."""
+        self._calls.wanted = wanted
+        calling = asyncio.create_task(ask(self._held_up, first))
+        await self._calls.reached.wait()
+        other = await ask(self._provider, second)
+        self._calls.released.set()
+        one = await calling
+        await self._judge(Exchange(first, one), Exchange(second, other))
+        return one, other
+
+    async def _judge(self, *exchanges):
+        states = await states_after([self._store], exchanges, clock=self._clock)
+        found = await visible(self._provider, "ab", managed=True)
+        differences = [
+            first_difference(
+                found,
+                await visible(
+                    ReferenceProvider(state, clock=self._clock, description="model"),
+                    "ab",
+                    managed=True,
+                ),
+            )
+            for state in states
+        ]
+        assert None in differences, differences
+
+
+@pytest.fixture
+async def pair(open_on_model, model, clock):
+    calls = HeldUp(model)
+    async with open_on_model(calls) as held_up, open_on_model() as provider:
+        yield Pair(held_up, calls, provider, clock)
+
+
+def new(instance):
+    start = Message(
+        id="start", instance=instance, kind=MessageKind.START, data=b"", incarnation="first"
+    )
+    return NewInstance(instance=instance, incarnation="first", name="flow", start=start)
+
+
+def look(token):
+    return TurnRequest(token=token, limit=100, lease_for=LEASE, serves=SERVES)
+
+
+def look_for_work(token):
+    return ActivityRequest(token=token, limit=100, lease_for=LEASE, names=frozenset({"work"}))
+
+
+def lease_of(instance):
+    return TurnLease(instance=instance, token=OLD)
+
+
+def commit(id, **fields):
+    return TurnCommit(
+        id=id,
+        instance="a",
+        incarnation="first",
+        token=OLD,
+        execution=1,
+        expected_event=0,
+        keep_for=LEASE,
+        **fields,
+    )
+
+
+def event(id):
+    return Message(id=id, instance="a", kind=MessageKind.EVENT, data=b"")
+
+
+def reads_the_mailbox(operation, parameters):
+    values = parameters.get("ExpressionAttributeValues", {})
+    return operation == "Query" and values.get(":first") == {"S": "M#"}
+
+
+def leases(instance):
+    def wanted(operation, parameters):
+        token = parameters.get("ExpressionAttributeValues", {}).get(":token")
+        return operation == "UpdateItem" and token and instance in str(parameters["Key"]["pk"])
+
+    return wanted
+
+
+async def test_a_repeated_commit_may_tell_of_what_a_newer_one_has_left(pair):
+    first = commit("first", remove=("start",))
+    for request in (new("a"), look(OLD), (event("m"),), first):
+        await pair.ask(request)
+    newer = commit("newer", events=(b"event",), remove=("m",))
+
+    repeated, newest = await pair.overlap(first, reads_the_mailbox, second=newer)
+
+    assert repeated.messages == newest.messages == ()
+
+
+async def test_a_commit_may_tell_of_a_message_that_came_after_it(pair):
+    for request in (new("a"), look(OLD), (event("m"),)):
+        await pair.ask(request)
+    request = commit("first", remove=("start", "m"))
+
+    answer, _ = await pair.overlap(request, reads_the_mailbox, second=(event("m"),))
+
+    assert [message.id for message in answer.messages] == ["m"]
+
+
+async def test_a_look_may_come_between_the_renewals_of_two_leases(pair, clock):
+    for request in (new("a"), new("b"), look(OLD)):
+        await pair.ask(request)
+    clock.advance(LEASE)
+    renewal = TurnRenewal(leases=(lease_of("a"), lease_of("b")), lease_for=LEASE)
+
+    gone, turns = await pair.overlap(renewal, leases("a"), second=look("new"))
+
+    assert gone == {lease_of("a")}
+    assert [turn.state.instance for turn in turns] == ["a"]
+
+
+async def test_a_look_may_pass_over_an_instance_that_is_given_back_meanwhile(pair, clock):
+    for request in (new("a"), new("b"), look(OLD)):
+        await pair.ask(request)
+    clock.advance(LEASE)
+    release = TurnRelease(lease=lease_of("a"))
+
+    turns, _ = await pair.overlap(look("new"), leases("a"), second=release)
+
+    assert [turn.state.instance for turn in turns] == ["b"]
+
+
+async def test_an_activity_that_is_completed_meanwhile_parks_nothing(pair):
+    added = NewActivity(id="x", name="work", data=b"")
+    for request in (new("a"), look(OLD), commit("first", add=(added,)), look_for_work(OLD)):
+        await pair.ask(request)
+    lease = ActivityLease(instance="a", activity="x", token=OLD)
+    release = ActivityRelease(lease=lease, parked=ParkedMark(reason="parked", details="work"))
+    completion = ActivityCompletion(lease=lease, message=replace(event("result"), execution=1))
+
+    def gives_back(operation, parameters):
+        return operation == "TransactWriteItems"
+
+    await pair.overlap(release, gives_back, second=completion)
+
+
+class Interleaved:
+    """Every request, and every answer, lets others pass a random number of times."""
+
+    def __init__(self, calls, seed):
+        self._calls, self._random = calls, random.Random(seed)
+
+    async def call(self, operation, parameters):
+        await self._let_pass()
+        try:
+            return await self._calls.call(operation, parameters)
+        finally:
+            await self._let_pass()
+
+    async def _let_pass(self):
+        for _ in range(self._random.randrange(6)):
+            await asyncio.sleep(0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+async def test_calls_that_overlap_at_any_request_do_what_the_model_does(seed):
+    calls = Interleaved(ModelCalls(), seed)
+
+    await compare_with_model(ModelBackend(calls, shards=4))
