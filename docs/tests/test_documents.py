@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from perdure import RuntimeOptions, errors, observe
 from perdure.contract import hooks
+from perdure.model import application_errors
 
 from .markdown import ROOT, documents, headings, links, shown_files
 
@@ -59,7 +60,8 @@ def test_the_index_leads_to_every_page_once() -> None:
 def test_every_error_has_its_place_in_the_document() -> None:
     public = {
         name.lower()
-        for name, kind in inspect.getmembers(errors, inspect.isclass)
+        for module in (errors, application_errors)
+        for name, kind in inspect.getmembers(module, inspect.isclass)
         if issubclass(kind, errors.PerdureError) and not name.startswith("_")
     }
 
@@ -74,7 +76,9 @@ def test_no_error_is_described_that_does_not_exist() -> None:
     described = re.findall(r"^#+ `(\w+)`$", text, re.MULTILINE)
 
     assert len(described) > 20
-    assert [name for name in described if not hasattr(errors, name)] == []
+    homes = (errors, application_errors)
+    strays = [name for name in described if not any(hasattr(home, name) for home in homes)]
+    assert strays == []
 
 
 def test_every_hook_is_documented() -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from perdure import errors
+from perdure.model import application_errors
 from perdure.model.details import ApplicationFailure, Raised
 from perdure.model.status import Parked
 
@@ -17,9 +18,10 @@ PARKED = Parked(
 )
 CLASSES = [
     value
-    for value in vars(errors).values()
+    for value in (*vars(errors).values(), *vars(application_errors).values())
     if inspect.isclass(value) and issubclass(value, errors.PerdureError)
 ]
+CLASSES = list(dict.fromkeys(CLASSES))
 MADE = {
     errors.InstanceAlreadyExists: errors.InstanceAlreadyExists("i"),
     errors.InstanceNotFound: errors.InstanceNotFound("i"),
@@ -34,8 +36,10 @@ MADE = {
     errors.ActivityTimeout: errors.ActivityTimeout("charge", DETAILS),
     errors.SubOrchestrationFailed: errors.SubOrchestrationFailed("i", "Sum", DETAILS),
     errors.SubOrchestrationAlreadyExists: errors.SubOrchestrationAlreadyExists("i", "Sum"),
-    errors.ApplicationError: errors.ApplicationError("the bank is busy", details={"status": 503}),
-    errors.RetryAfter: errors.RetryAfter(2.5, details=["busy"]),
+    application_errors.ApplicationError: application_errors.ApplicationError(
+        "the bank is busy", details={"status": 503}
+    ),
+    application_errors.RetryAfter: application_errors.RetryAfter(2.5, details=["busy"]),
 }
 
 

@@ -18,6 +18,7 @@ import perdure
 import perdure.contract
 import perdure.contract.hooks
 import perdure.errors
+import perdure.model.application_errors
 import pytest
 
 ROOT = Path(__file__).parents[3]
@@ -149,8 +150,9 @@ def _ruff_order(name: str) -> tuple[int, str]:
 def test_everything_that_can_be_caught_is_an_error_of_one_root() -> None:
     strays = [
         name
-        for name, kind in inspect.getmembers(perdure.errors, inspect.isclass)
-        if kind.__module__ == "perdure.errors" and not issubclass(kind, perdure.PerdureError)
+        for module in (perdure.errors, perdure.model.application_errors)
+        for name, kind in inspect.getmembers(module, inspect.isclass)
+        if kind.__module__ == module.__name__ and not issubclass(kind, perdure.PerdureError)
     ]
 
     assert strays == []

@@ -8,9 +8,9 @@ from datetime import timedelta
 
 from perdure import ActivityFailed, ApplicationError, OrchestrationContext, Registry, RetryPolicy
 from perdure.authoring.retry import Fixed
-from perdure.errors import NonRetryable, RetryAfter
 from perdure.history import ActivityFailed as ActivityFailedEvent
 from perdure.history import ActivityScheduled, TimerCreated
+from perdure.model.application_errors import NonRetryable, RetryAfter
 from perdure.model.details import Raised
 
 from perdure_conformance.expect import expect, expect_equal

@@ -33,7 +33,6 @@ from perdure.errors import (
     ActivityFailed,
     ActivityTimeout,
     AmbiguousProvider,
-    ApplicationError,
     ClientUnusable,
     ContractMismatch,
     DuplicateRegistration,
@@ -51,7 +50,6 @@ from perdure.errors import (
     InvalidVersion,
     ManagementNotAvailable,
     NondeterministicCode,
-    NonRetryable,
     NotRegistered,
     OrchestrationError,
     OrchestrationFailed,
@@ -62,7 +60,6 @@ from perdure.errors import (
     ProviderLoadError,
     ProviderNotInstalled,
     RegistrationError,
-    RetryAfter,
     StorageClosed,
     StorageCorrupt,
     StorageFailed,
@@ -71,6 +68,7 @@ from perdure.errors import (
     SubOrchestrationFailed,
     WaitTimeout,
 )
+from perdure.model.application_errors import ApplicationError, NonRetryable, RetryAfter
 from perdure.model.details import (
     ApplicationFailure,
     Cancelled,

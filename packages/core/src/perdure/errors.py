@@ -40,7 +40,7 @@
     │   │   └── ActivityTimeout (TimeoutError)
     │   ├── SubOrchestrationFailed
     │   └── SubOrchestrationAlreadyExists
-    └── ApplicationError                     raised by your own code, to say more than a text
+    └── ApplicationError                     raised by your own code (`perdure.model.application_errors`)
         ├── NonRetryable
         └── RetryAfter
 
@@ -52,13 +52,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from perdure.model.details import ErrorDetails
 from perdure.model.shown import shown
-
-if TYPE_CHECKING:
-    from perdure.model.details import ErrorDetails
-    from perdure.model.status import Parked
+from perdure.model.status import Parked
 
 
 class PerdureError(Exception):
@@ -390,59 +388,3 @@ class SubOrchestrationAlreadyExists(OrchestrationError):
         )
         self.instance = instance
         self.orchestration = orchestration
-
-
-LARGEST_DETAILS = 65_536
-"""How much JSON text, in bytes, the details of an `ApplicationError` may have."""
-
-
-class ApplicationError(PerdureError):
-    """Raised by an activity or an orchestration to say more than a class and a text.
-
-    `details` is JSON or what becomes JSON, up to 64 KiB; who waits for the activity reads it as
-    `ActivityFailed.data`. Raises `InvalidPayload` or `PayloadTooLarge` for other details. Derive
-    your own errors from it, or from its subclasses.
-    """
-
-    def __init__(self, message: str = "", *, details: object = None) -> None:
-        super().__init__(message)
-        self.details_text = _details_text(type(self), details)
-
-    details_text: str | None = None
-    """The details as JSON text."""
-
-
-class NonRetryable(ApplicationError):
-    """Raised where no other attempt can succeed: no retry policy tries again."""
-
-
-class RetryAfter(ApplicationError):
-    """Raised to say when to try again: a retry policy waits for `delay` instead of its backoff.
-
-    `delay` is a `timedelta` or seconds. The limits of the policy still hold.
-    """
-
-    def __init__(
-        self, delay: timedelta | float, message: str | None = None, *, details: object = None
-    ) -> None:
-        from perdure.model.durations import to_duration  # it imports this module
-
-        self.delay = to_duration(delay, "delay")
-        if message is None:
-            message = f"try again after {self.delay.total_seconds():g} s"
-        super().__init__(message, details=details)
-
-
-def _details_text(kind: type, details: object) -> str | None:
-    if details is None:
-        return None
-    from perdure.model.payload import encode  # it imports this module
-
-    text = encode(details, what=f"details of {kind.__name__}")
-    size = len(text.encode())
-    if size > LARGEST_DETAILS:
-        raise PayloadTooLarge(
-            f"details of {kind.__name__} have {size} bytes of JSON text, more than the limit of"
-            f" {LARGEST_DETAILS}; store them elsewhere and pass a reference"
-        )
-    return text

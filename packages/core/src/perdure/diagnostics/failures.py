@@ -18,12 +18,10 @@ from perdure.diagnostics.frames import is_user_code, module_of
 from perdure.errors import (
     ActivityFailed,
     ActivityTimeout,
-    ApplicationError,
-    NonRetryable,
     OrchestrationFailed,
-    RetryAfter,
     SubOrchestrationFailed,
 )
+from perdure.model.application_errors import ApplicationError, NonRetryable, RetryAfter
 from perdure.model.details import ApplicationFailure, ErrorDetails, Raised, Relation, encodable
 
 _MOST_FRAMES = 40

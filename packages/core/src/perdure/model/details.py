@@ -16,7 +16,6 @@ from typing import Any, ClassVar, Literal, TypeAlias, cast, get_args
 
 from pydantic_core import from_json
 
-from perdure.errors import InvalidInput
 from perdure.model.shown import shown
 
 Relation: TypeAlias = Literal["", "cause", "context"]
@@ -80,7 +79,7 @@ class Raised:
         elif isinstance(kind, type):  # pyright: ignore[reportUnnecessaryIsInstance] # callers without a type checker
             name = kind.__name__
         else:
-            raise InvalidInput(f"{shown(kind)} is no class of exceptions; pass a class or its name")
+            raise TypeError(f"{shown(kind)} is no class of exceptions; pass a class or its name")
         return name == self.type_name or name in self.bases
 
 
