@@ -1,7 +1,10 @@
 """Reads the repository's Markdown: its documents, their Python blocks, headings and links.
 
 A `python` block is a program of the document's own. A `py` block after the comment
-`<!-- file: PATH -->` shows a file of the repository.
+`<!-- file: PATH -->` shows a file of the repository, and one after `<!-- from: PATH -->` lines of
+such a file: each run of lines stands in the file as it is shown, in the same order, and a line
+`# …` stands for lines that are left out. A `text` block after `<!-- output: PATH -->` shows what the
+program prints, and a `py` block after `<!-- other: NAME -->` the code of another system.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import dedent
 
 ROOT = Path(__file__).parents[2]
 CONTINUES = "<!-- test: continues -->"
@@ -58,6 +62,36 @@ def shown_files(document: Path) -> Iterator[tuple[str, str]]:
     """The files of the repository that a document shows, with the sources that it shows."""
     text = document.read_text("utf-8")
     yield from re.findall(r"^<!-- file: (\S+) -->\n\n```py\n(.*?)^```$", text, _FILES)
+
+
+def excerpts(document: Path) -> Iterator[tuple[str, str]]:
+    """The files that a document shows lines of, with the lines."""
+    text = document.read_text("utf-8")
+    yield from re.findall(r"^<!-- from: (\S+) -->\n\n```py\n(.*?)^```$", text, _FILES)
+
+
+def outputs(document: Path) -> Iterator[tuple[str, str]]:
+    """The programs whose output a document shows, with the output."""
+    text = document.read_text("utf-8")
+    yield from re.findall(r"^<!-- output: (\S+) -->\n\n```text\n(.*?)^```$", text, _FILES)
+
+
+def stands_in(excerpt: str, source: str) -> bool:
+    """Whether the runs of lines of an excerpt stand in the source, in their order."""
+    lines, place = source.splitlines(), 0
+    for run in re.split(r"^ *# …\n", excerpt, flags=re.MULTILINE):
+        wanted = run.strip("\n").splitlines()
+        starts = range(place, len(lines) - len(wanted) + 1)
+        found = next((at for at in starts if _same(lines[at : at + len(wanted)], wanted)), None)
+        if found is None:
+            return False
+        place = found + len(wanted)
+    return True
+
+
+def _same(lines: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Whether the lines are the same, but for an indentation that all of them share."""
+    return dedent("\n".join(lines)) == dedent("\n".join(wanted))
 
 
 def headings(document: Path) -> frozenset[str]:

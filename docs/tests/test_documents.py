@@ -13,7 +13,7 @@ from perdure import RuntimeOptions, errors, observe
 from perdure.contract import hooks
 from perdure.model import application_errors
 
-from .markdown import ROOT, documents, headings, links, shown_files
+from .markdown import ROOT, documents, excerpts, headings, links, shown_files, stands_in
 
 DOCUMENTS = documents()
 IDS = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
@@ -43,6 +43,46 @@ def test_a_file_is_shown_as_it_is() -> None:
     assert [name for name, source in shown if (ROOT / name).read_text("utf-8") != source] == []
 
 
+def test_an_excerpt_has_the_lines_of_its_file() -> None:
+    shown = [each for document in DOCUMENTS for each in excerpts(document)]
+
+    assert len(shown) > 10
+    assert [
+        (name, lines)
+        for name, lines in shown
+        if not stands_in(lines, (ROOT / name).read_text("utf-8"))
+    ] == []
+
+
+def test_an_excerpt_that_is_not_in_its_file_is_found() -> None:
+    source = "def f():\n    a = 1\n    b = 2\n    c = 3\n"
+
+    assert stands_in("a = 1\nb = 2\n", source)
+    assert stands_in("a = 1\n# …\nc = 3\n", source)
+    assert not stands_in("a = 1\nc = 3\n", source)
+    assert not stands_in("c = 3\n# …\na = 1\n", source)
+
+
+def test_every_block_of_python_is_run_or_comes_from_a_program_that_is() -> None:
+    marked = re.compile(r"^<!-- (?:file|from|other): .+ -->\n\n```py$", re.MULTILINE)
+    texts = {document.name: document.read_text("utf-8") for document in DOCUMENTS}
+    unmarked = [
+        name
+        for name, text in texts.items()
+        if len(re.findall(r"^```py$", text, re.MULTILINE)) != len(marked.findall(text))
+    ]
+
+    assert unmarked == []
+
+
+def test_every_program_of_the_examples_is_shown_by_a_page() -> None:
+    shown = {name for document in DOCUMENTS for name, _ in excerpts(document)}
+    shown |= {name for document in DOCUMENTS for name, _ in shown_files(document)}
+    programs = {str(path.relative_to(ROOT)) for path in (ROOT / "examples/how-to").glob("*.py")}
+
+    assert programs - shown == set()
+
+
 def test_the_index_leads_to_every_page_once() -> None:
     docs = ROOT / "docs"
     linked = [(docs / target).resolve() for target in links(docs / "index.md")]
@@ -55,6 +95,17 @@ def test_the_index_leads_to_every_page_once() -> None:
 
     assert {path.name for path in pages - {docs / "index.md"} - set(linked)} == set()
     assert len(linked) == len(set(linked))
+
+
+def test_every_promise_is_said_in_the_words_of_users() -> None:
+    explain = ROOT / "docs" / "explain"
+    cases = re.findall(
+        r"^\*\*(ROW-\w+)\.\*\*", (explain / "cases.md").read_text("utf-8"), re.MULTILINE
+    )
+    said = re.findall(r"ROW-\w+", (explain / "promises.md").read_text("utf-8"))
+
+    assert len(cases) > 50
+    assert set(cases) ^ set(said) == set()
 
 
 def test_every_error_has_its_place_in_the_document() -> None:
@@ -97,7 +148,7 @@ def test_every_runtime_event_is_documented() -> None:
 
 
 def test_every_setting_of_a_runtime_is_documented_with_its_default() -> None:
-    text = (ROOT / "docs" / "operate" / "runtime.md").read_text("utf-8")
+    text = (ROOT / "docs" / "operate" / "settings.md").read_text("utf-8")
     rows = re.findall(r"^\| `(\w+)` \| (.+?) \|", text, re.MULTILINE)
 
     assert dict(rows) == {

@@ -1,4 +1,4 @@
-"""Every Python block of every document runs.
+"""Every Python block of every document runs, and so does every program that pages show lines of.
 
 A block is a whole program: it runs in a namespace and in a directory of its own, within a time
 limit. A block after the comment `<!-- test: continues -->` goes on where the one before it ended.
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
+import runpy
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -16,11 +18,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, ModuleType
 
+import perdure
 import pytest
 
-from .markdown import Program, documents, programs
+from .markdown import ROOT, Program, documents, outputs, programs
 
 LIMIT_SECONDS = 60
+EXAMPLES = ROOT / "examples" / "how-to"
+FILES = sorted(path for path in EXAMPLES.glob("*.py") if path.name != "worker.py")
+NEEDED = {"web_django.py": ["django"], "web_fastapi.py": ["fastapi", "httpx2"]}
+OUTPUTS = [each for document in documents() for each in outputs(document)]
 PROGRAMS = [program for document in documents() for program in programs(document)]
 
 
@@ -87,6 +94,39 @@ def test_the_program_runs(
         run(program)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("file", FILES, ids=[file.name for file in FILES])
+def test_the_example_runs(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in NEEDED.get(file.name, ()):
+        pytest.importorskip(name, reason=f"{name}, of the group `test`, is not installed")
+    monkeypatch.chdir(tmp_path)
+
+    with own_logging(), time_limit(LIMIT_SECONDS, file.name):
+        runpy.run_path(str(file), run_name="__main__")
+
+    shown = [output for name, output in OUTPUTS if ROOT / name == file]
+    printed = capfd.readouterr().out
+    assert [output for output in shown if output != printed] == []
+
+
+@pytest.mark.slow
+def test_the_worker_runs_until_it_is_asked_to_stop(tmp_path: Path) -> None:
+    worker = subprocess.Popen([sys.executable, str(EXAMPLES / "worker.py")], cwd=tmp_path)
+    try:
+        with perdure.BlockingClient.open(f"sqlite:///{tmp_path}/worker.db") as client:
+            handle = client.start_orchestration("hello-1", "hello", '"Ada"')
+
+            assert handle.result(timeout=LIMIT_SECONDS) == "hello, Ada"
+        assert (tmp_path / "alive").exists()
+        worker.terminate()
+        assert worker.wait(timeout=LIMIT_SECONDS) == 0
+    finally:
+        worker.kill()
+        worker.wait()
+
+
 def test_a_program_leaves_nothing_at_the_loggers() -> None:
     logger = logging.getLogger("perdure")
     before = (list(logger.handlers), logger.level)
@@ -101,7 +141,7 @@ def test_a_program_leaves_nothing_at_the_loggers() -> None:
 def test_the_documents_have_programs() -> None:
     names = {program.document.name for program in PROGRAMS}
 
-    assert {"README.md", "kill-it.md", "client.md"} <= names
+    assert {"README.md", "sqlite.md", "client.md"} <= names
 
 
 def test_a_program_that_is_wrong_fails() -> None:
