@@ -225,7 +225,7 @@ def parents(app: Registry) -> Registry:
 
 @row("ROW-9")
 async def everything_beneath_is_cancelled(stage: Stage) -> None:
-    """A cancelled instance takes its activities, children and grandchildren along; activities in the process that commits are told at once, others within the poll interval where the provider tells of cancellations, and at their next renewal at the latest; after the grace period they get CancelledError; nothing of theirs is recorded."""
+    """Cancelling an instance cancels its activities, children and grandchildren; activities in the process that commits are told at once, others within the poll interval where the provider tells of cancellations, and at their next renewal at the latest; after the grace period they get CancelledError; their results are not recorded."""
     labour = Labour()
     options = RuntimeOptions(cancel_grace=timedelta(seconds=10))
     here = parents(family(stage, labour, "here"))
@@ -254,7 +254,7 @@ async def everything_beneath_is_cancelled(stage: Stage) -> None:
 
 @row("ROW-9a")
 async def a_parent_is_told_once_of_a_cancelled_child(stage: Stage) -> None:
-    """A child that is cancelled by itself tells its parent once."""
+    """A child that is cancelled on its own reports it to its parent once."""
     await stage.node(parents(Registry()))
     await stage.client.start_orchestration("parent", "watcher")
     await stage.until(lambda: exists(stage, "lone child"), "the child")

@@ -82,7 +82,7 @@ async def an_id_in_use_is_nobodys_child(stage: Stage) -> None:
 
 @row("ROW-16")
 async def a_parent_hears_of_every_failure(stage: Stage) -> None:
-    """A child that fails, by an exception, a cancellation, a result above the limit, or because nobody has its function for too long, is reported to its parent."""
+    """A child that fails reports it to its parent, whether by an exception, a cancellation, a result above the limit, or because no runtime has its function for too long."""
     client = stage.client
     await stage.node(families(), options=RuntimeOptions(unregistered_timeout=timedelta(hours=1)))
     for child in ("raising", "too_large", "wait", "unknown"):

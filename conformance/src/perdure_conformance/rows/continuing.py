@@ -73,7 +73,7 @@ def continuing() -> Registry:
 
 @row("ROW-11")
 async def unread_events_are_carried_over(stage: Stage) -> None:
-    """Continue-as-new carries all events that nobody waited for, in their order and ahead of newer ones, however many there are; timers and activities of the old execution never reach the new one, and its children are cancelled."""
+    """Continue-as-new carries over every event that no wait has taken, in order and ahead of newer ones, however many there are; timers and activities of the old execution never reach the new one, and its children are cancelled."""
     client, app, slow = stage.client, continuing(), Registry()
     gate = asyncio.Event()
 
@@ -168,7 +168,7 @@ async def taken_up(stage: Stage, execution: int) -> bool:
 
 @row("ROW-14")
 async def a_parent_gets_the_result_of_the_last_execution(stage: Stage) -> None:
-    """A child that continues as new, on whatever node, and then ends, gives its parent the final result, once."""
+    """A child that continues as new, on whatever node, and then ends, gives its parent the final result once."""
     app = continuing()
     node = await stage.node(app)
     await stage.client.start_orchestration("parent", "parent")

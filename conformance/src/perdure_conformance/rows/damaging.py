@@ -35,7 +35,7 @@ def two_steps() -> Registry:
 
 @row("ROW-21e", door=RAW_HISTORY)
 async def a_damaged_history_waits_for_its_repair(stage: Stage) -> None:
-    """An instance whose history was damaged in the storage is parked, visibly, and nobody else is affected; it goes on when the history was restored."""
+    """An instance whose history was damaged in the storage is parked, visibly, and no other instance is affected; it goes on when the history is restored."""
     client, lab = stage.client, stage.lab
     node = await stage.node(two_steps())
     for instance in ("alpha", "beta"):

@@ -245,7 +245,7 @@ def family(*, edited: bool = False) -> Registry:
 
 @row("ROW-28")
 async def an_unregistered_orchestration_waits_for_its_runtime(stage: Stage) -> None:
-    """An orchestration that is not registered here is parked, visibly, and left for a runtime that has it, which takes it at once however many others look; meanwhile others are unaffected."""
+    """An orchestration that is not registered here is parked, visibly, and left for a runtime that has it, which takes it at once, however many others look for work; other instances are unaffected meanwhile."""
     client, other = stage.client, activities()
 
     @other.orchestration
@@ -300,7 +300,7 @@ async def an_unregistered_activity_waits_for_its_worker(stage: Stage) -> None:
 
 @row("ROW-28b")
 async def what_is_unregistered_for_too_long_fails(stage: Stage) -> None:
-    """What stays unregistered waits for ever, unless `unregistered_timeout` is set; then it fails with a clear reason when that is over, and not before."""
+    """Unregistered work waits without limit, unless `unregistered_timeout` is set; then it fails with a clear reason when that time is over, and not before."""
     client, app = stage.client, Registry()
 
     @app.orchestration
@@ -337,7 +337,7 @@ async def what_is_unregistered_for_too_long_fails(stage: Stage) -> None:
 
 @row("ROW-28c")
 async def an_activity_whose_tag_nobody_serves_is_parked(stage: Stage) -> None:
-    """An activity whose tag no runtime serves parks its instance, visibly, with the tag named; others are unaffected, and a runtime that serves the tag takes it at once, however many others look."""
+    """An activity whose tag no runtime serves parks its instance, visibly, with the tag named; other instances are unaffected, and a runtime that serves the tag takes the activity at once, however many others look for work."""
     client, app = stage.client, activities()
 
     @app.orchestration

@@ -41,7 +41,7 @@ def listening() -> Registry:
 
 @row("ROW-1")
 async def an_event_before_the_start_is_kept(stage: Stage) -> None:
-    """An event that is raised before its instance starts is kept, over restarts too, and handed to the first wait of its name after the start; meanwhile it delays nobody."""
+    """An event that is raised before its instance starts is kept, over restarts too, and delivered to the first wait of its name after the start; until then it delays no other instance."""
     app, client = listening(), stage.client
     await client.raise_event("later", "number", "1")
     node = await stage.node(app)
@@ -62,7 +62,7 @@ async def an_event_before_the_start_is_kept(stage: Stage) -> None:
 
 @row("ROW-2")
 async def an_event_before_its_wait_is_kept(stage: Stage) -> None:
-    """An event that is raised to a running instance before it waits for it is handed to the wait when it is made, by whichever runtime makes it."""
+    """An event that is raised to a running instance before the instance waits for it is delivered when the wait is made, by whichever runtime makes it."""
     app, client = listening(), stage.client
     node = await stage.node(app)
     for instance in ("live", "rebuilt"):
@@ -100,7 +100,7 @@ async def events_of_one_name_go_to_waits_in_order(stage: Stage) -> None:
 
 @row("ROW-4")
 async def one_wait_takes_one_event(stage: Stage) -> None:
-    """Of two events of one name one wait takes one; the other is kept until the instance ends, and has no effect."""
+    """One wait takes one of two events of one name; the other event is kept until the instance ends, and has no effect."""
     app, client = listening(), stage.client
     await stage.node(app)
     await client.start_orchestration("alpha", "take_until_end")
@@ -117,7 +117,7 @@ async def one_wait_takes_one_event(stage: Stage) -> None:
 
 @row("ROW-7")
 async def messages_to_nobody_are_in_nobodys_way(stage: Stage) -> None:
-    """Cancelling an id that does not exist does nothing, also to who gets it later; an event raised to it is kept; the work of all others goes on without delay."""
+    """Cancelling an id that does not exist has no effect, even on a later instance with that id; an event raised to it is kept; all other instances go on without delay."""
     app, client = listening(), stage.client
     await stage.node(app)
     await client.cancel_instance("ghost", "not you")
@@ -198,7 +198,7 @@ async def a_wait_may_ask_for_the_error(stage: Stage) -> None:
 
 @row("ROW-35")
 async def waiting_for_who_never_starts_is_cheap(stage: Stage) -> None:
-    """Waiting on an id that never starts ends in WaitTimeout, which says so, and costs a few reads of plain fields and no history."""
+    """Waiting for an id that never starts ends in WaitTimeout, which says so; the wait costs a few reads of plain fields and no history."""
     waiting = stage.client.wait_for_orchestration("nobody", timedelta(seconds=30))
     began = stage.clock.now()
     with expect_refusal(WaitTimeout, "waiting for nobody") as refusal:

@@ -56,7 +56,7 @@ async def a_killed_process_leaves_its_activity(lab: Lab) -> None:
 
 @check("ROW-21c", needs=PERSISTENT)
 async def what_kills_processes_is_found_out(lab: Lab) -> None:
-    """An instance whose turn kills its process with SIGKILL every time is blamed when it did so once alone."""
+    """An instance whose turn kills its process with SIGKILL every time fails with kind poison once it did so in isolation."""
     client = await client_in_real_time(lab)
     await client.start_orchestration("alpha", "deadly_turn")
     job = Job(url=address(lab), max_attempts=2)
@@ -69,7 +69,7 @@ async def what_kills_processes_is_found_out(lab: Lab) -> None:
 
 @check("ROW-32", needs=SHARED)
 async def processes_share_a_storage(lab: Lab) -> None:
-    """Several processes on one storage run every instance to its end, no turn and no event is lost or doubled, and that others are busy reaches nobody as an error."""
+    """Several processes on one storage run every instance to its end; no turn and no event is lost or doubled, and contention never surfaces as an error."""
     progress = {f"instance-{number}": Progress() for number in range(24)}
     names, numbers = list(progress), 6
     # Nobody is killed here, so that leases need not be short.

@@ -98,7 +98,7 @@ def deliveries(stage: Stage) -> list[int]:
 
 @row("ROW-17")
 async def what_comes_late_is_dropped(stage: Stage) -> None:
-    """Results, timers and cancellations that arrive after their instance ended or continued as new, or that address another incarnation of the id, are dropped."""
+    """Results, timers and cancellations are dropped when they arrive after their instance ended or continued as new, or when they address another incarnation of the id."""
     client, work = stage.client, Deliveries()
     await stage.node(flows())
     worker = await stage.node(work.registry())
@@ -162,7 +162,7 @@ async def second_begun(stage: Stage) -> bool:
 
 @row("ROW-18")
 async def a_late_commit_is_refused_whole(stage: Stage) -> None:
-    """A commit that arrives after its lease ran out, while another runtime went on, is refused whole; the other's turn stands, and nothing is done twice."""
+    """A commit that arrives after its lease ran out, while another runtime went on, is refused as a whole; the other runtime's turn stands, and no step is done twice."""
     work = Deliveries(1, 2)
     slow = await stage.node(flows(), work.registry())
     await stage.client.start_orchestration_typed("alpha", "after_event", "deliver")
@@ -205,7 +205,7 @@ async def a_killed_workers_activity_is_delivered_again(stage: Stage) -> None:
 
 @row("ROW-20")
 async def a_late_result_is_refused(stage: Stage) -> None:
-    """When an activity's lease runs out and a second worker has it, the first worker's result is refused, whether it comes before or after the second's; the second's counts."""
+    """When an activity's lease runs out and a second worker takes it, the first worker's result is refused, whether it comes before or after the second one; the second result counts."""
     await stage.node(flows())
     for instance, order in (("first late", (2, 1)), ("first early", (1, 2))):
         work = Deliveries()
@@ -228,7 +228,7 @@ async def a_late_result_is_refused(stage: Stage) -> None:
 
 @row("ROW-20a")
 async def a_late_result_in_a_commit_is_refused(stage: Stage) -> None:
-    """The same when the first worker's result comes in a commit of the instance's own turn: the commit is refused, and the turn goes on with the second's result."""
+    """The same holds when the first worker's result comes in a commit of the instance's own turn: the commit is refused, and the turn goes on with the second result."""
     options = RuntimeOptions(turn_lease=timedelta(minutes=2), activity_lease=timedelta(seconds=10))
     work = Deliveries(1, 2)
     owner = await stage.node(flows(), work.registry(), options=options)
@@ -334,7 +334,7 @@ async def a_loop_that_stood_still_keeps_its_work(stage: Stage) -> None:
 
 @row("ROW-52a")
 async def processes_that_stand_still_are_not_blamed(stage: Stage) -> None:
-    """Work whose processes stand still past its lease, one after the other, is taken over each time and never blamed, however often it happens."""
+    """Work whose processes stand still past its lease, one after the other, is taken over each time and never suspected, however often it happens."""
     work, options = Deliveries(), RuntimeOptions(max_attempts=2)
     nodes = [await stage.node(flows(), work.registry(), options=options) for _ in range(2)]
     await stage.client.start_orchestration("alpha", "flow")

@@ -90,7 +90,7 @@ def deadly(killer: Killer) -> Registry:
 
 @row("ROW-21")
 async def a_deadly_turn_is_found_out(stage: Stage) -> None:
-    """An instance whose turn kills its process more than `max_attempts` times fails with kind poison, after it ran once alone; its parent is told; instances that share the process are not blamed."""
+    """An instance whose turn kills its process more than `max_attempts` times fails with kind poison, after it ran once in isolation; its parent is told; instances that share the process are not blamed."""
     killer, client = Killer(stage), stage.client
     app = deadly(killer)
     node = await stage.node(app)
@@ -121,7 +121,7 @@ async def waits(stage: Stage, instance: str) -> bool:
 
 @row("ROW-21a")
 async def a_deadly_activity_is_found_out(stage: Stage) -> None:
-    """An activity that kills its process more than `max_attempts` times fails with kind poison, which its orchestration can catch; others are not blamed."""
+    """An activity that kills its process more than `max_attempts` times fails with kind poison, which its orchestration can catch; other activities are not blamed."""
     killer, client = Killer(stage), stage.client
     app = deadly(killer)
     others = [f"innocent {number}" for number in range(5)]
@@ -141,7 +141,7 @@ async def a_deadly_activity_is_found_out(stage: Stage) -> None:
 
 @row("ROW-21d")
 async def who_never_ran_alone_is_not_blamed(stage: Stage) -> None:
-    """An instance or activity that was under way whenever its process happened to die, and waits to run alone when it dies once more, is not blamed."""
+    """An instance or activity that was under way each time its process died for another reason, and that waits to run in isolation when the process dies again, is not blamed."""
     client, gate = stage.client, asyncio.Event()
     app = unlucky(gate)
     await client.start_orchestration("turn", "hello")
@@ -197,7 +197,7 @@ def unlucky(gate: asyncio.Event) -> Registry:
 
 @row("ROW-21b")
 async def undecodable_data_is_kept_and_shown(stage: Stage) -> None:
-    """A message that cannot be decoded parks its instance, visibly, and is kept, with those behind it; nobody else is affected."""
+    """A message that cannot be decoded parks its instance, visibly; the message and those behind it are kept, and no other instance is affected."""
     client, app = stage.client, deadly(Killer(stage))
     await stage.node(app)
     await client.start_orchestration("alpha", "innocent")

@@ -101,7 +101,7 @@ async def a_start_that_is_repeated_by_hand_says_so(stage: Stage) -> None:
 
 @row("ROW-42c")
 async def a_runtimes_call_is_repeated_without_a_second_effect(stage: Stage) -> None:
-    """When the answer to a commit or to an activity's completion is lost, again and again, each turn and each result is recorded once."""
+    """When the answer to a commit or to an activity's completion is lost, even repeatedly, each turn and each result is recorded once."""
     owner = await stage.node(counting())
     owner.line.disturbance = losing_answers("commit_turn", 6)
     await stage.client.start_orchestration("commits", "chain")

@@ -175,7 +175,7 @@ async def a_megabyte_passes_whole(stage: Stage) -> None:
 
 @row("ROW-38a")
 async def what_is_too_large_is_refused(stage: Stage) -> None:
-    """What is above the limit is refused at the edge with an error that names the value and the limit, and nothing is stored; an activity or orchestration that returns it fails, and does not hang."""
+    """A value above the limit is refused at the edge with an error that names the value and the limit, and nothing is stored; an activity or orchestration that returns one fails, and does not hang."""
     client, largest = stage.client, "x" * (LARGEST_PAYLOAD - 2)
     await stage.node(echoing())
     with expect_refusal(PayloadTooLarge, "an input above the limit") as refusal:
