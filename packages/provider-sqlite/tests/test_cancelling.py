@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 from perdure.contract import NewActivity
-from perdure_sqlite._operation import Operation
+from perdure_sqlite._writes.pending_write import PendingWrite
 
 LEASE = timedelta(seconds=30)
 
@@ -122,7 +122,7 @@ async def test_neighbours_of_a_cancelled_call_are_answered(desk, make):
 
 async def test_a_caller_cancelled_right_before_the_answer_does_not_wait_for_ever():
     future = asyncio.get_running_loop().create_future()
-    operation = Operation("send", lambda session: None, future, volatile=False, undo=None)
+    operation = PendingWrite("send", lambda transaction: None, future, volatile=False, undo=None)
     operation.begun = True
     caller = asyncio.ensure_future(operation.wait())
     await asyncio.sleep(0)

@@ -181,8 +181,8 @@ async def test_who_waits_for_a_change_is_told_when_no_work_can_be_found(desk, ma
 async def test_the_mark_goes_when_work_is_found_again(desk, make):
     provider = await desk.open()
     await provider.create_instance(make.new("a"))
-    finding = provider._open.waits.finding
-    with pytest.raises(StorageCorrupt), finding.by("lease_turns"):
+    damage = provider._open.notifications.damage
+    with pytest.raises(StorageCorrupt), damage.watching("lease_turns"):
         raise StorageCorrupt("damaged", operation="lease_turns")
     marked = await provider.read_instance("a")
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 import pytest
 from perdure.contract import ExecutionEnd, InstanceStatus, ManualClock, NewActivity, NewChild
 from perdure.errors import ProviderError, StorageCorrupt, StorageFailed, StorageUnavailable
-from perdure_sqlite._failing import database_error, failing
+from perdure_sqlite._testing.failing_statements import database_error, failing_statement
 
 pytestmark = pytest.mark.slow
 
@@ -109,7 +109,7 @@ class Scene:
             return error
 
     async def count_statements(self):
-        with failing(self.provider.session, NEVER) as counted:
+        with failing_statement(self.provider.transaction, NEVER) as counted:
             carried_out = await self.carried_out()
         # The repeat's statements are counted too; the first COMMIT ends those of the commit.
         return counted.statements.index("COMMIT") + 1, carried_out
@@ -140,7 +140,7 @@ async def test_whichever_statement_fails_nothing_has_happened_and_a_repeat_succe
     for step in range(1, steps + 1):
         fresh = await scene(end=end)
         before = fresh.rows()
-        with failing(fresh.provider.session, step) as fails:
+        with failing_statement(fresh.provider.transaction, step) as fails:
             assert await fresh.failure() is not None
         assert fails.reached
         assert fresh.rows() == before, fails.statements[-1]
@@ -157,7 +157,7 @@ async def test_whichever_answer_of_the_database_is_lost_a_repeat_makes_it_happen
     for step in range(1, steps + 1):
         fresh = await scene(durability=durability)
         before = fresh.rows()
-        with failing(fresh.provider.session, step, when="after") as fails:
+        with failing_statement(fresh.provider.transaction, step, when="after") as fails:
             assert await fresh.failure() is not None
         rows = fresh.rows()
         assert rows in (before, wanted[1]), fails.statements[-1]
@@ -182,15 +182,15 @@ async def test_whichever_answer_of_the_database_is_lost_a_repeat_makes_it_happen
 async def test_the_error_says_whether_a_repeat_may_help_whichever_statement_it_comes_from(
     scene, code, kind, retryable, monkeypatch
 ):
-    monkeypatch.setattr("perdure_sqlite._room._INTERVAL", float("inf"))
+    monkeypatch.setattr("perdure_sqlite._file.disk_space._INTERVAL", float("inf"))
     steps, wanted = await (await scene()).count_statements()
     fresh = await scene()
     # As on a full disk where room was to be made just now.
-    assert fresh.provider._open.writer._room.may_be_made()
+    assert fresh.provider._open.writer._disk_space.may_truncate_log()
     before = fresh.rows()
 
     for step in range(1, steps + 1):
-        with failing(fresh.provider.session, step, code=code) as fails:
+        with failing_statement(fresh.provider.transaction, step, code=code) as fails:
             error = await fresh.failure()
         assert fails.reached
         assert (type(error), error.retryable) == (kind, retryable)
@@ -204,18 +204,18 @@ async def test_the_error_says_whether_a_repeat_may_help_whichever_statement_it_c
 async def test_a_rollback_that_fails_too_is_made_up_for(scene):
     _, wanted = await (await scene()).count_statements()
     fresh = await scene()
-    session, before = fresh.provider.session, fresh.rows()
-    execute = session.execute
+    transaction, before = fresh.provider.transaction, fresh.rows()
+    execute = transaction.execute
 
     def fails_to_roll_back(statement, parameters=()):
         if statement == "ROLLBACK":
             raise database_error(sqlite3.SQLITE_IOERR)
         return execute(statement, parameters)
 
-    session.execute = fails_to_roll_back
-    with failing(session, 10):
+    transaction.execute = fails_to_roll_back
+    with failing_statement(transaction, 10):
         assert await fresh.failure() is not None
-    session.execute = execute
+    transaction.execute = execute
 
     assert fresh.rows() == before
     assert await fresh.carried_out() == wanted
@@ -301,7 +301,7 @@ async def test_a_failure_in_a_group_reaches_nobody_where_the_repeat_succeeds(sce
 
     for step in range(2, steps + 1):
         fresh = await scene()
-        with failing(fresh.provider.session, step) as fails:
+        with failing_statement(fresh.provider.transaction, step) as fails:
             answers = await asyncio.gather(
                 fresh.provider.commit_turn(fresh.commit),
                 fresh.provider.send([fresh.make.event("beta", id="neighbour")]),

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from perdure.errors import StorageFailed
-from perdure_sqlite._failing import failing
-from perdure_sqlite._room import Room
+from perdure_sqlite._file.disk_space import DiskSpace
+from perdure_sqlite._testing.failing_statements import failing_statement
 
 
 def log_size(path: Path) -> int:
@@ -20,7 +20,7 @@ async def test_a_full_disk_comes_back_by_cutting_off_the_log(desk, make):
         await provider.create_instance(make.new(f"i-{number}"))
     before = log_size(desk.path)
 
-    with failing(provider.session, 3, code=sqlite3.SQLITE_FULL) as fails:
+    with failing_statement(provider.transaction, 3, code=sqlite3.SQLITE_FULL) as fails:
         await provider.create_instance(make.new("a"))
 
     assert fails.reached
@@ -31,7 +31,7 @@ async def test_a_full_disk_comes_back_by_cutting_off_the_log(desk, make):
 async def test_the_whole_group_is_tried_again(desk, make):
     provider = await desk.open()
 
-    with failing(provider.session, 30, code=sqlite3.SQLITE_FULL) as fails:
+    with failing_statement(provider.transaction, 30, code=sqlite3.SQLITE_FULL) as fails:
         await asyncio.gather(*(provider.create_instance(make.new(f"i-{n}")) for n in range(20)))
 
     assert fails.reached
@@ -43,14 +43,14 @@ async def test_a_disk_that_stays_full_is_told_and_nothing_is_left(desk, make, mo
     provider = await desk.open()
     full = sqlite3.OperationalError("database or disk is full")
     full.sqlite_errorcode = sqlite3.SQLITE_FULL
-    execute = provider.session.execute
+    execute = provider.transaction.execute
 
     def fails(statement, parameters=()):
         if statement == "COMMIT" or "wal_checkpoint" in statement:
             raise full
         return execute(statement, parameters)
 
-    monkeypatch.setattr(provider.session, "execute", fails)
+    monkeypatch.setattr(provider.transaction, "execute", fails)
     with pytest.raises(StorageFailed, match="make room"):
         await provider.create_instance(make.new("a"))
     monkeypatch.undo()
@@ -64,7 +64,7 @@ async def test_a_disk_that_stays_full_is_told_and_nothing_is_left(desk, make, mo
 async def test_the_log_stays_short_while_little_room_is_left(desk, make, monkeypatch):
     sizes: list[int] = []
     for room in (0, 10**18):
-        monkeypatch.setattr("perdure_sqlite._room._LITTLE_ROOM", room)
+        monkeypatch.setattr("perdure_sqlite._file.disk_space._LOW_SPACE", room)
         desk.path = desk.path.with_name(f"{room}.db")
         provider = await desk.open()
         for number in range(60):
@@ -75,8 +75,8 @@ async def test_the_log_stays_short_while_little_room_is_left(desk, make, monkeyp
 
 
 def test_room_is_not_made_over_and_over():
-    room = Room("x.db")
+    room = DiskSpace("x.db")
 
-    attempts = [room.may_be_made() for _ in range(3)]
+    attempts = [room.may_truncate_log() for _ in range(3)]
 
     assert attempts == [True, False, False]

@@ -24,7 +24,7 @@ LEASE = timedelta(seconds=30)
 @pytest.fixture(autouse=True)
 def unhurried(monkeypatch):
     """How much time a group takes depends on the machine; what is in it should not, here."""
-    monkeypatch.setattr("perdure_sqlite._writer._LONGEST_GROUP", 60)
+    monkeypatch.setattr("perdure_sqlite._writes.writer._LONGEST_GROUP", 60)
 
 
 class Trace:
@@ -58,7 +58,7 @@ async def test_a_large_crowd_is_split_so_that_the_loop_goes_on(desk, make):
 
 
 async def test_a_group_that_takes_too_long_leaves_the_rest_to_the_next(desk, make, monkeypatch):
-    monkeypatch.setattr("perdure_sqlite._writer._LONGEST_GROUP", 0)
+    monkeypatch.setattr("perdure_sqlite._writes.writer._LONGEST_GROUP", 0)
     provider = await desk.open(durability="normal")
     trace = Trace(provider)
 

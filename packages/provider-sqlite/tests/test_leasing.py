@@ -17,8 +17,8 @@ from perdure.contract import (
     TurnRelease,
 )
 from perdure.errors import InvalidDuration
-from perdure_sqlite._sql import activities, instances, mailboxes, reading
-from perdure_sqlite._tables import metadata
+from perdure_sqlite._schema.tables import metadata
+from perdure_sqlite._sql import activities, instances, mailboxes, management
 from sqlalchemy import create_engine
 
 LEASE = timedelta(seconds=30)
@@ -29,7 +29,7 @@ LARGE_SCANS = {"COUNT_INSTANCES", "COUNT_EARLIER_EVENTS", "COUNT_MESSAGES", "COU
 def statements() -> dict[str, str]:
     return {
         name: value
-        for module in (instances, mailboxes, activities, reading)
+        for module in (instances, mailboxes, activities, management)
         for name, value in vars(module).items()
         if name.isupper() and isinstance(value, str) and " " in value
     }
@@ -56,7 +56,7 @@ def test_no_statement_of_a_call_looks_at_a_whole_table(empty_file, name):
     assert not [step for step in plan if step.startswith("SCAN")], plan
 
 
-@pytest.mark.parametrize("name", ["SHELVED_TURNS", "SHELVED_ACTIVITIES", "FIRST_MESSAGE"])
+@pytest.mark.parametrize("name", ["TURNS_IN_BUCKET", "ACTIVITIES_IN_BUCKET", "FIRST_MESSAGE"])
 def test_what_is_read_in_order_is_stored_in_order(empty_file, name):
     statement = statements()[name]
     given = (None,) * statement.count("?")

@@ -9,7 +9,7 @@ import perdure
 import pytest
 from perdure.errors import StorageCorrupt
 from perdure_sqlite import SQLiteOptions, SQLiteProvider
-from perdure_sqlite._tables import INDEXES, TABLES
+from perdure_sqlite._schema.tables import INDEXES, TABLES
 
 VERSION_1 = (Path(__file__).parent / "fixtures" / "version_1.sql").read_text(encoding="utf-8")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from perdure.errors import ProviderError, StorageCorrupt, StorageFailed, StorageUnavailable
 from perdure_sqlite import SQLiteOptions, SQLiteProvider
-from perdure_sqlite._migrations import bring_up_to_date
+from perdure_sqlite._schema.migrations import migrate
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
@@ -92,7 +92,7 @@ async def test_a_version_that_nothing_leads_from_is_refused(desk):
     failure = await opening(desk.path)
 
     assert isinstance(failure, StorageFailed)
-    assert "cannot migrate" in str(failure)
+    assert "cannot upgrade" in str(failure)
 
 
 async def test_a_locked_file_is_worth_another_try(desk):
@@ -200,7 +200,7 @@ def migrated(path: Path, steps, version: int = 2) -> None:
         driver = connection.connection.driver_connection
         driver.execute("BEGIN IMMEDIATE")
         try:
-            bring_up_to_date(connection, file=str(path), version=version, steps=steps)
+            migrate(connection, file=str(path), version=version, upgrades=steps)
             driver.execute("COMMIT")
         except BaseException:
             driver.execute("ROLLBACK")

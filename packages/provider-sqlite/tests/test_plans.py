@@ -10,12 +10,12 @@ import sqlite3
 from collections.abc import Iterator
 
 import pytest
-from perdure_sqlite._sql import activities, instances, mailboxes, reading
-from perdure_sqlite._tables import INDEXES, TABLES
+from perdure_sqlite._schema.tables import INDEXES, TABLES
+from perdure_sqlite._sql import activities, instances, mailboxes, management
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-MODULES = (instances, activities, mailboxes, reading)
+MODULES = (instances, activities, mailboxes, management)
 STATEMENTS = {
     name: text
     for module in MODULES
@@ -40,9 +40,9 @@ USES = {
     "ACTIVITY_HEADS": "perdure_activity_queues_by_key",
     "ACTIVITY_HEADS_OF": "perdure_activity_queues_by_key",
     "LEASED_TURNS": "perdure_instances_by_token",
-    "SHELVED_TURNS": "perdure_instances_by_shelf",
+    "TURNS_IN_BUCKET": "perdure_instances_by_shelf",
     "LEASED_ACTIVITIES": "perdure_activities_by_token",
-    "SHELVED_ACTIVITIES": "perdure_activities_by_shelf",
+    "ACTIVITIES_IN_BUCKET": "perdure_activities_by_shelf",
     "LIST_INSTANCES": "perdure_instances_by_age",
     "LIST_BY_STATUS": "perdure_instances_by_status",
     "LIST_CONTINUED": "perdure_instances_continued",
@@ -136,7 +136,7 @@ def test_a_row_of_known_number_is_found_by_it(plans, name):
     assert "USING INTEGER PRIMARY KEY (rowid=?)" in first
 
 
-def test_the_ends_of_shelves_are_single_steps_of_the_index(plans):
+def test_the_ends_of_buckets_are_single_steps_of_the_index(plans):
     for name in ("TURN_HEADS", "ACTIVITY_HEADS", "TURN_HEADS_OF", "ACTIVITY_HEADS_OF"):
         ((_, *rest),) = plans[name]
         assert len([step for step in rest if "_by_shelf (shelf=?)" in step]) == 4

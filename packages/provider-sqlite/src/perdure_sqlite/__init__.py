@@ -1,19 +1,18 @@
-"""The SQLite provider of Perdure: the embedded default, on one file.
+"""The SQLite provider of Perdure: durable storage in one file, the default for a single machine.
 
-- `_options`: what a `sqlite://` URL says
-- `_plugin`: what the package declares to Perdure
-- `_provider`, `_admin`: the contract's methods
-- `_writer`, `_worker`: groups of operations, one transaction and one fsync for each
-- `_session`: what an operation works with inside its transaction
-- `_turns`, `_activities`, `_commit`, `_post`, `_shelves`: the operations
-- `_waits`: waiting for work and for changes, of other processes too
-- `_database`, `_migrations`: opening a file
-- `_tables`, `_sql`, `_rows`: the schema, the SQL, and what its rows mean
-- `_histories`: pages of events, of which none is missing
-- `_harness`, `_failing`: back doors for the conformance suite
-- `_failures`: the driver's errors in the contract's words
+- `_options`, `_plugin`: the options in a `sqlite://` URL, and what the package declares to Perdure
+- `_provider`, `_admin`: the methods of the contract
+- `_open_file`: everything that exists while a provider is open
+- `_operations`: what each writing method does to the tables, inside a transaction
+- `_writes`: group commit; one transaction and one fsync for many operations
+- `_reads`: reads beside the writer, and checked pages of histories
+- `_waiting`: waits for work and for changes, also for those that other processes commit
+- `_file`: opening, creating and guarding the file, and translating the driver's errors
+- `_schema`: tables, indexes and migrations
+- `_sql`: every statement, and the records that its rows become
+- `_testing`: fault injection and the backend for the conformance suite
 
-The provider is imported when it is asked for: a plugin that is only looked at loads no driver.
+`SQLiteProvider` is imported on first use, so that looking at the plugin loads no driver.
 """
 
 from typing import TYPE_CHECKING

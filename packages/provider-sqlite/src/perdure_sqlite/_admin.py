@@ -1,4 +1,4 @@
-"""The management capability: looks at the file, changes nothing."""
+"""The management capability: reads only."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ from perdure.contract import (
 )
 from perdure.errors import InvalidInput
 
-from perdure_sqlite._failures import Damaged
-from perdure_sqlite._histories import History
-from perdure_sqlite._reading import Reading
-from perdure_sqlite._rows import execution_of
-from perdure_sqlite._shelves import ALWAYS, REACH
+from perdure_sqlite._file.errors import DamagedRecord
+from perdure_sqlite._reads.histories import History
+from perdure_sqlite._reads.reader import Reader
+from perdure_sqlite._schema.ready_index import ALWAYS, FARTHEST_END
 from perdure_sqlite._sql.instances import RUNNING
-from perdure_sqlite._sql.reading import (
+from perdure_sqlite._sql.management import (
     COUNT_ACTIVITIES,
     COUNT_EARLIER_EVENTS,
     COUNT_INSTANCES,
@@ -35,15 +34,16 @@ from perdure_sqlite._sql.reading import (
     LIST_EXECUTIONS,
     LIST_INSTANCES,
 )
+from perdure_sqlite._sql.rows import execution_of
 
 _TOKEN = re.compile(r"before-([1-9][0-9]{0,17})\Z", re.ASCII)
 
 
 class SQLiteAdmin(ProviderAdmin):
-    """What a provider on a file answers to those who look."""
+    """The management capability of a provider on a file."""
 
-    def __init__(self, reading: Reading, clock: Clock) -> None:
-        self._reading = reading
+    def __init__(self, reader: Reader, clock: Clock) -> None:
+        self._reader = reader
         self._clock = clock
 
     async def list_instances(
@@ -51,7 +51,7 @@ class SQLiteAdmin(ProviderAdmin):
     ) -> IdPage:
         before = _read_token(token)
 
-        def read(reader: Reading) -> list[tuple[int, str]]:
+        def read(reader: Reader) -> list[tuple[int, str]]:
             page = (reader.namespace, before)
             count = max(0, limit) + 1
             if status is None:
@@ -60,7 +60,7 @@ class SQLiteAdmin(ProviderAdmin):
                 return reader.execute(LIST_CONTINUED, (*page, count)).fetchall()
             return reader.execute(LIST_BY_STATUS, (*page, status.value, count)).fetchall()
 
-        rows = await self._reading.run("list_instances", read)
+        rows = await self._reader.run("list_instances", read)
         page, more = rows[: max(0, limit)], len(rows) > limit
         return IdPage(
             ids=tuple(instance for _, instance in page),
@@ -68,12 +68,12 @@ class SQLiteAdmin(ProviderAdmin):
         )
 
     async def list_executions(self, instance: str) -> Sequence[ExecutionState]:
-        return await self._reading.run(
+        return await self._reader.run(
             "list_executions", lambda reader: _executions(reader, instance, 1, ALWAYS)
         )
 
     async def list_execution_numbers(self, instance: str) -> Sequence[int]:
-        def read(reader: Reading) -> Sequence[int]:
+        def read(reader: Reader) -> Sequence[int]:
             with reader.snapshot():
                 found = reader.execute(FIND_EXECUTIONS, (reader.namespace, instance)).fetchone()
                 if found is None:
@@ -83,16 +83,16 @@ class SQLiteAdmin(ProviderAdmin):
             _check_ends(instance, ended, 1, current - (status == RUNNING))
             return range(1, current + 1)
 
-        return await self._reading.run("list_execution_numbers", read)
+        return await self._reader.run("list_execution_numbers", read)
 
     async def read_execution(self, instance: str, execution: int) -> ExecutionState | None:
-        found = await self._reading.run(
+        found = await self._reader.run(
             "read_execution", lambda reader: _executions(reader, instance, execution, execution)
         )
         return found[0] if found else None
 
     async def read_events(self, instance: str, execution: int, *, after: int = 0) -> HistoryPage:
-        def read(reader: Reading) -> HistoryPage:
+        def read(reader: Reader) -> HistoryPage:
             key = (reader.namespace, instance)
             found = reader.execute(FIND_EXECUTIONS, key).fetchone()
             if found is None:
@@ -104,12 +104,12 @@ class SQLiteAdmin(ProviderAdmin):
             last = last_event if execution == current else history.count(reader)
             return history.page(reader, after, last=last)
 
-        return await self._reading.run("read_events", read)
+        return await self._reader.run("read_events", read)
 
     async def count_instances(self) -> StoreMetrics:
-        key = (self._reading.namespace,)
-        rows = await self._reading.scan("count_instances", COUNT_INSTANCES, key)
-        earlier = await self._reading.scan("count_instances", COUNT_EARLIER_EVENTS, key)
+        key = (self._reader.namespace,)
+        rows = await self._reader.scan("count_instances", COUNT_INSTANCES, key)
+        earlier = await self._reader.scan("count_instances", COUNT_EARLIER_EVENTS, key)
         counts = {str(status): (_int(n), _int(x), _int(e)) for status, n, x, e in rows}
         running, completed, failed = (
             counts.get(status.value, (0, 0, 0))[0]
@@ -125,12 +125,12 @@ class SQLiteAdmin(ProviderAdmin):
         )
 
     async def count_queues(self) -> StoreQueueDepths:
-        namespace, now = self._reading.namespace, self._clock.now()
-        messages = await self._reading.scan(
-            "count_queues", COUNT_MESSAGES, (now, now, now + REACH, now, namespace)
+        namespace, now = self._reader.namespace, self._clock.now()
+        messages = await self._reader.scan(
+            "count_queues", COUNT_MESSAGES, (now, now, now + FARTHEST_END, now, namespace)
         )
-        activities = await self._reading.scan(
-            "count_queues", COUNT_ACTIVITIES, (namespace, now, now + REACH)
+        activities = await self._reader.scan(
+            "count_queues", COUNT_ACTIVITIES, (namespace, now, now + FARTHEST_END)
         )
         waiting, later = messages[0]
         return StoreQueueDepths(
@@ -140,9 +140,7 @@ class SQLiteAdmin(ProviderAdmin):
         )
 
 
-def _executions(
-    reader: Reading, instance: str, first: int, last: int
-) -> tuple[ExecutionState, ...]:
+def _executions(reader: Reader, instance: str, first: int, last: int) -> tuple[ExecutionState, ...]:
     with reader.snapshot():
         found = reader.execute(FIND_EXECUTIONS, (reader.namespace, instance)).fetchone()
         if found is None:
@@ -159,10 +157,10 @@ def _executions(
 
 
 def _check_ends(instance: str, found: Sequence[int], first: int, last: int) -> None:
-    """Raise where the end of one of these executions is lost: it would look as if it never was."""
+    """Raise if the end of one of these executions is lost, which would hide the execution."""
     for place, execution in enumerate(range(first, last + 1)):
         if place >= len(found) or found[place] != execution:
-            raise Damaged(instance, f"the end of execution {execution} is lost")
+            raise DamagedRecord(instance, f"the end of execution {execution} is lost")
 
 
 def _read_token(token: str | None) -> int:

@@ -18,21 +18,21 @@ class SQLiteOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: Path
-    """The file; created when it is missing. Its directory must exist.
+    """The file; it is created if it is missing. Its directory must exist.
 
-    A relative path counts from the directory that is the current one when the options are made."""
+    A relative path is resolved when the options are created."""
     durability: Literal["full", "normal"] = "full"
     """`full`: an acknowledged call survives a power loss. `normal`: it survives the end of the
-    process, and a power loss may take the last moments with it; the file stays intact."""
+    process, and a power loss may undo the most recent calls; the file stays intact."""
     namespace: str = Field(default="default", min_length=1)
-    """Keeps apart what shares a file."""
+    """Separates applications that share a file."""
     busy_timeout: float = Field(default=30.0, ge=0, le=3600, allow_inf_nan=False)
     """Seconds to wait for other processes that write to the file, before the call fails."""
 
     _file: Path = PrivateAttr()
 
     def model_post_init(self, context: object, /) -> None:
-        """A relative path is one from the directory that is the current one now."""
+        """Resolve a relative path against the current directory."""
         self._file = self.path.absolute()
 
     @field_validator("busy_timeout", mode="before")
@@ -59,7 +59,7 @@ class SQLiteOptions(BaseModel):
 
     @classmethod
     def from_url(cls, url: ProviderUrl) -> Self:
-        """The path without its first slash is the file."""
+        """Read a URL: its path without the first slash is the file."""
         if url.netloc:
             raise InvalidProviderUrl(
                 f"{url.masked!r} has {url.netloc!r} where a host would stand; write three slashes"
@@ -83,7 +83,7 @@ class SQLiteOptions(BaseModel):
 
     @property
     def file(self) -> Path:
-        """The file, whatever the current directory is by now."""
+        """The absolute path of the file."""
         return self._file
 
     @property

@@ -1,4 +1,4 @@
-"""What this package declares to Perdure. Imports no driver until a provider is opened."""
+"""What this package declares to Perdure. It imports no driver until a provider is opened."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def perdure_provider_specs() -> Sequence[ProviderSpec]:
 @hookimpl(optionalhook=True)
 def perdure_conformance_harness(url: str, declaration: Declaration) -> Backend:
     """The backend that the conformance suite uses for a file."""
-    from perdure_sqlite._harness import FileBackend
+    from perdure_sqlite._testing.backend import FileBackend
 
     path = SQLiteOptions.from_url(ProviderUrl.parse(url)).file
     return FileBackend(url, declaration, path=path)

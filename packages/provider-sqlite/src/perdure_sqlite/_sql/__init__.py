@@ -1,9 +1,11 @@
-"""Every statement of the hot paths: built with SQLAlchemy Core, rendered to text once.
+"""Every statement, built with SQLAlchemy Core and rendered to text once, at import.
 
-Executing a construct costs ten times what the driver needs for a text that it has prepared
-before, so operations run these texts on the driver's own cursor.
+Executing a SQLAlchemy construct costs about ten times as much as executing a text that the driver
+has prepared before, so the operations pass these texts to the driver's own cursor.
 
 - `render`: from a construct to its text
-- `instances`, `mailboxes`, `activities`: the statements by what they are about
-- `reading`: the statements of the management capability
+- `leasable`: the statements that instances and activities have in common
+- `instances`, `mailboxes`, `activities`: the statements of each subject
+- `management`: the statements of the management capability
+- `rows`: from rows to records of the contract
 """

@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from sqlalchemy import and_, delete, insert, not_, select, update
 
-from sqlalchemy import (
-    ColumnElement,
-    ScalarSelect,
-    and_,
-    delete,
-    func,
-    insert,
-    not_,
-    null,
-    select,
-    update,
-)
-
-from perdure_sqlite._shelves import DUE, HELD, NOW, SHELVES
-from perdure_sqlite._sql.render import (
-    at_most,
-    by,
-    constant,
-    given,
-    is_live,
-    render,
-    render_insert,
-)
-from perdure_sqlite._tables import (
+from perdure_sqlite._schema.ready_index import BUCKETS, HIDDEN
+from perdure_sqlite._schema.tables import (
     activities,
-    activities_by_shelf,
+    activities_by_bucket,
     activities_by_token,
     activity_queues,
     activity_queues_by_key,
     instances,
 )
+from perdure_sqlite._sql.leasable import (
+    all_queue_heads,
+    is_live,
+    queue_heads,
+    rows_in_bucket,
+    set_columns,
+    uncount,
+)
+from perdure_sqlite._sql.render import at_most, by, constant, given, render, render_insert
 
 _has_key = and_(
     activity_queues.c.namespace == given("namespace"),
@@ -59,10 +46,10 @@ DROP_EMPTY_ACTIVITY_QUEUE = render(
         not_(
             select(constant(1))
             .select_from(activities)
-            .with_hint(activities, by(activities_by_shelf))
+            .with_hint(activities, by(activities_by_bucket))
             .where(
-                activities.c.shelf >= activity_queues.c.number * constant(SHELVES),
-                activities.c.shelf < (activity_queues.c.number + constant(1)) * constant(SHELVES),
+                activities.c.bucket >= activity_queues.c.number * constant(BUCKETS),
+                activities.c.bucket < (activity_queues.c.number + constant(1)) * constant(BUCKETS),
             )
             .exists()
         ),
@@ -79,15 +66,13 @@ _is_named = and_(
 )
 _is_held = and_(_is_named, activities.c.lease_token == given("token"))
 
-ADD_ACTIVITY = render(
-    insert(activities).prefix_with("OR REPLACE"), *(column.name for column in activities.c)
-)
+ADD_ACTIVITY = render(insert(activities).prefix_with("OR REPLACE"), *activities.c.keys())
 REMOVE_ACTIVITY = render(delete(activities).where(_is_named), "instance", "id")
 REMOVE_ACTIVITIES = render(
     delete(activities).where(activities.c.instance == given("instance")), "instance"
 )
 FINISH_ACTIVITY = render(delete(activities).where(_is_held), "instance", "id", "token")
-"""Removes the activity if its lease stands: one statement is check and change."""
+"""Removes the activity if the token holds its lease: checks and changes in one statement."""
 FIND_HELD_ACTIVITY = render(
     select(
         activities.c.queue, activities.c.visible_at, activities.c.added_at, activities.c.delivery
@@ -110,7 +95,7 @@ RENEW_ACTIVITY = render(
     )
     .values(
         held_until=given("new_end"),
-        shelf=activities.c.queue * constant(SHELVES) + constant(HELD),
+        bucket=activities.c.queue * constant(BUCKETS) + constant(HIDDEN),
         ready_at=given("new_end"),
     ),
     "new_end",
@@ -120,7 +105,7 @@ RENEW_ACTIVITY = render(
     "which",
     "token",
 )
-FIND_STANDING_LEASE = render(
+FIND_ACTIVITY_LEASE = render(
     select(activities.c.delivery).where(
         activities.c.instance == _is_of_instance,
         activities.c.id == given("which"),
@@ -133,37 +118,26 @@ FIND_STANDING_LEASE = render(
 )
 
 
-def _change(*columns: str, clear: tuple[str, ...] = (), taking: bool = False) -> str:
-    """Set these columns, in the order of the table, and clear the others.
-
-    With `taking`, a lease that the row has is taken over.
-    """
-    values: dict[str, ColumnElement[Any]] = {name: given(f"new_{name}") for name in columns}
-    values |= dict.fromkeys(clear, null())
-    if taking:
-        values["taken_from"] = func.coalesce(activities.c.lease_token, activities.c.taken_from)
-    statement = (
-        update(activities)
-        .where(activities.c.instance == given("owner"), activities.c.id == given("which"))
-        .values(values)
+def _change(*columns: str, clear: tuple[str, ...] = (), takes_over: bool = False) -> str:
+    return set_columns(
+        activities,
+        _is_named,
+        "instance",
+        "id",
+        columns=columns,
+        clear=clear,
+        takes_over=takes_over,
     )
-    return render(statement, *(f"new_{name}" for name in columns), "owner", "which")
 
 
-GRANT_ACTIVITY = _change("delivery", "lease_token", "held_until", "shelf", "ready_at", taking=True)
-ACCOUNT_FOR_ACTIVITY = render(
-    update(activities)
-    .where(_is_named, activities.c.taken_from == given("token"))
-    .values(delivery=activities.c.delivery - constant(1), taken_from=null()),
-    "instance",
-    "id",
-    "token",
+GRANT_ACTIVITY = _change(
+    "delivery", "lease_token", "held_until", "bucket", "ready_at", takes_over=True
 )
-"""Takes back the count of a lease that was taken over while its holder lived."""
+UNCOUNT_ACTIVITY = render(uncount(activities, _is_named, "delivery"), "instance", "id", "token")
 RELEASE_ACTIVITY = _change(
-    "delivery", "held_until", "released_at", "shelf", "ready_at", clear=("lease_token",)
+    "delivery", "held_until", "released_at", "bucket", "ready_at", clear=("lease_token",)
 )
-SHELVE_ACTIVITY = _change("shelf", "ready_at")
+SAVE_ACTIVITY_BUCKET = _change("bucket", "ready_at")
 
 _leased = (
     activities.c.instance,
@@ -179,7 +153,7 @@ _leased = (
     activities.c.released_at,
     activities.c.queue,
 )
-"""As the fields of `ActivityRow`, where name and tag of the queue come last."""
+"""The fields of `ActivityRow`."""
 _with_instance = activities.join(instances, instances.c.number == activities.c.instance)
 
 LEASED_ACTIVITIES = render(
@@ -201,49 +175,14 @@ LEASED_ACTIVITIES = render(
     "farthest",
     "count",
 )
-SHELVED_ACTIVITIES = render(
-    select(*_leased, activities.c.ready_at)
-    .select_from(_with_instance)
-    .with_hint(activities, by(activities_by_shelf))
-    .where(
-        activities.c.shelf == given("shelf"),
-        activities.c.ready_at > given("after"),
-        activities.c.ready_at <= given("until"),
-        activities.c.released_at <= given("released_until"),
-    )
-    .order_by(activities.c.ready_at, activities.c.place)
-    .suffix_with(at_most("count")),
-    "shelf",
-    "after",
-    "until",
-    "released_until",
-    "count",
+ACTIVITIES_IN_BUCKET = rows_in_bucket(
+    select(*_leased, activities.c.ready_at).select_from(_with_instance),
+    activities,
+    activities_by_bucket,
+    activities.c.ready_at,
+    activities.c.place,
 )
 
-
-def _shelf_end(kind: int, *, last: bool = False) -> ScalarSelect[Any]:
-    end = func.max if last else func.min
-    return (
-        select(end(activities.c.ready_at))
-        .with_hint(activities, by(activities_by_shelf))
-        .where(activities.c.shelf == activity_queues.c.number * constant(SHELVES) + constant(kind))
-        .scalar_subquery()
-    )
-
-
-_heads = select(
-    activity_queues.c.number,
-    _shelf_end(NOW),
-    _shelf_end(DUE),
-    _shelf_end(HELD),
-    _shelf_end(HELD, last=True),
-    activity_queues.c.name,
-    activity_queues.c.tag,
-).with_hint(activity_queues, by(activity_queues_by_key))
-"""Of queues: the first `ready_at` of each shelf, the last of HELD, and what they serve."""
-ACTIVITY_HEADS = render(
-    _heads.where(activity_queues.c.namespace == given("namespace")).suffix_with(at_most("count")),
-    "namespace",
-    "count",
-)
+_heads = queue_heads(activity_queues, activity_queues_by_key, activities, activities_by_bucket)
+ACTIVITY_HEADS = all_queue_heads(_heads, activity_queues)
 ACTIVITY_HEADS_OF = render(_heads.where(_has_key), "namespace", "name", "tag")

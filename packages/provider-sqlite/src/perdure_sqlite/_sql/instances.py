@@ -2,47 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import (
-    ColumnElement,
-    ScalarSelect,
-    and_,
-    case,
-    delete,
-    func,
-    insert,
-    null,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import and_, case, delete, insert, null, or_, select, update
 
-from perdure_sqlite._shelves import DUE, HELD, NOW, SHELVES
-from perdure_sqlite._sql.render import (
-    at_most,
-    by,
-    constant,
-    given,
-    is_live,
-    render,
-    render_insert,
-)
-from perdure_sqlite._tables import (
+from perdure_sqlite._schema.ready_index import BUCKETS, HIDDEN
+from perdure_sqlite._schema.tables import (
     events,
     executions,
     instances,
-    instances_by_shelf,
+    instances_by_bucket,
     instances_by_token,
     namespaces,
     turn_queues,
     turn_queues_by_key,
 )
+from perdure_sqlite._sql.leasable import (
+    all_queue_heads,
+    is_live,
+    queue_heads,
+    rows_in_bucket,
+    set_columns,
+    uncount,
+)
+from perdure_sqlite._sql.render import at_most, by, constant, given, render, render_insert
 
 RUNNING: Final = "Running"
 """The status of an instance that has not ended."""
 CONTINUED: Final = "ContinuedAsNew"
-"""The status of an execution after which another has begun."""
+"""The status of an execution that was followed by another one."""
 
 READ_STAMP = render(
     select(namespaces.c.stamp).where(namespaces.c.number == given("which")), "which"
@@ -88,12 +76,12 @@ ROW_COLUMNS = (
     "lease_token",
     "held_until",
     "released_at",
-    "shelf",
+    "bucket",
     "ready_at",
     "arrivals",
     "fronts",
 )
-"""As the fields of `InstanceRow`."""
+"""The fields of `InstanceRow`."""
 STATE_COLUMNS = (
     "id",
     "incarnation",
@@ -114,7 +102,7 @@ STATE_COLUMNS = (
     "parent_execution",
     "parent_event",
 )
-"""As `state_of` takes them, where the output and the status of its execution come last."""
+"""What `state_of` takes, followed there by the output and the status of the last execution."""
 
 _row = [instances.c[name] for name in ROW_COLUMNS]
 _state = [instances.c[name] for name in STATE_COLUMNS]
@@ -169,7 +157,7 @@ ADD_INSTANCE = render_insert(
     "updated_at",
     "attempt",
     "released_at",
-    "shelf",
+    "bucket",
     "ready_at",
     "arrivals",
     "fronts",
@@ -180,34 +168,19 @@ ADD_INSTANCE = render_insert(
 )
 
 
-def _change(*columns: str, clear: tuple[str, ...] = (), taking: bool = False) -> str:
-    """Set these columns, in the order of the table, and clear the others.
-
-    With `taking`, a lease that the row has is taken over.
-    """
-    values: dict[str, ColumnElement[Any]] = {name: given(f"new_{name}") for name in columns}
-    values |= dict.fromkeys(clear, null())
-    if taking:
-        values["taken_from"] = func.coalesce(instances.c.lease_token, instances.c.taken_from)
-    statement = update(instances).where(_has_number).values(values)
-    return render(statement, *(f"new_{name}" for name in columns), "which")
+def _change(*columns: str, clear: tuple[str, ...] = (), takes_over: bool = False) -> str:
+    return set_columns(
+        instances, _has_number, "which", columns=columns, clear=clear, takes_over=takes_over
+    )
 
 
-SAVE_ARRIVALS = _change("shelf", "ready_at", "arrivals", "fronts")
-SAVE_SHELF = _change("shelf", "ready_at")
-GRANT_TURN = _change("attempt", "lease_token", "held_until", "shelf", "ready_at", taking=True)
+SAVE_ARRIVALS = _change("bucket", "ready_at", "arrivals", "fronts")
+SAVE_TURN_BUCKET = _change("bucket", "ready_at")
+GRANT_TURN = _change("attempt", "lease_token", "held_until", "bucket", "ready_at", takes_over=True)
 RELEASE_TURN = _change(
-    "attempt", "held_until", "released_at", "shelf", "ready_at", clear=("lease_token",)
+    "attempt", "held_until", "released_at", "bucket", "ready_at", clear=("lease_token",)
 )
-ACCOUNT_FOR_TURN = render(
-    update(instances)
-    .where(_is_named, instances.c.taken_from == given("token"))
-    .values(attempt=instances.c.attempt - constant(1), taken_from=null()),
-    "namespace",
-    "id",
-    "token",
-)
-"""Takes back the count of a lease that was taken over while its holder lived."""
+UNCOUNT_TURN = render(uncount(instances, _is_named, "attempt"), "namespace", "id", "token")
 PARK = render(
     update(instances)
     .where(_has_number)
@@ -226,13 +199,13 @@ PARK = render(
     "which",
 )
 
-_FORGOTTEN = ("parked_reason", "parked_details", "parked_since", "taken_from")
-"""What a commit clears."""
+_CLEARED = ("parked_reason", "parked_details", "parked_since", "taken_from")
+"""The columns that every commit clears."""
 _PROGRESS = ("last_event", "last_commit", "updated_at", "attempt", "held_until", "released_at")
-_MAILBOX = ("shelf", "ready_at", "arrivals", "fronts")
-# A column that an index holds is written only where it changes, for the sake of that index.
-COMMIT_KEEPING = _change(*_PROGRESS, *_MAILBOX, clear=_FORGOTTEN)
-COMMIT_RELEASING = _change(*_PROGRESS, *_MAILBOX, clear=("lease_token", *_FORGOTTEN))
+_MAILBOX = ("bucket", "ready_at", "arrivals", "fronts")
+# Columns of other indexes are written only when they change, so that commits leave those alone.
+COMMIT_KEEPING = _change(*_PROGRESS, *_MAILBOX, clear=_CLEARED)
+COMMIT_RELEASING = _change(*_PROGRESS, *_MAILBOX, clear=("lease_token", *_CLEARED))
 END_INSTANCE = _change("status")
 CHANGE_PIN = _change("version", "engine")
 BEGIN_EXECUTION = _change("execution", "started_at")
@@ -264,9 +237,9 @@ READ_EVENTS = render(
 
 _new_end = given("new_end")
 _is_hidden_later = and_(
-    instances.c.shelf.is_not(None),
+    instances.c.bucket.is_not(None),
     or_(
-        instances.c.shelf % constant(SHELVES) == constant(HELD),
+        instances.c.bucket % constant(BUCKETS) == constant(HIDDEN),
         instances.c.ready_at < _new_end,
     ),
 )
@@ -275,12 +248,12 @@ RENEW_TURN = render(
     .where(_is_named, instances.c.lease_token == given("token"))
     .values(
         held_until=_new_end,
-        shelf=case(
+        bucket=case(
             (
                 _is_hidden_later,
-                instances.c.shelf - instances.c.shelf % constant(SHELVES) + constant(HELD),
+                instances.c.bucket - instances.c.bucket % constant(BUCKETS) + constant(HIDDEN),
             ),
-            else_=instances.c.shelf,
+            else_=instances.c.bucket,
         ),
         ready_at=case((_is_hidden_later, _new_end), else_=instances.c.ready_at),
     ),
@@ -306,51 +279,15 @@ LEASED_TURNS = render(
     "now",
     "farthest",
 )
-SHELVED_TURNS = render(
-    select(instances.c.number, instances.c.ready_at)
-    .with_hint(instances, by(instances_by_shelf))
-    .where(
-        instances.c.shelf == given("shelf"),
-        instances.c.ready_at > given("after"),
-        instances.c.ready_at <= given("until"),
-        instances.c.released_at <= given("released_until"),
-    )
-    .order_by(instances.c.ready_at)
-    .suffix_with(at_most("count")),
-    "shelf",
-    "after",
-    "until",
-    "released_until",
-    "count",
+TURNS_IN_BUCKET = rows_in_bucket(
+    select(instances.c.number, instances.c.ready_at),
+    instances,
+    instances_by_bucket,
+    instances.c.ready_at,
 )
 
-
-def _shelf_end(kind: int, *, last: bool = False) -> ScalarSelect[Any]:
-    end = func.max if last else func.min
-    return (
-        select(end(instances.c.ready_at))
-        .with_hint(instances, by(instances_by_shelf))
-        .where(instances.c.shelf == turn_queues.c.number * constant(SHELVES) + constant(kind))
-        .scalar_subquery()
-    )
-
-
-_heads = select(
-    turn_queues.c.number,
-    _shelf_end(NOW),
-    _shelf_end(DUE),
-    _shelf_end(HELD),
-    _shelf_end(HELD, last=True),
-    turn_queues.c.name,
-    turn_queues.c.version,
-    turn_queues.c.engine,
-).with_hint(turn_queues, by(turn_queues_by_key))
-"""Of queues: the first `ready_at` of each shelf, the last of HELD, and what they serve."""
-TURN_HEADS = render(
-    _heads.where(turn_queues.c.namespace == given("namespace")).suffix_with(at_most("count")),
-    "namespace",
-    "count",
-)
+_heads = queue_heads(turn_queues, turn_queues_by_key, instances, instances_by_bucket)
+TURN_HEADS = all_queue_heads(_heads, turn_queues)
 TURN_HEADS_OF = render(
     _heads.where(_has_key, turn_queues.c.engine <= given("engine")),
     "namespace",

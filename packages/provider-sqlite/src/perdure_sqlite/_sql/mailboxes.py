@@ -6,13 +6,13 @@ from typing import Final
 
 from sqlalchemy import and_, case, delete, func, or_, select, tuple_
 
+from perdure_sqlite._schema.tables import early_events, messages
 from perdure_sqlite._sql.render import at_most, constant, given, render, render_insert
-from perdure_sqlite._tables import early_events, messages
 
 START: Final = 0
-"""The place of start messages in a mailbox."""
+"""The place of a start message in the mailbox."""
 FRONT: Final = 1
-"""The place of messages put to the front."""
+"""The place of messages that a commit put to the front."""
 USUAL: Final = 2
 """The place of all other messages."""
 
@@ -59,7 +59,7 @@ FIRST_USUAL_DUE = render(
     select(func.min(messages.c.due)).where(_of_instance, messages.c.place == constant(USUAL)),
     "instance",
 )
-SURVEY_MAILBOX = render(
+READ_MAILBOX_TIMES = render(
     select(
         func.min(
             case(
@@ -74,7 +74,7 @@ SURVEY_MAILBOX = render(
     "now",
     "instance",
 )
-"""Since when something has been visible, and when the first message with a time is due."""
+"""Since when a message has been visible, and when the first scheduled message is due."""
 VISIBLE_MESSAGES = render(
     select(
         messages.c.id,
@@ -86,7 +86,7 @@ VISIBLE_MESSAGES = render(
     )
     .where(
         _of_instance,
-        # Nothing behind the horizon is visible, however much waits there for its time.
+        # No message behind the horizon is visible, so scheduled messages are not read.
         tuple_(messages.c.place, messages.c.due) <= tuple_(constant(USUAL), given("horizon")),
         _is_visible,
     )

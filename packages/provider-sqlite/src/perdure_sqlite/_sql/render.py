@@ -1,14 +1,14 @@
 """From SQLAlchemy constructs to texts with positional parameters.
 
-The names of the parameters are stated beside each statement, in the order in which they have to
-be given; a statement that disagrees cannot be imported. Nothing here executes anything.
+Each statement states the names of its parameters in the order in which they are passed. If the
+rendered text disagrees, importing the statement fails. Nothing here executes anything.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Index, Table, and_, bindparam, insert, literal_column, text
+from sqlalchemy import ColumnElement, Index, Table, bindparam, insert, literal_column, text
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.dialects.sqlite import insert as insert_unless
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
@@ -17,7 +17,7 @@ from sqlalchemy.sql.elements import BindParameter, ClauseElement, TextClause
 
 
 class _Compiler(SQLiteCompiler):
-    """Renders the hints at tables, which SQLAlchemy passes over for SQLite."""
+    """Renders table hints, which SQLAlchemy ignores for SQLite."""
 
     def get_from_hint_text(self, table: object, text: str | None) -> str | None:
         return text
@@ -33,34 +33,29 @@ def given(name: str) -> BindParameter[Any]:
 
 
 def constant(value: int | str) -> ColumnElement[Any]:
-    """A value that stands in the text itself."""
+    """A value that is part of the text."""
     return literal_column(str(value) if isinstance(value, int) else f"'{value}'")
 
 
 def at_most(name: str) -> TextClause:
-    """A suffix that limits the rows to the number given."""
+    """A suffix that limits the number of rows to a parameter."""
     return text(f"LIMIT :{name}")
 
 
 def by(index: Index) -> str:
-    """A hint at a table: the index by which its rows are found, or the statement fails."""
+    """A table hint: the statement uses this index, or fails."""
     return f"INDEXED BY {index.name}"
 
 
-def is_live(end: ColumnElement[Any]) -> ColumnElement[bool]:
-    """A lease or a delay with this end holds."""
-    return and_(end > given("now"), end <= given("farthest"))
-
-
 def render(statement: ClauseElement, *parameters: str) -> str:
-    """The statement's text, whose parameters are these in this order."""
+    """The text of the statement, which takes these parameters in this order."""
     return _checked(statement.compile(dialect=_DIALECT), parameters)
 
 
 def render_insert(table: Table, *columns: str, unless_there: bool = False) -> str:
     """The insertion of a row; its parameters are the columns, in the order of the table.
 
-    With `unless_there` a row whose key exists is left as it is.
+    With `unless_there`, a row whose key exists already stays unchanged.
     """
     statement = insert_unless(table).on_conflict_do_nothing() if unless_there else insert(table)
     return _checked(statement.compile(dialect=_DIALECT, column_keys=columns), columns)

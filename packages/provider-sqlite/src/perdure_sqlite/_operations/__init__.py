@@ -1,0 +1,8 @@
+"""What each writing method of the contract does to the tables, inside the writer's transaction.
+
+- `instances`: creates instances and sends messages
+- `mailboxes`: adds and delivers messages, and keeps each instance in its bucket
+- `queue_heads`: finds out which queues have work that is ready, and when others will
+- `turns`, `activities`: grant, renew and release leases
+- `commits`: carries out the commit of a turn
+"""

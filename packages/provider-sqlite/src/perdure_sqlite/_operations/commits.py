@@ -1,0 +1,275 @@
+"""Carrying out a commit: first every check that can refuse it, then every change.
+
+Nothing after the checks can refuse the commit, so a refused commit leaves no change in the
+transaction that it shares with others (COMMIT-7, COMMIT-26). Whether a message is void depends on
+the state after the commit, so the execution ends before messages are put into mailboxes.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from perdure.clock import to_microseconds
+from perdure.contract import (
+    CommitAnswer,
+    ExecutionEnd,
+    InstanceStatus,
+    Instant,
+    TurnCommit,
+)
+from perdure.errors import ActivityLeaseLost, HistoryConflict, LeaseLost
+
+from perdure_sqlite._operations.activities import add_activity, remove_activities
+from perdure_sqlite._operations.instances import add_instance
+from perdure_sqlite._operations.mailboxes import Mailboxes, deliver, put_front, update_bucket
+from perdure_sqlite._operations.turns import holds
+from perdure_sqlite._sql.activities import (
+    FIND_HELD_ACTIVITY,
+    FINISH_ACTIVITY,
+    REMOVE_ACTIVITY,
+)
+from perdure_sqlite._sql.instances import (
+    ADD_EVENT,
+    ADD_EXECUTION,
+    BEGIN_EXECUTION,
+    CHANGE_PIN,
+    COMMIT_KEEPING,
+    COMMIT_RELEASING,
+    END_INSTANCE,
+    RUNNING,
+)
+from perdure_sqlite._sql.mailboxes import (
+    REMOVE_MAILBOX,
+    REMOVE_MESSAGE,
+    REMOVE_OTHER_EXECUTIONS,
+)
+from perdure_sqlite._sql.rows import InstanceRow
+from perdure_sqlite._writes.transaction import Transaction
+
+_NOTHING = timedelta(0)
+
+
+def commit_turn(transaction: Transaction, commit: TurnCommit) -> CommitAnswer:
+    """Carry out the commit; raises without a change if it is refused."""
+    row = transaction.find(commit.instance)
+    if row is None or row.incarnation != commit.incarnation:
+        raise LeaseLost(commit.instance, operation="commit_turn")
+    if row.last_commit == commit.id:
+        return _answer_again(transaction, row, commit)
+    if not holds(row, commit.token):
+        raise LeaseLost(commit.instance, operation="commit_turn")
+    if row.execution != commit.execution or row.last_event != commit.expected_event:
+        raise HistoryConflict(
+            commit.instance,
+            expected=(commit.execution, commit.expected_event),
+            found=(row.execution, row.last_event),
+        )
+    if commit.finish:
+        _finish_activities(transaction, row, commit)
+    return _carry_out(transaction, row, commit)
+
+
+def _finish_activities(transaction: Transaction, row: InstanceRow, commit: TurnCommit) -> None:
+    """Remove the finished activities; raises if one of their leases is lost.
+
+    This is the last check. A single activity is checked and removed in one statement.
+    """
+    keys = [(row.number, lease.activity, lease.token) for lease in commit.finish]
+    if len(keys) == 1 and commit.finish[0].instance == row.id:
+        if transaction.execute(FINISH_ACTIVITY, keys[0]).rowcount == 0:
+            lost = [commit.finish[0].activity]
+            raise ActivityLeaseLost(commit.instance, lost, operation="commit_turn")
+        return
+    lost = [
+        lease.activity
+        for lease, key in zip(commit.finish, keys, strict=True)
+        if lease.instance != row.id
+        or transaction.execute(FIND_HELD_ACTIVITY, key).fetchone() is None
+    ]
+    if lost:
+        raise ActivityLeaseLost(commit.instance, lost, operation="commit_turn")
+    transaction.executemany(FINISH_ACTIVITY, keys)
+
+
+def _carry_out(transaction: Transaction, row: InstanceRow, commit: TurnCommit) -> CommitAnswer:
+    number = row.number
+    if commit.events:
+        _append_events(transaction, row, commit)
+    # Without a bucket the mailbox is empty.
+    if commit.remove and row.bucket is not None:
+        transaction.executemany(REMOVE_MESSAGE, [(number, message) for message in commit.remove])
+    if commit.cancel:
+        transaction.executemany(REMOVE_ACTIVITY, [(number, activity) for activity in commit.cancel])
+    if commit.end is not None:
+        _end_execution(transaction, row, commit.end)
+    if commit.version is not None or commit.engine is not None or commit.unpin:
+        _change_pin(transaction, row, commit)
+    until = _add_activities(transaction, row, commit) if commit.add else None
+    in_use: frozenset[str] = frozenset()
+    if commit.create or commit.send or commit.front:
+        in_use = _create_and_send(transaction, row, commit)
+    return _finish_row(
+        transaction, row, commit, CommitAnswer(activities_until=until, in_use=in_use)
+    )
+
+
+def _append_events(transaction: Transaction, row: InstanceRow, commit: TurnCommit) -> None:
+    first = row.last_event + 1
+    transaction.executemany(
+        ADD_EVENT,
+        [
+            (row.number, row.execution, number, data)
+            for number, data in enumerate(commit.events, first)
+        ],
+    )
+    row.last_event += len(commit.events)
+
+
+def _end_execution(transaction: Transaction, row: InstanceRow, end: ExecutionEnd) -> None:
+    """End the execution, and remove what becomes void with it."""
+    now, status = transaction.now, end.status.value
+    transaction.execute(
+        ADD_EXECUTION,
+        (row.number, row.execution, status, row.last_event, row.started_at, now, end.output),
+    )
+    remove_activities(transaction, row)
+    if end.status is InstanceStatus.CONTINUED_AS_NEW:
+        row.execution, row.started_at, row.last_event = row.execution + 1, now, 0
+        transaction.execute(BEGIN_EXECUTION, (row.execution, now, row.number))
+        if row.bucket is not None:
+            transaction.execute(REMOVE_OTHER_EXECUTIONS, (row.number, row.execution))
+        return
+    row.status = status
+    transaction.execute(END_INSTANCE, (status, row.number))
+    if row.bucket is not None:
+        transaction.execute(REMOVE_MAILBOX, (row.number,))
+
+
+def _change_pin(transaction: Transaction, row: InstanceRow, commit: TurnCommit) -> None:
+    continued = commit.end is not None and commit.end.status is InstanceStatus.CONTINUED_AS_NEW
+    if commit.version is not None:
+        row.version = commit.version
+    elif continued and commit.unpin:
+        row.version = None
+    if commit.engine is not None:
+        row.engine = commit.engine
+    transaction.execute(CHANGE_PIN, (row.version, row.engine, row.number))
+
+
+def _add_activities(
+    transaction: Transaction, row: InstanceRow, commit: TurnCommit
+) -> Instant | None:
+    """Add the activities; returns when the leases of those added leased end."""
+    if commit.end is not None:
+        # They would belong to the execution that ends, so they would be void.
+        return None
+    leases_end: Instant | None = None
+    until = transaction.now + to_microseconds(commit.activity_lease_for or _NOTHING)
+    for new in commit.add:
+        if commit.cancel and new.id in commit.cancel:
+            continue
+        if new.lease:
+            leases_end = until
+            add_activity(transaction, row, new, token=commit.activity_token, until=until)
+        else:
+            add_activity(transaction, row, new)
+    return leases_end
+
+
+def _create_and_send(
+    transaction: Transaction, row: InstanceRow, commit: TurnCommit
+) -> frozenset[str]:
+    """Create children and send messages; returns the ids that other incarnations have."""
+    mailboxes = Mailboxes(transaction, row)
+    in_use: set[str] = set()
+    for child in commit.create:
+        new = child.instance
+        found = mailboxes.find(new.instance)
+        if found is None:
+            mailboxes.add_row(add_instance(transaction, new))
+        elif found.incarnation != new.incarnation:
+            in_use.add(new.instance)
+            if child.if_exists is not None:
+                mailboxes.put(child.if_exists)
+    for message in commit.send:
+        mailboxes.put(message)
+    if commit.front:
+        put_front(transaction, row, commit.front)
+        if row.bucket is None:
+            # The right bucket is set later; any bucket shows that the mailbox is not empty.
+            update_bucket(transaction, row)
+    mailboxes.save(besides=row)
+    return frozenset(in_use)
+
+
+def _finish_row(
+    transaction: Transaction, row: InstanceRow, commit: TurnCommit, answer: CommitAnswer
+) -> CommitAnswer:
+    """Keep or release the lease, and write the row."""
+    now = transaction.now
+    keeps = commit.keep_for is not None and row.status == RUNNING
+    if keeps:
+        row.attempt, row.held_until = 1, now + to_microseconds(commit.keep_for or _NOTHING)
+    else:
+        row.attempt, row.held_until, row.released_at = 0, None, now
+    if row.status != RUNNING:
+        row.bucket = row.ready_at = None
+    elif row.bucket is not None:
+        update_bucket(transaction, row)
+        transaction.note_ready_turn(row.bucket, row.ready_at)
+    transaction.execute(
+        COMMIT_KEEPING if keeps else COMMIT_RELEASING,
+        (
+            row.last_event,
+            commit.id,
+            now,
+            row.attempt,
+            row.held_until,
+            row.released_at,
+            row.bucket,
+            row.ready_at,
+            row.arrivals,
+            row.fronts,
+            row.number,
+        ),
+    )
+    transaction.note_change(row.id, continues=commit.end is None)
+    return _with_messages(transaction, row, commit, answer) if keeps else answer
+
+
+def _with_messages(
+    transaction: Transaction, row: InstanceRow, commit: TurnCommit, answer: CommitAnswer
+) -> CommitAnswer:
+    if row.bucket is None:
+        messages, more = (), False
+    else:
+        messages, more = deliver(transaction, row, commit.held)
+    return CommitAnswer(
+        lease_until=row.held_until,
+        activities_until=answer.activities_until,
+        in_use=answer.in_use,
+        messages=messages,
+        more=more,
+    )
+
+
+def _answer_again(transaction: Transaction, row: InstanceRow, commit: TurnCommit) -> CommitAnswer:
+    """The answer of a commit that was carried out before.
+
+    The answer is not stored, because it follows from the rows: no instance gives up its id, and
+    `updated_at` is the time of the last commit.
+    """
+    leased = any(new.lease and new.id not in commit.cancel for new in commit.add)
+    until: Instant | None = None
+    if leased and commit.end is None:
+        until = row.updated_at + to_microseconds(commit.activity_lease_for or _NOTHING)
+    in_use = frozenset(
+        new.instance
+        for new in (child.instance for child in commit.create)
+        if (found := transaction.find(new.instance)) is not None
+        and found.incarnation != new.incarnation
+    )
+    answer = CommitAnswer(activities_until=until, in_use=in_use)
+    if not holds(row, commit.token):
+        return answer
+    return _with_messages(transaction, row, commit, answer)

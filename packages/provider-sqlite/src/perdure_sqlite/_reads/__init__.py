@@ -1,0 +1,5 @@
+"""Reads on connections of their own, beside the writer.
+
+- `reader`: runs reads and long scans, and retries while the file is locked
+- `histories`: pages of histories, checked for gaps
+"""

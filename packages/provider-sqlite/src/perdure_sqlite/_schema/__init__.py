@@ -1,0 +1,7 @@
+"""The schema of a Perdure file.
+
+- `tables`: tables and indexes in their present version
+- `ready_index`: how the index columns tell which work is ready, and when
+- `migrations`: the version of a file, and bringing older files up to date
+- `upgrades`: the upgrade from each version to the next
+"""

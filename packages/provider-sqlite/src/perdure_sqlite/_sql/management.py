@@ -1,0 +1,152 @@
+"""Statements of the management capability."""
+
+from __future__ import annotations
+
+from sqlalchemy import and_, func, not_, or_, select
+
+from perdure_sqlite._schema.tables import (
+    activities,
+    activity_queues,
+    executions,
+    instances,
+    instances_by_age,
+    instances_by_status,
+    instances_continued,
+    messages,
+)
+from perdure_sqlite._sql.instances import CONTINUED, RUNNING
+from perdure_sqlite._sql.leasable import is_live
+from perdure_sqlite._sql.render import at_most, by, constant, given, render
+
+_in_namespace = instances.c.namespace == given("namespace")
+_page = (
+    select(instances.c.number, instances.c.id)
+    .where(_in_namespace, instances.c.number < given("before"))
+    .order_by(instances.c.number.desc())
+    .suffix_with(at_most("count"))
+)
+
+LIST_INSTANCES = render(
+    _page.with_hint(instances, by(instances_by_age)), "namespace", "before", "count"
+)
+LIST_BY_STATUS = render(
+    _page.where(instances.c.status == given("status")).with_hint(
+        instances, by(instances_by_status)
+    ),
+    "namespace",
+    "before",
+    "status",
+    "count",
+)
+LIST_CONTINUED = render(
+    # An instance past its first execution has continued as new.
+    _page.where(instances.c.execution > constant(1)).with_hint(instances, by(instances_continued)),
+    "namespace",
+    "before",
+    "count",
+)
+FIND_EXECUTIONS = render(
+    select(
+        instances.c.number,
+        instances.c.status,
+        instances.c.execution,
+        instances.c.last_event,
+        instances.c.started_at,
+    ).where(_in_namespace, instances.c.id == given("id")),
+    "namespace",
+    "id",
+)
+LIST_EXECUTIONS = render(
+    select(
+        executions.c.execution,
+        executions.c.status,
+        executions.c.output,
+        executions.c.event_count,
+        executions.c.started_at,
+        executions.c.completed_at,
+    )
+    .where(
+        executions.c.instance == given("instance"),
+        executions.c.execution >= given("first"),
+        executions.c.execution <= given("last"),
+    )
+    .order_by(executions.c.execution),
+    "instance",
+    "first",
+    "last",
+)
+FIND_ENDED = render(
+    select(executions.c.execution)
+    .where(executions.c.instance == given("instance"))
+    .order_by(executions.c.execution),
+    "instance",
+)
+"""The numbers of the executions that have ended, without their outputs."""
+COUNT_EVENTS = render(
+    select(executions.c.event_count).where(
+        executions.c.instance == given("instance"), executions.c.execution == given("execution")
+    ),
+    "instance",
+    "execution",
+)
+COUNT_INSTANCES = render(
+    select(
+        instances.c.status,
+        func.count(),
+        func.sum(instances.c.execution),
+        func.sum(instances.c.last_event),
+    )
+    .with_hint(instances, by(instances_by_status))
+    .where(_in_namespace)
+    .group_by(instances.c.status),
+    "namespace",
+)
+"""By status: instances, executions, and events of the newest executions."""
+COUNT_EARLIER_EVENTS = render(
+    select(func.coalesce(func.sum(executions.c.event_count), constant(0)))
+    .select_from(instances.join(executions, executions.c.instance == instances.c.number))
+    .with_hint(instances, by(instances_continued))
+    .where(
+        _in_namespace,
+        instances.c.execution > constant(1),
+        executions.c.status == constant(CONTINUED),
+    ),
+    "namespace",
+)
+_is_visible = or_(messages.c.visible_at.is_(None), messages.c.visible_at <= given("now"))
+_is_leased = and_(instances.c.lease_token.is_not(None), is_live(instances.c.held_until))
+COUNT_MESSAGES = render(
+    select(
+        func.coalesce(
+            func.sum(and_(_is_visible, not_(func.coalesce(_is_leased, constant(0))))), constant(0)
+        ),
+        func.coalesce(func.sum(not_(_is_visible)), constant(0)),
+    )
+    .select_from(instances.join(messages, messages.c.instance == instances.c.number))
+    .with_hint(instances, by(instances_by_status))
+    .where(_in_namespace, instances.c.status == constant(RUNNING)),
+    "now",
+    "now",
+    "farthest",
+    "now",
+    "namespace",
+)
+"""Visible messages of instances without a live lease, and messages that are not visible yet."""
+COUNT_ACTIVITIES = render(
+    select(func.count())
+    .select_from(activities.join(activity_queues, activity_queues.c.number == activities.c.queue))
+    # The primary key: the planner would take a narrower index, and then look up each row.
+    .with_hint(activities, "INDEXED BY sqlite_autoindex_perdure_activities_1")
+    .where(
+        activity_queues.c.namespace == given("namespace"),
+        or_(
+            activities.c.lease_token.is_(None),
+            activities.c.held_until <= given("now"),
+            activities.c.held_until > given("farthest"),
+        ),
+    ),
+    "namespace",
+    "now",
+    "farthest",
+)
+"""Activities without a live lease."""
