@@ -53,6 +53,7 @@ from perdure.runtime.activities import BROKEN, FinishedActivity, broke
 from perdure.runtime.after_commit import direct_activities, notify, report
 from perdure.runtime.cache import LiveExecution
 from perdure.runtime.commits import Position, choose_direct, make_commit
+from perdure.runtime.payload_budget import LARGE
 from perdure.runtime.stepping import NoLongerWanted, run_in_slices, run_outside_tasks
 from perdure.runtime.unserved import UNREGISTERED
 from perdure.runtime.without_code import HeldInstance, end_without_code, parked_and_cancelled
@@ -308,6 +309,19 @@ class InstanceRun:
     # One turn
 
     async def _turn(self) -> _After:
+        """Make a turn; a large one waits until the large ones before it are committed."""
+        size = self._payload_in_hand()
+        if size < LARGE:
+            return await self._make_turn()
+        async with self._owner.payload_budget.take(size):
+            return await self._make_turn()
+
+    def _payload_in_hand(self) -> int:
+        """In bytes."""
+        size = sum(len(message.data) for message in self._inbox)
+        return size + sum(len(one.result.result or "") for one in self._finished)
+
+    async def _make_turn(self) -> _After:
         """Deliver what is in hand, commit, begin what it asks for."""
         consumed: list[str] = []
         finished = self._taken

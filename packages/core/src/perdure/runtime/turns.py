@@ -51,6 +51,7 @@ from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.parkings import Parkings
 from perdure.runtime.pausing import Pause
+from perdure.runtime.payload_budget import PayloadBudget
 from perdure.runtime.renewal import Keeper, TurnKeeper
 from perdure.runtime.stepping import run_outside_tasks
 from perdure.runtime.unserved import UNREGISTERED, UnservedLooks, unregistered_since
@@ -85,6 +86,7 @@ class Turns:
         self.activities = activities
         self.parkings = parkings
         self.cache = ExecutionCache(options.cache_size)
+        self.payload_budget = PayloadBudget()
         self.stopping = False
         self.turns_committed = 0
         self.histories_read = 0
