@@ -1,16 +1,16 @@
 """The memory provider of Perdure: the reference implementation of the provider contract.
 
-- `_options`: what a `memory://` URL says
-- `_plugin`: what the package declares to Perdure
-- `_provider`, `_admin`: the contract's methods
-- `_named`: the stores of this process by name
-- `_store`, `_commit`: the rows, and what a commit does to them
-- `_rows`, `_mailbox`, `_leasing`, `_timeline`: what the store is made of
-- `_waiting`: waking those who wait
-- `_harness`: back doors for the conformance suite
+- `_options`, `_plugin`: the options in a `memory://` URL, and what the package declares to Perdure
+- `_provider`, `_admin`: the methods of the contract
+- `_named_stores`: the stores of this process by name
+- `_store`, `_commit`: a store, and carrying out a commit
+- `_instances`, `_mailbox`: instances with their executions, activities and messages
+- `_ready_index`, `_time_index`: what can be leased now, and what later
+- `_notifications`: waking calls that wait
+- `_conformance_backend`: what the conformance suite uses beside the provider
 """
 
-from perdure_memory._named import drop
+from perdure_memory._named_stores import drop
 from perdure_memory._options import MemoryOptions
 from perdure_memory._provider import MemoryProvider
 

@@ -1,4 +1,4 @@
-"""The management face of a store: reads only."""
+"""The management capability: reads only."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from perdure.contract import (
 )
 from perdure.errors import InvalidInput, StorageCorrupt
 
-from perdure_memory._rows import Execution
+from perdure_memory._instances import Execution
 from perdure_memory._store import Store
 
 _TOKEN = re.compile(r"before-(0|[1-9][0-9]{0,17})\Z")
 
 
 class MemoryAdmin(ProviderAdmin):
-    """Answers from the store's own rows and counts."""
+    """The management capability of a store."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
@@ -86,7 +86,7 @@ class MemoryAdmin(ProviderAdmin):
             )
 
     async def count_queues(self) -> StoreQueueDepths:
-        """Looks at every running instance: what is visible depends on the time of the question."""
+        """Looks at every running instance, because what is visible depends on the time."""
         now = self._clock.now()
         visible = later = unleased = 0
         with self._store.lock:

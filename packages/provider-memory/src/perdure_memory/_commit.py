@@ -1,7 +1,7 @@
-"""Carrying out a commit: first everything that can refuse it, then everything that it changes.
+"""Carrying out a commit: first every check that can refuse it, then every change.
 
-Nothing after the checks can fail, so a refused commit has changed nothing. The execution ends
-before anything is sent: what this commit itself addresses to the ended execution is void too.
+Nothing after the checks can fail, so a refused commit changes nothing. The execution ends before
+messages are sent, so messages of this commit to the ended execution are void too.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from perdure.contract import (
 )
 from perdure.errors import ActivityLeaseLost, HistoryConflict, LeaseLost
 
-from perdure_memory._leasing import Lease
-from perdure_memory._rows import Activity, Instance
+from perdure_memory._instances import Activity, Instance
+from perdure_memory._ready_index import Lease
 from perdure_memory._store import Store
 
 
 def commit_turn(store: Store, commit: TurnCommit, now: Instant) -> CommitAnswer:
-    """Carry out the commit, or raise and change nothing."""
+    """Carry out the commit; raises without a change if it is refused."""
     instance = store.instances.get(commit.instance)
     if instance is None or instance.state.incarnation != commit.incarnation:
         raise LeaseLost(commit.instance, operation="commit_turn")
@@ -33,7 +33,7 @@ def commit_turn(store: Store, commit: TurnCommit, now: Instant) -> CommitAnswer:
         return _answer(instance, commit, now)
     _check_conditions(store, instance, commit)
     _apply(store, instance, commit, now)
-    store.tell_change(instance)
+    store.notify_change(instance)
     return _answer(instance, commit, now)
 
 
@@ -77,12 +77,12 @@ def _apply(store: Store, instance: Instance, commit: TurnCommit, now: Instant) -
     for if_exists in refused.values():
         if if_exists is not None:
             store.post(if_exists, now)
-    # Without messages, which would be kept as long as the instance is.
+    # Without messages, which would be kept as long as the instance.
     instance.last_answer = CommitAnswer(
         activities_until=activities_until, in_use=frozenset(refused)
     )
     if instance.is_running:
-        _settle_lease(store, instance, commit, now)
+        _keep_or_release(store, instance, commit, now)
 
 
 def _append_events(store: Store, instance: Instance, commit: TurnCommit) -> None:
@@ -129,7 +129,7 @@ def _add_activities(
 
 
 def _create_children(store: Store, commit: TurnCommit, now: Instant) -> dict[str, Message | None]:
-    """The ids that other incarnations have, each with what the committer is told."""
+    """Create the children; returns the ids that other incarnations have, and their messages."""
     refused: dict[str, Message | None] = {}
     for child in commit.create:
         new = child.instance
@@ -139,7 +139,7 @@ def _create_children(store: Store, commit: TurnCommit, now: Instant) -> dict[str
     return refused
 
 
-def _settle_lease(store: Store, instance: Instance, commit: TurnCommit, now: Instant) -> None:
+def _keep_or_release(store: Store, instance: Instance, commit: TurnCommit, now: Instant) -> None:
     instance.taken_from = None
     if commit.keep_for is None:
         instance.count = 0
@@ -151,7 +151,7 @@ def _settle_lease(store: Store, instance: Instance, commit: TurnCommit, now: Ins
 
 
 def _answer(instance: Instance, commit: TurnCommit, now: Instant) -> CommitAnswer:
-    """The answer of the last commit as it is to be given now, the first time or again."""
+    """The answer of the last commit, given for the first time or again."""
     answer = instance.last_answer
     if commit.keep_for is None or not instance.is_held_by(commit.token):
         return answer

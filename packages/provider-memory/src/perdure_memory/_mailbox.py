@@ -1,9 +1,9 @@
-"""The mailbox of one instance: its messages, always in order.
+"""The mailbox of one instance: its messages in order.
 
-Order is kept on arrival, so a delivery reads from the front and never sorts. Whether a message
-is visible is decided when somebody looks, since clocks differ and may step back; the messages
-that wait for their time are kept apart from those that are visible whatever any clock says.
-A mailbox knows nothing of leases, and it is told by the store what is void.
+A message is put in its place on arrival, so a delivery reads from the front without sorting.
+Whether a message is visible is decided when it is read, because clocks differ and step back.
+Scheduled messages are kept apart from those that are visible at any time. The store decides which
+messages are void.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from perdure.contract import (
 )
 
 _Rank: TypeAlias = tuple[int, int, int, int]
-"""Start, front or usual; the instant, negative at the front; the batch there; the arrival.
+"""Start, front or usual; an instant, negative at the front; the batch at the front; the arrival.
 
-The instant is the due time of a usual message and the stamp of arrival of the others.
+The instant is the due time of a usual message, and the arrival stamp of the others.
 """
 
 _START, _FRONT, _USUAL = 0, 1, 2
@@ -49,11 +49,11 @@ class Mailbox:
         self._ranks: dict[str, _Rank] = {}
         self._messages: dict[_Rank, Message] = {}
         self._open: list[_Rank] = []
-        """Visible whatever any clock says."""
+        """Messages without a due time."""
         self._timed: list[_Rank] = []
-        """Usual messages with a due time, which is also their order."""
+        """Usual messages with a due time, which orders them."""
         self._early: list[_Rank] = []
-        """Starts and front messages with a due time: their order says nothing about it."""
+        """Start and front messages with a due time, which does not order them."""
         self._of_execution: dict[int, set[str]] = {}
         """Ids by the execution that they name."""
         self._arrivals = count()
@@ -67,7 +67,7 @@ class Mailbox:
         return iter(tuple(self._messages.values()))
 
     def put(self, message: Message, stamp: Instant) -> None:
-        """Add a message that arrived at the stamp; one whose id is held is dropped."""
+        """Add a message that arrived at the stamp; a message whose id is held is dropped."""
         if message.id in self._ranks:
             return
         if message.kind is MessageKind.START:
@@ -78,7 +78,7 @@ class Mailbox:
         self._add(message, rank)
 
     def put_front(self, messages: Iterable[Message], stamp: Instant) -> None:
-        """Put messages ahead of all but the start, in this order, in place of held ones."""
+        """Put messages ahead of all but the start message, in this order; each replaces its held copy."""
         batch = -next(self._batches)
         for message in messages:
             self.discard((message.id,))
@@ -88,7 +88,7 @@ class Mailbox:
                 self._add(message, (_FRONT, -stamp, batch, next(self._arrivals)))
 
     def discard(self, ids: Iterable[str]) -> None:
-        """Take messages away; unknown ids are passed over."""
+        """Remove messages; unknown ids have no effect."""
         gone: dict[int, list[_Rank]] = {}
         lists = (self._open, self._timed, self._early)
         for message_id in ids:
@@ -102,14 +102,14 @@ class Mailbox:
             _cut(lists[number], ranks)
 
     def discard_execution(self, execution: int) -> None:
-        """Take away what names this execution."""
+        """Remove messages that name this execution."""
         self.discard(tuple(self._of_execution.get(execution, ())))
         self._of_execution.pop(execution, None)
 
     def deliver(
         self, now: Instant, held: Collection[str] = frozenset()
     ) -> tuple[tuple[Message, ...], bool]:
-        """The visible messages in order without those held, up to the limits, and whether more."""
+        """The visible messages in order, without those in `held`, and whether there are more."""
         delivered: list[Message] = []
         size = 0
         for rank in self._visible(now):
@@ -124,9 +124,9 @@ class Mailbox:
         return tuple(delivered), False
 
     def visible_since(self, now: Instant) -> Instant | None:
-        """Since when a message has been visible without a break; None where none is."""
+        """Since when a message has been visible without interruption; None if none is."""
         usual = bisect_left(self._open, (_USUAL,))
-        # The oldest of the front stand last, so these are the oldest start, front and usual one.
+        # The oldest front message comes last, so these are the oldest start, front and usual ones.
         ranks = (*self._open[:1], *self._open[max(0, usual - 1) : usual + 1])
         since = [abs(rank[1]) for rank in ranks]
         since += [rank[1] for rank in self._timed[:1] if rank[1] <= now]
@@ -173,7 +173,7 @@ class Mailbox:
 
 
 def _cut(order: list[_Rank], ranks: Iterable[_Rank]) -> None:
-    """Delete these ranks, neighbours together: removing the head of a long list moves it once."""
+    """Delete these ranks, adjacent ones together: removing many from a long list moves it once."""
     places = sorted((bisect_left(order, rank) for rank in ranks), reverse=True)
     end = begin = places[0] + 1
     for place in places:

@@ -16,13 +16,14 @@ class MemoryOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str | None = Field(default=None, min_length=1)
-    """A store of the process that all who name it share; None: a private one."""
+    """The name of a store that all providers of the process with this name share. None: a private
+    store."""
     namespace: str = Field(default="default", min_length=1)
-    """Keeps apart what shares a named store."""
+    """Separates applications that share a named store."""
 
     @classmethod
     def from_url(cls, url: ProviderUrl) -> Self:
-        """The netloc is the store's name."""
+        """Read a URL: its netloc is the name of the store."""
         if url.path:
             raise InvalidProviderUrl(
                 f"{url.masked!r} has a path, which a memory store does not have;"

@@ -48,6 +48,6 @@ def perdure_conformance_harness(url: str, declaration: Declaration) -> Backend |
     name = MemoryOptions.from_url(ProviderUrl.parse(url)).name
     if name is None:
         return None
-    from perdure_memory._harness import NamedStoreBackend
+    from perdure_memory._conformance_backend import NamedStoreBackend
 
     return NamedStoreBackend(url, declaration, name=name)

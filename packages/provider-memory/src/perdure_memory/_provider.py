@@ -1,8 +1,8 @@
-"""The memory provider: the contract's methods over a store.
+"""The memory provider: the methods of the contract over a store.
 
-Each method is one step under the store's lock without an await in it, so a cancelled call took
-effect as a whole or not at all, and a lease is never given to a caller who is gone. Nothing
-survives the process; nothing is polled.
+Each method is one step under the store's lock, without an await inside. A cancelled call has
+therefore taken effect completely or not at all, and no lease goes to a caller that was cancelled.
+Nothing survives the process, and nothing is polled.
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ from perdure.errors import (
 
 from perdure_memory._admin import MemoryAdmin, page_of
 from perdure_memory._commit import commit_turn
-from perdure_memory._leasing import Lease, Row
-from perdure_memory._named import find_store
+from perdure_memory._instances import Activity
+from perdure_memory._named_stores import find_store
+from perdure_memory._notifications import Subscribers, wait_until
 from perdure_memory._options import MemoryOptions
-from perdure_memory._rows import Activity
-from perdure_memory._waiting import WatchList, wait_until
+from perdure_memory._ready_index import Lease, Row
 
 
 class MemoryProvider(Provider):
-    """A provider that keeps everything in this process: for tests and development.
+    """A provider that keeps everything in this process, for tests and development.
 
-    Several objects may be open on one named store, in any threads.
+    Several objects may use one named store, each in its own event loop and thread.
     """
 
     finish_limit = 1000
@@ -93,14 +93,14 @@ class MemoryProvider(Provider):
         with self._store.lock:
             now = self.clock.now()
             store, turns = self._store, self._store.turns
-            turns.settle(now)
+            turns.update(now)
             held = turns.leased_by(request.token, now)[: max(0, request.limit)]
             free = max(0, request.limit) - len(held)
-            fresh = turns.oldest(store.served_turns(request.serves), free, now)
+            fresh = turns.oldest(store.registered_turns(request.serves), free, now)
             if request.unserved_for is not None and len(fresh) < free:
-                lines = store.unserved_turns(request.serves)
-                oldest = turns.oldest(lines, free - len(fresh), now)
-                fresh += _untaken(oldest, request.unserved_for, now)
+                queues = store.unregistered_turns(request.serves)
+                oldest = turns.oldest(queues, free - len(fresh), now)
+                fresh += _ready_for(oldest, request.unserved_for, now)
             for instance in fresh:
                 turns.take(instance, _lease(request.token, request.lease_for, now), now)
             return [
@@ -138,7 +138,7 @@ class MemoryProvider(Provider):
                 return
             if not instance.is_held_by(release.lease.token):
                 if not release.counted:
-                    instance.account_for(release.lease.token)
+                    instance.uncount(release.lease.token)
                 return
             instance.count -= 0 if release.counted else 1
             self._store.turns.release(instance, now, delay=release.delay)
@@ -167,18 +167,18 @@ class MemoryProvider(Provider):
         with self._store.lock:
             now = self.clock.now()
             store, activities = self._store, self._store.activities
-            activities.settle(now)
+            activities.update(now)
             held = activities.leased_by(request.token, now)[: max(0, request.limit)]
             free = max(0, request.limit) - len(held)
-            lines = store.served_activities(request.names, request.tags)
-            fresh = activities.oldest(lines, free, now)
+            queues = store.registered_activities(request.names, request.tags)
+            fresh = activities.oldest(queues, free, now)
             if request.unserved_for is not None and len(fresh) < free:
-                lines = store.unserved_activities(request)
-                oldest = activities.oldest(lines, free - len(fresh), now)
-                fresh += _untaken(oldest, request.unserved_for, now)
+                queues = store.unregistered_activities(request)
+                oldest = activities.oldest(queues, free - len(fresh), now)
+                fresh += _ready_for(oldest, request.unserved_for, now)
             for activity in fresh:
                 activities.take(activity, _lease(request.token, request.lease_for, now), now)
-            return [each.as_leased(served=each.is_served(request)) for each in held + fresh]
+            return [each.as_leased(served=each.is_registered(request)) for each in held + fresh]
 
     async def complete_activity(self, completion: ActivityCompletion) -> None:
         await asyncio.sleep(0)
@@ -204,7 +204,7 @@ class MemoryProvider(Provider):
                 return
             if not activity.is_held_by(release.lease.token):
                 if not release.counted:
-                    activity.account_for(release.lease.token)
+                    activity.uncount(release.lease.token)
                 return
             activity.count -= 0 if release.counted else 1
             self._store.activities.release(activity, now, delay=release.delay)
@@ -235,12 +235,12 @@ class MemoryProvider(Provider):
             return None if found is None else found.state
 
     async def wait_for_work(self, wait: WorkWait) -> None:
-        """Woken by every change that makes work, and by the clock when time does."""
-        lists: list[WatchList] = []
+        """Wait for work, woken by changes and by the clock."""
+        lists: list[Subscribers] = []
         if wait.serves is not None:
-            lists.append(self._store.turn_watchers)
+            lists.append(self._store.turn_subscribers)
         if wait.activity_names:
-            lists.append(self._store.activity_watchers)
+            lists.append(self._store.activity_subscribers)
         await wait_until(
             lambda: self._next_work(wait),
             lists=lists,
@@ -249,24 +249,26 @@ class MemoryProvider(Provider):
         )
 
     async def wait_for_change(self, wait: ChangeWait) -> None:
-        """Woken by every change of the instance."""
+        """Wait for a change, woken by every change of the instance."""
         with self._store.lock:
-            watchers = self._store.change_watchers(wait.instance, until_ended=wait.until_ended)
+            subscribers = self._store.change_subscribers(
+                wait.instance, until_ended=wait.until_ended
+            )
         await wait_until(
             lambda: self.clock.now() if self._differs(wait) else None,
-            lists=(watchers,),
+            lists=(subscribers,),
             clock=self.clock,
             timeout=wait.timeout,
         )
 
     async def wait_for_cancellation(self, wait: CancellationWait) -> frozenset[ActivityLease]:
-        """Woken by every change of the instances."""
+        """Wait for a lost lease, woken by every change of the instances."""
         instances = {lease.instance for lease in wait.leases}
         with self._store.lock:
-            watchers = [self._store.change_watchers(instance) for instance in instances]
+            subscribers = [self._store.change_subscribers(instance) for instance in instances]
         await wait_until(
             lambda: self.clock.now() if self._gone(wait) else None,
-            lists=watchers,
+            lists=subscribers,
             clock=self.clock,
             timeout=wait.timeout,
         )
@@ -276,7 +278,7 @@ class MemoryProvider(Provider):
         return self._admin
 
     def _held_activity(self, lease: ActivityLease) -> Activity | None:
-        """The activity, if this lease stands."""
+        """The activity, if the token holds its lease."""
         activity = self._store.find_activity(lease.instance, lease.activity)
         return activity if activity is not None and activity.is_held_by(lease.token) else None
 
@@ -285,20 +287,20 @@ class MemoryProvider(Provider):
             return frozenset(lease for lease in wait.leases if self._held_activity(lease) is None)
 
     def _next_work(self, wait: WorkWait) -> Instant | None:
-        """Now where there is work, else when time may bring some."""
+        """`now` if there is work; otherwise when time may make some ready, or None."""
         with self._store.lock:
             now = self.clock.now()
             store = self._store
             changes: list[Instant | None] = []
             if wait.serves is not None:
-                store.turns.settle(now)
-                if store.turns.oldest(store.served_turns(wait.serves), 1, now):
+                store.turns.update(now)
+                if store.turns.oldest(store.registered_turns(wait.serves), 1, now):
                     return now
                 changes.append(store.turns.next_change())
             if wait.activity_names:
-                store.activities.settle(now)
-                lines = store.served_activities(wait.activity_names, wait.activity_tags)
-                if store.activities.oldest(lines, 1, now):
+                store.activities.update(now)
+                queues = store.registered_activities(wait.activity_names, wait.activity_tags)
+                if store.activities.oldest(queues, 1, now):
                     return now
                 changes.append(store.activities.next_change())
             return min((at for at in changes if at is not None), default=None)
@@ -316,9 +318,9 @@ def _lease(token: str, lease_for: timedelta, now: Instant) -> Lease:
     return Lease(token=token, until=now + to_microseconds(lease_for))
 
 
-def _untaken(rows: Sequence[Row], unserved_for: timedelta, now: Instant) -> list[Row]:
-    """The rows that nobody took for so long."""
+def _ready_for(rows: Sequence[Row], unserved_for: timedelta, now: Instant) -> list[Row]:
+    """The rows that have been ready to lease for at least this long."""
     latest = now - to_microseconds(unserved_for)
     return [
-        row for row in rows if (since := row.untaken_since(now)) is not None and since <= latest
+        row for row in rows if (since := row.leasable_since(now)) is not None and since <= latest
     ]

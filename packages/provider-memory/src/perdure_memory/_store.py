@@ -1,9 +1,9 @@
-"""The store: all rows of one namespace, and the places where they stand.
+"""The store: all instances of one namespace, and the indexes over them.
 
-Every method is one step under the lock: it reads no clock, waits for nothing, and leaves the
-rows and their places in agreement. Several provider objects may share a store, each with its
-own clock, event loop and thread; so `now` is the caller's, and the stamp of arrivals, which
-never goes back, is the store's. Void messages and activities are dropped at once.
+Every method is one step under the lock; it reads no clock, does not wait, and leaves instances and
+indexes consistent. Several providers may share a store, each with its own clock, event loop and
+thread. The time is therefore passed in by the caller, and the arrival stamp, which never steps back,
+belongs to the store. Void messages and activities are dropped at once.
 """
 
 from __future__ import annotations
@@ -26,46 +26,46 @@ from perdure.contract import (
     Serves,
 )
 
-from perdure_memory._leasing import LeaseQueue, Line
+from perdure_memory._instances import Activity, Execution, Instance
 from perdure_memory._mailbox import Mailbox
-from perdure_memory._rows import Activity, Execution, Instance
-from perdure_memory._waiting import WatchList
+from perdure_memory._notifications import Subscribers
+from perdure_memory._ready_index import ReadyIndex, ReadyQueue
 
 
 class Store:
-    """Instances by id, and what waits to be leased."""
+    """Instances by id, and what is ready to lease."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.instances: dict[str, Instance] = {}
         self.created: list[Instance] = []
-        """In the order of creation; an instance's `number` is its place."""
+        """In the order of creation; `number` of an instance is its index."""
         self.by_status: dict[InstanceStatus, list[int]] = {status: [] for status in InstanceStatus}
-        """Numbers of instances, ascending. Those that ever continued as new stand there too."""
+        """Numbers of instances, ascending; those that ever continued as new under that status too."""
         self.execution_count = 0
         self.event_count = 0
-        self.turn_watchers = WatchList()
-        self.activity_watchers = WatchList()
-        self.turns: LeaseQueue[Instance] = LeaseQueue(self.turn_watchers.wake)
-        self.activities: LeaseQueue[Activity] = LeaseQueue(self.activity_watchers.wake)
-        self._waiting: dict[str, Mailbox] = {}
-        """Events for ids that do not exist."""
-        self._change_watchers: WeakValueDictionary[tuple[str, bool], WatchList] = (
+        self.turn_subscribers = Subscribers()
+        self.activity_subscribers = Subscribers()
+        self.turns: ReadyIndex[Instance] = ReadyIndex(self.turn_subscribers.wake)
+        self.activities: ReadyIndex[Activity] = ReadyIndex(self.activity_subscribers.wake)
+        self._early_events: dict[str, Mailbox] = {}
+        """External events for instances that do not exist yet."""
+        self._change_subscribers: WeakValueDictionary[tuple[str, bool], Subscribers] = (
             WeakValueDictionary()
         )
         self._stamp: Instant = 0
 
     def stamp(self, now: Instant) -> Instant:
-        """The stamp of what arrives now: never below an earlier one."""
+        """The stamp of a message that arrives now; never earlier than the stamp before."""
         self._stamp = max(self._stamp, now)
         return self._stamp
 
     def create(self, new: NewInstance, now: Instant) -> Instance | None:
-        """Create the instance, or give the one that has its id."""
+        """Create the instance; returns the existing one if there is one with its id."""
         found = self.instances.get(new.instance)
         if found is not None:
             return found
-        mailbox = self._waiting.pop(new.instance, None) or Mailbox()
+        mailbox = self._early_events.pop(new.instance, None) or Mailbox()
         instance = Instance(_first_state(new, now), number=len(self.created), mailbox=mailbox)
         mailbox.discard(
             [message.id for message in mailbox if not instance.is_addressed_by(message)]
@@ -76,27 +76,27 @@ class Store:
         self.by_status[InstanceStatus.RUNNING].append(instance.number)
         self.execution_count += 1
         self.turns.place(instance, now)
-        self.tell_change(instance)
+        self.notify_change(instance)
         return None
 
     def post(self, message: Message, now: Instant) -> None:
-        """Put a message into the mailbox that it addresses, unless it is void."""
+        """Put a message into its mailbox, unless it is void."""
         instance = self.instances.get(message.instance)
         if instance is None:
             if message.kind is MessageKind.EVENT:
-                mailbox = self._waiting.setdefault(message.instance, Mailbox())
+                mailbox = self._early_events.setdefault(message.instance, Mailbox())
                 mailbox.put(message, self.stamp(now))
         elif instance.is_addressed_by(message):
             instance.mailbox.put(message, self.stamp(now))
             self.turns.place(instance, now)
 
     def add_activity(self, activity: Activity) -> None:
-        """Put an activity into the queue; the caller places or leases it."""
+        """Add an activity; the caller places or leases it."""
         self.drop_activity(activity.instance, activity.new.id)
         activity.instance.activities[activity.new.id] = activity
 
     def drop_activity(self, instance: Instance, activity_id: str) -> None:
-        """Remove an activity, where there is one."""
+        """Remove an activity, if it exists."""
         activity = instance.activities.pop(activity_id, None)
         if activity is not None:
             self.activities.forget(activity)
@@ -109,7 +109,7 @@ class Store:
     def end_execution(
         self, instance: Instance, status: InstanceStatus, output: bytes | None, now: Instant
     ) -> None:
-        """End the current execution and drop what is void with it."""
+        """End the current execution, and drop what becomes void with it."""
         execution = instance.executions[-1]
         execution.status = status
         execution.output = output
@@ -122,71 +122,71 @@ class Store:
             self._end_instance(instance, status, output)
 
     def park(self, instance: Instance, mark: ParkedMark, now: Instant) -> None:
-        """Mark the instance; the time of an earlier mark for the same reason stays."""
+        """Mark the instance as parked; an earlier mark for the same reason keeps its time."""
         earlier = instance.state.parked
         since = earlier.since if earlier and earlier.reason == mark.reason else now
         parked = ParkedState(reason=mark.reason, details=mark.details, since=since)
         instance.state = replace(instance.state, parked=parked)
-        self.tell_change(instance)
+        self.notify_change(instance)
 
-    def served_turns(self, serves: Serves) -> list[Line[Instance]]:
-        """The lines of ready instances that match."""
-        lines = self.turns.lines
+    def registered_turns(self, serves: Serves) -> list[ReadyQueue[Instance]]:
+        """The queues of ready instances that the caller registers."""
+        queues = self.turns.queues
         return [
-            line
-            for name in lines.keys() & serves.orchestrations.keys()
-            for (version, engine), line in lines[name].items()
+            queue
+            for name in queues.keys() & serves.orchestrations.keys()
+            for (version, engine), queue in queues[name].items()
             if engine <= serves.engine and serves.accepts(name or "", version)
         ]
 
-    def unserved_turns(self, serves: Serves) -> list[Line[Instance]]:
-        """The lines of ready instances that match but for their name or version."""
+    def unregistered_turns(self, serves: Serves) -> list[ReadyQueue[Instance]]:
+        """The queues of ready instances that the caller could run if it registered them."""
         return [
-            line
-            for name, lines in self.turns.lines.items()
-            for (version, engine), line in lines.items()
+            queue
+            for name, queues in self.turns.queues.items()
+            for (version, engine), queue in queues.items()
             if engine <= serves.engine and not serves.accepts(name or "", version)
         ]
 
-    def served_activities(
+    def registered_activities(
         self, names: frozenset[str], tags: frozenset[str | None]
-    ) -> list[Line[Activity]]:
-        """The lines of ready activities that match."""
-        by_tag = self.activities.lines
+    ) -> list[ReadyQueue[Activity]]:
+        """The queues of ready activities that the caller registers."""
+        by_tag = self.activities.queues
         return [
-            line
+            queue
             for tag in by_tag.keys() & tags
-            for (name, _), line in by_tag[tag].items()
+            for (name, _), queue in by_tag[tag].items()
             if name in names
         ]
 
-    def unserved_activities(self, request: ActivityRequest) -> list[Line[Activity]]:
-        """The lines of ready activities whose name or tag does not match."""
+    def unregistered_activities(self, request: ActivityRequest) -> list[ReadyQueue[Activity]]:
+        """The queues of ready activities that the caller does not register."""
         return [
-            line
-            for tag, lines in self.activities.lines.items()
-            for (name, _), line in lines.items()
+            queue
+            for tag, queues in self.activities.queues.items()
+            for (name, _), queue in queues.items()
             if tag not in request.tags or name not in request.names
         ]
 
-    def tell_change(self, instance: Instance) -> None:
-        """Wake those who wait for a change of this instance."""
+    def notify_change(self, instance: Instance) -> None:
+        """Wake the calls that wait for a change of this instance."""
         state = instance.state
-        watchers = self._change_watchers.get((state.instance, False))
-        if watchers is not None:
-            watchers.wake()
+        subscribers = self._change_subscribers.get((state.instance, False))
+        if subscribers is not None:
+            subscribers.wake()
         if state.status is InstanceStatus.RUNNING and state.parked is None and state.last_commit:
-            return  # nothing to those who wait for its end
-        watchers = self._change_watchers.get((state.instance, True))
-        if watchers is not None:
-            watchers.wake()
+            return  # it continues, which does not concern calls that wait for its end
+        subscribers = self._change_subscribers.get((state.instance, True))
+        if subscribers is not None:
+            subscribers.wake()
 
-    def change_watchers(self, instance_id: str, *, until_ended: bool = False) -> WatchList:
-        """The list of those who wait for a change; it lasts as long as the caller keeps it."""
-        watchers = self._change_watchers.get((instance_id, until_ended))
-        if watchers is None:
-            watchers = self._change_watchers[instance_id, until_ended] = WatchList()
-        return watchers
+    def change_subscribers(self, instance_id: str, *, until_ended: bool = False) -> Subscribers:
+        """The subscribers to changes of an instance; the caller must keep the object while it waits."""
+        subscribers = self._change_subscribers.get((instance_id, until_ended))
+        if subscribers is None:
+            subscribers = self._change_subscribers[instance_id, until_ended] = Subscribers()
+        return subscribers
 
     def _begin_next(self, instance: Instance, now: Instant) -> None:
         ended = instance.executions[-1].number

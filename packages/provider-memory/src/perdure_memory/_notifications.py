@@ -1,7 +1,7 @@
-"""Waking those who wait, over provider objects, event loops and threads.
+"""Waking calls that wait, across provider objects, event loops and threads.
 
-A watcher registers before it looks, so a change between its look and its wait wakes it.
-What it hears is only that something changed: it looks again. Nobody polls.
+A waiting call subscribes before it looks, so a change between its look and its wait wakes it. A
+notification carries no data: the call looks again. There is no polling.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from perdure.contract import Clock, Instant
 _MICROSECOND = timedelta(microseconds=1)
 
 
-class Watcher:
+class Subscription:
     """One wait of one task."""
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Watcher:
         self.woken: asyncio.Future[None] = self._loop.create_future()
 
     def wake(self) -> None:
-        """Wake the task; may be called from any thread."""
+        """Wake the task; this may be called from any thread."""
         try:
             here = asyncio.get_running_loop()
         except RuntimeError:
@@ -39,55 +39,55 @@ class Watcher:
             self.woken.set_result(None)
 
 
-class WatchList:
-    """Those who watch one thing."""
+class Subscribers:
+    """The subscriptions to one kind of change."""
 
     def __init__(self) -> None:
-        self._watchers: dict[Watcher, None] = {}
+        self._subscriptions: dict[Subscription, None] = {}
 
     def wake(self) -> None:
         """Wake all of them."""
-        for watcher in tuple(self._watchers):
-            watcher.wake()
+        for subscription in tuple(self._subscriptions):
+            subscription.wake()
 
     @contextmanager
-    def watched_by(self, watcher: Watcher) -> Generator[None]:
-        """Have the watcher on the list, as long as the block lasts."""
-        self._watchers[watcher] = None
+    def added(self, subscription: Subscription) -> Generator[None]:
+        """Notify the subscription while the block lasts."""
+        self._subscriptions[subscription] = None
         try:
             yield
         finally:
-            del self._watchers[watcher]
+            del self._subscriptions[subscription]
 
 
 async def wait_until(
     look: Callable[[], Instant | None],
     *,
-    lists: Sequence[WatchList],
+    lists: Sequence[Subscribers],
     clock: Clock,
     timeout: timedelta,
 ) -> None:
-    """Return once `look` gives an instant that has come, or after the timeout.
+    """Return when `look` returns an instant that has passed, or after the timeout.
 
-    `look` says from when on it is worth looking again, None where only a change can tell.
-    It is called at once, after every change, and at the instant that it gave.
+    `look` returns when to look again, or None if only a change can make a difference. It is called
+    at once, after every change, and at the instant that it returned.
     """
     at = look()
     if at is not None and at <= clock.now():
-        # Whoever calls in a loop must not keep all other tasks from running.
+        # A caller in a loop must not keep other tasks from running.
         await asyncio.sleep(0)
         return
     end = asyncio.ensure_future(clock.sleep(timeout))
     try:
         while not end.done():
-            watcher = Watcher()
+            subscription = Subscription()
             with ExitStack() as registered:
-                for watch_list in lists:
-                    registered.enter_context(watch_list.watched_by(watcher))
+                for subscribers in lists:
+                    registered.enter_context(subscribers.added(subscription))
                 at = look()
                 if at is not None and at <= clock.now():
                     return
-                await _first_of(watcher.woken, end, clock=clock, at=at)
+                await _first_of(subscription.woken, end, clock=clock, at=at)
     finally:
         end.cancel()
 

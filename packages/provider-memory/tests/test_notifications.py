@@ -169,8 +169,8 @@ async def test_a_cancelled_wait_leaves_no_listener(bench):
     await bench.settle()
 
     assert bench.clock.next_due is None
-    assert not bench.provider._store._change_watchers
-    assert not bench.provider._store.turn_watchers._watchers
+    assert not bench.provider._store._change_subscribers
+    assert not bench.provider._store.turn_subscribers._subscriptions
 
 
 async def test_work_made_in_another_thread_ends_the_wait(new_bench):

@@ -1,6 +1,6 @@
-"""What the conformance suite is offered beside the provider: ways into its rows.
+"""The backend for the conformance suite: it changes stored histories beside the provider.
 
-Imported by the suite alone, which asks for it through a hook.
+Only the suite imports it, through a hook.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from perdure.contract import StoredEvent
 from perdure_conformance.backend import Declaration, UrlBackend
 from perdure_conformance.doors import LOST_EVENTS, RAW_HISTORY, EventPlace
 
-from perdure_memory._named import find_store
+from perdure_memory._instances import Execution
+from perdure_memory._named_stores import find_store
 from perdure_memory._options import MemoryOptions
-from perdure_memory._rows import Execution
 
 
 class NamedStoreBackend(UrlBackend):
-    """A named store, with back doors to its histories."""
+    """A named store, with ways to tamper with its histories."""
 
     def __init__(self, url: str, declaration: Declaration, *, name: str) -> None:
         doors = frozenset({LOST_EVENTS, RAW_HISTORY})
@@ -25,11 +25,11 @@ class NamedStoreBackend(UrlBackend):
         self._name = name
 
     async def lose_event(self, place: EventPlace) -> None:
-        """Take an event out of its history."""
+        """Remove the event from its history."""
         del self._execution(place).events[place.number - 1]
 
     async def replace_event(self, place: EventPlace, data: bytes) -> None:
-        """Put other bytes in its place."""
+        """Replace the bytes of the event."""
         events = self._execution(place).events
         events[place.number - 1] = StoredEvent(number=place.number, data=data)
 

@@ -1,8 +1,7 @@
 """The named stores of this process.
 
-This table is the one piece of state that outlives its users: two runtimes of a process, or a
-test and what it tests, meet in it under a name. `drop` forgets a name; who has the store open
-keeps it.
+A named store outlives the providers that use it, so that two runtimes of a process, or a test and
+the code under test, can share it. `drop` removes the name; open providers keep the store.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ _lock = threading.Lock()
 
 
 def find_store(options: MemoryOptions) -> Store:
-    """The store of this name and namespace; without a name a new one."""
+    """The store of this name and namespace; without a name, a new store."""
     if options.name is None:
         return Store()
     with _lock:
@@ -25,7 +24,7 @@ def find_store(options: MemoryOptions) -> Store:
 
 
 def drop(name: str) -> None:
-    """Forget the named store in all its namespaces; an unknown name is passed over."""
+    """Remove the named store in all its namespaces; an unknown name has no effect."""
     with _lock:
         for key in [key for key in _stores if key[0] == name]:
             del _stores[key]

@@ -1,8 +1,8 @@
-"""A timeline: rows in the order of an instant, each at most once.
+"""A time index: rows ordered by an instant, each at most once.
 
-Finding the first or the last costs nothing, moving a row a binary search and a block move.
-A heap would keep the places that rows have left; a timeline of leases that are renewed for ever
-stays as long as there are rows.
+Reading the first or last row is free; moving a row costs a binary search and a block move. A heap
+would keep an entry for every earlier place of a row, and grow while leases are renewed; this index
+holds one entry for each row.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from perdure.contract import Instant
 Row = TypeVar("Row", bound=Hashable)
 
 
-class Timeline(Generic[Row]):
+class TimeIndex(Generic[Row]):
     """Rows ordered by instant; among equals, the one that was set first."""
 
     def __init__(self) -> None:
@@ -28,16 +28,16 @@ class Timeline(Generic[Row]):
 
     @property
     def first(self) -> Instant | None:
-        """The earliest instant, or None where there are no rows."""
+        """The earliest instant, or None without rows."""
         return self._order[0][0] if self._order else None
 
     @property
     def last(self) -> Instant | None:
-        """The latest instant, or None where there are no rows."""
+        """The latest instant, or None without rows."""
         return self._order[-1][0] if self._order else None
 
     def put(self, row: Row, when: Instant) -> None:
-        """Put the row at this instant, wherever it was before."""
+        """Put the row at this instant, and remove it from an earlier one."""
         place = self._places.get(row)
         if place is not None:
             if place[0] == when:
@@ -49,7 +49,7 @@ class Timeline(Generic[Row]):
         self._places[row] = place
 
     def discard(self, row: Row) -> None:
-        """Take the row away, where it is there."""
+        """Remove the row, if it is in the index."""
         place = self._places.pop(row, None)
         if place is not None:
             del self._rows[place]

@@ -1,7 +1,7 @@
-"""The rows of the store: instances, their executions, and activities.
+"""Instances, their executions and their activities, as the store holds them.
 
-Rows are changed in place, under the store's lock, and never leave this package: what callers
-get is frozen records.
+These objects change in place under the store's lock, and never leave this package: callers get
+frozen records.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from perdure.contract import (
     StoredEvent,
 )
 
-from perdure_memory._leasing import Leasable, LineName
 from perdure_memory._mailbox import Mailbox
+from perdure_memory._ready_index import Leasable, QueueKey
 
 
 class Execution:
-    """One history."""
+    """One execution and its history."""
 
     __slots__ = (
         "completed_at",
@@ -43,13 +43,13 @@ class Execution:
         self.output: bytes | None = None
         self.events: list[StoredEvent] = []
         self.event_count = 0
-        """How many events there ought to be."""
+        """How many events were committed."""
         self.started_at = started_at
         self.completed_at: Instant | None = None
 
     @property
     def state(self) -> ExecutionState:
-        """The plain fields."""
+        """The state as a record."""
         return ExecutionState(
             execution=self.number,
             status=self.status,
@@ -61,7 +61,7 @@ class Execution:
 
 
 class Activity(Leasable):
-    """An activity in the queue; gone as soon as it is finished, cancelled or void."""
+    """An activity; it is removed as soon as it is finished, cancelled or void."""
 
     __slots__ = ("added_at", "execution", "instance", "new")
 
@@ -75,7 +75,7 @@ class Activity(Leasable):
         self.added_at = added_at
 
     @property
-    def line(self) -> LineName:
+    def queue_key(self) -> QueueKey:
         return self.new.tag, (self.new.name, 0)
 
     def visible_since(self, now: Instant) -> Instant | None:
@@ -86,12 +86,12 @@ class Activity(Leasable):
     def next_due(self) -> Instant | None:
         return self.new.visible_at
 
-    def is_served(self, request: ActivityRequest) -> bool:
-        """Whether the caller can run it."""
+    def is_registered(self, request: ActivityRequest) -> bool:
+        """Whether the caller registers its name and runs its tag."""
         return self.new.name in request.names and self.new.tag in request.tags
 
     def as_leased(self, *, served: bool) -> LeasedActivity:
-        """What the holder of the lease is told."""
+        """The record for the holder of the lease."""
         lease = self.held_lease
         return LeasedActivity(
             instance=self.instance.state.instance,
@@ -110,7 +110,7 @@ class Activity(Leasable):
 
 
 class Instance(Leasable):
-    """An instance with all that belongs to it."""
+    """An instance with its executions, activities and messages."""
 
     __slots__ = ("activities", "executions", "last_answer", "mailbox", "number", "state")
 
@@ -118,7 +118,7 @@ class Instance(Leasable):
         super().__init__()
         self.state = state
         self.number = number
-        """The order of creation."""
+        """Its position in the order of creation."""
         self.mailbox = mailbox
         self.executions = [Execution(1, state.created_at)]
         self.activities: dict[str, Activity] = {}
@@ -130,7 +130,7 @@ class Instance(Leasable):
         return self.state.status is InstanceStatus.RUNNING
 
     @property
-    def line(self) -> LineName:
+    def queue_key(self) -> QueueKey:
         return self.state.name, (self.state.version, self.state.engine)
 
     def visible_since(self, now: Instant) -> Instant | None:
@@ -140,7 +140,7 @@ class Instance(Leasable):
         return self.mailbox.next_due()
 
     def is_addressed_by(self, message: Message) -> bool:
-        """Whether the message is not void here."""
+        """Whether the message is for this incarnation and execution; if not, it is void."""
         return (
             self.is_running
             and message.incarnation in (None, self.state.incarnation)
@@ -148,7 +148,7 @@ class Instance(Leasable):
         )
 
     def as_leased(self, now: Instant, *, served: bool) -> LeasedTurn:
-        """What the holder of the lease is told."""
+        """The record for the holder of the lease."""
         lease = self.held_lease
         messages, more = self.mailbox.deliver(now)
         return LeasedTurn(

@@ -1,0 +1,261 @@
+"""The ready index: what can be leased, and from when; the same for instances and activities.
+
+Every row is in exactly one place: in a *queue* of ready rows, first in first out; in the index of
+lease and delay ends; in the index of due times; or nowhere. There is one queue for each combination
+that callers filter by, so that unregistered work never blocks other work.
+
+The place of a row can be out of date, because time passes and providers may have different clocks.
+A caller therefore calls `update` before it reads the queues, and `oldest` checks each row.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from heapq import merge
+from itertools import count, islice
+from operator import itemgetter
+from typing import Generic, TypeAlias, TypeVar
+
+from perdure.clock import to_microseconds
+from perdure.contract import ALLOWED_SKEW, LONGEST_LEASE, Instant
+
+from perdure_memory._time_index import TimeIndex
+
+FARTHEST_END = to_microseconds(LONGEST_LEASE + ALLOWED_SKEW)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """A lease: its token, and when it ends."""
+
+    token: str
+    until: Instant
+
+
+def is_live(end: Instant, now: Instant) -> bool:
+    """Whether a lease or a delay with this end is in force.
+
+    An end too far in the future comes from a clock that has stepped back, and is void.
+    """
+    return now < end <= now + FARTHEST_END
+
+
+QueueKey: TypeAlias = tuple[str | None, tuple[str | None, int]]
+"""Of an instance: name, then version and engine. Of an activity: tag, then name and 0."""
+
+
+class Leasable(ABC):
+    """A row that can be leased."""
+
+    __slots__ = ("count", "hidden_until", "lease", "released_at", "taken_from")
+
+    def __init__(self) -> None:
+        self.lease: Lease | None = None
+        self.count = 0
+        """The attempt of an instance, or the delivery of an activity."""
+        self.hidden_until: Instant | None = None
+        """When its delay ends."""
+        self.released_at: Instant | None = None
+        """When its lease was last released."""
+        self.taken_from: str | None = None
+        """The token of the lease that was last taken over, until its count is taken back."""
+
+    @property
+    @abstractmethod
+    def queue_key(self) -> QueueKey:
+        """The key of the queue that holds it while it is ready."""
+
+    @abstractmethod
+    def visible_since(self, now: Instant) -> Instant | None:
+        """Since when it has had a visible message, or has been visible itself; None if it is not."""
+
+    @abstractmethod
+    def next_due(self) -> Instant | None:
+        """If nothing is visible, when something will be; None if that is not known."""
+
+    @property
+    def held_lease(self) -> Lease:
+        """The lease; raises `LookupError` if there is none."""
+        if self.lease is None:
+            raise LookupError("the row is not leased")
+        return self.lease
+
+    def held_until(self, now: Instant) -> Instant | None:
+        """The end of its lease or delay, or None if neither is in force."""
+        if self.lease is not None and is_live(self.lease.until, now):
+            return self.lease.until
+        if self.hidden_until is not None and is_live(self.hidden_until, now):
+            return self.hidden_until
+        return None
+
+    def is_leased(self, now: Instant) -> bool:
+        """Whether a lease is in force."""
+        return self.lease is not None and is_live(self.lease.until, now)
+
+    def is_held_by(self, token: str) -> bool:
+        """Whether this token holds the lease, in force or expired."""
+        return self.lease is not None and self.lease.token == token
+
+    def uncount(self, token: str) -> None:
+        """Take back the count of the lease that was last taken over, because its holder is alive."""
+        if self.taken_from == token:
+            self.taken_from = None
+            self.count -= 1
+
+    def leasable_since(self, now: Instant) -> Instant | None:
+        """Since when it has been ready to lease without interruption; None if it is not."""
+        since = self.visible_since(now)
+        if since is None or self.held_until(now) is not None:
+            return None
+        return since if self.released_at is None else max(since, self.released_at)
+
+
+Row = TypeVar("Row", bound=Leasable)
+ReadyQueue: TypeAlias = OrderedDict[Row, int]
+"""Ready rows in the order in which they became ready, each with a number across all queues."""
+
+
+class ReadyIndex(Generic[Row]):
+    """The places of all rows of one kind, and their leases by token."""
+
+    def __init__(self, on_work: Callable[[], None]) -> None:
+        self._on_work = on_work
+        """Called when a row becomes ready, or when the next change is earlier than before."""
+        self._queues: dict[str | None, dict[tuple[str | None, int], ReadyQueue[Row]]] = {}
+        self._queue_of: dict[Row, QueueKey] = {}
+        self._ends: TimeIndex[Row] = TimeIndex()
+        self._dues: TimeIndex[Row] = TimeIndex()
+        self._tokens: dict[str, dict[Row, None]] = {}
+        self._numbers = count()
+
+    @property
+    def queues(self) -> Mapping[str | None, Mapping[tuple[str | None, int], ReadyQueue[Row]]]:
+        """The queues that are not empty, by the two parts of their keys."""
+        return self._queues
+
+    def place(self, row: Row, now: Instant) -> None:
+        """Put the row into its right place, and notify if there may be new work."""
+        if self._move(row, now):
+            self._on_work()
+
+    def forget(self, row: Row) -> None:
+        """Remove the row from every place, and its lease."""
+        self.revoke(row)
+        self._dequeue(row)
+        self._ends.discard(row)
+        self._dues.discard(row)
+
+    def update(self, now: Instant) -> None:
+        """Move the rows whose place has changed with time, or with a clock that stepped."""
+        moved = self._ends.until(now) + self._dues.until(now)
+        moved.sort(key=itemgetter(0))
+        for _, row in moved + self._ends.beyond(now + FARTHEST_END):
+            self.place(row, now)
+
+    def next_change(self) -> Instant | None:
+        """When the place of a row next changes with time."""
+        times = [at for at in (self._ends.first, self._dues.first) if at is not None]
+        return min(times, default=None)
+
+    def take(self, row: Row, lease: Lease, now: Instant) -> None:
+        """Lease the row, and count the lease. An earlier lease is taken over."""
+        if row.lease is not None:
+            row.taken_from = row.lease.token
+        row.count += 1
+        self.grant(row, lease, now)
+
+    def grant(self, row: Row, lease: Lease, now: Instant) -> None:
+        """Set the lease of the row, in place of any other."""
+        self.revoke(row)
+        row.lease = lease
+        row.hidden_until = None
+        self._tokens.setdefault(lease.token, {})[row] = None
+        self.place(row, now)
+
+    def revoke(self, row: Row) -> None:
+        """Remove the lease of the row; the caller places or forgets the row."""
+        if row.lease is not None:
+            rows = self._tokens[row.lease.token]
+            del rows[row]
+            if not rows:
+                del self._tokens[row.lease.token]
+            row.lease = None
+
+    def release(self, row: Row, now: Instant, *, delay: timedelta = timedelta(0)) -> None:
+        """Remove the lease, and hide the row for the delay."""
+        self.revoke(row)
+        row.released_at = now
+        row.hidden_until = now + to_microseconds(delay) if delay else None
+        self.place(row, now)
+
+    def leased_by(self, token: str, now: Instant) -> list[Row]:
+        """The rows with a lease of this token in force."""
+        return [row for row in self._tokens.get(token, ()) if row.is_leased(now)]
+
+    def oldest(self, queues: Sequence[ReadyQueue[Row]], limit: int, now: Instant) -> list[Row]:
+        """Up to `limit` rows of these queues that are ready now, the longest ready first."""
+        while True:
+            numbered = merge(
+                *(((number, row) for row, number in queue.items()) for queue in queues)
+            )
+            rows = [row for _, row in islice(numbered, limit)]
+            misplaced = [row for row in rows if row.leasable_since(now) is None]
+            if not misplaced:
+                return rows
+            # Without a notification: no waiting call missed these rows, and two providers whose clocks
+            # differ would otherwise wake each other until the slower clock catches up.
+            for row in misplaced:
+                self._move(row, now)
+
+    def _move(self, row: Row, now: Instant) -> bool:
+        """Put the row into its right place; returns whether that may be new work for waiting calls."""
+        end = row.held_until(now)
+        if end is not None:
+            self._dequeue(row)
+            self._dues.discard(row)
+            return self._put(self._ends, row, end)
+        if row.visible_since(now) is not None:
+            self._ends.discard(row)
+            self._dues.discard(row)
+            return self._enqueue(row)
+        self._dequeue(row)
+        self._ends.discard(row)
+        due = row.next_due()
+        if due is None:
+            self._dues.discard(row)
+            return False
+        return self._put(self._dues, row, due)
+
+    def _enqueue(self, row: Row) -> bool:
+        queue_key = row.queue_key
+        if self._queue_of.get(row) == queue_key:
+            return False
+        self._dequeue(row)
+        outer, inner = queue_key
+        self._queues.setdefault(outer, {}).setdefault(inner, OrderedDict())[row] = next(
+            self._numbers
+        )
+        self._queue_of[row] = queue_key
+        return True
+
+    def _dequeue(self, row: Row) -> None:
+        queue_key = self._queue_of.pop(row, None)
+        if queue_key is None:
+            return
+        outer, inner = queue_key
+        rows = self._queues[outer][inner]
+        del rows[row]
+        if not rows:
+            del self._queues[outer][inner]
+            if not self._queues[outer]:
+                del self._queues[outer]
+
+    @staticmethod
+    def _put(index: TimeIndex[Row], row: Row, when: Instant) -> bool:
+        is_earlier = index.first is None or when < index.first
+        index.put(row, when)
+        return is_earlier
