@@ -316,29 +316,29 @@ class SaysThatNoActivityIsGone(Store):
 
 
 @breaks("ACT-16")
-class FindsNoUnservedActivities(Store):
-    def is_unserved(self, row, request):
+class FindsNoUnregisteredActivities(Store):
+    def is_unregistered(self, row, request):
         return False
 
 
 @breaks("ACT-16")
-class FindsUnservedActivitiesAtOnce(Store):
-    def is_unserved(self, row, request):
-        return super().is_unserved(
-            row, replace(request, unserved_for=request.unserved_for and timedelta(0))
+class FindsUnregisteredActivitiesAtOnce(Store):
+    def is_unregistered(self, row, request):
+        return super().is_unregistered(
+            row, replace(request, unregistered_for=request.unregistered_for and timedelta(0))
         )
 
 
 @breaks("ACT-16")
-class FindsUnservedActivitiesOfItsTagsOnly(Store):
-    def is_unserved(self, row, request):
-        return super().is_unserved(row, request) and row.new.tag in request.tags
+class FindsUnregisteredActivitiesOfItsTagsOnly(Store):
+    def is_unregistered(self, row, request):
+        return super().is_unregistered(row, request) and row.new.tag in request.tags
 
 
 @breaks("ACT-16")
-class FindsUnservedActivitiesOfItsNamesOnly(Store):
-    def is_unserved(self, row, request):
-        return super().is_unserved(row, request) and row.new.name in request.names
+class FindsUnregisteredActivitiesOfItsNamesOnly(Store):
+    def is_unregistered(self, row, request):
+        return super().is_unregistered(row, request) and row.new.name in request.names
 
 
 @breaks("ACT-16", "ACT-22")
@@ -348,7 +348,7 @@ class TellsByTheNameAloneWhatIsServed(Gives):
 
 
 @breaks("ACT-22")
-class HidesAWhileWhatWasUnserved(Store):
+class HidesAWhileWhatWasUnregistered(Store):
     def release_activity(self, release):
         row = self.leased_row(release.lease)
         if row is not None and row.new.tag is not None and not release.delay:
@@ -357,10 +357,10 @@ class HidesAWhileWhatWasUnserved(Store):
 
 
 @breaks("ACT-16")
-class ForgetsReleasesOfUnservedActivities(Store):
-    def is_unserved(self, row, request):
+class ForgetsReleasesOfUnregisteredActivities(Store):
+    def is_unregistered(self, row, request):
         due, row.due = row.due, row.added_at
-        found = super().is_unserved(row, request)
+        found = super().is_unregistered(row, request)
         row.due = due
         return found
 
@@ -378,12 +378,12 @@ class FiltersAThousandActivities(Store):
 
 
 @breaks("ACT-17")
-class GivesUnservedActivitiesFirst(Store):
+class GivesUnregisteredActivitiesFirst(Store):
     def lease_activities(self, request):
         free = [r for r in self.tables.activities.values() if self.is_available(r)]
-        unserved = [r for r in free if self.is_unserved(r, request)]
-        if len(unserved) >= request.limit:
-            return tuple(self.give_activity(row, request) for row in unserved[: request.limit])
+        unregistered = [r for r in free if self.is_unregistered(r, request)]
+        if len(unregistered) >= request.limit:
+            return tuple(self.give_activity(row, request) for row in unregistered[: request.limit])
         return super().lease_activities(request)
 
 

@@ -99,7 +99,7 @@ class RunsNewerEngines(Store):
 
 
 @breaks("LEASE-6")
-class FindsNewerEnginesUnserved(Store):
+class FindsNewerEnginesUnregistered(Store):
     def is_left(self, row, request):
         served = replace(request, serves=replace(request.serves, engine=1000))
         return super().is_left(row, served)
@@ -174,29 +174,29 @@ class PrefersTheNewest(Store):
 
 
 @breaks("LEASE-10")
-class FindsUnservedAtOnce(Store):
+class FindsUnregisteredAtOnce(Store):
     def is_left(self, row, request):
-        if request.unserved_for is None:
+        if request.unregistered_for is None:
             return False
-        return super().is_left(row, replace(request, unserved_for=timedelta(0)))
+        return super().is_left(row, replace(request, unregistered_for=timedelta(0)))
 
 
 @breaks("LEASE-10")
-class FindsNothingUnserved(Store):
+class FindsNothingUnregistered(Store):
     def is_left(self, row, request):
         return False
 
 
 @breaks("LEASE-10")
-class FindsUnservedUnasked(Store):
+class FindsUnregisteredUnasked(Store):
     def is_left(self, row, request):
         return super().is_left(
-            row, replace(request, unserved_for=request.unserved_for or timedelta(minutes=1))
+            row, replace(request, unregistered_for=request.unregistered_for or timedelta(minutes=1))
         )
 
 
 @breaks("LEASE-10")
-class ForgetsReleasesOfUnserved(Store):
+class ForgetsReleasesOfUnregistered(Store):
     def waiting_since(self, row):
         return (
             min(letter.due for letter in self.unsorted_visible(row.state.instance)),
@@ -223,9 +223,9 @@ class FiltersTheFirstThousand(Store):
 
 
 @breaks("LEASE-11")
-class GivesUnservedFirst(Store):
+class GivesUnregisteredFirst(Store):
     def lease_turns(self, request):
-        if request.unserved_for is not None:
+        if request.unregistered_for is not None:
             rows = [
                 r
                 for r in self.tables.instances.values()

@@ -157,13 +157,13 @@ def gives_nothing_back(patch):
 
 
 @spoils("28", "28a", "28b", "28c", "16")
-def never_tells_of_unserved_work(patch):
+def never_tells_of_unregistered_work(patch):
     async def lease_turns(self, request):
-        served = replace(request, unserved_for=None)
+        served = replace(request, unregistered_for=None)
         return await ReferenceProvider.lease_turns(self, served)
 
     async def lease_activities(self, request):
-        served = replace(request, unserved_for=None)
+        served = replace(request, unregistered_for=None)
         return await ReferenceProvider.lease_activities(self, served)
 
     return provider_with(lease_turns=lease_turns, lease_activities=lease_activities)

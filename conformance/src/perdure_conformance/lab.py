@@ -161,7 +161,7 @@ class Lab:
         limit: int = 100,
         lease_for: timedelta = LEASE,
         serves: Serves = SERVES,
-        unserved_for: timedelta | None = None,
+        unregistered_for: timedelta | None = None,
         provider: Provider | None = None,
     ) -> Sequence[LeasedTurn]:
         """Lease turns under a new token."""
@@ -170,7 +170,7 @@ class Lab:
             limit=limit,
             lease_for=lease_for,
             serves=serves,
-            unserved_for=unserved_for,
+            unregistered_for=unregistered_for,
         )
         return await (provider or self.provider).lease_turns(request)
 
@@ -250,7 +250,7 @@ class Lab:
         lease_for: timedelta = LEASE,
         names: frozenset[str] = WORK,
         tags: frozenset[str | None] = frozenset({None}),
-        unserved_for: timedelta | None = None,
+        unregistered_for: timedelta | None = None,
         provider: Provider | None = None,
     ) -> Sequence[LeasedActivity]:
         """Lease activities under a new token."""
@@ -260,7 +260,7 @@ class Lab:
             lease_for=lease_for,
             names=names,
             tags=tags,
-            unserved_for=unserved_for,
+            unregistered_for=unregistered_for,
         )
         return await (provider or self.provider).lease_activities(request)
 

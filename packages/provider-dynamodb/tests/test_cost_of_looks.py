@@ -33,14 +33,14 @@ async def create(provider, instance, name="flow"):
     )
 
 
-async def lease(provider, limit=100, unserved_for=None):
+async def lease(provider, limit=100, unregistered_for=None):
     return await provider.lease_turns(
         TurnRequest(
             token=uuid4().hex,
             limit=limit,
             lease_for=LEASE,
             serves=Serves(orchestrations={"flow": frozenset()}),
-            unserved_for=unserved_for,
+            unregistered_for=unregistered_for,
         )
     )
 
@@ -63,9 +63,9 @@ def is_batch_of_staged_commit(operation, parameters):
     return operation == "TransactWriteItems" and ":place" in str(parameters)
 
 
-@pytest.mark.parametrize("unserved_for", [None, SECOND])
+@pytest.mark.parametrize("unregistered_for", [None, SECOND])
 async def test_instances_of_another_service_are_passed_over_by_the_index_alone(
-    unserved_for, open_on_model, model
+    unregistered_for, open_on_model, model
 ):
     meter = MeteringCalls(model)
     async with open_on_model(meter) as provider:
@@ -73,7 +73,7 @@ async def test_instances_of_another_service_are_passed_over_by_the_index_alone(
             await create(provider, f"i-{number}", name="of-another-service")
         meter.take()
 
-        assert await lease(provider, unserved_for=unserved_for) == ()
+        assert await lease(provider, unregistered_for=unregistered_for) == ()
 
     bill = meter.take()
     assert bill.total == 0

@@ -48,13 +48,13 @@ async def add(provider, activities):
         )
 
 
-def request(*, limit=100, unserved_for=None):
+def request(*, limit=100, unregistered_for=None):
     return ActivityRequest(
         token=uuid4().hex,
         limit=limit,
         lease_for=MINUTE,
         names=frozenset({"work"}),
-        unserved_for=unserved_for,
+        unregistered_for=unregistered_for,
     )
 
 
@@ -69,7 +69,7 @@ async def test_activities_of_many_other_queues_are_found_over_a_few_looks(
 
         found = []
         for _ in range(4):
-            found += await provider.lease_activities(request(unserved_for=MINUTE))
+            found += await provider.lease_activities(request(unregistered_for=MINUTE))
 
     assert sorted(leased.tag for leased in found) == sorted(tags)
     assert not any(leased.served for leased in found)
@@ -80,10 +80,10 @@ async def test_an_activity_whose_lease_ran_out_has_waited_since_it_was_added(ope
     async with open_on_model() as provider:
         await add(provider, [gpu])
         clock.advance(MINUTE)
-        [first] = await provider.lease_activities(request(unserved_for=MINUTE))
+        [first] = await provider.lease_activities(request(unregistered_for=MINUTE))
         clock.advance(MINUTE)
 
-        [second] = await provider.lease_activities(request(unserved_for=MINUTE))
+        [second] = await provider.lease_activities(request(unregistered_for=MINUTE))
 
     assert (first.delivery, second.delivery) == (1, 2)
 
@@ -105,16 +105,16 @@ async def calls_of(look):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("unserved_for", [None, timedelta(hours=24), timedelta(0)])
+@pytest.mark.parametrize("unregistered_for", [None, timedelta(hours=24), timedelta(0)])
 @pytest.mark.parametrize("name", ["work", "other"])
 async def test_the_work_of_a_look_grows_with_what_waits_and_not_with_its_square(
-    name, unserved_for, open_on_model
+    name, unregistered_for, open_on_model
 ):
     counts = []
     for size in (100, 400):
         async with open_on_model(namespace=f"{size} wait") as provider:
             await add(provider, [NewActivity(id=f"a{n}", name=name, data=b"") for n in range(size)])
-            look = provider.lease_activities(request(limit=400, unserved_for=unserved_for))
+            look = provider.lease_activities(request(limit=400, unregistered_for=unregistered_for))
             counts.append(await calls_of(look))
 
     assert counts[1] <= 5 * counts[0]

@@ -223,7 +223,7 @@ async def test_activities_are_leased_by_name_and_tag(bench):
     assert [each.id for each in await bench.take()] == [CHARGE.id]
     assert [each.id for each in await bench.take(tags=frozenset({"gpu"}))] == ["tagged"]
     bench.clock.advance(10 * SECOND)
-    taken = await bench.take(unserved_for=10 * SECOND)
+    taken = await bench.take(unregistered_for=10 * SECOND)
     assert [(each.id, each.served) for each in taken] == [("later", True), ("other", False)]
 
 

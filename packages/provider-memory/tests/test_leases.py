@@ -143,29 +143,29 @@ async def test_pinned_instances_go_to_those_who_have_the_version(bench):
     assert instances(await bench.lease(serves=serves("1.0.0"))) == ["pinned"]
 
 
-async def test_a_newer_engine_is_never_leased_not_as_unserved_either(bench):
+async def test_a_newer_engine_is_never_leased_not_as_unregistered_either(bench):
     await bench.create("newer", engine=2)
     bench.clock.advance(3600 * SECOND)
 
     assert await bench.lease() == []
-    assert await bench.lease(unserved_for=SECOND, names=()) == []
+    assert await bench.lease(unregistered_for=SECOND, names=()) == []
 
 
-async def test_unserved_work_comes_after_its_time_and_after_what_matches(bench):
+async def test_unregistered_work_comes_after_its_time_and_after_what_matches(bench):
     await bench.create("strange", name="strange")
-    assert await bench.lease(unserved_for=10 * SECOND) == []
+    assert await bench.lease(unregistered_for=10 * SECOND) == []
     bench.clock.advance(10 * SECOND)
     await bench.create("known")
 
-    turns = await bench.lease(unserved_for=10 * SECOND)
+    turns = await bench.lease(unregistered_for=10 * SECOND)
     assert [(turn.state.instance, turn.served) for turn in turns] == [
         ("known", True),
         ("strange", False),
     ]
     await bench.provider.release_turn(release(turns[1], counted=False))
-    assert await bench.lease(unserved_for=10 * SECOND) == []
+    assert await bench.lease(unregistered_for=10 * SECOND) == []
     bench.clock.advance(10 * SECOND)
-    assert len(await bench.lease(unserved_for=10 * SECOND, names=())) == 1
+    assert len(await bench.lease(unregistered_for=10 * SECOND, names=())) == 1
 
 
 async def test_the_longest_ready_comes_first_whatever_its_name(bench):

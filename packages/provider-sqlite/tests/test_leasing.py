@@ -122,7 +122,7 @@ async def test_a_mailbox_full_of_timers_is_not_read_through(desk, make):
     assert len(steps) < 20
 
 
-async def test_unserved_instances_do_not_stand_in_the_way(desk, make):
+async def test_unregistered_instances_do_not_stand_in_the_way(desk, make):
     provider = await desk.open(durability="normal")
     for n in range(300):
         await provider.create_instance(make.new(f"other-{n}", name="unknown"))
@@ -134,7 +134,7 @@ async def test_unserved_instances_do_not_stand_in_the_way(desk, make):
     assert [turn.state.instance for turn in turns] == ["mine"]
 
 
-async def test_unserved_instances_that_were_just_looked_at_do_not_hide_older_ones(desk, make):
+async def test_unregistered_instances_that_were_just_looked_at_do_not_hide_older_ones(desk, make):
     provider = await desk.open(durability="normal")
     for n in range(20):
         await provider.create_instance(make.new(f"i{n:02}", name="unknown"))
@@ -145,7 +145,7 @@ async def test_unserved_instances_that_were_just_looked_at_do_not_hide_older_one
 
     for _ in range(4):
         turns = await provider.lease_turns(
-            make.request(serves=nobody, unserved_for=patience, limit=5)
+            make.request(serves=nobody, unregistered_for=patience, limit=5)
         )
         for turn in turns:
             seen.append(turn.state.instance)
@@ -153,7 +153,7 @@ async def test_unserved_instances_that_were_just_looked_at_do_not_hide_older_one
             await provider.release_turn(TurnRelease(lease=lease, counted=False))
 
     assert sorted(seen) == [f"i{n:02}" for n in range(20)]
-    assert not await provider.lease_turns(make.request(serves=nobody, unserved_for=patience))
+    assert not await provider.lease_turns(make.request(serves=nobody, unregistered_for=patience))
 
 
 async def test_an_instance_on_a_shelf_too_early_is_put_back_when_the_clock_went_back(desk, make):

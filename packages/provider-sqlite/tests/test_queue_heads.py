@@ -80,10 +80,10 @@ def looks(provider, desk, make) -> dict[str, Callable[[], Awaitable[object]]]:
     )
     return {
         "turns": lambda: provider.lease_turns(make.request()),
-        "unserved turns": lambda: provider.lease_turns(make.request(unserved_for=MINUTE)),
+        "unregistered turns": lambda: provider.lease_turns(make.request(unregistered_for=MINUTE)),
         "activities": lambda: desk.activities(provider),
         "tagged activities": lambda: desk.activities(provider, tags=frozenset({"mine", None})),
-        "unserved activities": lambda: desk.activities(provider, unserved_for=MINUTE),
+        "unregistered activities": lambda: desk.activities(provider, unregistered_for=MINUTE),
         "waiting": lambda: provider.wait_for_work(wait),
         "served names": lambda: desk.activities(provider, names=names | {"other"}),
     }
@@ -91,10 +91,10 @@ def looks(provider, desk, make) -> dict[str, Callable[[], Awaitable[object]]]:
 
 KINDS = (
     "turns",
-    "unserved turns",
+    "unregistered turns",
     "activities",
     "tagged activities",
-    "unserved activities",
+    "unregistered activities",
     "waiting",
     "served names",
 )
@@ -128,8 +128,8 @@ async def test_an_idle_look_does_not_see_tags_that_were(desk, make, kind):
     )
     await provider.commit_turn(make.commit(turn, add=added, keep_for=MINUTE))
     await provider.commit_turn(make.commit(turn, end=COMPLETED))
-    await desk.activities(provider, unserved_for=MINUTE)
-    await provider.lease_turns(make.request(unserved_for=MINUTE))
+    await desk.activities(provider, unregistered_for=MINUTE)
+    await provider.lease_turns(make.request(unregistered_for=MINUTE))
 
     after = await cost(provider, look)
 
@@ -171,7 +171,7 @@ async def test_tags_that_wait_for_nobody_are_found_oldest_first_however_many(des
 
     found: list[LeasedActivity] = []
     for _ in range(5):
-        found += await desk.activities(provider, limit=9, unserved_for=MINUTE)
+        found += await desk.activities(provider, limit=9, unregistered_for=MINUTE)
 
     assert [each.id for each in found] == [f"1:{number:02}" for number in range(40)]
 
@@ -189,8 +189,8 @@ async def test_a_queue_is_dropped_when_it_is_empty_and_made_again_when_work_come
         (leased,) = await desk.activities(other)
         await provider.commit_turn(make.commit(turn, finish=(leased.lease,), end=COMPLETED))
 
-        await desk.activities(other, unserved_for=MINUTE)
-        await other.lease_turns(make.request(unserved_for=MINUTE))
+        await desk.activities(other, unregistered_for=MINUTE)
+        await other.lease_turns(make.request(unregistered_for=MINUTE))
 
         counts.append((queues(raw, "turn"), queues(raw, "activity")))
     assert counts == [(1, 1), (0, 0)] * 3
@@ -200,7 +200,7 @@ async def test_an_instance_without_mail_is_found_again_though_its_queue_was_drop
     first, second = await desk.open(), await desk.open()
     turn = await desk.leased(first, "a")
     await first.commit_turn(make.commit(turn, remove=("start",)))
-    await second.lease_turns(make.request(unserved_for=MINUTE))
+    await second.lease_turns(make.request(unregistered_for=MINUTE))
     dropped = queues(desk.raw(), "turn")
     await second.create_instance(make.new("other", name="another"))
     await first.send([make.event("a")])
@@ -215,7 +215,7 @@ async def test_a_lease_that_is_kept_without_mail_outlives_its_queue(desk, make):
     provider = await desk.open()
     turn = await desk.leased(provider, "a")
     await provider.commit_turn(make.commit(turn, remove=("start",), keep_for=MINUTE))
-    await provider.lease_turns(make.request(serves=NOTHING, unserved_for=MINUTE))
+    await provider.lease_turns(make.request(serves=NOTHING, unregistered_for=MINUTE))
 
     gone = await provider.renew_turns([TurnLease(instance="a", token=turn.token)], lease_for=MINUTE)
     await provider.send([make.event("a")])
@@ -244,7 +244,7 @@ async def test_a_group_that_fails_after_dropping_a_queue_leaves_nothing_without_
 
     monkeypatch.setattr(type(provider.transaction), "finish", lambda self: fails_once())
     with pytest.raises(StorageFailed):
-        await provider.lease_turns(make.request(unserved_for=MINUTE))
+        await provider.lease_turns(make.request(unregistered_for=MINUTE))
     await provider.send([make.event("a")])
 
     found = await provider.lease_turns(make.request())

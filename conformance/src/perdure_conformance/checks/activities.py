@@ -381,45 +381,47 @@ async def void_activities_are_never_leased(lab: Lab) -> None:
     await lab.commit(turn, end=COMPLETED)
     lab.advance(LEASE)
     await lab.expect_no_work("its instance has ended")
-    found = await lab.lease_work(names=frozenset({"x"}), unserved_for=SECOND)
-    expect_equal(len(found), 0, "void activities leased as unserved")
+    found = await lab.lease_work(names=frozenset({"x"}), unregistered_for=SECOND)
+    expect_equal(len(found), 0, "void activities leased as unregistered")
 
 
 @check("ACT-16")
-async def unserved_activities_are_found(lab: Lab) -> None:
+async def unregistered_activities_are_found(lab: Lab) -> None:
     """Who asks for it also gets activities that nobody served for so long."""
     minute = timedelta(minutes=1)
-    unserved = {
+    unregistered = {
         "name": work("name", name="other"),
         "tag": work("tag", tag="gpu"),
         "both": work("both", name="other", tag="gpu"),
     }
-    await lab.with_activities(*unserved.values())
+    await lab.with_activities(*unregistered.values())
     lab.advance(minute - INSTANT)
-    expect_equal(len(await lab.lease_work(unserved_for=minute)), 0, "unserved too early")
+    expect_equal(len(await lab.lease_work(unregistered_for=minute)), 0, "unregistered too early")
     lab.advance(INSTANT)
-    expect_equal(len(await lab.lease_work()), 0, "unserved without being asked for")
+    expect_equal(len(await lab.lease_work()), 0, "unregistered without being asked for")
     await lab.with_activities(work("served"), instance="beta")
-    found = {each.id: each for each in await lab.lease_work(unserved_for=minute)}
+    found = {each.id: each for each in await lab.lease_work(unregistered_for=minute)}
     expect_equal(
         {name: (each.name, each.tag, each.served) for name, each in found.items()},
-        {name: (each.name, each.tag, False) for name, each in unserved.items()}
+        {name: (each.name, each.tag, False) for name, each in unregistered.items()}
         | {"served": ("work", None, True)},
         "activities leased, and whether served",
     )
-    for name in unserved:
+    for name in unregistered:
         release = ActivityRelease(lease=found[name].lease, counted=False)
         await lab.provider.release_activity(release)
     lab.advance(minute - INSTANT)
-    leased = {each.id for each in await lab.lease_work(unserved_for=minute)}
-    expect_equal(leased & unserved.keys(), set(), "unserved too early after their release")
+    leased = {each.id for each in await lab.lease_work(unregistered_for=minute)}
+    expect_equal(leased & unregistered.keys(), set(), "unregistered too early after their release")
     lab.advance(INSTANT)
-    leased = {each.id for each in await lab.lease_work(unserved_for=minute)}
-    expect_equal(leased & unserved.keys(), set(unserved), "unserved a minute after their release")
+    leased = {each.id for each in await lab.lease_work(unregistered_for=minute)}
+    expect_equal(
+        leased & unregistered.keys(), set(unregistered), "unregistered a minute after their release"
+    )
 
 
 @check("ACT-17")
-async def unserved_activities_stand_in_nobodys_way(lab: Lab) -> None:
+async def unregistered_activities_stand_in_nobodys_way(lab: Lab) -> None:
     """However much waits that the caller can't run, what it can run comes first."""
     turn = await lab.started()
     kinds = (("other", None), ("other", "gpu"), (None, "gpu"))
@@ -434,8 +436,8 @@ async def unserved_activities_stand_in_nobodys_way(lab: Lab) -> None:
     expect_equal([each.id for each in leased], ["mine"], "leased behind 1,200 others")
     lab.advance(SECOND)
     await lab.keep(turn, add=(work("mine too"),))
-    leased = await lab.lease_work(limit=1, unserved_for=SECOND)
-    expect_equal([each.id for each in leased], ["mine too"], "leased first, with unserved ones")
+    leased = await lab.lease_work(limit=1, unregistered_for=SECOND)
+    expect_equal([each.id for each in leased], ["mine too"], "leased first, with unregistered ones")
 
 
 @check("ACT-18")
@@ -517,11 +519,11 @@ async def activity_ids_are_an_instances_own(lab: Lab) -> None:
 
 
 @check("ACT-22")
-async def unserved_activities_are_left_to_who_serves_them(lab: Lab) -> None:
-    """An activity that was leased as unserved and given back is leased at once by who serves it."""
+async def unregistered_activities_are_left_to_who_serves_them(lab: Lab) -> None:
+    """An activity that was leased as unregistered and given back is leased at once by who serves it."""
     await lab.with_activities(work("job", tag="gpu"))
     lab.advance(SECOND)
-    (looked_at,) = await lab.lease_work(token="mine", unserved_for=SECOND)
+    (looked_at,) = await lab.lease_work(token="mine", unregistered_for=SECOND)
     (again,) = await lab.lease_work(token="mine", tags=frozenset({"gpu"}))
     expect_equal(again, replace(looked_at, served=True), "the repeat of a call that serves it")
     (again,) = await lab.lease_work(token="mine")

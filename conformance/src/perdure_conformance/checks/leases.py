@@ -112,13 +112,13 @@ async def names_and_versions_are_matched(lab: Lab) -> None:
 
 @check("LEASE-6")
 async def newer_engines_are_left_alone(lab: Lab) -> None:
-    """An instance with a newer engine is never leased, not as unserved either."""
+    """An instance with a newer engine is never leased, not as unregistered either."""
     await lab.create(new_instance("newer", engine=7))
     await lab.create(new_instance("unknown and newer", name="unknown", engine=7))
     await lab.create(new_instance("older", engine=5))
     lab.advance(HOUR)
     serves = Serves(orchestrations={"flow": frozenset()}, engine=6)
-    found = await lab.lease(serves=serves, unserved_for=SECOND)
+    found = await lab.lease(serves=serves, unregistered_for=SECOND)
     expect_equal([t.state.instance for t in found], ["older"], "leased by engine 6")
     serves = Serves(orchestrations={"flow": frozenset()}, engine=7)
     found = await lab.lease(serves=serves)
@@ -202,36 +202,36 @@ async def nobody_is_overtaken_for_ever(lab: Lab) -> None:
 
 
 @check("LEASE-10")
-async def unserved_work_is_found(lab: Lab) -> None:
+async def unregistered_work_is_found(lab: Lab) -> None:
     """Who asks for it also gets what nobody served for so long, marked as such."""
     await lab.create(new_instance("other name", name="unknown"))
     await lab.create(new_instance("other version", version="9.0.0"))
     minute = timedelta(minutes=1)
     lab.advance(minute - INSTANT)
-    expect_equal(len(await lab.lease(unserved_for=minute)), 0, "unserved too early")
+    expect_equal(len(await lab.lease(unregistered_for=minute)), 0, "unregistered too early")
     lab.advance(INSTANT)
-    expect_equal(len(await lab.lease()), 0, "unserved without being asked for")
+    expect_equal(len(await lab.lease()), 0, "unregistered without being asked for")
     await lab.create("served")
-    turns = {t.state.instance: t for t in await lab.lease(unserved_for=minute)}
+    turns = {t.state.instance: t for t in await lab.lease(unregistered_for=minute)}
     expect_equal(
         {name: turn.served for name, turn in turns.items()},
         {"other name": False, "other version": False, "served": True},
         "instances leased, and whether served",
     )
-    expect_equal(delivered(turns["other name"]), ["start"], "messages of an unserved one")
+    expect_equal(delivered(turns["other name"]), ["start"], "messages of an unregistered one")
     release = TurnRelease(lease=held_by(turns["other name"]), counted=False)
     await lab.provider.release_turn(release)
     await lab.send(event("more", "other name"))
     lab.advance(minute - INSTANT)
-    found = [t.state.instance for t in await lab.lease(unserved_for=minute)]
-    expect("other name" not in found, "unserved again too early after its release")
+    found = [t.state.instance for t in await lab.lease(unregistered_for=minute)]
+    expect("other name" not in found, "unregistered again too early after its release")
     lab.advance(INSTANT)
-    found = [t.state.instance for t in await lab.lease(unserved_for=minute)]
-    expect("other name" in found, "not unserved again a minute after its release")
+    found = [t.state.instance for t in await lab.lease(unregistered_for=minute)]
+    expect("other name" in found, "not unregistered again a minute after its release")
 
 
 @check("LEASE-11")
-async def unserved_work_stands_in_nobodys_way(lab: Lab) -> None:
+async def unregistered_work_stands_in_nobodys_way(lab: Lab) -> None:
     """However much waits that the caller can't run, what it can run comes first."""
     everything = Serves(orchestrations={"flow": frozenset()}, engine=1)
     await lab.all_well(
@@ -243,8 +243,8 @@ async def unserved_work_stands_in_nobodys_way(lab: Lab) -> None:
     expect_equal([t.state.instance for t in turns], ["zz"], "leased behind 1,200 others")
     await lab.commit(turns[0])
     await lab.send(event("more", "zz"))
-    turns = await lab.lease(limit=1, serves=everything, unserved_for=SECOND)
-    expect_equal([t.state.instance for t in turns], ["zz"], "leased first, with unserved ones")
+    turns = await lab.lease(limit=1, serves=everything, unregistered_for=SECOND)
+    expect_equal([t.state.instance for t in turns], ["zz"], "leased first, with unregistered ones")
 
 
 @check("LEASE-12")

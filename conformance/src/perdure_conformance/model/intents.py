@@ -66,7 +66,7 @@ class LeaseTurns:
 
     again: bool = False
     """Whether it repeats the last look, if that may still be repeated."""
-    unserved: bool = False
+    unregistered: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +122,7 @@ class LeaseWork:
 
     again: bool = False
     """Whether it repeats the last look, if that may still be repeated."""
-    unserved: bool = False
+    unregistered: bool = False
     tagged: bool = False
 
 
@@ -197,15 +197,15 @@ commits = st.builds(
 intents: st.SearchStrategy[Intent] = st.one_of(
     st.builds(Create, instance=small, incarnation=st.integers(0, 1), pinned=seldom, newer=seldom),
     st.builds(Send, mail=few_mails),
-    st.builds(LeaseTurns, again=seldom, unserved=seldom),
-    st.builds(LeaseTurns, again=seldom, unserved=seldom),
+    st.builds(LeaseTurns, again=seldom, unregistered=seldom),
+    st.builds(LeaseTurns, again=seldom, unregistered=seldom),
     st.builds(ReleaseTurn, turn=small, delay=delays, counted=st.booleans(), parked=st.booleans()),
     st.builds(RenewTurns, seconds=st.sampled_from((10, 30))),
     commits,
     commits,
     commits,
     st.builds(RepeatCommit, commit=recent),
-    st.builds(LeaseWork, again=seldom, unserved=seldom, tagged=seldom),
+    st.builds(LeaseWork, again=seldom, unregistered=seldom, tagged=seldom),
     st.builds(CompleteWork, work=recent),
     st.builds(ReleaseWork, work=small, delay=delays, counted=st.booleans(), parked=st.booleans()),
     st.builds(RenewWork, seconds=st.sampled_from((10, 30))),

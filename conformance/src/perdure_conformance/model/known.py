@@ -109,7 +109,7 @@ class Known:
                     limit=100,
                     lease_for=LEASE,
                     serves=SERVES,
-                    unserved_for=timedelta(seconds=5) if intent.unserved else None,
+                    unregistered_for=timedelta(seconds=5) if intent.unregistered else None,
                 )
             case intents.LeaseWork():
                 return ActivityRequest(
@@ -118,7 +118,7 @@ class Known:
                     lease_for=LEASE,
                     names=frozenset({"work"}),
                     tags=frozenset({"gpu"} if intent.tagged else {None}),
-                    unserved_for=timedelta(seconds=5) if intent.unserved else None,
+                    unregistered_for=timedelta(seconds=5) if intent.unregistered else None,
                 )
             case intents.RepeatCommit():
                 return pick(self.commits, intent.commit)

@@ -87,13 +87,13 @@ class Activities(Mailboxes):
         delayed = self.lasts(row.hidden_until)
         return due and not delayed and not self.is_live(row.lease) and self.is_wanted(row)
 
-    def is_unserved(self, row: ActivityRow, request: ActivityRequest) -> bool:
+    def is_unregistered(self, row: ActivityRow, request: ActivityRequest) -> bool:
         """Whether it has waited so long that a caller without its name or tag may look at it."""
         return (
-            request.unserved_for is not None
+            request.unregistered_for is not None
             and not self.matches(row, request)
             and row.due <= self.now
-            and row.due <= self.after(-request.unserved_for)
+            and row.due <= self.after(-request.unregistered_for)
         )
 
     def matches(self, row: ActivityRow, request: ActivityRequest) -> bool:
@@ -101,13 +101,13 @@ class Activities(Mailboxes):
         return row.new.name in request.names and row.new.tag in request.tags
 
     def lease_activities(self, request: ActivityRequest) -> Sequence[LeasedActivity]:
-        """What the token holds already, then the oldest that match, then the unserved."""
+        """What the token holds already, then the oldest that match, then the unregistered."""
         rows = sorted(self.tables.activities.values(), key=self.place_in_queue)
         held = [row for row in rows if self.is_held(row.lease, request.token)]
         free = [row for row in rows if self.is_available(row)]
         served = [row for row in free if self.matches(row, request)]
-        unserved = [row for row in free if self.is_unserved(row, request)]
-        chosen = (held + served + unserved)[: request.limit]
+        unregistered = [row for row in free if self.is_unregistered(row, request)]
+        chosen = (held + served + unregistered)[: request.limit]
         return tuple(self.give_activity(row, request) for row in chosen)
 
     def place_in_queue(self, row: ActivityRow) -> tuple[int, int]:

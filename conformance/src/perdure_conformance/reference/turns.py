@@ -85,13 +85,13 @@ class Store(Activities):
         self.tables.executions.setdefault(instance, []).append(ExecutionRow(state=state))
 
     def lease_turns(self, request: TurnRequest) -> Sequence[LeasedTurn]:
-        """What the token holds already, then who waits longest, then the unserved."""
+        """What the token holds already, then who waits longest, then the unregistered."""
         rows = list(self.tables.instances.values())
         held = [row for row in rows if self.is_held(row.lease, request.token)]
         ready = sorted(filter(self.is_ready, rows), key=self.waiting_since)
         served = [row for row in ready if self.serves(row, request)]
-        unserved = [row for row in ready if self.is_left(row, request)]
-        chosen = (held + served + unserved)[: request.limit]
+        unregistered = [row for row in ready if self.is_left(row, request)]
+        chosen = (held + served + unregistered)[: request.limit]
         return tuple(self.give_turn(row, request) for row in chosen)
 
     def is_ready(self, row: InstanceRow) -> bool:
@@ -119,10 +119,10 @@ class Store(Activities):
 
     def is_left(self, row: InstanceRow, request: TurnRequest) -> bool:
         """Whether it has waited so long that a caller without its name may look at it."""
-        if request.unserved_for is None or row.state.engine > request.serves.engine:
+        if request.unregistered_for is None or row.state.engine > request.serves.engine:
             return False
         since, _ = self.waiting_since(row)
-        return not self.serves(row, request) and since <= self.after(-request.unserved_for)
+        return not self.serves(row, request) and since <= self.after(-request.unregistered_for)
 
     def give_turn(self, row: InstanceRow, request: TurnRequest) -> LeasedTurn:
         """Lease it, unless the token holds it already."""

@@ -143,7 +143,7 @@ OPTIONS: dict[type, dict[str, set[str]]] = {
         "max_attempts": COUNT,
         "unregistered_timeout": DURATION | {"None"},
         "poll_interval": POSITIVE,
-        "unserved_interval": POSITIVE,
+        "unregistered_interval": POSITIVE,
         "cleanup_timeout": DURATION,
         "cancel_grace": DURATION,
         "shutdown_grace": DURATION,

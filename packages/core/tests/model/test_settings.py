@@ -21,7 +21,7 @@ from perdure_sqlite import SQLiteOptions, SQLiteProvider
 NOT_DURATIONS = [True, "5", math.nan, math.inf, -1, timedelta(seconds=-1), 10**400, [5], Decimal(5)]
 DURATIONS: list[tuple[type, str]] = [
     *((RuntimeOptions, name) for name in ("turn_lease", "activity_lease", "hold")),
-    *((RuntimeOptions, name) for name in ("poll_interval", "unserved_interval")),
+    *((RuntimeOptions, name) for name in ("poll_interval", "unregistered_interval")),
     *((RuntimeOptions, name) for name in ("cleanup_timeout", "cancel_grace", "shutdown_grace")),
     (RuntimeOptions, "unregistered_timeout"),
     (RetryPolicy, "attempt_timeout"),

@@ -8,22 +8,22 @@ import perdure
 import pytest
 from perdure import Runtime, RuntimeOptions
 from perdure.contract import DelegatingProvider, TurnRequest
-from perdure.runtime.unserved import UnservedLooks
+from perdure.runtime.unserved import UnregisteredLooks
 
 SECOND = timedelta(seconds=1)
 
 
 class Looks(DelegatingProvider):
-    """Counts the looks for turns, and how many of them asked for unserved ones."""
+    """Counts the looks for turns, and how many of them asked for unregistered ones."""
 
     def __init__(self, inner) -> None:
         super().__init__(inner)
         self.all = 0
-        self.for_unserved = 0
+        self.for_unregistered = 0
 
     async def lease_turns(self, request: TurnRequest):
         self.all += 1
-        self.for_unserved += request.unserved_for is not None
+        self.for_unregistered += request.unregistered_for is not None
         return await super().lease_turns(request)
 
 
@@ -44,7 +44,7 @@ async def test_an_idle_runtime_looks_once_in_a_poll_interval(
         await _pass(clock, pass_time, 100)
     assert 9 <= looks.all - before <= 11
     # One and the same look serves both purposes.
-    assert looks.for_unserved >= 12
+    assert looks.for_unregistered >= 12
 
 
 async def test_work_of_the_own_process_does_not_wait_for_a_poll(timed_provider, clock) -> None:
@@ -81,35 +81,35 @@ async def test_what_stays_unregistered_is_looked_at_ever_more_rarely_and_still_f
     assert isinstance(status, perdure.Failed)
 
 
-def test_looks_for_unserved_work_come_once_an_interval(clock) -> None:
-    looks = UnservedLooks(clock, SECOND)
-    assert looks.unserved_for() is None
+def test_looks_for_unregistered_work_come_once_an_interval(clock) -> None:
+    looks = UnregisteredLooks(clock, SECOND)
+    assert looks.unregistered_for() is None
     clock.advance(SECOND)
-    assert looks.unserved_for() == SECOND
-    assert looks.unserved_for() is None
+    assert looks.unregistered_for() == SECOND
+    assert looks.unregistered_for() is None
 
 
 @pytest.mark.parametrize("news", [{"new"}, {"old", "new"}, set()])
 def test_news_brings_the_short_interval_back(clock, news) -> None:
-    looks = UnservedLooks(clock, SECOND)
+    looks = UnregisteredLooks(clock, SECOND)
     for _ in range(10):
         looks.saw({"old"})
     clock.advance(timedelta(seconds=29))
-    assert looks.unserved_for() is None
+    assert looks.unregistered_for() is None
     clock.advance(SECOND)
-    assert looks.unserved_for() == SECOND
+    assert looks.unregistered_for() == SECOND
     looks.saw(news)
     clock.advance(SECOND)
-    assert looks.unserved_for() == SECOND
+    assert looks.unregistered_for() == SECOND
 
 
 def test_a_clock_that_steps_back_does_not_put_a_look_off(clock) -> None:
-    looks = UnservedLooks(clock, SECOND)
+    looks = UnregisteredLooks(clock, SECOND)
     clock.step_back(timedelta(hours=1))
-    assert looks.unserved_for() == SECOND
+    assert looks.unregistered_for() == SECOND
 
 
-@pytest.mark.parametrize("name", ["poll_interval", "unserved_interval"])
+@pytest.mark.parametrize("name", ["poll_interval", "unregistered_interval"])
 def test_an_interval_that_is_not_above_zero_is_refused_by_name(name) -> None:
     with pytest.raises(perdure.InvalidDuration, match=name):
         RuntimeOptions(**{name: timedelta(0)})

@@ -7,7 +7,7 @@ from datetime import timedelta
 import perdure
 import pytest
 from perdure import Runtime, RuntimeOptions
-from perdure.runtime.unserved import unserved_tag
+from perdure.runtime.unserved import unregistered_tag
 
 
 def registry() -> perdure.Registry:
@@ -73,7 +73,7 @@ async def test_untagged_work_is_told_apart_where_only_tags_are_served(
 
 
 @pytest.mark.slow
-async def test_work_of_an_unserved_tag_fails_after_the_timeout_naming_the_tag(
+async def test_work_of_an_unregistered_tag_fails_after_the_timeout_naming_the_tag(
     timed_provider, pass_time
 ) -> None:
     client = perdure.Client(timed_provider)
@@ -92,7 +92,7 @@ async def test_work_of_an_unserved_tag_fails_after_the_timeout_naming_the_tag(
 
 
 @pytest.mark.slow
-async def test_untagged_work_runs_while_much_of_an_unserved_tag_waits(
+async def test_untagged_work_runs_while_much_of_an_unregistered_tag_waits(
     timed_provider, clock, pass_time
 ) -> None:
     client = perdure.Client(timed_provider)
@@ -122,7 +122,7 @@ async def test_untagged_work_runs_while_much_of_an_unserved_tag_waits(
     ],
 )
 def test_the_mark_says_which_tags_are_served(tag, served, what) -> None:
-    details = unserved_tag("work", tag, frozenset(served))
+    details = unregistered_tag("work", tag, frozenset(served))
 
     assert details.startswith("activity 'work' ")
     assert what in details

@@ -101,7 +101,7 @@ class _Found:
     """The shards to look into."""
     leased: list[LeasedActivity] = field(default_factory=list[LeasedActivity])
     seen: set[Key] = field(default_factory=set[Key])
-    unserved: list[Row] = field(default_factory=list[Row])
+    unregistered: list[Row] = field(default_factory=list[Row])
     under_way: list[asyncio.Task[Lock | None]] = field(
         default_factory=list["asyncio.Task[Lock | None]"]
     )
@@ -112,15 +112,15 @@ class _Found:
         return self.request.limit - len(self.leased)
 
     @property
-    def unserved_before(self) -> Instant:
+    def unregistered_before(self) -> Instant:
         """What does not match is wanted where it waits since this instant or longer."""
-        return self.now - to_microseconds(self.request.unserved_for or timedelta(0))
+        return self.now - to_microseconds(self.request.unregistered_for or timedelta(0))
 
     def may_have_waited(self, row: Row) -> bool:
         """Whether a row that does not match may be wanted; of a lease it only tells the end."""
         place = row.text("gsk")
-        waits = ready_time(place) <= self.unserved_before or is_locked(place)
-        return self.request.unserved_for is not None and waits
+        waits = ready_time(place) <= self.unregistered_before or is_locked(place)
+        return self.request.unregistered_for is not None and waits
 
 
 @dataclass(slots=True)
@@ -280,7 +280,7 @@ class Activities:
         request, now = found.request, found.now
         if not again:
             await self._find_held(found)
-        if request.unserved_for is None:
+        if request.unregistered_for is None:
             found.shards = self._shards.all
         else:
             # The rows of all tags are wanted, and most often there is none.
@@ -303,8 +303,8 @@ class Activities:
                         self._far_looks.end()
             finally:
                 await rounds.aclose()
-        if found.room > 0 and request.unserved_for is not None:
-            await self._take_unserved(found)
+        if found.room > 0 and request.unregistered_for is not None:
+            await self._take_unregistered(found)
         if found.under_way and not found.leased and not again:
             # Where nothing else is ready, wait for the rest of commits of processes that died.
             await asyncio.gather(*found.under_way)
@@ -497,12 +497,12 @@ class Activities:
             if self._is_served(row, found):
                 served.append(row)
             elif found.may_have_waited(row):
-                found.unserved.append(row)
+                found.unregistered.append(row)
         while served and found.room > 0:
             some, served = served[: found.room], served[found.room :]
             await self._take_some(some, found)
 
-    async def _take_unserved(self, found: _Found) -> None:
+    async def _take_unregistered(self, found: _Found) -> None:
         """Those that waited long enough, which the row of one that was leased does not tell."""
         others = await self._other_queues.waiting(
             [self._keys.work(shard) for shard in found.shards],
@@ -510,12 +510,14 @@ class Activities:
             now=found.now,
             limit=found.room,
         )
-        found.unserved += filter(found.may_have_waited, others)
-        left = sorted(found.unserved, key=lambda row: waits_since(row.text("gsk")))
+        found.unregistered += filter(found.may_have_waited, others)
+        left = sorted(found.unregistered, key=lambda row: waits_since(row.text("gsk")))
         while left and found.room > 0:
             some, left = left[:READ_BATCH], left[READ_BATCH:]
             rows = await self._table.get_many(map(_key_of, some))
-            waited = [row for row in rows.values() if row.number("rdy") <= found.unserved_before]
+            waited = [
+                row for row in rows.values() if row.number("rdy") <= found.unregistered_before
+            ]
             waited.sort(key=lambda row: row.number("rdy"))
             while waited and found.room > 0:
                 next_ones, waited = waited[: found.room], waited[found.room :]

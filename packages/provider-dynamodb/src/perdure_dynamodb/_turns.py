@@ -91,7 +91,7 @@ class _Found:
     """Leases that the call took or may have taken."""
     leased: list[LeasedTurn] = field(default_factory=list[LeasedTurn])
     seen: set[str] = field(default_factory=set[str])
-    unserved: list[_Candidate] = field(default_factory=list["_Candidate"])
+    unregistered: list[_Candidate] = field(default_factory=list["_Candidate"])
     under_way: list[asyncio.Task[Lock | None]] = field(
         default_factory=list["asyncio.Task[Lock | None]"]
     )
@@ -133,7 +133,7 @@ class Turns:
         self._taking: set[str] = set()
         """Instances that a call of this process is just taking: others needn't try."""
         self._looks = random.randrange(FROM_OLDEST)  # noqa: S311 # no secret
-        self._unserved_until: Instant = 0
+        self._unregistered_until: Instant = 0
         """Up to here the last look went through those that it does not serve."""
         self._unreturned = UnreturnedLeases(self._give_back)
 
@@ -172,8 +172,8 @@ class Turns:
                         break
             finally:
                 await rounds.aclose()
-        if found.room > 0 and found.unserved:
-            await self._take_unserved(found)
+        if found.room > 0 and found.unregistered:
+            await self._take_unregistered(found)
         if found.under_way and not found.leased:
             await self._take_finished(found)
 
@@ -296,8 +296,8 @@ class Turns:
         for candidate in self._candidates(rows, found):
             if all(_may_serve(row, found.request.serves) for row in candidate.rows):
                 served.append(candidate)
-            elif found.request.unserved_for is not None:
-                found.unserved.append(candidate)
+            elif found.request.unregistered_for is not None:
+                found.unregistered.append(candidate)
         left, count = self._in_turn(served, found.room), found.room
         while left and found.room > 0:
             some, left = left[:count], left[count:]
@@ -341,19 +341,19 @@ class Turns:
                 continue
             if serves.accepts(lock.name, lock.version):
                 served.append(lock)
-            elif found.request.unserved_for is not None:
-                found.unserved.append(candidate)
+            elif found.request.unregistered_for is not None:
+                found.unregistered.append(candidate)
         await self._take_all(served, found, served=True)
 
-    async def _take_unserved(self, found: _Found) -> None:
+    async def _take_unregistered(self, found: _Found) -> None:
         """Of those that do not match, what waits for long enough; a bounded number in one look."""
         request = found.request
-        latest = found.now - to_microseconds(request.unserved_for or timedelta(0))
-        waiting = [each for each in found.unserved if each.since <= latest]
+        latest = found.now - to_microseconds(request.unregistered_for or timedelta(0))
+        waiting = [each for each in found.unregistered if each.since <= latest]
         # The next look goes on behind these: a mark that the caller sets takes them out of it.
-        behind = [each for each in waiting if each.since > self._unserved_until]
+        behind = [each for each in waiting if each.since > self._unregistered_until]
         chosen = (behind or waiting)[: max(found.room, MOST_UNSERVED)]
-        self._unserved_until = chosen[-1].since if len(behind) > len(chosen) else 0
+        self._unregistered_until = chosen[-1].since if len(behind) > len(chosen) else 0
         locks = await self._locks(chosen, found)
         left = [
             lock
@@ -432,11 +432,11 @@ class Turns:
     def _is_wanted(self, lock: Lock, delivery: Delivery, found: _Found, *, served: bool) -> bool:
         if delivery.visible_since is None:
             return False
-        unserved_for = found.request.unserved_for
-        if served or unserved_for is None:
+        unregistered_for = found.request.unregistered_for
+        if served or unregistered_for is None:
             return True
         since = max(delivery.visible_since, lock.row.number_or_none("rel") or 0)
-        return since + to_microseconds(unserved_for) <= found.now
+        return since + to_microseconds(unregistered_for) <= found.now
 
     async def _turn_of(self, lock: Lock, found: _Found) -> LeasedTurn:
         delivery = await self._read(lock, found.now)

@@ -97,10 +97,10 @@ class MemoryProvider(Provider):
             held = turns.leased_by(request.token, now)[: max(0, request.limit)]
             free = max(0, request.limit) - len(held)
             fresh = turns.oldest(store.registered_turns(request.serves), free, now)
-            if request.unserved_for is not None and len(fresh) < free:
+            if request.unregistered_for is not None and len(fresh) < free:
                 queues = store.unregistered_turns(request.serves)
                 oldest = turns.oldest(queues, free - len(fresh), now)
-                fresh += _ready_for(oldest, request.unserved_for, now)
+                fresh += _ready_for(oldest, request.unregistered_for, now)
             for instance in fresh:
                 turns.take(instance, _lease(request.token, request.lease_for, now), now)
             return [
@@ -172,10 +172,10 @@ class MemoryProvider(Provider):
             free = max(0, request.limit) - len(held)
             queues = store.registered_activities(request.names, request.tags)
             fresh = activities.oldest(queues, free, now)
-            if request.unserved_for is not None and len(fresh) < free:
+            if request.unregistered_for is not None and len(fresh) < free:
                 queues = store.unregistered_activities(request)
                 oldest = activities.oldest(queues, free - len(fresh), now)
-                fresh += _ready_for(oldest, request.unserved_for, now)
+                fresh += _ready_for(oldest, request.unregistered_for, now)
             for activity in fresh:
                 activities.take(activity, _lease(request.token, request.lease_for, now), now)
             return [each.as_leased(served=each.is_registered(request)) for each in held + fresh]
@@ -318,9 +318,9 @@ def _lease(token: str, lease_for: timedelta, now: Instant) -> Lease:
     return Lease(token=token, until=now + to_microseconds(lease_for))
 
 
-def _ready_for(rows: Sequence[Row], unserved_for: timedelta, now: Instant) -> list[Row]:
+def _ready_for(rows: Sequence[Row], unregistered_for: timedelta, now: Instant) -> list[Row]:
     """The rows that have been ready to lease for at least this long."""
-    latest = now - to_microseconds(unserved_for)
+    latest = now - to_microseconds(unregistered_for)
     return [
         row for row in rows if (since := row.leasable_since(now)) is not None and since <= latest
     ]

@@ -134,7 +134,7 @@ class Provider(ABC):
         `limit`. An expired lease of another token is gone once its instance is leased here.
 
         An instance matches when `serves` has its name and, where it is pinned, that version, and
-        its engine is not newer. With `unserved_for`, ready instances whose engine fits but whose
+        its engine is not newer. With `unregistered_for`, ready instances whose engine fits but whose
         name or version does not are returned too (`served=False`), once their earliest visible
         message has been visible, and their last release is past, for that long. Such instances
         never stand in the way of those that match.
@@ -197,7 +197,7 @@ class Provider(ABC):
         The oldest first, about: none is overtaken for ever. Each has `delivery` raised by one.
         Leases that are already live under this token are returned first, uncounted and with the
         same end; they count against `limit`.
-        With `unserved_for`, activities whose name or tag does not match are returned too
+        With `unregistered_for`, activities whose name or tag does not match are returned too
         (`served=False`), once they have been visible, and their last release is past, for that
         long. They never stand in the way of those that match. Void activities are never leased.
         """

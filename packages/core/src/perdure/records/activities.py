@@ -42,7 +42,7 @@ class ActivityRequest:
     lease_for: timedelta
     names: frozenset[str]
     tags: frozenset[str | None] = frozenset({None})
-    unserved_for: timedelta | None = None
+    unregistered_for: timedelta | None = None
     """If set, also return activities that have waited at least this long because no runtime
     registers their name or serves their tag."""
 

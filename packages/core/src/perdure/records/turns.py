@@ -43,7 +43,7 @@ class TurnRequest:
     limit: int
     lease_for: timedelta
     serves: Serves
-    unserved_for: timedelta | None = None
+    unregistered_for: timedelta | None = None
     """If set, also return instances that have been ready at least this long because no runtime
     registers their name or version."""
 
@@ -62,7 +62,7 @@ class LeasedTurn:
     more: bool
     """Whether the mailbox has further visible messages."""
     served: bool = True
-    """False for an instance that was returned because of `unserved_for`."""
+    """False for an instance that was returned because of `unregistered_for`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,9 +61,9 @@ from perdure.runtime.renewal import ActivityKeeper, Keeper
 from perdure.runtime.slots import Kind, Slots
 from perdure.runtime.unserved import (
     UNREGISTERED,
-    UnservedLooks,
+    UnregisteredLooks,
     unregistered_since,
-    unserved_tag,
+    unregistered_tag,
 )
 
 if TYPE_CHECKING:
@@ -358,23 +358,25 @@ class Activities:
         """
         provider, options = self._provider, self._options
         pause = Pause(options.poll_interval)
-        looks = UnservedLooks(provider.clock, options.unserved_interval)
+        looks = UnregisteredLooks(provider.clock, options.unregistered_interval)
         troubles = 0
         with provider.notifier.subscribe_activities() as subscription:
             self._slots.when_freed = subscription.notify
             while True:
                 await self._wait_for_slot()
                 subscription.clear()
-                # While a kind is full its names are left out, and would seem to be unserved.
-                unserved_for = looks.unserved_for() if self._slots.has_room_for_all else None
+                # While a kind is full its names are left out, and would seem to be unregistered.
+                unregistered_for = (
+                    looks.unregistered_for() if self._slots.has_room_for_all else None
+                )
                 try:
                     if self.clock_trouble.times > troubles:
                         troubles = self.clock_trouble.times
                         await self.clock_trouble.pause()
                     if self.keeper.overdue:
                         await self.keeper.keep()
-                    leased = await self._lease(unserved_for)
-                    served, started = self._take(leased, looks, unserved_for)
+                    leased = await self._lease(unregistered_for)
+                    served, started = self._take(leased, looks, unregistered_for)
                     # What was leased may carry much, and the next look may be late.
                     del leased
                 except StorageClosed:
@@ -395,17 +397,17 @@ class Activities:
     def _take(
         self,
         leased: Sequence[LeasedActivity],
-        looks: UnservedLooks,
-        unserved_for: timedelta | None,
+        looks: UnregisteredLooks,
+        unregistered_for: timedelta | None,
     ) -> tuple[int, int]:
         """Start what was leased; returns how much of it can be run here, and how much was begun."""
         served = [one for one in leased if one.served]
         started = [self._start_or_adopt(one) for one in served]
-        if unserved_for is not None:
-            unserved = [one for one in leased if not one.served]
-            looks.saw((one.instance, one.id) for one in unserved)
-            for one in unserved:
-                self._spawn(self._handle_unserved(one))
+        if unregistered_for is not None:
+            unregistered = [one for one in leased if not one.served]
+            looks.saw((one.instance, one.id) for one in unregistered)
+            for one in unregistered:
+                self._spawn(self._handle_unregistered(one))
         return len(served), sum(started)
 
     # Its end
@@ -455,11 +457,11 @@ class Activities:
             activity_tags=self._options.tags,
         )
 
-    async def _lease(self, unserved_for: timedelta | None) -> Sequence[LeasedActivity]:
+    async def _lease(self, unregistered_for: timedelta | None) -> Sequence[LeasedActivity]:
         """Lease what there is room for."""
         slots, is_repeat = self._slots, self._lease_token is not None
         # What a call that failed has leased may be of any kind.
-        room = slots.everything() if is_repeat or unserved_for else slots.next_room()
+        room = slots.everything() if is_repeat or unregistered_for else slots.next_room()
         self._lease_token = self._lease_token or uuid.uuid4().hex
         with slots.asked_for(room):
             leased = await self._provider.lease_activities(
@@ -469,7 +471,7 @@ class Activities:
                     lease_for=self._options.activity_lease,
                     names=room.names,
                     tags=self._options.tags,
-                    unserved_for=unserved_for,
+                    unregistered_for=unregistered_for,
                 )
             )
         self._lease_token = None
@@ -705,7 +707,7 @@ class Activities:
             cancellation=Cancellation(self._cancellation_lock),
         )
 
-    async def _handle_unserved(self, leased: LeasedActivity) -> None:
+    async def _handle_unregistered(self, leased: LeasedActivity) -> None:
         is_tag_served = leased.tag in self._options.tags
         if await self._has_waited_too_long(leased):
             kind = Unregistered(
@@ -722,7 +724,7 @@ class Activities:
             if is_tag_served:
                 why = f"activity {leased.name!r} is not registered in this runtime"
             else:
-                why = unserved_tag(leased.name, leased.tag, self._options.tags)
+                why = unregistered_tag(leased.name, leased.tag, self._options.tags)
             # Without a delay, so that a runtime that runs it takes it at once.
             await self._park(leased, UNREGISTERED, why, delay=timedelta(0))
 
@@ -737,7 +739,7 @@ class Activities:
             state = await self._provider.read_instance(leased.instance)
         except ProviderError as error:
             _LOGGER.warning(
-                "unserved activity of instance %r: %s",
+                "unregistered activity of instance %r: %s",
                 leased.instance,
                 error,
                 extra=activity_fields(leased),

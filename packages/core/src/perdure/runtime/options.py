@@ -43,7 +43,7 @@ class RuntimeOptions:
 
     After work it looks sooner, and work that comes through its own process wakes it at once.
     """
-    unserved_interval: timedelta = timedelta(seconds=1)
+    unregistered_interval: timedelta = timedelta(seconds=1)
     """How often this runtime looks for work that nobody takes; more rarely while it finds only
     what it found before."""
     cleanup_timeout: timedelta = timedelta(minutes=5)
@@ -72,7 +72,7 @@ class RuntimeOptions:
             turn_lease=_LEASE,
             activity_lease=_LEASE,
             poll_interval=POSITIVE,
-            unserved_interval=POSITIVE,
+            unregistered_interval=POSITIVE,
         )
         check_compare(self.compare)
         tags = to_items(self.tags, "tags", example='{None, "gpu"}')

@@ -54,7 +54,7 @@ from perdure.runtime.pausing import Pause
 from perdure.runtime.payload_budget import PayloadBudget
 from perdure.runtime.renewal import Keeper, TurnKeeper
 from perdure.runtime.stepping import run_outside_tasks
-from perdure.runtime.unserved import UNREGISTERED, UnservedLooks, unregistered_since
+from perdure.runtime.unserved import UNREGISTERED, UnregisteredLooks, unregistered_since
 from perdure.runtime.without_code import HeldInstance, end_without_code, parked_and_cancelled
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Turns:
         self._runs: dict[str, InstanceRun] = {}
         self._tasks: dict[InstanceRun | str, asyncio.Task[None]] = {}
         self.differing_values = DifferingValues(provider.clock, observers)
-        self._looks = UnservedLooks(provider.clock, options.unserved_interval)
+        self._looks = UnregisteredLooks(provider.clock, options.unregistered_interval)
         self._freed = asyncio.Event()
         self._waiting = asyncio.Event()
         self.clock_trouble = activities.clock_trouble
@@ -157,14 +157,14 @@ class Turns:
             while True:
                 await self._wait_for_slot()
                 subscription.clear()
-                unserved_for = looks.unserved_for()
+                unregistered_for = looks.unregistered_for()
                 try:
                     if self.clock_trouble.times > troubles:
                         troubles = self.clock_trouble.times
                         await self.clock_trouble.pause()
                     if self.keeper.overdue:
                         await self.keeper.keep()
-                    found_work = self._take(await self._lease(unserved_for), unserved_for)
+                    found_work = self._take(await self._lease(unregistered_for), unregistered_for)
                 except StorageClosed:
                     raise
                 except ProviderError as error:
@@ -225,7 +225,7 @@ class Turns:
                 self._freed.clear()
                 await self._freed.wait()
 
-    async def _lease(self, unserved_for: timedelta | None) -> Sequence[LeasedTurn]:
+    async def _lease(self, unregistered_for: timedelta | None) -> Sequence[LeasedTurn]:
         self._lease_token = self._lease_token or self.new_id()
         leased = await self.provider.lease_turns(
             TurnRequest(
@@ -233,23 +233,23 @@ class Turns:
                 limit=min(self._free(), _LARGEST_LEASE_CALL),
                 lease_for=self.options.turn_lease,
                 serves=self._serves,
-                unserved_for=unserved_for,
+                unregistered_for=unregistered_for,
             )
         )
         self._lease_token = None
         return leased
 
-    def _take(self, leased: Sequence[LeasedTurn], unserved_for: timedelta | None) -> bool:
+    def _take(self, leased: Sequence[LeasedTurn], unregistered_for: timedelta | None) -> bool:
         """Start what was leased; returns whether any of it can be run here."""
         for one in leased:
             self._start(one)
-        if unserved_for is not None:
+        if unregistered_for is not None:
             self._looks.saw(one.state.instance for one in leased if not one.served)
         return any(one.served for one in leased)
 
     def _start(self, leased: LeasedTurn) -> None:
         if not leased.served:
-            self._spawn(leased.token + leased.state.instance, self._handle_unserved(leased))
+            self._spawn(leased.token + leased.state.instance, self._handle_unregistered(leased))
             return
         alone = leased.attempt > self.options.max_attempts and not self.clock_trouble.is_recent
         instance = leased.state.instance
@@ -334,7 +334,7 @@ class Turns:
         if run is not None:
             run.message_arrived()
 
-    async def _handle_unserved(self, leased: LeasedTurn) -> None:
+    async def _handle_unregistered(self, leased: LeasedTurn) -> None:
         state = leased.state
         now = self.provider.clock.now()
         since, limit = unregistered_since(state) or now, self.options.unregistered_timeout
@@ -353,7 +353,7 @@ class Turns:
             await self._park(leased, UNREGISTERED, details)
         except ProviderError as error:
             fields = of_instance(state.instance)
-            _LOGGER.warning("unserved instance %r: %s", state.instance, error, extra=fields)
+            _LOGGER.warning("unregistered instance %r: %s", state.instance, error, extra=fields)
 
     async def _park(
         self, leased: LeasedTurn, reason: str, details: str, *, delay: timedelta = timedelta(0)

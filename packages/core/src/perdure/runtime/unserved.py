@@ -4,7 +4,7 @@ That something waits does not mean that nobody has its function or serves its ta
 may be busy, or be started just now. So the time until it fails counts from the mark that a
 runtime which can't run it left on the instance, and a commit takes the mark away.
 
-A missing function and an unserved tag have the same reason. Where one runtime lacks the function
+A missing function and an unregistered tag have the same reason. Where one runtime lacks the function
 and another the tag, two reasons would replace each other at every look, and the mark's `since`
 would start anew each time.
 """
@@ -30,7 +30,7 @@ def unregistered_since(state: InstanceState) -> Instant | None:
     return mark.since if mark is not None and mark.reason == UNREGISTERED else None
 
 
-def unserved_tag(activity: str, tag: str | None, served: frozenset[str | None]) -> str:
+def unregistered_tag(activity: str, tag: str | None, served: frozenset[str | None]) -> str:
     """The details of the mark for an activity whose tag this runtime does not serve."""
     what = "is untagged" if tag is None else f"has the tag {tag!r}"
     tags = ", ".join(sorted(repr(each) for each in served if each is not None))
@@ -43,7 +43,7 @@ def unserved_tag(activity: str, tag: str | None, served: frozenset[str | None]) 
     )
 
 
-class UnservedLooks:
+class UnregisteredLooks:
     """Which looks also ask for work that nobody takes.
 
     One at every interval. While such looks find only what they found before, which stays marked
@@ -56,7 +56,7 @@ class UnservedLooks:
         self._last = clock.now()
         self._known: set[Hashable] = set()
 
-    def unserved_for(self) -> timedelta | None:
+    def unregistered_for(self) -> timedelta | None:
         """What the next look asks for: how long nobody took it; None: not for such work."""
         now = self._clock.now()
         # A clock that stepped back must not put the next one off.
@@ -70,9 +70,9 @@ class UnservedLooks:
         if work in self._known:
             self._interval = self._shortest
 
-    def saw(self, unserved: Iterable[Hashable]) -> None:
+    def saw(self, unregistered: Iterable[Hashable]) -> None:
         """Note what a look has found that nobody takes."""
-        found = set(unserved)
+        found = set(unregistered)
         if found and found <= self._known:
             longest = max(self._shortest, _LONGEST_INTERVAL)
             self._interval = min(self._interval * 2, longest)

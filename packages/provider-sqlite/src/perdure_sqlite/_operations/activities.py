@@ -128,12 +128,12 @@ def remove_activities(transaction: Transaction, row: InstanceRow) -> None:
 
 def has_activities(connection: Connection, request: ActivityRequest, now: Instant) -> bool:
     """Whether a lease call would find or change anything; this needs no write lock."""
-    if request.unserved_for is None:
+    if request.unregistered_for is None:
         heads = registered_activity_heads(connection, request.names, request.tags)
     else:
         heads = activity_heads(connection)
-    # With `unserved_for`, the lease call also drops empty queues.
-    drops_empty = request.unserved_for is not None
+    # With `unregistered_for`, the lease call also drops empty queues.
+    drops_empty = request.unregistered_for is not None
     if any(head.is_ready(now) or (drops_empty and head.is_empty) for head in heads):
         return True
     key = (request.token, connection.namespace, now, now + FARTHEST_END, 1)
@@ -146,7 +146,7 @@ def lease_activities(
     """First what the token holds already, then registered activities, then unregistered ones."""
     leased = list(_held_activities(transaction, request))
     names, tags = request.names, request.tags
-    if request.unserved_for is None:
+    if request.unregistered_for is None:
         _lease_from(
             transaction, request, registered_activity_heads(transaction, names, tags), leased
         )
@@ -158,7 +158,7 @@ def lease_activities(
     )
     if len(leased) < request.limit:
         unregistered = [head for head in heads if not head.is_registered(names, tags)]
-        latest = transaction.now - to_microseconds(request.unserved_for)
+        latest = transaction.now - to_microseconds(request.unregistered_for)
         for part in in_batches(unregistered, request.limit, transaction.now):
             _lease_from(transaction, request, part, leased, latest=latest)
     return tuple(leased)

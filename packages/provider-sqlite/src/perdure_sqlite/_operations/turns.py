@@ -60,7 +60,7 @@ _LOGGER = logging.getLogger("perdure.sqlite")
 def has_turns(connection: Connection, request: TurnRequest, now: Instant) -> bool:
     """Whether a lease call would find or change anything; this needs no write lock."""
     serves = request.serves
-    if request.unserved_for is None:
+    if request.unregistered_for is None:
         is_found = any(head.is_ready(now) for head in registered_turn_heads(connection, serves))
     else:
         # The lease call also drops empty queues.
@@ -78,7 +78,7 @@ def lease_turns(transaction: Transaction, request: TurnRequest) -> tuple[LeasedT
     """First what the token holds already, then registered instances, then unregistered ones."""
     serves = request.serves
     leased = list(_held_turns(transaction, request))[: max(0, request.limit)]
-    if request.unserved_for is None:
+    if request.unregistered_for is None:
         _lease_from(transaction, request, registered_turn_heads(transaction, serves), leased)
         return tuple(leased)
     heads = turn_heads(transaction)
@@ -92,7 +92,7 @@ def lease_turns(transaction: Transaction, request: TurnRequest) -> tuple[LeasedT
             for head in heads
             if head.engine <= serves.engine and not serves.accepts(head.name, head.version)
         ]
-        latest = transaction.now - to_microseconds(request.unserved_for)
+        latest = transaction.now - to_microseconds(request.unregistered_for)
         for part in in_batches(unregistered, request.limit, transaction.now):
             _lease_from(transaction, request, part, leased, latest=latest)
     return tuple(leased)
