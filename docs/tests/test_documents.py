@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from perdure import RuntimeOptions, errors, observe
 from perdure.contract import hooks
 from perdure.model import application_errors
+from perdure_conformance.everything import EVERYTHING
 
 from .markdown import ROOT, documents, excerpts, headings, links, shown_files, stands_in
 
@@ -106,6 +108,14 @@ def test_every_promise_is_said_in_the_words_of_users() -> None:
 
     assert len(cases) > 50
     assert set(cases) ^ set(said) == set()
+
+
+def test_the_catalogue_counts_the_checks_of_each_family() -> None:
+    catalogue = (ROOT / "docs" / "build-on-it" / "checks.md").read_text("utf-8")
+    counted = re.findall(r"^\| ([A-Z]+) \| (\d+) \|", catalogue, re.MULTILINE)
+
+    families = Counter(check.family for check in EVERYTHING)
+    assert {family: int(count) for family, count in counted} == families
 
 
 def test_every_error_has_its_place_in_the_document() -> None:

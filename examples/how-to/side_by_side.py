@@ -25,7 +25,7 @@ async def process(ctx: perdure.OrchestrationContext, order: str) -> str:
         async with asyncio.timeout(24 * 3600):
             await ctx.schedule_wait("approved")
     except TimeoutError:
-        return "nobody approved"
+        return "not approved in time"
     await ctx.schedule_activity(ship, order, retry=retry)
     return receipt
 

@@ -1,4 +1,4 @@
-"""The same orders in one process, for who wants to kill it by hand and start it again."""
+"""The same orders in one process, which you can kill by hand and start again."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ async def _play(stage: Stage, client: perdure.Client, screen: Screen, worker: _W
     await _until(charged, worker)
     worker.kill()
     screen.say(
-        names[0], f"kill -9 {worker.pid}: the bank has booked, and nobody heard its answer", "red"
+        names[0], f"kill -9 {worker.pid}: the bank has booked, and its answer is lost", "red"
     )
     worker.start()
 
@@ -63,7 +63,7 @@ async def _play(stage: Stage, client: perdure.Client, screen: Screen, worker: _W
 
     await _until(waiting, worker)
     worker.kill()
-    screen.say("", f"kill -9 {worker.pid}: nobody runs the orders now", "red")
+    screen.say("", f"kill -9 {worker.pid}: no worker runs the orders now", "red")
     for name in names:
         await approve(client, name)
         screen.say(name, "approved by its owner, while no worker is alive", "bold")

@@ -132,7 +132,7 @@ def _reason(problem: BaseException) -> str:
     if isinstance(problem, perdure.SubOrchestrationFailed):
         return problem.details.message
     if isinstance(problem, TimeoutError) and not isinstance(problem, perdure.ActivityTimeout):
-        return "nobody approved in time"
+        return "no approval in time"
     return str(problem) or "cancelled"
 
 

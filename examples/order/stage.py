@@ -18,7 +18,7 @@ class Stage:
     prefix: str = "order-"
     """Of the instance ids; another one for another demonstration on the same storage."""
     pace: float = 1.0
-    """How long things take, for who wants to watch or to kill by hand."""
+    """How long things take; more than 1 gives you time to watch, or to kill by hand."""
 
     @property
     def ledger(self) -> Path:

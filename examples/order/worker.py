@@ -1,6 +1,6 @@
 """A worker: one process that runs the order process, until it is told to stop or is killed.
 
-It keeps nothing: whatever it knows is in the storage, so another one goes on where it was.
+It keeps no state: everything is in the storage, so another worker goes on where it was.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from screen import Screen
 from stage import Stage
 
 _OPTIONS = perdure.RuntimeOptions(
-    # Short, so that nobody has to wait long for what a killed worker held.
+    # Short leases: the next worker takes over soon after a kill.
     turn_lease=timedelta(seconds=1.5),
     activity_lease=timedelta(seconds=1.5),
     shutdown_grace=timedelta(seconds=1),

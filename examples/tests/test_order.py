@@ -47,7 +47,7 @@ def test_the_demonstration_kills_its_workers_and_charges_each_order_once(tmp_pat
     assert "the bank was asked twice, by 2 process(es)" in shown.stdout
     assert "shown-2 is undone" in shown.stdout
     assert "BROKEN" not in shown.stdout
-    assert "\x1b" not in shown.stdout  # no colours where nobody sees them
+    assert "\x1b" not in shown.stdout  # no colours outside of a terminal
     assert shown.stderr == ""
     booked = [order for order, effect in charges(tmp_path / "outside.db") if effect]
     assert sorted(booked) == ["shown-1", "shown-2"]

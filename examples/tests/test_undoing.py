@@ -155,7 +155,7 @@ async def test_an_order_of_which_a_step_fails_for_good_leaves_nothing(tmp_path, 
         ({"card": "refused"}, True, "the card is refused"),
         ({"town": "Atlantis"}, True, "no courier goes to Atlantis"),
         ({}, False, "Ines did not approve"),
-        ({}, None, "nobody approved in time"),
+        ({}, None, "no approval in time"),
     ],
     ids=["card", "courier", "refused approval", "no approval"],
 )
