@@ -91,7 +91,7 @@ def test_the_index_leads_to_every_page_once() -> None:
     pages = {
         path
         for path in docs.rglob("*.md")
-        if "conformance" not in path.parts and "decisions" not in path.parts
+        if not {"conformance", "decisions", "tests"} & set(path.parts)
     }
     pages |= {docs / "explain" / "decisions" / "README.md"}
 
@@ -116,6 +116,14 @@ def test_the_catalogue_counts_the_checks_of_each_family() -> None:
 
     families = Counter(check.family for check in EVERYTHING)
     assert {family: int(count) for family, count in counted} == families
+
+
+def test_each_of_the_forty_questions_is_answered_on_two_pages_at_most() -> None:
+    text = (ROOT / "docs" / "tests" / "questions.md").read_text("utf-8")
+    questions = re.findall(r"^(\d+)\. (.+) → (.+)$", text, re.MULTILINE)
+
+    assert [int(number) for number, _, _ in questions] == list(range(1, 41))
+    assert [where for _, _, where in questions if not 1 <= where.count("](") <= 2] == []
 
 
 def test_every_error_has_its_place_in_the_document() -> None:
