@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from perdure.authoring.registry import Catalog, OrchestrationDefinition
+from perdure.authoring.functions import OrchestrationDefinition
+from perdure.authoring.registry import Catalog
 from perdure.contract import InstanceState, InstanceStatus
 from perdure.history import CancelRequested, Event, OrchestrationFailed, OrchestrationStarted
 from perdure.model.details import Cancelled, Poisoned, Unregistered

@@ -256,7 +256,7 @@ async def an_unregistered_orchestration_waits_for_its_runtime(stage: Stage) -> N
         await stage.node(other)
     for number in range(20):
         await client.start_orchestration(f"unknown {number}", "flow")
-    await client.start_orchestration_versioned("version", "hello", None, "2.0.0")
+    await client.start_orchestration("version", "hello", version="2.0.0")
     mark = await until_parked(stage, "unknown 0")
     expect_equal(mark.reason, "unregistered", "the reason")
     expect("'flow'" in mark.details, f"the details name no orchestration: {mark.details}")

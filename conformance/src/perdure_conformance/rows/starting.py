@@ -144,7 +144,7 @@ async def refuse_all(stage: Stage, instance: str) -> None:
         with expect_refusal(InstanceAlreadyExists, f"a second start as {name}"):
             await client.start_orchestration(instance, name, text)
         with expect_refusal(InstanceAlreadyExists, "a second start with a version"):
-            await client.start_orchestration_versioned(instance, name, text, "7.0.0")
+            await client.start_orchestration_versioned(instance, name, "7.0.0", text)
     expect_equal(await stage.state(instance), before, "the instance after further starts")
     expect_equal(await stage.history(instance), history, "its history after further starts")
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from datetime import datetime
+from typing import Annotated, Any, NoReturn, Protocol
 
 import pytest
 from perdure import OrchestrationContext, Registry
-from perdure.authoring.references import activity_reference, orchestration_reference
+from perdure.authoring.functions import activity_reference, orchestration_reference
 from perdure.authoring.registry import Catalog
 from perdure.errors import (
     DuplicateRegistration,
     InvalidIdentifier,
+    InvalidInput,
     InvalidSignature,
     InvalidVersion,
     NondeterministicCode,
@@ -39,11 +42,10 @@ def test_a_decorator_returns_the_function_itself_and_marks_it() -> None:
     reference = activity_reference(charge)
     assert reference is not None
     assert reference.name == "charge"
-    assert (reference.input_type, reference.result_type) == (Order, int)
-    assert reference.takes_input
+    assert (reference.parameters.types, reference.result_type) == ({"order": Order}, int)
 
 
-def test_an_orchestration_takes_the_context_and_at_most_one_input() -> None:
+def test_an_orchestration_takes_the_context_and_its_input() -> None:
     registry = Registry()
 
     @registry.orchestration
@@ -56,9 +58,9 @@ def test_an_orchestration_takes_the_context_and_at_most_one_input() -> None:
     first, second = orchestration_reference(without), orchestration_reference(with_input)
     assert first is not None
     assert second is not None
-    assert not first.takes_input
+    assert first.parameters.types == {}
     assert (second.name, second.version) == ("named", "2.0.0")
-    assert (second.input_type, second.result_type) == (Order, str)
+    assert (second.parameters.types, second.result_type) == ({"order": Order}, str)
 
 
 def test_what_has_no_annotation_is_anything() -> None:
@@ -70,7 +72,7 @@ def test_what_has_no_annotation_is_anything() -> None:
 
     reference = activity_reference(untyped)
     assert reference is not None
-    assert (reference.input_type, reference.result_type) == (Any, Any)
+    assert (reference.parameters.types, reference.result_type) == ({"value": Any}, Any)
 
 
 def test_annotations_keep_their_extras_and_may_be_local() -> None:
@@ -86,7 +88,7 @@ def test_annotations_keep_their_extras_and_may_be_local() -> None:
 
     reference = activity_reference(work)
     assert reference is not None
-    assert reference.input_type == Annotated[Local, "note"]
+    assert reference.parameters.types == {"value": Annotated[Local, "note"]}
     assert reference.result_type == list[Local]
 
 
@@ -124,7 +126,7 @@ def test_bound_methods_are_registered_by_name_and_told_apart() -> None:
     found = catalog.activity_of(two.send)
     assert found is not None
     assert found.name == "send-two"
-    assert activity(catalog, "send-one").reference.takes_input
+    assert activity(catalog, "send-one").reference.parameters.names == ("text",)
 
 
 async def charge(bank: str, order: Order, *, retries: int = 3) -> int:
@@ -158,8 +160,8 @@ def test_a_partial_has_the_input_that_it_leaves_open_and_the_annotations_of_its_
 
     registered = activity(Catalog([registry]), "charge")
     assert registered.asynchronous
-    assert registered.reference.takes_input
-    assert (registered.reference.input_type, registered.reference.result_type) == (Order, int)
+    assert registered.reference.parameters.types == {"order": Order}
+    assert registered.reference.result_type is int
     assert activity_reference(function) is registered.reference
 
 
@@ -174,20 +176,28 @@ def test_a_partial_of_an_orchestration_is_registered_and_its_code_is_read() -> N
 
     registered = Catalog([registry]).orchestration("charge", None)
     assert registered is not None
-    assert registered.reference.input_type is Order
+    assert registered.reference.parameters.types == {"order": Order}
     assert registered.where == f"{__file__}:{charge_for.__code__.co_firstlineno}"
 
 
-def test_a_partial_that_does_not_fit_is_told_why_by_the_name_that_was_passed() -> None:
+def test_a_partial_leaves_open_what_it_does_not_bind() -> None:
     registry = Registry()
-    place = f"activity 'charge' at {__file__}:{charge.__code__.co_firstlineno}"
+    registry.register_activity(functools.partial(charge, retries=1), name="two")
+    registry.register_activity(functools.partial(charge, bank="ING", retries=1), name="keyword")
+    catalog = Catalog([registry])
 
-    with pytest.raises(InvalidSignature) as caught:
-        registry.register_activity(functools.partial(charge, retries=1), name="charge")
-    assert str(caught.value).startswith(f"{place} takes more than one input (bank, order);")
-    with pytest.raises(InvalidSignature) as caught:
-        registry.register_activity(functools.partial(charge, bank="ING", retries=1), name="charge")
-    assert str(caught.value).startswith(f"{place} takes 'order' by keyword only")
+    assert activity(catalog, "two").reference.parameters.names == ("bank", "order")
+    assert activity(catalog, "keyword").reference.parameters.names == ("order",)
+
+
+def test_a_partial_or_a_lambda_that_does_not_fit_is_told_why_by_the_name_that_was_passed() -> None:
+    async def many(ctx: OrchestrationContext, *orders: Order) -> None: ...
+
+    registry = Registry()
+    with pytest.raises(InvalidSignature, match=r"^orchestration 'named' at .* takes \*orders"):
+        registry.orchestration(name="named")(functools.partial(many))
+    with pytest.raises(InvalidSignature, match=r"^activity 'named' at .* takes \*\*options"):
+        registry.activity(name="named")(lambda **options: 1)
     with pytest.raises(InvalidSignature, match="has no name of its own; pass name="):
         registry.activity(functools.partial(charge, "ING", retries=1))
 
@@ -198,27 +208,52 @@ def test_names_keep_the_rule_for_identifiers(name: str) -> None:
         Registry().register_activity(lambda: None, name=name)
 
 
-async def two_inputs(ctx: OrchestrationContext, a: int, b: int) -> None: ...
-async def keyword_input(ctx: OrchestrationContext, *, a: int) -> None: ...
-async def optional_keyword(ctx: OrchestrationContext, *, a: int = 1) -> None: ...
+class HasNow(Protocol):
+    def now(self) -> datetime: ...
+
+
 async def star(ctx: OrchestrationContext, *a: int) -> None: ...
 async def stars(ctx: OrchestrationContext, **a: int) -> None: ...
+async def by_position(ctx: OrchestrationContext, a: int, b: int, /) -> None: ...
 async def no_context() -> None: ...
+async def keyword_context(*, ctx: OrchestrationContext) -> None: ...
+async def input_first(order: Order) -> None: ...
+async def list_first(orders: list[Order], ctx: OrchestrationContext) -> None: ...
+async def two_contexts(ctx: OrchestrationContext, other: OrchestrationContext) -> None: ...
+async def hidden_default(ctx: OrchestrationContext, a: int | None = 1) -> None: ...
+async def untyped_default(ctx: OrchestrationContext, a=1) -> None: ...
 def plain(ctx: OrchestrationContext) -> None: ...
 async def unresolved(ctx: OrchestrationContext, a: Missing) -> None: ...  # noqa: F821
+
+
+async def pages(ctx: OrchestrationContext) -> AsyncIterator[int]:
+    yield 1
+
+
+def lines(ctx: OrchestrationContext) -> Iterator[int]:
+    yield 1
 
 
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        (two_inputs, r"takes more than one input \(a, b\); put them into one model"),
-        (keyword_input, "takes 'a' by keyword only, and its input is passed by position"),
-        (optional_keyword, "takes more than one input"),
-        (star, "takes more than one input"),
-        (stars, "takes more than one input"),
-        (no_context, "takes no context; its first parameter is the OrchestrationContext"),
+        (star, r"takes \*a: 'int', and a payload has a value for each name; name them all"),
+        (stars, r"takes \*\*a: 'int', and a payload has a value for each name"),
+        (by_position, "takes 'a' by position only, .* remove the `/`"),
+        (no_context, "takes no context; its first parameter is the context, as in `async def"),
+        (keyword_context, "takes no context; its first parameter is the context"),
+        (input_first, "takes order: 'Order' first, and no context; its first parameter"),
+        (list_first, "first, and no context; its first parameter is the context"),
+        (two_contexts, "takes a context as 'other'; only the first parameter"),
+        (
+            hidden_default,
+            "gives 'a' the default 1, which is never used: without an input it is None",
+        ),
+        (untyped_default, "gives 'a' the default 1, which is never used"),
         (plain, "is not an async function; write it as `async def`"),
         (unresolved, "cannot be resolved: name 'Missing' is not defined"),
+        (pages, "yields values, and has one result; collect them in a list and return it"),
+        (lines, "yields values, and has one result"),
     ],
 )
 def test_signatures_that_do_not_fit_are_refused_with_their_place(function: Any, words: str) -> None:
@@ -227,12 +262,57 @@ def test_signatures_that_do_not_fit_are_refused_with_their_place(function: Any, 
     assert f"{__file__}:{function.__code__.co_firstlineno}" in str(caught.value)
 
 
-def test_an_async_generator_is_no_orchestration() -> None:
-    async def pages(ctx: OrchestrationContext):
-        yield 1
+async def untyped_context(ctx) -> None: ...
+async def protocol_context(ctx: HasNow, a: int, *, b: int = 1) -> None: ...
+async def optional_context(ctx: OrchestrationContext | None) -> None: ...
+async def annotated_context(ctx: Annotated[OrchestrationContext, "note"], /, a: int) -> None: ...
+async def no_default(ctx: OrchestrationContext, a: int | None = None) -> None: ...
+async def used_default(ctx: OrchestrationContext, a: int = 1) -> None: ...
+async def never_ends(ctx: OrchestrationContext) -> NoReturn:
+    while True:
+        await ctx.schedule_timer(1)
 
-    with pytest.raises(InvalidSignature, match="not an async function"):
-        Registry().orchestration(pages)
+
+@pytest.mark.parametrize(
+    ("function", "names"),
+    [
+        (untyped_context, ()),
+        (protocol_context, ("a", "b")),
+        (optional_context, ()),
+        (annotated_context, ("a",)),
+        (no_default, ("a",)),
+        (used_default, ("a",)),
+        (never_ends, ()),
+    ],
+)
+def test_signatures_that_fit_are_taken(function: Any, names: tuple[str, ...]) -> None:
+    Registry().orchestration(function)
+
+    reference = orchestration_reference(function)
+    assert reference is not None
+    assert reference.parameters.names == names
+
+
+def in_a_list(ctx: OrchestrationContext, n: int) -> None: ...
+
+
+def numbers() -> Iterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (int, "activity 'int' at <class 'int'> is a class; register a function that makes one"),
+        (Order, "activity 'Order' .* is a class"),
+        (max, "activity 'max' at .* has no signature that can be read; call it in a function"),
+        (numbers, "yields values, and has one result"),
+        (in_a_list, "takes a context as 'ctx'; .* an activity asks activity_context()"),
+    ],
+)
+def test_an_activity_is_a_function_that_returns_a_value(function: Any, words: str) -> None:
+    with pytest.raises(InvalidSignature, match=words):
+        Registry().activity(function)
 
 
 def test_a_version_is_a_semantic_version() -> None:
@@ -287,6 +367,27 @@ def test_including_a_registry_takes_in_all_and_refuses_what_differs() -> None:
     other.activity(name="work")(lambda: 2)
     with pytest.raises(DuplicateRegistration, match="'work'"):
         outer.include(other)
+
+
+def test_a_registry_that_replaces_takes_the_later_of_two() -> None:
+    registry = Registry(replace=True)
+    registry.activity(name="work")(lambda: 1)
+    second = registry.activity(name="work")(lambda: 2)
+    registry.orchestration(name="flow")(_flow())
+    flow = registry.orchestration(name="flow")(_flow())
+    started = Catalog([registry])
+    third = registry.activity(name="work")(lambda: 3)
+
+    assert [each.function for each in registry.activities()] == [third]
+    assert [each.function for each in registry.orchestrations()] == [flow]
+    assert activity(started, "work").function is second
+    with pytest.raises(InvalidInput, match="replace 'yes' is neither True nor False"):
+        Registry(replace="yes")  # type: ignore[arg-type]
+
+
+def test_what_is_no_registry_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="is not a Registry; pass the Registry that"):
+        Catalog([charge])  # type: ignore[list-item]
 
 
 def test_the_newest_version_is_found_by_precedence() -> None:

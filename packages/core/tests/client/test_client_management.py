@@ -140,7 +140,7 @@ async def test_an_unknown_status_is_refused_with_the_valid_ones(client, status):
 
 async def test_the_info_of_an_instance_is_complete(client, stage, clock):
     created = datetime.fromtimestamp(clock.now() / 1_000_000, UTC)
-    await client.start_orchestration_versioned("i", "Sum", "1", "2.0.0")
+    await client.start_orchestration("i", "Sum", "1", version="2.0.0")
     clock.advance(timedelta(seconds=5))
     await stage.complete("i", '{"sum": 3}')
 

@@ -133,11 +133,13 @@ async def test_a_function_reference_is_a_name_and_pins_no_version(client, stage)
 
 
 async def test_a_versioned_start_pins_exactly_that_version(client, stage):
-    await client.start_orchestration_versioned("text", "Sum", "{}", "2.0.0")
-    await client.start_orchestration_versioned("function", greet, None, "2.0.0")
-    await client.start_orchestration_versioned_typed("value", "Sum", 1, "2.0.0")
+    await client.start_orchestration("plain", "Sum", "{}", version="2.0.0")
+    await client.start_orchestration_versioned("text", "Sum", "2.0.0", "{}")
+    await client.start_orchestration_versioned("function", greet, "2.0.0")
+    await client.start_orchestration_versioned_typed("value", "Sum", "2.0.0", 1)
+    await client.start("call", greet, version="2.0.0")()
 
-    for instance in ("text", "function", "value"):
+    for instance in ("plain", "text", "function", "value", "call"):
         assert (await stage.lease(instance)).state.version == "2.0.0"
 
 
@@ -147,10 +149,25 @@ async def test_a_typed_start_by_name_encodes_the_value(client, stage):
     assert (await started_input(stage, "i"))[0] == '{"number":3,"customer":"nobody"}'
 
 
-@pytest.mark.parametrize("version", ["1", "v1.0.0", "", "01.0.0", None, 1])
+@pytest.mark.parametrize("version", ["1", "v1.0.0", "", "01.0.0", 1])
 async def test_a_version_that_is_none_is_refused(client, version):
     with pytest.raises(InvalidVersion, match="semantic version"):
-        await client.start_orchestration_versioned("i", "Sum", "null", version)
+        await client.start_orchestration("i", "Sum", "null", version=version)
+    with pytest.raises(InvalidVersion, match="semantic version"):
+        await client.start_orchestration_versioned("i", "Sum", version)
+
+    assert len(await client.list_all_instances()) == 0
+
+
+async def test_a_version_and_an_input_that_are_swapped_are_told_before_anything_is_stored(client):
+    with pytest.raises(
+        InvalidVersion, match="the order is instance, orchestration, version, input"
+    ):
+        await client.start_orchestration_versioned("i", "Sum", '"2.0.0"', "1.0.0")
+    with pytest.raises(InvalidVersion, match="the order is"):
+        await client.start_orchestration_versioned_typed("i", "Sum", "an input", "1.0.0")
+    with pytest.raises(InvalidPayload, match="pass version='1.0.0' for a version"):
+        await client.start_orchestration("i", "Sum", "1.0.0")
 
     assert len(await client.list_all_instances()) == 0
 
@@ -160,7 +177,7 @@ async def test_a_second_start_under_the_id_is_refused_and_changes_nothing(client
     with pytest.raises(InstanceAlreadyExists, match="'i'"):
         await client.start_orchestration("i", "Sum", "1")
     with pytest.raises(InstanceAlreadyExists):
-        await client.start_orchestration_versioned("i", "Other", "2", "1.0.0")
+        await client.start_orchestration("i", "Other", "2", version="1.0.0")
 
     text, turn = await started_input(stage, "i")
     assert text == "1"
@@ -226,14 +243,14 @@ async def test_a_value_that_cannot_be_encoded_is_refused_by_its_type(client, val
 
 @pytest.mark.parametrize("order", [None, {"number": 1}, Order.model_construct(number=-1)])
 async def test_a_value_that_the_function_would_refuse_is_refused_first(client, order):
-    with pytest.raises(InvalidPayload, match="input of 'Sum'"):
+    with pytest.raises(InvalidPayload, match="input of orchestration 'Sum'"):
         await client.start_orchestration("i", process_order, order)
 
     assert len(await client.list_all_instances()) == 0
 
 
 async def test_an_input_for_a_function_that_takes_none_is_refused(client):
-    with pytest.raises(InvalidPayload, match="takes none"):
+    with pytest.raises(InvalidPayload, match="takes no input, and 1 was passed"):
         await client.start_orchestration("i", greet, 1)
 
 
@@ -314,9 +331,9 @@ class MarkedLoop(asyncio.SelectorEventLoop, OrchestrationLoopMarker):
 
 CALLS: dict[str, Any] = {
     "start_orchestration": ("i", "Sum"),
-    "start_orchestration_versioned": ("i", "Sum", None, "1.0.0"),
+    "start_orchestration_versioned": ("i", "Sum", "1.0.0"),
     "start_orchestration_typed": ("i", "Sum"),
-    "start_orchestration_versioned_typed": ("i", "Sum", None, "1.0.0"),
+    "start_orchestration_versioned_typed": ("i", "Sum", "1.0.0"),
     "raise_event": ("i", "go"),
     "cancel_instance": ("i", "why"),
     "get_orchestration_status": ("i",),

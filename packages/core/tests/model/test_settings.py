@@ -227,7 +227,7 @@ async def test_wrong_arguments_of_the_context_are_refused_at_the_call(
         (lambda client: client.list_instances_by_status("Gone"), "status 'Gone' is unknown"),
         (lambda client: client.get_execution_info("i", "1"), "execution '1' is not a number"),
         (lambda client: client.start_orchestration("i", 5), "5 is not registered"),
-        (lambda client: client.start_orchestration_versioned("i", "o", None, 1), "version 1 is"),
+        (lambda client: client.start_orchestration_versioned("i", "o", 1), "version 1 is"),
     ],
 )
 async def test_wrong_arguments_of_the_client_are_refused(

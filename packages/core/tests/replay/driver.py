@@ -330,13 +330,13 @@ class World:
         return self._result(MessageKind.ACTIVITY, f"activity:{activity.id}", number, answer)
 
     def _run_activity(self, name: str, text: str) -> Answer:
-        from perdure.model.payload import decode, encode
+        from perdure.model.payload import encode
 
         definition = self.catalog.activities[name]
         reference = definition.reference
-        arguments = [decode(text, reference.input_type)] if reference.takes_input else []
+        args, kwargs = reference.parameters.decode(text, f"activity {name!r}")
         try:
-            return encode(call(definition.function, *arguments), reference.result_type)
+            return encode(call(definition.function, *args, **kwargs), reference.result_type)
         except Exception as error:  # noqa: BLE001 # whatever an activity raises
             return ApplicationFailure(describe(error))
 

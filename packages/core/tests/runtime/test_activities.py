@@ -51,6 +51,39 @@ async def test_the_context_keeps_the_idempotency_key_over_retries_and_counts_att
     assert {context.instance for context in seen} == {"i"}
 
 
+async def test_an_activity_asks_for_the_resources_by_their_class(provider) -> None:
+    class Pool:
+        name = "the pool"
+
+    app = perdure.Registry()
+
+    @app.activity
+    async def ask() -> str:
+        return perdure.activity_context(Pool).resources.name
+
+    @app.activity
+    async def ask_wrongly() -> str:
+        return perdure.activity_context(dict).activity_id
+
+    @app.orchestration
+    async def main(ctx: perdure.OrchestrationContext) -> list[str]:
+        try:
+            await ctx.schedule_activity(ask_wrongly)
+        except perdure.ActivityFailed as failed:
+            return [await ctx.schedule_activity(ask), failed.message]
+        return []
+
+    async with Runtime(provider, app, resources=Pool()):
+        handle = await perdure.Client(provider).start_orchestration("i", main)
+
+        pool, refusal = await handle.result(timeout=10)
+    assert pool == "the pool"
+    assert refusal == (
+        "the resources of the runtime are of type Pool, and activity 'ask_wrongly' asks for dict;"
+        " pass it to Runtime(resources=…)"
+    )
+
+
 async def test_plain_functions_run_in_threads_with_their_context(provider) -> None:
     app = perdure.Registry()
 

@@ -43,6 +43,30 @@ def noon() -> int:
     return 12
 
 
+@app.activity
+async def pay(order: Order, cents: int = 500, *, note: str) -> Receipt:
+    return Receipt(total=cents)
+
+
+@app.activity
+def pack(order: Order, boxes: int) -> list[str]:
+    return [""] * boxes
+
+
+class Mailer:
+    async def send(self, to: str, text: str = "") -> bool:
+        return True
+
+
+mailer = Mailer()
+app.register_activity(mailer.send, name="send")
+
+
+@app.orchestration
+async def remind(ctx: OrchestrationContext, customer: str, *, days: int = 3) -> str:
+    return customer
+
+
 @app.orchestration
 async def ship(ctx: OrchestrationContext, order: Order) -> str:
     return "shipped"
@@ -64,11 +88,29 @@ async def process(ctx: OrchestrationContext, order: Order) -> Receipt:
     assert_type(await ctx.schedule_activity(noon), int)
     assert_type(await ctx.schedule_activity("charge", order, result_type=Receipt), Receipt)
     assert_type(await ctx.schedule_wait("approval", Receipt), Receipt)
+    assert_type(await ctx.schedule_wait("approval", Receipt | Order), Receipt | Order)
+    assert_type(
+        await ctx.schedule_wait("approval", Receipt | None, on_invalid="raise"), Receipt | None
+    )
+    assert_type(await ctx.schedule_wait("approval", result_type=list[Order]), list[Order])
+    assert_type(await ctx.schedule_activity("charge", order, result_type=int | str), int | str)
     assert_type(ctx.schedule_timer(timedelta(days=30)), asyncio.Future[None])
     assert_type(await ctx.schedule_sub_orchestration(ship, order, instance="s"), str)
     assert_type(await ctx.schedule_sub_orchestration(close), bool)
     assert_type(await ctx.schedule_sub_orchestration("ship", order, result_type=str), str)
     assert_type(ctx.schedule_orchestration(ship, order), str)
+    assert_type(
+        await ctx.schedule_sub_orchestration("ship", order, result_type=str | None), str | None
+    )
+    assert_type(await ctx.activity(pay, retry=retry)(order, note=""), Receipt)
+    assert_type(await ctx.activity(pay, tag="cards")(order, cents=7, note=""), Receipt)
+    assert_type(await ctx.activity(pack, cancellation="wait")(order, 2), list[str])
+    assert_type(await ctx.activity(mailer.send)("ada", text="hello"), bool)
+    assert_type(await ctx.activity(charge)(order), Receipt)
+    assert_type(await ctx.activity(ping)(), str)
+    assert_type(await ctx.sub_orchestration(remind, instance="r")("ada", days=1), str)
+    assert_type(await ctx.sub_orchestration(close, version="2.0.0")(), bool)
+    assert_type(ctx.orchestration(remind)("ada"), str)
     first, second = await asyncio.gather(
         ctx.schedule_activity(charge, order), ctx.schedule_activity(weigh, order)
     )
@@ -87,8 +129,26 @@ async def misuse(ctx: OrchestrationContext, order: Order) -> None:
     ctx.schedule_wait("paid", bool, on_invalid="skip")  # refused
     ctx.schedule_sub_orchestration(ship, "an order")  # refused
     ctx.schedule_orchestration(ship, 1)  # refused
+    ctx.schedule_wait("paid", 7)  # refused
+    ctx.activity(pay)(order)  # refused
+    ctx.activity(pay)("an order", note="")  # refused
+    ctx.activity(pay)(order, note=1)  # refused
+    ctx.activity(pay)(order, note="", pence=7)  # refused
+    ctx.activity(pay, order)  # refused
+    ctx.activity(pay, retry=3)  # refused
+    ctx.activity(pack)(order)  # refused
+    ctx.activity(mailer.send)(1)  # refused
+    ctx.activity("pay")(order)  # refused
+    ctx.sub_orchestration(remind)("ada", 1)  # refused
+    ctx.sub_orchestration(remind)(days=1)  # refused
+    ctx.sub_orchestration(pay)(order, note="")  # refused
+    ctx.orchestration(remind)("ada", weeks=1)  # refused
     result: int = await ctx.schedule_activity(charge, order)  # refused
     del result
+
+
+async def going_on(ctx: OrchestrationContext, order: Order) -> None:
+    ctx.continue_as_new(order, "2.0.0")  # refused
 
 
 app.orchestration(lambda ctx: None)  # refused

@@ -1,8 +1,10 @@
 """Writing orchestrations and activities: registering functions, and what is checked of their code.
 
+- `parameters`: what a function takes; how arguments become a payload, and come back
+- `functions`: what the signature of a function says, and what is kept of a registered one
 - `registry`: which functions are orchestrations and activities, under which names and versions
-- `signatures`, `references`: what a function says about its name, its input and its output
 - `retry`: retry policies
-- `determinism`, with `forbidden_uses` and `direct_calls`: what the code of an orchestration must
-  not do, found by reading the compiled code (`loads`)
+- `determinism`: what the code of an orchestration must not use, found by reading the compiled
+  code (`loads`)
+- `startup`: what a runtime refuses to start with, once it knows all that is registered
 """

@@ -1,32 +1,36 @@
 """The registry: which functions are orchestrations and activities, under which names.
 
-A registry is filled by decorators when modules are imported, and handed to a runtime. Decorators
-return the function itself and mark it with its name and types, so that the function can stand
-for its name in calls. Nothing is global: two registries know nothing of each other.
+Decorators fill a registry when modules are imported; a runtime is given the registries that it
+serves. A decorator returns the function itself and marks it with its name and types, so that the
+function can stand for its name in calls. No state is global: each registry is on its own.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType
 from typing import TypeVar, cast, overload
 
 from perdure.authoring.determinism import find_nondeterminism
-from perdure.authoring.references import (
+from perdure.authoring.functions import (
     ACTIVITY_ATTRIBUTE,
     ORCHESTRATION_ATTRIBUTE,
+    ActivityDefinition,
     ActivityReference,
+    OrchestrationDefinition,
     OrchestrationReference,
+    is_async,
+    own_name,
+    read_signature,
+    where_defined,
 )
-from perdure.authoring.signatures import is_async, own_name, read_signature, where_defined
 from perdure.errors import DuplicateRegistration, InvalidSignature, NondeterministicCode
 from perdure.model.comparison import Compare, check_compare
 from perdure.model.durations import to_duration
 from perdure.model.identifiers import check_identifier
-from perdure.model.settings import require, to_items
+from perdure.model.settings import require, to_flag, to_items
 from perdure.model.shown import shown
 from perdure.model.versions import DEFAULT_VERSION, check_version, version_key
 
@@ -34,51 +38,17 @@ F = TypeVar("F", bound=Callable[..., object])
 OrchestrationFunction = TypeVar("OrchestrationFunction", bound=Callable[..., Awaitable[object]])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActivityDefinition:
-    """A registered activity."""
-
-    reference: ActivityReference
-    function: Callable[..., object]
-    asynchronous: bool
-    """False: a plain function, to be run in a thread."""
-    where: str
-    compare: Compare | None = None
-    """None: as its orchestration."""
-    cancel_grace: timedelta | None = None
-    """How long it goes on after it was told of a cancellation; None: as the runtime says."""
-
-    @property
-    def name(self) -> str:
-        """The registered name."""
-        return self.reference.name
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrchestrationDefinition:
-    """A registered version of an orchestration."""
-
-    reference: OrchestrationReference
-    function: Callable[..., Awaitable[object]]
-    where: str
-    compare: Compare | None = None
-    """None: as the runtime."""
-
-    @property
-    def name(self) -> str:
-        """The registered name."""
-        return self.reference.name
-
-    @property
-    def version(self) -> str:
-        """The registered version."""
-        return self.reference.version
-
-
 class Registry:
-    """Orchestrations and activities by name, and orchestrations by version too."""
+    """Orchestrations and activities by name, and orchestrations by version too.
 
-    def __init__(self) -> None:
+    A name, or a name and version, that is registered already is refused with
+    `DuplicateRegistration`. With `replace=True` the later registration takes the place of the
+    earlier one, as in a notebook whose cells are run again. A runtime keeps what was registered
+    when it was made.
+    """
+
+    def __init__(self, *, replace: bool = False) -> None:
+        self._replace = to_flag(replace, "replace")
         self._activities: dict[str, ActivityDefinition] = {}
         self._orchestrations: dict[tuple[str, str], OrchestrationDefinition] = {}
 
@@ -104,11 +74,13 @@ class Registry:
     ) -> Callable[..., object]:
         """Register a function as an activity, under its own name or `name`.
 
-        An `async def` runs in the event loop, a plain `def` in a thread. It takes its input, or
-        nothing. `compare` says what happens where a replay passes it another input than the
-        history has; it counts above that of the orchestration and of the runtime.
-        `cancel_grace` is how long an async one goes on after it was told that its result is not
-        wanted any more, before it gets `CancelledError`; without it, the runtime's setting counts.
+        An `async def` runs in the event loop, a plain `def` in a thread. Its parameters are its
+        input: none, one, or several, with defaults and by keyword; `*args`, `**kwargs` and
+        several parameters by position only are refused. `compare` says what happens where a
+        replay passes it another input than the history has; it counts above the setting of the
+        orchestration and of the runtime. `cancel_grace` is how long an async activity goes on
+        after it was told that its result is not wanted any more, before it gets
+        `CancelledError`; without it, the runtime's setting counts.
         Raises `InvalidSignature`, `InvalidDuration` or `DuplicateRegistration`.
         """
         frame = _caller()
@@ -131,7 +103,10 @@ class Registry:
         compare: Compare | None = None,
         cancel_grace: timedelta | float | None = None,
     ) -> None:
-        """Register any callable, such as a bound method, as an activity under `name`."""
+        """Register any callable, such as a bound method, as an activity under `name`.
+
+        As `activity` otherwise.
+        """
         grace = None if cancel_grace is None else to_duration(cancel_grace, "cancel_grace")
         self._add_activity(function, name, compare, grace, _caller())
 
@@ -159,10 +134,11 @@ class Registry:
     ) -> Callable[..., object]:
         """Register an `async def` as an orchestration.
 
-        It takes the context, and its input or nothing. `version` is a semantic version. `allow`
-        names uses such as `"time.time"` that are known to be harmless where they stand.
-        `compare` says what happens where a replay asks with other values than the history has;
-        it counts above that of the runtime. Raises `InvalidSignature`, `InvalidVersion`, `NondeterministicCode` or
+        Its first parameter is the context. The others are its input, as with an activity.
+        `version` is a semantic version. `allow` names uses such as `"time.time"` that are known
+        to be harmless where they stand. `compare` says what happens where a replay asks with
+        other values than the history has; it counts above the setting of the runtime.
+        Raises `InvalidSignature`, `InvalidVersion`, `NondeterministicCode` or
         `DuplicateRegistration`.
         """
         frame = _caller()
@@ -179,7 +155,7 @@ class Registry:
         return decorate
 
     def include(self, other: Registry) -> None:
-        """Take in everything of another registry; raises `DuplicateRegistration`."""
+        """Register everything that another registry has; raises `DuplicateRegistration`."""
         require(other, Registry, "registry", "pass the Registry that functions are registered in")
         for activity in other._activities.values():
             self._store_activity(activity)
@@ -203,11 +179,9 @@ class Registry:
         frame: FrameType,
     ) -> None:
         chosen = _chosen_name(function, name, "activity", ACTIVITY_ATTRIBUTE)
-        takes_input, input_type, result_type = read_signature(
-            function, chosen, "activity", 0, frame
-        )
+        signature = read_signature(function, chosen, takes_context=False, frame=frame)
         reference = ActivityReference(
-            name=chosen, input_type=input_type, result_type=result_type, takes_input=takes_input
+            name=chosen, parameters=signature.parameters, result_type=signature.result_type
         )
         self._store_activity(
             ActivityDefinition(
@@ -232,21 +206,13 @@ class Registry:
     ) -> None:
         chosen = _chosen_name(function, name, "orchestration", ORCHESTRATION_ATTRIBUTE)
         check_version(version)
-        if not is_async(function):
-            raise InvalidSignature(
-                f"orchestration {chosen!r} at {where_defined(function)} is not an async function; write"
-                " it as `async def`"
-            )
-        takes_input, input_type, result_type = read_signature(
-            function, chosen, "orchestration", 1, frame
-        )
+        signature = read_signature(function, chosen, takes_context=True, frame=frame)
         _refuse_nondeterminism(function, chosen, allow)
         reference = OrchestrationReference(
             name=chosen,
             version=version,
-            input_type=input_type,
-            result_type=result_type,
-            takes_input=takes_input,
+            parameters=signature.parameters,
+            result_type=signature.result_type,
         )
         self._store_orchestration(
             OrchestrationDefinition(
@@ -260,7 +226,9 @@ class Registry:
 
     def _store_activity(self, definition: ActivityDefinition) -> None:
         known = self._activities.setdefault(definition.name, definition)
-        if known.function != definition.function:
+        if self._replace:
+            self._activities[definition.name] = definition
+        elif known.function != definition.function:
             raise DuplicateRegistration(
                 f"activity {definition.name!r} is registered twice, at {known.where} and at"
                 f" {definition.where}; give one of them another name"
@@ -269,7 +237,9 @@ class Registry:
     def _store_orchestration(self, definition: OrchestrationDefinition) -> None:
         key = (definition.name, definition.version)
         known = self._orchestrations.setdefault(key, definition)
-        if known.function != definition.function:
+        if self._replace:
+            self._orchestrations[key] = definition
+        elif known.function != definition.function:
             raise DuplicateRegistration(
                 f"orchestration {definition.name!r} version {definition.version} is registered"
                 f" twice, at {known.where} and at {definition.where}; give one of them another"
@@ -278,7 +248,7 @@ class Registry:
 
 
 class Catalog:
-    """The frozen union of registries, as a runtime uses it."""
+    """What all the registries of a runtime have, as they had it when the runtime was made."""
 
     def __init__(self, registries: Collection[Registry]) -> None:
         union = Registry()
@@ -328,7 +298,7 @@ def _caller() -> FrameType:
     frame = inspect.currentframe()
     while frame is not None and frame.f_globals is globals():
         frame = frame.f_back
-    assert frame is not None  # noqa: S101 # somebody called from outside this module
+    assert frame is not None  # noqa: S101 # the caller is outside of this module
     return frame
 
 

@@ -11,7 +11,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Generic, ParamSpec, Self, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Concatenate,
+    Generic,
+    Never,
+    ParamSpec,
+    Self,
+    TypeVar,
+    cast,
+    overload,
+)
 
 from perdure.client.calls import DEFAULT_REASON
 from perdure.client.client import Client
@@ -30,6 +40,9 @@ from perdure.records.instances import InstanceStatus
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+    from typing_extensions import TypeForm
+
+    from perdure.client.starting import R_object
 
 I = TypeVar("I")  # noqa: E741 # the input
 R = TypeVar("R")
@@ -166,73 +179,83 @@ class BlockingClient:
 
     @overload
     def start_orchestration(
-        self, instance: str, orchestration: str, input: str | None = None
+        self,
+        instance: str,
+        orchestration: str,
+        input: str | None = None,
+        *,
+        version: str | None = None,
     ) -> BlockingHandle[object]: ...
     @overload
     def start_orchestration(
-        self, instance: str, orchestration: WithInput[I, R], input: I
+        self,
+        instance: str,
+        orchestration: WithInput[I, R],
+        input: I,
+        *,
+        version: str | None = None,
     ) -> BlockingHandle[R]: ...
     @overload
     def start_orchestration(
-        self, instance: str, orchestration: WithoutInput[R], input: None = None
+        self,
+        instance: str,
+        orchestration: WithoutInput[R],
+        input: None = None,
+        *,
+        version: str | None = None,
     ) -> BlockingHandle[R]: ...
     def start_orchestration(
-        self, instance: str, orchestration: Orchestration, input: object = None
+        self,
+        instance: str,
+        orchestration: Orchestration,
+        input: object = None,
+        *,
+        version: str | None = None,
     ) -> BlockingHandle[object]:
-        return self._handle(self._client.start_orchestration, instance, orchestration, input)
+        start = cast("Callable[..., Awaitable[Handle[object]]]", self._client.start_orchestration)
+        return self._handle(start, instance, orchestration, input, version=version)
 
-    @overload
     def start_orchestration_versioned(
-        self, instance: str, orchestration: str, input: str | None, version: str
-    ) -> BlockingHandle[object]: ...
-    @overload
-    def start_orchestration_versioned(
-        self, instance: str, orchestration: WithInput[I, R], input: I, version: str
-    ) -> BlockingHandle[R]: ...
-    @overload
-    def start_orchestration_versioned(
-        self, instance: str, orchestration: WithoutInput[R], input: None, version: str
-    ) -> BlockingHandle[R]: ...
-    def start_orchestration_versioned(
-        self, instance: str, orchestration: Orchestration, input: object, version: str
-    ) -> BlockingHandle[object]:
+        self,
+        instance: str,
+        orchestration: str | Callable[..., Awaitable[R_object]],
+        version: str,
+        input: object = None,
+    ) -> BlockingHandle[R_object]:
         start = self._client.start_orchestration_versioned
-        return self._handle(start, instance, orchestration, input, version)
+        return self._handle(start, instance, orchestration, version, input)
 
-    @overload
     def start_orchestration_typed(
-        self, instance: str, orchestration: str, input: object = None
-    ) -> BlockingHandle[object]: ...
-    @overload
-    def start_orchestration_typed(
-        self, instance: str, orchestration: WithInput[I, R], input: I
-    ) -> BlockingHandle[R]: ...
-    @overload
-    def start_orchestration_typed(
-        self, instance: str, orchestration: WithoutInput[R], input: None = None
-    ) -> BlockingHandle[R]: ...
-    def start_orchestration_typed(
-        self, instance: str, orchestration: Orchestration, input: object = None
-    ) -> BlockingHandle[object]:
+        self,
+        instance: str,
+        orchestration: str | Callable[..., Awaitable[R_object]],
+        input: object = None,
+    ) -> BlockingHandle[R_object]:
         return self._handle(self._client.start_orchestration_typed, instance, orchestration, input)
 
-    @overload
     def start_orchestration_versioned_typed(
-        self, instance: str, orchestration: str, input: object, version: str
-    ) -> BlockingHandle[object]: ...
-    @overload
-    def start_orchestration_versioned_typed(
-        self, instance: str, orchestration: WithInput[I, R], input: I, version: str
-    ) -> BlockingHandle[R]: ...
-    @overload
-    def start_orchestration_versioned_typed(
-        self, instance: str, orchestration: WithoutInput[R], input: None, version: str
-    ) -> BlockingHandle[R]: ...
-    def start_orchestration_versioned_typed(
-        self, instance: str, orchestration: Orchestration, input: object, version: str
-    ) -> BlockingHandle[object]:
+        self,
+        instance: str,
+        orchestration: str | Callable[..., Awaitable[R_object]],
+        version: str,
+        input: object = None,
+    ) -> BlockingHandle[R_object]:
         start = self._client.start_orchestration_versioned_typed
-        return self._handle(start, instance, orchestration, input, version)
+        return self._handle(start, instance, orchestration, version, input)
+
+    def start(
+        self,
+        instance: str,
+        orchestration: Callable[Concatenate[Never, P], Awaitable[R]],
+        *,
+        version: str | None = None,
+    ) -> Callable[P, BlockingHandle[R]]:
+        call = self._client.start(instance, orchestration, version=version)
+
+        def start(*args: P.args, **kwargs: P.kwargs) -> BlockingHandle[R]:
+            return self._handle(call, *args, **kwargs)
+
+        return start
 
     def raise_event(
         self, instance: str, name: str, data: str | None = None, *, event_id: str | None = None
@@ -250,18 +273,10 @@ class BlockingClient:
     ) -> Completed | Failed:
         return self._caller.run(self._client.wait_for_orchestration, instance, timeout)
 
-    @overload
     def wait_for_orchestration_typed(
-        self, instance: str, result_type: type[R], timeout: timedelta | float | None = None
-    ) -> R: ...
-    @overload
-    def wait_for_orchestration_typed(
-        self, instance: str, result_type: object, timeout: timedelta | float | None = None
-    ) -> object: ...
-    def wait_for_orchestration_typed(
-        self, instance: str, result_type: object, timeout: timedelta | float | None = None
-    ) -> object:
-        wait = self._client.wait_for_orchestration_typed
+        self, instance: str, result_type: TypeForm[R], timeout: timedelta | float | None = None
+    ) -> R:
+        wait: Callable[..., Awaitable[R]] = self._client.wait_for_orchestration_typed
         return self._caller.run(wait, instance, result_type, timeout)
 
     def has_management_capability(self) -> bool:
@@ -303,6 +318,6 @@ class BlockingClient:
         return f"<BlockingClient of {self._client.provider.description}>"
 
     def _handle(
-        self, start: Callable[..., Awaitable[Handle[object]]], *arguments: object
-    ) -> BlockingHandle[object]:
-        return BlockingHandle(self._caller, self._caller.run(start, *arguments))
+        self, start: Callable[P, Awaitable[Handle[R]]], *args: P.args, **kwargs: P.kwargs
+    ) -> BlockingHandle[R]:
+        return BlockingHandle(self._caller, self._caller.run(start, *args, **kwargs))

@@ -7,8 +7,9 @@ runs an orchestration.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import timedelta
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Never, ParamSpec, TypeVar, cast, overload
 
 from perdure.client import calls
 from perdure.client.carrying import on_any_loop
@@ -20,6 +21,8 @@ from perdure.client.starting import (
     Start,
     WithInput,
     WithoutInput,
+    check_start_version,
+    start_of_call,
     start_of_text,
     start_of_value,
 )
@@ -27,9 +30,14 @@ from perdure.contract.provider import Provider, check_provider
 from perdure.model.guards import refuse_inside_orchestration
 from perdure.model.payload import check_annotation
 from perdure.model.status import Completed, Failed, OrchestrationStatus
-from perdure.model.versions import check_version
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
+    from perdure.client.starting import R_object
 
 I = TypeVar("I")  # noqa: E741 # the input
+P = ParamSpec("P")
 R = TypeVar("R")
 
 
@@ -58,67 +66,74 @@ class Client(ManagementClient):
 
     @overload
     async def start_orchestration(
-        self, instance: str, orchestration: str, input: str | None = None
+        self,
+        instance: str,
+        orchestration: str,
+        input: str | None = None,
+        *,
+        version: str | None = None,
     ) -> Handle[object]: ...
     @overload
     async def start_orchestration(
-        self, instance: str, orchestration: WithInput[I, R], input: I
+        self,
+        instance: str,
+        orchestration: WithInput[I, R],
+        input: I,
+        *,
+        version: str | None = None,
     ) -> Handle[R]: ...
     @overload
     async def start_orchestration(
-        self, instance: str, orchestration: WithoutInput[R], input: None = None
+        self,
+        instance: str,
+        orchestration: WithoutInput[R],
+        input: None = None,
+        *,
+        version: str | None = None,
     ) -> Handle[R]: ...
     @on_any_loop
     async def start_orchestration(
-        self, instance: str, orchestration: Orchestration, input: object = None
+        self,
+        instance: str,
+        orchestration: Orchestration,
+        input: object = None,
+        *,
+        version: str | None = None,
     ) -> Handle[object]:
         """Start an orchestration under an id; the start is durable when the call returns.
 
-        `orchestration` is a registered name, then `input` is JSON text or None; or it is the
-        registered function itself, then `input` is a value of the type that it asks for. Either
-        way the newest version runs, of those registered in the runtime that first runs it.
+        `orchestration` is the registered function; then `input` is its first argument after the
+        context, and `start` passes several. Or it is a registered name; then `input` is JSON text
+        or None: the value of the one parameter, or an object by the names of several.
+
+        Without `version`, the newest version runs, of those registered in the runtime that first
+        runs it; with one, such as `"1.4.0"`, exactly that version.
 
         Raises `InstanceAlreadyExists` where the id is in use, in whatever state; nothing changes
-        then. Repeated after an answer that was lost, it says `InstanceAlreadyExists` at worst.
+        then. Safe to repeat after a lost answer; at worst it raises `InstanceAlreadyExists`.
         """
-        return await self._start(instance, start_of_text(orchestration, input), None)
+        chosen = None if version is None else check_start_version(version)
+        return await self._start(instance, start_of_text(orchestration, input), chosen)
 
-    @overload
-    async def start_orchestration_versioned(
-        self, instance: str, orchestration: str, input: str | None, version: str
-    ) -> Handle[object]: ...
-    @overload
-    async def start_orchestration_versioned(
-        self, instance: str, orchestration: WithInput[I, R], input: I, version: str
-    ) -> Handle[R]: ...
-    @overload
-    async def start_orchestration_versioned(
-        self, instance: str, orchestration: WithoutInput[R], input: None, version: str
-    ) -> Handle[R]: ...
     @on_any_loop
     async def start_orchestration_versioned(
-        self, instance: str, orchestration: Orchestration, input: object, version: str
-    ) -> Handle[object]:
-        """As `start_orchestration`, pinned to exactly this version, such as `"1.4.0"`."""
-        start = start_of_text(orchestration, input)
-        return await self._start(instance, start, check_version(version))
+        self,
+        instance: str,
+        orchestration: str | Callable[..., Awaitable[R_object]],
+        version: str,
+        input: object = None,
+    ) -> Handle[R_object]:
+        """The same as `start_orchestration(instance, orchestration, input, version=version)`."""
+        chosen = check_start_version(version)
+        return await self._start(instance, start_of_text(orchestration, input), chosen)
 
-    @overload
-    async def start_orchestration_typed(
-        self, instance: str, orchestration: str, input: object = None
-    ) -> Handle[object]: ...
-    @overload
-    async def start_orchestration_typed(
-        self, instance: str, orchestration: WithInput[I, R], input: I
-    ) -> Handle[R]: ...
-    @overload
-    async def start_orchestration_typed(
-        self, instance: str, orchestration: WithoutInput[R], input: None = None
-    ) -> Handle[R]: ...
     @on_any_loop
     async def start_orchestration_typed(
-        self, instance: str, orchestration: Orchestration, input: object = None
-    ) -> Handle[object]:
+        self,
+        instance: str,
+        orchestration: str | Callable[..., Awaitable[R_object]],
+        input: object = None,
+    ) -> Handle[R_object]:
         """As `start_orchestration`, with a value as input also where a name is given.
 
         The value is anything that pydantic encodes; `InvalidPayload` names the type of one that
@@ -126,25 +141,38 @@ class Client(ManagementClient):
         """
         return await self._start(instance, start_of_value(orchestration, input), None)
 
-    @overload
-    async def start_orchestration_versioned_typed(
-        self, instance: str, orchestration: str, input: object, version: str
-    ) -> Handle[object]: ...
-    @overload
-    async def start_orchestration_versioned_typed(
-        self, instance: str, orchestration: WithInput[I, R], input: I, version: str
-    ) -> Handle[R]: ...
-    @overload
-    async def start_orchestration_versioned_typed(
-        self, instance: str, orchestration: WithoutInput[R], input: None, version: str
-    ) -> Handle[R]: ...
     @on_any_loop
     async def start_orchestration_versioned_typed(
-        self, instance: str, orchestration: Orchestration, input: object, version: str
-    ) -> Handle[object]:
+        self,
+        instance: str,
+        orchestration: str | Callable[..., Awaitable[R_object]],
+        version: str,
+        input: object = None,
+    ) -> Handle[R_object]:
         """As `start_orchestration_typed`, pinned to exactly this version."""
-        start = start_of_value(orchestration, input)
-        return await self._start(instance, start, check_version(version))
+        chosen = check_start_version(version)
+        return await self._start(instance, start_of_value(orchestration, input), chosen)
+
+    def start(
+        self,
+        instance: str,
+        orchestration: Callable[Concatenate[Never, P], Awaitable[R]],
+        *,
+        version: str | None = None,
+    ) -> Callable[P, Coroutine[Any, Any, Handle[R]]]:
+        """A start, to be called with the orchestration's own arguments.
+
+        `client.start("order-1", process)(order, cents=500)` starts `process`, and answers, as
+        `start_orchestration` does. It is a call of its own so that a type checker sees the
+        parameters of the function; a dictionary by their names, which `start_orchestration_typed`
+        takes with a name, would hide a misspelled one until the call. An argument that is left
+        out takes its default in the orchestration; it is not stored.
+        """
+
+        async def start(*args: P.args, **kwargs: P.kwargs) -> Handle[R]:
+            return await self._start_call(instance, orchestration, args, kwargs, version)
+
+        return start
 
     @on_any_loop
     async def raise_event(
@@ -193,26 +221,31 @@ class Client(ManagementClient):
         """
         return await wait_for_status(self._provider, instance, timeout)
 
-    @overload
-    async def wait_for_orchestration_typed(
-        self, instance: str, result_type: type[R], timeout: timedelta | float | None = None
-    ) -> R: ...
-    @overload
-    async def wait_for_orchestration_typed(
-        self, instance: str, result_type: object, timeout: timedelta | float | None = None
-    ) -> object: ...
     @on_any_loop
     async def wait_for_orchestration_typed(
-        self, instance: str, result_type: object, timeout: timedelta | float | None = None
-    ) -> object:
+        self, instance: str, result_type: TypeForm[R], timeout: timedelta | float | None = None
+    ) -> R:
         """As `wait_for_orchestration`, and return the output as a value of this type.
 
+        A type is anything that pydantic decodes: a class, `list[Order]`, a union.
         Raises `OrchestrationFailed` with the details where the instance failed, and
         `InvalidPayload` where the output does not fit the type.
         """
         check_annotation(result_type, "result_type")
         status = await self.wait_for_orchestration(instance, timeout)
-        return result_of(instance, status, result_type)
+        return cast("R", result_of(instance, status, result_type))
+
+    @on_any_loop
+    async def _start_call(
+        self,
+        instance: str,
+        orchestration: object,
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+        version: str | None,
+    ) -> Handle[Any]:
+        chosen = None if version is None else check_start_version(version)
+        return await self._start(instance, start_of_call(orchestration, args, kwargs), chosen)
 
     async def _start(self, instance: str, start: Start, version: str | None) -> Handle[Any]:
         refuse_inside_orchestration(

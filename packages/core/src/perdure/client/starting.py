@@ -1,28 +1,35 @@
 """What a start asks for: a function or a name, and an input, made into a new instance.
 
 Everything is checked here, before anything is stored. A function stands for its registered name,
-its input is a value and is encoded by its annotation; with a name, the plain methods take JSON
-text and the `_typed` ones a value.
+and is started with the arguments that it would be called with; they are encoded by its
+annotations. With a name, the plain methods take JSON text and the `_typed` ones a value.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Never, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Never, TypeAlias, TypeVar, cast
 
-from perdure.authoring.references import (
+from perdure.authoring.functions import (
     OrchestrationReference,
     activity_reference,
     orchestration_reference,
 )
-from perdure.errors import InvalidPayload, NotRegistered
+from perdure.errors import InvalidInput, InvalidVersion, NotRegistered
 from perdure.model.identifiers import check_identifier
-from perdure.model.payload import NULL, check_text, encode
+from perdure.model.payload import check_text, encode
 from perdure.model.shown import shown
+from perdure.model.versions import check_version, is_version
 from perdure.model.wire import StartData, encode_start
 from perdure.records.instances import Message, MessageKind, NewInstance
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as TypeVarWithDefault
+
+    R_object = TypeVarWithDefault("R_object", default=object)
+    """The result of an orchestration that may be given by name, which says nothing of it."""
 
 I = TypeVar("I")  # noqa: E741 # the input
 R = TypeVar("R")
@@ -48,7 +55,7 @@ class Start:
     """What the result is decoded as; `Any` where only the name is known."""
 
     def as_instance(self, instance: str, version: str | None) -> NewInstance:
-        """The record of a new instance, under an incarnation that nobody has had."""
+        """The record of a new instance, under an incarnation of its own."""
         check_identifier(instance, "instance id")
         incarnation = uuid.uuid4().hex
         start = Message(
@@ -70,12 +77,16 @@ class Start:
 def start_of_text(orchestration: Orchestration, input: object) -> Start:
     """What a plain start asks for: JSON text with a name, a value with a function."""
     if not isinstance(orchestration, str):
-        return _start_of_function(orchestration, input)
+        return _start_of_input(orchestration, input)
     check_identifier(orchestration, "orchestration name")
     text = check_text(
         cast("str | None", input),
         what=f"input of {orchestration!r}",
-        instead="use start_orchestration_typed for values",
+        instead=(
+            f"pass version={input!r} for a version"
+            if is_version(input)
+            else "use start_orchestration_typed for values"
+        ),
     )
     return Start(name=orchestration, input=text, result_type=Any)
 
@@ -83,32 +94,49 @@ def start_of_text(orchestration: Orchestration, input: object) -> Start:
 def start_of_value(orchestration: Orchestration, input: object) -> Start:
     """What a typed start asks for: a value, with a name or with a function."""
     if not isinstance(orchestration, str):
-        return _start_of_function(orchestration, input)
+        return _start_of_input(orchestration, input)
     check_identifier(orchestration, "orchestration name")
     text = encode(input, what=f"input of {orchestration!r}")
     return Start(name=orchestration, input=text, result_type=Any)
 
 
-def _start_of_function(function: object, input: object) -> Start:
-    reference = orchestration_reference(function)
-    if reference is None:
-        raise _not_an_orchestration(function)
+def start_of_call(
+    orchestration: object, args: tuple[object, ...], kwargs: Mapping[str, object]
+) -> Start:
+    """What a start with the arguments of a call asks for."""
+    if isinstance(orchestration, str):
+        raise InvalidInput(
+            f"start was given the name {orchestration!r}, whose parameters are not known; pass"
+            " the function, or use start_orchestration"
+        )
+    reference = _reference(orchestration)
     return Start(
         name=reference.name,
-        input=_encode_input(reference, input),
+        input=reference.parameters.encode(args, kwargs, f"orchestration {reference.name!r}"),
         result_type=reference.result_type,
     )
 
 
-def _encode_input(reference: OrchestrationReference, input: object) -> str:
-    what = f"input of {reference.name!r}"
-    if reference.takes_input:
-        return encode(input, reference.input_type, what=what)
-    if input is not None:
-        raise InvalidPayload(
-            f"{what} of type {type(input).__name__!r} was given, but it takes none; leave it out"
-        )
-    return NULL
+def check_start_version(version: str) -> str:
+    """Return the version that is to run; raises `InvalidVersion`."""
+    try:
+        return check_version(version)
+    except InvalidVersion as error:
+        raise InvalidVersion(
+            f"{error}; the order is instance, orchestration, version, input"
+        ) from None
+
+
+def _start_of_input(function: object, input: object) -> Start:
+    optional = _reference(function).parameters.first_is_optional
+    return start_of_call(function, () if input is None and optional else (input,), {})
+
+
+def _reference(function: object) -> OrchestrationReference:
+    reference = orchestration_reference(function)
+    if reference is None:
+        raise _not_an_orchestration(function)
+    return reference
 
 
 def _not_an_orchestration(function: object) -> NotRegistered:

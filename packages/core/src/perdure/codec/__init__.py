@@ -5,7 +5,7 @@ as it was written. For the types and values that `plain` knows to come back, enc
 is done. For all others the text is read again at once; `comparing` finds where the result
 differs, with `places` to tell where an annotation says nothing, and `differences` says it with
 the path and the way out. `ordering` gives what has no order one text. `texts` checks JSON text
-that comes ready made.
+that comes ready made. `unstorable` finds types of which no value can be stored.
 """
 
 from perdure.codec.codec import Codec, codec_of, dump_untyped

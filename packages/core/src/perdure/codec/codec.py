@@ -26,6 +26,7 @@ from perdure.codec.plain import (
 from perdure.codec.reading import JsonReading
 from perdure.codec.searching import explain_refusal, explain_unread
 from perdure.codec.texts import unreadable
+from perdure.codec.unstorable import why_unstorable
 from perdure.codec.written import Written
 
 if TYPE_CHECKING:
@@ -63,6 +64,10 @@ class Codec:
     def is_plain(self) -> bool:
         """Whether values that are exactly of the type are known to come back."""
         return self._plain is not None
+
+    def why_unstorable(self) -> str | None:
+        """Why no value of the type can be stored, and what to do; None where values can."""
+        return why_unstorable(cast("dict[str, Any]", self._adapter.core_schema))
 
     @property
     def may_hold_sets(self) -> bool:

@@ -14,7 +14,8 @@ Schema: TypeAlias = Mapping[str, Any]
 _ANY: Schema = {"type": "any"}
 _ALTERNATIVES = ("json_schema", "python_schema", "lax_schema", "strict_schema")
 _FIELDS = ("model-fields", "dataclass-args", "typed-dict")
-_NO_SCHEMAS = frozenset({"default", "metadata", "serialization"})
+NO_SCHEMAS = frozenset({"default", "metadata", "serialization"})
+"""The keys of a schema whose values are no schemas."""
 
 
 class Place:
@@ -162,7 +163,7 @@ def mentions(schema: Schema, *kinds: str) -> bool:
             mapping = cast("Schema", part)
             if mapping.get("type") in kinds or ("any" in kinds and _leaves_open(mapping)):
                 return True
-            pending.extend(value for key, value in mapping.items() if key not in _NO_SCHEMAS)
+            pending.extend(value for key, value in mapping.items() if key not in NO_SCHEMAS)
         elif isinstance(part, list | tuple):
             pending.extend(cast("list[object]", part))
     return False

@@ -30,6 +30,8 @@ NULL = "null"
 
 _WAY_OUT = "pass a value that fits, or a pydantic model"
 
+_WAY_OUT_OF_TYPES = "use a type that pydantic encodes, or a pydantic model"
+
 _UNFIT = (ValueError, TypeError, AttributeError, NameError, RuntimeError)
 """What pydantic raises for a value that does not fit, and for an annotation that it cannot use."""
 
@@ -48,7 +50,7 @@ def encode(value: object, annotation: object = Any, *, what: str = "value") -> s
             data = codec_of(annotation).dump(value)
         text = data.decode()
     except _UNFIT as error:
-        wanted = "" if annotation is Any else f" as {_name(annotation)}"
+        wanted = "" if annotation is Any else f" as {type_name(annotation)}"
         way_out = "" if isinstance(error, DoesNotComeBack) else f"; {_WAY_OUT}"
         raise InvalidPayload(
             f"{what} of type {type(value).__name__!r} cannot be encoded{wanted}:"
@@ -73,7 +75,7 @@ def decode(text: str, annotation: object = Any, *, what: str = "value") -> Any:
         reason = reason_of(error)
         # The text is not shown: this message is logged and recorded, and the text may be a secret.
         unfit = InvalidPayload(
-            f"{what} does not fit {_name(annotation)}: {reason}; pass JSON of that shape"
+            f"{what} does not fit {type_name(annotation)}: {reason}; pass JSON of that shape"
         )
         unfit.reason = reason
         raise unfit from _cause(error)
@@ -85,14 +87,24 @@ def check_annotation(annotation: object, what: str) -> None:
         return
     if isinstance(annotation, FunctionType):
         # Pydantic would decode arguments and call it with them.
-        raise InvalidInput(f"{what} cannot be the function {_name(annotation)}; pass a type")
+        raise InvalidInput(f"{what} cannot be the function {type_name(annotation)}; pass a type")
     try:
         codec_of(annotation)
     except Exception as error:
         raise InvalidInput(
-            f"{what} cannot be {_name(annotation)}: {reason_of(error)}; pass a type that pydantic"
+            f"{what} cannot be {type_name(annotation)}: {reason_of(error)}; pass a type that pydantic"
             " can decode"
         ) from error
+
+
+def why_unstorable(annotation: object) -> str | None:
+    """Why no value of the type can be stored, and what to do; None where values can."""
+    if annotation is Any or annotation is object or annotation is None:
+        return None
+    try:
+        return codec_of(annotation).why_unstorable()
+    except _UNFIT as error:
+        return f"{reason_of(error)}; {_WAY_OUT_OF_TYPES}"
 
 
 def check_text(
@@ -139,7 +151,8 @@ def _cause(error: Exception) -> Exception | None:
     return None if isinstance(error, DoesNotComeBack) or shows_value(error) else error
 
 
-def _name(annotation: object) -> str:
+def type_name(annotation: object) -> str:
+    """The type as a message shows it."""
     return annotation.__name__ if isinstance(annotation, type) else shown(annotation)
 
 

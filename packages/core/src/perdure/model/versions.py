@@ -29,6 +29,11 @@ def check_version(value: str) -> str:
     return value
 
 
+def is_version(value: object) -> bool:
+    """Whether it is the text of a semantic version."""
+    return isinstance(value, str) and _VERSION.fullmatch(value) is not None
+
+
 def version_key(value: str) -> VersionKey:
     """A key that sorts versions by precedence; raises `InvalidVersion`."""
     # Without the limit, a number could have more digits than Python converts.

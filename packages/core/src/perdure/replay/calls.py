@@ -1,18 +1,22 @@
-"""Reads a call of the context: which name is meant, and its input as JSON text."""
+"""Reads a call of the context: which name is meant, and its arguments as a payload.
+
+With a function, the arguments are those of a call of it. With a name, the one argument is the
+payload: the value of a single parameter, or an object by the names of several.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
 
-from perdure.authoring.references import (
+from perdure.authoring.functions import (
     ActivityReference,
     OrchestrationReference,
     activity_reference,
     orchestration_reference,
 )
 from perdure.authoring.registry import Catalog
-from perdure.errors import InvalidInput, NotRegistered
+from perdure.errors import NotRegistered
 from perdure.model.identifiers import check_identifier
 from perdure.model.payload import check_annotation, encode
 from perdure.model.shown import shown
@@ -26,56 +30,73 @@ class _Omitted:
 OMITTED: Final = _Omitted()
 
 
+class Call(NamedTuple):
+    """What is called, with what, and what comes back."""
+
+    name: str
+    text: str
+    """The payload."""
+    result_type: object
+
+
 def read_activity_call(
-    catalog: Catalog, activity: Callable[..., object] | str, input: object, result_type: object
-) -> tuple[str, str, object]:
-    """Name, input as text, and the type of the result."""
+    catalog: Catalog,
+    activity: Callable[..., object] | str,
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object],
+    result_type: object = Any,
+) -> Call:
+    """A call of an activity; raises `NotRegistered` for a function that is none."""
     if isinstance(activity, str):
-        check_annotation(result_type, f"result_type of activity {activity!r}")
-        return *_read_named(activity, input, "activity"), result_type
+        return _read_named(activity, args, "activity", result_type)
     reference = activity_reference(activity) or catalog.activity_of(activity)
     if reference is None:
-        raise NotRegistered(
-            f"{shown(activity)} is not registered as an activity; decorate it with"
-            " @registry.activity, or pass its registered name"
-        )
-    return reference.name, _encode_input(reference, input, "activity"), reference.result_type
+        raise _not_registered(activity, "activity")
+    return _read_function(reference, args, kwargs, "activity")
 
 
 def read_orchestration_call(
-    orchestration: Callable[..., object] | str, input: object, result_type: object
-) -> tuple[str, str, object]:
-    """Name, input as text, and the type of the result."""
+    orchestration: Callable[..., object] | str,
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object],
+    result_type: object = Any,
+) -> Call:
+    """A call of an orchestration; raises `NotRegistered` for a function that is none."""
     if isinstance(orchestration, str):
-        check_annotation(result_type, f"result_type of orchestration {orchestration!r}")
-        return *_read_named(orchestration, input, "orchestration"), result_type
+        return _read_named(orchestration, args, "orchestration", result_type)
     reference = orchestration_reference(orchestration)
     if reference is None:
-        raise NotRegistered(
-            f"{shown(orchestration)} is not registered as an orchestration; decorate it with"
-            " @registry.orchestration, or pass its registered name"
-        )
-    return reference.name, _encode_input(reference, input, "orchestration"), reference.result_type
+        raise _not_registered(orchestration, "orchestration")
+    return _read_function(reference, args, kwargs, "orchestration")
 
 
-def _read_named(name: str, input: object, kind: str) -> tuple[str, str]:
+def only_input(input: object) -> tuple[object, ...]:
+    """The arguments of a call that has an input or `OMITTED`."""
+    return () if input is OMITTED else (input,)
+
+
+def _read_named(name: str, args: tuple[object, ...], kind: str, result_type: object) -> Call:
+    check_annotation(result_type, f"result_type of {kind} {name!r}")
     name = check_identifier(name, f"{kind} name")
-    value = None if input is OMITTED else input
-    return name, encode(value, what=f"input of {kind} {name!r}")
+    (value,) = args or (None,)
+    return Call(name, encode(value, what=f"input of {kind} {name!r}"), result_type)
 
 
-def _encode_input(
-    reference: ActivityReference | OrchestrationReference, input: object, kind: str
-) -> str:
-    if reference.takes_input:
-        if input is OMITTED:
-            raise InvalidInput(f"{kind} {reference.name!r} takes an input; pass it")
-        return encode(input, reference.input_type, what=f"input of {kind} {reference.name!r}")
-    if input is not OMITTED and input is not None:
-        raise InvalidInput(
-            f"{kind} {reference.name!r} takes no input, and {shown(input)} was passed; leave it out"
-        )
-    return encode(None)
+def _read_function(
+    reference: ActivityReference | OrchestrationReference,
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object],
+    kind: str,
+) -> Call:
+    text = reference.parameters.encode(args, kwargs, f"{kind} {reference.name!r}")
+    return Call(reference.name, text, reference.result_type)
+
+
+def _not_registered(function: object, kind: str) -> NotRegistered:
+    return NotRegistered(
+        f"{shown(function)} is not registered as an {kind}; decorate it with @registry.{kind}, or pass"
+        " its registered name"
+    )
 
 
 def check_optional_id(instance: str | None) -> None:

@@ -13,9 +13,9 @@ from datetime import timedelta
 from typing import Any, Final
 
 from perdure import history
-from perdure.authoring.registry import Catalog, OrchestrationDefinition
+from perdure.authoring.functions import OrchestrationDefinition, inner_function
+from perdure.authoring.registry import Catalog
 from perdure.authoring.retry import RetryPolicy
-from perdure.authoring.signatures import inner_function
 from perdure.clock import Instant
 from perdure.errors import ForbiddenInOrchestration
 from perdure.history import Event, EventRaised, OrchestrationStarted

@@ -6,11 +6,22 @@ import asyncio
 import logging
 import random
 from asyncio import events
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Any, Literal, NoReturn, TypeAlias, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Literal,
+    NoReturn,
+    ParamSpec,
+    TypeAlias,
+    TypeVar,
+    overload,
+)
 from uuid import UUID
 
+from perdure.authoring.functions import ContextMarker
 from perdure.authoring.retry import RetryPolicy
 from perdure.clock import to_datetime, to_microseconds
 from perdure.errors import InvalidDuration, InvalidInput
@@ -23,6 +34,7 @@ from perdure.replay.calls import (
     OMITTED,
     check_optional_id,
     check_optional_version,
+    only_input,
     read_activity_call,
     read_orchestration_call,
 )
@@ -31,7 +43,11 @@ from perdure.replay.loop import OrchestrationLoop
 from perdure.replay.replay_logger import QuietLogger
 from perdure.replay.signals import ExecutionEnded
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
 I = TypeVar("I")  # noqa: E741 # the input
+P = ParamSpec("P")
 R = TypeVar("R")
 OnInvalid: TypeAlias = Literal["wait", "raise"]
 """What becomes of a wait to which an event came that does not fit it."""
@@ -40,7 +56,7 @@ Cancellation: TypeAlias = Literal["drop", "wait"]
 """What a cancellation does to an activity that is under way."""
 
 
-class OrchestrationContext:
+class OrchestrationContext(ContextMarker):
     """Given to an orchestration as its first argument; valid for one execution.
 
     A `schedule_*` call schedules at the call and returns a future; awaiting it is optional.
@@ -104,6 +120,47 @@ class OrchestrationContext:
         return self._commands.chance.random()
 
     @overload
+    def activity(
+        self,
+        activity: Callable[P, Awaitable[R]],
+        *,
+        retry: RetryPolicy | None = None,
+        tag: str | None = None,
+        cancellation: Cancellation = "drop",
+    ) -> Callable[P, asyncio.Future[R]]: ...
+    @overload
+    def activity(
+        self,
+        activity: Callable[P, R],
+        *,
+        retry: RetryPolicy | None = None,
+        tag: str | None = None,
+        cancellation: Cancellation = "drop",
+    ) -> Callable[P, asyncio.Future[R]]: ...
+    def activity(
+        self,
+        activity: Callable[..., object],
+        *,
+        retry: RetryPolicy | None = None,
+        tag: str | None = None,
+        cancellation: Cancellation = "drop",
+    ) -> Callable[..., asyncio.Future[Any]]:
+        """The activity, to be called with its own arguments: `ctx.activity(charge)(order, cents=500)`.
+
+        The call schedules it, as `schedule_activity` does, and returns the future of its result.
+        A type checker sees the parameters and the result of the function. An argument that is
+        left out takes its default in the activity; it is not stored.
+        """
+        _require_function(activity, "activity")
+
+        def schedule(*args: object, **kwargs: object) -> asyncio.Future[Any]:
+            return self._schedule_activity(
+                "ctx.activity", activity, args, kwargs, Any, retry, tag, cancellation
+            )
+
+        return schedule
+
+    @overload
     def schedule_activity(
         self,
         activity: Callable[[I], Awaitable[R]],
@@ -147,21 +204,11 @@ class OrchestrationContext:
         activity: str,
         input: object = ...,
         *,
-        result_type: type[R],
+        result_type: TypeForm[R] = Any,
         retry: RetryPolicy | None = None,
         tag: str | None = None,
         cancellation: Cancellation = "drop",
     ) -> asyncio.Future[R]: ...
-    @overload
-    def schedule_activity(
-        self,
-        activity: str,
-        input: object = ...,
-        *,
-        retry: RetryPolicy | None = None,
-        tag: str | None = None,
-        cancellation: Cancellation = "drop",
-    ) -> asyncio.Future[Any]: ...
     def schedule_activity(
         self,
         activity: Callable[..., object] | str,
@@ -174,6 +221,10 @@ class OrchestrationContext:
     ) -> asyncio.Future[Any]:
         """Run an activity, given as the function or by its registered name.
 
+        With a function, `input` is its first argument; `ctx.activity` passes several. With a
+        name, `input` is what the activity takes: the value of its one parameter, or a dictionary
+        by the names of several; the result is decoded as `result_type`.
+
         The future raises `ActivityFailed`, or `ActivityTimeout` where the policy sets a limit.
         Without `retry` there is one attempt. `tag` routes it to runtimes that serve the tag.
 
@@ -183,21 +234,11 @@ class OrchestrationContext:
         and the await goes on until its outcome is there; then `CancelledError` goes on, and the
         outcome is in the future, to be awaited again.
 
-        Raises `InvalidPayload` where the input does not fit the activity's annotation.
+        Raises `InvalidPayload` where the input does not fit the activity's parameters.
         """
-        commands = self._commands
-        commands.require_running("ctx.schedule_activity")
-        name, text, result = read_activity_call(commands.catalog, activity, input, result_type)
-        if tag is not None:
-            check_identifier(tag, "tag")
-        if retry is not None:
-            require(retry, RetryPolicy, "retry", "pass RetryPolicy(max_attempts=…)")
-        if cancellation not in ("drop", "wait"):
-            raise InvalidInput(
-                f'cancellation {shown(cancellation)} is unknown; pass "drop" or "wait"'
-            )
-        return commands.schedule_activity(
-            name, text, result, tag=tag, retry=retry, patient=cancellation == "wait"
+        args, call = only_input(input), "ctx.schedule_activity"
+        return self._schedule_activity(
+            call, activity, args, {}, result_type, retry, tag, cancellation
         )
 
     def schedule_timer(self, delay: timedelta | float | datetime) -> asyncio.Future[None]:
@@ -215,18 +256,13 @@ class OrchestrationContext:
             fire_at = commands.loop.now + to_microseconds(to_duration(delay, "delay"))
         return commands.schedule_timer(fire_at)
 
-    @overload
     def schedule_wait(
-        self, name: str, result_type: type[R], *, on_invalid: OnInvalid = "wait"
-    ) -> asyncio.Future[R]: ...
-    @overload
-    def schedule_wait(
-        self, name: str, result_type: object = ..., *, on_invalid: OnInvalid = "wait"
-    ) -> asyncio.Future[Any]: ...
-    def schedule_wait(
-        self, name: str, result_type: object = Any, *, on_invalid: OnInvalid = "wait"
-    ) -> asyncio.Future[Any]:
+        self, name: str, result_type: TypeForm[R] = Any, *, on_invalid: OnInvalid = "wait"
+    ) -> asyncio.Future[R]:
         """Wait for the next external event of this name; its data is decoded as `result_type`.
+
+        A type is anything that pydantic decodes: a class, `list[Order]`, a union such as
+        `Approved | Refused`. Without one, the data is what JSON says.
 
         Events are kept from before the wait, even from before the start, and handed to waits in
         the order in which they were raised, each to exactly one. One whose data does not fit
@@ -240,6 +276,28 @@ class OrchestrationContext:
             raise InvalidInput(f'on_invalid {shown(on_invalid)} is unknown; pass "wait" or "raise"')
         name = check_identifier(name, "event name")
         return commands.schedule_wait(name, result_type, raises=on_invalid == "raise")
+
+    def sub_orchestration(
+        self,
+        orchestration: Callable[Concatenate[OrchestrationContext, P], Awaitable[R]],
+        *,
+        instance: str | None = None,
+        version: str | None = None,
+    ) -> Callable[P, asyncio.Future[R]]:
+        """A child orchestration, to be called with its own arguments besides the context.
+
+        `ctx.sub_orchestration(ship, instance="ship-1")(order, express=True)` starts it, as
+        `schedule_sub_orchestration` does, and returns the future of its result. A type checker
+        sees the parameters and the result of the function.
+        """
+        _require_function(orchestration, "sub_orchestration")
+
+        def schedule(*args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R]:
+            return self._schedule_child(
+                "ctx.sub_orchestration", orchestration, args, kwargs, Any, instance, version
+            )
+
+        return schedule
 
     @overload
     def schedule_sub_orchestration(
@@ -266,17 +324,8 @@ class OrchestrationContext:
         *,
         instance: str | None = None,
         version: str | None = None,
-        result_type: type[R],
+        result_type: TypeForm[R] = Any,
     ) -> asyncio.Future[R]: ...
-    @overload
-    def schedule_sub_orchestration(
-        self,
-        orchestration: str,
-        input: object = ...,
-        *,
-        instance: str | None = None,
-        version: str | None = None,
-    ) -> asyncio.Future[Any]: ...
     def schedule_sub_orchestration(
         self,
         orchestration: Callable[..., object] | str,
@@ -288,17 +337,38 @@ class OrchestrationContext:
     ) -> asyncio.Future[Any]:
         """Run a child orchestration; its end comes back here, also after it continued as new.
 
+        With a function, `input` is its first argument after the context; `ctx.sub_orchestration`
+        passes several. With a name, `input` is what it takes: the value of its one parameter, or
+        a dictionary by the names of several.
+
         The future raises `SubOrchestrationFailed`, or `SubOrchestrationAlreadyExists` where
         `instance` is in use. The default id is made of this instance's id, the execution and the
         schedule event. Without `version`, the newest runs. Children that are still running when
         this execution ends are cancelled.
         """
-        commands = self._commands
-        commands.require_running("ctx.schedule_sub_orchestration")
-        name, text, result = read_orchestration_call(orchestration, input, result_type)
-        check_optional_id(instance)
-        check_optional_version(version)
-        return commands.schedule_child(name, version, text, instance, result)
+        args, call = only_input(input), "ctx.schedule_sub_orchestration"
+        return self._schedule_child(call, orchestration, args, {}, result_type, instance, version)
+
+    def orchestration(
+        self,
+        orchestration: Callable[Concatenate[OrchestrationContext, P], Awaitable[object]],
+        *,
+        instance: str | None = None,
+        version: str | None = None,
+    ) -> Callable[P, str]:
+        """An orchestration that runs on its own, to be called with its arguments.
+
+        `ctx.orchestration(remind)(customer, days=3)` starts it, as `schedule_orchestration` does,
+        and returns its instance id.
+        """
+        _require_function(orchestration, "orchestration")
+
+        def schedule(*args: P.args, **kwargs: P.kwargs) -> str:
+            return self._schedule_detached(
+                "ctx.orchestration", orchestration, args, kwargs, instance, version
+            )
+
+        return schedule
 
     @overload
     def schedule_orchestration(
@@ -312,7 +382,15 @@ class OrchestrationContext:
     @overload
     def schedule_orchestration(
         self,
-        orchestration: Callable[[OrchestrationContext], Awaitable[object]] | str,
+        orchestration: Callable[[OrchestrationContext], Awaitable[object]],
+        *,
+        instance: str | None = None,
+        version: str | None = None,
+    ) -> str: ...
+    @overload
+    def schedule_orchestration(
+        self,
+        orchestration: str,
         input: object = ...,
         *,
         instance: str | None = None,
@@ -326,32 +404,101 @@ class OrchestrationContext:
         instance: str | None = None,
         version: str | None = None,
     ) -> str:
-        """Start an orchestration that goes its own way; returns its instance id.
+        """Start an orchestration that runs on its own; returns its instance id.
 
-        An id that is in use is logged and told to observers, and changes nothing.
+        Its input is passed as with `schedule_sub_orchestration`. An id that is in use is logged
+        and told to observers, and changes nothing.
         """
-        commands = self._commands
-        commands.require_running("ctx.schedule_orchestration")
-        name, text, _ = read_orchestration_call(orchestration, input, Any)
-        check_optional_id(instance)
-        check_optional_version(version)
-        return commands.schedule_detached(name, version, text, instance)
+        args, call = only_input(input), "ctx.schedule_orchestration"
+        return self._schedule_detached(call, orchestration, args, {}, instance, version)
 
     def continue_as_new(self, input: object = None, *, version: str | None = None) -> NoReturn:
         """End this execution and begin the next with a fresh history and this input.
 
         Decided at the call, which never returns: nothing after it has an effect, cleanup
-        included. Events that nobody waited for are carried over in order; timers, activities
+        included. Events that no wait has taken are carried over in order; timers, activities
         and children of this execution are cancelled. Without `version`, the newest runs.
+
+        `input` is what the orchestration takes: the value of its one parameter, or a dictionary
+        by the names of several. Without `version`, it is checked against this orchestration's own
+        parameters: raises `InvalidPayload` where it does not fit. Another version may take
+        another input, and is not asked.
         """
         commands = self._commands
         commands.require_running("ctx.continue_as_new")
         check_optional_version(version)
-        reference = commands.definition.reference
-        # Another version may take another input than this one does.
-        annotation = reference.input_type if version is None and reference.takes_input else Any
-        commands.continue_as_new(encode(input, annotation, what="input"), version)
+        if version is None:
+            parameters = commands.definition.reference.parameters
+            text = parameters.encode_payload(input, f"orchestration {self.name!r}")
+        else:
+            text = encode(input, what="input")
+        commands.continue_as_new(text, version)
         raise ExecutionEnded
+
+    def _schedule_activity(
+        self,
+        call: str,
+        activity: Callable[..., object] | str,
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+        result_type: object,
+        retry: RetryPolicy | None,
+        tag: str | None,
+        cancellation: Cancellation,
+    ) -> asyncio.Future[Any]:
+        commands = self._commands
+        commands.require_running(call)
+        asked = read_activity_call(commands.catalog, activity, args, kwargs, result_type)
+        if tag is not None:
+            check_identifier(tag, "tag")
+        if retry is not None:
+            require(retry, RetryPolicy, "retry", "pass RetryPolicy(max_attempts=…)")
+        if cancellation not in ("drop", "wait"):
+            raise InvalidInput(
+                f'cancellation {shown(cancellation)} is unknown; pass "drop" or "wait"'
+            )
+        name, text, result = asked
+        patient = cancellation == "wait"
+        return commands.schedule_activity(name, text, result, tag=tag, retry=retry, patient=patient)
+
+    def _schedule_child(
+        self,
+        call: str,
+        orchestration: Callable[..., object] | str,
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+        result_type: object,
+        instance: str | None,
+        version: str | None,
+    ) -> asyncio.Future[Any]:
+        self._commands.require_running(call)
+        name, text, result = read_orchestration_call(orchestration, args, kwargs, result_type)
+        check_optional_id(instance)
+        check_optional_version(version)
+        return self._commands.schedule_child(name, version, text, instance, result)
+
+    def _schedule_detached(
+        self,
+        call: str,
+        orchestration: Callable[..., object] | str,
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+        instance: str | None,
+        version: str | None,
+    ) -> str:
+        self._commands.require_running(call)
+        name, text, _ = read_orchestration_call(orchestration, args, kwargs)
+        check_optional_id(instance)
+        check_optional_version(version)
+        return self._commands.schedule_detached(name, version, text, instance)
+
+
+def _require_function(function: object, method: str) -> None:
+    if isinstance(function, str):
+        raise InvalidInput(
+            f"ctx.{method}({function!r}) was given a name, whose parameters are not known; pass"
+            f" the function, or use ctx.schedule_{method}"
+        )
 
 
 def orchestration_context() -> OrchestrationContext | None:

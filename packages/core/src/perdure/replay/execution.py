@@ -15,13 +15,14 @@ from datetime import timedelta
 from typing import cast
 
 from perdure import history
-from perdure.authoring.registry import Catalog, OrchestrationDefinition
+from perdure.authoring.functions import OrchestrationDefinition
+from perdure.authoring.registry import Catalog
 from perdure.clock import Instant, to_microseconds
 from perdure.diagnostics.failures import describe, ends_the_process
 from perdure.history import Event, EventRaised, OrchestrationStarted
 from perdure.model.comparison import DEFAULT_COMPARE, Compare
 from perdure.model.details import ApplicationFailure, ErrorDetails
-from perdure.model.payload import decode, encode
+from perdure.model.payload import NULL, encode
 from perdure.model.wire import ResultData, decode_cancel, decode_raised, decode_result
 from perdure.records.instances import Message, MessageKind
 from perdure.replay.commands import Commands
@@ -310,11 +311,12 @@ class Execution:
         self._main.add_done_callback(self._main_done)
 
     async def _run_main(self, event: OrchestrationStarted) -> object:
-        reference = self.definition.reference
-        if not reference.takes_input:
-            return await self.definition.function(self._context)
-        value = decode(event.input, reference.input_type, what=f"input of {self.definition.name!r}")
-        return await self.definition.function(self._context, value)
+        parameters, text = self.definition.reference.parameters, event.input
+        if not parameters.types and self._transcript.replaying:
+            # Release 0.1.0 ran it without the input; a history of it goes on as it began.
+            text = NULL
+        args, kwargs = parameters.decode(text, f"orchestration {self.definition.name!r}")
+        return await self.definition.function(self._context, *args, **kwargs)
 
     def _deliver_end_of_work(self, event: Event, scheduled: int) -> None:
         work = self._commands.work.pop(scheduled, None)

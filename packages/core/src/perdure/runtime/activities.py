@@ -20,7 +20,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from perdure.authoring.registry import ActivityDefinition, Catalog
+from perdure.authoring.functions import ActivityDefinition
+from perdure.authoring.registry import Catalog
 from perdure.clock import to_microseconds
 from perdure.contract.provider import Provider
 from perdure.contract.retries import PATIENT_TRIES, repeated
@@ -106,7 +107,7 @@ class RunningActivity:
     began_at: int = 0
     """When it was taken up."""
     task: ActivityTask | None = None
-    context: ActivityContext | None = None
+    context: ActivityContext[object] | None = None
     wanted: bool = True
     """False once its result is of no use: cancelled, void, or its lease lost."""
     should_end: bool = False
@@ -605,7 +606,7 @@ class Activities:
         definition: ActivityDefinition,
         text: list[str],
         timeout: timedelta | None,
-        context: ActivityContext,
+        context: ActivityContext[object],
     ) -> str | FailedCall:
         if timeout is None:
             return await self._caller.call(definition, text, context)
@@ -693,7 +694,7 @@ class Activities:
         known = self._durations.get(name)
         self._durations[name] = took if known is None else 0.7 * known + 0.3 * took
 
-    def _context(self, leased: LeasedActivity, data: ActivityData) -> ActivityContext:
+    def _context(self, leased: LeasedActivity, data: ActivityData) -> ActivityContext[object]:
         return ActivityContext(
             instance=leased.instance,
             execution=leased.execution,

@@ -6,13 +6,16 @@ import threading
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
 from perdure.errors import PerdureError
 from perdure.model.durations import to_duration
 
 if TYPE_CHECKING:
     from perdure.client import Client
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 class Cancellation:
@@ -42,12 +45,12 @@ class Cancellation:
         return event.wait(timeout)
 
 
-CURRENT: ContextVar[ActivityContext] = ContextVar("perdure_activity")
+CURRENT: ContextVar[ActivityContext[object]] = ContextVar("perdure_activity")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ActivityContext:
-    """One delivery of one activity."""
+class ActivityContext(Generic[T_co]):
+    """One delivery of one activity; its resources are a `T_co`."""
 
     instance: str
     execution: int
@@ -63,7 +66,7 @@ class ActivityContext:
     also when the instance's id is used again after a deletion."""
     client: Client
     """A client of the runtime's provider."""
-    resources: object
+    resources: T_co
     """What the runtime was given as `resources`."""
     cancellation: Cancellation = field(repr=False)
     """Set when it should end."""
@@ -89,12 +92,26 @@ class ActivityContext:
         return self.cancellation.wait(to_duration(timeout, "timeout").total_seconds())
 
 
-def activity_context() -> ActivityContext:
-    """The context of the activity that is running here; raises `PerdureError` outside of one."""
+@overload
+def activity_context() -> ActivityContext[object]: ...
+@overload
+def activity_context(resources: type[T], /) -> ActivityContext[T]: ...
+def activity_context(resources: type[object] = object, /) -> ActivityContext[object]:
+    """The context of the activity that is running here.
+
+    `activity_context(Pool).resources` is known to be a `Pool`. Raises `PerdureError` outside of an
+    activity, and where the runtime was given resources of another class.
+    """
     context = CURRENT.get(None)
     if context is None:
         raise PerdureError(
             "activity_context() was called outside an activity; call it in the activity's own"
             " function, or in what it calls"
+        )
+    if not isinstance(context.resources, resources):
+        raise PerdureError(
+            f"the resources of the runtime are of type {type(context.resources).__name__}, and"
+            f" activity {context.name!r} asks for {resources.__name__}; pass it to"
+            " Runtime(resources=…)"
         )
     return context

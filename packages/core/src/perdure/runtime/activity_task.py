@@ -16,7 +16,7 @@ from perdure.runtime.activity_context import CURRENT, ActivityContext
 class ActivityTask(asyncio.Task[None]):
     """Runs one delivery of an activity."""
 
-    activity: ActivityContext | None = None
+    activity: ActivityContext[object] | None = None
     """Of the function while it is called; what its code starts has the same context variable."""
     _own_cancels = 0
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from perdure.authoring.registry import ActivityDefinition
+from perdure.authoring.functions import ActivityDefinition
 from perdure.diagnostics.failures import describe, ends_the_process
 from perdure.errors import InvalidInput
 from perdure.model.details import ApplicationFailure, ErrorDetails
-from perdure.model.payload import decode, encode
+from perdure.model.payload import encode
 from perdure.runtime.activity_context import CURRENT, ActivityContext
 from perdure.runtime.activity_task import ActivityTask
 from perdure.runtime.options import RuntimeOptions
@@ -45,7 +45,7 @@ class ActivityCaller:
         self.threads.close()
 
     async def call(
-        self, definition: ActivityDefinition, text: list[str], context: ActivityContext
+        self, definition: ActivityDefinition, text: list[str], context: ActivityContext[object]
     ) -> str | FailedCall:
         """The result as JSON text, or why there is none; for an `ActivityTask` to call.
 
@@ -57,18 +57,8 @@ class ActivityCaller:
         token = CURRENT.set(context)
         task.activity = context
         try:
-            arguments = (
-                (
-                    decode(
-                        text.pop(),
-                        reference.input_type,
-                        what=f"input of activity {reference.name!r}",
-                    ),
-                )
-                if reference.takes_input
-                else ()
-            )
-            value, error = await self._value(definition, arguments)
+            args, kwargs = reference.parameters.decode(text.pop(), f"activity {reference.name!r}")
+            value, error = await self._value(definition, args, kwargs)
             if task.cancelled_itself:
                 await asyncio.sleep(0)  # where the cancellation arrives
             if error is not None:
@@ -93,12 +83,15 @@ class ActivityCaller:
             CURRENT.reset(token)
 
     async def _value(
-        self, definition: ActivityDefinition, arguments: tuple[object, ...]
+        self,
+        definition: ActivityDefinition,
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
     ) -> tuple[object, BaseException | None]:
         """The value, or what was raised in a thread; what a coroutine raises is raised."""
         if definition.asynchronous:
-            return await cast("Awaitable[object]", definition.function(*arguments)), None
-        call = functools.partial(_caught, definition.function, arguments)
+            return await cast("Awaitable[object]", definition.function(*args, **kwargs)), None
+        call = functools.partial(_caught, definition.function, args, kwargs)
         run = contextvars.copy_context().run
         return await self.threads.run(functools.partial(run, call))
 
@@ -113,11 +106,11 @@ class ActivityCaller:
 
 
 def _caught(
-    function: Callable[..., object], arguments: tuple[object, ...]
+    function: Callable[..., object], args: tuple[object, ...], kwargs: Mapping[str, object]
 ) -> tuple[object, BaseException | None]:
     """The value, or what was raised: the future of a thread refuses to carry `StopIteration`."""
     try:
-        return function(*arguments), None
+        return function(*args, **kwargs), None
     except BaseException as error:  # noqa: BLE001 # no thread is interrupted: the function raised it
         return None, error
 

@@ -22,7 +22,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from perdure import history
-from perdure.authoring.registry import OrchestrationDefinition
+from perdure.authoring.functions import OrchestrationDefinition
 from perdure.contract.retries import PATIENT_TRIES, repeated
 from perdure.diagnostics.logs import of_instance
 from perdure.errors import (

@@ -10,8 +10,8 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
-from perdure.authoring.direct_calls import refuse_direct_calls
 from perdure.authoring.registry import Catalog, Registry
+from perdure.authoring.startup import refuse_unusable
 from perdure.client import Client
 from perdure.contract.provider import Provider, check_provider
 from perdure.errors import ClientUnusable, PerdureError, ProviderError, StorageClosed
@@ -76,7 +76,7 @@ class Runtime:
         self._options = require(options, RuntimeOptions, "options", "pass RuntimeOptions(…)")
         self._provider = guarded = GuardedProvider(check_provider(provider))
         self._catalog = Catalog(registries)
-        refuse_direct_calls(self._catalog)
+        refuse_unusable(self._catalog)
         observers = Observers(plugins)
         parkings = Parkings(provider.clock, observers)
         self._gate = AloneGate(provider.clock)

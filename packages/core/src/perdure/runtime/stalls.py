@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
+from typing import cast
 
 from perdure.diagnostics.frames import is_user_code, module_of
 from perdure.runtime.activity_context import CURRENT, ActivityContext
@@ -156,7 +157,7 @@ class StallWatch:
         task = asyncio.current_task(self._loop)
         get_context = getattr(task, "get_context", None)  # from Python 3.12 on
         context = get_context().get(CURRENT) if get_context is not None else None
-        return _named(context) if isinstance(context, ActivityContext) else None
+        return _activity_of(context)
 
     def _tell(self, late: float, sight: Sight | None) -> None:
         stood = f"stood still for {late:.1f} s, more than a third of a lease"
@@ -191,9 +192,9 @@ def _work_of(frames: list[FrameType]) -> Work | None:
     for frame in frames:
         match module_of(frame):
             case "perdure.runtime.calling":
-                context = frame.f_locals.get("context")
-                if isinstance(context, ActivityContext):
-                    return _named(context)
+                activity = _activity_of(frame.f_locals.get("context"))
+                if activity is not None:
+                    return activity
             case "perdure.runtime.instance_run":
                 run = frame.f_locals.get("self")
                 if isinstance(run, InstanceRun):
@@ -203,8 +204,11 @@ def _work_of(frames: list[FrameType]) -> Work | None:
     return None
 
 
-def _named(context: ActivityContext) -> Work:
-    return Work("activity", context.name, context.instance)
+def _activity_of(context: object) -> Work | None:
+    if not isinstance(context, ActivityContext):
+        return None
+    activity = cast("ActivityContext[object]", context)
+    return Work("activity", activity.name, activity.instance)
 
 
 def _place_in(frames: list[FrameType]) -> str | None:

@@ -1,8 +1,9 @@
-"""Refuses orchestrations whose code calls an activity as a plain function.
+"""What a runtime refuses to start with, found once it knows all that is registered.
 
-Such a call would do the work in the orchestration itself, again at every replay. It is found
-before anything runs, when a runtime knows all that is registered: the code of an orchestration
-alone does not say what is an activity.
+Nothing is run. An orchestration whose code calls an activity as a plain function would do the
+work itself, again at every replay; its own code does not say what is an activity. A type of which
+no value can be stored would fail with the first value; it may name classes that are defined after
+the function, so it is not asked at the registration.
 """
 
 from __future__ import annotations
@@ -10,9 +11,44 @@ from __future__ import annotations
 from collections.abc import Iterator
 from types import MethodType
 
+from perdure.authoring.functions import ActivityDefinition, OrchestrationDefinition
 from perdure.authoring.loads import Load, loads_of
-from perdure.authoring.registry import ActivityDefinition, Catalog, OrchestrationDefinition
-from perdure.errors import NondeterministicCode
+from perdure.authoring.registry import Catalog
+from perdure.errors import InvalidSignature, NondeterministicCode
+from perdure.model.payload import type_name, why_unstorable
+
+
+def refuse_unusable(catalog: Catalog) -> None:
+    """Raise `NondeterministicCode` or `InvalidSignature` for what cannot work."""
+    refuse_direct_calls(catalog)
+    refuse_unstorable_types(catalog)
+
+
+def refuse_unstorable_types(catalog: Catalog) -> None:
+    """Raise `InvalidSignature` for an input or a result of which no value can be stored."""
+    for kind, definitions in (
+        ("activity", catalog.activities.values()),
+        ("orchestration", catalog.orchestrations()),
+    ):
+        for definition in definitions:
+            reference = definition.reference
+            for name, annotation in reference.parameters.types.items():
+                _refuse_unstorable(definition, kind, f"takes {name!r} as", annotation)
+            _refuse_unstorable(definition, kind, "returns", reference.result_type)
+
+
+def _refuse_unstorable(
+    definition: ActivityDefinition | OrchestrationDefinition,
+    kind: str,
+    does: str,
+    annotation: object,
+) -> None:
+    why = why_unstorable(annotation)
+    if why is not None:
+        raise InvalidSignature(
+            f"{kind} {definition.name!r} at {definition.where} {does} {type_name(annotation)}:"
+            f" {why}"
+        )
 
 
 def refuse_direct_calls(catalog: Catalog) -> None:
@@ -33,9 +69,11 @@ def _direct_calls(orchestration: OrchestrationDefinition, known: _Known) -> Iter
         activity = known.activity_of(load) if load.called else None
         if activity is not None:
             named = load.attribute or getattr(activity.function, "__name__", activity.name)
-            more = ", …" if activity.reference.takes_input else ""
-            write = f"write `await ctx.schedule_activity({named}{more})`"
-            yield f"{activity.name!r} at {load.file}:{load.line}, {write}"
+            taken = len(activity.reference.parameters.names)
+            call = f"schedule_activity({named}{', …' if taken else ''})"
+            instead = call if taken < 2 else f"activity({named})(…)"
+            place = f"{activity.name!r} at {load.file}:{load.line}"
+            yield f"{place}, write `await ctx.{instead}`"
 
 
 class _Known:

@@ -1,19 +1,24 @@
-"""An orchestration whose code calls an activity directly does not start; passing it on is no call."""
+"""What a runtime refuses to start with: direct calls of activities, types that cannot be stored.
+
+Passing an activity on is no call of it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import functools
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, TypedDict
 
 import perdure
 import pytest
-from perdure import NondeterministicCode, OrchestrationContext, Registry
-from perdure.authoring.direct_calls import refuse_direct_calls
+from perdure import InvalidSignature, NondeterministicCode, OrchestrationContext, Registry
 from perdure.authoring.registry import Catalog
+from perdure.authoring.startup import refuse_direct_calls, refuse_unstorable_types
+from pydantic import BaseModel, Field, SecretBytes, SecretStr, field_serializer
 
 app = Registry()
 
@@ -235,3 +240,101 @@ async def test_a_runtime_refuses_it_before_anything_runs() -> None:
             perdure.Runtime(provider, flows, app)
         # Where it is no activity, it is an ordinary function.
         perdure.Runtime(provider, flows)
+
+
+class Opaque: ...
+
+
+class Login(BaseModel):
+    user: str
+    password: SecretStr
+
+
+class RevealingLogin(BaseModel):
+    password: SecretStr
+
+    @field_serializer("password")
+    def reveal(self, password: SecretStr) -> str:
+        return password.get_secret_value()
+
+
+class LeftOut(BaseModel):
+    name: str
+    token: SecretStr | None = Field(default=None, exclude=True)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "words"),
+    [
+        (SecretStr, "a secret is encoded as asterisks"),
+        (Login, "a secret is encoded as asterisks"),
+        (list[Login], "a secret is encoded as asterisks"),
+        (SecretBytes | None, "a secret is encoded as asterisks"),
+        (Opaque, "Unable to generate pydantic-core schema"),
+        (Callable[[int], int], "a function cannot be stored"),
+        (Iterable[int], "what can be iterated once cannot be stored; pass a list"),
+    ],
+)
+def test_a_type_of_which_no_value_can_be_stored_is_refused_at_the_start(
+    annotation: Any, words: str
+) -> None:
+    async def takes(ctx: OrchestrationContext, value: Any, more: int = 1) -> None: ...
+
+    async def returns() -> Any: ...
+
+    takes.__annotations__["value"] = annotation
+    returns.__annotations__["return"] = annotation
+    flows, work = Registry(), Registry()
+    flows.orchestration(takes)
+    work.activity(returns)
+
+    place = f"{__file__}:{takes.__code__.co_firstlineno}"
+    with pytest.raises(InvalidSignature, match=f"'takes' at {place} takes 'value' as .*{words}"):
+        refuse_unstorable_types(Catalog([flows]))
+    with pytest.raises(InvalidSignature, match=f"activity 'returns' at .* returns .*{words}"):
+        refuse_unstorable_types(Catalog([work]))
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="pydantic reads them from 3.12 on")
+def test_a_typed_dictionary_that_pydantic_cannot_read_is_refused_with_its_reason() -> None:
+    class Place(TypedDict):
+        street: str
+
+    flows = Registry()
+
+    @flows.orchestration
+    async def deliver(ctx: OrchestrationContext, place: Place) -> None: ...
+
+    with pytest.raises(InvalidSignature, match=r"Place: Please use `typing_extensions.TypedDict`"):
+        refuse_unstorable_types(Catalog([flows]))
+
+
+@pytest.mark.parametrize("annotation", [RevealingLogin, LeftOut, Any, None, object, list[int]])
+def test_a_type_of_which_values_may_be_stored_is_taken(annotation: Any) -> None:
+    async def takes(ctx: OrchestrationContext, value: Any) -> None: ...
+
+    takes.__annotations__["value"] = annotation
+    flows = Registry()
+    flows.orchestration(takes)
+
+    refuse_unstorable_types(Catalog([flows]))
+
+
+async def test_a_runtime_is_told_at_its_start_what_a_class_that_is_defined_later_lacks() -> None:
+    flows = Registry()
+
+    @dataclass
+    class Parcel:
+        content: Content
+
+    @flows.orchestration
+    async def send(ctx: OrchestrationContext, parcel: Parcel) -> None: ...
+
+    async with perdure.open_provider("memory://") as provider:
+        with pytest.raises(InvalidSignature, match="'send' at .* takes 'parcel' as Parcel"):
+            perdure.Runtime(provider, flows)
+
+
+@dataclass
+class Content:
+    secret: SecretStr
