@@ -141,7 +141,7 @@ def test_a_program_leaves_nothing_at_the_loggers() -> None:
 def test_the_documents_have_programs() -> None:
     names = {program.document.name for program in PROGRAMS}
 
-    assert {"README.md", "sqlite.md", "client.md"} <= names
+    assert {"README.md", "sqlite.md", "hooks.md"} <= names
 
 
 def test_a_program_that_is_wrong_fails() -> None:
