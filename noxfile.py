@@ -72,11 +72,21 @@ def lowest(session: nox.Session) -> None:
     versions of the constraints.
     """
     oldest = sys.version_info[:2] == (3, 11)
-    _install(session, bounds=oldest_requirements() if oldest else None)
+    _install(session, local=True, bounds=oldest_requirements() if oldest else None)
     with session.chdir(session.create_tmp()):
         for url in ("memory://lowest", "sqlite:///lowest.db"):
             session.run("python", "-m", "perdure_conformance", url)
+        session.run("python", "-c", _CERTIFY_DYNAMODB)
         _certify_new_package(session)
+
+
+_CERTIFY_DYNAMODB = """
+import subprocess, sys
+from perdure_dynamodb import local
+with local.running() as endpoint:
+    words = [sys.executable, "-m", "perdure_conformance", local.url_of(endpoint)]
+    sys.exit(subprocess.call(words))
+"""
 
 
 # One kind of test at a time
@@ -241,7 +251,6 @@ def _certify_new_package(session: nox.Session) -> None:
         session.run("python", "-m", "hatchling", "build", "--target", "wheel")
         # The environment is used again, and the version of the wheel is always the same.
         session.install("--no-deps", "--force-reinstall", *map(str, Path("dist").glob("*.whl")))
-        session.run("python", "-m", "perdure_conformance", "acme://certified")
         session.run("pytest", "-W", "error")
 
 
@@ -259,13 +268,17 @@ def oldest_requirements() -> list[str]:
     return found
 
 
-def _install(session: nox.Session, *groups: str, bounds: list[str] | None = None) -> None:
+def _install(
+    session: nox.Session, *groups: str, local: bool = False, bounds: list[str] | None = None
+) -> None:
     """All packages, from wheels, with the tools of the groups.
 
-    `bounds` are versions to have in place of those of the constraints.
+    With what runs DynamoDB on this machine where `local` says so, as all tests want it. `bounds`
+    are versions to have in place of those of the constraints.
     """
+    local = local or "test" in groups or "dev" in groups
     wheels = Path("build", "wheels", _digest())
-    wanted = "\n".join([wheels.name, *groups, *(bounds or [])])
+    wanted = "\n".join([wheels.name, f"{local=}", *groups, *(bounds or [])])
     stamp = Path(session.virtualenv.location, "perdure-installed")
     if stamp.exists() and stamp.read_text("utf-8") == wanted:
         return
@@ -276,8 +289,7 @@ def _install(session: nox.Session, *groups: str, bounds: list[str] | None = None
         session.install(*_requirements("build"), *bounds)
         chosen = bounds
     _build_wheels(session, wheels)
-    # What runs DynamoDB on this machine is wanted by the tests alone.
-    extra = "[local]" if groups else ""
+    extra = "[local]" if local else ""
     built = [f"{path}{extra if 'dynamodb' in path.name else ''}" for path in wheels.iterdir()]
     # The version of a wheel is always the same.
     session.install("--no-deps", "--force-reinstall", *map(str, wheels.iterdir()))
