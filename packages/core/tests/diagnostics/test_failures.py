@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from perdure import ActivityFailed, ApplicationError, NonRetryable, RetryAfter
 from perdure.diagnostics.failures import describe
 from perdure.errors import InvalidPayload, SubOrchestrationFailed
-from perdure.model.details import ApplicationFailure, Raised
+from perdure.model.details import (
+    ApplicationFailure,
+    ConfigurationFailure,
+    Corruption,
+    ErrorDetails,
+    InfrastructureFailure,
+    Poisoned,
+    Raised,
+    Unregistered,
+)
 from perdure.model.payload import decode
 from perdure.model.wire import decode_details, encode_details
 
@@ -46,6 +55,20 @@ def depth_of(described: Raised) -> int:
 
 def message_of(described: Raised) -> str:
     return ApplicationFailure(described).display_message()
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        ConfigurationFailure(Unregistered(what="activity", name="charge")),
+        ApplicationFailure(Poisoned(work="activity 'charge'", attempts=7)),
+        InfrastructureFailure(Corruption(message="no JSON")),
+    ],
+)
+def test_what_failed_without_having_raised_is_among_the_causes(details: ErrorDetails) -> None:
+    (cause,) = describe(raised(ActivityFailed("charge", details))).causes
+
+    assert (cause.type_name, cause.message) == (details.type_name, details.display_message())
 
 
 def test_a_trace_names_modules_and_lines_and_no_machine_paths() -> None:

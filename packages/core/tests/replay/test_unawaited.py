@@ -165,6 +165,51 @@ def test_what_was_awaited_or_has_ended_is_not_told(flow: Flow, restart: Restart)
     assert world.drafts[-1].end is not None
 
 
+# Outcomes that were to be waited for
+
+
+async def gathered_with_one_that_fails(ctx: OrchestrationContext) -> None:
+    await asyncio.gather(
+        ctx.schedule_activity("mail", cancellation="wait"), ctx.schedule_activity("fails")
+    )
+
+
+async def under_a_policy(ctx: OrchestrationContext) -> None:
+    mail = ctx.schedule_activity("mail", retry=RETRY, cancellation="wait")
+    await asyncio.wait([mail, ctx.schedule_activity("first")], return_when="FIRST_COMPLETED")
+
+
+async def cancelled_and_left(ctx: OrchestrationContext) -> None:
+    mail = ctx.schedule_activity("mail", cancellation="wait")
+    await asyncio.wait([mail, ctx.schedule_activity("first")], return_when="FIRST_COMPLETED")
+    mail.cancel()
+
+
+@pytest.mark.parametrize("restart", ["never", "cold"])
+@pytest.mark.parametrize("flow", [gathered_with_one_that_fails, under_a_policy, cancelled_and_left])
+def test_an_end_that_drops_an_outcome_which_was_to_be_waited_for_is_told(
+    flow: Flow, restart: Restart
+) -> None:
+    world = world_of(flow, restart)
+
+    assert play_to_the_end(world) == []
+    assert [what for draft in world.drafts for what in draft.dropped] == ["activity 'mail'"]
+
+
+async def waited_for(ctx: OrchestrationContext) -> None:
+    await ctx.schedule_activity("first", cancellation="wait")
+    await ctx.schedule_activity("second", retry=RETRY, cancellation="wait")
+
+
+@pytest.mark.parametrize("flow", [waited_for, activity])
+def test_an_outcome_that_came_or_was_never_awaited_is_not_told_so(flow: Flow) -> None:
+    world = world_of(flow, "never")
+
+    play_to_the_end(world)
+
+    assert [what for draft in world.drafts for what in draft.dropped] == []
+
+
 # Exceptions of tasks
 
 

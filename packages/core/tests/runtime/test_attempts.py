@@ -255,3 +255,34 @@ async def test_what_an_activity_that_was_asked_to_end_raises_is_its_outcome(
         assert clock.now() == began
     assert outcomes == ["stopped in the middle"]
     assert len(contexts) == 1
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["one runtime", "a worker of its own"])
+async def test_an_attempt_that_outlasts_the_total_limit_is_cancelled_without_grace(
+    apart: bool, timed_provider, clock, eventually, pass_time
+) -> None:
+    control, work = perdure.Registry(), perdure.Registry()
+    flow(control, RetryPolicy(total_timeout=timedelta(seconds=5)))
+    log: list[str] = []
+
+    @work.activity
+    async def slow() -> None:
+        log.append("begins")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            log.append("ends")
+
+    if not apart:
+        control.include(work)
+    async with Runtime(timed_provider, control), Runtime(timed_provider, work):
+        client = perdure.Client(timed_provider)
+        handle = await client.start_orchestration_typed("i", "main", "slow")
+        await eventually(lambda: log)
+        clock.advance(timedelta(seconds=5))
+        # It hears of it within a second; the grace of a cancellation is ten.
+        ended = clock.now() + 3_000_000
+        await pass_time(lambda: len(log) > 1 or clock.now() > ended)
+
+        assert log == ["begins", "ends"]
+        assert await handle.result(timeout=10) == "timeout: it did not finish within total_timeout"

@@ -113,6 +113,25 @@ async def test_what_an_orchestration_raises_is_its_outcome(provider, name) -> No
         assert runtime.statistics.histories_read == 0  # at the first attempt
 
 
+async def test_a_cancellation_that_an_orchestration_raises_keeps_its_text_and_its_cause(
+    provider,
+) -> None:
+    app = perdure.Registry()
+
+    @app.orchestration
+    async def gives_up(ctx: perdure.OrchestrationContext) -> None:
+        raise asyncio.CancelledError("out of stock") from ValueError("no boxes")
+
+    async with perdure.Runtime(provider, app):
+        handle = await perdure.Client(provider).start_orchestration("it", gives_up)
+        failed = await handle.wait(timeout=5)
+
+    assert isinstance(failed, perdure.Failed)
+    assert failed.details.type_name == "CancelledError"
+    assert failed.details.message == "out of stock"
+    assert [cause.message for cause in failed.details.causes] == ["no boxes"]
+
+
 async def test_an_interrupt_in_a_loop_of_another_thread_is_an_outcome() -> None:
     def work() -> list[str]:
         async def main() -> list[str]:

@@ -91,5 +91,38 @@ async def test_every_loop_outlives_a_call_that(
     assert provider.failed[method] or method in RARE
 
 
+@pytest.mark.parametrize("fault", ["is throttled", "fails for good"])
+async def test_a_result_that_cannot_be_stored_for_long_is_kept_and_the_work_not_done_twice(
+    fault: Fault, clock: perdure.ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    once, paying, runs = perdure.Registry(), perdure.Registry(), list[str]()
+
+    @once.activity
+    async def charge(order: str) -> str:
+        runs.append(order)
+        return f"receipt of {order}"
+
+    @paying.orchestration
+    async def pay(ctx: perdure.OrchestrationContext) -> str:
+        return await ctx.schedule_activity("charge", "it", result_type=str)
+
+    async with perdure.open_provider("memory://", clock=clock) as inner:
+        provider = FaultyProvider(inner, fault)
+        provider.method = "complete_activity"
+        handle = await perdure.Client(inner).start_orchestration("it", pay)
+        async with Runtime(inner, paying), Runtime(provider, once):
+            # Six times as long as the lease, which is kept meanwhile.
+            await pass_time(clock, 180)
+            assert provider.failed["complete_activity"] > 10
+            provider.mend()
+            await pass_time(clock, 20)
+
+            assert await handle.result(timeout=0) == "receipt of it"
+
+    assert runs == ["it"]
+    told = [record for record in caplog.records if "could not be stored yet" in record.getMessage()]
+    assert len(told) == 1
+
+
 RARE = ("release_activity", "release_turn", "renew_turns", "read_instance", "complete_activity")
 """Calls that this play makes in some of its variants only."""

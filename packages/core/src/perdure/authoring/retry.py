@@ -110,7 +110,7 @@ class RetryPolicy:
     An attempt whose function runs longer than `attempt_timeout` gets `CancelledError`, and has
     failed (`ActivityTimeout`) when the function has ended; a function in a thread is only told,
     and has failed at once. `total_timeout` counts from the schedule call, waits included: past it
-    no further attempt is begun, and the one under way is given up. `max_attempts=None` is for ever.
+    no further attempt is begun, and the one under way is cancelled at once. `max_attempts=None` is for ever.
 
     An error is not retried when it is a `NonRetryable`, when its class, or one that it is derived
     from, is in `non_retryable` (as the class or its name; classes are compared by name), or when

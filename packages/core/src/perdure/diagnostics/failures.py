@@ -22,7 +22,15 @@ from perdure.errors import (
     SubOrchestrationFailed,
 )
 from perdure.model.application_errors import ApplicationError, NonRetryable, RetryAfter
-from perdure.model.details import ApplicationFailure, ErrorDetails, Raised, Relation, encodable
+from perdure.model.details import (
+    ApplicationFailure,
+    ConfigurationFailure,
+    ErrorDetails,
+    InfrastructureFailure,
+    Raised,
+    Relation,
+    encodable,
+)
 
 _MOST_FRAMES = 40
 _MOST_BASES = 32
@@ -242,13 +250,14 @@ def _origin(error: BaseException) -> list[tuple[BaseException, Relation]]:
 
 
 def _from_elsewhere(error: BaseException) -> Raised | None:
-    """What failed work was told to have raised."""
+    """What failed work was told to have raised, or why it failed without having raised."""
     details = _own(error, "details") if issubclass(type(error), _OF_WORK) else None
-    return (
-        details.kind
-        if type(details) is ApplicationFailure and type(details.kind) is Raised
-        else None
-    )
+    if type(details) not in (ApplicationFailure, ConfigurationFailure, InfrastructureFailure):
+        return None
+    told = cast("ErrorDetails", details)
+    if type(told.kind) is Raised:
+        return told.kind
+    return Raised(type_name=told.type_name, message=told.message, retryable=False)
 
 
 def _data(error: BaseException) -> str | None:

@@ -9,7 +9,7 @@ from typing import Final, cast
 
 from pydantic_core import from_json, to_json
 
-from perdure.clock import to_microseconds
+from perdure.clock import Instant, to_microseconds
 from perdure.model.details import ErrorDetails, details_from_plain, details_to_plain
 
 
@@ -66,6 +66,8 @@ class ActivityData:
     """The number of the schedule event of the first attempt; all attempts share it."""
     timeout: timedelta | None = None
     """How long the function of this attempt may run."""
+    deadline: Instant | None = None
+    """When the time of all attempts is over."""
     max_attempts: int | None = 1
     """The limit of the retry policy; None: no limit."""
     non_retryable: tuple[str, ...] = ()
@@ -140,6 +142,8 @@ def encode_activity(data: ActivityData) -> bytes:
     }
     if data.timeout is not None:
         plain["timeout"] = to_microseconds(data.timeout)
+    if data.deadline is not None:
+        plain["deadline"] = data.deadline
     if data.max_attempts != 1:
         plain["max_attempts"] = data.max_attempts
     if data.non_retryable:
@@ -158,6 +162,7 @@ def decode_activity(data: bytes) -> ActivityData:
         attempt=_number(plain, "attempt"),
         first=_number(plain, "first"),
         timeout=timedelta(microseconds=_number(plain, "timeout")) if "timeout" in plain else None,
+        deadline=_number(plain, "deadline") if "deadline" in plain else None,
         max_attempts=cast("int | None", plain.get("max_attempts", 1)),
         non_retryable=tuple(cast("list[str]", plain.get("non_retryable", []))),
         conditional=bool(plain.get("conditional", False)),

@@ -36,7 +36,7 @@ from perdure.replay.recorded_policy import policy_of, policy_text, with_policy
 from perdure.replay.retrying import Attempts
 from perdure.replay.transcript import Transcript
 from perdure.replay.turn import TurnDraft, UnfitEvent
-from perdure.replay.unawaited import unawaited
+from perdure.replay.unawaited import promised, unawaited
 from perdure.replay.work import Work
 
 _FORMAT_WITH_POLICIES: Final = 2
@@ -153,9 +153,10 @@ class Commands:
         scheduled = self.transcript.ask(
             history.ActivityScheduled, name=name, input=input, attempt=1, tag=tag, retry=text
         )
+        began = self.loop.now
         limit = retry.attempt_timeout if retry is not None and recorded else None
         number, alone = scheduled.event_id, patient and retry is None
-        first = self._attempt(scheduled, number, result_type, limit, retry, patient=alone)
+        first = self._attempt(scheduled, number, began, result_type, limit, retry, patient=alone)
         if recorded and scheduled.retry != text:
             retry = None if scheduled.retry is None else policy_of(scheduled.retry, retry)
         if retry is None:
@@ -170,7 +171,7 @@ class Commands:
                 attempt=number,
                 tag=scheduled.tag,
             )
-            return self._attempt(again, scheduled.event_id, result_type, limit, retry)
+            return self._attempt(again, scheduled.event_id, began, result_type, limit, retry)
 
         stream = self.chance.stream(f"retry/{scheduled.event_id}")
         if limit is not None:
@@ -183,13 +184,14 @@ class Commands:
         self,
         scheduled: history.ActivityScheduled,
         first: int,
+        began: Instant,
         result_type: object,
         limit: timedelta | None,
         retry: RetryPolicy | None,
         *,
         patient: bool = False,
     ) -> ScheduledFuture[Any]:
-        """The future of one attempt; `first` is the schedule event of the first one."""
+        """The future of one attempt; `first` is the schedule event of the first one, which `began`."""
         number, name = scheduled.event_id, scheduled.name
         if self.transcript.effective:
             data = ActivityData(
@@ -200,7 +202,7 @@ class Commands:
                 timeout=limit,
             )
             if retry is not None:
-                data = with_policy(data, retry)
+                data = with_policy(data, retry, began)
             self.draft.activities[number] = self.origin.activity(name, scheduled.tag, data)
         return self._await(number, MessageKind.ACTIVITY, name, result_type, patient=patient)
 
@@ -380,6 +382,7 @@ class Commands:
         if not isinstance(terminal, history.OrchestrationFailed):
             left = unawaited(self.work.values(), self.inbox.waits(), self.loop.waiting_tasks())
             self.draft.unawaited.extend(left)
+        self.draft.dropped.extend(promised(self.work.values(), self.loop.waiting_tasks()))
         # What is freed with the execution is told now, or of no interest.
         self.loop.quiet = True
 

@@ -344,7 +344,10 @@ class Execution:
                 self._commands.log.lost_in_cleanup(lost)
             self._commands.end_cancelled()
             return
-        error = asyncio.CancelledError() if main.cancelled() else main.exception()
+        try:
+            error = main.exception()
+        except asyncio.CancelledError as raised:  # by its own code, with its text
+            error = raised
         if error is None:
             try:
                 output = self._output(main.result())

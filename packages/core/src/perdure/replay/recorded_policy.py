@@ -15,7 +15,7 @@ from typing import Any, cast
 from pydantic_core import from_json, to_json
 
 from perdure.authoring.retry import Backoff, Exponential, Fixed, Linear, RetryPolicy
-from perdure.clock import to_microseconds
+from perdure.clock import Instant, to_microseconds
 from perdure.model.wire import ActivityData
 
 _BACKOFFS: Mapping[str, type[Fixed | Linear | Exponential]] = {
@@ -50,10 +50,15 @@ def policy_of(text: str, code: RetryPolicy | None) -> RetryPolicy:
     )
 
 
-def with_policy(data: ActivityData, policy: RetryPolicy) -> ActivityData:
-    """What the process of the activity needs to say in its log whether another attempt follows."""
+def with_policy(data: ActivityData, policy: RetryPolicy, began: Instant) -> ActivityData:
+    """What the process of the activity needs to know of the policy whose first attempt `began` then.
+
+    To say in its log whether another attempt follows, and to end one whose time is over.
+    """
+    total = policy.total_timeout
     return replace(
         data,
+        deadline=None if total is None else began + to_microseconds(total),
         max_attempts=policy.max_attempts,
         non_retryable=_names(policy),
         conditional=policy.retry_if is not None or policy.total_timeout is not None,

@@ -39,6 +39,8 @@ class TurnDraft:
     front: list[Message] = field(default_factory=list[Message])
     unawaited: list[str] = field(default_factory=list[str])
     """Work that the end drops and that nothing has awaited, in words, for the log."""
+    dropped: list[str] = field(default_factory=list[str])
+    """The same, of work whose outcome was to be waited for."""
     unfit: list[UnfitEvent] = field(default_factory=list[UnfitEvent])
     """Events that were refused, to be told of."""
     end: ExecutionEnd | None = None

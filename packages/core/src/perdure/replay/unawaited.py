@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 from perdure.records.instances import MessageKind
-from perdure.replay.futures import OrchestrationTask, ScheduledFuture
+from perdure.replay.futures import OrchestrationTask, PatientFuture, ScheduledFuture
 from perdure.replay.inbox import Wait
 from perdure.replay.work import Work
 
@@ -50,6 +50,27 @@ def unawaited(
     for task in tasks:
         if task.attempts_of and not _is_awaited(task):
             yield f"activity {task.attempts_of!r}"
+
+
+def promised(work: Iterable[Work], tasks: Iterable[OrchestrationTask[Any]]) -> Iterator[str]:
+    """The activities whose outcome was to be waited for (`cancellation="wait"`), in words.
+
+    Those that nothing has ever awaited are not among them.
+    """
+    for one in work:
+        if isinstance(one.future, PatientFuture) and _is_awaited(one.future):
+            yield _words(one)
+    for task in tasks:
+        if task.attempts_of and any(map(_hands_over_patiently, _callbacks(task))):
+            yield f"activity {task.attempts_of!r}"
+
+
+def _hands_over_patiently(callback: object) -> bool:
+    return (
+        isinstance(callback, HandOver)
+        and isinstance(callback.future, PatientFuture)
+        and _is_awaited(callback.future)
+    )
 
 
 def _words(work: Work) -> str:

@@ -72,6 +72,8 @@ if TYPE_CHECKING:
     from perdure.runtime.stalls import StallWatch
 
 _LOGGER = logging.getLogger("perdure.runtime")
+_BETWEEN_STORES = timedelta(seconds=5)
+"""Between two rounds of tries to store a result."""
 _LARGE = 16 * 1024
 """Bytes of what an activity was added with, from which on they are let go of early."""
 
@@ -110,6 +112,8 @@ class RunningActivity:
     context: ActivityContext[object] | None = None
     wanted: bool = True
     """False once its result is of no use: cancelled, void, or its lease lost."""
+    deadline: int | None = None
+    """When the time of all its attempts is over: from then on a cancellation has no grace."""
     should_end: bool = False
     """Whether it was asked to end; its result is wanted all the same."""
 
@@ -258,14 +262,15 @@ class Activities:
             data=encode_result(finished.result),
         )
         try:
-            await self._complete(finished, message)
+            await self._store(finished, message)
         except ActivityLeaseLost:
             # Another delivery counts, nobody wants it, or an earlier try of this call succeeded.
             _LOGGER.debug("the result of %s was not wanted", leased.id)
             await self.account_for(finished.lease)
         except ProviderError:
             _LOGGER.exception(
-                "the result of activity %s of instance %r could not be stored; it will run again",
+                "the result of activity %s of instance %r could not be stored before the runtime"
+                " ended; it will run again",
                 leased.id,
                 leased.instance,
                 extra=activity_fields(leased),
@@ -276,7 +281,13 @@ class Activities:
             self.settled([finished.lease])
         self._provider.notifier.notify_turns(leased.instance)
 
-    async def _complete(self, finished: FinishedActivity, message: Message) -> None:
+    async def _store(self, finished: FinishedActivity, message: Message) -> None:
+        """Store a result, in tries without end: to give the work back would have it done twice.
+
+        Raises `ActivityLeaseLost` where it is not wanted, or another has taken the work over, and
+        the storage's error where this runtime ends.
+        """
+        told = ""
         while True:
             completion = ActivityCompletion(lease=finished.lease, message=message)
             try:
@@ -289,6 +300,19 @@ class Activities:
                 if finished.lease == completion.lease:
                     raise
                 # It was leased anew by this runtime meanwhile.
+            except ProviderError as error:
+                if self._stopping or isinstance(error, StorageClosed):
+                    raise
+                if str(error) != told:
+                    told = str(error)
+                    _LOGGER.warning(
+                        "the result of activity %s of instance %r could not be stored yet: %s",
+                        finished.leased.id,
+                        finished.leased.instance,
+                        error,
+                        extra=activity_fields(finished.leased),
+                    )
+                await self._provider.clock.sleep(_BETWEEN_STORES)
             else:
                 self.clock_trouble.kept += 1
                 return
@@ -575,6 +599,7 @@ class Activities:
         context = running.context = self._context(leased, data)
         if running.should_end:
             context.cancellation.request()
+        running.deadline = data.deadline
         text = [data.input]
         if len(leased.data) >= _LARGE:
             # Held as long as the function runs, and needed no more: what it is called with counts.
@@ -657,6 +682,8 @@ class Activities:
             running.task.cancel()
 
     def _grace(self, running: RunningActivity) -> timedelta:
+        if running.deadline is not None and self._provider.clock.now() >= running.deadline:
+            return timedelta(0)
         own = self._catalog.activities[running.leased.name].cancel_grace
         return self._options.cancel_grace if own is None else own
 

@@ -145,6 +145,16 @@ def _tell_end(commit: TurnCommit, draft: TurnDraft, *, orchestration: str, versi
             _listed(draft.unawaited),
             fields=fields,
         )
+    if draft.dropped:
+        tell(
+            orchestration_logger(orchestration),
+            logging.WARNING,
+            'instance %r ended while %s was under way with cancellation="wait": it is cancelled'
+            " and its outcome dropped; await it, also where another part fails first",
+            commit.instance,
+            _listed(draft.dropped),
+            fields=fields,
+        )
     last = draft.events[-1]
     if not isinstance(last, OrchestrationFailed):
         return
