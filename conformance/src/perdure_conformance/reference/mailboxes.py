@@ -11,18 +11,16 @@ from datetime import timedelta
 
 from perdure.clock import Instant, to_microseconds
 from perdure.contract import (
-    ALLOWED_SKEW,
-    LONGEST_LEASE,
-    MAX_BYTES_PER_DELIVERY,
-    MAX_MESSAGES_PER_DELIVERY,
+    FARTHEST_END,
     InstanceStatus,
     Message,
     MessageKind,
+    first_page,
 )
 
 from perdure_conformance.reference.rows import InstanceRow, Lease, Letter, Tables
 
-FARTHEST = to_microseconds(LONGEST_LEASE + ALLOWED_SKEW)
+FARTHEST = FARTHEST_END
 
 
 class Mailboxes:
@@ -143,14 +141,7 @@ class Mailboxes:
         self, instance: str, held: Collection[str] = ()
     ) -> tuple[tuple[Message, ...], bool]:
         """The first visible messages that the caller does not hold, and whether others wait."""
-        waiting = [
-            letter.message for letter in self.visible(instance) if letter.message.id not in held
-        ]
-        taken: list[Message] = []
-        size = 0
-        for message in waiting[:MAX_MESSAGES_PER_DELIVERY]:
-            size += len(message.data)
-            if taken and size > MAX_BYTES_PER_DELIVERY:
-                break
-            taken.append(message)
-        return tuple(taken), len(waiting) > len(taken)
+        messages = (letter.message for letter in self.visible(instance))
+        free = (message for message in messages if message.id not in held)
+        page, more = first_page(free, lambda message: len(message.data))
+        return tuple(page), more

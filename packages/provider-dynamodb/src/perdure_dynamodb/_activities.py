@@ -22,6 +22,7 @@ from datetime import timedelta
 
 from perdure.clock import Clock, Instant, to_microseconds
 from perdure.contract import (
+    FARTHEST_END,
     ActivityCompletion,
     ActivityLease,
     ActivityRelease,
@@ -29,6 +30,7 @@ from perdure.contract import (
     LeasedActivity,
     NewActivity,
     TurnCommit,
+    is_in_force,
 )
 from perdure.errors import ActivityLeaseLost, ProviderError
 
@@ -52,7 +54,6 @@ from perdure_dynamodb._keys import (
 )
 from perdure_dynamodb._lease_memory import BoundedMemory
 from perdure_dynamodb._locks import (
-    FARTHEST,
     LEASE_STANDS,
     PARKING,
     PARKING_ANEW,
@@ -61,7 +62,6 @@ from perdure_dynamodb._locks import (
     SAME_REASON,
     Lock,
     damage_mark,
-    is_live,
     parking_values,
 )
 from perdure_dynamodb._other_queues import OtherQueues
@@ -455,7 +455,7 @@ class Activities:
         return {
             f"far {name}": Select(
                 partition=partition,
-                first=prefix + due_at(found.now + FARTHEST + 1),
+                first=prefix + due_at(found.now + FARTHEST_END + 1),
                 last=prefix + due_at(FOREVER),
                 index=True,
             )
@@ -491,7 +491,7 @@ class Activities:
             key = _key_of(row)
             if key in found.seen or not _may_be_free(row, found):
                 continue
-            if is_live(self._renewed.get((key, row.text("gsk"))), found.now):
+            if is_in_force(self._renewed.get((key, row.text("gsk"))), found.now):
                 continue
             found.seen.add(key)
             if self._is_served(row, found):
@@ -592,7 +592,7 @@ class Activities:
                     ":inc": row.text("inc"),
                     ":exe": row.number("exe"),
                     ":now": now,
-                    ":far": now + FARTHEST,
+                    ":far": now + FARTHEST_END,
                 },
             )
         )
@@ -663,7 +663,7 @@ def _may_be_free(row: Row, found: _Found) -> bool:
 
 
 def _is_held(row: Row, token: str, now: Instant) -> bool:
-    return row.text_or_none("tok") == token and is_live(row.number_or_none("unt"), now)
+    return row.text_or_none("tok") == token and is_in_force(row.number_or_none("unt"), now)
 
 
 def _key_of(row: Row) -> Key:

@@ -13,11 +13,11 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import TypeAlias
 
 from perdure.clock import Instant
-from perdure.contract import InstanceStatus, StoreMetrics, StoreQueueDepths
+from perdure.contract import InstanceStatus, StoreMetrics, StoreQueueDepths, is_in_force
 
 from perdure_dynamodb._changes import Changes
 from perdure_dynamodb._keys import Keys, is_leased, ready_time
-from perdure_dynamodb._locks import Lock, is_live
+from perdure_dynamodb._locks import Lock
 from perdure_dynamodb._shards import Shards
 from perdure_dynamodb._table import READ_BATCH, Select, Table
 from perdure_dynamodb._values import Row
@@ -76,7 +76,7 @@ class Counting:
                 if lock is None or lock.validity.voids(row) or row.text("sk")[:2] != "M#":
                     continue
                 if _is_due(row, now):
-                    visible += not is_live(lock.until, now)
+                    visible += not is_in_force(lock.until, now)
                 else:
                     timed += 1
         async for rows, locks in self._queued(self._keys.work):
@@ -128,4 +128,4 @@ def _is_due(row: Row, now: Instant) -> bool:
 
 def _is_leased(row: Row, now: Instant) -> bool:
     place = row.text("gsk")
-    return is_leased(place) and is_live(ready_time(place), now)
+    return is_leased(place) and is_in_force(ready_time(place), now)

@@ -12,12 +12,12 @@ from dataclasses import replace
 from datetime import timedelta
 
 from perdure.clock import Clock, to_microseconds
-from perdure.contract import ActivityLease
+from perdure.contract import ActivityLease, is_in_force
 
 from perdure_dynamodb._activity_memory import WANTED, ActivityMemory, KnownActivity
 from perdure_dynamodb._changes import Changes
 from perdure_dynamodb._keys import Keys, activity_key, leased_until, tag_prefix
-from perdure_dynamodb._locks import Lock, is_live
+from perdure_dynamodb._locks import Lock
 from perdure_dynamodb._staged_commits import StagedCommits
 from perdure_dynamodb._table import Key, Table, Update, each_apart
 from perdure_dynamodb._values import Plain
@@ -58,7 +58,7 @@ class Heartbeats:
         lock, now, key = locks.get(lease.instance), self._clock.now(), self._key(lease)
         if lock is None:
             return False
-        if not is_live(lock.until, now):
+        if not is_in_force(lock.until, now):
             lock = await self._staged.finish(lock)
         if not lock.running:
             return False

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from perdure.contract import HistoryPage, StoredEvent
-from perdure.errors import StorageCorrupt
+from perdure.contract import HistoryPage, StoredEvent, checked_page
 
 from perdure_dynamodb._keys import Keys, after_event, end_of_execution
 from perdure_dynamodb._payloads import read_payloads, size_of
@@ -40,17 +39,4 @@ async def read_page(
         ends = int(row.text("sk").rpartition("#")[2])
         events += [event for event in unpack(data, last=ends, where=where) if event.number > after]
     more = page.next is not None or len(rows) < len(page.rows)
-    for number, event in enumerate(events, after + 1):
-        if event.number != number:
-            raise _without(number, where)
-    if last is not None and not more and after + len(events) < last:
-        raise _without(after + len(events) + 1, where)
-    return HistoryPage(events=tuple(events), more=more)
-
-
-def _without(number: int, where: str) -> StorageCorrupt:
-    return StorageCorrupt(
-        f"event {number} of {where} is missing; it was removed by something else than Perdure:"
-        " restore it from a backup",
-        operation="read_history",
-    )
+    return checked_page(instance, execution, events, after=after, last=last, more=more)

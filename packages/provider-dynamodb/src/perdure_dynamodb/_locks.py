@@ -20,32 +20,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from perdure.clock import Instant, to_microseconds
+from perdure.clock import Instant
 from perdure.contract import (
-    ALLOWED_SKEW,
-    LONGEST_LEASE,
     InstanceState,
     InstanceStatus,
     NewInstance,
     ParentLink,
     ParkedMark,
     ParkedState,
+    is_in_force,
 )
 from perdure.errors import ProviderError, StorageCorrupt
 
 from perdure_dynamodb._values import Item, Plain, Row
 
-FARTHEST = to_microseconds(LONGEST_LEASE + ALLOWED_SKEW)
-
 LEASE_STANDS = "tok = :token"
 """The condition that the lease under a token, live or expired, was not taken over."""
 
 RUNNING = InstanceStatus.RUNNING.value
-
-
-def is_live(until: Instant | None, now: Instant) -> bool:
-    """Whether a lease or a delay that ends at `until` still holds."""
-    return until is not None and now < until <= now + FARTHEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,11 +166,13 @@ class Lock:
 
     def held_by(self, token: str, now: Instant) -> bool:
         """Whether the lease is live under this token."""
-        return self.token == token and is_live(self.until, now)
+        return self.token == token and is_in_force(self.until, now)
 
     def is_free(self, now: Instant) -> bool:
         """Whether there is neither a lease nor a delay."""
-        return not is_live(self.until, now) and not is_live(self.row.number_or_none("hid"), now)
+        return not is_in_force(self.until, now) and not is_in_force(
+            self.row.number_or_none("hid"), now
+        )
 
     @property
     def validity(self) -> Validity:

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 
 from perdure.clock import Instant
 from perdure.contract import (
-    MAX_BYTES_PER_DELIVERY,
-    MAX_MESSAGES_PER_DELIVERY,
     Message,
     MessageKind,
+    first_page,
 )
 
 from perdure_dynamodb._arrivals import Arrivals
@@ -123,7 +122,7 @@ async def deliver(
     visible = sorted(
         (row for row in fitting if _is_visible(row, now)), key=lambda row: row.text("ord")
     )
-    chosen, more = _within_limits([row for row in visible if _id_of(row) not in held])
+    chosen, more = first_page((row for row in visible if _id_of(row) not in held), size_of)
     payloads = await read_payloads(table, chosen)
     messages = tuple(
         _message(instance, row, data) for row, data in zip(chosen, payloads, strict=True)
@@ -136,16 +135,6 @@ async def deliver(
         waiting=tuple(row for row in fitting if message_items.is_waiting(row)),
         void=tuple(row for row in rows if validity.outlived(row)),
     )
-
-
-def _within_limits(rows: Sequence[Row]) -> tuple[list[Row], bool]:
-    size = 0
-    for count, row in enumerate(rows):
-        size += size_of(row)
-        full = count == MAX_MESSAGES_PER_DELIVERY or size > MAX_BYTES_PER_DELIVERY
-        if full and count:
-            return list(rows[:count]), True
-    return list(rows), False
 
 
 def _is_visible(row: Row, now: Instant) -> bool:

@@ -24,12 +24,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from perdure.clock import Instant
+from perdure.contract import is_in_force
 from perdure.errors import ProviderError, StorageCorrupt, StorageUnavailable
 
 from perdure_dynamodb._changes import Changes, FenceFailed
 from perdure_dynamodb._ids_in_use import IdsInUse
 from perdure_dynamodb._keys import LOCK, Keys, manifest_key
-from perdure_dynamodb._locks import Lock, is_live
+from perdure_dynamodb._locks import Lock
 from perdure_dynamodb._manifest import Batch, dump, in_batches, load
 from perdure_dynamodb._payloads import CHUNK_BYTES
 from perdure_dynamodb._table import Action, Key, Select, Table, Update, at_once, in_groups
@@ -132,7 +133,7 @@ class StagedCommits:
         """
         finished = Finished()
         for instance, lock in locks.items():
-            if lock.stage is None or is_live(lock.until, now):
+            if lock.stage is None or is_in_force(lock.until, now):
                 finished.locks[instance] = lock
             else:
                 finished.under_way.append(self._begin(lock))

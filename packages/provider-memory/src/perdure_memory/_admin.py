@@ -5,21 +5,21 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import islice
 
 from perdure.contract import (
-    MAX_BYTES_PER_DELIVERY,
-    MAX_MESSAGES_PER_DELIVERY,
     Clock,
     ExecutionState,
     HistoryPage,
     IdPage,
     InstanceStatus,
     ProviderAdmin,
-    StoredEvent,
     StoreMetrics,
     StoreQueueDepths,
+    checked_page,
+    first_page,
 )
-from perdure.errors import InvalidInput, StorageCorrupt
+from perdure.errors import InvalidInput
 
 from perdure_memory._instances import Execution
 from perdure_memory._store import Store
@@ -116,20 +116,10 @@ class MemoryAdmin(ProviderAdmin):
 
 
 def page_of(instance: str, execution: Execution, after: int) -> HistoryPage:
-    """The events with numbers above `after`, as many as one answer carries."""
-    events = execution.events
-    if len(events) != execution.event_count:
-        raise StorageCorrupt(
-            f"execution {execution.number} of instance {instance!r} has {len(events)} events of"
-            f" {execution.event_count}; something beside the provider has taken some away",
-            operation="read_history",
-        )
+    """One page of events after a number; raises `StorageCorrupt` if one is missing."""
     begin = max(0, after)
-    page: list[StoredEvent] = []
-    size = 0
-    for event in events[begin : begin + MAX_MESSAGES_PER_DELIVERY]:
-        size += len(event.data)
-        if page and size > MAX_BYTES_PER_DELIVERY:
-            break
-        page.append(event)
-    return HistoryPage(events=tuple(page), more=begin + len(page) < len(events))
+    events = islice(execution.events, begin, None)
+    page, more = first_page(events, lambda event: len(event.data))
+    return checked_page(
+        instance, execution.number, page, after=begin, last=execution.event_count, more=more
+    )

@@ -14,13 +14,7 @@ from heapq import merge
 from itertools import count, takewhile
 from typing import TypeAlias
 
-from perdure.contract import (
-    MAX_BYTES_PER_DELIVERY,
-    MAX_MESSAGES_PER_DELIVERY,
-    Instant,
-    Message,
-    MessageKind,
-)
+from perdure.contract import Instant, Message, MessageKind, first_page
 
 _Rank: TypeAlias = tuple[int, int, int, int]
 """Start, front or usual; an instant, negative at the front; the batch at the front; the arrival.
@@ -110,18 +104,11 @@ class Mailbox:
         self, now: Instant, held: Collection[str] = frozenset()
     ) -> tuple[tuple[Message, ...], bool]:
         """The visible messages in order, without those in `held`, and whether there are more."""
-        delivered: list[Message] = []
-        size = 0
-        for rank in self._visible(now):
-            message = self._messages[rank]
-            if message.id in held:
-                continue
-            size += len(message.data)
-            full = len(delivered) == MAX_MESSAGES_PER_DELIVERY or size > MAX_BYTES_PER_DELIVERY
-            if delivered and full:
-                return tuple(delivered), True
-            delivered.append(message)
-        return tuple(delivered), False
+        messages = (self._messages[rank] for rank in self._visible(now))
+        if held:
+            messages = (message for message in messages if message.id not in held)
+        page, more = first_page(messages, lambda message: len(message.data))
+        return tuple(page), more
 
     def visible_since(self, now: Instant) -> Instant | None:
         """Since when a message has been visible without interruption; None if none is."""

@@ -21,11 +21,9 @@ from operator import itemgetter
 from typing import Generic, TypeAlias, TypeVar
 
 from perdure.clock import to_microseconds
-from perdure.contract import ALLOWED_SKEW, LONGEST_LEASE, Instant
+from perdure.contract import FARTHEST_END, Instant, is_in_force
 
 from perdure_memory._time_index import TimeIndex
-
-FARTHEST_END = to_microseconds(LONGEST_LEASE + ALLOWED_SKEW)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,14 +32,6 @@ class Lease:
 
     token: str
     until: Instant
-
-
-def is_live(end: Instant, now: Instant) -> bool:
-    """Whether a lease or a delay with this end is in force.
-
-    An end too far in the future comes from a clock that has stepped back, and is void.
-    """
-    return now < end <= now + FARTHEST_END
 
 
 QueueKey: TypeAlias = tuple[str | None, tuple[str | None, int]]
@@ -86,15 +76,15 @@ class Leasable(ABC):
 
     def held_until(self, now: Instant) -> Instant | None:
         """The end of its lease or delay, or None if neither is in force."""
-        if self.lease is not None and is_live(self.lease.until, now):
+        if self.lease is not None and is_in_force(self.lease.until, now):
             return self.lease.until
-        if self.hidden_until is not None and is_live(self.hidden_until, now):
+        if self.hidden_until is not None and is_in_force(self.hidden_until, now):
             return self.hidden_until
         return None
 
     def is_leased(self, now: Instant) -> bool:
         """Whether a lease is in force."""
-        return self.lease is not None and is_live(self.lease.until, now)
+        return self.lease is not None and is_in_force(self.lease.until, now)
 
     def is_held_by(self, token: str) -> bool:
         """Whether this token holds the lease, in force or expired."""

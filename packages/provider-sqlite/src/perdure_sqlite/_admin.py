@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from perdure.clock import Clock
 from perdure.contract import (
+    FARTHEST_END,
     ExecutionState,
     HistoryPage,
     IdPage,
@@ -20,7 +21,7 @@ from perdure.errors import InvalidInput
 from perdure_sqlite._file.errors import DamagedRecord
 from perdure_sqlite._reads.histories import History
 from perdure_sqlite._reads.reader import Reader
-from perdure_sqlite._schema.ready_index import ALWAYS, FARTHEST_END
+from perdure_sqlite._schema.ready_index import ALWAYS
 from perdure_sqlite._sql.instances import RUNNING
 from perdure_sqlite._sql.management import (
     COUNT_ACTIVITIES,

@@ -17,11 +17,11 @@ from perdure.errors import InvalidInput, StorageCorrupt
 from perdure.model.details import ErrorDetails
 from perdure.model.guards import refuse_inside_orchestration
 from perdure.model.identifiers import check_identifier
+from perdure.model.message_ids import CANCEL_ID, event_message_id
 from perdure.model.payload import NULL, check_text
 from perdure.model.shown import shown
 from perdure.model.status import Completed, Failed, NotFound, OrchestrationStatus, Parked, Running
 from perdure.model.wire import (
-    EVENT_MESSAGE,
     CancelData,
     EventData,
     decode_details,
@@ -41,8 +41,6 @@ LONGEST_REASON = 16 * 1024
 """Of a cancellation, in bytes of UTF-8: it becomes part of the status and of every message."""
 
 DEFAULT_REASON = "requested by a client"
-
-_CANCEL_ID = "cancel"
 
 
 async def create(provider: Provider, new: NewInstance) -> None:
@@ -65,8 +63,7 @@ async def raise_event(
     if event_id is not None:
         check_identifier(event_id, "event id")
     message = Message(
-        # The prefix keeps ids that callers choose apart from those of other messages.
-        id=f"{EVENT_MESSAGE}{event_id or uuid.uuid4().hex}",
+        id=event_message_id(event_id or uuid.uuid4().hex),
         instance=instance,
         kind=MessageKind.EVENT,
         data=encode_raised(EventData(name=name, data=text)),
@@ -84,11 +81,10 @@ async def cancel(provider: Provider, instance: str, reason: str) -> None:
     if state is None or has_ended(state):
         return
     message = Message(
-        # Constant: a mailbox holds one request to cancel, however often it is made. Addressed to
-        # what was seen: whoever gets the id later must not be cancelled by it.
-        id=_CANCEL_ID,
+        id=CANCEL_ID,
         instance=instance,
         kind=MessageKind.CANCEL,
+        # Addressed to this instance, so that a later one with the same id is not cancelled.
         incarnation=state.incarnation,
         data=data,
     )

@@ -19,6 +19,7 @@ from perdure.authoring.functions import (
 )
 from perdure.errors import InvalidInput, InvalidVersion, NotRegistered
 from perdure.model.identifiers import check_identifier
+from perdure.model.message_ids import start_id
 from perdure.model.payload import check_text, encode
 from perdure.model.shown import shown
 from perdure.model.versions import check_version, is_version
@@ -59,7 +60,7 @@ class Start:
         check_identifier(instance, "instance id")
         incarnation = uuid.uuid4().hex
         start = Message(
-            id=f"start:{incarnation}",
+            id=start_id(incarnation),
             instance=instance,
             kind=MessageKind.START,
             incarnation=incarnation,

@@ -6,7 +6,9 @@
 - `delegate`: passes every call on; the base of wrappers
 - `notifier`: wakes waiters of the same process
 - `home`: the event loop that opened a provider, and calls from elsewhere in the process
-- `limits`: refuses arguments that no caller may pass, for all providers alike
+- `validation`: refuses arguments that no caller may pass
+- `leases`: whether a lease or a delay is in force
+- `paging`: what fits into one answer, and pages of histories that are checked for gaps
 - `hooks`: the hook specifications for provider packages and plugins
 - `url`: provider URLs, and the class method by which an options model reads one
 
@@ -18,7 +20,9 @@ from perdure.clock import Clock, Instant, ManualClock, SystemClock
 from perdure.contract.admin import ProviderAdmin
 from perdure.contract.delegate import DelegatingProvider
 from perdure.contract.hooks import ProviderSpec, ProviderWrapper, hookimpl
+from perdure.contract.leases import FARTHEST_END, is_in_force
 from perdure.contract.notifier import Notifier, Subscription
+from perdure.contract.paging import checked_page, first_page, missing_event
 from perdure.contract.provider import Provider
 from perdure.contract.url import ProviderUrl, UrlOptions, masked
 from perdure.contract.validation import check_commit, check_delay, check_lease
@@ -91,6 +95,7 @@ __all__ = [
     "ALLOWED_SKEW",
     "CONTRACT",
     "ENGINE",
+    "FARTHEST_END",
     "LONGEST_LEASE",
     "MANAGEMENT",
     "MAX_BYTES_PER_DELIVERY",
@@ -156,6 +161,10 @@ __all__ = [
     "check_commit",
     "check_delay",
     "check_lease",
+    "checked_page",
+    "first_page",
     "hookimpl",
+    "is_in_force",
     "masked",
+    "missing_event",
 ]

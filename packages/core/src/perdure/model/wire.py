@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, cast
+from typing import cast
 
 from pydantic_core import from_json, to_json
 
@@ -27,10 +27,6 @@ class EventData:
 
     name: str
     data: str
-
-
-EVENT_MESSAGE: Final = "event:"
-"""The prefix of the message id of an external event; the id of the event follows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

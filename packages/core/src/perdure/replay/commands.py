@@ -22,7 +22,8 @@ from perdure.history import Event, EventRaised, OrchestrationStarted
 from perdure.model.comparison import DEFAULT_COMPARE, Compare
 from perdure.model.details import ApplicationFailure, Cancelled, ErrorDetails
 from perdure.model.guards import forbid
-from perdure.model.wire import EVENT_MESSAGE, ActivityData, encode_details
+from perdure.model.message_ids import event_id_of
+from perdure.model.wire import ActivityData, encode_details
 from perdure.records.instances import InstanceStatus, MessageKind
 from perdure.records.turns import ExecutionEnd
 from perdure.replay.boundary import Boundary
@@ -285,7 +286,7 @@ class Commands:
         self.transcript.ask(
             history.EventRefused, event=event.event_id, wait=wait.number, reason=unfit.reason
         )
-        event_id = event.message_id.removeprefix(EVENT_MESSAGE)
+        event_id = event_id_of(event.message_id)
         self.draft.unfit.append(UnfitEvent(name=event.name, event_id=event_id, reason=unfit.reason))
         return False
 

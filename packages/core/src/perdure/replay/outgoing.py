@@ -13,6 +13,15 @@ from perdure.clock import Instant
 from perdure.history import EventRaised
 from perdure.model.details import ErrorDetails
 from perdure.model.identifiers import child_incarnation
+from perdure.model.message_ids import (
+    CANCEL_ID,
+    activity_id,
+    child_result_id,
+    refused_child_id,
+    restart_id,
+    start_id,
+    timer_id,
+)
 from perdure.model.wire import (
     ActivityData,
     CancelData,
@@ -42,11 +51,11 @@ class Origin:
 
     def activity_id(self, number: int) -> str:
         """The id under which the activity of a schedule event is queued."""
-        return f"{self.execution}:{number}"
+        return activity_id(self.execution, number)
 
     def timer_id(self, number: int) -> str:
         """The id of a timer's message."""
-        return f"timer:{self.execution}:{number}"
+        return timer_id(self.execution, number)
 
     def activity(self, name: str, tag: str | None, data: ActivityData) -> NewActivity:
         """An activity for the queue."""
@@ -79,7 +88,7 @@ class Origin:
         return NewChild(
             instance=self._new_instance(number, instance, name, version, input, link),
             if_exists=Message(
-                id=f"refused:{self.execution}:{number}",
+                id=refused_child_id(self.execution, number),
                 instance=self.instance,
                 incarnation=self.incarnation,
                 execution=self.execution,
@@ -112,7 +121,7 @@ class Origin:
             engine=ENGINE,
             parent=parent,
             start=Message(
-                id=f"start:{incarnation}",
+                id=start_id(incarnation),
                 instance=instance,
                 incarnation=incarnation,
                 kind=MessageKind.START,
@@ -127,7 +136,7 @@ class Origin:
     def cancel_of_child(self, number: int, instance: str, reason: str) -> Message:
         """Asks a child to cancel; addressed to this very child, never to a namesake."""
         return Message(
-            id="cancel",
+            id=CANCEL_ID,
             instance=instance,
             incarnation=self.child_incarnation(number),
             kind=MessageKind.CANCEL,
@@ -142,7 +151,7 @@ class Origin:
         if parent is None:
             return ()
         answer = Message(
-            id=f"child:{parent.execution}:{parent.event}",
+            id=child_result_id(parent.execution, parent.event),
             instance=parent.instance,
             incarnation=parent.incarnation,
             execution=parent.execution,
@@ -156,7 +165,7 @@ class Origin:
     ) -> list[Message]:
         """The next start, and behind it the events that nobody waited for, in their order."""
         start = Message(
-            id=f"start:{self.incarnation}:{self.execution + 1}",
+            id=restart_id(self.incarnation, self.execution + 1),
             instance=self.instance,
             incarnation=self.incarnation,
             kind=MessageKind.START,

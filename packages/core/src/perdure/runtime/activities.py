@@ -35,6 +35,7 @@ from perdure.model.details import (
     Poisoned,
     Unregistered,
 )
+from perdure.model.message_ids import activity_result_id
 from perdure.model.wire import ActivityData, ResultData, decode_activity, encode_result
 from perdure.observe import ActivityEnded, ActivityStarted
 from perdure.records.activities import (
@@ -254,7 +255,7 @@ class Activities:
         """Send a result as a message, in its own transaction. `ActivityLeaseLost` is final."""
         leased = finished.leased
         message = Message(
-            id=f"activity:{leased.id}",
+            id=activity_result_id(leased.id),
             instance=leased.instance,
             incarnation=leased.incarnation,
             execution=leased.execution,

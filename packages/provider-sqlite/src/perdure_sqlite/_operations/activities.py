@@ -12,6 +12,7 @@ from datetime import timedelta
 
 from perdure.clock import to_microseconds
 from perdure.contract import (
+    FARTHEST_END,
     ActivityCompletion,
     ActivityLease,
     ActivityRelease,
@@ -19,6 +20,7 @@ from perdure.contract import (
     Instant,
     LeasedActivity,
     NewActivity,
+    is_in_force,
 )
 from perdure.errors import ActivityLeaseLost
 
@@ -31,14 +33,7 @@ from perdure_sqlite._operations.queue_heads import (
     in_batches,
     registered_activity_heads,
 )
-from perdure_sqlite._schema.ready_index import (
-    ALWAYS,
-    BUCKETS,
-    FARTHEST_END,
-    HIDDEN,
-    bucket_of,
-    is_live,
-)
+from perdure_sqlite._schema.ready_index import ALWAYS, BUCKETS, HIDDEN, bucket_of
 from perdure_sqlite._sql.activities import (
     ACTIVITIES_IN_BUCKET,
     ADD_ACTIVITY,
@@ -258,7 +253,7 @@ def _lease_from(
         for row in rows:
             since = (
                 None
-                if is_live(row.held_until, transaction.now)
+                if is_in_force(row.held_until, transaction.now)
                 else row.visible_since(transaction.now)
             )
             if since is None or (latest is not None and max(since, row.released_at) > latest):

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from perdure.contract import (
-    MAX_BYTES_PER_DELIVERY,
     MAX_MESSAGES_PER_DELIVERY,
     Instant,
     Message,
     MessageKind,
+    first_page,
 )
 
 from perdure_sqlite._schema.ready_index import BUCKETS, HIDDEN, READY, bucket_of
@@ -31,7 +31,7 @@ from perdure_sqlite._sql.mailboxes import (
     USUAL,
     VISIBLE_MESSAGES,
 )
-from perdure_sqlite._sql.rows import InstanceRow, message_of
+from perdure_sqlite._sql.rows import InstanceRow, MessageColumns, message_of
 from perdure_sqlite._writes.transaction import Transaction
 
 
@@ -116,25 +116,21 @@ def deliver(
 ) -> tuple[tuple[Message, ...], bool]:
     """The visible messages in order, without those in `held`, and whether there are more."""
     limit = MAX_MESSAGES_PER_DELIVERY + len(held) + 1
-    rows = transaction.execute(
-        VISIBLE_MESSAGES, (row.number, transaction.horizon, transaction.now, limit)
-    )
-    taken: list[Message] = []
-    size = 0
-    for columns in rows:
-        if columns[0] in held:
-            continue
-        size += len(columns[2])
-        full = len(taken) == MAX_MESSAGES_PER_DELIVERY or size > MAX_BYTES_PER_DELIVERY
-        if taken and full:
-            return tuple(taken), True
-        taken.append(message_of(columns, row.id, row.incarnation))
-    return tuple(taken), False
+    key = (row.number, transaction.horizon, transaction.now, limit)
+    rows = transaction.execute(VISIBLE_MESSAGES, key)
+    if held:
+        rows = (columns for columns in rows if columns[0] not in held)
+    page, more = first_page(rows, _size_of)
+    return tuple(message_of(columns, row.id, row.incarnation) for columns in page), more
 
 
 def visible_since(transaction: Transaction, row: InstanceRow) -> Instant | None:
     """Since when the mailbox has had a visible message, or None."""
     return _message_times(transaction, row)[0]
+
+
+def _size_of(columns: MessageColumns) -> int:
+    return len(columns[2])
 
 
 def _insert(

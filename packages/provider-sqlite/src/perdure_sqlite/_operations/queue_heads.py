@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Protocol, TypeVar
 
-from perdure.contract import Instant, Serves
+from perdure.contract import FARTHEST_END, Instant, Serves
 
-from perdure_sqlite._schema.ready_index import ALWAYS, FARTHEST_END, HIDDEN, READY, SCHEDULED
+from perdure_sqlite._schema.ready_index import ALWAYS, HIDDEN, READY, SCHEDULED
 from perdure_sqlite._sql.activities import ACTIVITY_HEADS, ACTIVITY_HEADS_OF
 from perdure_sqlite._sql.instances import TURN_HEADS, TURN_HEADS_OF
 

@@ -13,6 +13,7 @@ from datetime import timedelta
 
 from perdure.clock import to_microseconds
 from perdure.contract import (
+    FARTHEST_END,
     Instant,
     LeasedTurn,
     ParkedMark,
@@ -20,6 +21,7 @@ from perdure.contract import (
     TurnLease,
     TurnRelease,
     TurnRequest,
+    is_in_force,
 )
 
 from perdure_sqlite._file.errors import DamagedRecord
@@ -31,14 +33,7 @@ from perdure_sqlite._operations.queue_heads import (
     registered_turn_heads,
     turn_heads,
 )
-from perdure_sqlite._schema.ready_index import (
-    ALWAYS,
-    BUCKETS,
-    FARTHEST_END,
-    HIDDEN,
-    is_live,
-    queue_of,
-)
+from perdure_sqlite._schema.ready_index import ALWAYS, BUCKETS, HIDDEN, queue_of
 from perdure_sqlite._sql.instances import (
     GRANT_TURN,
     LEASED_TURNS,
@@ -193,7 +188,7 @@ def _lease_from(
             row = _read(transaction, number)
             since = (
                 None
-                if is_live(row.held_until, transaction.now)
+                if is_in_force(row.held_until, transaction.now)
                 else visible_since(transaction, row)
             )
             if since is None:

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from perdure.contract import MAX_BYTES_PER_DELIVERY, HistoryPage, StoredEvent
+from perdure.contract import (
+    MAX_MESSAGES_PER_DELIVERY,
+    HistoryPage,
+    StoredEvent,
+    checked_page,
+    first_page,
+    missing_event,
+)
 
 from perdure_sqlite._file.errors import DamagedRecord
 from perdure_sqlite._reads.reader import Reader
 from perdure_sqlite._sql.instances import READ_EVENTS
 from perdure_sqlite._sql.management import COUNT_EVENTS
-
-_EVENTS_PER_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,23 +33,14 @@ class History:
     execution: int
 
     def page(self, reader: Reader, after: int, *, last: int) -> HistoryPage:
-        """One page of events: bounded in number and bytes, at least one where there is one.
+        """One page of events after a number; raises `StorageCorrupt` if one is missing.
 
-        `last` is the number of the last event, read before: others may have come since.
+        `last` is the number of the last event, read before: others may have been appended since.
         """
-        key = (self.number, self.execution, after, _EVENTS_PER_PAGE + 1)
-        events: list[StoredEvent] = []
-        size = 0
-        for number, data in reader.execute(READ_EVENTS, key):
-            if number != after + len(events) + 1 or type(data) is not bytes:
-                raise self._without(after + len(events) + 1)
-            size += len(data)
-            if events and (len(events) == _EVENTS_PER_PAGE or size > MAX_BYTES_PER_DELIVERY):
-                return HistoryPage(events=tuple(events), more=True)
-            events.append(StoredEvent(number=number, data=data))
-        if after + len(events) < last:
-            raise self._without(after + len(events) + 1)
-        return HistoryPage(events=tuple(events), more=False)
+        key = (self.number, self.execution, after, MAX_MESSAGES_PER_DELIVERY + 1)
+        events = (self._event(*row) for row in reader.execute(READ_EVENTS, key))
+        page, more = first_page(events, lambda event: len(event.data))
+        return checked_page(self.instance, self.execution, page, after=after, last=last, more=more)
 
     def count(self, reader: Reader) -> int:
         """How many events the execution had when it ended."""
@@ -53,7 +49,7 @@ class History:
             raise DamagedRecord(self.instance, f"the end of execution {self.execution} is lost")
         return found[0]
 
-    def _without(self, number: int) -> DamagedRecord:
-        return DamagedRecord(
-            self.instance, f"event {number} of execution {self.execution} is missing"
-        )
+    def _event(self, number: int, data: object) -> StoredEvent:
+        if type(data) is not bytes:
+            raise missing_event(self.instance, self.execution, number)
+        return StoredEvent(number=number, data=data)

@@ -20,17 +20,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from perdure.clock import to_microseconds
-from perdure.contract import ALLOWED_SKEW, LONGEST_LEASE, Instant
+from perdure.contract import Instant, is_in_force
 
 READY: Final = 0
 SCHEDULED: Final = 1
 HIDDEN: Final = 2
 BUCKETS: Final = 4
 """A bucket is stored as queue * BUCKETS + kind."""
-
-FARTHEST_END: Final = to_microseconds(LONGEST_LEASE + ALLOWED_SKEW)
-"""A lease or a delay that ends later than this from now is void."""
 
 ALWAYS: Final[Instant] = 2**62
 """Later than every instant."""
@@ -39,11 +35,6 @@ ALWAYS: Final[Instant] = 2**62
 def queue_of(bucket: int) -> int:
     """The queue of a bucket."""
     return bucket // BUCKETS
-
-
-def is_live(end: Instant | None, now: Instant) -> bool:
-    """Whether a lease or a delay with this end is in force."""
-    return end is not None and now < end <= now + FARTHEST_END
 
 
 def bucket_of(
@@ -61,7 +52,7 @@ def bucket_of(
     will be.
     """
     base = queue * BUCKETS
-    is_hidden = is_live(held_until, now)
+    is_hidden = is_in_force(held_until, now)
     if since is not None:
         if is_hidden and held_until is not None:
             return base + HIDDEN, held_until
