@@ -3,7 +3,7 @@
 - `records`: the frozen records that core and providers hand to each other
 - `provider`: the abstract base class with the promises, method by method
 - `admin`: the optional management capability
-- `delegate`: passes every call on; the base of wrappers
+- `delegate`: passes every call on through one seam; the base of wrappers
 - `notifier`: wakes waiters of the same process
 - `home`: the event loop that opened a provider, and calls from elsewhere in the process
 - `validation`: refuses arguments that no caller may pass
@@ -18,7 +18,7 @@ The normative text, in numbered clauses, is `docs/build-on-it/contract.md`.
 
 from perdure.clock import Clock, Instant, ManualClock, SystemClock
 from perdure.contract.admin import ProviderAdmin
-from perdure.contract.delegate import DelegatingProvider
+from perdure.contract.delegate import DelegatingProvider, ProviderCall
 from perdure.contract.hooks import ProviderSpec, ProviderWrapper, hookimpl
 from perdure.contract.leases import FARTHEST_END, is_in_force
 from perdure.contract.notifier import Notifier, Subscription
@@ -138,6 +138,7 @@ __all__ = [
     "ParkedState",
     "Provider",
     "ProviderAdmin",
+    "ProviderCall",
     "ProviderError",
     "ProviderSpec",
     "ProviderUrl",
