@@ -14,9 +14,9 @@ class Order(BaseModel):
 
 
 @app.activity
-async def charge(order: Order) -> str:
+async def charge(order: Order, *, currency: str = "EUR") -> str:
     key = perdure.activity_context().idempotency_key  # the same in every run of this step
-    return await bank.charge(order.cents, idempotency_key=key)
+    return await bank.charge(order.cents, currency, idempotency_key=key)
 
 
 @app.activity(name="mail.send")
@@ -36,7 +36,7 @@ async def import_rows(path: str) -> int:
 
 @app.orchestration
 async def buy(ctx: perdure.OrchestrationContext, order: Order) -> list[object]:
-    receipt = await ctx.schedule_activity(charge, order)
+    receipt = await ctx.activity(charge)(order, currency="USD")
     length = await ctx.schedule_activity("mail.send", receipt, result_type=int)
     rows = await ctx.schedule_activity(import_rows, "orders.csv")
     return [receipt, length, rows]
@@ -48,9 +48,9 @@ class Bank:
     def __init__(self) -> None:
         self.booked: dict[str, int] = {}
 
-    async def charge(self, cents: int, *, idempotency_key: str) -> str:
+    async def charge(self, cents: int, currency: str, *, idempotency_key: str) -> str:
         self.booked.setdefault(idempotency_key, cents)
-        return f"charged {cents}"
+        return f"charged {cents} {currency}"
 
 
 bank = Bank()
@@ -64,7 +64,7 @@ async def main() -> None:
     async with perdure.open_provider("memory://") as provider, perdure.Runtime(provider, app):
         order = Order(item="lamp", cents=4_900)
         handle = await perdure.Client(provider).start_orchestration("buy-1", buy, order)
-        assert await handle.result(timeout=10) == ["charged 4900", 12, 145]
+        assert await handle.result(timeout=10) == ["charged 4900 USD", 16, 145]
 
 
 asyncio.run(main())

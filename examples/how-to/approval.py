@@ -10,9 +10,14 @@ app = perdure.Registry()
 sent: list[str] = []
 
 
-class Decision(BaseModel):
+class Granted(BaseModel):
     by: str
-    granted: bool
+    until: str
+
+
+class Refused(BaseModel):
+    by: str
+    reason: str
 
 
 @app.activity
@@ -22,7 +27,7 @@ async def remind(who: str) -> None:
 
 @app.orchestration
 async def approve(ctx: perdure.OrchestrationContext, who: str) -> str:
-    decision = ctx.schedule_wait("decision", Decision)
+    decision = ctx.schedule_wait("decision", Granted | Refused)
     done, _ = await asyncio.wait([decision], timeout=timedelta(days=2).total_seconds())
     if not done:
         await ctx.schedule_activity(remind, who)
@@ -31,7 +36,11 @@ async def approve(ctx: perdure.OrchestrationContext, who: str) -> str:
             answer = await decision
     except TimeoutError:
         return "refused: no answer"
-    return f"{'granted' if answer.granted else 'refused'} by {answer.by}"
+    match answer:
+        case Granted(by=by):
+            return f"granted by {by}"
+        case Refused(by=by, reason=reason):
+            return f"refused by {by}: {reason}"
 
 
 async def main() -> None:
@@ -44,7 +53,7 @@ async def main() -> None:
         quick = await client.start_orchestration("leave-1", approve, "Ines")
         late = await client.start_orchestration("leave-2", approve, "Bo")
 
-        decision = Decision(by="Ines", granted=True)
+        decision = Granted(by="Ines", until="May")
         await client.raise_event(
             "leave-1", "decision", decision.model_dump_json(), event_id="form-17"
         )
@@ -57,8 +66,8 @@ async def main() -> None:
             await asyncio.sleep(0.001)
         assert sent == ["Bo, please decide"]
         await late.raise_event("decision", '"yes"')  # does not fit: refused, and the wait goes on
-        await late.raise_event("decision", '{"by": "Bo", "granted": false}')
-        assert await late.result(timeout=None) == "refused by Bo"
+        await late.raise_event("decision", '{"by": "Bo", "reason": "no budget"}')
+        assert await late.result(timeout=None) == "refused by Bo: no budget"
 
 
 asyncio.run(main())

@@ -8,15 +8,14 @@ app = perdure.Registry()
 
 
 @app.activity
-async def tell(parent_and_news: tuple[str, str]) -> None:
-    parent, news = parent_and_news
+async def tell(parent: str, news: str) -> None:
     context = perdure.activity_context()
     await context.client.raise_event(parent, "news", news, event_id=context.idempotency_key)
 
 
 @app.orchestration
 async def count(ctx: perdure.OrchestrationContext, parent: str) -> int:
-    await ctx.schedule_activity(tell, (parent, '"half way"'))
+    await ctx.activity(tell)(parent, news='"half way"')
     return 2
 
 

@@ -31,22 +31,18 @@ class Services:
     folder: Path
 
 
-def services() -> Services:
-    found = perdure.activity_context().resources
-    assert isinstance(found, Services)
-    return found
-
-
 @app.activity
 def print_pdf(article: Article) -> Stored:
-    target = services().folder / f"{article.title}.pdf"
+    services = perdure.activity_context(Services).resources
+    target = services.folder / f"{article.title}.pdf"
     target.write_bytes(b"%PDF" * article.pages)
     return Stored(name=target.name, size=target.stat().st_size)
 
 
 @app.activity
 async def upload(file: Stored) -> str:
-    token = services().token.get_secret_value()  # used here, stored nowhere
+    services = perdure.activity_context(Services).resources
+    token = services.token.get_secret_value()  # used here, stored nowhere
     return f"{file.name} is uploaded" if token else "refused"
 
 

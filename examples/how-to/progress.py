@@ -17,16 +17,16 @@ async def convert(page: int) -> int:
 
 
 @app.activity
-async def note_progress(done_of_total: tuple[int, int]) -> None:
+async def note_progress(done: int, total: int) -> None:
     instance = perdure.activity_context().instance
-    table.execute("REPLACE INTO progress VALUES (?, ?, ?)", (instance, *done_of_total))
+    table.execute("REPLACE INTO progress VALUES (?, ?, ?)", (instance, done, total))
 
 
 @app.orchestration
 async def convert_book(ctx: perdure.OrchestrationContext, pages: int) -> int:
     for page in range(pages):
         await ctx.schedule_activity(convert, page)
-        await ctx.schedule_activity(note_progress, (page + 1, pages))
+        await ctx.activity(note_progress)(page + 1, total=pages)
     return pages
 
 

@@ -24,10 +24,8 @@ async def double(number: int) -> int:
 
 @app.activity
 async def charge(cents: int) -> None:
-    context = perdure.activity_context()
-    bank = context.resources
-    assert isinstance(bank, Bank)
-    bank.charged[context.idempotency_key] = cents
+    context = perdure.activity_context(Bank)
+    context.resources.charged[context.idempotency_key] = cents
 
 
 @app.activity

@@ -199,9 +199,7 @@ def call_back(task: Task) -> None:
 
 
 def _around() -> Surroundings:
-    around = perdure.activity_context().resources
-    assert isinstance(around, Surroundings)  # noqa: S101 # what worker.py gave to the runtime
-    return around
+    return perdure.activity_context(Surroundings).resources
 
 
 def _ask(action: str, task: Task) -> None:
