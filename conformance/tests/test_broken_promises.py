@@ -20,9 +20,10 @@ from perdure.replay.execution import Execution
 from perdure.replay.inbox import EventInbox
 from perdure.replay.signals import UndecodableData
 from perdure.replay.transcript import Transcript
-from perdure.runtime.activities import Activities
-from perdure.runtime.ending import Ending
-from perdure.runtime.turns import Turns
+from perdure.runtime.activity_runner import ActivityRunner
+from perdure.runtime.activity_store import ActivityStore
+from perdure.runtime.shutdown import Shutdown
+from perdure.runtime.turn_dispatcher import TurnDispatcher
 from perdure_conformance.broken import Broken, StoreBackend, what_catches
 from perdure_conformance.reference import ReferenceProvider, Store
 from perdure_conformance.rows import ROWS
@@ -261,7 +262,7 @@ def gives_no_account_of_leases_that_were_taken_over(patch):
     async def account_for(self, lease):
         pass
 
-    patch.setattr(Activities, "account_for", account_for)
+    patch.setattr(ActivityStore, "account_for", account_for)
 
 
 @spoils("2")
@@ -292,7 +293,7 @@ def an_instance_that_ended_goes_on(patch):
 
 @spoils("8")
 def a_cancel_waits_for_its_turn(patch):
-    patch.setattr("perdure.runtime.instance_run._cancel_first", list)
+    patch.setattr("perdure.runtime.delivery._cancel_first", list)
 
 
 @spoils("6")
@@ -319,7 +320,7 @@ def children_are_left_behind(patch):
 
 @spoils("9")
 def running_activities_are_not_told(patch):
-    patch.setattr(Activities, "_tell", lambda self, running: None)
+    patch.setattr(ActivityRunner, "tell_unwanted", lambda self, held: None)
 
 
 @spoils("9c")
@@ -329,7 +330,7 @@ def the_outcome_of_cancelled_work_is_dropped(patch):
 
 @spoils("9c")
 def work_is_not_asked_to_end(patch):
-    patch.setattr(Activities, "ask_to_end", lambda self, instance, activities: None)
+    patch.setattr(ActivityRunner, "ask_to_end", lambda self, instance, activities: None)
 
 
 @spoils("10", "10a")
@@ -374,19 +375,19 @@ def what_was_taken_back_is_done_all_the_same(patch):
 
 @spoils("21", "21a", "21d")
 def everybody_is_blamed(patch):
-    start = Turns._start
+    start = TurnDispatcher._start
 
     def suspicious(self, leased):
         start(self, replace(leased, attempt=leased.attempt * 10 if leased.attempt > 1 else 1))
 
-    patch.setattr(Turns, "_start", suspicious)
-    run = Activities._start
+    patch.setattr(TurnDispatcher, "_start", suspicious)
+    run = ActivityRunner.start
 
-    def suspect(self, leased, **named):
-        many = leased.delivery * 10 if leased.delivery > 1 else 1
-        run(self, replace(leased, delivery=many), **named)
+    def suspect(self, held, **named):
+        held.delivery = held.delivery * 10 if held.delivery > 1 else 1
+        run(self, held, **named)
 
-    patch.setattr(Activities, "_start", suspect)
+    patch.setattr(ActivityRunner, "start", suspect)
 
 
 @spoils("21b")
@@ -419,9 +420,9 @@ def leases_beyond_all_leases_are_live(patch):
 
 @spoils("27a")
 def every_rebuilt_execution_tells_anew(patch):
-    from perdure.runtime.differing import DifferingValues
+    from perdure.runtime.value_differences import ValueDifferences
 
-    patch.setattr(DifferingValues, "_is_new", lambda *_: True)
+    patch.setattr(ValueDifferences, "_is_new", lambda *_: True)
 
 
 @spoils("27b")
@@ -431,7 +432,7 @@ def values_are_never_compared(patch):
 
 @spoils("27c", "28d", "21f")
 def nothing_that_is_parked_can_be_ended(patch):
-    for place in ("instance_run", "turns"):
+    for place in ("delivery", "leased_instance", "turn_dispatcher"):
         patch.setattr(f"perdure.runtime.{place}.parked_and_cancelled", lambda *_: None)
 
 
@@ -482,9 +483,9 @@ def failures_tell_nothing(patch):
     from perdure.model.details import Raised
 
     silent = Raised(type_name="Exception", message="something failed")
-    for place in ("perdure.replay.execution", "perdure.runtime.activities"):
+    for place in ("perdure.replay.execution", "perdure.runtime.activity_runner"):
         patch.setattr(f"{place}.describe", lambda *_, **__: silent, raising=False)
-    for place in ("perdure.runtime.calling", "perdure.diagnostics.failures"):
+    for place in ("perdure.runtime.activity_call", "perdure.diagnostics.failures"):
         patch.setattr(f"{place}.describe", lambda *_, **__: silent, raising=False)
 
 
@@ -497,7 +498,7 @@ def only_ordinary_exceptions_are_outcomes(patch):
             raise TypeError("what is this?")
         return describe(error, **options)
 
-    patch.setattr("perdure.runtime.calling.describe", choosy)
+    patch.setattr("perdure.runtime.activity_call.describe", choosy)
 
 
 @spoils("43a")
@@ -539,13 +540,13 @@ def names_do_not_depend_on_case(patch):
 
 @spoils("40a")
 def closing_waits_for_nothing(patch):
-    run = Ending.run
+    run = Shutdown.run
 
     async def impatient(self, leasing, caring):
         self._grace = timedelta(0)
         await run(self, leasing, caring)
 
-    patch.setattr(Ending, "run", impatient)
+    patch.setattr(Shutdown, "run", impatient)
 
 
 @spoils("17")

@@ -12,7 +12,7 @@ from perdure.history import CancelRequested, Event, OrchestrationFailed, Orchest
 from perdure.model.details import Cancelled, Poisoned, Unregistered
 from perdure.replay.execution import Execution
 from perdure.replay.signals import HistoryMismatch
-from perdure.runtime.stepping import run_outside_tasks
+from perdure.runtime.host_loop import run_outside_tasks
 
 from perdure_conformance.well_formed import faults_in
 

@@ -40,7 +40,7 @@ PUBLIC_PACKAGES = (
     "perdure_conformance",
 )
 
-ROOT_MODULES = {"clock": "model", "errors": "model", "history": "records", "observe": "records"}
+ROOT_MODULES = {"clock": "model", "errors": "model", "history": "records", "observe": "runtime"}
 """The public modules that stand at the root, each with the folder that it goes with."""
 
 MAY_USE = {

@@ -24,15 +24,15 @@ from perdure.model.wire import (
     ResultData,
     decode_activity,
     decode_start,
+    encode_activity,
     encode_cancel,
     encode_raised,
     encode_result,
 )
-from perdure.records.activities import NewActivity
 from perdure.records.instances import InstanceStatus, Message, MessageKind, ParentLink
 from perdure.records.turns import NewChild
 from perdure.replay.execution import PYTHON, Execution
-from perdure.replay.turn import TurnDraft
+from perdure.replay.turn import DraftActivity, TurnDraft
 
 BEGINNING = 1_900_000_000_000_000
 MINUTES = timedelta(minutes=5)
@@ -320,8 +320,8 @@ class World:
         self.waiting.append(Waiting(label=label, message=message))
         return label
 
-    def _activity_message(self, number: int, activity: NewActivity) -> Message:
-        data = decode_activity(activity.data)
+    def _activity_message(self, number: int, activity: DraftActivity) -> Message:
+        data = decode_activity(encode_activity(activity.data))
         assert data.event == number
         if self.answer_activity is not None:
             answer = self.answer_activity(activity.name, data.input, data.attempt)

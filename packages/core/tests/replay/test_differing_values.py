@@ -24,7 +24,6 @@ from perdure.history import (
 )
 from perdure.model.comparison import Compare
 from perdure.model.details import ApplicationFailure, Raised
-from perdure.model.wire import decode_activity
 from perdure.replay.execution import Execution
 from perdure.replay.signals import HistoryMismatch
 
@@ -147,7 +146,7 @@ def test_the_recorded_tag_counts_for_further_attempts_too() -> None:
     second = world.events(ActivityScheduled)[1]
     assert (second.attempt, second.input, second.tag) == (2, '"old"', "gpu")
     (queued,) = world.drafts[-1].activities.values()
-    assert decode_activity(queued.data).input == '"old"'
+    assert queued.data.input == '"old"'
     world.discard()
 
 

@@ -19,7 +19,6 @@ from perdure import (
 from perdure.diagnostics.failures import describe, timed_out
 from perdure.history import ActivityScheduled, TimerCreated, WorkCancelled
 from perdure.model.details import ApplicationFailure, Raised
-from perdure.model.wire import decode_activity
 
 from .driver import Answer, Restart, World, play, play_everywhere
 
@@ -93,7 +92,7 @@ def test_attempts_follow_one_another_after_durable_waits() -> None:
 def test_attempts_of_a_call_share_the_number_of_the_first() -> None:
     world = play(make("plain", 3))
 
-    data = [decode_activity(a.data) for d in world.drafts for a in d.activities.values()]
+    data = [a.data for d in world.drafts for a in d.activities.values()]
     assert [one.attempt for one in data] == [1, 2, 3]
     assert {one.first for one in data} == {data[0].event}
     assert len({one.event for one in data}) == 3
@@ -130,7 +129,7 @@ def make_late(until: int, policy: str = "attempt") -> World:
 def test_the_limit_of_an_attempt_goes_to_whoever_runs_it() -> None:
     world = play(make_late(2))
 
-    data = [decode_activity(a.data) for d in world.drafts for a in d.activities.values()]
+    data = [a.data for d in world.drafts for a in d.activities.values()]
     assert [one.timeout for one in data] == [5 * SECOND] * 2
     assert world.output == '"attempt 2"'
     # The wait between the attempts, and no other.
@@ -151,7 +150,7 @@ def test_in_a_history_of_the_first_format_the_limit_of_an_attempt_is_a_timer() -
     world.deliver("work")
 
     assert world.output == '"attempt 2"'
-    data = [decode_activity(a.data) for d in world.drafts for a in d.activities.values()]
+    data = [a.data for d in world.drafts for a in d.activities.values()]
     assert [one.timeout for one in data] == [None, None]
 
 

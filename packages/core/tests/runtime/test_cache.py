@@ -10,7 +10,7 @@ from perdure.authoring.registry import Catalog
 from perdure.contract import InstanceState, InstanceStatus
 from perdure.history import OrchestrationStarted
 from perdure.replay.execution import Execution
-from perdure.runtime.cache import ExecutionCache, LiveExecution
+from perdure.runtime.executions import ExecutionCache, LiveExecution
 
 app = perdure.Registry()
 

@@ -27,8 +27,8 @@ from perdure.errors import StorageFailed
 from perdure.history import OrchestrationFailed, decode_event
 from perdure.observe import ExecutionEnded, RuntimeEvent
 from perdure.replay.execution import Execution
-from perdure.runtime.instance_run import InstanceRun
-from perdure.runtime.stepping import run_outside_tasks
+from perdure.runtime.host_loop import run_outside_tasks
+from perdure.runtime.leased_instance import LeasedInstance
 
 CANCELLED = perdure.ApplicationFailure(perdure.Cancelled(reason="give up"))
 
@@ -321,14 +321,14 @@ async def test_an_instance_whose_turn_breaks_ends(
     client = await start_family(timed_provider, eventually)
     await client.raise_event("child", "go")
 
-    deliver = InstanceRun._deliver
+    deliver = LeasedInstance._deliver
 
-    def breaks(run: InstanceRun, *arguments) -> object:
-        if run.state.instance == "child":
+    def breaks(run: LeasedInstance, *arguments) -> object:
+        if run.held.instance == "child":
             raise RuntimeError("a surprise")
         return deliver(run, *arguments)
 
-    monkeypatch.setattr(InstanceRun, "_deliver", breaks)
+    monkeypatch.setattr(LeasedInstance, "_deliver", breaks)
     async with runtime_of(timed_provider, family()):
         await pass_time(lambda: is_parked(client, "child", "broken"))
 

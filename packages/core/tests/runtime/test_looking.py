@@ -8,7 +8,7 @@ import perdure
 import pytest
 from perdure import Runtime, RuntimeOptions
 from perdure.contract import DelegatingProvider, TurnRequest
-from perdure.runtime.unserved import UnregisteredLooks
+from perdure.runtime.polling import UnregisteredLooks
 
 SECOND = timedelta(seconds=1)
 

@@ -11,7 +11,7 @@ import perdure
 import pytest
 from perdure import Runtime
 from perdure.history import ActivityFailed as ActivityFailedEvent
-from perdure.runtime.activity_task import ActivityTask
+from perdure.runtime.activity_call import ActivityTask
 from pydantic import PlainSerializer, PlainValidator
 
 

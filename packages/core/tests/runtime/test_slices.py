@@ -14,8 +14,8 @@ from perdure.errors import StorageUnavailable
 from perdure.history import Event
 from perdure.observe import RuntimeEvent, TurnLost
 from perdure.replay.execution import Execution
-from perdure.runtime import stepping
-from perdure.runtime.stepping import NoLongerWanted, Pacer, run_in_slices
+from perdure.runtime import host_loop
+from perdure.runtime.host_loop import NoLongerWanted, Pacer, run_in_slices
 
 STEPS = 40
 
@@ -66,7 +66,7 @@ async def test_others_run_after_each_slice() -> None:
 
     host.cancel()
     assert steps.log.count("step") == STEPS
-    assert steps.longest() == round(stepping.SLICE / 0.001)
+    assert steps.longest() == round(host_loop.SLICE / 0.001)
 
 
 async def test_steps_are_closed_outside_of_tasks_when_their_caller_is_cancelled() -> None:
@@ -112,7 +112,7 @@ async def test_a_loop_within_a_coroutine_makes_room_too() -> None:
         await pacer.pause()
 
     host.cancel()
-    assert steps.longest() <= round(stepping.SLICE / 0.001)
+    assert steps.longest() <= round(host_loop.SLICE / 0.001)
 
 
 # A runtime that rebuilds a long execution
@@ -155,7 +155,7 @@ def replayed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
                 act(len(log))
         deliver(execution, event)
 
-    monkeypatch.setattr(stepping, "SLICE", 0)
+    monkeypatch.setattr(host_loop, "SLICE", 0)
     monkeypatch.setattr(Execution, "_deliver", logged)
     left.clear()
     acts.clear()
@@ -253,7 +253,7 @@ async def test_a_replay_whose_lease_is_lost_is_given_up(
 
     def lose(count: int) -> None:
         if count == 5:
-            for run in tuple(runtime._turns._runs.values()):
+            for run in runtime._turn_leases.all():
                 run.lease_lost()
 
     acts.append(lose)

@@ -8,10 +8,10 @@ import time
 from datetime import timedelta
 
 import perdure
-import perdure.runtime.stalls
+import perdure.runtime.stall_watch
 import pytest
 from perdure import Runtime, RuntimeOptions
-from perdure.runtime.stalls import StallWatch
+from perdure.runtime.stall_watch import StallWatch
 
 LEASE = timedelta(milliseconds=600)
 BLOCKED = 0.4
@@ -139,7 +139,7 @@ async def test_nothing_is_watched_while_nothing_is_under_way(eventually) -> None
 async def test_a_loop_that_does_not_come_back_is_told_while_it_stands_still(
     caplog, monkeypatch, eventually
 ) -> None:
-    monkeypatch.setattr(perdure.runtime.stalls, "_NOT_COMING_BACK", 0.0)
+    monkeypatch.setattr(perdure.runtime.stall_watch, "_NOT_COMING_BACK", 0.0)
     watch = StallWatch(SHORT, lambda: True)
 
     watch.arm()
@@ -154,7 +154,7 @@ async def test_a_loop_that_does_not_come_back_is_told_while_it_stands_still(
 
 @pytest.mark.slow
 def test_a_loop_that_was_left_does_not_stand_still(caplog, monkeypatch) -> None:
-    monkeypatch.setattr(perdure.runtime.stalls, "_NOT_COMING_BACK", 0.0)
+    monkeypatch.setattr(perdure.runtime.stall_watch, "_NOT_COMING_BACK", 0.0)
     watch = StallWatch(SHORT, lambda: True)
 
     async def leave() -> None:

@@ -28,16 +28,15 @@ from perdure.model.wire import (
     EventData,
     ResultData,
     StartData,
-    encode_activity,
     encode_cancel,
     encode_raised,
     encode_result,
     encode_start,
 )
-from perdure.records.activities import NewActivity
 from perdure.records.instances import Message, MessageKind, NewInstance, ParentLink
 from perdure.records.limits import ENGINE
 from perdure.records.turns import NewChild
+from perdure.replay.turn import DraftActivity
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +56,9 @@ class Origin:
         """The id of a timer's message."""
         return timer_id(self.execution, number)
 
-    def activity(self, name: str, tag: str | None, data: ActivityData) -> NewActivity:
+    def activity(self, name: str, tag: str | None, data: ActivityData) -> DraftActivity:
         """An activity for the queue."""
-        return NewActivity(
-            id=self.activity_id(data.event), name=name, tag=tag, data=encode_activity(data)
-        )
+        return DraftActivity(self.activity_id(data.event), name, tag, data)
 
     def timer(self, number: int, fire_at: Instant) -> Message:
         """A message to the own mailbox that is visible when the timer is due."""

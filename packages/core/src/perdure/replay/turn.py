@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from perdure.history import Event
-from perdure.records.activities import NewActivity
+from perdure.model.wire import ActivityData
 from perdure.records.instances import Message
 from perdure.records.turns import ExecutionEnd, NewChild
 
@@ -21,11 +21,24 @@ class UnfitEvent:
 
 
 @dataclass(slots=True)
+class DraftActivity:
+    """An activity that a turn adds. The commit encodes `data`; a process that begins the activity
+    itself calls the function with it as it is."""
+
+    id: str
+    name: str
+    tag: str | None
+    data: ActivityData
+    is_direct: bool = False
+    """Whether the commit adds it already leased, to begin in this process."""
+
+
+@dataclass(slots=True)
 class TurnDraft:
     """Collects the effects of a turn while it runs. What is undone in the same turn never shows."""
 
     events: list[Event] = field(default_factory=list[Event])
-    activities: dict[int, NewActivity] = field(default_factory=dict[int, NewActivity])
+    activities: dict[int, DraftActivity] = field(default_factory=dict[int, DraftActivity])
     """Added activities by the number of their schedule event."""
     timers: dict[int, Message] = field(default_factory=dict[int, Message])
     children: dict[int, NewChild] = field(default_factory=dict[int, NewChild])

@@ -1,16 +1,31 @@
 """The runtime: leases work from a provider, runs it, commits what came of it.
 
-- `runtime`: the public face; starts and ends the loops
-- `turns`: leases instances; `instance_run`: one instance's turns under one lease
-- `commits`: what a turn's commit says
-- `histories`: reads histories; `without_code`: ends an instance without its code
-- `aftermath`: what follows a commit outside of the store
-- `activities`: leases and runs activities; `calling`: calls their functions;
-  `activity_context`: what they know about themselves
-- `stalls`: notices a loop that stands still
-- `renewal`: extends leases; `clock_trouble`: notices clocks that disagree by more than a lease
-- `cache`: live executions between turns; `stepping`: runs them outside of host tasks
-- `activity_log`, `parkings`: tell of activities that failed and of parked instances
-- `differing`: tells of values that differ from the history
-- `alone`: lets suspicious work run alone; `observers`, `options`, `pausing`
+The public face is `runtime`, with `options`. It puts the other parts together.
+
+Turns:
+
+- `turn_dispatcher` leases instances; `turn_leases` is the register of them
+- `leased_instance` runs one instance's turns under one lease, with `turn_services`
+- `executions` has the executions in memory; `histories` reads what it rebuilds them from
+- `delivery` is a turn as a function of what came in; `commits` makes its commit
+- `after_commit` wakes and reports; `turn_store` gives leases back, parks and fails;
+  `forced_failure` ends an instance without its code
+
+Activities:
+
+- `activity_worker` takes activities from the queue; `slots` says how many may run
+- `activity_leases` is the register of them, each with its one owner
+- `activity_runner` runs them; `activity_call` calls one function, `threads` blocking ones;
+  `activity_context` is what a function knows about its call
+- `activity_store` stores results and gives leases back; `activity_log` logs failures
+- `cancellation_watch` hears of cancellations that other processes commit
+
+Both:
+
+- `polling` looks for work; `renewal` extends leases; `shutdown` ends the runtime
+- `parking` marks what cannot go on; `value_differences` tells of values that differ
+- `isolation_gate` runs suspected work with nothing beside it
+- `clock_skew`, `stall_watch` notice clocks that differ and a loop that stands still
+- `provider_guard` makes every call end; `host_loop` steps executions outside of host tasks;
+  `unique_ids`
 """

@@ -1,4 +1,4 @@
-"""What the log says of activities that failed, and of what happens next."""
+"""The log lines about activities that failed, and about what happens next."""
 
 from __future__ import annotations
 
@@ -9,44 +9,44 @@ from perdure.diagnostics.logs import Fields, activity_logger, tell
 from perdure.errors import ActivityFailed
 from perdure.model.details import ErrorDetails
 from perdure.model.wire import ActivityData
-from perdure.records.activities import LeasedActivity
-from perdure.runtime.calling import FailedCall
+from perdure.runtime.activity_call import FailedCall
+from perdure.runtime.activity_leases import HeldActivity
 
 _LOGGER = logging.getLogger("perdure.activity")
 
 
 def tell_failed(
-    leased: LeasedActivity, data: ActivityData, failed: FailedCall, *, wanted: bool
+    held: HeldActivity, data: ActivityData, failed: FailedCall, *, wanted: bool
 ) -> None:
     """An attempt failed: a warning with its trace, or an error where no attempt follows."""
     last, after = False, "it was cancelled before, so its outcome is dropped"
     if wanted:
-        last, after = _what_follows(leased.name, data, failed.details)
+        last, after = _what_follows(held.name, data, failed.details)
     tell(
-        activity_logger(leased.name),
+        activity_logger(held.name),
         logging.ERROR if last else logging.WARNING,
         "activity %r of instance %r failed in attempt %s: %s; %s",
-        leased.name,
-        leased.instance,
+        held.name,
+        held.instance,
         data.attempt,
         failed.details.display_message(),
         after,
-        fields={**activity_fields(leased), "perdure_attempt": data.attempt},
+        fields={**activity_fields(held), "perdure_attempt": data.attempt},
         error=failed.error,
     )
 
 
-def tell_given_up(leased: LeasedActivity, details: ErrorDetails) -> None:
-    """It failed without being run: it ended its process too often, or nobody has it."""
+def tell_given_up(held: HeldActivity, details: ErrorDetails) -> None:
+    """It failed without being run: it ended its process too often, or no runtime has it."""
     # Not under its own name: what is not registered here may have any.
     tell(
         _LOGGER,
         logging.ERROR,
         "activity %r of instance %r failed: %s",
-        leased.name,
-        leased.instance,
+        held.name,
+        held.instance,
         details.display_message(),
-        fields=activity_fields(leased),
+        fields=activity_fields(held),
     )
 
 
@@ -64,12 +64,12 @@ def _what_follows(name: str, data: ActivityData, details: ErrorDetails) -> tuple
     return False, f"attempt {data.attempt + 1}{of} follows{after}{condition}"
 
 
-def activity_fields(leased: LeasedActivity) -> Fields:
+def activity_fields(held: HeldActivity) -> Fields:
     """The fields of every line about an activity."""
     return {
-        "perdure_instance": leased.instance,
-        "perdure_execution": leased.execution,
-        "perdure_activity": leased.name,
-        "perdure_activity_id": leased.id,
-        "perdure_delivery": leased.delivery,
+        "perdure_instance": held.instance,
+        "perdure_execution": held.execution,
+        "perdure_activity": held.name,
+        "perdure_activity_id": held.id,
+        "perdure_delivery": held.delivery,
     }

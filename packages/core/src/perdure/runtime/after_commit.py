@@ -1,56 +1,59 @@
-"""What follows a confirmed commit outside of the store: work begins, waiters wake, observers hear."""
+"""After a commit: note it, begin and cancel activities, wake waiters, log, tell the observers."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
 
-from perdure.clock import Instant
 from perdure.contract.notifier import Notifier
 from perdure.diagnostics.logs import orchestration_logger, tell, trace_text
 from perdure.history import OrchestrationFailed
 from perdure.model.details import Cancelled
-from perdure.observe import DetachedStartRefused, EventRefused, ExecutionEnded, TurnCommitted
-from perdure.records.activities import LeasedActivity
+from perdure.observe import (
+    DetachedStartRefused,
+    EventRefused,
+    ExecutionEnded,
+    TurnCommitted,
+)
 from perdure.records.turns import CommitAnswer, TurnCommit
-from perdure.replay.turn import TurnDraft
-from perdure.runtime.observers import Observers
+from perdure.replay.turn import DraftActivity, TurnDraft
+from perdure.runtime.commits import HeldInstance
+from perdure.runtime.turn_services import TurnServices
 
 _LOGGER = logging.getLogger("perdure.runtime")
 _MOST_NAMED = 10
 
 
-def direct_activities(
+def follow(
+    services: TurnServices,
+    held: HeldInstance,
     commit: TurnCommit,
     draft: TurnDraft,
-    direct: Sequence[int],
     answer: CommitAnswer,
-    now: Instant,
-) -> list[LeasedActivity]:
-    """The activities that the commit added already leased, as if they had been fetched."""
-    leased: list[LeasedActivity] = []
-    for number in direct:
-        added = draft.activities[number]
-        leased.append(
-            LeasedActivity(
-                instance=commit.instance,
-                incarnation=commit.incarnation,
-                execution=commit.execution,
-                id=added.id,
-                name=added.name,
-                tag=added.tag,
-                data=added.data,
-                token=commit.activity_token or "",
-                until=answer.activities_until or now,
-                delivery=1,
-                added_at=now,
-            )
-        )
-    return leased
+    direct: Sequence[DraftActivity] = (),
+) -> None:
+    """Do what a confirmed commit asks for outside of the store.
+
+    `direct`: the activities that it has added leased, to begin here at once.
+    """
+    activities = services.activities
+    services.note_commit(commit)
+    held.committed(commit, answer.lease_until)
+    if direct:
+        activities.start_direct(commit, direct, answer)
+    if draft.ending_activities:
+        activities.runner.ask_to_end(commit.instance, draft.ending_activities)
+    if draft.cancelled_activities:
+        activities.runner.cancel(commit.instance, draft.cancelled_activities)
+    if draft.end is not None:
+        activities.runner.cancel(commit.instance)
+    _notify(services.provider.notifier, commit, len(direct))
+    if draft.end is not None or draft.detached or draft.unfit or services.observers.any:
+        _report(services, held, commit, draft, answer)
 
 
-def notify(notifier: Notifier, commit: TurnCommit, direct: int) -> None:
-    """Wake whoever waits in this process for what the commit brought about."""
+def _notify(notifier: Notifier, commit: TurnCommit, direct: int) -> None:
+    """Wake waiters in this process. `direct`: how many activities of the commit begin here at once."""
     if commit.end is not None:
         notifier.notify_instance(commit.instance)
     if len(commit.add) > direct:
@@ -62,18 +65,17 @@ def notify(notifier: Notifier, commit: TurnCommit, direct: int) -> None:
         notifier.notify_turns()
 
 
-def report(
-    observers: Observers,
+def _report(
+    services: TurnServices,
+    held: HeldInstance,
     commit: TurnCommit,
     draft: TurnDraft,
     answer: CommitAnswer,
-    *,
-    orchestration: str,
-    version: str,
-    at: Instant,
 ) -> None:
     """Log what ended and what went unanswered, and tell the observers."""
-    _tell_end(commit, draft, orchestration=orchestration, version=version)
+    orchestration, version = held.state.name, held.version or ""
+    observers, at = services.observers, services.provider.clock.now()
+    _log_end(commit, draft, orchestration=orchestration, version=version)
     refused = [
         new.instance.instance for new in draft.detached if new.instance.instance in answer.in_use
     ]
@@ -86,7 +88,7 @@ def report(
         message = "instance %r waits on: event %r, raised with the id %r, does not fit its wait: %s"
         words = (commit.instance, unfit.name, unfit.event_id, unfit.reason)
         tell(_LOGGER, logging.WARNING, message, *words, fields=fields)
-    if not observers:
+    if not observers.any:
         return
     for unfit in draft.unfit:
         observers.tell(
@@ -125,7 +127,7 @@ def report(
         )
 
 
-def _tell_end(commit: TurnCommit, draft: TurnDraft, *, orchestration: str, version: str) -> None:
+def _log_end(commit: TurnCommit, draft: TurnDraft, *, orchestration: str, version: str) -> None:
     """Log why an instance failed, and what its end dropped that nothing had awaited."""
     if draft.end is None:
         return

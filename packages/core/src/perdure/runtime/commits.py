@@ -2,71 +2,136 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from perdure.clock import Instant
 from perdure.history import encode_event
-from perdure.records.instances import InstanceState
-from perdure.records.turns import TurnCommit
+from perdure.model.wire import encode_activity
+from perdure.records.activities import ActivityLease, NewActivity
+from perdure.records.instances import InstanceState, InstanceStatus
+from perdure.records.turns import LeasedTurn, TurnCommit, TurnLease
+from perdure.replay.execution import Execution
 from perdure.replay.turn import TurnDraft
-from perdure.runtime.activities import Activities, FinishedActivity
 from perdure.runtime.options import RuntimeOptions
 
 
 @dataclass(slots=True, kw_only=True)
-class Position:
-    """Where an instance stands after the last commit that was confirmed."""
+class HeldInstance:
+    """An instance under a lease of this runtime, and where it stands after its last commit."""
 
+    state: InstanceState
+    """As it was leased; the fields below say what was committed since."""
+    token: str
+    until: Instant
+    """The end of the lease."""
     execution: int
     last_event: int
     last_commit: str | None
     version: str | None
 
     @classmethod
-    def of(cls, state: InstanceState) -> Position:
-        """As it was leased."""
+    def of(cls, leased: LeasedTurn) -> HeldInstance:
+        """As a lease call returned it."""
+        state = leased.state
         return cls(
+            state=state,
+            token=leased.token,
+            until=leased.until,
             execution=state.execution,
             last_event=state.last_event,
             last_commit=state.last_commit,
             version=state.version,
         )
 
+    @property
+    def instance(self) -> str:
+        """Its id."""
+        return self.state.instance
+
+    @property
+    def lease(self) -> TurnLease:
+        """The lease by name."""
+        return TurnLease(instance=self.state.instance, token=self.token)
+
+    @property
+    def state_now(self) -> InstanceState:
+        """Its plain fields after its last commit, as far as a history or a commit needs them."""
+        return replace(
+            self.state,
+            execution=self.execution,
+            last_event=self.last_event,
+            last_commit=self.last_commit,
+            version=self.version,
+        )
+
+    def committed(self, commit: TurnCommit, until: Instant | None) -> None:
+        """Note what a confirmed commit has changed."""
+        self.last_event += len(commit.events)
+        self.last_commit = commit.id
+        self.version = commit.version or self.version
+        if until is not None:
+            self.until = until
+
+    def next_execution(self, version: str | None) -> None:
+        """The commit has ended the execution, and the next one begins."""
+        self.execution += 1
+        self.last_event = 0
+        self.version = version
+
+
+def version_to_pin(draft: TurnDraft, held: HeldInstance, execution: Execution | None) -> str | None:
+    """The version to store: that of the next execution, or of this one at its first turn."""
+    if draft.end is not None and draft.end.status is InstanceStatus.CONTINUED_AS_NEW:
+        return draft.version
+    if execution is not None and held.version != execution.definition.version:
+        return execution.definition.version
+    return None
+
 
 def make_commit(
     draft: TurnDraft,
     *,
-    state: InstanceState,
-    position: Position,
+    held: HeldInstance,
     commit_id: str,
-    token: str,
-    version: str | None,
-    consumed: Sequence[str],
-    finished: Sequence[FinishedActivity],
-    direct: Collection[int],
-    held: Collection[str],
-    keep_for: timedelta | None,
+    version: str | None = None,
+    consumed: Sequence[str] = (),
+    finish: Iterable[ActivityLease] = (),
+    in_hand: Collection[str] = (),
+    keep_for: timedelta | None = None,
     options: RuntimeOptions,
 ) -> TurnCommit:
-    """The commit; `commit_id` is its token for the activities too; `direct` are the schedule events of activities that it adds already leased."""
+    """The commit. Its id is the token of the activities that it adds leased, too.
+
+    `consumed` and `in_hand` are ids of messages: those that the turn has delivered, and those that
+    the lease has and the turn has not.
+    """
+    add = tuple(
+        NewActivity(
+            id=activity.id,
+            name=activity.name,
+            data=encode_activity(activity.data),
+            tag=activity.tag,
+            lease=activity.is_direct,
+        )
+        for activity in draft.activities.values()
+    )
+    is_direct = any(activity.lease for activity in add)
     return TurnCommit(
         id=commit_id,
-        instance=state.instance,
-        incarnation=state.incarnation,
-        token=token,
-        execution=position.execution,
-        expected_event=position.last_event,
+        instance=held.state.instance,
+        incarnation=held.state.incarnation,
+        token=held.token,
+        execution=held.execution,
+        expected_event=held.last_event,
         events=tuple(encode_event(event) for event in draft.events),
         remove=(*consumed, *draft.removed),
-        finish=tuple(one.lease for one in finished),
+        finish=tuple(finish),
         cancel=tuple(draft.cancelled_activities),
-        add=tuple(
-            replace(activity, lease=True) if number in direct else activity
-            for number, activity in draft.activities.items()
-        ),
-        activity_token=commit_id if direct else None,
-        activity_lease_for=options.activity_lease if direct else None,
+        add=add,
+        activity_token=commit_id if is_direct else None,
+        activity_lease_for=options.activity_lease if is_direct else None,
         send=(*draft.timers.values(), *draft.sent),
         front=tuple(draft.front),
         create=(*draft.children.values(), *draft.detached),
@@ -74,18 +139,5 @@ def make_commit(
         version=version,
         unpin=draft.unpin,
         keep_for=keep_for,
-        held=frozenset(held),
+        held=frozenset(in_hand),
     )
-
-
-def choose_direct(draft: TurnDraft, activities: Activities) -> list[int]:
-    """The schedule events of activities that this process can begin at once, in their order."""
-    if not draft.activities or draft.end is not None:
-        return []
-    own = [
-        number
-        for number, activity in draft.activities.items()
-        if activity.visible_at is None and activities.serves(activity.name, activity.tag)
-    ]
-    granted = activities.reserve([draft.activities[number].name for number in own])
-    return [number for number, has_slot in zip(own, granted, strict=True) if has_slot]

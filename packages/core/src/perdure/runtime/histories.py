@@ -1,6 +1,6 @@
-"""Reads histories: all of one, to rebuild an execution of it, or what of a damaged one can be read.
+"""Reads histories: all of one, to rebuild its execution, or the readable part of a damaged one.
 
-However long a history is, it is decoded in slices, between which others run.
+A history is decoded in slices, however long it is, so that other work runs in between.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from perdure.history import Event, decode_event
 from perdure.records.instances import InstanceState
 from perdure.records.turns import HistoryPage, StoredEvent
 from perdure.replay.signals import UndecodableData
-from perdure.runtime.stepping import Pacer
+from perdure.runtime.host_loop import Pacer
 
 
 async def read_history(provider: Provider, state: InstanceState) -> list[Event]:

@@ -1,14 +1,15 @@
-"""The gate that lets one piece of suspicious work run alone in the process.
+"""The gate that lets one piece of suspected work run isolated: with nothing beside it.
 
-Work that was leased several times without an outcome may be what ended its processes. It is run
-once with nothing beside it, so that work which merely shared a process is never blamed. A lease of
-suspicious work counts against it, so it is held only to run alone, never to wait for that: where
-others are inside, the work is given back at once, uncounted, and newcomers are kept out for a
-while, so that it finds the process empty when it comes again. That while ends soon after the
-process is empty: the work has come by then, or another process has it.
+Work that was leased several times without an outcome may be what ended its processes. It runs once
+with nothing beside it, so that work which merely shared a process is never blamed. A lease of
+suspected work counts against it, so the runtime holds one only to run the work isolated, never to
+wait for that: while other work is inside, the suspected work is given back at once, uncounted, and
+newcomers are kept out for a while, so that it finds the process empty when it comes again. The
+gate opens again soon after the process is empty: the suspected work has come by then, or another
+process has it.
 
-A runtime leases nothing that could not begin: not while suspicious work runs alone, which may take
-long, and not before the process is empty. Another process may run it meanwhile.
+A runtime leases nothing that could not begin: not while suspected work runs isolated, which may
+take long, and not before the process is empty. Another process may run that work meanwhile.
 """
 
 from __future__ import annotations
@@ -17,80 +18,68 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Final
 
 from perdure.clock import Clock, Instant, to_microseconds
 from perdure.contract.waiting import first_of
 
-SUSPECTED: Final = "suspected"
-"""The reason of the mark on an instance whose work waits to run alone."""
 RETURN_AFTER = timedelta(seconds=1)
-"""For how long suspicious work that could not run alone is given back."""
+"""How long suspected work that could not run isolated is given back for."""
 _PATIENCE = to_microseconds(timedelta(seconds=30))
-"""For how long newcomers are kept out for its sake."""
+"""How long newcomers are kept out for its sake."""
 _WHEN_EMPTY = to_microseconds(RETURN_AFTER + timedelta(seconds=1))
-"""For how long, at most, once nothing is inside any more."""
+"""How long at most once nothing is inside any more."""
 _PERIOD = to_microseconds(timedelta(minutes=5))
-"""How often that is done at most, where the others inside do not come to an end."""
+"""How often newcomers are kept out at most, if the work inside does not end."""
 
 
-def suspicion(attempts: int) -> str:
-    """What the mark says of work that could not run alone yet."""
-    return (
-        f"it was leased {attempts} times without an outcome, as happens to work that ends its"
-        " process; it runs once more when nothing else runs in a process, and fails if that"
-        " lease has no outcome either"
-    )
-
-
-class AloneGate:
-    """Counts what runs; `alone` gives way to one piece of work where nothing does."""
+class IsolationGate:
+    """Counts what runs; `isolated` lets one piece of work run when nothing else does."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._inside = 0
         self._turned_away = 0
-        """Suspicious work that is being given back."""
+        """Suspected work that is being given back."""
         self._waiting = 0
-        """Other work that was leased, and has not begun."""
+        """Other work that is leased and has not begun."""
         self._closed = False
         self._emptying_since: Instant | None = None
         self._empty_since: Instant | None = None
-        """Since when nothing is inside, of the time that newcomers are kept out."""
+        """Since when nothing is inside, while newcomers are kept out."""
         self._changed = asyncio.Event()
 
     @property
-    def open(self) -> bool:
+    def is_open(self) -> bool:
         """Whether work may begin now."""
         return not self._closed and (self._emptying_since is None or not self._emptying())
 
     @property
     def may_lease(self) -> bool:
-        """Whether there is a use in leasing now: for what may begin, or for what is to run alone."""
-        return not self._closed and (self._inside == 0 or self.open)
+        """Whether leasing makes sense now: for what may begin, or for what is to run isolated."""
+        return not self._closed and (self._inside == 0 or self.is_open)
 
     async def until_may_lease(self) -> None:
-        """Return when there is a use in leasing."""
+        """Return when leasing makes sense."""
         while not self.may_lease:
             await self._until_changed()
 
     def try_enter(self) -> bool:
-        """Begin a piece of work if it may begin now; `leave` ends it. Else there is `entered`."""
-        if not self.open:
+        """Begin a piece of work if it may begin now; `leave` ends it. Otherwise use `entered`."""
+        if not self.is_open:
             return False
         self._inside += 1
         return True
 
     @asynccontextmanager
     async def entered(self) -> AsyncGenerator[bool]:
-        """Let the work of the block begin as soon as nothing wants to run alone.
+        """Let the work of the block begin once newcomers are let in again.
 
-        False where something runs alone. That may take long, and ends the process perhaps, so the
-        block then gives its work back, uncounted.
+        Yields False if suspected work runs isolated: that may take long and may end the process,
+        so the block then gives its work back, uncounted.
         """
         self._waiting += 1
         try:
-            while not self.open and not self._closed:
+            while not self.is_open and not self._closed:
                 await self._until_changed()
             if self._closed:
                 yield False
@@ -112,10 +101,10 @@ class AloneGate:
         self._changed.set()
 
     @asynccontextmanager
-    async def alone(self) -> AsyncGenerator[bool]:
-        """Let the work of the block run alone; gives False at once where others run.
+    async def isolated(self) -> AsyncGenerator[bool]:
+        """Let the work of the block run isolated; yields False at once if other work is inside.
 
-        The block then gives its work back, for `RETURN_AFTER`, uncounted.
+        The block then gives its work back for `RETURN_AFTER`, uncounted.
         """
         if self._closed or self._inside:
             if not self._kept_out_lately():
@@ -139,7 +128,7 @@ class AloneGate:
             self._changed.set()
 
     async def _until_all_are_away(self) -> None:
-        """What is leased and has not begun is given back before anything can end the process."""
+        """Let what is leased and has not begun be given back before the process can end."""
         await asyncio.sleep(0)
         while self._turned_away or self._waiting:
             self._changed.clear()
@@ -154,7 +143,7 @@ class AloneGate:
             await first_of(self._changed.wait(), self._clock.sleep(left))
 
     def _emptying(self) -> int:
-        """Microseconds for which newcomers are still kept out."""
+        """How many microseconds newcomers are still kept out."""
         left = self._left(self._emptying_since, _PATIENCE)
         if self._empty_since is not None:
             left = min(left, self._left(self._empty_since, _WHEN_EMPTY))

@@ -1,10 +1,9 @@
-"""Limits how much payload the turns that are being made hold between them.
+"""Limits how much payload the turns of a runtime hold between them.
 
-From the delivery of a message until its commit is confirmed, its payload stands in memory about
-six times: as the message, its text, its value, and in the events and activities of the commit.
-Afterwards about half of them are left. So a hundred large turns at once would need twice the
-memory of what they leave; a few at a time lose no speed, since a large commit takes the store
-long by itself.
+From the delivery of a message until its commit is confirmed, its payload is in memory about six
+times: as the message, its text, its value, and in the events and activities of the commit. Half of
+that is left afterwards. So a hundred large turns at once need twice the memory of what they leave.
+A few at a time lose no speed, because the store takes long for a large commit by itself.
 
 Small turns take no part: a full set of them holds less than the limit.
 """
@@ -17,13 +16,13 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 LARGE = 32 * 1024
-"""In bytes; the payloads of a smaller turn are not counted."""
+"""In bytes; smaller turns do not count."""
 LIMIT = 8 * 1024 * 1024
-"""In bytes; a turn that is larger by itself is made alone."""
+"""In bytes; a turn that is larger by itself is made with no other large one."""
 
 
 class PayloadBudget:
-    """Shared by the turns of a runtime. The first who waits is the first who is let in."""
+    """Shared by the turns of a runtime, which it serves in their order."""
 
     def __init__(self) -> None:
         self._in_use = 0

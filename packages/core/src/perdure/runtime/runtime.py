@@ -1,4 +1,7 @@
-"""The runtime: runs orchestrations and activities inside the user's own process."""
+"""The runtime: runs orchestrations and activities inside the user's own process.
+
+It puts the parts together, starts their loops and ends them; the parts do the work.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,23 @@ from perdure.contract.provider import Provider, check_provider
 from perdure.errors import ClientUnusable, PerdureError, ProviderError, StorageClosed
 from perdure.model.guards import refuse_inside_orchestration
 from perdure.model.settings import require
-from perdure.runtime.activities import Activities
+from perdure.observe import Observers
+from perdure.runtime.activity_worker import ActivityWorker
 from perdure.runtime.cancellation_watch import CancellationWatch
-from perdure.runtime.ending import Ending
-from perdure.runtime.guarding import GuardedProvider
-from perdure.runtime.isolation_gate import AloneGate
-from perdure.runtime.observers import Observers
+from perdure.runtime.clock_skew import ClockSkew
+from perdure.runtime.executions import Executions
+from perdure.runtime.health import FailedStorageCall
+from perdure.runtime.isolation_gate import IsolationGate
 from perdure.runtime.options import RuntimeOptions
-from perdure.runtime.parkings import Parkings
-from perdure.runtime.stalls import StallWatch
-from perdure.runtime.turns import Turns
+from perdure.runtime.parking import ParkedInstances
+from perdure.runtime.provider_guard import GuardedProvider
+from perdure.runtime.shutdown import Shutdown
+from perdure.runtime.stall_watch import StallWatch
+from perdure.runtime.stop_signals import wait_for_stop_signal
+from perdure.runtime.turn_dispatcher import TurnDispatcher
+from perdure.runtime.turn_leases import TurnLeases
+from perdure.runtime.turn_services import TurnServices
+from perdure.runtime.value_differences import ValueDifferences
 
 _LOGGER = logging.getLogger("perdure.runtime")
 
@@ -42,24 +52,28 @@ class RuntimeStatistics:
     turns_committed: int
     histories_read: int
     """How often an execution was rebuilt from its history."""
+    last_error: FailedStorageCall | None
+    """The last call to the storage that failed; None if none has failed so far."""
 
 
 class Runtime:
     """Runs what is registered, on what the provider stores, for as long as its block lasts.
 
-        async with Runtime(provider, app) as runtime: ...
+        async with Runtime(provider, app) as runtime:
+            await runtime.run_until_stopped()
 
-    Several runtimes may share a provider or a storage, in one process or in many. On leaving,
-    it stops leasing, lets turns commit and activities go on for `shutdown_grace`, and gives every
-    lease back, so that another runtime takes over at once. It is gone a second later at the
-    latest, whatever hangs; where the leaving is cancelled, the grace period ends at once.
-    `resources` is what activities find in their context (a pool, a session). `plugins` may
+    Several runtimes may share a provider or a storage, in one process or in many. When the block
+    ends, the runtime stops leasing, lets turns commit and activities go on for `shutdown_grace`,
+    and gives every lease back, so that another runtime takes over at once. It is gone a second
+    later at the latest, whatever hangs. Cancelling the task that leaves the block ends the grace
+    period at once. Activities find `resources` in their context (a pool, a session). `plugins` may
     implement `perdure_observe`.
 
-    Raises `NondeterministicCode` where an orchestration calls a registered activity directly.
-    Entering raises what a call to the storage raises that is no passing trouble, `StorageClosed`
-    where the provider is not open. Where the provider is closed under it, the runtime cancels the
-    block that it serves, and leaving it raises `StorageClosed`.
+    Raises `NondeterministicCode` if an orchestration calls a registered activity directly.
+    Entering raises what the storage raises, unless the failure may pass (`retryable`):
+    `StorageClosed` if the provider is not open, `StorageFailed` if the storage refuses. If the
+    provider is closed while the runtime serves a block, the runtime cancels the block, and leaving
+    it raises `StorageClosed`.
     """
 
     def __init__(
@@ -77,34 +91,53 @@ class Runtime:
         self._provider = guarded = GuardedProvider(check_provider(provider))
         self._catalog = Catalog(registries)
         refuse_unusable(self._catalog)
+        clock = provider.clock
         observers = Observers(plugins)
-        parkings = Parkings(provider.clock, observers)
-        self._gate = AloneGate(provider.clock)
+        parked = ParkedInstances(clock, observers)
+        skew = ClockSkew(clock, self._options.poll_interval)
+        gate = IsolationGate(clock)
         self._stalls = StallWatch(self._options, self._is_busy)
-        self._activities = Activities(
+        self._turn_leases = TurnLeases(clock, self._options)
+        self._activities = ActivityWorker(
             provider=guarded,
             catalog=self._catalog,
             options=self._options,
             observers=observers,
-            gate=self._gate,
-            parkings=parkings,
+            results=self._turn_leases,
+            gate=gate,
+            parked=parked,
+            skew=skew,
             stalls=self._stalls,
             client=Client(provider),
             resources=resources,
         )
-        self._turns = Turns(
+        self._services = TurnServices(
             provider=guarded,
-            catalog=self._catalog,
             options=self._options,
             observers=observers,
-            gate=self._gate,
-            parkings=parkings,
-            stalls=self._stalls,
+            executions=Executions(
+                guarded, self._catalog, self._options, ValueDifferences(clock, observers)
+            ),
             activities=self._activities,
+            parked=parked,
+            skew=skew,
+            idle=self._turn_leases.idle,
         )
-        self._watch = CancellationWatch(guarded, self._activities, self._options.poll_interval)
-        self._ending = Ending(
-            provider.clock, self._options.shutdown_grace, self._turns, self._activities
+        self._turns = TurnDispatcher(
+            self._services,
+            catalog=self._catalog,
+            leases=self._turn_leases,
+            gate=gate,
+            stalls=self._stalls,
+        )
+        self._watch = CancellationWatch(
+            guarded,
+            self._activities.leases,
+            self._options.poll_interval,
+            lost=self._activities.runner.leases_lost,
+        )
+        self._shutdown = Shutdown(
+            clock, self._options.shutdown_grace, self._turns, self._activities
         )
         self._leasing: list[asyncio.Task[None]] = []
         self._caring: list[asyncio.Task[None]] = []
@@ -123,9 +156,9 @@ class Runtime:
         turns, activities = self._turns, self._activities
         self._leasing = self._start(turns.dispatch, activities.dispatch)
         self._caring = self._start(
-            turns.let_go_of_idle,
-            turns.keeper.keep_for_ever,
-            activities.keeper.keep_for_ever,
+            self._turn_leases.let_go_of_idle,
+            turns.renewal.renew_for_ever,
+            activities.renewal.renew_for_ever,
             self._watch.watch,
             self._provider.end_hanging_calls,
         )
@@ -141,17 +174,17 @@ class Runtime:
         self._block = None
         cancelled = await self._end()
         self._stalls.close()
-        await self._turns.clear()
+        await self._services.executions.clear()
         if closed is not None and block is not None and not block.uncancel():
             raise closed
         if cancelled is not None:
             raise cancelled
 
     def _is_busy(self) -> bool:
-        return bool(len(self._turns) or len(self._activities))
+        return bool(len(self._turns) or len(self._activities.leases))
 
     async def _try_storage(self) -> None:
-        """One call, so that a provider that cannot be used is told here and not in the log."""
+        """Make one call, so that entering raises if the provider cannot be used."""
         home = self._provider.home
         if not home.is_closed and not home.is_here():
             raise ClientUnusable(
@@ -165,7 +198,7 @@ class Runtime:
                 raise
 
     async def _end(self) -> asyncio.CancelledError | None:
-        """Let the end run to its own end; returns the cancellation that came meanwhile."""
+        """Let the shutdown run to its end; returns the cancellation that came meanwhile."""
         cancelled: asyncio.CancelledError | None = None
         ending = self._begin_to_end()
         while not ending.done():
@@ -173,36 +206,64 @@ class Runtime:
                 await asyncio.wait((ending,))
             except asyncio.CancelledError as asked:
                 cancelled = asked
-                self._ending.hurry()
+                self._shutdown.hurry()
             if ending.cancelled():
                 # Before its first step, with all tasks of an event loop that is being ended.
-                self._ending.hurry()
+                self._shutdown.hurry()
                 ending = self._begin_to_end()
         ending.result()
         return cancelled
 
     def _begin_to_end(self) -> asyncio.Task[None]:
-        work = self._ending.run(self._leasing, self._caring)
+        work = self._shutdown.run(self._leasing, self._caring)
         return asyncio.create_task(work, name="the end of a runtime")
 
     @property
     def statistics(self) -> RuntimeStatistics:
         """A snapshot, for monitoring and tests."""
         return RuntimeStatistics(
-            live_executions=len(self._turns.cache),
+            live_executions=len(self._services.executions),
             turns_running=len(self._turns),
-            activities_running=len(self._activities),
-            turns_committed=self._turns.turns_committed,
-            histories_read=self._turns.histories_read,
+            activities_running=len(self._activities.leases),
+            turns_committed=self._services.turns_committed,
+            histories_read=self._services.executions.histories_read,
+            last_error=self._provider.health.last_error,
         )
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the runtime serves its block and its storage answers, for a health check.
+
+        False before the block and once it ends, after the provider was closed under the runtime,
+        and while calls to the storage fail: the latest call of some kind has failed, less than a
+        minute ago. `statistics.last_error` says which.
+        """
+        return self._block is not None and self._closed is None and self._provider.health.is_good
+
+    async def run_until_stopped(self) -> None:
+        """Wait in the runtime's block until the process gets SIGTERM or SIGINT (Ctrl-C).
+
+            async with Runtime(provider, app) as runtime:
+                await runtime.run_until_stopped()
+
+        The block then ends in order: activities may go on for `shutdown_grace`. Signals that come
+        later do what they did before the call: by default SIGINT ends the grace period, SIGTERM
+        ends the process. Raises `PerdureError` outside of the block and of the main thread.
+        """
+        if self._block is None:
+            raise PerdureError(
+                "run_until_stopped() was called outside the runtime's block; call it inside"
+                " 'async with Runtime(…) as runtime'"
+            )
+        await wait_for_stop_signal()
 
     def _start(self, *loops: Callable[[], Awaitable[None]]) -> list[asyncio.Task[None]]:
         return [asyncio.create_task(self._keep_going(loop)) for loop in loops]
 
     async def _keep_going(self, loop: Callable[[], Awaitable[None]]) -> None:
-        """A loop that breaks is begun anew: one surprise must not leave the runtime half alive.
+        """Run a loop, and start it again if it breaks: a surprise must not leave a runtime half alive.
 
-        One that returns has nothing to do on this provider.
+        A loop that returns has nothing to do on this provider.
         """
         while True:
             try:
@@ -218,11 +279,11 @@ class Runtime:
                 # Left behind by a call that had ended when it was cancelled for hanging.
                 _LOGGER.warning("the runtime's %s was cancelled by a stray call", loop.__name__)
             except Exception:
-                _LOGGER.exception("the runtime's %s broke and is begun anew", loop.__name__)
+                _LOGGER.exception("the runtime's %s broke and starts again", loop.__name__)
                 await self._provider.clock.sleep(timedelta(seconds=1))
 
     def _stop(self, error: StorageClosed) -> None:
-        """The provider was closed under the runtime: nothing can be done any more."""
+        """Cancel the block: the provider is closed, so nothing can go on."""
         if self._closed is not None or self._block is None:
             return
         _LOGGER.error("the runtime stops: %s; close a provider after its runtimes", error)

@@ -1,21 +1,22 @@
 """Room for activities by kind: async ones share the event loop, blocking ones need a thread each.
 
-An activity is leased only where it can begin at once, so nothing that is leased waits in a queue
-of this process while another process is idle, and the time that an activity takes is that of its
-function alone.
+The runtime leases an activity only if it can begin at once. So no leased activity waits in a queue
+of this process while another process is idle, and an activity takes the time of its function.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 
 from perdure.authoring.registry import Catalog
+from perdure.contract.notifier import Subscription
 from perdure.runtime.options import RuntimeOptions
+from perdure.runtime.threads import ThreadPool
 
 _LARGEST_LEASE_CALL = 100
 
@@ -42,9 +43,7 @@ class Room:
 class Slots:
     """How many activities of each kind run, and how many more may."""
 
-    def __init__(
-        self, catalog: Catalog, options: RuntimeOptions, abandoned_threads: Callable[[], int]
-    ) -> None:
+    def __init__(self, catalog: Catalog, options: RuntimeOptions, threads: ThreadPool) -> None:
         self._kinds = {
             name: Kind.ASYNC if definition.asynchronous else Kind.BLOCKING
             for name, definition in catalog.activities.items()
@@ -57,13 +56,14 @@ class Slots:
             Kind.ASYNC: options.max_concurrent_activities,
             Kind.BLOCKING: options.activity_threads,
         }
-        self._abandoned_threads = abandoned_threads
+        self._threads = threads
+        threads.when_freed = lambda: self.freed(Kind.BLOCKING)
         self._taken: Counter[Kind] = Counter()
         self._is_backlogged = False
         """Whether the last call for all kinds found as much as it asked for."""
         self._freed = asyncio.Event()
-        self.when_freed: Callable[[], None] = lambda: None
-        """Called when a kind that was full has room again."""
+        self.waiter: Subscription | None = None
+        """Notified when a kind that was full has room again."""
 
     def kind(self, name: str) -> Kind:
         """What the registered activity of this name needs."""
@@ -73,7 +73,7 @@ class Slots:
         """How many more of this kind may begin."""
         taken = self._taken[kind]
         if kind is Kind.BLOCKING:
-            taken += self._abandoned_threads()
+            taken += self._threads.abandoned
         return max(0, self._limits[kind] - taken)
 
     def take(self, name: str) -> None:
@@ -81,7 +81,7 @@ class Slots:
         self._taken[self._kinds[name]] += 1
 
     def give(self, name: str) -> None:
-        """It has ended, or does not begin after all."""
+        """It has ended, or will not begin."""
         kind = self._kinds[name]
         self._taken[kind] -= 1
         self.freed(kind)
@@ -90,17 +90,15 @@ class Slots:
         """There may be room again."""
         if self.free(kind) == 1:
             self._freed.set()
-            self.when_freed()
+            if self.waiter is not None:
+                self.waiter.notify()
 
-    def reserve(self, names: Iterable[str]) -> list[bool]:
-        """Take a slot for each of these, as long as there are some; says which got one."""
-        granted: list[bool] = []
-        for name in names:
-            has_room = self.free(self._kinds[name]) > 0
-            if has_room:
-                self.take(name)
-            granted.append(has_room)
-        return granted
+    def reserve(self, name: str) -> bool:
+        """Take a slot for one of this name if there is one."""
+        has_room = self.free(self._kinds[name]) > 0
+        if has_room:
+            self.take(name)
+        return has_room
 
     async def wait(self) -> None:
         """Return when something could be leased; at once where nothing is registered."""
@@ -125,10 +123,10 @@ class Slots:
         return Room(kinds, frozenset(self._kinds), _bounded(min(free, default=_LARGEST_LEASE_CALL)))
 
     def next_room(self) -> Room:
-        """What to ask for: no more than any kind of it has room for.
+        """What to ask for: no more than each kind of it has room for.
 
-        One call serves all kinds that have room. Where there is a backlog, every second call asks
-        for the roomier kind alone, so that a few free threads don't hold async activities up.
+        One call serves all kinds that have room. If there is a backlog, every second call asks
+        for the roomier kind alone, so that few free threads don't delay async activities.
         """
         free = {kind: room for kind in self._names if (room := self.free(kind))}
         if len(free) < len(self._names) or (self._is_backlogged and len(set(free.values())) > 1):
@@ -143,7 +141,7 @@ class Slots:
 
     @contextmanager
     def asked_for(self, room: Room) -> Generator[None]:
-        """Keep the room while a lease call is under way: nobody knows which kind it gives."""
+        """Keep the room while a lease call is under way: it may return activities of any kind."""
         for kind in room.kinds:
             self._taken[kind] += room.limit
         try:

@@ -1,10 +1,10 @@
 """Threads for blocking activities: daemons, so that a function that hangs never keeps a process.
 
-The threads of `concurrent.futures` are joined when the interpreter exits, whatever runs in them.
-These are not: a function that is still in its thread then ends with the process, as by a kill.
+The interpreter joins the threads of `concurrent.futures` when it exits, whatever runs in them. It
+does not join these: a function that is still in its thread ends with the process, as by a kill.
 
-The pool queues nothing: its caller begins no more functions than there are threads. A thread
-whose caller is gone stays taken until its function ends, and the pool says how many are.
+The pool queues nothing: its caller begins no more functions than there are threads. A thread whose
+caller was cancelled stays taken until its function ends; `abandoned` counts these.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class _Call(Generic[T]):
-    """A function in its thread, and who waits for it."""
+    """A function in its thread, and the future of its caller."""
 
     function: Callable[[], T]
     loop: asyncio.AbstractEventLoop
@@ -41,12 +41,12 @@ class ThreadPool:
         self._idle = 0
         self._is_closed = False
         self.abandoned = 0
-        """Functions that go on although nobody waits for them any more."""
+        """Functions that go on although their callers were cancelled."""
         self.when_freed: Callable[[], None] = lambda: None
         """Called when such a function has ended."""
 
     async def run(self, function: Callable[[], T]) -> T:
-        """What the function returns, or raises; cancelled, the function goes on unheard."""
+        """What the function returns or raises; cancelled, the function goes on without effect."""
         loop = asyncio.get_running_loop()
         call = _Call[T](function, loop, loop.create_future())
         if self._idle:

@@ -7,17 +7,16 @@ from collections import OrderedDict
 
 from perdure.clock import Clock
 from perdure.diagnostics.logs import tell
-from perdure.observe import ValueDiffered
+from perdure.observe import Observers, ValueDiffered
 from perdure.replay.comparing import ValueDifference
 from perdure.replay.execution import Execution
-from perdure.runtime.observers import Observers
 
 _LOGGER = logging.getLogger("perdure.runtime")
 _MOST_KNOWN = 10_000
 
 
-class DifferingValues:
-    """Remembers what was told; the oldest is forgotten first."""
+class ValueDifferences:
+    """Remembers what it has told; it forgets the oldest first."""
 
     def __init__(self, clock: Clock, observers: Observers) -> None:
         self._clock = clock
@@ -58,7 +57,7 @@ class DifferingValues:
                 "perdure_path": difference.path,
             },
         )
-        if self._observers:
+        if self._observers.any:
             self._observers.tell(
                 ValueDiffered(
                     at=self._clock.now(),

@@ -2,11 +2,13 @@
 
 Whatever a provider does, one call must not end a loop of the runtime or keep it for ever:
 
-- An error that the contract doesn't know, and a cancellation that came from inside the provider,
-  become `ProviderError`s, which every caller handles.
-- A call that serves many at once (a lease call, a renewal, a wait) and doesn't return within its
-  limit is cancelled and fails as `StorageUnavailable`. A call that serves one instance may take
-  as long as it likes: a slow storage must not cost a result that is there.
+- An error that the contract doesn't know, and a cancellation from inside the provider, become
+  `ProviderError`s, which every caller handles.
+- A call that serves many instances at once (a lease call, a renewal, a wait) and doesn't return
+  within its limit is cancelled and fails as `StorageUnavailable`. A call that serves one instance
+  may take any time: a slow storage must not cost a result that is there.
+
+The guard tells `StorageHealth` what became of each call.
 """
 
 from __future__ import annotations
@@ -46,13 +48,18 @@ from perdure.records.turns import (
     TurnRelease,
     TurnRequest,
 )
+from perdure.runtime.health import StorageHealth
 
 T = TypeVar("T")
 
 _INTERVAL = timedelta(seconds=5)
-"""How often the loop looks for calls that are beyond their limit."""
+"""How often the guard looks for calls that are over their limit."""
 _WAIT_LIMIT = timedelta(seconds=5)
 """How long after its timeout a wait may still return."""
+
+
+_ANSWERS = {"read_history": (InstanceNotFound, ExecutionNotFound)}
+"""The answers that the runtime's calls may have besides failures of the storage."""
 
 
 @dataclass(slots=True)
@@ -61,7 +68,7 @@ class _Call:
 
     operation: str
     rounds: int
-    """For how many more looks it may go on."""
+    """How many more looks it may last."""
     is_over: bool = False
     is_taken_back: bool = False
     """Whether the cancellation that ended it was taken back."""
@@ -72,10 +79,11 @@ class GuardedProvider(DelegatingProvider):
 
     def __init__(self, inner: Provider) -> None:
         super().__init__(inner)
+        self.health = StorageHealth(inner.clock)
         self._limited: dict[asyncio.Task[object], _Call] = {}
 
     async def end_hanging_calls(self) -> None:
-        """Cancel calls that are beyond their limit, for as long as the runtime runs.
+        """Cancel calls that are over their limit, for as long as the runtime runs.
 
         Time is counted in looks: while the process stood still, the storage could not answer.
         """
@@ -95,16 +103,16 @@ class GuardedProvider(DelegatingProvider):
     async def read_history(
         self, instance: str, execution: int, *, incarnation: str, after: int = 0
     ) -> HistoryPage:
-        return await _guarded(
+        return await self._guarded(
             "read_history",
             self.inner.read_history(instance, execution, incarnation=incarnation, after=after),
         )
 
     async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:
-        return await _guarded("commit_turn", self.inner.commit_turn(commit))
+        return await self._guarded("commit_turn", self.inner.commit_turn(commit))
 
     async def release_turn(self, release: TurnRelease) -> None:
-        await _guarded("release_turn", self.inner.release_turn(release))
+        await self._guarded("release_turn", self.inner.release_turn(release))
 
     async def renew_turns(
         self, leases: Sequence[TurnLease], *, lease_for: timedelta
@@ -121,10 +129,10 @@ class GuardedProvider(DelegatingProvider):
         )
 
     async def complete_activity(self, completion: ActivityCompletion) -> None:
-        await _guarded("complete_activity", self.inner.complete_activity(completion))
+        await self._guarded("complete_activity", self.inner.complete_activity(completion))
 
     async def release_activity(self, release: ActivityRelease) -> None:
-        await _guarded("release_activity", self.inner.release_activity(release))
+        await self._guarded("release_activity", self.inner.release_activity(release))
 
     async def renew_activities(
         self, leases: Sequence[ActivityLease], *, lease_for: timedelta
@@ -137,7 +145,7 @@ class GuardedProvider(DelegatingProvider):
 
     async def read_instance(self, instance: str) -> InstanceState | None:
         self._refuse_if_closed("read_instance")
-        return await _guarded("read_instance", self.inner.read_instance(instance))
+        return await self._guarded("read_instance", self.inner.read_instance(instance))
 
     async def wait_for_work(self, wait: WorkWait) -> None:
         await self._within(
@@ -168,14 +176,16 @@ class GuardedProvider(DelegatingProvider):
         answer = call()
         limited = self._limited[task] = _Call(operation, math.ceil(limit / _INTERVAL))
         try:
-            return await _guarded(operation, answer)
+            return await self._guarded(operation, answer)
         except asyncio.CancelledError:
             # Something else may have cancelled the task too; then it is cancelled.
             if self._take_back(limited, task) and not task.cancelling():
-                raise StorageUnavailable(
-                    f"{self.description} did not answer {operation} within {limit}; it is asked"
-                    " again",
-                    operation=operation,
+                raise self._failure(
+                    StorageUnavailable(
+                        f"{self.description} did not answer {operation} within {limit}; it is"
+                        " asked again",
+                        operation=operation,
+                    )
                 ) from None
             raise
         finally:
@@ -192,28 +202,34 @@ class GuardedProvider(DelegatingProvider):
             task.uncancel()
         return limited.is_over
 
-
-_ANSWERS = {"read_history": (InstanceNotFound, ExecutionNotFound)}
-"""The answers that the runtime's calls may have besides failures of the storage."""
-
-
-async def _guarded(operation: str, answer: Awaitable[T]) -> T:
-    try:
-        return await answer
-    except ProviderError:
-        raise
-    except _ANSWERS.get(operation, ()):
-        raise
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+    async def _guarded(self, operation: str, answer: Awaitable[T]) -> T:
+        try:
+            result = await answer
+        except ProviderError as error:
+            self.health.failed(operation, error)
             raise
-        raise StorageUnavailable(
-            f"the provider cancelled {operation} by itself", operation=operation
-        ) from error
-    except Exception as error:
-        raise StorageFailed(
-            f"the provider raised {type(error).__name__} in {operation}, which the contract does"
-            f" not know: {error}",
-            operation=operation,
-        ) from error
+        except _ANSWERS.get(operation, ()):
+            raise
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise self._failure(
+                StorageUnavailable(
+                    f"the provider cancelled {operation} by itself", operation=operation
+                )
+            ) from error
+        except Exception as error:
+            raise self._failure(
+                StorageFailed(
+                    f"the provider raised {type(error).__name__} in {operation}, which the"
+                    f" contract does not know: {error}",
+                    operation=operation,
+                )
+            ) from error
+        self.health.succeeded(operation)
+        return result
+
+    def _failure(self, error: ProviderError) -> ProviderError:
+        self.health.failed(error.operation or "", error)
+        return error

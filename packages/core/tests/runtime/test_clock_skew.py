@@ -11,7 +11,7 @@ import perdure_memory
 import pytest
 from perdure import ManualClock, Runtime
 from perdure.clock import Clock, to_microseconds
-from perdure.runtime.clock_trouble import ClockTrouble
+from perdure.runtime.clock_skew import ClockSkew
 
 SECOND = timedelta(seconds=1)
 
@@ -76,30 +76,30 @@ async def test_runtimes_whose_clocks_are_apart_end_all_work_and_blame_none(
 
 
 def test_a_lease_that_was_taken_over_after_its_end_is_no_trouble(clock) -> None:
-    trouble = ClockTrouble(clock, SECOND)
+    skew = ClockSkew(clock, SECOND)
 
-    trouble.lost("i", clock.now())
+    skew.lease_lost("i", clock.now())
 
-    assert (trouble.times, trouble.is_recent) == (0, False)
+    assert (skew.losses, skew.is_recent) == (0, False)
 
 
 def test_trouble_is_told_once_a_minute_and_forgotten_after_five(clock, caplog) -> None:
-    trouble = ClockTrouble(clock, SECOND)
+    skew = ClockSkew(clock, SECOND)
 
     for _ in range(130):
-        trouble.lost("i", clock.now() + to_microseconds(7 * SECOND))
+        skew.lease_lost("i", clock.now() + to_microseconds(7 * SECOND))
         clock.advance(SECOND)
 
     assert len(caplog.records) == 3
     assert "'i' was taken over 7.0 s before its end" in caplog.records[0].message
     clock.advance(timedelta(minutes=5) - 2 * SECOND)
-    assert trouble.is_recent
+    assert skew.is_recent
     clock.advance(SECOND)
-    assert not trouble.is_recent
+    assert not skew.is_recent
 
 
-async def length_of_a_pause(trouble: ClockTrouble, clock: ManualClock) -> float:
-    task = asyncio.ensure_future(trouble.pause())
+async def length_of_a_pause(skew: ClockSkew, clock: ManualClock) -> float:
+    task = asyncio.ensure_future(skew.pause())
     await asyncio.sleep(0)
     due = clock.next_due
     assert due is not None
@@ -112,45 +112,45 @@ async def length_of_a_pause(trouble: ClockTrouble, clock: ManualClock) -> float:
 async def test_a_few_losses_among_much_work_tell_of_no_clocks_and_slow_nothing(
     clock, caplog
 ) -> None:
-    trouble = ClockTrouble(clock, SECOND)
+    skew = ClockSkew(clock, SECOND)
     began = clock.now()
 
     for _ in range(30):
-        trouble.kept += 9
-        trouble.lost("i", clock.now() + 1)
-        await trouble.pause()
+        skew.kept += 9
+        skew.lease_lost("i", clock.now() + 1)
+        await skew.pause()
 
     assert clock.now() == began
     assert caplog.records == []
-    assert trouble.is_recent
+    assert skew.is_recent
 
 
 async def test_trouble_after_long_work_without_any_is_noticed_soon(clock, caplog) -> None:
-    trouble = ClockTrouble(clock, SECOND)
-    trouble.kept += 1_000_000
+    skew = ClockSkew(clock, SECOND)
+    skew.kept += 1_000_000
 
     for _ in range(4):
-        trouble.lost("i", clock.now() + 1)
+        skew.lease_lost("i", clock.now() + 1)
 
     assert len(caplog.records) == 1
 
 
 async def test_a_first_loss_before_any_work_was_kept_makes_a_pause(clock) -> None:
-    trouble = ClockTrouble(clock, SECOND)
+    skew = ClockSkew(clock, SECOND)
 
-    trouble.lost("i", clock.now() + 1)
+    skew.lease_lost("i", clock.now() + 1)
 
-    assert 0.5 <= await length_of_a_pause(trouble, clock) <= 1.5
+    assert 0.5 <= await length_of_a_pause(skew, clock) <= 1.5
 
 
 async def test_pauses_grow_while_much_is_lost_and_begin_anew_later(clock) -> None:
-    trouble = ClockTrouble(clock, SECOND)
+    skew = ClockSkew(clock, SECOND)
 
     async def paused() -> float:
         for _ in range(3):
-            trouble.kept += 3
-            trouble.lost("i", clock.now() + 1)
-        return await length_of_a_pause(trouble, clock)
+            skew.kept += 3
+            skew.lease_lost("i", clock.now() + 1)
+        return await length_of_a_pause(skew, clock)
 
     lengths = [await paused() for _ in range(7)]
     clock.advance(timedelta(minutes=6))

@@ -1,8 +1,8 @@
-"""Notices when the event loop stands still, and tells in the log what ran in it meanwhile.
+"""Notices when the event loop stands still, and logs what ran in it meanwhile.
 
 A loop that stands still renews no lease and starts no work. While a turn or an activity is under
-way, the loop notes the time at short intervals, and a thread looks whether that is late. Only
-then it looks at the loop's stack. While nothing is under way, neither of them wakes up.
+way, the loop notes the time at short intervals, and a thread checks whether that is late. Only if
+it is late, the thread looks at the loop's stack. While nothing is under way, neither wakes up.
 
 A process that stands still as a whole has nothing to show: its thread stood still too.
 """
@@ -20,15 +20,15 @@ from types import FrameType
 from typing import cast
 
 from perdure.diagnostics.frames import is_user_code, module_of
+from perdure.replay.execution import Execution
 from perdure.runtime.activity_context import CURRENT, ActivityContext
-from perdure.runtime.instance_run import InstanceRun
 from perdure.runtime.options import RuntimeOptions
 
 _LOGGER = logging.getLogger("perdure.runtime")
 _PER_LIMIT = 5
 """How often the loop notes the time within the limit."""
 _NOT_COMING_BACK = 30.0
-"""After so many seconds the thread tells of it: the loop may never do so itself."""
+"""After so many seconds the thread logs it: the loop may never go on to do so."""
 _AROUND_A_LOOP = frozenset({"_run_once", "run", "run_forever", "run_until_complete"})
 """Functions of asyncio below which nothing of the stack runs in the loop."""
 
@@ -191,14 +191,15 @@ def _work_of(frames: list[FrameType]) -> Work | None:
     """The activity or orchestration whose code the frames run."""
     for frame in frames:
         match module_of(frame):
-            case "perdure.runtime.calling":
+            case "perdure.runtime.activity_call":
                 activity = _activity_of(frame.f_locals.get("context"))
                 if activity is not None:
                     return activity
-            case "perdure.runtime.instance_run":
-                run = frame.f_locals.get("self")
-                if isinstance(run, InstanceRun):
-                    return Work("orchestration", run.state.name, run.state.instance)
+            case "perdure.replay.execution":
+                execution = frame.f_locals.get("self")
+                if isinstance(execution, Execution):
+                    started = execution.started
+                    return Work("orchestration", started.name, started.instance)
             case _:
                 pass
     return None

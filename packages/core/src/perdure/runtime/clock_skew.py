@@ -1,11 +1,10 @@
-"""Leases that were taken over before their end, as this process's clock tells it.
+"""Notices clocks that differ by more than a lease: leases taken over before their end here.
 
-Clocks that differ by more than a lease do that all the time: two such runtimes take each other's
-work at every look. So a runtime that loses a large share of its work says so in the log, and lets the
-others work for a while before it looks again, longer each time. A few losses among much work have
-other reasons (an instance that another process ended, a storage that lost a lease), and slow
-nothing. After any loss the runtime suspects no work for a while, since the counts of leases then
-say less about it.
+Two runtimes with such clocks take each other's work at every look. So a runtime that loses a large
+share of its work logs it, and lets the others work for a while before it looks again, longer each
+time. A few losses among much work have other reasons (an instance that another process ended, a
+storage that lost a lease), and slow nothing. After any loss the runtime suspects no work for a
+while, because the counts of leases say less about it then.
 """
 
 from __future__ import annotations
@@ -21,46 +20,46 @@ _LOGGER = logging.getLogger("perdure.runtime")
 _BETWEEN_WARNINGS = to_microseconds(timedelta(minutes=1))
 _LONGEST_PAUSE = timedelta(seconds=30)
 _LASTS = to_microseconds(timedelta(minutes=5))
-"""For how long counts are not believed after a loss."""
+"""How long after a loss the counts of leases say nothing."""
 _FEWEST = 3
 _SHARE = 4
-"""So many leases must be lost, and one for so many that were kept."""
+"""At least `_FEWEST` leases must be lost, and one for every `_SHARE` that were kept."""
 _MUCH = 100
-"""So much work that was kept says enough: trouble that begins later must be seen at once."""
+"""After so many kept leases the count starts again, so that skew that begins later shows at once."""
 
 
 class _LostShare:
     """How much of the latest work was lost."""
 
-    def __init__(self, trouble: ClockTrouble) -> None:
-        self._trouble = trouble
-        self._lost = trouble.times
-        self._kept = trouble.kept
+    def __init__(self, skew: ClockSkew) -> None:
+        self._skew = skew
+        self._lost = skew.losses
+        self._kept = skew.kept
 
     def is_large(self, *, of_at_least: int = _FEWEST) -> bool:
-        """Whether clocks that differ are the likely reason. Asked at a loss.
+        """Whether clocks that differ are the likely reason; for a caller that saw a loss.
 
-        What was counted is forgotten then, and once there is much of it.
+        The count starts again if they are, and after `_MUCH` kept leases.
         """
-        lost, kept = self._trouble.times - self._lost, self._trouble.kept - self._kept
+        lost, kept = self._skew.losses - self._lost, self._skew.kept - self._kept
         is_large = lost >= of_at_least and lost * _SHARE >= kept
         if is_large or kept >= _MUCH:
-            self._lost, self._kept = self._trouble.times, self._trouble.kept
+            self._lost, self._kept = self._skew.losses, self._skew.kept
         return is_large
 
 
-class ClockTrouble:
-    """What one runtime has noticed of it."""
+class ClockSkew:
+    """What one runtime has noticed."""
 
     def __init__(self, clock: Clock, pause: timedelta) -> None:
         self._clock = clock
         self._first_pause = self._pause = pause
         self._warned_at: Instant | None = None
         self._noticed_at: Instant | None = None
-        self.times = 0
+        self.losses = 0
         """How many leases were lost so far."""
         self.kept = 0
-        """How many turns and activities were stored under theirs."""
+        """How many turns and activities were stored under their leases."""
         self._for_the_log = _LostShare(self)
         self._for_a_pause = _LostShare(self)
         self._for_growth = _LostShare(self)
@@ -70,14 +69,14 @@ class ClockTrouble:
         """Whether the counts of leases say nothing for now."""
         return self._noticed_at is not None and 0 <= self._clock.now() - self._noticed_at < _LASTS
 
-    def lost(self, instance: str, until: Instant) -> None:
+    def lease_lost(self, instance: str, until: Instant) -> None:
         """A lease with this end was taken over just now."""
         now = self._clock.now()
         if until <= now:
             return
         if not self.is_recent:
             self._pause = self._first_pause
-        self.times += 1
+        self.losses += 1
         self._noticed_at = now
         if not self._for_the_log.is_large():
             return
@@ -93,10 +92,7 @@ class ClockTrouble:
         )
 
     async def pause(self) -> None:
-        """Let the others work for a while, where much is lost.
-
-        Not always for the same time, or all would look at once.
-        """
+        """Let other runtimes work for a while if much is lost; they must not all look at once."""
         if not self._for_a_pause.is_large(of_at_least=1):
             return
         if self._for_growth.is_large():

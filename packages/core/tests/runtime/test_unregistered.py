@@ -7,7 +7,7 @@ from datetime import timedelta
 import perdure
 import pytest
 from perdure import Runtime, RuntimeOptions
-from perdure.runtime.unserved import unregistered_tag
+from perdure.runtime.parking import unregistered_tag
 
 
 def registry() -> perdure.Registry:

@@ -1,12 +1,12 @@
 """How a runtime ends: in bounded time, however it is left and whatever hangs.
 
-1. Nothing new is leased. Turns commit and activities go on, for the grace period.
-2. What is left is cancelled, and gives its lease back.
-3. What is left then hangs, in the storage or in code that ignores its cancellation: it is
-   cancelled once more. A task that does not end even so is named in the log and left alone.
+1. The runtime leases nothing new. Turns commit and activities go on, for the grace period.
+2. It cancels what is left, which gives its lease back.
+3. What is left then hangs, in the storage or in code that ignores its cancellation: the runtime
+   cancels it once more. A task that does not end even so is named in the log and left alone.
 
-Each stage ends as soon as nothing is left. A cancellation of whoever leaves the runtime ends the
-grace period, a second one the giving back; the runtime itself always ends in order. Renewal goes
+Each stage ends as soon as nothing is left. Cancelling the task that leaves the runtime ends the
+grace period, a second time the giving back; the runtime itself always ends in order. Renewal goes
 on until the end, so that no lease is lost while its work is still wanted.
 """
 
@@ -19,8 +19,8 @@ from datetime import timedelta
 
 from perdure.clock import Clock
 from perdure.contract.waiting import all_of
-from perdure.runtime.activities import Activities
-from perdure.runtime.turns import Turns
+from perdure.runtime.activity_worker import ActivityWorker
+from perdure.runtime.turn_dispatcher import TurnDispatcher
 
 _LOGGER = logging.getLogger("perdure.runtime")
 
@@ -32,11 +32,11 @@ LAST_MOMENT = timedelta(milliseconds=200)
 _Tasks = Sequence[asyncio.Task[None]]
 
 
-class Ending:
-    """See the module; `run` is the whole end, `hurry` shortens it."""
+class Shutdown:
+    """See the module; `run` does all of it, `hurry` shortens it."""
 
     def __init__(
-        self, clock: Clock, grace: timedelta, turns: Turns, activities: Activities
+        self, clock: Clock, grace: timedelta, turns: TurnDispatcher, activities: ActivityWorker
     ) -> None:
         self._clock = clock
         self._grace = grace
@@ -57,18 +57,18 @@ class Ending:
         _cancel(leasing)
         await self._wait(lambda: [*leasing, *self._work()], self._grace, patience=0)
         self._turns.cancel_running()
-        self._activities.cancel_running()
+        self._activities.runner.cancel_running()
         await self._wait(lambda: [*leasing, *self._work()], GIVING_BACK, patience=1)
         _cancel([*leasing, *caring, *self._work()])
         await self._wait(lambda: [*leasing, *caring, *self._work()], LAST_MOMENT, patience=2)
-        self._activities.close()
+        self._activities.runner.close()
         for task in _pending([*leasing, *caring, *self._work()]):
             _LOGGER.error(
                 "%s ignores its cancellation; the runtime is left without it", _name(task)
             )
 
     def _work(self) -> list[asyncio.Task[None]]:
-        return [*self._turns.tasks(), *self._activities.tasks()]
+        return [*self._turns.tasks(), *self._activities.runner.tasks()]
 
     async def _wait(self, tasks: Callable[[], _Tasks], limit: timedelta, *, patience: int) -> None:
         """Return when all tasks are done, the limit is over, or it was hurried on."""

@@ -1,4 +1,4 @@
-"""Suspicious work that is to run alone: what it costs the work beside it, and what it must not."""
+"""Suspicious work that is to run isolated: what it costs the work beside it, and what it must not."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import perdure_memory
 import pytest
 from perdure import Runtime
 from perdure.contract import ActivityRequest, DelegatingProvider
-from perdure.runtime.guarding import GuardedProvider
-from perdure.runtime.isolation_gate import AloneGate
+from perdure.runtime.isolation_gate import IsolationGate
+from perdure.runtime.provider_guard import GuardedProvider
 
 SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture
 def gate(clock):
-    return AloneGate(clock)
+    return IsolationGate(clock)
 
 
-async def turned_away(gate: AloneGate) -> None:
-    async with gate.alone() as is_alone:
-        assert not is_alone
+async def turned_away(gate: IsolationGate) -> None:
+    async with gate.isolated() as is_isolated:
+        assert not is_isolated
 
 
 async def test_while_the_process_empties_nothing_more_is_leased_until_it_is_empty(gate) -> None:
@@ -33,8 +33,8 @@ async def test_while_the_process_empties_nothing_more_is_leased_until_it_is_empt
     gate.leave()
 
     assert not while_it_empties
-    assert gate.may_lease  # for the sake of the work that is to run alone
-    assert not gate.open
+    assert gate.may_lease  # for the sake of the work that is to run isolated
+    assert not gate.is_open
 
 
 async def test_newcomers_are_kept_out_only_shortly_once_the_process_is_empty(gate, clock) -> None:
@@ -43,14 +43,14 @@ async def test_newcomers_are_kept_out_only_shortly_once_the_process_is_empty(gat
     clock.advance(5 * SECOND)
     gate.leave()
     clock.advance(2 * SECOND - timedelta(microseconds=1))
-    just_before = gate.open
+    just_before = gate.is_open
     clock.advance(timedelta(microseconds=1))
 
     assert not just_before
-    assert gate.open
+    assert gate.is_open
 
 
-async def test_work_that_has_not_begun_is_given_back_before_other_work_runs_alone(gate) -> None:
+async def test_work_that_has_not_begun_is_given_back_before_other_work_runs_isolated(gate) -> None:
     assert gate.try_enter()
     await turned_away(gate)
     course: list[str] = []
@@ -64,16 +64,16 @@ async def test_work_that_has_not_begun_is_given_back_before_other_work_runs_alon
     waiting = asyncio.ensure_future(newcomer())
     await asyncio.sleep(0)
     gate.leave()
-    async with gate.alone() as is_alone:
-        course.append(f"alone: {is_alone}")
+    async with gate.isolated() as is_isolated:
+        course.append(f"isolated: {is_isolated}")
         assert not gate.may_lease
     await waiting
 
-    assert course == ["begins: False", "is given back", "alone: True"]
-    assert gate.open
+    assert course == ["begins: False", "is given back", "isolated: True"]
+    assert gate.is_open
 
 
-async def test_while_something_runs_alone_an_idle_process_takes_all_other_work(clock) -> None:
+async def test_while_something_runs_isolated_an_idle_process_takes_all_other_work(clock) -> None:
     here, elsewhere = perdure.Registry(), perdure.Registry()
     began, let = asyncio.Event(), asyncio.Event()
 
@@ -149,13 +149,13 @@ async def test_a_clock_that_steps_back_does_not_keep_a_lease_for_work_that_does_
     async with Runtime(timed_provider, app) as runtime:
         handle = await perdure.Client(timed_provider).start_orchestration("i", main)
         await asyncio.wait_for(began.wait(), 10)
-        while not any(run.waiting_since is not None for run in runtime._turns.leases()):  # noqa: ASYNC110 # nothing sets an event for it
+        while not any(run.idle_since is not None for run in runtime._turn_leases.all()):  # noqa: ASYNC110 # nothing sets an event for it
             await asyncio.sleep(0)
         clock.step_back(timedelta(minutes=10))
         stepped = clock.now()
 
         async def is_let_go() -> bool:
-            return not runtime._turns.leases()
+            return not runtime._turn_leases.all()
 
         await pass_time(is_let_go, step=SECOND / 10)
         took = clock.now() - stepped

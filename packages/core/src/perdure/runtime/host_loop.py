@@ -1,26 +1,29 @@
-"""Runs orchestration code outside of any host task, and what is long in slices.
+"""How the runtime uses the host's event loop: callbacks for the engine, slices for long work.
 
 An orchestration's tasks are stepped by a loop of their own. From Python 3.14 on, no task can be
-stepped while another is mid-step in the same thread, so the engine is called from a plain
+stepped while another is mid-step in the same thread, so the runtime calls the engine from a plain
 callback of the host's loop, never from within a coroutine.
 
-What takes long for its length alone, such as a replay, is cut into steps by a generator. The
-steps run in slices, each in a callback of its own, so that whatever else the host's loop has to
-do, the renewal of leases above all, comes in between. A generator is at rest between two steps:
-no orchestration's loop is entered then, and it may be closed.
+Work that takes long for its length alone, such as a replay, is cut into steps by a generator. The
+steps run in slices, each in a callback of its own, so that the host's loop does its other work in
+between, the renewal of leases above all. A generator is at rest between two steps: no
+orchestration's loop is entered then, and the generator may be closed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Generator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+_LOGGER = logging.getLogger("perdure.runtime")
+
 SLICE = 0.004
-"""For how many seconds a slice goes on before its last step is begun."""
+"""How many seconds a slice lasts before its last step begins."""
 
 
 class NoLongerWanted(Exception):  # a signal to the caller
@@ -30,8 +33,8 @@ class NoLongerWanted(Exception):  # a signal to the caller
 def run_outside_tasks(work: Callable[[], T]) -> asyncio.Future[T]:
     """Call `work` from a callback of the running loop; the future has its result or error.
 
-    The work runs even if the future is cancelled meanwhile: what it changes is in memory only,
-    and its caller drops that.
+    The work runs even if the future is cancelled meanwhile: it changes only memory that its caller
+    drops then.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
@@ -49,7 +52,7 @@ def run_in_slices(
 
     When the future is cancelled, or `wanted` says no between two slices (then it raises
     `NoLongerWanted`), the generator is closed in the next callback, outside of any task too.
-    What the steps make they keep where their caller finds it, for the caller may be cancelled
+    The steps keep what they make where their caller finds it, because the caller may be cancelled
     when the future is done already.
     """
     loop = asyncio.get_running_loop()
@@ -81,17 +84,23 @@ def run_in_slices(
 
 
 class Pacer:
-    """Says to a loop within a coroutine when it has gone on for a slice."""
+    """Tells a loop within a coroutine when its slice is over."""
 
     def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
         self._now = now
         self._end = now() + SLICE
 
     async def pause(self) -> None:
-        """Let others run, where the slice is over."""
+        """Let other work run if the slice is over."""
         if self._now() >= self._end:
             await asyncio.sleep(0)
             self._end = self._now() + SLICE
+
+
+def log_broken_task(task: asyncio.Task[Any]) -> None:
+    """Log what a background task of the runtime raised, as its done callback."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _LOGGER.error("a task of the runtime broke: %s", task.get_name(), exc_info=error)
 
 
 def _run(work: Callable[[], T], future: asyncio.Future[T]) -> None:

@@ -1,0 +1,361 @@
+"""Runs leased activities, each in a task of its own, and hands their results on.
+
+A result goes to a turn of its instance if this runtime holds the instance's lease (one durable
+write for both); otherwise the runner stores it as a message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Coroutine, Iterable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from perdure.authoring.functions import ActivityDefinition
+from perdure.authoring.registry import Catalog
+from perdure.clock import Clock
+from perdure.contract.waiting import all_of, first_of
+from perdure.diagnostics.failures import timed_out
+from perdure.model.details import ApplicationFailure, ErrorDetails, Poisoned
+from perdure.model.wire import ActivityData, ResultData, decode_activity
+from perdure.observe import ActivityEnded, ActivityStarted, Observers
+from perdure.records.activities import ActivityLease
+from perdure.runtime.activity_call import ActivityCaller, ActivityTask, AttemptLimit, FailedCall
+from perdure.runtime.activity_context import ActivityContext, Cancellation
+from perdure.runtime.activity_leases import (
+    ActivityLeases,
+    HeldActivity,
+    LeaseState,
+    ResultTaker,
+)
+from perdure.runtime.activity_log import activity_fields, tell_failed, tell_given_up
+from perdure.runtime.activity_store import ActivityStore
+from perdure.runtime.clock_skew import ClockSkew
+from perdure.runtime.host_loop import log_broken_task
+from perdure.runtime.isolation_gate import RETURN_AFTER, IsolationGate
+from perdure.runtime.options import RuntimeOptions
+from perdure.runtime.parking import BROKEN, SUSPECTED, UNDECODABLE, broken, suspected
+from perdure.runtime.slots import Kind, Slots
+
+if TYPE_CHECKING:
+    from perdure.client import Client
+    from perdure.runtime.stall_watch import StallWatch
+
+_LOGGER = logging.getLogger("perdure.runtime")
+_LARGE = 16 * 1024
+"""An input of so many characters is let go of before its function is called."""
+
+
+class ActivityRunner:
+    """See the module."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        catalog: Catalog,
+        options: RuntimeOptions,
+        observers: Observers,
+        leases: ActivityLeases,
+        results: ResultTaker,
+        store: ActivityStore,
+        slots: Slots,
+        caller: ActivityCaller,
+        gate: IsolationGate,
+        skew: ClockSkew,
+        stalls: StallWatch,
+        client: Client,
+        resources: object,
+    ) -> None:
+        self._clock = clock
+        self._catalog = catalog
+        self._options = options
+        self._observers = observers
+        self._leases = leases
+        self._results = results
+        self._store = store
+        self._slots = slots
+        self._caller = caller
+        self._gate = gate
+        self._skew = skew
+        self._stalls = stalls
+        self._client = client
+        self._resources = resources
+        self._cancellation_lock = threading.Lock()
+        self._hold = options.hold.total_seconds()
+        self._durations: dict[str, float] = {}
+        """How long activities of a name took lately, in seconds."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_stopping = False
+
+    # What is expected of activities
+
+    def soon_done(self, instance: str) -> bool:
+        """Whether an activity of this instance runs here and is expected to end soon."""
+        return any(
+            held.is_wanted and held.delivery == 1 and self.expect_soon(held.name)
+            for held in self._leases.running_of(instance)
+        )
+
+    def expect_soon(self, name: str) -> bool:
+        """Whether activities of this name have ended soon so far."""
+        return self._durations.get(name, 0.0) <= self._hold
+
+    def _learn(self, name: str, began: int) -> None:
+        took = max(0, self._clock.now() - began) / 1_000_000
+        known = self._durations.get(name)
+        self._durations[name] = took if known is None else 0.7 * known + 0.3 * took
+
+    # Cancelling
+
+    def cancel(self, instance: str, activities: Iterable[str] | None = None) -> None:
+        """Tell running activities of an instance, or some of them, that they are not wanted."""
+        chosen = None if activities is None else set(activities)
+        for held in tuple(self._leases.running_of(instance)):
+            if chosen is None or held.id in chosen:
+                self.tell_unwanted(held)
+
+    def ask_to_end(self, instance: str, activities: Iterable[str]) -> None:
+        """Tell running activities of an instance to end; their results are still wanted."""
+        chosen = set(activities)
+        for held in self._leases.running_of(instance):
+            if held.id in chosen:
+                held.should_end = True
+                if held.context is not None:
+                    held.context.cancellation.request()
+
+    def leases_lost(self, gone: Mapping[ActivityLease, HeldActivity]) -> None:
+        """Take note of leases that are gone, and account for each (ACT-23)."""
+        for lease, held in gone.items():
+            if held.token == lease.token:  # else it goes on under another lease
+                if held.state is LeaseState.RUNNING:
+                    self.tell_unwanted(held)
+                else:
+                    self._leases.release(held)
+            self.spawn(self._store.account_for(lease))
+
+    def tell_unwanted(self, held: HeldActivity) -> None:
+        """Tell an activity that its result is not wanted; after the grace period, cancel it."""
+        if not held.is_wanted:
+            return
+        held.is_wanted = False
+        if held.context is not None:
+            held.context.cancellation.request()
+        self.spawn(self._cancel_later(held))
+
+    async def _cancel_later(self, held: HeldActivity) -> None:
+        # A thread cannot be stopped: its slot stays taken, and its result is dropped, at its end.
+        if held.task is None or self._slots.kind(held.name) is Kind.BLOCKING:
+            return
+        grace = timedelta(0) if self._is_stopping else self._grace(held)
+        await first_of(all_of([held.task]), self._clock.sleep(grace))
+        if not held.task.done():
+            self._tell_end(held, "cancelled")
+            held.task.cancel()
+
+    def _grace(self, held: HeldActivity) -> timedelta:
+        if held.deadline is not None and self._clock.now() >= held.deadline:
+            return timedelta(0)
+        own = self._catalog.activities[held.name].cancel_grace
+        return self._options.cancel_grace if own is None else own
+
+    # The end of the runtime
+
+    def stop(self) -> None:
+        """Give activities that are cancelled from now on no grace period."""
+        self._is_stopping = True
+
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """Everything that is under way."""
+        running = [held.task for held in self._leases.running() if held.task]
+        return [*running, *self._tasks]
+
+    def cancel_running(self) -> None:
+        """Tell and cancel every running activity; each gives its lease back."""
+        for held in self._leases.running():
+            if held.context is not None:
+                held.context.cancellation.request()
+            if held.task is not None:
+                held.task.cancel()
+
+    def close(self) -> None:
+        """Let the threads end, those at work when their functions do."""
+        self._caller.close()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a piece of work about activities in the background."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(log_broken_task)
+
+    # Running one
+
+    def start(self, held: HeldActivity, *, after: asyncio.Task[None] | None = None) -> None:
+        """Run an activity whose slot is taken; `after`: once that task has ended."""
+        self._leases.begin(held, self._clock.now())
+        if not self._stalls.is_armed:
+            self._stalls.arm()
+        held.task = ActivityTask(
+            self._run(held, after),
+            loop=asyncio.get_running_loop(),
+            name=f"activity {held.name!r} of {held.instance!r}",
+        )
+
+    async def _run(self, held: HeldActivity, after: asyncio.Task[None] | None) -> None:
+        try:
+            if after is not None:
+                await asyncio.wait([after])
+            if held.delivery > self._options.max_attempts and not self._skew.is_recent:
+                await self._run_suspected(held)
+            elif self._gate.try_enter():
+                try:
+                    await self._execute(held)
+                finally:
+                    self._gate.leave()
+            else:
+                async with self._gate.entered() as may_begin:
+                    await (self._execute(held) if may_begin else self._store.give_back(held))
+        except asyncio.CancelledError:
+            if held.is_wanted:  # the runtime is closing
+                _log_what_breaks()
+                await self._store.give_back(held)
+        except Exception as error:
+            _log_what_breaks()
+            _LOGGER.exception(
+                "activity %s of instance %r broke",
+                held.id,
+                held.instance,
+                extra=activity_fields(held),
+            )
+            await self._store.park(held, BROKEN, broken(error))
+        finally:
+            # Not where a leased instance owns it: its slot is free since then.
+            if held.state is LeaseState.RUNNING:
+                self._leases.release(held)
+                self._slots.give(held.name)
+
+    async def _run_suspected(self, held: HeldActivity) -> None:
+        """Blame it only after it ended the process once more with nothing beside it."""
+        if held.delivery > self._options.max_attempts + 1:
+            poisoned = Poisoned(work=f"activity {held.name!r}", attempts=held.delivery - 1)
+            details = ApplicationFailure(poisoned)
+            tell_given_up(held, details)
+            await self._finish(held, details, held.event)
+            return
+        async with self._gate.isolated() as is_isolated:
+            if is_isolated:
+                await self._execute(held)
+            else:
+                why = suspected(held.delivery - 1)
+                await self._store.park(held, SUSPECTED, why, delay=RETURN_AFTER)
+
+    async def _execute(self, held: HeldActivity) -> None:
+        definition = self._catalog.activities[held.name]
+        data = held.data
+        if data is None:
+            try:
+                data = decode_activity(held.stored)
+            except ValueError as error:
+                await self._store.park(held, UNDECODABLE, f"activity {held.id}: {error}")
+                return
+        # Held as long as the function runs, and needed no more: what it is called with counts.
+        held.data, held.stored = None, b""
+        held.deadline = data.deadline
+        text = [data.input]
+        if len(text[0]) >= _LARGE:
+            data = replace(data, input="")
+        context = held.context = self._context(held, data)
+        if held.should_end:
+            context.cancellation.request()
+        if not held.is_wanted:
+            return
+        if self._observers.any:
+            self._tell_start(held, data)
+        began = self._clock.now()
+        outcome = await self._call(definition, text, data.timeout, context)
+        self._learn(held.name, began)
+        if isinstance(outcome, FailedCall):
+            tell_failed(held, data, outcome, wanted=held.is_wanted)
+            outcome = outcome.details
+        await self._finish(held, outcome, data.event)
+
+    async def _call(
+        self,
+        definition: ActivityDefinition,
+        text: list[str],
+        timeout: timedelta | None,
+        context: ActivityContext[object],
+    ) -> str | FailedCall:
+        if timeout is None:
+            return await self._caller.call(definition, text, context)
+        with AttemptLimit(self._clock, timeout, tell=context.cancellation.request):
+            return await self._caller.call(definition, text, context)
+        return FailedCall(timed_out("attempt_timeout", retryable=True))
+
+    async def _finish(self, held: HeldActivity, outcome: str | ErrorDetails, event: int) -> None:
+        failed = not isinstance(outcome, str)
+        if self._observers.any:
+            self._tell_end(held, "failed" if failed else "completed")
+        if not held.is_wanted:
+            return
+        result = held.result = (
+            ResultData(scheduled=event, details=outcome)
+            if failed
+            else ResultData(scheduled=event, result=outcome)
+        )
+        if self._results.take_result(held):
+            self._leases.hand_over(held)
+            self._slots.give(held.name)
+        else:
+            # It keeps its lease and its slot until it is stored: a slow storage must neither
+            # cost a result that is there, nor be given more to do meanwhile.
+            await self._store.complete(held, result)
+
+    def _context(self, held: HeldActivity, data: ActivityData) -> ActivityContext[object]:
+        return ActivityContext(
+            instance=held.instance,
+            execution=held.execution,
+            activity_id=held.id,
+            name=held.name,
+            attempt=data.attempt,
+            delivery=held.delivery,
+            idempotency_key=f"{held.incarnation}:{held.execution}:{data.first}",
+            client=self._client,
+            resources=self._resources,
+            cancellation=Cancellation(self._cancellation_lock),
+        )
+
+    def _tell_start(self, held: HeldActivity, data: ActivityData) -> None:
+        self._observers.tell(
+            ActivityStarted(
+                at=self._clock.now(),
+                instance=held.instance,
+                activity=held.id,
+                name=held.name,
+                attempt=data.attempt,
+                delivery=held.delivery,
+            )
+        )
+
+    def _tell_end(self, held: HeldActivity, outcome: str) -> None:
+        if self._observers.any:
+            self._observers.tell(
+                ActivityEnded(
+                    at=self._clock.now(),
+                    instance=held.instance,
+                    activity=held.id,
+                    name=held.name,
+                    outcome=outcome,
+                )
+            )
+
+
+def _log_what_breaks() -> None:
+    """Log what the current task raises from here on; not before, for its steps are the hot path."""
+    task = asyncio.current_task()
+    if task is not None:
+        task.add_done_callback(log_broken_task)

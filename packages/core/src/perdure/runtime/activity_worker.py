@@ -1,0 +1,281 @@
+"""Takes activities from the queue, and those that a commit of this runtime adds already leased.
+
+The runner runs them; the register `ActivityLeases` says what this process holds. If a lease call
+returns an activity that is held here, since its lease had expired, the held one goes on under the
+new lease: no activity runs twice beside itself in a process.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable
+from datetime import timedelta
+from typing import TYPE_CHECKING, ClassVar
+
+from perdure.authoring.registry import Catalog
+from perdure.clock import to_microseconds
+from perdure.contract.provider import Provider
+from perdure.errors import ProviderError
+from perdure.model.details import ConfigurationFailure, Unregistered
+from perdure.model.wire import ResultData
+from perdure.observe import Observers
+from perdure.records.activities import ActivityRequest, LeasedActivity
+from perdure.records.queries import WorkWait
+from perdure.records.turns import CommitAnswer, TurnCommit
+from perdure.replay.turn import DraftActivity
+from perdure.runtime.activity_call import ActivityCaller
+from perdure.runtime.activity_leases import (
+    ActivityLeases,
+    ActivityRenewal,
+    HeldActivity,
+    ResultTaker,
+)
+from perdure.runtime.activity_log import activity_fields, tell_given_up
+from perdure.runtime.activity_runner import ActivityRunner
+from perdure.runtime.activity_store import ActivityStore
+from perdure.runtime.clock_skew import ClockSkew
+from perdure.runtime.isolation_gate import IsolationGate
+from perdure.runtime.options import RuntimeOptions
+from perdure.runtime.parking import (
+    UNREGISTERED,
+    ParkedInstances,
+    unregistered_since,
+    unregistered_tag,
+)
+from perdure.runtime.polling import Found, LeaseLoop, UnregisteredLooks
+from perdure.runtime.slots import Slots
+
+if TYPE_CHECKING:
+    from perdure.client import Client
+    from perdure.runtime.stall_watch import StallWatch
+
+_LOGGER = logging.getLogger("perdure.runtime")
+
+
+class ActivityWorker:
+    """The activities of one runtime."""
+
+    what: ClassVar[str] = "activities"
+
+    def __init__(
+        self,
+        *,
+        provider: Provider,
+        catalog: Catalog,
+        options: RuntimeOptions,
+        observers: Observers,
+        results: ResultTaker,
+        gate: IsolationGate,
+        parked: ParkedInstances,
+        skew: ClockSkew,
+        stalls: StallWatch,
+        client: Client,
+        resources: object,
+    ) -> None:
+        self._provider = provider
+        self._catalog = catalog
+        self._options = options
+        self._gate = gate
+        self._skew = skew
+        self._is_stopping = False
+        caller = ActivityCaller(options)
+        self._slots = Slots(catalog, options, caller.threads)
+        self.leases = ActivityLeases()
+        self.store = ActivityStore(provider, parked, skew)
+        self.runner = ActivityRunner(
+            clock=provider.clock,
+            catalog=catalog,
+            options=options,
+            observers=observers,
+            leases=self.leases,
+            results=results,
+            store=self.store,
+            slots=self._slots,
+            caller=caller,
+            gate=gate,
+            skew=skew,
+            stalls=stalls,
+            client=client,
+            resources=resources,
+        )
+        self.renewal = ActivityRenewal(provider, self.leases, options, lost=self.runner.leases_lost)
+        self._looks = UnregisteredLooks(provider.clock, options.unregistered_interval)
+
+    # For turns
+
+    def reserve(self, activities: Collection[DraftActivity]) -> list[DraftActivity]:
+        """Take slots for activities that a commit is to add leased; returns those that got one."""
+        if not activities or self._is_stopping or not self._gate.is_open:
+            return []
+        tags, names = self._options.tags, self._catalog.activities
+        direct: list[DraftActivity] = []
+        for one in activities:
+            if one.name in names and one.tag in tags and self._slots.reserve(one.name):
+                one.is_direct = True
+                direct.append(one)
+        return direct
+
+    def unreserve(self, activities: Iterable[DraftActivity]) -> None:
+        """Give back slots that were reserved."""
+        for one in activities:
+            self._slots.give(one.name)
+
+    def start_direct(
+        self, commit: TurnCommit, added: Iterable[DraftActivity], answer: CommitAnswer
+    ) -> None:
+        """Run activities that a confirmed commit has added leased, in slots that were reserved."""
+        now = self._provider.clock.now()
+        for one in added:
+            held = HeldActivity(
+                commit.instance,
+                commit.incarnation,
+                commit.execution,
+                one.id,
+                one.name,
+                one.tag,
+                commit.activity_token or "",
+                answer.activities_until or now,
+                delivery=1,
+                added_at=now,
+                stored=b"",
+                data=one.data,
+            )
+            if self.leases.find(held) is not None:
+                # The answer came so late that the lease had expired, and was taken here again.
+                self._slots.give(one.name)
+            elif self._is_stopping:
+                self._slots.give(one.name)
+                self.runner.spawn(self.store.give_back(held))
+            else:
+                self.runner.start(held)
+
+    # The queue
+
+    async def dispatch(self) -> None:
+        """Take activities from the queue for as long as the runtime runs.
+
+        What no runtime has registered, or whose tag none serves, is parked, or in the end failed.
+        """
+        loop = LeaseLoop(
+            self,
+            provider=self._provider,
+            options=self._options,
+            renewal=self.renewal,
+            skew=self._skew,
+            looks=self._looks,
+        )
+        with self._provider.notifier.subscribe_activities() as subscription:
+            self._slots.waiter = subscription
+            await loop.run(subscription)
+
+    @property
+    def may_ask_for_unregistered(self) -> bool:
+        """Not while a kind is full: its names are left out then, and would seem unregistered."""
+        return self._slots.has_room_for_all
+
+    async def wait_for_room(self) -> None:
+        """Return when an activity could begin."""
+        await self._slots.wait()
+        while not self._gate.may_lease:
+            await self._gate.until_may_lease()
+            await self._slots.wait()
+
+    def work_wait(self) -> WorkWait:
+        """What to wait for after a look that found nothing."""
+        return WorkWait(
+            timeout=timedelta(0),
+            activity_names=self._slots.names_with_room,
+            activity_tags=self._options.tags,
+        )
+
+    async def look(
+        self, token: str, unregistered_for: timedelta | None, *, is_repeat: bool
+    ) -> Found:
+        """Lease activities that could begin, and begin them."""
+        slots = self._slots
+        # What a call that failed has leased may be of any kind.
+        room = slots.everything() if is_repeat or unregistered_for else slots.next_room()
+        with slots.asked_for(room):
+            leased = await self._provider.lease_activities(
+                ActivityRequest(
+                    token=token,
+                    limit=room.limit,
+                    lease_for=self._options.activity_lease,
+                    names=room.names,
+                    tags=self._options.tags,
+                    unregistered_for=unregistered_for,
+                )
+            )
+        slots.note_found(room, len(leased))
+        started = [self._start_or_adopt(HeldActivity.of(one)) for one in leased if one.served]
+        if unregistered_for is not None:
+            unregistered = [one for one in leased if not one.served]
+            self._looks.saw((one.instance, one.id) for one in unregistered)
+            for one in unregistered:
+                self.runner.spawn(self._handle_unregistered(one))
+        if any(started):
+            return Found.WORK
+        return Found.OWN_WORK if started else Found.NOTHING
+
+    def _start_or_adopt(self, held: HeldActivity) -> bool:
+        """Begin it, or if it is held here let that go on; tells whether it began."""
+        earlier = self.leases.find(held)
+        if earlier is None or not earlier.is_wanted:
+            # What is not wanted any more was told so, and cannot be untold: it ends first.
+            self._slots.take(held.name)
+            self.runner.start(held, after=None if earlier is None else earlier.task)
+            return True
+        _LOGGER.debug("activity %s of %r goes on under another lease", held.id, held.instance)
+        self._skew.lease_lost(held.instance, earlier.until)
+        self.runner.spawn(self.store.account_for(earlier.lease))
+        earlier.adopt(held)
+        return False
+
+    # Its end
+
+    def stop(self) -> None:
+        """Begin nothing any more."""
+        self._is_stopping = self.store.is_stopping = True
+        self.runner.stop()
+
+    # What is not registered here
+
+    async def _handle_unregistered(self, leased: LeasedActivity) -> None:
+        held = HeldActivity.of(leased)
+        is_tag_served = held.tag in self._options.tags
+        if await self._has_waited_too_long(held):
+            kind = Unregistered(
+                what="activity",
+                name=held.name,
+                activity_tag=None if is_tag_served else held.tag,
+            )
+            details = ConfigurationFailure(kind)
+            tell_given_up(held, details)
+            await self.store.complete(held, ResultData(scheduled=held.event, details=details))
+        else:
+            if is_tag_served:
+                why = f"activity {held.name!r} is not registered in this runtime"
+            else:
+                why = unregistered_tag(held.name, held.tag, self._options.tags)
+            # Without a delay, so that a runtime that runs it takes it at once.
+            await self.store.park(held, UNREGISTERED, why, delay=timedelta(0))
+
+    async def _has_waited_too_long(self, held: HeldActivity) -> bool:
+        limit = self._options.unregistered_timeout
+        if limit is None:
+            return False
+        latest = self._provider.clock.now() - to_microseconds(limit)
+        if held.added_at >= latest:
+            return False
+        try:
+            state = await self._provider.read_instance(held.instance)
+        except ProviderError as error:
+            _LOGGER.warning(
+                "unregistered activity of instance %r: %s",
+                held.instance,
+                error,
+                extra=activity_fields(held),
+            )
+            return False
+        since = None if state is None else unregistered_since(state)
+        return since is not None and since < latest

@@ -1,0 +1,157 @@
+"""A turn as a function of what came in: messages and results, delivered to the execution in order.
+
+No I/O. The runtime calls `deliver` from a plain callback of the host's loop, since it steps the
+tasks of the orchestration.
+
+- A cancellation wins over the messages that came with it; only the start comes before it.
+- An instance that was leased before without a commit gets its messages one by one, so that the
+  message at fault is found (LEASE-8).
+- A message that cannot be decoded stays in the mailbox, and so do those behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from perdure.clock import Instant
+from perdure.records.instances import InstanceState, Message, MessageKind
+from perdure.replay.execution import Execution
+from perdure.replay.signals import UndecodableData
+from perdure.runtime.activity_leases import HeldActivity
+from perdure.runtime.parking import UNDECODABLE, parked_and_cancelled
+
+
+class Delivery:
+    """What one lease has in hand: an execution, and what is to be delivered to it."""
+
+    __slots__ = (
+        "_one_by_one",
+        "_state",
+        "cancel",
+        "consumed",
+        "dropped",
+        "execution",
+        "messages",
+        "more",
+        "results",
+        "taken",
+    )
+
+    def __init__(
+        self, state: InstanceState, messages: Sequence[Message], *, more: bool, one_by_one: bool
+    ) -> None:
+        self._state = state
+        self._one_by_one = one_by_one
+        self.execution: Execution | None = None
+        """None before the first turn."""
+        self.messages: list[Message] = []
+        self.cancel: Message | None = None
+        """A request to cancel that came under this lease."""
+        self.more = False
+        """Whether the mailbox has further messages."""
+        self.results: list[HeldActivity] = []
+        """Activities that have ended, and that no turn has taken yet."""
+        self.consumed: list[str] = []
+        """The ids of the messages that the last `deliver` has delivered."""
+        self.taken: list[HeldActivity] = []
+        """Those whose result the execution has, until the commit that finishes them stands."""
+        self.dropped: list[HeldActivity] = []
+        """Those whose result the execution does not want any more."""
+        self.add(messages, more=more)
+
+    def add(self, messages: Sequence[Message], *, more: bool) -> None:
+        """Have further messages in hand."""
+        if messages:
+            self.messages.extend(_cancel_first(messages))
+            self.cancel = self.cancel or _cancel_of(messages)
+        self.more = more
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is something to deliver."""
+        return bool(self.messages or self.results)
+
+    @property
+    def payload(self) -> int:
+        """How many bytes there are to deliver."""
+        size = sum(len(message.data) for message in self.messages)
+        return size + sum(len(held.result.result or "") for held in self.results if held.result)
+
+    @property
+    def all_messages(self) -> list[Message]:
+        """What is in hand, and the request to cancel, for an end without the code."""
+        return [*self.messages, *([self.cancel] if self.cancel else [])]
+
+    def deliver(
+        self, begin: Callable[[Message], Execution], now: Instant, most_results: int
+    ) -> UndecodableData | None:
+        """Give the execution its messages and results; returns why a message stays undelivered.
+
+        `begin` makes the execution of a start message. Raises what it raises.
+        """
+        self.consumed = []
+        undecodable = self._deliver_messages(begin, now)
+        execution = self.execution
+        if undecodable is None and execution is not None and self.results:
+            self._deliver_results(execution, now, most_results)
+        return undecodable
+
+    def _deliver_messages(
+        self, begin: Callable[[Message], Execution], now: Instant
+    ) -> UndecodableData | None:
+        limit = 1 if self._one_by_one else len(self.messages)
+        try:
+            for message in self.messages[:limit]:
+                if self.execution is None:
+                    if message.kind is not MessageKind.START:
+                        raise UndecodableData(
+                            f"message {message.id!r} came where the start message was due"
+                        )
+                    self.execution = begin(message)
+                else:
+                    self.execution.accept(message, now)
+                self.consumed.append(message.id)
+                if self.execution.terminal is not None:
+                    break
+        except UndecodableData as error:
+            cancelled = parked_and_cancelled(self._state, UNDECODABLE, self.all_messages)
+            if self.execution is None or cancelled is None:
+                return error
+            # What its cleanup waits for may lie behind the message, and never be delivered.
+            self.execution.fail_cleanup(cancelled)
+        finally:
+            del self.messages[: len(self.consumed)]
+        return None
+
+    def _deliver_results(self, execution: Execution, now: Instant, most: int) -> None:
+        delivered = 0
+        for held in self.results:
+            if len(self.taken) >= most or execution.terminal is not None:
+                break
+            delivered += 1
+            result = held.result
+            if result is not None and execution.accept_result(MessageKind.ACTIVITY, result, now):
+                self.taken.append(held)
+            else:  # it was cancelled meanwhile: the commit that did it removed the activity
+                self.dropped.append(held)
+        del self.results[:delivered]
+
+    def take_back(self) -> None:
+        """The turn is void: its results go their own way."""
+        self.results[:0] = self.taken
+        self.taken.clear()
+
+
+def _cancel_of(messages: Sequence[Message]) -> Message | None:
+    return next((message for message in messages if message.kind is MessageKind.CANCEL), None)
+
+
+def _cancel_first(messages: Sequence[Message]) -> list[Message]:
+    return sorted(messages, key=_urgency)
+
+
+def _urgency(message: Message) -> int:
+    return _URGENCY.get(message.kind, 2)
+
+
+_URGENCY = {MessageKind.START: 0, MessageKind.CANCEL: 1}

@@ -1,0 +1,209 @@
+"""Executions in memory: kept between turns, begun by a start message, rebuilt from histories.
+
+The cache is bounded; the least recently used execution goes first. An execution in it is confirmed
+by the commit after which it was put there: if the instance was committed elsewhere since, as the
+id of its last commit tells, the execution is dropped and rebuilt.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+
+from perdure import history
+from perdure.authoring.functions import OrchestrationDefinition
+from perdure.authoring.registry import Catalog
+from perdure.clock import Instant
+from perdure.contract.provider import Provider
+from perdure.model.wire import decode_start
+from perdure.records.instances import InstanceState, Message
+from perdure.records.limits import ENGINE
+from perdure.replay.execution import PYTHON, Execution
+from perdure.replay.signals import UndecodableData
+from perdure.runtime.commits import HeldInstance
+from perdure.runtime.histories import read_history
+from perdure.runtime.host_loop import run_in_slices, run_outside_tasks
+from perdure.runtime.options import RuntimeOptions
+from perdure.runtime.value_differences import ValueDifferences
+
+
+class NotRegistered(Exception):  # a signal within the runtime
+    """The version of the orchestration is not registered here."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveExecution:
+    """An execution in memory, and the commit that confirmed it."""
+
+    execution: Execution
+    last_commit: str | None
+
+    def fits(self, state: InstanceState) -> bool:
+        """Whether nothing was committed elsewhere since: by the commit's id, not by numbers."""
+        started = self.execution.started
+        return (
+            self.last_commit == state.last_commit
+            and started.incarnation == state.incarnation
+            and started.execution == state.execution
+        )
+
+
+class ExecutionCache:
+    """Takes in executions, and hands them out for a turn; never both at once."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._live: OrderedDict[str, LiveExecution] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def take(self, instance: str) -> LiveExecution | None:
+        """Remove and return what is kept of this instance."""
+        return self._live.pop(instance, None)
+
+    def put(self, instance: str, live: LiveExecution) -> Execution | None:
+        """Keep it; returns the execution that had to go for it, to be discarded."""
+        self._live[instance] = live
+        if len(self._live) <= self._limit:
+            return None
+        return self._live.popitem(last=False)[1].execution
+
+    def clear(self) -> list[Execution]:
+        """Remove all, to be discarded."""
+        executions = [live.execution for live in self._live.values()]
+        self._live.clear()
+        return executions
+
+
+class Executions:
+    """The executions of one runtime. A leased instance has one in hand; the others are cached."""
+
+    def __init__(
+        self,
+        provider: Provider,
+        catalog: Catalog,
+        options: RuntimeOptions,
+        differences: ValueDifferences,
+    ) -> None:
+        self._provider = provider
+        self._catalog = catalog
+        self._options = options
+        self._differences = differences
+        self._cache = ExecutionCache(options.cache_size)
+        self.histories_read = 0
+
+    def __len__(self) -> int:
+        """How many are cached."""
+        return len(self._cache)
+
+    def has(self, name: str, version: str | None) -> bool:
+        """Whether this version is registered here."""
+        return self._catalog.orchestration(name, version) is not None
+
+    async def load(self, state: InstanceState, *, wanted: Callable[[], bool]) -> Execution | None:
+        """The execution of an instance, from the cache or rebuilt; None before its first turn.
+
+        Raises `NotRegistered`, `HistoryMismatch`, `ForbiddenUse`, `UndecodableData`,
+        `InstanceNotFound`, `ExecutionNotFound` or `ProviderError`; `NoLongerWanted` where `wanted`
+        says so during a long replay.
+        """
+        live = self._cache.take(state.instance)
+        if live is not None:
+            if live.fits(state):
+                return live.execution
+            await self.discard(live.execution)
+        if state.last_event == 0:
+            return None
+        self.histories_read += 1
+        events = await read_history(self._provider, state)
+        definition = self._definition(state.name, _started_version(events, state))
+        rebuilt: list[Execution] = []
+        try:
+            await run_in_slices(self._rebuild(events, definition, rebuilt), wanted=wanted)
+        except BaseException:
+            # Cancelled when the last slice had run: the execution is there.
+            for execution in rebuilt:
+                await self.discard(execution)
+            raise
+        return rebuilt[0]
+
+    def _rebuild(
+        self,
+        events: Sequence[history.Event],
+        definition: OrchestrationDefinition,
+        rebuilt: list[Execution],
+    ) -> Generator[None]:
+        execution = yield from Execution.rebuilding(
+            events,
+            definition,
+            self._catalog,
+            cleanup_timeout=self._options.cleanup_timeout,
+            trace_paths=self._options.trace_paths,
+            compare=self._options.compare,
+        )
+        rebuilt.append(execution)
+        self._differences.tell(execution)
+
+    def begin(self, message: Message, held: HeldInstance, now: Instant) -> Execution:
+        """A new execution from its start message; raises `NotRegistered`, `UndecodableData`."""
+        state = held.state
+        try:
+            start = decode_start(message.data)
+        except ValueError as error:
+            raise UndecodableData(f"start message {message.id!r}: {error}") from error
+        definition = self._definition(state.name, held.version)
+        started = history.OrchestrationStarted(
+            event_id=1,
+            at=now,
+            instance=state.instance,
+            incarnation=state.incarnation,
+            execution=held.execution,
+            name=state.name,
+            version=definition.version,
+            input=start.input,
+            python=PYTHON,
+            engine=ENGINE,
+            parent=state.parent,
+            seen=start.seen,
+        )
+        return Execution.begin(
+            started,
+            definition,
+            self._catalog,
+            cleanup_timeout=self._options.cleanup_timeout,
+            trace_paths=self._options.trace_paths,
+        )
+
+    async def keep(self, instance: str, execution: Execution, last_commit: str | None) -> None:
+        """Put an execution into the cache, confirmed by this commit."""
+        evicted = self._cache.put(instance, LiveExecution(execution, last_commit))
+        if evicted is not None:
+            await self.discard(evicted)
+
+    async def forget(self, instance: str) -> None:
+        """Free what is cached of an instance."""
+        live = self._cache.take(instance)
+        if live is not None:
+            await self.discard(live.execution)
+
+    async def discard(self, execution: Execution) -> None:
+        """Free an execution; its code runs no further."""
+        await run_outside_tasks(execution.discard)
+
+    async def clear(self) -> None:
+        """Free every cached execution."""
+        for execution in self._cache.clear():
+            await self.discard(execution)
+
+    def _definition(self, name: str, version: str | None) -> OrchestrationDefinition:
+        definition = self._catalog.orchestration(name, version)
+        if definition is None:
+            raise NotRegistered(f"orchestration {name!r} version {version} is not registered here")
+        return definition
+
+
+def _started_version(events: Sequence[history.Event], state: InstanceState) -> str | None:
+    first = events[0] if events else None
+    return first.version if isinstance(first, history.OrchestrationStarted) else state.version
