@@ -21,6 +21,7 @@ from perdure.errors import (
     InvalidVersion,
     NondeterministicCode,
 )
+from pydantic import Field
 
 
 @dataclass
@@ -222,6 +223,7 @@ async def list_first(orders: list[Order], ctx: OrchestrationContext) -> None: ..
 async def two_contexts(ctx: OrchestrationContext, other: OrchestrationContext) -> None: ...
 async def hidden_default(ctx: OrchestrationContext, a: int | None = 1) -> None: ...
 async def untyped_default(ctx: OrchestrationContext, a=1) -> None: ...
+async def field_default(ctx: OrchestrationContext, a: int = Field(1, ge=1), b: int = 2) -> None: ...
 def plain(ctx: OrchestrationContext) -> None: ...
 async def unresolved(ctx: OrchestrationContext, a: Missing) -> None: ...  # noqa: F821
 
@@ -250,6 +252,7 @@ def lines(ctx: OrchestrationContext) -> Iterator[int]:
             "gives 'a' the default 1, which is never used: without an input it is None",
         ),
         (untyped_default, "gives 'a' the default 1, which is never used"),
+        (field_default, "gives 'a' a pydantic Field as its default, .* Annotated"),
         (plain, "is not an async function; write it as `async def`"),
         (unresolved, "cannot be resolved: name 'Missing' is not defined"),
         (pages, "yields values, and has one result; collect them in a list and return it"),
@@ -296,6 +299,12 @@ def test_signatures_that_fit_are_taken(function: Any, names: tuple[str, ...]) ->
 def in_a_list(ctx: OrchestrationContext, n: int) -> None: ...
 
 
+class Mailer:
+    async def send(self, text: str) -> None: ...
+
+    async def serve(self, ctx: OrchestrationContext) -> None: ...
+
+
 def numbers() -> Iterator[int]:
     yield 1
 
@@ -307,10 +316,12 @@ def numbers() -> Iterator[int]:
         (Order, "activity 'Order' .* is a class"),
         (max, "activity 'max' at .* has no signature that can be read; call it in a function"),
         (numbers, "yields values, and has one result"),
+        (Mailer.send, "takes 'self', the object that a method belongs to; register the method"),
+        ("charge", "'charge' is not a function; pass one .*, and its name as name='charge'"),
         (in_a_list, "takes a context as 'ctx'; .* an activity asks activity_context()"),
     ],
 )
-def test_an_activity_is_a_function_that_returns_a_value(function: Any, words: str) -> None:
+def test_what_is_no_function_that_returns_a_value_is_no_activity(function: Any, words: str) -> None:
     with pytest.raises(InvalidSignature, match=words):
         Registry().activity(function)
 
@@ -367,6 +378,15 @@ def test_including_a_registry_takes_in_all_and_refuses_what_differs() -> None:
     other.activity(name="work")(lambda: 2)
     with pytest.raises(DuplicateRegistration, match="'work'"):
         outer.include(other)
+
+
+def test_a_method_is_registered_of_an_object() -> None:
+    registry = Registry()
+    with pytest.raises(InvalidSignature, match="takes 'self', the object that a method belongs"):
+        registry.orchestration(Mailer.serve)
+    registry.orchestration(name="serve")(Mailer().serve)
+
+    assert [each.name for each in registry.orchestrations()] == ["serve"]
 
 
 def test_a_registry_that_replaces_takes_the_later_of_two() -> None:

@@ -79,6 +79,21 @@ async def countdown(
 
 
 @app.orchestration
+async def countdown_by_call(ctx: OrchestrationContext, left: int, *, seen: list[int]) -> list[int]:
+    if left:
+        ctx.continue_as(countdown_by_call)(left - 1, seen=[*seen, left])
+    return seen
+
+
+@app.orchestration
+async def astray(ctx: OrchestrationContext) -> str:
+    try:
+        ctx.continue_as(countdown)(1)
+    except perdure.InvalidInput as error:
+        return str(error)
+
+
+@app.orchestration
 async def takes_none(ctx: OrchestrationContext) -> str:
     return "nothing"
 
@@ -153,6 +168,16 @@ async def test_an_orchestration_goes_on_with_several_arguments(provider) -> None
         assert await handle.result(10) == [2, 1]
 
         assert await client.list_executions("i") == [1, 2, 3]
+        by_call = await client.start("j", countdown_by_call)(2, seen=[])
+        assert await by_call.result(10) == [2, 1]
+
+
+async def test_an_orchestration_does_not_go_on_as_another(provider) -> None:
+    client = perdure.Client(provider)
+    async with Runtime(provider, app):
+        handle = await client.start_orchestration("i", astray)
+
+        assert "was given orchestration 'countdown' in 'astray'" in await handle.result(10)
 
 
 async def test_an_input_that_nothing_takes_fails_the_instance_and_says_so(provider) -> None:

@@ -151,6 +151,18 @@ async def going_on(ctx: OrchestrationContext, order: Order) -> None:
     ctx.continue_as_new(order, "2.0.0")  # refused
 
 
+async def going_on_with_arguments(ctx: OrchestrationContext, days: int) -> str:
+    if days > 5:
+        ctx.continue_as(remind)("ada")
+    if days > 4:
+        ctx.continue_as(remind)("ada", weeks=1)  # refused
+    if days > 3:
+        ctx.continue_as(remind)(days=1)  # refused
+    if days > 2:
+        ctx.continue_as(pay)(Order(1), note="")  # refused
+    ctx.continue_as(remind, version="2.0.0")("ada", days=days)
+
+
 app.orchestration(lambda ctx: None)  # refused
 app.activity(name=1)  # refused
 app.activity(compare="loose")  # refused

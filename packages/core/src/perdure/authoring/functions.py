@@ -115,6 +115,9 @@ def activity_reference(function: object) -> ActivityReference | None:
     return reference if isinstance(reference, ActivityReference) else None
 
 
+_OWNERS = frozenset({"self", "cls"})
+
+
 class ContextMarker:
     """Base of the context, so that a signature can be read without knowing the engine."""
 
@@ -159,6 +162,11 @@ def read_signature(
             f"the annotations of {named} cannot be resolved: {error}; define or import the types"
             " before it"
         ) from error
+    if parameters and parameters[0].name in _OWNERS.difference(hints):
+        refuse(
+            f"takes {parameters[0].name!r}, the object that a method belongs to; register the"
+            " method of an object, as in register_activity(shop.charge, name=…)"
+        )
     if takes_context:
         if why := _without_context(parameters, hints):
             refuse(why)
@@ -223,6 +231,12 @@ def _unfit(parameters: list[inspect.Parameter], hints: Mapping[str, object]) -> 
             return (
                 f"takes {parameter.name!r} by position only, and a payload of several parameters"
                 " has a value for each name; remove the `/`"
+            )
+        if type(parameter.default).__module__ == "pydantic.fields":
+            return (
+                f"gives {parameter.name!r} a pydantic Field as its default, which the function"
+                f" would get as it is; write it into the annotation:"
+                f" {parameter.name}: Annotated[…, Field(…)] = …"
             )
         if _is_a_context(hints.get(parameter.name)):
             return (

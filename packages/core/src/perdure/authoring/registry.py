@@ -322,8 +322,9 @@ def _chosen_name(
 ) -> str:
     """The name to register under; a function that stands for another one already is refused."""
     if not callable(function):
+        hint = f", and its name as name={shown(function)}" if isinstance(function, str) else ""
         raise InvalidSignature(
-            f"{shown(function)} is not a function; pass one to register as {kind}"
+            f"{shown(function)} is not a function; pass one to register as {kind}{hint}"
         )
     chosen = check_identifier(own_name(function) if name is None else name, f"{kind} name")
     known = None if inspect.ismethod(function) else getattr(function, attribute, None)

@@ -107,25 +107,39 @@ class Exponential:
 class RetryPolicy:
     """When a failed activity is tried again.
 
-    An attempt whose function runs longer than `attempt_timeout` gets `CancelledError`, and has
-    failed (`ActivityTimeout`) when the function has ended; a function in a thread is only told,
-    and has failed at once. `total_timeout` counts from the schedule call, waits included: past it
-    no further attempt is begun, and the one under way is cancelled at once. `max_attempts=None` is for ever.
-
-    An error is not retried when it is a `NonRetryable`, when its class, or one that it is derived
-    from, is in `non_retryable` (as the class or its name; classes are compared by name), or when
-    `retry_if` returns false; that runs in the orchestration and must be deterministic. It sees
-    what the activity said: `type_name`, `is_a`, `data`, `retry_after`.
-
-    After a `RetryAfter` the wait is the error's own delay, instead of that of `backoff`.
+    An error is not retried when it is a `NonRetryable`, when `non_retryable` has its class, or
+    when `retry_if` returns false. After a `RetryAfter` the wait is the delay of the error instead
+    of that of `backoff`.
     """
 
     max_attempts: int | None = 3
+    """How many attempts there are in all; 1 means no retry, None no limit."""
     backoff: Backoff = Exponential()  # frozen
+    """How long to wait between two attempts: `Exponential`, `Linear`, `Fixed`, or your own."""
     attempt_timeout: timedelta | None = None
+    """How long one attempt may take; None: no limit.
+
+    A coroutine function that takes longer gets `CancelledError`; the attempt has failed with
+    `ActivityTimeout` when the function has ended. A function in a thread is only told; its
+    attempt has failed at once.
+    """
     total_timeout: timedelta | None = None
+    """How long all attempts may take, from the schedule call on, waits included; None: no limit.
+
+    Past it no attempt begins, and the one under way is cancelled at once.
+    """
     non_retryable: tuple[type[BaseException] | str, ...] = ()
+    """Classes of errors, or their names, that no attempt follows, derived classes included.
+
+    They are compared by name: the process that runs the activity may know a class by another
+    module.
+    """
     retry_if: Callable[[ActivityFailed], bool] | None = None
+    """Says whether an attempt follows this failure; None: one does.
+
+    It runs in the orchestration and must be deterministic. It sees what the activity said:
+    `type_name`, `is_a`, `data`, `retry_after`.
+    """
 
     def __post_init__(self) -> None:
         check_fields(self, max_attempts=COUNT, attempt_timeout=POSITIVE, total_timeout=POSITIVE)

@@ -96,6 +96,6 @@ class _Known:
         if value is not None:
             return self._functions.get(id(value))
         if load.source is not None and load.attribute is not None:
-            # A method is made anew whenever it is asked for, and is not asked for here.
+            # Asking for a method makes a new object each time, and reading must not ask.
             return self._methods.get((id(load.source), load.attribute))
         return None

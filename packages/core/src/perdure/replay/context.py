@@ -412,6 +412,35 @@ class OrchestrationContext(ContextMarker):
         args, call = only_input(input), "ctx.schedule_orchestration"
         return self._schedule_detached(call, orchestration, args, {}, instance, version)
 
+    def continue_as(
+        self,
+        orchestration: Callable[Concatenate[OrchestrationContext, P], Awaitable[object]],
+        *,
+        version: str | None = None,
+    ) -> Callable[P, NoReturn]:
+        """The next execution, to be called with this orchestration's own arguments.
+
+        `ctx.continue_as(countdown)(left - 1, seen=seen)` does what `continue_as_new` does, and a
+        type checker sees the parameters. `orchestration` is the function of this orchestration,
+        or of another version of it; which version runs is what `version` says. Raises
+        `InvalidInput` for the function of another orchestration.
+        """
+        _require_function(orchestration, "continue_as", "continue_as_new")
+
+        def end(*args: P.args, **kwargs: P.kwargs) -> NoReturn:
+            self._commands.require_running("ctx.continue_as")
+            check_optional_version(version)
+            name, text, _ = read_orchestration_call(orchestration, args, kwargs)
+            if name != self.name:
+                raise InvalidInput(
+                    f"ctx.continue_as was given orchestration {name!r} in {self.name!r}, which"
+                    " goes on as itself; use ctx.orchestration to start another"
+                )
+            self._commands.continue_as_new(text, version)
+            raise ExecutionEnded
+
+        return end
+
     def continue_as_new(self, input: object = None, *, version: str | None = None) -> NoReturn:
         """End this execution and begin the next with a fresh history and this input.
 
@@ -420,7 +449,7 @@ class OrchestrationContext(ContextMarker):
         and children of this execution are cancelled. Without `version`, the newest runs.
 
         `input` is what the orchestration takes: the value of its one parameter, or a dictionary
-        by the names of several. Without `version`, it is checked against this orchestration's own
+        by the names of several, which `continue_as` takes as arguments. Without `version`, it is checked against this orchestration's own
         parameters: raises `InvalidPayload` where it does not fit. Another version may take
         another input, and is not asked.
         """
@@ -493,11 +522,11 @@ class OrchestrationContext(ContextMarker):
         return self._commands.schedule_detached(name, version, text, instance)
 
 
-def _require_function(function: object, method: str) -> None:
+def _require_function(function: object, method: str, with_name: str | None = None) -> None:
     if isinstance(function, str):
         raise InvalidInput(
             f"ctx.{method}({function!r}) was given a name, whose parameters are not known; pass"
-            f" the function, or use ctx.schedule_{method}"
+            f" the function, or use ctx.{with_name or f'schedule_{method}'}"
         )
 
 
