@@ -70,13 +70,35 @@ def test_every_python_of_a_classifier_has_a_session_and_a_run_in_ci(menu: Module
     assert all(f'"{version}"' in workflow for version in named)
 
 
+def sessions() -> list[str]:
+    menu = (ROOT / "noxfile.py").read_text("utf-8")
+    return re.findall(r"^@nox\.session.*\ndef (\w+)", menu, re.MULTILINE)
+
+
 def test_every_session_is_explained_to_contributors() -> None:
     page = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
-    menu = (ROOT / "noxfile.py").read_text("utf-8")
-    sessions = re.findall(r"^@nox\.session.*\ndef (\w+)", menu, re.MULTILINE)
 
-    assert {"gate", "tests", "lint"} <= set(sessions)
-    assert [name for name in sessions if f"`{name}`" not in page] == []
+    assert {"gate", "tests", "lint"} <= set(sessions())
+    assert [name for name in sessions() if f"`{name}`" not in page] == []
+
+
+def test_every_session_that_a_workflow_or_a_text_names_exists(menu: ModuleType) -> None:
+    known = {*sessions(), *(f"tests-{python}" for python in menu.PYTHONS)}
+    texts = [*ROOT.glob(".github/workflows/*"), ROOT / ".ci" / "run", *ROOT.glob("*.md")]
+    texts += [*ROOT.glob("docs/**/*.md"), *ROOT.glob("changelog.d/*.md")]
+    named = {
+        (path.name, name)
+        for path in texts
+        for name in re.findall(
+            r"(?:nox|menu) (?:-s|--session) \"?([\w.-]+)", path.read_text("utf-8")
+        )
+    }
+
+    assert len(named) >= 5
+    assert {(where, name) for where, name in named if name not in known} <= {
+        ("ci.yml", "tests-"),  # with the Python of the matrix
+        ("CONTRIBUTING.md", "NAME"),
+    }
 
 
 def test_every_requirement_is_pinned(script: ModuleType) -> None:
