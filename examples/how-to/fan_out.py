@@ -46,6 +46,22 @@ async def what_works(ctx: perdure.OrchestrationContext, pictures: list[str]) -> 
 
 
 @app.orchestration
+async def two_at_once_what_works(
+    ctx: perdure.OrchestrationContext, pictures: list[str]
+) -> list[str]:
+    free = asyncio.Semaphore(2)
+
+    async def make(picture: str) -> str:
+        async with free:
+            try:
+                return await ctx.schedule_activity(thumbnail, picture)
+            except perdure.ActivityFailed as error:
+                return f"{picture} failed: {error.message}"
+
+    return await asyncio.gather(*(make(picture) for picture in pictures))
+
+
+@app.orchestration
 async def first_of_two(ctx: perdure.OrchestrationContext, mirrors: list[str]) -> str:
     work = [ctx.schedule_activity(thumbnail, mirror) for mirror in mirrors]
     done, pending = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
@@ -61,8 +77,9 @@ async def main() -> None:
         for number, orchestration in enumerate((all_at_once, two_at_once)):
             handle = await client.start_orchestration(f"good-{number}", orchestration, good)
             assert await handle.result(10) == ["a.thumb.png", "b.thumb.png", "c.thumb.png"]
-        handle = await client.start_orchestration("mixed-1", what_works, mixed)
-        assert await handle.result(10) == ["a.thumb.png", "b.txt failed: b.txt is no picture"]
+        for number, orchestration in enumerate((what_works, two_at_once_what_works)):
+            handle = await client.start_orchestration(f"mixed-{number}", orchestration, mixed)
+            assert await handle.result(10) == ["a.thumb.png", "b.txt failed: b.txt is no picture"]
         first = await client.start_orchestration("first-1", first_of_two, good)
         assert (await first.result(10)).endswith(".thumb.png")
 
