@@ -106,12 +106,17 @@ async def test_a_wrapper_can_fail_and_repeat_calls():
     assert await provider.renew_turns([lease], lease_for=timedelta(seconds=1)) == {lease}
 
 
-async def test_a_wrapper_passes_on_what_the_provider_says_of_itself():
-    class Quiet(MemoryProvider):
-        finish_limit = 99
-        tells_of_changes = False
+class Quiet(MemoryProvider):
+    """Tells of nothing."""
 
-    inner = Quiet()
+    finish_limit = 99
+    tells_of_work = False
+    tells_of_changes = False
+    tells_of_cancellations = False
+
+
+@pytest.mark.parametrize("inner", [MemoryProvider(), Quiet()], ids=["tells", "quiet"])
+async def test_a_wrapper_passes_on_what_the_provider_says_of_itself(inner):
     outer = Recorder(Recorder(inner))
 
     for name in ("finish_limit", "tells_of_work", "tells_of_changes", "tells_of_cancellations"):
