@@ -12,8 +12,8 @@ import logging
 
 from perdure.diagnostics.logs import of_instance
 from perdure.errors import ForbiddenInOrchestration
+from perdure.replay.code_locations import running_at, waiting_at
 from perdure.replay.loop import OrchestrationLoop
-from perdure.replay.places import running_at, waiting_at
 from perdure.replay.signals import ForbiddenUse
 from perdure.replay.transcript import Transcript
 

@@ -31,14 +31,13 @@ from perdure.replay.execution_log import ExecutionLog
 from perdure.replay.futures import PatientFuture, ScheduledFuture
 from perdure.replay.inbox import EventInbox, Wait
 from perdure.replay.loop import OrchestrationLoop
-from perdure.replay.outgoing import Origin
-from perdure.replay.randomness import Chance
+from perdure.replay.outgoing import Outgoing
+from perdure.replay.randomness import Randomness
 from perdure.replay.recorded_policy import policy_of, policy_text, with_policy
 from perdure.replay.retrying import Attempts
 from perdure.replay.transcript import Transcript
-from perdure.replay.turn import TurnDraft, UnfitEvent
+from perdure.replay.turn import TurnDraft, UnfitEvent, Work
 from perdure.replay.unawaited import promised, unawaited
-from perdure.replay.work import Work
 
 _FORMAT_WITH_POLICIES: Final = 2
 
@@ -52,13 +51,13 @@ class Commands:
         "boundary",
         "cancel_reason",
         "catalog",
-        "chance",
         "definition",
         "draft",
         "inbox",
         "log",
         "loop",
-        "origin",
+        "outgoing",
+        "randomness",
         "started",
         "transcript",
         "work",
@@ -74,7 +73,7 @@ class Commands:
         self.started = started
         self.definition = definition
         self.catalog = catalog
-        self.origin = Origin(
+        self.outgoing = Outgoing(
             started.instance, started.incarnation, started.execution, started.parent
         )
         self.loop = OrchestrationLoop(
@@ -86,7 +85,7 @@ class Commands:
         home = getattr(inner_function(definition.function), "__module__", "")
         self.boundary = Boundary(self.transcript, self.loop, started.instance, home)
         self.log = ExecutionLog(started, self.transcript)
-        self.chance = Chance(f"{started.incarnation}/{started.execution}")
+        self.randomness = Randomness(f"{started.incarnation}/{started.execution}")
         self.inbox = EventInbox(started.seen)
         self.work: dict[int, Work] = {}
         """By the number of the schedule event."""
@@ -129,7 +128,7 @@ class Commands:
         # In each turn anew: another process may run them by now, or this one again.
         if self._ending and self.transcript.events:
             self._ending &= self.work.keys()
-            draft.ending_activities.extend(map(self.origin.activity_id, sorted(self._ending)))
+            draft.ending_activities.extend(map(self.outgoing.activity_id, sorted(self._ending)))
         draft.events, self.transcript.events = self.transcript.events, draft.events
         return draft
 
@@ -174,7 +173,7 @@ class Commands:
             )
             return self._attempt(again, scheduled.event_id, began, result_type, limit, retry)
 
-        stream = self.chance.stream(f"retry/{scheduled.event_id}")
+        stream = self.randomness.stream(f"retry/{scheduled.event_id}")
         if limit is not None:
             # The runtime that runs an attempt keeps its limit.
             retry = replace(retry, attempt_timeout=None)
@@ -204,7 +203,7 @@ class Commands:
             )
             if retry is not None:
                 data = with_policy(data, retry, began)
-            self.draft.activities[number] = self.origin.activity(name, scheduled.tag, data)
+            self.draft.activities[number] = self.outgoing.activity(name, scheduled.tag, data)
         return self._await(number, MessageKind.ACTIVITY, name, result_type, patient=patient)
 
     def schedule_timer(self, fire_at: Instant) -> ScheduledFuture[None]:
@@ -220,7 +219,7 @@ class Commands:
         )
         number = child.event_id
         if self.transcript.effective:
-            self.draft.children[number] = self.origin.child(
+            self.draft.children[number] = self.outgoing.child(
                 number, child.instance, name, version, input
             )
         return self._await(number, MessageKind.CHILD, name, result_type, child.instance)
@@ -234,7 +233,7 @@ class Commands:
         )
         number, chosen = started.event_id, started.instance
         if self.transcript.effective:
-            self.draft.detached.append(self.origin.detached(number, chosen, name, version, input))
+            self.draft.detached.append(self.outgoing.detached(number, chosen, name, version, input))
         return chosen
 
     def schedule_wait(
@@ -256,7 +255,7 @@ class Commands:
 
     # Events
 
-    def event_came(self, event: EventRaised) -> None:
+    def deliver_event(self, event: EventRaised) -> None:
         """Hand it to the first wait of its name, or keep it."""
         wait = self.inbox.add_event(event)
         if wait is not None and self._hand_over(event, wait):
@@ -304,7 +303,7 @@ class Commands:
         """Note that the code used what it must not; nothing that it asks for has an effect now."""
         self.boundary.note(error)
 
-    def tell_unhandled(self, what: str, error: BaseException | None) -> None:
+    def log_unhandled(self, what: str, error: BaseException | None) -> None:
         """Say that nothing handled or awaited an exception."""
         self.log.unhandled(what, error)
 
@@ -323,7 +322,7 @@ class Commands:
         if self.transcript.effective:
             self._take_back(scheduled, work)
 
-    def ask_to_end(self, scheduled: int) -> bool:
+    def request_end(self, scheduled: int) -> bool:
         """Let an activity know that it should end; its outcome is still wanted.
 
         False for one that was asked for in this very step: it is as if it never was.
@@ -360,24 +359,24 @@ class Commands:
 
     def _settle_turn(self, terminal: Event) -> None:
         """What the end means for everything that is still under way, and for whoever waits."""
-        self._tell_unawaited(terminal)
+        self._log_unawaited(terminal)
         self._drop_work()
         match terminal:
             case history.OrchestrationCompleted(output=output):
                 self._close(InstanceStatus.COMPLETED, output.encode())
-                self.draft.sent.extend(self.origin.answer_to_parent(output, None))
+                self.draft.sent.extend(self.outgoing.answer_to_parent(output, None))
             case history.OrchestrationContinuedAsNew(input=input, version=version):
                 self._close(InstanceStatus.CONTINUED_AS_NEW, input.encode())
                 self.draft.version, self.draft.unpin = version, version is None
                 self.draft.front.extend(
-                    self.origin.next_execution(input, self.inbox.delivered(), self.inbox.unread())
+                    self.outgoing.next_execution(input, self.inbox.delivered(), self.inbox.unread())
                 )
             case history.OrchestrationFailed(details=details):
                 self._close_failed(details)
             case _:
                 raise AssertionError(terminal)
 
-    def _tell_unawaited(self, terminal: Event) -> None:
+    def _log_unawaited(self, terminal: Event) -> None:
         for task in self.loop.take_unawaited():
             self.log.never_awaited(task)
         if not isinstance(terminal, history.OrchestrationFailed):
@@ -385,11 +384,11 @@ class Commands:
             self.draft.unawaited.extend(left)
         self.draft.dropped.extend(promised(self.work.values(), self.loop.waiting_tasks()))
         # What is freed with the execution is told now, or of no interest.
-        self.loop.quiet = True
+        self.loop.is_silent = True
 
     def _close_failed(self, details: ErrorDetails) -> None:
         self._close(InstanceStatus.FAILED, encode_details(details))
-        self.draft.sent.extend(self.origin.answer_to_parent(None, details))
+        self.draft.sent.extend(self.outgoing.answer_to_parent(None, details))
 
     def _close(self, status: InstanceStatus, output: bytes) -> None:
         self.draft.end = ExecutionEnd(status=status, output=output)
@@ -400,7 +399,7 @@ class Commands:
         reason = "the parent ended" if self.cancel_reason is None else self.cancel_reason
         for number, work in self.work.items():
             if work.kind is MessageKind.CHILD and number not in draft.children:
-                draft.sent.append(self.origin.cancel_of_child(number, work.child, reason))
+                draft.sent.append(self.outgoing.cancel_of_child(number, work.child, reason))
         draft.activities.clear()
         draft.timers.clear()
         draft.children.clear()
@@ -411,7 +410,7 @@ class Commands:
         asked = self.transcript.ask(history.TimerCreated, fire_at=fire_at, purpose=purpose)
         number = asked.event_id
         if self.transcript.effective:
-            self.draft.timers[number] = self.origin.timer(number, fire_at)
+            self.draft.timers[number] = self.outgoing.timer(number, fire_at)
         return number
 
     def _await(
@@ -439,10 +438,10 @@ class Commands:
         draft = self.draft
         if work.kind is MessageKind.ACTIVITY:
             if draft.activities.pop(number, None) is None:
-                draft.cancelled_activities.append(self.origin.activity_id(number))
+                draft.cancelled_activities.append(self.outgoing.activity_id(number))
         elif work.kind is MessageKind.TIMER:
             if draft.timers.pop(number, None) is None:
-                draft.removed.append(self.origin.timer_id(number))
+                draft.removed.append(self.outgoing.timer_id(number))
         elif draft.children.pop(number, None) is None:
             reason = self.cancel_reason or "the parent does not wait any more"
-            draft.sent.append(self.origin.cancel_of_child(number, work.child, reason))
+            draft.sent.append(self.outgoing.cancel_of_child(number, work.child, reason))

@@ -40,7 +40,7 @@ from perdure.replay.calls import (
 )
 from perdure.replay.commands import Commands
 from perdure.replay.loop import OrchestrationLoop
-from perdure.replay.replay_logger import QuietLogger
+from perdure.replay.replay_logger import ReplayLogger
 from perdure.replay.signals import ExecutionEnded
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class OrchestrationContext(ContextMarker):
 
     def __init__(self, commands: Commands) -> None:
         self._commands = commands
-        self._logger: QuietLogger | None = None
+        self._logger: ReplayLogger | None = None
 
     @property
     def instance(self) -> str:
@@ -102,7 +102,7 @@ class OrchestrationContext(ContextMarker):
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
         """The logger `perdure.orchestration.NAME`: silent in replay, and it names the instance."""
         if self._logger is None:
-            self._logger = QuietLogger(self._commands.log)
+            self._logger = ReplayLogger(self._commands.log)
         return self._logger
 
     def now(self) -> datetime:
@@ -112,12 +112,12 @@ class OrchestrationContext(ContextMarker):
     def uuid4(self) -> UUID:
         """A UUID that is unique and the same in every replay."""
         self._commands.require_running("ctx.uuid4")
-        return self._commands.chance.uuid()
+        return self._commands.randomness.uuid()
 
     def random(self) -> random.Random:
         """A source of random numbers that gives the same ones in every replay; not for secrets."""
         self._commands.require_running("ctx.random")
-        return self._commands.chance.random()
+        return self._commands.randomness.random()
 
     @overload
     def activity(

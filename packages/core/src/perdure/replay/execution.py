@@ -29,12 +29,10 @@ from perdure.replay.commands import Commands
 from perdure.replay.comparing import ValueDifference
 from perdure.replay.context import OrchestrationContext
 from perdure.replay.inbox import MOST_SEEN
-from perdure.replay.incoming import decoded, end_of_work
 from perdure.replay.loop import EndlessRun, OrchestrationLoop
 from perdure.replay.signals import UndecodableData
 from perdure.replay.transcript import PYTHON
-from perdure.replay.turn import TurnDraft
-from perdure.replay.work import settle
+from perdure.replay.turn import TurnDraft, decoded, end_of_work, settle
 
 
 class Execution:
@@ -260,10 +258,10 @@ class Execution:
             raise
         finally:
             transcript.end_replay()
-        self.loop.quiet = transcript.closed
+        self.loop.is_silent = transcript.closed
 
     def _deliver_new(self, event: Event) -> None:
-        self.loop.quiet = False
+        self.loop.is_silent = False
         self._transcript.events.append(event)
         self._deliver(event)
 
@@ -277,14 +275,14 @@ class Execution:
         except EndlessRun as endless:
             self._end_failed(endless)
         finally:
-            self.loop.shut()
+            self.loop.close_to_threads()
 
     def _hand_over(self, event: Event) -> None:
         match event:
             case OrchestrationStarted():
                 self._deliver_start(event)
             case EventRaised():
-                self._commands.event_came(event)
+                self._commands.deliver_event(event)
             case history.CancelRequested():
                 self._deliver_cancel(event)
             case (

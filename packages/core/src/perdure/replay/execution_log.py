@@ -24,7 +24,7 @@ class ExecutionLog:
         self._transcript = transcript
 
     @property
-    def silent(self) -> bool:
+    def is_silent(self) -> bool:
         """Whether nothing of the process should be told: in replay and after the end."""
         return not self._transcript.effective
 
@@ -67,7 +67,7 @@ class ExecutionLog:
         self, failure: ActivityFailed, attempt: int, after: str, *, last: bool
     ) -> None:
         """An attempt failed in a way that the process of the activity could not tell of."""
-        if self.silent:
+        if self.is_silent:
             return
         tell(
             activity_logger(failure.activity),
@@ -87,7 +87,7 @@ class ExecutionLog:
         )
 
     def _warn(self, message: str, *args: object, error: BaseException | None = None) -> None:
-        if not self.silent:
+        if not self.is_silent:
             tell(
                 self.logger,
                 logging.WARNING,

@@ -12,12 +12,12 @@ from perdure.model.wire import StartData, encode_details
 from perdure.records.instances import InstanceState, InstanceStatus
 from perdure.records.limits import ENGINE
 from perdure.records.turns import ExecutionEnd
-from perdure.replay.outgoing import Origin
+from perdure.replay.outgoing import Outgoing
 from perdure.replay.transcript import PYTHON
 from perdure.replay.turn import TurnDraft
 
 
-def close_without_code(
+def fail_without_code(
     state: InstanceState,
     events: Sequence[Event],
     start: StartData | None,
@@ -37,12 +37,12 @@ def close_without_code(
         draft.events.append(_started(state, start, number, at))
     draft.events.append(history.OrchestrationFailed(event_id=number + 1, at=at, details=details))
     draft.end = ExecutionEnd(status=InstanceStatus.FAILED, output=encode_details(details))
-    origin = Origin(state.instance, state.incarnation, state.execution, state.parent)
+    outgoing = Outgoing(state.instance, state.incarnation, state.execution, state.parent)
     draft.sent.extend(
-        origin.cancel_of_child(child.event_id, child.instance, "the parent ended")
+        outgoing.cancel_of_child(child.event_id, child.instance, "the parent ended")
         for child in _running_children(events)
     )
-    draft.sent.extend(origin.answer_to_parent(None, details))
+    draft.sent.extend(outgoing.answer_to_parent(None, details))
     return draft
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 from perdure.diagnostics.failures import ends_the_process
 from perdure.errors import InvalidPayload
 from perdure.model.payload import decode
-from perdure.replay.numbering import NumberingLoop
+from perdure.replay.stable_hashes import StableHashLoop
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ class OrchestrationFuture(asyncio.Future[T]):
 
     __slots__ = ("_hash",)
 
-    def __init__(self, *, loop: NumberingLoop) -> None:
+    def __init__(self, *, loop: StableHashLoop) -> None:
         self._hash = loop.next_hash()
         super().__init__(loop=loop)
 
@@ -35,18 +35,18 @@ class OrchestrationFuture(asyncio.Future[T]):
 class OrchestrationTask(asyncio.Task[T]):
     """A task whose hash is the same in every process."""
 
-    __slots__ = ("_hash", "attempts_of", "heeded")
+    __slots__ = ("_hash", "attempts_of", "was_awaited")
 
     def __init__(
         self,
         coroutine: Coroutine[Any, Any, T],
         *,
-        loop: NumberingLoop,
+        loop: StableHashLoop,
         name: str | None,
         context: contextvars.Context | None,
     ) -> None:
         self._hash = loop.next_hash()
-        self.heeded = False
+        self.was_awaited = False
         """Whether something waited for it once and does not any more; see `unawaited`."""
         self.attempts_of = ""
         """The activity whose attempts it makes, where that is its purpose."""
@@ -57,7 +57,7 @@ class OrchestrationTask(asyncio.Task[T]):
 
     def remove_done_callback(self, callback: Callable[[Any], object], /) -> int:
         """Take a callback back, and note that there was one."""
-        self.heeded = True
+        self.was_awaited = True
         return super().remove_done_callback(callback)
 
 
@@ -68,7 +68,7 @@ class CancellationPort(Protocol):
         """The future of this schedule event was cancelled."""
         ...
 
-    def ask_to_end(self, scheduled: int) -> bool:
+    def request_end(self, scheduled: int) -> bool:
         """The work of this schedule event should end soon, and its outcome is still wanted.
 
         False where there is no outcome to wait for: then it may be cancelled.
@@ -82,18 +82,18 @@ class ScheduledFuture(OrchestrationFuture[T]):
     The user holds it too and may have settled or cancelled it: then what comes later is ignored.
     """
 
-    __slots__ = ("_port", "heeded", "scheduled")
+    __slots__ = ("_port", "scheduled", "was_awaited")
 
-    def __init__(self, *, loop: NumberingLoop, port: CancellationPort, scheduled: int) -> None:
+    def __init__(self, *, loop: StableHashLoop, port: CancellationPort, scheduled: int) -> None:
         super().__init__(loop=loop)
         self._port = port
         self.scheduled = scheduled
-        self.heeded = False
+        self.was_awaited = False
         """Whether something waited for it once and does not any more; see `unawaited`."""
 
     def remove_done_callback(self, callback: Callable[[Any], object], /) -> int:
         """Take a callback back, and note that there was one."""
-        self.heeded = True
+        self.was_awaited = True
         return super().remove_done_callback(callback)
 
     def cancel(self, msg: object = None) -> bool:
@@ -149,7 +149,7 @@ class PatientFuture(ScheduledFuture[T]):
 
     __slots__ = ("_message",)
 
-    def __init__(self, *, loop: NumberingLoop, port: CancellationPort, scheduled: int) -> None:
+    def __init__(self, *, loop: StableHashLoop, port: CancellationPort, scheduled: int) -> None:
         super().__init__(loop=loop, port=port, scheduled=scheduled)
         self._message: object = None
 
@@ -157,7 +157,7 @@ class PatientFuture(ScheduledFuture[T]):
         """Ask the work to end; cancel at once where none is under way."""
         if self.done():
             return False
-        if not self._port.ask_to_end(self.scheduled):
+        if not self._port.request_end(self.scheduled):
             return super().cancel(msg)
         self._message = msg
         return True
@@ -169,14 +169,14 @@ class PatientFuture(ScheduledFuture[T]):
         try:
             result = yield from super().__await__()
         except Exception:
-            self._let_go_on(_cancellations(task) - before)
+            self._continue_cancellation(_cancellations(task) - before)
             raise
-        self._let_go_on(_cancellations(task) - before)
+        self._continue_cancellation(_cancellations(task) - before)
         return result
 
     __iter__ = __await__
 
-    def _let_go_on(self, cancellations: int) -> None:
+    def _continue_cancellation(self, cancellations: int) -> None:
         if cancellations > 0:
             raise asyncio.CancelledError(*(() if self._message is None else (self._message,)))
 

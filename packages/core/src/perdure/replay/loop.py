@@ -34,7 +34,7 @@ from perdure.clock import Instant
 from perdure.diagnostics.failures import ends_the_process
 from perdure.errors import ForbiddenInOrchestration
 from perdure.replay.futures import OrchestrationFuture, OrchestrationTask
-from perdure.replay.guarded import GuardedLoop, LoopPort
+from perdure.replay.guarded_loop import GuardedLoop, LoopPort
 from perdure.replay.ordering import (
     GATHERING,
     WAIT_CODE,
@@ -84,7 +84,7 @@ class OrchestrationLoop(GuardedLoop):
         self._now: Instant = 0
         self.context: object | None = None
         """Of the execution that runs here, for `orchestration_context`."""
-        self.quiet = True
+        self.is_silent = True
         """Whether errors that nobody handled are kept out of the log (in replay)."""
         self._ready: deque[asyncio.Handle] = deque()
         self._timers: dict[int, _TimerHandle] = {}
@@ -131,13 +131,13 @@ class OrchestrationLoop(GuardedLoop):
             self._leave(outside)
             # Where there are many, `create_task` does it now and then.
             if len(self._tasks) <= _FEW_TASKS:
-                self._let_go_of_ended()
+                self._forget_ended_tasks()
         raise EndlessRun(
             f"the orchestration ran {_MOST_CALLBACKS} callbacks without waiting for anything from"
             " outside; wait for an activity, an event or a timer instead of asking in a loop"
         )
 
-    def _let_go_of_ended(self) -> None:
+    def _forget_ended_tasks(self) -> None:
         """Hold no ended task any more: asyncio tells of an exception when its task is freed."""
         if not any(task.done() for task in self._tasks):
             return
@@ -208,7 +208,7 @@ class OrchestrationLoop(GuardedLoop):
         Left to the garbage collector, the user's `finally` blocks would run at a random moment.
         The caller makes sure that nothing the cleanup asks for is carried out.
         """
-        self.quiet = True
+        self.is_silent = True
         self.open()
         for _ in range(_MOST_CANCELS):
             pending = self.waiting_tasks()
@@ -233,7 +233,7 @@ class OrchestrationLoop(GuardedLoop):
             self._abandoned.clear()
         finally:
             self._leave(outside)
-            self.shut()
+            self.close_to_threads()
 
     # asyncio's interface: what works
 
@@ -257,7 +257,7 @@ class OrchestrationLoop(GuardedLoop):
     ) -> asyncio.Handle:
         """Make a callback ready."""
         if self._driver != get_ident():
-            self.refuse_outsiders()
+            self.refuse_outside_use()
         if args and type(args[0]) is GATHERING:
             refuse_gathered_in_as_completed(self, sys._getframe(1))  # pyright: ignore[reportPrivateUsage] # cheaper than inspect, on the hot path
         handle = asyncio.Handle(callback, args, self, context)
@@ -303,7 +303,7 @@ class OrchestrationLoop(GuardedLoop):
         context: contextvars.Context | None,
     ) -> asyncio.TimerHandle:
         if self._driver != get_ident():
-            self.refuse_outsiders()
+            self.refuse_outside_use()
         handle = _TimerHandle(instant / 1_000_000, callback, args, self, context)
         if later:
             handle.scheduled = self._port.create_timer(max(instant, self._now + 1))
@@ -325,7 +325,7 @@ class OrchestrationLoop(GuardedLoop):
     def create_future(self) -> OrchestrationFuture[Any]:
         """A future that hashes alike in every process."""
         if self._driver != get_ident():
-            self.refuse_outsiders()
+            self.refuse_outside_use()
         caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage] # cheaper than inspect, on the hot path
         code = caller.f_code
         if code is WRAP_CODE:
@@ -344,7 +344,7 @@ class OrchestrationLoop(GuardedLoop):
     ) -> OrchestrationTask[T]:
         """A task that hashes alike in every process. It never starts eagerly."""
         if self._driver != get_ident():
-            self.refuse_outsiders()
+            self.refuse_outside_use()
         refuse_as_completed_of_coroutines(self, sys._getframe(1))  # pyright: ignore[reportPrivateUsage] # cheaper than inspect, on the hot path
         task = OrchestrationTask[T](
             coro,  # pyright: ignore[reportArgumentType] # asyncio accepts generators too
@@ -354,7 +354,7 @@ class OrchestrationLoop(GuardedLoop):
         )
         self._tasks.append(task)
         if len(self._tasks) > self._prune_at:
-            self._let_go_of_ended()
+            self._forget_ended_tasks()
             self._prune_at = max(_FEW_TASKS, 2 * len(self._tasks))
         return task
 
@@ -372,12 +372,12 @@ class OrchestrationLoop(GuardedLoop):
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Log an error that nobody handled, unless in replay."""
-        if self.quiet:
+        if self.is_silent:
             return
         what, task = str(context.get("message")), context.get("future")
         if isinstance(task, OrchestrationTask):
             what = f"the exception of task {task.get_name()!r} was never awaited"
-        self._port.tell_unhandled(what, context.get("exception"))
+        self._port.log_unhandled(what, context.get("exception"))
 
     async def shutdown_asyncgens(self) -> None:
         """Nothing to do: abandoned generators are finalised by the loop itself."""

@@ -40,7 +40,7 @@ from perdure.replay.turn import DraftActivity
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class Outgoing:
     """The execution that sends."""
 
     instance: str

@@ -7,7 +7,7 @@ import random
 from uuid import UUID
 
 
-class Chance:
+class Randomness:
     """The random numbers and UUIDs of one execution; unpredictable to nobody who knows its id."""
 
     __slots__ = ("_random", "_seed", "_uuids")

@@ -9,7 +9,7 @@ from typing import Any, cast
 from perdure.replay.execution_log import ExecutionLog
 
 
-class QuietLogger(logging.LoggerAdapter[logging.Logger]):
+class ReplayLogger(logging.LoggerAdapter[logging.Logger]):
     """Logs under the instance's id, and nothing while the code is being replayed."""
 
     def __init__(self, log: ExecutionLog) -> None:
@@ -18,7 +18,7 @@ class QuietLogger(logging.LoggerAdapter[logging.Logger]):
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 # the name is logging's
         """Never in replay, nor for an execution that is being discarded."""
-        return not self._log_of_execution.silent and super().isEnabledFor(level)
+        return not self._log_of_execution.is_silent and super().isEnabledFor(level)
 
     def process(
         self, msg: object, kwargs: MutableMapping[str, Any]

@@ -61,7 +61,7 @@ class Attempts:
         attempts = loop.create_task(self._run(), name=f"retry of {self._activity}")
         attempts.attempts_of = self._activity
         # The user holds the attempts instead.
-        self._first.heeded = True
+        self._first.was_awaited = True
         attempts.add_done_callback(_Finish(self._first))
         return attempts
 
@@ -80,7 +80,7 @@ class Attempts:
 
     # As the port of that future
 
-    def ask_to_end(self, scheduled: int) -> bool:
+    def request_end(self, scheduled: int) -> bool:
         """Ask the attempt under way, and let none follow; False where none has begun."""
         current = self._current
         if self._port is None or self._task is None:
@@ -92,7 +92,7 @@ class Attempts:
             return True
         if current.done():
             return False
-        if not self._port.ask_to_end(current.scheduled):
+        if not self._port.request_end(current.scheduled):
             return False
         self._is_ending = True
         return True

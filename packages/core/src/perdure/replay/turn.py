@@ -1,13 +1,97 @@
-"""What one turn brings about, as plain records of the contract."""
+"""A turn: the events that messages become, the work under way, and what the turn brings about."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
+from perdure import history
+from perdure.clock import Instant
+from perdure.diagnostics.failures import is_timeout
+from perdure.errors import (
+    ActivityFailed,
+    ActivityTimeout,
+    SubOrchestrationAlreadyExists,
+    SubOrchestrationFailed,
+)
 from perdure.history import Event
-from perdure.model.wire import ActivityData
-from perdure.records.instances import Message
+from perdure.model.wire import ActivityData, ResultData
+from perdure.records.instances import Message, MessageKind
 from perdure.records.turns import ExecutionEnd, NewChild
+from perdure.replay.futures import ScheduledFuture
+from perdure.replay.signals import UndecodableData
+
+T = TypeVar("T")
+
+
+def decoded(message: Message, decode: Callable[[bytes], T]) -> T:
+    """The message's data; raises `UndecodableData` where it cannot be read."""
+    try:
+        return decode(message.data)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UndecodableData(
+            f"message {message.id!r} of kind {message.kind.value} of instance"
+            f" {message.instance!r} cannot be decoded: {error}; it is kept as it is"
+        ) from error
+
+
+def end_of_work(kind: MessageKind, data: ResultData, number: int, at: Instant) -> Event:
+    """The event that says how an activity, a timer or a child ended."""
+    scheduled = data.scheduled
+    if kind is MessageKind.TIMER:
+        return history.TimerFired(event_id=number, at=at, scheduled=scheduled)
+    if kind is MessageKind.ACTIVITY:
+        if data.details is None:
+            return history.ActivityCompleted(
+                event_id=number, at=at, scheduled=scheduled, result=data.result or "null"
+            )
+        return history.ActivityFailed(
+            event_id=number, at=at, scheduled=scheduled, details=data.details
+        )
+    if data.details is not None:
+        return history.ChildFailed(
+            event_id=number, at=at, scheduled=scheduled, details=data.details
+        )
+    if data.result is not None:
+        return history.ChildCompleted(
+            event_id=number, at=at, scheduled=scheduled, result=data.result
+        )
+    return history.ChildRefused(event_id=number, at=at, scheduled=scheduled)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """An activity, a timer or a child under way."""
+
+    kind: MessageKind
+    future: ScheduledFuture[Any] | None
+    """None for the loop's own timers, which call back, and for the limit of a cleanup."""
+    name: str = ""
+    result_type: object = Any
+    child: str = ""
+    """The child's instance id."""
+
+
+def settle(work: Work, event: Event) -> None:
+    """Hand the end of the work to whoever waits for it."""
+    future = work.future
+    if future is None:
+        return
+    match event:
+        case history.ActivityCompleted(result=result):
+            future.settle(result, work.result_type, f"result of activity {work.name!r}")
+        case history.ActivityFailed(details=details):
+            failure = ActivityTimeout if is_timeout(details) else ActivityFailed
+            future.fail(failure(work.name, details))
+        case history.ChildCompleted(result=result):
+            future.settle(result, work.result_type, f"result of sub-orchestration {work.name!r}")
+        case history.ChildFailed(details=details):
+            future.fail(SubOrchestrationFailed(work.child, work.name, details))
+        case history.ChildRefused():
+            future.fail(SubOrchestrationAlreadyExists(work.child, work.name))
+        case _:
+            future.succeed(None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

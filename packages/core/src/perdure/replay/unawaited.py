@@ -14,7 +14,7 @@ from typing import Any, cast
 from perdure.records.instances import MessageKind
 from perdure.replay.futures import OrchestrationTask, PatientFuture, ScheduledFuture
 from perdure.replay.inbox import Wait
-from perdure.replay.work import Work
+from perdure.replay.turn import Work
 
 
 class OwnCallback:
@@ -82,7 +82,7 @@ def _words(work: Work) -> str:
 
 
 def _is_awaited(future: ScheduledFuture[Any] | OrchestrationTask[Any]) -> bool:
-    return future.heeded or any(map(_awaits, _callbacks(future)))
+    return future.was_awaited or any(map(_awaits, _callbacks(future)))
 
 
 def _callbacks(future: ScheduledFuture[Any] | OrchestrationTask[Any]) -> list[object]:

@@ -13,7 +13,7 @@ from perdure.contract.retries import PATIENT_TRIES, repeated
 from perdure.model.details import ErrorDetails
 from perdure.model.wire import StartData, decode_start
 from perdure.records.instances import Message, MessageKind
-from perdure.replay.forced_failure import close_without_code
+from perdure.replay.forced_failure import fail_without_code
 from perdure.runtime.after_commit import follow
 from perdure.runtime.commits import HeldInstance, make_commit
 from perdure.runtime.histories import read_readable_history
@@ -34,7 +34,7 @@ async def end_without_code(
     state = held.state_now
     events = await read_readable_history(provider, state)
     now = provider.clock.now()
-    draft = close_without_code(state, events, _start_of(messages), details, now)
+    draft = fail_without_code(state, events, _start_of(messages), details, now)
     commit = make_commit(
         draft,
         held=held,

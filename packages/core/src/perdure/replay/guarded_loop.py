@@ -12,7 +12,7 @@ from typing import NoReturn, Protocol
 
 from perdure.clock import Instant
 from perdure.errors import ForbiddenInOrchestration
-from perdure.replay.numbering import NumberingLoop
+from perdure.replay.stable_hashes import StableHashLoop
 
 
 class LoopPort(Protocol):
@@ -30,12 +30,12 @@ class LoopPort(Protocol):
         """Note that the code used what it must not."""
         ...
 
-    def tell_unhandled(self, what: str, error: BaseException | None) -> None:
+    def log_unhandled(self, what: str, error: BaseException | None) -> None:
         """Say that nothing handled or awaited an exception."""
         ...
 
 
-class GuardedLoop(NumberingLoop):
+class GuardedLoop(StableHashLoop):
     """See the module."""
 
     def __init__(self, identity: str, port: LoopPort) -> None:
@@ -49,7 +49,7 @@ class GuardedLoop(NumberingLoop):
         """Let the calling thread, and no other, use the loop until it is shut."""
         self._driver = get_ident()
 
-    def shut(self) -> None:
+    def close_to_threads(self) -> None:
         """Refuse whatever comes now: it comes from a thread, or from outside of the run."""
         self._driver = 0
 
@@ -64,9 +64,9 @@ class GuardedLoop(NumberingLoop):
     def require_open(self) -> None:
         """Raise `ForbiddenInOrchestration` unless the engine lets this thread use the loop."""
         if self._driver != get_ident():
-            self.refuse_outsiders()
+            self.refuse_outside_use()
 
-    def refuse_outsiders(self) -> NoReturn:
+    def refuse_outside_use(self) -> NoReturn:
         """Raise `ForbiddenInOrchestration` for a use from outside."""
         self.forbid(
             ForbiddenInOrchestration(

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import hashlib
 
-from perdure.replay.forbidden import ForbiddingLoop
+from perdure.replay.forbidden_calls import ForbiddingLoop
 
 _MASK = (1 << 61) - 1  # what a hash can hold on every platform of 64 bits
 _STRIDE = 0x9E3779B97F4A7C15  # odd and irregular: neighbours spread over a set's table
 # Both are part of the format: another hash is another order of a set in a history's replay.
 
 
-class NumberingLoop(ForbiddingLoop):
+class StableHashLoop(ForbiddingLoop):
     """The part of the loop that numbers what is created on it."""
 
     def __init__(self, identity: str) -> None:
