@@ -19,7 +19,9 @@ from perdure.model.details import ErrorDetails, details_from_plain, details_to_p
 from perdure.records.instances import ParentLink
 
 FORMAT: Final = 2
-"""The format of new histories; format 1 is that of version 0.1.0."""
+"""The format of new histories."""
+FIRST_FORMAT: Final = 1
+"""The format of version 0.1.0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,7 +303,7 @@ def decode_event(number: int, data: bytes) -> Event:
 
 
 def _restore_start(plain: dict[str, object]) -> None:
-    plain.setdefault("format", 1)
+    plain.setdefault("format", FIRST_FORMAT)
     plain["seen"] = tuple(cast("list[str]", plain.get("seen", [])))
     if "parent" in plain:
         plain["parent"] = ParentLink(**cast("dict[str, str]", plain["parent"]))  # pyright: ignore[reportArgumentType] # JSON data

@@ -52,9 +52,9 @@ class Waiting:
     """False: it was cancelled, and comes late all the same."""
 
 
-def call(function: Callable[..., Any], *arguments: object) -> Any:
+def call(function: Callable[..., Any], *args: object, **kwargs: object) -> Any:
     """Run a function or a coroutine that never waits."""
-    result = function(*arguments)
+    result = function(*args, **kwargs)
     if not hasattr(result, "send"):
         return result
     try:

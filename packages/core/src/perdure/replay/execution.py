@@ -310,8 +310,8 @@ class Execution:
 
     async def _run_main(self, event: OrchestrationStarted) -> object:
         parameters, text = self.definition.reference.parameters, event.input
-        if not parameters.types and self._transcript.replaying:
-            # Release 0.1.0 ran it without the input; a history of it goes on as it began.
+        if not parameters.types and event.format == history.FIRST_FORMAT:
+            # Version 0.1.0 left out an input that nothing takes, and its histories go on so.
             text = NULL
         args, kwargs = parameters.decode(text, f"orchestration {self.definition.name!r}")
         return await self.definition.function(self._context, *args, **kwargs)
