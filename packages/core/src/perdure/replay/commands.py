@@ -47,12 +47,12 @@ class Commands:
 
     __slots__ = (
         "_compare",
+        "_draft",
         "_ending",
         "boundary",
         "cancel_reason",
         "catalog",
         "definition",
-        "draft",
         "inbox",
         "log",
         "loop",
@@ -89,9 +89,9 @@ class Commands:
         self.inbox = EventInbox(started.seen)
         self.work: dict[int, Work] = {}
         """By the number of the schedule event."""
-        self._ending: set[int] = set()
+        self._ending: set[int] | None = None
         """Activities that were asked to end, by the same numbers."""
-        self.draft = TurnDraft()
+        self._draft: TurnDraft | None = None
         self.cancel_reason: str | None = None
 
     @property
@@ -118,13 +118,20 @@ class Commands:
                 return activity.compare
         return self._compare
 
+    @property
+    def draft(self) -> TurnDraft:
+        """What the turn brings about so far. An execution that waits holds none."""
+        if self._draft is None:
+            self._draft = TurnDraft()
+        return self._draft
+
     def take_draft(self) -> TurnDraft:
         """What happened since the last draft was taken.
 
         Raises `ForbiddenUse` where the code used what it must not, or awaits what cannot come.
         """
         self.boundary.check_turn(expecting=bool(self.work) or self.inbox.has_waits)
-        draft, self.draft = self.draft, TurnDraft()
+        draft, self._draft = self.draft, None
         # In each turn anew: another process may run them by now, or this one again.
         if self._ending and self.transcript.events:
             self._ending &= self.work.keys()
@@ -332,6 +339,7 @@ class Commands:
         self.loop.require_open()
         if scheduled > self.transcript.delivered:
             return False
+        self._ending = self._ending or set()
         self._ending.add(scheduled)
         return True
 

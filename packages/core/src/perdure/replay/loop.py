@@ -90,13 +90,13 @@ class OrchestrationLoop(GuardedLoop):
         self._timers: dict[int, _TimerHandle] = {}
         self._tasks: list[OrchestrationTask[Any]] = []
         """Those that have not ended, and perhaps some that have."""
-        self._failed: list[weakref.ref[OrchestrationTask[Any]]] = []
+        self._failed: list[weakref.ref[OrchestrationTask[Any]]] | None = None
         """Those that raised, while something may still await them."""
         self._endless_sleeps = 0
         self._prune_at = _FEW_TASKS
         self._halted = False
         self._discarded = False
-        self._abandoned: list[AsyncGenerator[Any, Any]] = []
+        self._abandoned: list[AsyncGenerator[Any, Any]] | None = None
 
     # Driving it
 
@@ -146,12 +146,13 @@ class OrchestrationLoop(GuardedLoop):
             if not task.done():
                 self._tasks.append(task)
             elif _may_be_unawaited(task):
+                self._failed = self._failed or []
                 self._failed.append(weakref.ref(task))
 
     def take_unawaited(self) -> list[OrchestrationTask[Any]]:
         """The tasks whose exception nothing has awaited; for the end of the execution."""
-        failed = [task for ref in self._failed if (task := ref()) is not None]
-        self._failed.clear()
+        failed = [task for ref in self._failed or () if (task := ref()) is not None]
+        self._failed = None
         return [task for task in (*failed, *self._tasks) if task.done() and _may_be_unawaited(task)]
 
     def _enter(self) -> _Outside:
@@ -228,9 +229,9 @@ class OrchestrationLoop(GuardedLoop):
             self._ready.clear()
             self._timers.clear()
             self._tasks.clear()
-            for generator in self._abandoned:
+            for generator in self._abandoned or ():
                 _run_to_end(generator.aclose())
-            self._abandoned.clear()
+            self._abandoned = None
         finally:
             self._leave(outside)
             self.close_to_threads()
@@ -346,7 +347,8 @@ class OrchestrationLoop(GuardedLoop):
         if self._driver != get_ident():
             self.refuse_outside_use()
         refuse_as_completed_of_coroutines(self, sys._getframe(1))  # pyright: ignore[reportPrivateUsage] # cheaper than inspect, on the hot path
-        task = OrchestrationTask[T](
+        # Not OrchestrationTask[T](…), which every task would keep as an object of its own.
+        task: OrchestrationTask[T] = OrchestrationTask(
             coro,  # pyright: ignore[reportArgumentType] # asyncio accepts generators too
             loop=self,
             name=None if name is None else str(name),
@@ -392,6 +394,7 @@ class OrchestrationLoop(GuardedLoop):
             self.create_task(_aclose(generator))
         else:
             # By the garbage collector, at a random moment: keep it until the execution ends.
+            self._abandoned = self._abandoned or []
             self._abandoned.append(generator)
 
 

@@ -48,7 +48,6 @@ class Transcript:
         "forbidden",
         "last_event",
         "mismatch",
-        "replaying",
         "terminal",
     )
 
@@ -65,14 +64,14 @@ class Transcript:
         self._loop = loop
         self._compare = compare
         """What is made of values that differ from this event's."""
-        self._recording = Recording((), self._child_id)
+        self._recording: Recording | None = None
+        """What a replay is held to; None outside of one."""
         self._differing: dict[tuple[str, ...], ValueDifference] = {}
         self.last_event = 0
         self.delivered = 0
         """The number of the event that was delivered last; what is asked for since comes after it."""
         self.events: list[Event] = []
         """What happened since the last turn was taken."""
-        self.replaying = False
         self.mismatch: HistoryMismatch | None = None
         self.forbidden: ForbiddenUse | None = None
         """The first use of what an orchestration must not use."""
@@ -81,9 +80,14 @@ class Transcript:
         """Whether nothing that is asked for has an effect any more."""
 
     @property
+    def replaying(self) -> bool:
+        """Whether the code is held to a history."""
+        return self._recording is not None
+
+    @property
     def effective(self) -> bool:
         """Whether a command has effects to carry out: neither in replay nor after the end."""
-        return not (self.replaying or self.closed)
+        return not (self.closed or self._recording is not None)
 
     @property
     def differences(self) -> Sequence[ValueDifference]:
@@ -99,8 +103,8 @@ class Transcript:
         number = self.last_event + 1
         if fields.get("instance", "") is None:
             fields["instance"] = self._child_id(number)
-        if self.replaying and not self.closed:
-            recorded = self._recorded(kind, fields, number)
+        if self._recording is not None and not self.closed:
+            recorded = self._recorded(self._recording, kind, fields, number)
             if recorded is not None:
                 self.last_event = number
                 return cast("E", recorded)
@@ -112,7 +116,8 @@ class Transcript:
 
     def has_refused(self, event: int) -> bool:
         """Whether the replayed history has a refusal of this external event."""
-        if not self.replaying or self.closed or not self._recording.take_refusal(event):
+        recording = self._recording
+        if recording is None or self.closed or not recording.take_refusal(event):
             return False
         self.last_event += 1
         return True
@@ -139,13 +144,11 @@ class Transcript:
 
     def begin_replay(self, history: Sequence[Event]) -> None:
         """Hold the code to this history until `end_replay`."""
-        self.replaying = True
         self._recording = Recording(history, self._child_id)
 
     def end_replay(self) -> None:
         """Note what comes from now on."""
-        self.replaying = False
-        self._recording = Recording((), self._child_id)
+        self._recording = None
 
     def next_incoming(self) -> Event | None:
         """The next event to deliver; None at the end of the history.
@@ -155,13 +158,14 @@ class Transcript:
         """
         if self.mismatch is not None:
             raise self.mismatch
-        event = self._recording.due
-        if event is None:
+        recording = self._recording
+        event = None if recording is None else recording.due
+        if recording is None or event is None:
             return None
-        if event.event_id != self._recording.number_due:
+        if event.event_id != recording.number_due:
             raise UndecodableData(
                 f"the history of instance {self._started.instance!r} has event"
-                f" {event.event_id} where {self._recording.number_due} is due; restore it from a"
+                f" {event.event_id} where {recording.number_due} is due; restore it from a"
                 " copy"
             )
         if self.terminal is not None or not isinstance(event, INCOMING):
@@ -170,14 +174,13 @@ class Transcript:
             self.terminal = event
             self.closed = True
             self.last_event = event.event_id
-        self._recording.take_due()
+        recording.take_due()
         return event
 
     def _recorded(
-        self, kind: type[Event], fields: Mapping[str, object], number: int
+        self, recording: Recording, kind: type[Event], fields: Mapping[str, object], number: int
     ) -> Event | None:
         """The recorded command that counts; None where the history is at odds with the request."""
-        recording = self._recording
         event = recording.take(kind, fields, number)
         if event is None:
             self._disagree(recording.at_odds(kind), kind, fields)

@@ -121,24 +121,24 @@ class DraftActivity:
 class TurnDraft:
     """Collects the effects of a turn while it runs. What is undone in the same turn never shows."""
 
-    events: list[Event] = field(default_factory=list[Event])
-    activities: dict[int, DraftActivity] = field(default_factory=dict[int, DraftActivity])
+    events: list[Event] = field(default_factory=list)
+    activities: dict[int, DraftActivity] = field(default_factory=dict)
     """Added activities by the number of their schedule event."""
-    timers: dict[int, Message] = field(default_factory=dict[int, Message])
-    children: dict[int, NewChild] = field(default_factory=dict[int, NewChild])
-    detached: list[NewChild] = field(default_factory=list[NewChild])
-    cancelled_activities: list[str] = field(default_factory=list[str])
-    ending_activities: list[str] = field(default_factory=list[str])
+    timers: dict[int, Message] = field(default_factory=dict)
+    children: dict[int, NewChild] = field(default_factory=dict)
+    detached: list[NewChild] = field(default_factory=list)
+    cancelled_activities: list[str] = field(default_factory=list)
+    ending_activities: list[str] = field(default_factory=list)
     """Ids of those that are asked to end, and whose outcome is still wanted."""
-    removed: list[str] = field(default_factory=list[str])
+    removed: list[str] = field(default_factory=list)
     """Ids of timer messages that are not wanted any more."""
-    sent: list[Message] = field(default_factory=list[Message])
-    front: list[Message] = field(default_factory=list[Message])
-    unawaited: list[str] = field(default_factory=list[str])
+    sent: list[Message] = field(default_factory=list)
+    front: list[Message] = field(default_factory=list)
+    unawaited: list[str] = field(default_factory=list)
     """Work that the end drops and that nothing has awaited, in words, for the log."""
-    dropped: list[str] = field(default_factory=list[str])
+    dropped: list[str] = field(default_factory=list)
     """The same, of work whose outcome was to be waited for."""
-    unfit: list[UnfitEvent] = field(default_factory=list[UnfitEvent])
+    unfit: list[UnfitEvent] = field(default_factory=list)
     """Events that were refused, to be told of."""
     end: ExecutionEnd | None = None
     version: str | None = None

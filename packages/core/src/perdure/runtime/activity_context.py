@@ -48,7 +48,7 @@ class Cancellation:
 CURRENT: ContextVar[ActivityContext[object]] = ContextVar("perdure_activity")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ActivityContext(Generic[T_co]):
     """One delivery of one activity; its resources are a `T_co`."""
 

@@ -195,7 +195,12 @@ class LeasedInstance:
 
     async def _run_turns(self) -> None:
         while True:
-            after = await self._turn()
+            size = self._delivery.payload
+            if size < LARGE:
+                after = await self._turn()
+            else:  # it waits until the large turns before it are committed
+                async with self._services.payload_budget.take(size):
+                    after = await self._turn()
             if after is _After.WAIT:
                 after = await self._wait()
             if after is _After.STOP:
@@ -231,14 +236,6 @@ class LeasedInstance:
     # One turn
 
     async def _turn(self) -> _After:
-        """Make a turn; a large one waits until the large ones before it are committed."""
-        size = self._delivery.payload
-        if size < LARGE:
-            return await self._make_turn()
-        async with self._services.payload_budget.take(size):
-            return await self._make_turn()
-
-    async def _make_turn(self) -> _After:
         """Deliver what is in hand, commit, begin what the commit asks for."""
         services, delivery = self._services, self._delivery
         undecodable = await run_outside_tasks(self._deliver)
