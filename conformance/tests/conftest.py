@@ -1,14 +1,14 @@
 """Every module of broken providers has one test, run for each of the module's broken providers."""
 
 import pytest
-from perdure_conformance.broken import Broken
-from perdure_conformance.model import machine
+from perdure_conformance.broken_providers import Broken
+from perdure_conformance.comparison import state_machine
 
 
 @pytest.fixture(autouse=True)
 def _soon_simple_enough(monkeypatch):
     """A broken provider's disagreement with the model need not be made simple to be one."""
-    monkeypatch.setattr(machine, "SIMPLIFYING", 0.2)
+    monkeypatch.setattr(state_machine, "SIMPLIFYING", 0.2)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

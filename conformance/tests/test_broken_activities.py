@@ -5,9 +5,9 @@ from dataclasses import replace
 from datetime import timedelta
 
 from perdure.contract import InstanceStatus
-from perdure_conformance.broken import breaks, what_catches
-from perdure_conformance.checks import CHECKS
-from perdure_conformance.reference import ReferenceProvider, Store
+from perdure_conformance.broken_providers import breaks, what_catches
+from perdure_conformance.clauses import CLAUSES
+from perdure_conformance.model import ModelProvider, Store
 
 
 class Gives(Store):
@@ -145,7 +145,7 @@ class LosesResultsWhileTheTurnIsLeased(Store):
         row = self.tables.instances.get(completion.message.instance)
         super().complete_activity(completion)
         if row is not None and self.is_live(row.lease):
-            self.remove_letters(row.state.instance, [completion.message.id])
+            self.remove_messages(row.state.instance, [completion.message.id])
 
 
 @breaks("ACT-7")
@@ -388,7 +388,7 @@ class GivesUnregisteredActivitiesFirst(Store):
 
 
 @breaks("ACT-19")
-class LeasesActivitiesUnderARace(ReferenceProvider):
+class LeasesActivitiesUnderARace(ModelProvider):
     async def lease_activities(self, request):
         store = self.at_present()
         rows = [r for r in store.tables.activities.values() if store.is_available(r)][
@@ -401,7 +401,7 @@ class LeasesActivitiesUnderARace(ReferenceProvider):
 
 
 @breaks("ACT-19")
-class CompletesUnderARace(ReferenceProvider):
+class CompletesUnderARace(ModelProvider):
     async def complete_activity(self, completion):
         store = self.at_present()
         row = store.leased_row(completion.lease)
@@ -413,7 +413,7 @@ class CompletesUnderARace(ReferenceProvider):
 
 
 @breaks("ACT-20")
-class KeepsTheActivitiesOfACancelledCall(ReferenceProvider):
+class KeepsTheActivitiesOfACancelledCall(ModelProvider):
     async def lease_activities(self, request):
         leased = await super().lease_activities(request)
         await asyncio.sleep(0)
@@ -421,7 +421,7 @@ class KeepsTheActivitiesOfACancelledCall(ReferenceProvider):
 
 
 @breaks("ACT-20")
-class CountsTheActivitiesOfACancelledCall(ReferenceProvider):
+class CountsTheActivitiesOfACancelledCall(ModelProvider):
     async def lease_activities(self, request):
         leased = await super().lease_activities(request)
         try:
@@ -444,6 +444,6 @@ class HasOneQueueOfIds(Store):
 
 
 def test_a_broken_provider_is_caught(broken, clause):
-    (check,) = (check for check in CHECKS if check.id == clause)
+    (check,) = (check for check in CLAUSES if check.id == clause)
 
     assert what_catches(broken, check) is not None

@@ -8,20 +8,20 @@ from typing import ClassVar
 from perdure.clock import SystemClock
 from perdure.contract import LONGEST_LEASE, InstanceStatus, check_lease
 from perdure.errors import InstanceAlreadyExists
-from perdure_conformance.broken import StoreBackend, breaks, what_catches
-from perdure_conformance.checks import CHECKS
-from perdure_conformance.reference import ReferenceProvider, Store
+from perdure_conformance.broken_providers import StoreBackend, breaks, what_catches
+from perdure_conformance.clauses import CLAUSES
+from perdure_conformance.model import ModelProvider, Store
 
 
 @breaks("CALL-1", "LEASE-3", "MAIL-2")
-class TakesTimeFromTheWall(ReferenceProvider):
+class TakesTimeFromTheWall(ModelProvider):
     def at_present(self):
         self._store.now = SystemClock().now()
         return self._store
 
 
 @breaks("CALL-2")
-class ReturnsLiveMessages(ReferenceProvider):
+class ReturnsLiveMessages(ModelProvider):
     async def lease_turns(self, request):
         turns = [
             replace(turn, messages=list(turn.messages))
@@ -37,7 +37,7 @@ class ReturnsLiveMessages(ReferenceProvider):
 
 
 @breaks("CALL-2")
-class KeepsTheCallersList(ReferenceProvider):
+class KeepsTheCallersList(ModelProvider):
     waiting = None
 
     async def send(self, messages):
@@ -64,7 +64,7 @@ class HasAStoreForEachObject(StoreBackend):
 
 
 @breaks("CALL-4", "READ-1")
-class CachesWhatItRead(ReferenceProvider):
+class CachesWhatItRead(ModelProvider):
     async def read_instance(self, instance):
         self.__dict__.setdefault("cache", {})
         found = self.cache.get(instance) or await super().read_instance(instance)
@@ -73,7 +73,7 @@ class CachesWhatItRead(ReferenceProvider):
 
 
 @breaks("CALL-4", "HIST-2")
-class CachesHistories(ReferenceProvider):
+class CachesHistories(ModelProvider):
     async def read_history(self, instance, execution, *, incarnation, after=0):
         self.__dict__.setdefault("cache", {})
         key = (instance, execution, after)
@@ -85,7 +85,7 @@ class CachesHistories(ReferenceProvider):
 
 
 @breaks("CALL-5")
-class FinishesFour(ReferenceProvider):
+class FinishesFour(ModelProvider):
     finish_limit = 4
 
 
@@ -161,7 +161,7 @@ class DropsEmptyEvents(Store):
 
 
 @breaks("CALL-8")
-class DeclaresManagementAndHasNone(ReferenceProvider):
+class DeclaresManagementAndHasNone(ModelProvider):
     def as_management_capability(self):
         return None
 
@@ -173,37 +173,37 @@ class HasManagementUndeclared(StoreBackend):
 
 
 @breaks("CALL-11")
-class LeasesTurnsForAnyLength(ReferenceProvider):
+class LeasesTurnsForAnyLength(ModelProvider):
     async def lease_turns(self, request):
         return self.at_present().lease_turns(request)
 
 
 @breaks("CALL-11")
-class LeasesActivitiesForAnyLength(ReferenceProvider):
+class LeasesActivitiesForAnyLength(ModelProvider):
     async def lease_activities(self, request):
         return self.at_present().lease_activities(request)
 
 
 @breaks("CALL-11")
-class RenewsTurnsForAnyLength(ReferenceProvider):
+class RenewsTurnsForAnyLength(ModelProvider):
     async def renew_turns(self, leases, *, lease_for):
         return self.at_present().renew_turns(leases, lease_for)
 
 
 @breaks("CALL-11")
-class RenewsActivitiesForAnyLength(ReferenceProvider):
+class RenewsActivitiesForAnyLength(ModelProvider):
     async def renew_activities(self, leases, *, lease_for):
         return self.at_present().renew_activities(leases, lease_for)
 
 
 @breaks("CALL-11")
-class CommitsForAnyLength(ReferenceProvider):
+class CommitsForAnyLength(ModelProvider):
     async def commit_turn(self, commit):
         return self.at_present().commit_turn(commit)
 
 
 @breaks("CALL-11")
-class KeepsLeasesForAnyLength(ReferenceProvider):
+class KeepsLeasesForAnyLength(ModelProvider):
     async def commit_turn(self, commit):
         if commit.keep_for is not None:
             return self.at_present().commit_turn(commit)
@@ -211,19 +211,19 @@ class KeepsLeasesForAnyLength(ReferenceProvider):
 
 
 @breaks("CALL-11")
-class DelaysTurnsForAnyLength(ReferenceProvider):
+class DelaysTurnsForAnyLength(ModelProvider):
     async def release_turn(self, release):
         self.at_present().release_turn(release)
 
 
 @breaks("CALL-11")
-class DelaysActivitiesForAnyLength(ReferenceProvider):
+class DelaysActivitiesForAnyLength(ModelProvider):
     async def release_activity(self, release):
         self.at_present().release_activity(release)
 
 
 @breaks("CALL-11")
-class RefusesTheLongestLease(ReferenceProvider):
+class RefusesTheLongestLease(ModelProvider):
     async def commit_turn(self, commit):
         if commit.keep_for == LONGEST_LEASE:
             check_lease("keep_for", commit.keep_for * 2)
@@ -269,7 +269,7 @@ class StartsLater(Store):
 class HasNoStart(Store):
     def add_instance(self, new):
         super().add_instance(new)
-        self.tables.letters.pop(new.instance)
+        self.tables.mailboxes.pop(new.instance)
 
 
 @breaks("CREATE-3", "COMMIT-17")
@@ -285,7 +285,7 @@ class GivesEndedIdsAway(Store):
 class OverwritesTheStart(Store):
     def create_instance(self, new):
         if new.instance in self.tables.instances:
-            self.tables.letters.get(new.instance, {}).pop("start", None)
+            self.tables.mailboxes.get(new.instance, {}).pop("start", None)
             self.put(replace(new.start, incarnation=None))
         super().create_instance(new)
 
@@ -308,12 +308,12 @@ class StartsTwice(Store):
 @breaks("CREATE-5", "COMMIT-16", "MAIL-6")
 class ForgetsWaitingEvents(Store):
     def add_instance(self, new):
-        self.tables.letters.pop(new.instance, None)
+        self.tables.mailboxes.pop(new.instance, None)
         super().add_instance(new)
 
 
 @breaks("CREATE-6")
-class LetsTwoCreatesWin(ReferenceProvider):
+class LetsTwoCreatesWin(ModelProvider):
     async def create_instance(self, new):
         if await self.read_instance(new.instance) is None:
             await asyncio.sleep(0)
@@ -323,7 +323,7 @@ class LetsTwoCreatesWin(ReferenceProvider):
 
 
 @breaks("CREATE-7")
-class CreatesInTwoSteps(ReferenceProvider):
+class CreatesInTwoSteps(ModelProvider):
     async def create_instance(self, new):
         start = new.start
         store = self.at_present()
@@ -333,6 +333,6 @@ class CreatesInTwoSteps(ReferenceProvider):
 
 
 def test_a_broken_provider_is_caught(broken, clause):
-    (check,) = (check for check in CHECKS if check.id == clause)
+    (check,) = (check for check in CLAUSES if check.id == clause)
 
     assert what_catches(broken, check) is not None

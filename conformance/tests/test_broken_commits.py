@@ -12,9 +12,9 @@ from perdure.errors import (
     LeaseLost,
     ProviderError,
 )
-from perdure_conformance.broken import breaks, what_catches
-from perdure_conformance.checks import CHECKS
-from perdure_conformance.reference import ReferenceProvider, Store
+from perdure_conformance.broken_providers import breaks, what_catches
+from perdure_conformance.clauses import CLAUSES
+from perdure_conformance.model import ModelProvider, Store
 
 
 class Commits(Store):
@@ -291,7 +291,7 @@ class CreatesInARefusedCommit(Early):
 @breaks("COMMIT-7")
 class RemovesInARefusedCommit(Early):
     def early(self, commit):
-        self.remove_letters(commit.instance, commit.remove)
+        self.remove_messages(commit.instance, commit.remove)
 
 
 @breaks("COMMIT-7")
@@ -385,7 +385,7 @@ class TellsARepeatByTheNumbers(Store):
 @breaks("COMMIT-9")
 class RemovesOnlyWhatIsVisible(Commits):
     def changed(self, commit):
-        visible = {letter.message.id for letter in self.visible(commit.instance)}
+        visible = {entry.message.id for entry in self.visible(commit.instance)}
         return replace(commit, remove=tuple(visible & set(commit.remove)))
 
 
@@ -403,16 +403,16 @@ class RemovesOnlyWhatWasDelivered(Commits):
 @breaks("COMMIT-9", "COMMIT-23")
 class RemovesTheWholeMailbox(Commits):
     def changed(self, commit):
-        return replace(commit, remove=tuple(self.tables.letters.get(commit.instance, {})))
+        return replace(commit, remove=tuple(self.tables.mailboxes.get(commit.instance, {})))
 
 
 @breaks("COMMIT-9")
 class RefusesToRemoveTheUnknown(Store):
-    def remove_letters(self, instance, ids):
+    def remove_messages(self, instance, ids):
         for message in ids:
-            if message not in self.tables.letters.get(instance, {}):
+            if message not in self.tables.mailboxes.get(instance, {}):
                 raise ProviderError("the message is unknown", operation="commit_turn")
-        super().remove_letters(instance, ids)
+        super().remove_messages(instance, ids)
 
 
 @breaks("COMMIT-10", "COMMIT-12")
@@ -513,10 +513,10 @@ class DropsASecondInstancesMessage(Commits):
 
 @breaks("COMMIT-14")
 class SendsBeforeItRemoves(Store):
-    def remove_letters(self, instance, ids):
+    def remove_messages(self, instance, ids):
         for message in self.__dict__.pop("sending", ()):
             self.put(message)
-        super().remove_letters(instance, ids)
+        super().remove_messages(instance, ids)
 
     def carry_out(self, row, commit):
         self.sending = commit.send
@@ -553,25 +553,25 @@ class PutsALaterFrontBehindAnEarlier(Store):
     def put_front(self, messages):
         super().put_front(messages)
         for message in messages:
-            letter = self.tables.letters[message.instance].get(message.id)
-            if letter is not None:
-                letter.front = (-letter.front[0], letter.front[1])
+            entry = self.tables.mailboxes[message.instance].get(message.id)
+            if entry is not None:
+                entry.front = (-entry.front[0], entry.front[1])
 
 
 @breaks("COMMIT-15")
 class LeavesHeldMessagesWhereTheyAre(Store):
     def put_front(self, messages):
         super().put_front(
-            [m for m in messages if m.id not in self.tables.letters.get(m.instance, {})]
+            [m for m in messages if m.id not in self.tables.mailboxes.get(m.instance, {})]
         )
 
 
 @breaks("COMMIT-15")
 class PutsTheFrontAheadOfTheStart(Store):
-    def order(self, letter):
-        if letter.message.kind is MessageKind.START:
-            return (1, 0, 0) if letter.front is None else (1, *letter.front)
-        return super().order(letter)
+    def order(self, entry):
+        if entry.message.kind is MessageKind.START:
+            return (1, 0, 0) if entry.front is None else (1, *entry.front)
+        return super().order(entry)
 
 
 @breaks("COMMIT-16", "COMMIT-25")
@@ -580,7 +580,7 @@ class CreatesChildrenWithoutAStart(Store):
         if child.instance.instance in self.tables.instances:
             return super().create_child(child)
         super().create_child(child)
-        self.remove_letters(child.instance.instance, ["start"])
+        self.remove_messages(child.instance.instance, ["start"])
         return True
 
 
@@ -665,14 +665,14 @@ class CallsEveryEndACompletion(Store):
 class LosesEventsWhenItContinues(Store):
     def continue_as_new(self, row, commit):
         super().continue_as_new(row, commit)
-        self.tables.letters.pop(commit.instance, None)
+        self.tables.mailboxes.pop(commit.instance, None)
 
 
 @breaks("COMMIT-19")
 class KeepsAHundredEvents(Store):
     def continue_as_new(self, row, commit):
         super().continue_as_new(row, commit)
-        self.remove_letters(
+        self.remove_messages(
             commit.instance, [x.message.id for x in self.visible(commit.instance)][2:]
         )
 
@@ -801,7 +801,7 @@ class ClearsTheMarkOnlyWithARelease(Store):
 
 
 @breaks("COMMIT-25")
-class CommitsInTwoSteps(ReferenceProvider):
+class CommitsInTwoSteps(ModelProvider):
     async def commit_turn(self, commit):
         store = self.at_present()
         row = store.require_lease(store.row_of(commit.instance, commit.incarnation), commit)
@@ -816,7 +816,7 @@ class CommitsInTwoSteps(ReferenceProvider):
 
 
 @breaks("COMMIT-26")
-class FailsAGroupAsOne(ReferenceProvider):
+class FailsAGroupAsOne(ModelProvider):
     group = ()
 
     async def commit_turn(self, commit):
@@ -830,7 +830,7 @@ class FailsAGroupAsOne(ReferenceProvider):
 
 
 @breaks("COMMIT-27")
-class LetsTwoCommitsWin(ReferenceProvider):
+class LetsTwoCommitsWin(ModelProvider):
     async def commit_turn(self, commit):
         store = self.at_present()
         row = store.require_lease(store.row_of(commit.instance, commit.incarnation), commit)
@@ -840,6 +840,6 @@ class LetsTwoCommitsWin(ReferenceProvider):
 
 
 def test_a_broken_provider_is_caught(broken, clause):
-    (check,) = (check for check in CHECKS if check.id == clause)
+    (check,) = (check for check in CLAUSES if check.id == clause)
 
     assert what_catches(broken, check) is not None

@@ -5,10 +5,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 from perdure.contract import HistoryPage, InstanceStatus
-from perdure_conformance.broken import breaks, what_catches
-from perdure_conformance.checks import CHECKS
-from perdure_conformance.reference import ReferenceProvider, Store
-from perdure_conformance.reference.rows import Lease
+from perdure_conformance.broken_providers import breaks, what_catches
+from perdure_conformance.clauses import CLAUSES
+from perdure_conformance.model import ModelProvider, Store
+from perdure_conformance.model.tables import Lease
 
 
 @breaks("LEASE-1", "COMMIT-23")
@@ -199,7 +199,7 @@ class FindsUnregisteredUnasked(Store):
 class ForgetsReleasesOfUnregistered(Store):
     def waiting_since(self, row):
         return (
-            min(letter.due for letter in self.unsorted_visible(row.state.instance)),
+            min(entry.due for entry in self.unsorted_visible(row.state.instance)),
             row.created,
         )
 
@@ -480,7 +480,7 @@ class AllowsNoSkew(Store):
 
 
 @breaks("LEASE-18", "MODEL-1")
-class LeasesUnderARace(ReferenceProvider):
+class LeasesUnderARace(ModelProvider):
     async def lease_turns(self, request):
         store = self.at_present()
         rows = [row for row in store.tables.instances.values() if store.is_ready(row)][
@@ -493,7 +493,7 @@ class LeasesUnderARace(ReferenceProvider):
 
 
 @breaks("LEASE-19")
-class KeepsTheLeasesOfACancelledCall(ReferenceProvider):
+class KeepsTheLeasesOfACancelledCall(ModelProvider):
     async def lease_turns(self, request):
         turns = await super().lease_turns(request)
         await asyncio.sleep(0)
@@ -501,7 +501,7 @@ class KeepsTheLeasesOfACancelledCall(ReferenceProvider):
 
 
 @breaks("LEASE-19")
-class CountsTheLeasesOfACancelledCall(ReferenceProvider):
+class CountsTheLeasesOfACancelledCall(ModelProvider):
     async def lease_turns(self, request):
         turns = await super().lease_turns(request)
         try:
@@ -517,7 +517,7 @@ class CountsTheLeasesOfACancelledCall(ReferenceProvider):
 class RemovesWhatItDelivers(Store):
     def give_turn(self, row, request):
         turn = super().give_turn(row, request)
-        self.remove_letters(row.state.instance, [message.id for message in turn.messages])
+        self.remove_messages(row.state.instance, [message.id for message in turn.messages])
         return turn
 
 
@@ -525,9 +525,9 @@ class RemovesWhatItDelivers(Store):
 class PutsWhatWasDeliveredBehind(Store):
     def let_go(self, row):
         super().let_go(row)
-        for letter in sorted(self.unsorted_visible(row.state.instance), key=self.order):
-            if letter.arrival < row.released - 2:
-                letter.arrival = self.count()
+        for entry in sorted(self.unsorted_visible(row.state.instance), key=self.order):
+            if entry.arrival < row.released - 2:
+                entry.arrival = self.count()
 
 
 @breaks("HIST-1", "ADMIN-6")
@@ -550,7 +550,7 @@ class AlwaysSaysThatMoreFollow(Store):
 
 
 @breaks("HIST-2")
-class ReadsFromAStaleReplica(ReferenceProvider):
+class ReadsFromAStaleReplica(ModelProvider):
     async def lease_turns(self, request):
         turns = await super().lease_turns(request)
         self.replica = {
@@ -614,7 +614,7 @@ class CutsLargeEvents(Store):
 class ShowsWhoeverHasMail(Store):
     def read_instance(self, instance):
         row = self.tables.instances.get(instance)
-        if row is None and self.tables.letters.get(instance):
+        if row is None and self.tables.mailboxes.get(instance):
             return (
                 next(iter(self.tables.instances.values()), object()).state
                 if self.tables.instances
@@ -631,6 +631,6 @@ class HidesTheOutput(Store):
 
 
 def test_a_broken_provider_is_caught(broken, clause):
-    (check,) = (check for check in CHECKS if check.id == clause)
+    (check,) = (check for check in CLAUSES if check.id == clause)
 
     assert what_catches(broken, check) is not None

@@ -5,64 +5,64 @@ from dataclasses import replace
 
 from perdure.contract import InstanceStatus, MessageKind
 from perdure.errors import StorageFailed
-from perdure_conformance.broken import breaks, what_catches
-from perdure_conformance.checks import CHECKS
-from perdure_conformance.reference import ReferenceProvider, Store
+from perdure_conformance.broken_providers import breaks, what_catches
+from perdure_conformance.clauses import CLAUSES
+from perdure_conformance.model import ModelProvider, Store
 
 
 @breaks("MAIL-1", "MAIL-12")
 class OrdersById(Store):
-    def order(self, letter):
-        first, *rest = super().order(letter)
-        return (first, letter.message.id, *rest)
+    def order(self, entry):
+        first, *rest = super().order(entry)
+        return (first, entry.message.id, *rest)
 
 
 @breaks("MAIL-2", "COMMIT-14", "MODEL-1")
 class DeliversTheFuture(Store):
-    def is_visible(self, letter):
+    def is_visible(self, entry):
         return True
 
 
 @breaks("MAIL-2")
 class IsLateByAnInstant(Store):
-    def is_visible(self, letter):
-        visible_at = letter.message.visible_at
+    def is_visible(self, entry):
+        visible_at = entry.message.visible_at
         return visible_at is None or visible_at < self.now
 
 
 @breaks("MAIL-2")
 class RoundsToMilliseconds(Store):
-    def is_visible(self, letter):
-        visible_at = letter.message.visible_at
+    def is_visible(self, entry):
+        visible_at = entry.message.visible_at
         return visible_at is None or visible_at // 1000 <= self.now // 1000 + 1
 
 
 @breaks("MAIL-3")
 class OrdersByArrivalAlone(Store):
-    def order(self, letter):
-        key = super().order(letter)
-        return (2, letter.arrival) if key[0] == 2 else key
+    def order(self, entry):
+        key = super().order(entry)
+        return (2, entry.arrival) if key[0] == 2 else key
 
 
 @breaks("MAIL-3", "CREATE-5")
 class PutsTheStartLast(Store):
-    def order(self, letter):
-        if letter.message.kind is MessageKind.START:
-            return (2, letter.due, letter.arrival)
-        return super().order(letter)
+    def order(self, entry):
+        if entry.message.kind is MessageKind.START:
+            return (2, entry.due, entry.arrival)
+        return super().order(entry)
 
 
 @breaks("MAIL-3", "MAIL-1")
 class LosesTheOrderAtEqualTimes(Store):
-    def order(self, letter):
-        key = super().order(letter)
-        return (2, letter.due, -letter.arrival) if key[0] == 2 else key
+    def order(self, entry):
+        key = super().order(entry)
+        return (2, entry.due, -entry.arrival) if key[0] == 2 else key
 
 
 @breaks("MAIL-4")
 class ComparesStampsWithTheClock(Store):
-    def is_visible(self, letter):
-        return letter.due <= self.now
+    def is_visible(self, entry):
+        return entry.due <= self.now
 
 
 @breaks("MAIL-4")
@@ -74,7 +74,7 @@ class StampsGoBack(Store):
 @breaks("MAIL-5")
 class ReplacesHeldMessages(Store):
     def put(self, message):
-        self.remove_letters(message.instance, [message.id])
+        self.remove_messages(message.instance, [message.id])
         super().put(message)
 
 
@@ -90,7 +90,7 @@ class NeverTakesAnIdAgain(Store):
 @breaks("MAIL-5")
 class KeepsDuplicates(Store):
     def put(self, message):
-        box = self.tables.letters.get(message.instance, {})
+        box = self.tables.mailboxes.get(message.instance, {})
         if message.id in box:
             first = box.pop(message.id)
             super().put(message)
@@ -99,8 +99,8 @@ class KeepsDuplicates(Store):
         else:
             super().put(message)
 
-    def remove_letters(self, instance, ids):
-        super().remove_letters(instance, [*ids, *(f"{each} again" for each in ids)])
+    def remove_messages(self, instance, ids):
+        super().remove_messages(instance, [*ids, *(f"{each} again" for each in ids)])
 
 
 @breaks("MAIL-6", "CREATE-5")
@@ -114,7 +114,7 @@ class IsBlockedByWaitingEvents(Store):
     def lease_turns(self, request):
         waiting = sum(
             len(box)
-            for name, box in self.tables.letters.items()
+            for name, box in self.tables.mailboxes.items()
             if name not in self.tables.instances
         )
         return () if waiting >= request.limit else super().lease_turns(request)
@@ -123,9 +123,9 @@ class IsBlockedByWaitingEvents(Store):
 @breaks("MAIL-6")
 class ForgetsEventsAfterAWeek(Store):
     def add_instance(self, new):
-        box = self.tables.letters.get(new.instance, {})
-        old = [each for each, letter in box.items() if letter.due < self.now - 7 * 86_400_000_000]
-        self.remove_letters(new.instance, old)
+        box = self.tables.mailboxes.get(new.instance, {})
+        old = [each for each, entry in box.items() if entry.due < self.now - 7 * 86_400_000_000]
+        self.remove_messages(new.instance, old)
         super().add_instance(new)
 
 
@@ -175,29 +175,29 @@ def fields(row):
 class HasOneMailboxOfIds(Store):
     def put(self, message):
         if (
-            not any(message.id in box for box in self.tables.letters.values())
+            not any(message.id in box for box in self.tables.mailboxes.values())
             or message.kind is MessageKind.START
         ):
             super().put(message)
 
 
 @breaks("MAIL-11", "MAIL-6")
-class SendsToTheFirstInstanceOnly(ReferenceProvider):
+class SendsToTheFirstInstanceOnly(ModelProvider):
     async def send(self, messages):
         await super().send([m for m in messages if m.instance == messages[0].instance])
 
 
 @breaks("MAIL-11")
 class RemovesFromEveryMailbox(Store):
-    def remove_letters(self, instance, ids):
-        for other in list(self.tables.letters):
-            super().remove_letters(other, ids)
+    def remove_messages(self, instance, ids):
+        for other in list(self.tables.mailboxes):
+            super().remove_messages(other, ids)
 
 
 class Delivers(Store):
     def delivery(self, instance, held=()):
         waiting = [
-            letter.message for letter in self.visible(instance) if letter.message.id not in held
+            entry.message for entry in self.visible(instance) if entry.message.id not in held
         ]
         return self.cut(waiting)
 
@@ -211,7 +211,7 @@ class DeliversEverything(Delivers):
 @breaks("MAIL-12")
 class HandsOutTheFirstThousandWithoutTheStart(Store):
     def visible(self, instance):
-        first = sorted(self.unsorted_visible(instance), key=lambda letter: letter.arrival)[:1001]
+        first = sorted(self.unsorted_visible(instance), key=lambda entry: entry.arrival)[:1001]
         return sorted(first, key=self.order)
 
 
@@ -236,12 +236,12 @@ class DeliversNothingWhereOneIsTooLarge(Delivers):
 @breaks("MAIL-14")
 class HoldsFiveThousand(Store):
     def put(self, message):
-        if len(self.tables.letters.get(message.instance, {})) < 5000:
+        if len(self.tables.mailboxes.get(message.instance, {})) < 5000:
             super().put(message)
 
 
 @breaks("MAIL-14")
-class RefusesMoreThanAHundredAtOnce(ReferenceProvider):
+class RefusesMoreThanAHundredAtOnce(ModelProvider):
     async def send(self, messages):
         if len(messages) > 100:
             raise StorageFailed("the batch is too large", operation="send")
@@ -249,15 +249,15 @@ class RefusesMoreThanAHundredAtOnce(ReferenceProvider):
 
 
 @breaks("MAIL-15", "RACE-1")
-class LosesMessagesUnderARace(ReferenceProvider):
+class LosesMessagesUnderARace(ModelProvider):
     async def send(self, messages):
-        boxes = {name: dict(box) for name, box in self._store.tables.letters.items()}
+        boxes = {name: dict(box) for name, box in self._store.tables.mailboxes.items()}
         await asyncio.sleep(0)
-        self._store.tables.letters = boxes
+        self._store.tables.mailboxes = boxes
         await super().send(messages)
 
 
 def test_a_broken_provider_is_caught(broken, clause):
-    (check,) = (check for check in CHECKS if check.id == clause)
+    (check,) = (check for check in CLAUSES if check.id == clause)
 
     assert what_catches(broken, check) is not None

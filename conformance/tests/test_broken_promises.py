@@ -24,11 +24,11 @@ from perdure.runtime.activity_runner import ActivityRunner
 from perdure.runtime.activity_store import ActivityStore
 from perdure.runtime.shutdown import Shutdown
 from perdure.runtime.turn_dispatcher import TurnDispatcher
-from perdure_conformance.broken import Broken, StoreBackend, what_catches
-from perdure_conformance.reference import ReferenceProvider, Store
-from perdure_conformance.rows import ROWS
+from perdure_conformance.broken_providers import Broken, StoreBackend, what_catches
+from perdure_conformance.model import ModelProvider, Store
+from perdure_conformance.scenarios import SCENARIOS
 
-IN_PROCESS = {row.id for row in ROWS if row.needs is None}
+IN_PROCESS = {row.id for row in SCENARIOS if row.needs is None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +40,15 @@ class Saboteur:
 
 def spoils(*numbers):
     def made(spoil):
-        return Saboteur(name=spoil.__name__, rows=tuple(f"ROW-{n}" for n in numbers), spoil=spoil)
+        return Saboteur(
+            name=spoil.__name__, rows=tuple(f"SCENARIO-{n}" for n in numbers), spoil=spoil
+        )
 
     return made
 
 
 def provider_with(**methods):
-    return type("Spoiled", (ReferenceProvider,), methods)
+    return type("Spoiled", (ModelProvider,), methods)
 
 
 # The provider
@@ -64,7 +66,7 @@ def refuses_what_comes_after_the_end_of_a_lease(patch):
 def loses_events_to_ids_that_do_not_exist(patch):
     async def send(self, messages):
         known = [m for m in messages if await self.read_instance(m.instance) is not None]
-        await ReferenceProvider.send(self, known)
+        await ModelProvider.send(self, known)
 
     return provider_with(send=send)
 
@@ -73,7 +75,7 @@ def loses_events_to_ids_that_do_not_exist(patch):
 def a_second_start_is_passed_over(patch):
     async def create_instance(self, new):
         try:
-            await ReferenceProvider.create_instance(self, new)
+            await ModelProvider.create_instance(self, new)
         except InstanceAlreadyExists:
             return
 
@@ -86,7 +88,7 @@ def gives_every_message_an_id_of_its_own(patch):
 
     async def send(self, messages):
         again = [replace(message, id=f"{message.id}-{next(count)}") for message in messages]
-        await ReferenceProvider.send(self, again)
+        await ModelProvider.send(self, again)
 
     return provider_with(send=send)
 
@@ -97,10 +99,10 @@ def leases_last_minutes_longer(patch):
         return replace(request, lease_for=request.lease_for + timedelta(minutes=2))
 
     async def lease_turns(self, request):
-        return await ReferenceProvider.lease_turns(self, prolonged(request))
+        return await ModelProvider.lease_turns(self, prolonged(request))
 
     async def lease_activities(self, request):
-        return await ReferenceProvider.lease_activities(self, prolonged(request))
+        return await ModelProvider.lease_activities(self, prolonged(request))
 
     return provider_with(lease_turns=lease_turns, lease_activities=lease_activities)
 
@@ -109,7 +111,7 @@ def leases_last_minutes_longer(patch):
 def results_without_a_lease_are_accepted(patch):
     async def complete_activity(self, completion):
         try:
-            await ReferenceProvider.complete_activity(self, completion)
+            await ModelProvider.complete_activity(self, completion)
         except ActivityLeaseLost:
             await self.send([completion.message])
 
@@ -120,9 +122,9 @@ def results_without_a_lease_are_accepted(patch):
 def finished_activities_are_no_precondition(patch):
     async def commit_turn(self, commit):
         try:
-            return await ReferenceProvider.commit_turn(self, commit)
+            return await ModelProvider.commit_turn(self, commit)
         except ActivityLeaseLost:
-            return await ReferenceProvider.commit_turn(self, replace(commit, finish=()))
+            return await ModelProvider.commit_turn(self, replace(commit, finish=()))
 
     return provider_with(commit_turn=commit_turn)
 
@@ -131,7 +133,7 @@ def finished_activities_are_no_precondition(patch):
 def a_refused_commit_is_not_told(patch):
     async def commit_turn(self, commit):
         try:
-            return await ReferenceProvider.commit_turn(self, commit)
+            return await ModelProvider.commit_turn(self, commit)
         except LeaseLost:
             return CommitAnswer()
 
@@ -144,7 +146,7 @@ def a_repeated_commit_is_not_recognised(patch):
         row = await self.read_instance(commit.instance)
         if row is not None and row.last_commit == commit.id and not row.output:
             commit = replace(commit, id=commit.id + "again", expected_event=row.last_event)
-        return await ReferenceProvider.commit_turn(self, commit)
+        return await ModelProvider.commit_turn(self, commit)
 
     return provider_with(commit_turn=commit_turn)
 
@@ -161,11 +163,11 @@ def gives_nothing_back(patch):
 def never_tells_of_unregistered_work(patch):
     async def lease_turns(self, request):
         served = replace(request, unregistered_for=None)
-        return await ReferenceProvider.lease_turns(self, served)
+        return await ModelProvider.lease_turns(self, served)
 
     async def lease_activities(self, request):
         served = replace(request, unregistered_for=None)
-        return await ReferenceProvider.lease_activities(self, served)
+        return await ModelProvider.lease_activities(self, served)
 
     return provider_with(lease_turns=lease_turns, lease_activities=lease_activities)
 
@@ -174,7 +176,7 @@ def never_tells_of_unregistered_work(patch):
 def a_child_takes_an_id_in_use(patch):
     async def commit_turn(self, commit):
         children = [replace(child, if_exists=None) for child in commit.create]
-        return await ReferenceProvider.commit_turn(self, replace(commit, create=tuple(children)))
+        return await ModelProvider.commit_turn(self, replace(commit, create=tuple(children)))
 
     return provider_with(commit_turn=commit_turn)
 
@@ -184,7 +186,7 @@ def forgets_what_a_continuation_creates(patch):
     async def commit_turn(self, commit):
         ends = commit.end is not None and commit.end.status is InstanceStatus.CONTINUED_AS_NEW
         kept = replace(commit, create=()) if ends else commit
-        return await ReferenceProvider.commit_turn(self, kept)
+        return await ModelProvider.commit_turn(self, kept)
 
     return provider_with(commit_turn=commit_turn)
 
@@ -193,7 +195,7 @@ def forgets_what_a_continuation_creates(patch):
 def loses_timers(patch):
     async def commit_turn(self, commit):
         kept = tuple(m for m in commit.send if m.kind is not MessageKind.TIMER)
-        return await ReferenceProvider.commit_turn(self, replace(commit, send=kept))
+        return await ModelProvider.commit_turn(self, replace(commit, send=kept))
 
     return provider_with(commit_turn=commit_turn)
 
@@ -206,7 +208,7 @@ def delivers_events_backwards(patch):
             others = [m for m in turn.messages if m.kind is not MessageKind.START]
             return replace(turn, messages=(*start, *reversed(others)))
 
-        return [backwards(turn) for turn in await ReferenceProvider.lease_turns(self, request)]
+        return [backwards(turn) for turn in await ModelProvider.lease_turns(self, request)]
 
     return provider_with(lease_turns=lease_turns)
 
@@ -215,7 +217,7 @@ def delivers_events_backwards(patch):
 def loses_what_children_tell(patch):
     async def commit_turn(self, commit):
         kept = tuple(m for m in commit.send if m.kind is not MessageKind.CHILD)
-        return await ReferenceProvider.commit_turn(self, replace(commit, send=kept))
+        return await ModelProvider.commit_turn(self, replace(commit, send=kept))
 
     return provider_with(commit_turn=commit_turn)
 
@@ -225,7 +227,7 @@ def ids_do_not_depend_on_case(patch):
     async def create_instance(self, new):
         if new.instance != new.instance.lower():
             raise InstanceAlreadyExists(new.instance)
-        await ReferenceProvider.create_instance(self, new)
+        await ModelProvider.create_instance(self, new)
 
     return provider_with(create_instance=create_instance)
 
@@ -235,7 +237,7 @@ def stores_less_than_a_megabyte(patch):
     async def create_instance(self, new):
         if len(new.start.data) > 900_000:
             raise InstanceAlreadyExists(new.instance)
-        await ReferenceProvider.create_instance(self, new)
+        await ModelProvider.create_instance(self, new)
 
     return provider_with(create_instance=create_instance)
 
@@ -249,7 +251,7 @@ def a_continuation_empties_the_mailbox(patch):
             if message.data.count(b'"4"') and message.kind is MessageKind.EVENT:
                 arrived.append(message)
             else:
-                await ReferenceProvider.send(self, [message])
+                await ModelProvider.send(self, [message])
 
     return provider_with(send=send)
 
@@ -286,7 +288,7 @@ def an_instance_that_ended_goes_on(patch):
             if row is not None and row.status is InstanceStatus.COMPLETED:
                 found = self._store.tables.instances[message.instance]
                 found.state = replace(row, updated_at=row.updated_at + 1)
-        await ReferenceProvider.send(self, messages)
+        await ModelProvider.send(self, messages)
 
     return provider_with(send=send)
 
@@ -415,7 +417,7 @@ def another_python_is_not_named(patch):
 
 @spoils("34a")
 def leases_beyond_all_leases_are_live(patch):
-    patch.setattr("perdure_conformance.reference.mailboxes.FARTHEST", 10**12)
+    patch.setattr("perdure_conformance.model.mailboxes.FARTHEST", 10**12)
 
 
 @spoils("27a")
@@ -558,7 +560,7 @@ def messages_of_an_old_execution_are_delivered(patch):
                 return message
             return replace(message, incarnation=row.state.incarnation, execution=None)
 
-        await ReferenceProvider.send(self, [current(message) for message in messages])
+        await ModelProvider.send(self, [current(message) for message in messages])
 
     return provider_with(send=send)
 
@@ -570,7 +572,7 @@ def a_runtime_trusts_its_own_clock(patch):
             replace(m, visible_at=m.visible_at - 6_000_000) if m.visible_at else m
             for m in commit.send
         )
-        return await ReferenceProvider.commit_turn(self, replace(commit, send=early))
+        return await ModelProvider.commit_turn(self, replace(commit, send=early))
 
     return provider_with(commit_turn=commit_turn)
 
@@ -578,7 +580,7 @@ def a_runtime_trusts_its_own_clock(patch):
 @spoils("21e")
 def damage_looks_like_an_outage(patch):
     async def read_history(self, *place, **named):
-        page = await ReferenceProvider.read_history(self, *place, **named)
+        page = await ModelProvider.read_history(self, *place, **named)
         if any(b"\x00" in each.data for each in page.events):
             raise StorageFailed("the disk is full; free some", operation="read_history")
         return page
@@ -606,9 +608,9 @@ CASES = [
 @pytest.mark.parametrize(("saboteur", "id"), CASES)
 def test_a_broken_promise_is_noticed(saboteur, id, monkeypatch, caplog):
     caplog.set_level(logging.CRITICAL)
-    (row,) = (row for row in ROWS if row.id == id)
-    monkeypatch.setattr("perdure_conformance.rows.stage.LIMIT", timedelta(minutes=3))
-    provider = saboteur.spoil(monkeypatch) or ReferenceProvider
+    (row,) = (row for row in SCENARIOS if row.id == id)
+    monkeypatch.setattr("perdure_conformance.scenarios.simulation.LIMIT", timedelta(minutes=3))
+    provider = saboteur.spoil(monkeypatch) or ModelProvider
 
     broken = Broken(name=saboteur.name, clauses=(id,), make=lambda: StoreBackend(provider=provider))
 

@@ -8,17 +8,17 @@ from types import SimpleNamespace
 import pytest
 from perdure.contract import CommitAnswer, HistoryPage
 from perdure.errors import LeaseLost, StorageCorrupt, StorageFailed, StorageUnavailable
-from perdure_conformance.broken import StoreBackend, breaks, what_catches
-from perdure_conformance.checks import CHECKS
-from perdure_conformance.doors import (
+from perdure_conformance.broken_providers import StoreBackend, breaks, what_catches
+from perdure_conformance.clauses import CLAUSES
+from perdure_conformance.model import Store
+from perdure_conformance.runner import Outcome, judge
+from perdure_conformance.tampering import (
     FAILING_STEPS,
     LOST_EVENTS,
     RAW_HISTORY,
     SPOILED_INSTANCES,
     missing,
 )
-from perdure_conformance.reference import Store
-from perdure_conformance.runner import Outcome, judge
 
 ALL = frozenset({FAILING_STEPS, LOST_EVENTS, RAW_HISTORY, SPOILED_INSTANCES})
 
@@ -105,7 +105,7 @@ for _name in (
 
 class WithDoors(StoreBackend):
     def __init__(self, store=Careful, **named):
-        super().__init__(store, doors=ALL, **named)
+        super().__init__(store, tampering=ALL, **named)
 
     async def spoil_instance(self, namespace, instance):
         self._stores[namespace].spoiled.add(instance)
@@ -275,7 +275,7 @@ class LosesWhatALookThatFailedLeased(Careful):
         leased = [name for name, row in self.tables.instances.items() if row.lease]
         super().end_failed_look(before)
         for name in leased:
-            self.tables.letters[name].clear()
+            self.tables.mailboxes[name].clear()
 
 
 @broken_store("COMMIT-28")
@@ -287,7 +287,7 @@ class LeavesHalfACommit(Careful):
 @broken_store("COMMIT-28")
 class TakesBackAllButMessages(Careful):
     def recover(self, before, commit):
-        before.letters = self.tables.letters
+        before.mailboxes = self.tables.mailboxes
         return super().recover(before, commit)
 
 
@@ -337,36 +337,36 @@ class FailsNowhere(WithDoors):
     ("id", "what"), [("COMMIT-28", "a commit"), ("CALL-10", "a look for turns")]
 )
 def test_a_harness_that_lets_nothing_fail_is_noticed(id, what):
-    (check,) = (check for check in CHECKS if check.id == id)
+    (check,) = (check for check in CLAUSES if check.id == id)
 
     assert judge(check, FailsNowhere()).message == f"the harness lets no step of {what} fail"
 
 
 def test_a_broken_provider_is_caught(broken, clause):
-    (check,) = (check for check in CHECKS if check.id == clause)
+    (check,) = (check for check in CLAUSES if check.id == clause)
 
     assert what_catches(broken, check) is not None
 
 
 @pytest.mark.parametrize("id", ["CALL-9", "CALL-10", "HIST-6", "HIST-7", "COMMIT-28"])
 def test_a_careful_provider_passes(id):
-    (check,) = (check for check in CHECKS if check.id == id)
+    (check,) = (check for check in CLAUSES if check.id == id)
 
     assert judge(check, WithDoors()).message == ""
 
 
 @pytest.mark.parametrize("id", ["CALL-9", "CALL-10", "HIST-6", "COMMIT-28"])
-def test_a_check_without_its_back_door_is_unsupported(id):
-    (check,) = (check for check in CHECKS if check.id == id)
+def test_a_check_without_its_tampering_is_unsupported(id):
+    (check,) = (check for check in CLAUSES if check.id == id)
 
     result = judge(check, StoreBackend())
 
     assert result.outcome is Outcome.UNSUPPORTED
-    assert result.message == f"the harness of reference offers no back door {check.door!r}"
+    assert result.message == f"the backend of model offers no tampering {check.tampering!r}"
 
 
 @pytest.mark.parametrize("id", ["CALL-9", "CALL-10", "HIST-6", "HIST-7", "COMMIT-28"])
-def test_a_back_door_that_is_declared_and_missing_fails_its_check(id):
+def test_tampering_that_is_declared_and_missing_fails_its_check(id):
     class Empty:
         declaration = WithDoors().declaration
         url = None
@@ -374,8 +374,8 @@ def test_a_back_door_that_is_declared_and_missing_fails_its_check(id):
         def open(self, *, clock, namespace):
             return WithDoors().open(clock=clock, namespace=namespace)
 
-    (check,) = (check for check in CHECKS if check.id == id)
+    (check,) = (check for check in CLAUSES if check.id == id)
     result = judge(check, Empty())
 
     assert result.outcome is Outcome.FAILED
-    assert result.message == str(missing(check.door))
+    assert result.message == str(missing(check.tampering))

@@ -5,14 +5,14 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from perdure_conformance.broken import StoreBackend
-from perdure_conformance.checks import CHECKS
-from perdure_conformance.reference import ReferenceProvider, Store
-from perdure_conformance.reference import turns as turns_module
+from perdure_conformance.broken_providers import StoreBackend
+from perdure_conformance.clauses import CLAUSES
+from perdure_conformance.model import ModelProvider, Store
+from perdure_conformance.model import turns as turns_module
 from perdure_conformance.runner import Outcome, judge
 
 
-class TakesItsTime(ReferenceProvider):
+class TakesItsTime(ModelProvider):
     """Goes around the event loop before each call."""
 
 
@@ -36,7 +36,7 @@ for _name in (
     "complete_activity",
     "renew_turns",
 ):
-    setattr(TakesItsTime, _name, _later(getattr(ReferenceProvider, _name)))
+    setattr(TakesItsTime, _name, _later(getattr(ModelProvider, _name)))
 
 
 class VoidsLater(Store):
@@ -47,7 +47,7 @@ class VoidsLater(Store):
 
     def unsorted_visible(self, instance):
         found = super().unsorted_visible(instance)
-        return [letter for letter in found if not self.is_void(letter.message)]
+        return [entry for entry in found if not self.is_void(entry.message)]
 
     def has_visible(self, instance):
         return bool(self.unsorted_visible(instance))
@@ -72,11 +72,11 @@ class IsRoughlyFair(Store):
         return (due, place ^ 3)
 
 
-class FinishesTwenty(ReferenceProvider):
+class FinishesTwenty(ModelProvider):
     finish_limit = 20
 
 
-class WakesForNothing(ReferenceProvider):
+class WakesForNothing(ModelProvider):
     """Returns from every wait at once, or when it likes."""
 
     tells_of_work = True
@@ -89,7 +89,7 @@ class WakesForNothing(ReferenceProvider):
         await self.clock.sleep(min(wait.timeout, timedelta(seconds=1)))
 
 
-class LooksForCancellationsInTheEnd(ReferenceProvider):
+class LooksForCancellationsInTheEnd(ModelProvider):
     """Tells of cancellations, as a storage that cannot notify does: it looks once."""
 
     tells_of_cancellations = True
@@ -100,7 +100,7 @@ class LooksForCancellationsInTheEnd(ReferenceProvider):
         return frozenset(each for each in wait.leases if store.leased_row(each) is None)
 
 
-class AnswersWithLists(ReferenceProvider):
+class AnswersWithLists(ModelProvider):
     """Gives lists where the contract says a sequence."""
 
     async def lease_turns(self, request):
@@ -128,14 +128,14 @@ VARIANTS = {
 def test_a_correct_variant_passes(variant):
     backend = VARIANTS[variant]()
 
-    results = [judge(check, backend) for check in CHECKS]
+    results = [judge(check, backend) for check in CLAUSES]
 
     assert [(r.id, r.message) for r in results if r.outcome is Outcome.FAILED] == []
 
 
 def test_pages_of_one_event_pass(monkeypatch):
     monkeypatch.setattr(turns_module, "EVENTS_PER_PAGE", 1)
-    checks = [check for check in CHECKS if check.family in ("HIST", "ADMIN")]
+    checks = [check for check in CLAUSES if check.family in ("HIST", "ADMIN")]
 
     results = [judge(check, StoreBackend()) for check in checks]
 

@@ -18,15 +18,15 @@ from perdure.contract import (
     TurnRelease,
     TurnRequest,
 )
-from perdure_conformance.broken import StoreBackend
+from perdure_conformance.broken_providers import StoreBackend
+from perdure_conformance.comparison import state_machine
+from perdure_conformance.comparison.callers import LEASE, SERVES, new_instance
+from perdure_conformance.comparison.intents import Create
+from perdure_conformance.comparison.overlaps import Exchange, may_overlap, states_after
+from perdure_conformance.comparison.requests import ActivityRenewal, TurnRenewal, ask
+from perdure_conformance.comparison.states import copy_of, identity
 from perdure_conformance.expect import ClauseBroken
-from perdure_conformance.model import machine
-from perdure_conformance.model.calls import ActivityRenewal, TurnRenewal, ask
-from perdure_conformance.model.intents import Create
-from perdure_conformance.model.known import LEASE, SERVES, new_instance
-from perdure_conformance.model.overlaps import Exchange, may_overlap, states_after
-from perdure_conformance.model.states import copy_of, identity
-from perdure_conformance.reference import ReferenceProvider, Store
+from perdure_conformance.model import ModelProvider, Store
 
 CLOCK = ManualClock()
 
@@ -61,7 +61,7 @@ def after(*requests):
 
 
 def answer(store, request):
-    model = ReferenceProvider(store, clock=CLOCK, description="model")
+    model = ModelProvider(store, clock=CLOCK, description="model")
     return asyncio.run(ask(model, request))
 
 
@@ -137,7 +137,7 @@ def test_the_messages_of_an_answer_may_have_come_after_the_commit():
 
     [state] = states(before, Exchange(request, found), Exchange(sent, None))
 
-    assert list(state.tables.letters["a"]) == ["m"]
+    assert list(state.tables.mailboxes["a"]) == ["m"]
 
 
 def test_a_repeat_may_be_told_of_the_messages_that_a_newer_commit_has_left():
@@ -224,7 +224,7 @@ def test_a_look_under_a_token_never_overlaps_a_call_that_names_it():
     assert may_overlap(renewal, commit("one"))
 
 
-class AnswersNoCommit(ReferenceProvider):
+class AnswersNoCommit(ModelProvider):
     async def commit_turn(self, commit):
         await super().commit_turn(commit)
         return CommitAnswer()
@@ -232,4 +232,4 @@ class AnswersNoCommit(ReferenceProvider):
 
 def test_a_wrong_answer_is_told_and_not_the_difference_that_follows_from_it():
     with pytest.raises(ClauseBroken, match="and the model"):
-        asyncio.run(machine.compare_with_model(StoreBackend(provider=AnswersNoCommit)))
+        asyncio.run(state_machine.compare_with_model(StoreBackend(provider=AnswersNoCommit)))

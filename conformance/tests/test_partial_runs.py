@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from perdure_conformance import EVERYTHING, reaching
+from perdure_conformance import ALL_CHECKS, preflight
 
 pytest_plugins = ["pytester"]
 pytestmark = pytest.mark.slow
@@ -14,11 +14,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 from perdure_conformance import ProviderConformance
-from perdure_conformance.broken import StoreBackend
-from perdure_conformance.reference import ReferenceProvider
+from perdure_conformance.broken_providers import StoreBackend
+from perdure_conformance.model import ModelProvider
 
 
-class Small(ReferenceProvider):
+class Small(ModelProvider):
     finish_limit = 1
 """
 
@@ -71,17 +71,17 @@ def test_a_part_is_never_conformant_and_says_why(suite, arguments, why):
 
     assert why in said(result)
     assert "required checks did not run: " in said(result)
-    assert "reference is NOT conformant" in said(result)
+    assert "model is NOT conformant" in said(result)
 
 
 def test_what_was_deselected_is_never_conformant_and_says_why(suite):
     name = "test_what_was_deselected_is_never_conformant_and_says_why.py::TestAcme::test_clause"
-    families = {check.family for check in EVERYTHING} - {"CALL"}
+    families = {check.family for check in ALL_CHECKS} - {"CALL"}
 
     result = suite(WHOLE, *(f"--deselect={name}[{family}" for family in families))
 
     assert "only some tests were chosen: --deselect" in said(result)
-    assert "reference is NOT conformant" in said(result)
+    assert "model is NOT conformant" in said(result)
 
 
 def test_a_part_that_workers_ran_is_never_conformant_and_says_why(suite):
@@ -92,7 +92,7 @@ def test_a_part_that_workers_ran_is_never_conformant_and_says_why(suite):
     result.assert_outcomes(passed=9, skipped=2)
     assert "only some tests were chosen: -k CALL" in said(result)
     assert "required checks did not run: CREATE-1" in said(result)
-    assert "reference is NOT conformant" in said(result)
+    assert "model is NOT conformant" in said(result)
 
 
 def test_an_interrupted_run_is_never_conformant_and_says_why(suite):
@@ -108,7 +108,7 @@ def conformance_backend(self, request):
 
     assert "the run was interrupted: KeyboardInterrupt" in said(result)
     assert "required checks did not run: CALL-3" in said(result)
-    assert "reference is NOT conformant" in said(result)
+    assert "model is NOT conformant" in said(result)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_fixture_that_fails_is_named_in_the_verdict(suite):
 
 @pytest.mark.parametrize("call", ["open", "create_instance"])
 def test_a_provider_that_hangs_is_given_up_once(suite, monkeypatch, call):
-    monkeypatch.setattr(reaching, "PATIENCE", 0.1)
+    monkeypatch.setattr(preflight, "PATIENCE", 0.1)
     hangs = {
         "open": """
 @asynccontextmanager
@@ -169,7 +169,7 @@ async def open(self, *, clock, namespace):
         "create_instance": """
 @asynccontextmanager
 async def open(self, *, clock, namespace):
-    class Hangs(ReferenceProvider):
+    class Hangs(ModelProvider):
         async def create_instance(self, new):
             await asyncio.Event().wait()
 
@@ -185,7 +185,7 @@ async def open(self, *, clock, namespace):
 
     assert result.parseoutcomes()["errors" if "errors" in result.parseoutcomes() else "error"] == 1
     assert "took longer than 0.1 s" in said(result)
-    assert "reference is NOT conformant" in said(result)
+    assert "model is NOT conformant" in said(result)
 
 
 def test_classes_of_the_same_name_are_judged_apart(suite, pytester):

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 from perdure_conformance import runner
-from perdure_conformance.broken import StoreBackend
+from perdure_conformance.broken_providers import StoreBackend
 from perdure_conformance.check import check
 from perdure_conformance.runner import Outcome, judge
 
@@ -22,7 +22,7 @@ def _soon(monkeypatch):
 
 
 def test_a_check_that_hangs_fails():
-    async def hangs(lab):
+    async def hangs(bench):
         await asyncio.Event().wait()
 
     result = judge(make(hangs), StoreBackend())
@@ -34,7 +34,7 @@ def test_a_check_that_hangs_fails():
 def test_a_check_that_cannot_be_cancelled_fails(caplog):
     caplog.set_level(logging.CRITICAL)
 
-    async def hangs_on(lab):
+    async def hangs_on(bench):
         while True:
             try:
                 await asyncio.Event().wait()
@@ -48,7 +48,7 @@ def test_a_check_that_cannot_be_cancelled_fails(caplog):
 
 
 def test_a_call_that_ends_as_cancelled_fails():
-    async def cancelled(lab):
+    async def cancelled(bench):
         raise asyncio.CancelledError
 
     result = judge(make(cancelled), StoreBackend())
@@ -58,7 +58,7 @@ def test_a_call_that_ends_as_cancelled_fails():
 
 
 def test_an_error_of_the_provider_is_shown_with_its_traceback():
-    async def raises(lab):
+    async def raises(bench):
         raise OSError("disk on fire")
 
     result = judge(make(raises), StoreBackend())
@@ -68,7 +68,7 @@ def test_an_error_of_the_provider_is_shown_with_its_traceback():
 
 
 def test_a_check_without_a_promise_is_refused():
-    async def silent(lab):
+    async def silent(bench):
         pass
 
     with pytest.raises(TypeError, match="no docstring"):

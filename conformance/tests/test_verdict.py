@@ -12,7 +12,7 @@ from typing import ClassVar
 import pytest
 from perdure.contract import MANAGEMENT, PERSISTENT
 from perdure_conformance import (
-    CHECKS,
+    CLAUSES,
     Check,
     ClauseBroken,
     Declaration,
@@ -22,10 +22,10 @@ from perdure_conformance import (
     backend,
     command,
 )
-from perdure_conformance.broken import StoreBackend, breaks
+from perdure_conformance.broken_providers import StoreBackend, breaks
 from perdure_conformance.check import check
 from perdure_conformance.command import main
-from perdure_conformance.reference import Store
+from perdure_conformance.model import Store
 from perdure_conformance.report import as_json, as_markdown, as_text, write_report
 from perdure_conformance.runner import binds, judge
 from perdure_conformance.suite import Carried, packed, unpacked
@@ -42,7 +42,7 @@ DECLARED = Declaration(
 
 
 def results(changed=None, outcome=Outcome.FAILED):
-    for clause in CHECKS:
+    for clause in CLAUSES:
         if clause.id == changed:
             yield Result(id=clause.id, outcome=outcome, message="the reason")
         elif binds(clause, DECLARED):
@@ -52,7 +52,7 @@ def results(changed=None, outcome=Outcome.FAILED):
 
 
 def test_a_whole_and_clean_run_is_conformant():
-    verdict = pronounce(DECLARED, CHECKS, results())
+    verdict = pronounce(DECLARED, CLAUSES, results())
 
     assert verdict.conformant
     assert "acme (perdure-acme 3.2.1) is conformant to contract 1.0" in as_text(verdict)
@@ -68,7 +68,7 @@ def test_a_whole_and_clean_run_is_conformant():
     ],
 )
 def test_one_check_without_success_is_enough(outcome, why):
-    verdict = pronounce(DECLARED, CHECKS, results("LEASE-3", outcome))
+    verdict = pronounce(DECLARED, CLAUSES, results("LEASE-3", outcome))
 
     assert not verdict.conformant
     assert why in as_text(verdict)
@@ -76,14 +76,14 @@ def test_one_check_without_success_is_enough(outcome, why):
 
 
 def test_nothing_at_all_is_not_conformant():
-    verdict = pronounce(DECLARED, CHECKS, [])
+    verdict = pronounce(DECLARED, CLAUSES, [])
 
     assert not verdict.conformant
     assert "no check ran and passed" in verdict.reasons
 
 
 def test_an_interrupted_run_is_not_conformant_even_if_all_passed():
-    verdict = pronounce(DECLARED, CHECKS, results(), interrupted="the run was interrupted")
+    verdict = pronounce(DECLARED, CLAUSES, results(), interrupted="the run was interrupted")
 
     assert verdict.reasons == ["the run was interrupted"]
 
@@ -92,7 +92,7 @@ def test_an_interrupted_run_is_not_conformant_even_if_all_passed():
 def test_a_check_that_failed_once_has_failed_however_often_it_passed(order):
     both = [*results("LEASE-3"), *results()][::order]
 
-    verdict = pronounce(DECLARED, CHECKS, both)
+    verdict = pronounce(DECLARED, CLAUSES, both)
 
     assert not verdict.conformant
     assert "required checks failed: LEASE-3" in as_text(verdict)
@@ -106,37 +106,37 @@ def test_a_declared_capability_brings_its_checks():
         description="acme://x",
     )
 
-    verdict = pronounce(more, CHECKS, results())
+    verdict = pronounce(more, CLAUSES, results())
 
     assert any("DURABLE-1" in reason for reason in verdict.reasons)
 
 
 def test_a_check_of_a_later_contract_does_not_bind():
-    later = Check(id="NEW-1", promise="New.", run=CHECKS[0].run, since=(1, 1))
+    later = Check(id="NEW-1", promise="New.", run=CLAUSES[0].run, since=(1, 1))
 
     assert not binds(later, DECLARED)
     assert judge(later, StoreBackend()).message == "the clause came with contract 1.1"
 
 
 def test_the_json_report_says_everything():
-    document = json.loads(as_json(pronounce(DECLARED, CHECKS, results("ACT-3"))))
+    document = json.loads(as_json(pronounce(DECLARED, CLAUSES, results("ACT-3"))))
 
     assert document["conformant"] is False
     assert document["provider"]["version"] == "3.2.1"
     assert document["suite"]["contract"] == [1, 0]
-    assert [each["id"] for each in document["checks"]] == [clause.id for clause in CHECKS]
+    assert [each["id"] for each in document["checks"]] == [clause.id for clause in CLAUSES]
     (failed,) = (each for each in document["checks"] if each["outcome"] == "failed")
     assert (failed["id"], failed["message"]) == ("ACT-3", "the reason")
 
 
 def test_the_markdown_report_has_every_clause(tmp_path):
-    verdict = pronounce(DECLARED, CHECKS, results("ACT-3"))
+    verdict = pronounce(DECLARED, CLAUSES, results("ACT-3"))
 
     write_report(verdict, tmp_path / "new")
 
     text = (tmp_path / "new" / "conformance.md").read_text(encoding="utf-8")
     assert text == as_markdown(verdict)
-    assert all(f"| {clause.id} |" in text for clause in CHECKS)
+    assert all(f"| {clause.id} |" in text for clause in CLAUSES)
     assert "the reason" in text
 
 
@@ -167,13 +167,13 @@ class Suite(ProviderConformance):
 
 @breaks("MAIL-2")
 class DeliversTheFuture(Store):
-    def is_visible(self, letter):
+    def is_visible(self, entry):
         return True
 
 
 def test_an_expected_failure_is_listed_and_does_not_fail_the_test():
     recorded = {}
-    (clause,) = (each for each in CHECKS if each.id == "MAIL-2")
+    (clause,) = (each for each in CLAUSES if each.id == "MAIL-2")
 
     with pytest.raises(pytest.xfail.Exception, match="timers are not done yet"):
         Suite().test_clause(clause, DeliversTheFuture.make(), recorded.__setitem__)
@@ -184,7 +184,7 @@ def test_an_expected_failure_is_listed_and_does_not_fail_the_test():
 
 def test_an_expected_failure_that_passes_fails_the_test():
     recorded = {}
-    (clause,) = (each for each in CHECKS if each.id == "MAIL-2")
+    (clause,) = (each for each in CLAUSES if each.id == "MAIL-2")
 
     with pytest.raises(pytest.fail.Exception, match="take it out"):
         Suite().test_clause(clause, StoreBackend(), recorded.__setitem__)
@@ -192,11 +192,11 @@ def test_an_expected_failure_that_passes_fails_the_test():
 
 def test_a_failure_says_what_was_promised_and_what_was_found():
     recorded = {}
-    (clause,) = (each for each in CHECKS if each.id == "MAIL-3")
+    (clause,) = (each for each in CLAUSES if each.id == "MAIL-3")
 
     class Reversed(Store):
-        def order(self, letter):
-            return tuple(-part for part in super().order(letter))
+        def order(self, entry):
+            return tuple(-part for part in super().order(entry))
 
     with pytest.raises(pytest.fail.Exception, match="MAIL-3: The start is first.*\n.*found"):
         Suite().test_clause(clause, StoreBackend(store=Reversed), recorded.__setitem__)
@@ -259,20 +259,20 @@ def test_what_is_unsupported_is_listed_with_the_reason(capsys):
 def few(monkeypatch, *bodies):
     """Let the command know a few checks only."""
     checks = [check(f"TEST-{number}")(body) for number, body in enumerate(bodies, 1)]
-    monkeypatch.setattr(command, "EVERYTHING", checks)
+    monkeypatch.setattr(command, "ALL_CHECKS", checks)
 
 
-async def keeps(lab):
+async def keeps(bench):
     """It is kept."""
 
 
-async def breaks_noisily(lab):
+async def breaks_noisily(bench):
     """It is broken."""
     logging.getLogger("perdure.runtime").warning("the process is gone")
     raise ClauseBroken("that is how")
 
 
-async def keeps_noisily(lab):
+async def keeps_noisily(bench):
     """It is kept, and heard."""
     logging.getLogger("perdure.runtime").warning("all is well again")
 
@@ -332,13 +332,13 @@ def test_a_command_that_was_interrupted_before_its_first_check_says_so(monkeypat
 
 @pytest.mark.slow
 def test_the_terminal_shows_nothing_but_checks_and_the_verdict():
-    words = [sys.executable, "-m", "perdure_conformance", "memory://quiet", "--only", "ROW-19"]
+    words = [sys.executable, "-m", "perdure_conformance", "memory://quiet", "--only", "SCENARIO-19"]
 
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=100)
 
     lines = done.stderr.splitlines()
     assert lines != []
-    assert [line for line in lines if not re.fullmatch(r"ROW-19\w? +\w+", line)] == []
+    assert [line for line in lines if not re.fullmatch(r"SCENARIO-19\w? +\w+", line)] == []
 
 
 def test_the_stress_command_measures_every_workload(capsys):

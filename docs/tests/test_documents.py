@@ -13,7 +13,7 @@ import pytest
 from perdure import RuntimeOptions, errors, observe
 from perdure.contract import hooks
 from perdure.model import application_errors
-from perdure_conformance.everything import EVERYTHING
+from perdure_conformance.catalogue import ALL_CHECKS
 
 from .markdown import ROOT, documents, excerpts, headings, links, shown_files, stands_in
 
@@ -102,9 +102,9 @@ def test_the_index_leads_to_every_page_once() -> None:
 def test_every_promise_is_said_in_the_words_of_users() -> None:
     explain = ROOT / "docs" / "explain"
     cases = re.findall(
-        r"^\*\*(ROW-\w+)\.\*\*", (explain / "cases.md").read_text("utf-8"), re.MULTILINE
+        r"^\*\*(SCENARIO-\w+)\.\*\*", (explain / "cases.md").read_text("utf-8"), re.MULTILINE
     )
-    said = re.findall(r"ROW-\w+", (explain / "promises.md").read_text("utf-8"))
+    said = re.findall(r"SCENARIO-\w+", (explain / "promises.md").read_text("utf-8"))
 
     assert len(cases) > 50
     assert set(cases) ^ set(said) == set()
@@ -114,7 +114,7 @@ def test_the_catalogue_counts_the_checks_of_each_family() -> None:
     catalogue = (ROOT / "docs" / "build-on-it" / "checks.md").read_text("utf-8")
     counted = re.findall(r"^\| ([A-Z]+) \| (\d+) \|", catalogue, re.MULTILINE)
 
-    families = Counter(check.family for check in EVERYTHING)
+    families = Counter(check.family for check in ALL_CHECKS)
     assert {family: int(count) for family, count in counted} == families
 
 

@@ -54,8 +54,8 @@ class Declaration:
     capabilities: frozenset[str]
     description: str
     """What identifies the storage to a person, without secrets."""
-    doors: frozenset[str] = frozenset()
-    """The back doors that the backend offers, by the names in `doors`."""
+    tampering: frozenset[str] = frozenset()
+    """The kinds of tampering that the backend offers, by the names in `tampering`."""
     distribution: str = UNKNOWN
     version: str = UNKNOWN
 
@@ -74,7 +74,7 @@ class Declaration:
 def perdure_conformance_harness(scheme: str, url: str, declaration: Declaration) -> Backend | None:  # pyright: ignore[reportReturnType] # a specification has no body
     """The backend to use for a URL of this scheme, or None for the usual one.
 
-    `declaration` is what the provider says of itself; a harness with back doors adds them.
+    `declaration` is what the provider says of itself; a backend that offers tampering adds it.
     Arguments that an implementation does not need may be left out of its signature.
     Implemented in a provider's plugin module with `hookimpl(optionalhook=True)`, since core does
     not know this hook.

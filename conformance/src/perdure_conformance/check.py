@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from perdure_conformance.lab import Lab
+from perdure_conformance.bench import Bench
 
-TestBody = Callable[[Lab], Awaitable[None]]
+TestBody = Callable[[Bench], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +27,8 @@ class Check:
     """The contract version that brought the clause."""
     needs: str | None = None
     """The capability without which the clause does not apply."""
-    door: str | None = None
-    """The back door without which the clause cannot be tested."""
+    tampering: str | None = None
+    """The kind of tampering without which the clause cannot be tested."""
 
     @property
     def family(self) -> str:
@@ -41,7 +41,7 @@ def check(
     *,
     since: tuple[int, int] = (1, 0),
     needs: str | None = None,
-    door: str | None = None,
+    tampering: str | None = None,
 ) -> Callable[[TestBody], Check]:
     """Make a check of an async function; its docstring is the promise."""
 
@@ -49,6 +49,6 @@ def check(
         promise = " ".join((run.__doc__ or "").split())
         if not promise:
             raise TypeError(f"the check {id} has no docstring; state its promise there")
-        return Check(id=id, promise=promise, run=run, since=since, needs=needs, door=door)
+        return Check(id=id, promise=promise, run=run, since=since, needs=needs, tampering=tampering)
 
     return made

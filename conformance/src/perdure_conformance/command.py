@@ -18,10 +18,10 @@ from pathlib import Path
 from perdure.errors import InvalidInput
 
 from perdure_conformance.backend import Backend
-from perdure_conformance.everything import EVERYTHING
-from perdure_conformance.kept_logs import KeptLogs, kept_logs
-from perdure_conformance.reaching import OutOfReach, find_obstacle, reach
-from perdure_conformance.readme import BEGIN, END, rewrite
+from perdure_conformance.captured_logs import CapturedLogs, capture_logs
+from perdure_conformance.catalogue import ALL_CHECKS
+from perdure_conformance.preflight import UnreachableBackend, find_obstacle, reach_backend
+from perdure_conformance.provider_table import BEGIN, END, rewrite
 from perdure_conformance.report import as_text, write_report
 from perdure_conformance.runner import Outcome, Result, judge
 from perdure_conformance.scaffold import scaffold
@@ -97,8 +97,8 @@ def stress(words: Sequence[str]) -> int:
     parser.add_argument("--callers", type=int, default=16, help="at once")
     parser.add_argument("--json", action="store_true", help="print JSON in place of a table")
     options = parser.parse_args(words)
-    backend = reach(options.url)
-    if isinstance(backend, OutOfReach):
+    backend = reach_backend(options.url)
+    if isinstance(backend, UnreachableBackend):
         print(backend.reason)
         return UNREACHABLE
     found = asyncio.run(measure(backend, operations=options.operations, callers=options.callers))
@@ -128,8 +128,8 @@ def certify(words: Sequence[str]) -> int:
 
 def run(url: str, *, only: str | None, stop: bool, directory: Path | None) -> int:
     """Run what was chosen, print and write the report."""
-    backend = reach(url)
-    with kept_logs() as logs:
+    backend = reach_backend(url)
+    with capture_logs() as logs:
         try:
             obstacle = find_obstacle(backend)
         except KeyboardInterrupt:
@@ -137,7 +137,7 @@ def run(url: str, *, only: str | None, stop: bool, directory: Path | None) -> in
         run = Run() if obstacle is not None else run_checks(backend, logs, only=only, stop=stop)
     verdict = pronounce(
         backend.declaration,
-        EVERYTHING,
+        ALL_CHECKS,
         run.results,
         interrupted=run.interrupted,
         chosen=None if only is None else f"only checks with {only!r} in their id were asked for",
@@ -159,11 +159,11 @@ class Run:
     interrupted: str | None = None
 
 
-def run_checks(backend: Backend, logs: KeptLogs, *, only: str | None, stop: bool) -> Run:
+def run_checks(backend: Backend, logs: CapturedLogs, *, only: str | None, stop: bool) -> Run:
     """Run what was chosen, and say of each check what came of it."""
     run = Run()
     try:
-        for check in EVERYTHING:
+        for check in ALL_CHECKS:
             if only is not None and only not in check.id:
                 continue
             result = with_lines(judge(check, backend), logs.take())

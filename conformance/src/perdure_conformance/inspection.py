@@ -14,7 +14,7 @@ from perdure.replay.execution import Execution
 from perdure.replay.signals import HistoryMismatch
 from perdure.runtime.host_loop import run_outside_tasks
 
-from perdure_conformance.well_formed import faults_in
+from perdure_conformance.history_rules import violations_in
 
 
 async def inspect_instance(
@@ -30,7 +30,7 @@ async def inspect_instance(
         return [f"last_event is {state.last_event} and the history has {len(events)} events"]
     if not events and not ended:
         return []
-    return [*faults_in(events, ended=ended), *await _faults_in_replay(events, deployed)]
+    return [*violations_in(events, ended=ended), *await _faults_in_replay(events, deployed)]
 
 
 async def _faults_in_replay(events: Sequence[Event], deployed: Sequence[Catalog]) -> list[str]:

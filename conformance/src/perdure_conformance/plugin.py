@@ -87,7 +87,7 @@ class ConformanceReporter:
 
     def _judge(self, suite: str, gathered: Gathered) -> Verdict:
         from perdure_conformance.backend import Declaration
-        from perdure_conformance.everything import EVERYTHING
+        from perdure_conformance.catalogue import ALL_CHECKS
         from perdure_conformance.verdict import pronounce
 
         obstacles = [each.obstacle for each in gathered.carried if each.obstacle is not None]
@@ -98,7 +98,7 @@ class ConformanceReporter:
             obstacles.append(gathered.hindered or self._interrupted or "no test of it has ended")
         return pronounce(
             declaration,
-            EVERYTHING,
+            ALL_CHECKS,
             [each.result for each in gathered.carried if each.result is not None],
             interrupted=self._interrupted,
             chosen=self._chosen,

@@ -104,7 +104,7 @@ def as_json(verdict: Verdict) -> str:
             "version": declaration.version,
             "contract": list(declaration.contract),
             "capabilities": sorted(declaration.capabilities),
-            "doors": sorted(declaration.doors),
+            "tampering": sorted(declaration.tampering),
             "description": declaration.description,
         },
         "suite": {
@@ -121,7 +121,7 @@ def as_json(verdict: Verdict) -> str:
                 "family": check.family,
                 "since": list(check.since),
                 "needs": check.needs,
-                "door": check.door,
+                "tampering": check.tampering,
                 "promise": check.promise,
                 "outcome": result.outcome.value,
                 "message": result.message,
@@ -141,7 +141,7 @@ def as_markdown(verdict: Verdict) -> str:
     lines += [""] if verdict.reasons else []
     lines += [
         f"Capabilities: {', '.join(sorted(declaration.capabilities)) or 'none'}.",
-        f"Back doors that the harness offers: {', '.join(sorted(declaration.doors)) or 'none'}.",
+        f"Tampering that the backend offers: {', '.join(sorted(declaration.tampering)) or 'none'}.",
         f"Tested on {verdict.date:%Y-%m-%d}.",
         f"With perdure {verdict.core}, perdure-conformance {verdict.suite}, Python {verdict.python}.",
         "",

@@ -1,4 +1,4 @@
-"""Runs checks on a backend: each in an event loop and a lab of its own."""
+"""Runs checks on a backend: each in an event loop and a bench of its own."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from perdure_conformance.backend import Backend, Declaration
+from perdure_conformance.bench import open_bench
 from perdure_conformance.check import Check
 from perdure_conformance.expect import ClauseBroken
-from perdure_conformance.lab import open_lab
 
 TIME_LIMIT = 240.0
 """Real seconds after which a check is given up."""
@@ -28,8 +28,8 @@ class Outcome(StrEnum):
     PASSED = "passed"
     FAILED = "failed"
     UNSUPPORTED = "unsupported"
-    """The provider does not declare the capability that the clause needs, or its harness has not
-    the back door that the check needs."""
+    """The provider does not declare the capability that the clause needs, or its backend
+    does not offer the tampering that the check needs."""
     EXPECTED_FAILURE = "expected failure"
     """Failed, as was said beforehand, with a reason."""
     UNTESTED = "untested"
@@ -49,15 +49,15 @@ def binds(check: Check, declaration: Declaration) -> bool:
     """Whether the clause binds a provider that declares this, and can be tested."""
     same_major = check.since[0] == declaration.contract[0]
     capable = check.needs is None or check.needs in declaration.capabilities
-    reachable = check.door is None or check.door in declaration.doors
+    reachable = check.tampering is None or check.tampering in declaration.tampering
     return same_major and check.since <= declaration.contract and capable and reachable
 
 
 async def run_check(check: Check, backend: Backend) -> None:
     """Run one check in the present event loop; it raises where the promise is broken."""
     try:
-        async with asyncio.timeout(TIME_LIMIT), open_lab(backend) as lab:
-            await check.run(lab)
+        async with asyncio.timeout(TIME_LIMIT), open_bench(backend) as bench:
+            await check.run(bench)
     except TimeoutError as late:
         raise ClauseBroken(f"{check.id} was not done after {TIME_LIMIT:g} s") from late
     except LookupError as error:
@@ -98,7 +98,7 @@ async def end_of(body: Coroutine[None, None, None]) -> bool:
 def missing(error: LookupError) -> ClauseBroken | None:
     """The complaint of a check that looked for what an answer lacks; None for others' errors."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    if Path(frame.filename).parent != Path(__file__).parent / "checks":
+    if Path(frame.filename).parent != Path(__file__).parent / "clauses":
         return None
     return ClauseBroken(f"an answer lacks what is looked for in `{frame.line}`: {error!r}")
 
@@ -125,8 +125,8 @@ def why_not(check: Check, declaration: Declaration) -> str:
     """Why the clause does not bind this provider."""
     if check.needs is not None and check.needs not in declaration.capabilities:
         return f"{declaration.scheme} does not declare the capability {check.needs!r}"
-    if check.door is not None and check.door not in declaration.doors:
-        return f"the harness of {declaration.scheme} offers no back door {check.door!r}"
+    if check.tampering is not None and check.tampering not in declaration.tampering:
+        return f"the backend of {declaration.scheme} offers no tampering {check.tampering!r}"
     since = ".".join(map(str, check.since))
     return f"the clause came with contract {since}"
 

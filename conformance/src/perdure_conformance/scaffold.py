@@ -1,6 +1,6 @@
 """Scaffolds a provider package: one that is conformant at once, and keeps everything in memory.
 
-Its code is the reference provider of this suite, under the new package's names; the rest comes
+Its code is the model of this suite, under the new package's names; the rest comes
 from `templates/`. What it writes is the author's from then on.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from perdure.errors import InvalidInput
 
 SCHEME = re.compile(r"[a-z][a-z0-9]*\Z")
-REFERENCE = ("rows", "mailboxes", "activities", "turns", "looking", "provider")
+MODEL = ("tables", "mailboxes", "activities", "turns", "management", "provider")
 TEMPLATES = (
     ("pyproject.toml", "pyproject.toml"),
     ("README.md", "README.md"),
@@ -32,7 +32,7 @@ def scaffold(scheme: str, directory: Path) -> list[Path]:
     """
     if not SCHEME.match(scheme):
         raise InvalidInput(
-            f"scheme {scheme!r} is not a lower-case word of letters and digits; choose another"
+            f"scheme {scheme!r} is not a lower-case word of entries and digits; choose another"
         )
     if directory.exists():
         raise InvalidInput(f"directory {str(directory)!r} exists; choose another, or remove it")
@@ -52,10 +52,10 @@ def package_files(scheme: str) -> Iterator[tuple[str, str]]:
     for template, name in TEMPLATES:
         text = (home / "templates" / f"{template}.txt").read_text(encoding="utf-8")
         yield name.format(package=package), filled(text, scheme)
-    for module in REFERENCE:
-        text = (home / "reference" / f"{module}.py").read_text(encoding="utf-8")
-        text = text.replace("perdure_conformance.reference", package)
-        text = text.replace("ReferenceProvider", f"{scheme.capitalize()}Provider")
+    for module in MODEL:
+        text = (home / "model" / f"{module}.py").read_text(encoding="utf-8")
+        text = text.replace("perdure_conformance.model", package)
+        text = text.replace("ModelProvider", f"{scheme.capitalize()}Provider")
         yield f"src/{package}/{module}.py", text
     yield f"src/{package}/py.typed", ""
 

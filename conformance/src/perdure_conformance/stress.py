@@ -18,7 +18,7 @@ from perdure.clock import SystemClock
 from perdure.contract import Provider
 
 from perdure_conformance.backend import Backend
-from perdure_conformance.workloads import WORKLOADS, Step
+from perdure_conformance.stress_workloads import WORKLOADS, Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

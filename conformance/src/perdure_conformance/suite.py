@@ -20,10 +20,10 @@ from perdure.contract import ProviderUrl
 from pydantic import TypeAdapter
 
 from perdure_conformance.backend import Backend, Declaration
+from perdure_conformance.catalogue import ALL_CHECKS
 from perdure_conformance.check import Check
-from perdure_conformance.everything import EVERYTHING
 from perdure_conformance.plugin import CLAUSE, PROPERTY
-from perdure_conformance.reaching import OutOfReach, find_obstacle, reach
+from perdure_conformance.preflight import UnreachableBackend, find_obstacle, reach_backend
 from perdure_conformance.runner import Outcome, Result, judge
 
 _DECLARED = pytest.StashKey[dict[str, Declaration]]()
@@ -47,7 +47,7 @@ class ProviderConformance:
                 f"{cls.__name__} overrides test_clause; no check can be overridden, name what"
                 " is known to fail in expected_failures"
             )
-        unknown = set(cls.expected_failures) - {check.id for check in EVERYTHING}
+        unknown = set(cls.expected_failures) - {check.id for check in ALL_CHECKS}
         if unknown:
             raise TypeError(
                 f"{cls.__name__}.expected_failures names {sorted(unknown)}, which are no clauses"
@@ -66,13 +66,13 @@ class ProviderConformance:
         # What a provider declares is asked once: each asking opens the storage.
         known = request.config.stash.setdefault(_DECLARED, {})
         scheme = ProviderUrl.parse(provider_url).scheme
-        backend = reach(provider_url, known.get(scheme))
-        if not isinstance(backend, OutOfReach):
+        backend = reach_backend(provider_url, known.get(scheme))
+        if not isinstance(backend, UnreachableBackend):
             known[scheme] = backend.declaration
         return backend
 
     @pytest.fixture
-    def reached_backend(
+    def reachable_backend(
         self, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
     ) -> Backend:
         """The backend, once it is known that checks can tell something about it.
@@ -92,16 +92,16 @@ class ProviderConformance:
         return backend
 
     @getattr(pytest.mark, CLAUSE)
-    @pytest.mark.parametrize("check", EVERYTHING, ids=lambda check: check.id)
+    @pytest.mark.parametrize("check", ALL_CHECKS, ids=lambda check: check.id)
     def test_clause(
         self,
         check: Check,
-        reached_backend: Backend,
+        reachable_backend: Backend,
         record_property: Callable[[str, object], None],
     ) -> None:
         """One clause of the contract, or one row of the semantics."""
-        result = self._expected(judge(check, reached_backend))
-        self._record(record_property, reached_backend.declaration, result=result)
+        result = self._expected(judge(check, reachable_backend))
+        self._record(record_property, reachable_backend.declaration, result=result)
         if result.outcome is Outcome.UNSUPPORTED:
             pytest.skip(result.message)
         if result.outcome is Outcome.EXPECTED_FAILURE:

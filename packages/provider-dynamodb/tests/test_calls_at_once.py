@@ -25,11 +25,11 @@ from perdure.contract import (
     TurnRelease,
     TurnRequest,
 )
-from perdure_conformance.model.calls import TurnRenewal, ask
-from perdure_conformance.model.machine import compare_with_model
-from perdure_conformance.model.overlaps import Exchange, states_after
-from perdure_conformance.model.visible import first_difference, visible
-from perdure_conformance.reference import ReferenceProvider, Store
+from perdure_conformance.comparison.overlaps import Exchange, states_after
+from perdure_conformance.comparison.requests import TurnRenewal, ask
+from perdure_conformance.comparison.state_machine import compare_with_model
+from perdure_conformance.comparison.visible import first_difference, visible
+from perdure_conformance.model import ModelProvider, Store
 from perdure_dynamodb.testing.faults import FaultyCalls, Stall
 from perdure_dynamodb.testing.model import ModelCalls
 from perdure_dynamodb.testing.model_backend import ModelBackend
@@ -65,7 +65,7 @@ class Pair:
 
     async def ask(self, request):
         answer = await ask(self._held_up, request)
-        model = ReferenceProvider(self._store, clock=self._clock, description="model")
+        model = ModelProvider(self._store, clock=self._clock, description="model")
         assert answer == await ask(model, request)
         return answer
 
@@ -87,7 +87,7 @@ class Pair:
             first_difference(
                 found,
                 await visible(
-                    ReferenceProvider(state, clock=self._clock, description="model"),
+                    ModelProvider(state, clock=self._clock, description="model"),
                     "ab",
                     managed=True,
                 ),

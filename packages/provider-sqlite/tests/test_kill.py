@@ -4,7 +4,7 @@ import os
 import random
 
 import pytest
-from perdure_conformance.kills.rounds import Killing
+from perdure_conformance.crashes.rounds import Killing
 
 KILLS = int(os.environ.get("PERDURE_KILLS", "15"))
 SEED = int(os.environ.get("PERDURE_SEED", random.randrange(10**6)))

@@ -1,7 +1,17 @@
-"""The model test: a provider and the reference are asked the same, and must answer the same.
+"""The model: a small, complete provider over plain tables, and a start for authors.
 
-- `intents`: what may be asked, as small values that shrink well
-- `calls`: intents made into calls, and what comes of a call in a form that can be compared
-- `described`: records as short text
-- `machine`: the state machine, and the check
+- `tables`: the tables and what their rows hold
+- `mailboxes`: messages: void or not, visible or not, in which order
+- `activities`: the activity queue
+- `turns`: instances, turn leases and commits
+- `management`: the management capability
+- `provider`: the contract's methods over a store
+
+It keeps every clause by the plainest means: each call is one synchronous step over dictionaries.
+It persists nothing. `python -m perdure_conformance new` copies it into a package of its own.
 """
+
+from perdure_conformance.model.provider import ModelProvider
+from perdure_conformance.model.turns import Store
+
+__all__ = ["ModelProvider", "Store"]

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from perdure.contract import StoredEvent
 from perdure_conformance.backend import Declaration, UrlBackend
-from perdure_conformance.doors import LOST_EVENTS, RAW_HISTORY, EventPlace
+from perdure_conformance.tampering import LOST_EVENTS, RAW_HISTORY, EventPlace
 
 from perdure_memory._instances import Execution
 from perdure_memory._named_stores import find_store
@@ -20,8 +20,8 @@ class NamedStoreBackend(UrlBackend):
     """A named store, with ways to tamper with its histories."""
 
     def __init__(self, url: str, declaration: Declaration, *, name: str) -> None:
-        doors = frozenset({LOST_EVENTS, RAW_HISTORY})
-        super().__init__(url, replace(declaration, doors=doors))
+        tampering = frozenset({LOST_EVENTS, RAW_HISTORY})
+        super().__init__(url, replace(declaration, tampering=tampering))
         self._name = name
 
     async def lose_event(self, place: EventPlace) -> None:

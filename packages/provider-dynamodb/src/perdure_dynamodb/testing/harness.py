@@ -22,15 +22,15 @@ from perdure_dynamodb._options import DynamoDBOptions
 from perdure_dynamodb._retries import RetryingCalls
 from perdure_dynamodb._table import Table
 from perdure_dynamodb._transport import Calls
-from perdure_dynamodb.testing.doors import DOORS, TableDoors
+from perdure_dynamodb.testing.tampering import TAMPERING, TableTampering
 
 
-class SessionBackend(TableDoors):
+class SessionBackend(TableTampering):
     """Opens provider objects on the table of a URL."""
 
     def __init__(self, url: str, declaration: Declaration) -> None:
         super().__init__(self._table)
-        self.declaration = replace(declaration, doors=DOORS)
+        self.declaration = replace(declaration, tampering=TAMPERING)
         self.url: str | None = url
         self._options = DynamoDBOptions.from_url(ProviderUrl.parse(url))
         self._session = aioboto3.Session(profile_name=self._options.profile)

@@ -15,10 +15,10 @@ from perdure_dynamodb._plugin import perdure_provider_specs
 from perdure_dynamodb._retries import RetryingCalls
 from perdure_dynamodb._table import Table
 from perdure_dynamodb._transport import Calls
-from perdure_dynamodb.testing.doors import DOORS, TableDoors
+from perdure_dynamodb.testing.tampering import TAMPERING, TableTampering
 
 
-class ModelBackend(TableDoors):
+class ModelBackend(TableTampering):
     """Opens provider objects on one table, which `calls` reach."""
 
     def __init__(self, calls: Calls, *, shards: int) -> None:
@@ -30,7 +30,7 @@ class ModelBackend(TableDoors):
             # Without a URL no other process can be asked to use the model.
             capabilities=spec.capabilities - {"persistent", "shared"},
             description="model",
-            doors=DOORS,
+            tampering=TAMPERING,
         )
         self.url: str | None = None
         self._calls = calls

@@ -13,7 +13,7 @@ from typing import Final
 
 from perdure.contract import Provider
 from perdure_conformance.backend import Declaration, UrlBackend
-from perdure_conformance.doors import (
+from perdure_conformance.tampering import (
     FAILING_STEPS,
     LOST_EVENTS,
     RAW_HISTORY,
@@ -45,8 +45,8 @@ class FileBackend(UrlBackend):
     """A file, with ways to tamper with what it stores."""
 
     def __init__(self, url: str, declaration: Declaration, *, path: Path) -> None:
-        doors = frozenset({FAILING_STEPS, LOST_EVENTS, RAW_HISTORY, SPOILED_INSTANCES})
-        super().__init__(url, replace(declaration, doors=doors))
+        tampering = frozenset({FAILING_STEPS, LOST_EVENTS, RAW_HISTORY, SPOILED_INSTANCES})
+        super().__init__(url, replace(declaration, tampering=tampering))
         self._path = path
 
     async def lose_event(self, place: EventPlace) -> None:

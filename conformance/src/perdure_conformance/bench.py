@@ -1,0 +1,347 @@
+"""The bench: what a check works with.
+
+Each check has a bench of its own: a fresh namespace, a manual clock, and as many provider objects
+on the same storage as it asks for. A provider object can be abandoned without a close, as a
+crashed process abandons it. The other methods are the calls that most checks make, short.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import TypedDict, TypeVar, Unpack
+
+from perdure.clock import Clock, Instant, ManualClock, to_microseconds
+from perdure.contract import (
+    ActivityCompletion,
+    ActivityLease,
+    ActivityRequest,
+    CommitAnswer,
+    ExecutionEnd,
+    InstanceState,
+    LeasedActivity,
+    LeasedTurn,
+    Message,
+    NewActivity,
+    NewChild,
+    NewInstance,
+    Provider,
+    ProviderAdmin,
+    Serves,
+    StoredEvent,
+    TurnCommit,
+    TurnLease,
+    TurnRequest,
+)
+
+from perdure_conformance.backend import Backend
+from perdure_conformance.expect import ClauseBroken, expect, expect_equal
+from perdure_conformance.samples import LEASE, SERVES, WORK, incarnation_of, new_instance, result
+from perdure_conformance.tampering import EventPlace, Tampering
+
+T = TypeVar("T")
+
+PATIENCE = 20.0
+"""Real seconds after which a call that ought to return is given up."""
+
+
+class CommitFields(TypedDict, total=False):
+    """The fields of a commit that a check may set."""
+
+    id: str
+    incarnation: str
+    token: str
+    execution: int
+    expected_event: int
+    events: tuple[bytes, ...]
+    remove: tuple[str, ...]
+    finish: tuple[ActivityLease, ...]
+    cancel: tuple[str, ...]
+    add: tuple[NewActivity, ...]
+    activity_token: str
+    activity_lease_for: timedelta
+    send: tuple[Message, ...]
+    front: tuple[Message, ...]
+    create: tuple[NewChild, ...]
+    end: ExecutionEnd
+    version: str
+    unpin: bool
+    engine: int
+    keep_for: timedelta
+    held: frozenset[str]
+
+
+class Bench:
+    """A namespace, a clock, and provider objects."""
+
+    def __init__(self, backend: Backend, stack: AsyncExitStack, provider_namespace: str) -> None:
+        self.backend = backend
+        self.tampering = Tampering(backend)
+        self.clock = ManualClock()
+        self.namespace = provider_namespace
+        self._stack = stack
+        self._open: dict[Provider, AsyncExitStack] = {}
+        self._count = 0
+        self.provider: Provider
+
+    async def open(self, *, namespace: str | None = None, clock: Clock | None = None) -> Provider:
+        """Another provider object on the same storage, by the bench's clock or another one."""
+        # Its own stack, entered into the bench's: closed early by `close`, else at the end.
+        stack = await self._stack.enter_async_context(AsyncExitStack())
+        provider = await stack.enter_async_context(
+            self.backend.open(clock=clock or self.clock, namespace=namespace or self.namespace)
+        )
+        self._open[provider] = stack
+        return provider
+
+    async def close(self, provider: Provider) -> None:
+        """Close a provider object as its owner would."""
+        await self._open.pop(provider).aclose()
+
+    async def crash(self) -> Provider:
+        """Abandon the bench's provider object without a close, and go on with a new one.
+
+        The old one is closed when the check is over; nothing is asked of it any more.
+        """
+        self.provider = await self.open()
+        return self.provider
+
+    def fresh(self, what: str = "id") -> str:
+        """A text that this bench has not given before."""
+        self._count += 1
+        return f"{what}-{self._count}"
+
+    @property
+    def now(self) -> Instant:
+        """What the clock says."""
+        return self.clock.now()
+
+    def after(self, duration: timedelta) -> Instant:
+        """The instant that is so far from now."""
+        return self.now + to_microseconds(duration)
+
+    def advance(self, duration: timedelta) -> None:
+        """Move the clock forward."""
+        self.clock.advance(duration)
+
+    async def within(self, call: Awaitable[T], what: str) -> T:
+        """The answer of a call that ought to return without the clock's help."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await call
+        except TimeoutError:
+            raise ClauseBroken(f"{what} did not return within {PATIENCE:g} s") from None
+
+    async def all_of(self, calls: Iterable[Awaitable[T]]) -> list[T | BaseException]:
+        """The answers, or errors, of calls that are made at once."""
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    async def all_well(self, calls: Iterable[Awaitable[T]]) -> list[T]:
+        """The answers of calls that are made at once."""
+        return list(await asyncio.gather(*calls))
+
+    async def create(self, new: NewInstance | str = "alpha") -> NewInstance:
+        """Create an instance."""
+        new = new_instance(new) if isinstance(new, str) else new
+        await self.provider.create_instance(new)
+        return new
+
+    async def send(self, *messages: Message) -> None:
+        """Send messages in one call."""
+        await self.provider.send(messages)
+
+    async def lease(
+        self,
+        *,
+        token: str | None = None,
+        limit: int = 100,
+        lease_for: timedelta = LEASE,
+        serves: Serves = SERVES,
+        unregistered_for: timedelta | None = None,
+        provider: Provider | None = None,
+    ) -> Sequence[LeasedTurn]:
+        """Lease turns under a new token."""
+        request = TurnRequest(
+            token=token or self.fresh("token"),
+            limit=limit,
+            lease_for=lease_for,
+            serves=serves,
+            unregistered_for=unregistered_for,
+        )
+        return await (provider or self.provider).lease_turns(request)
+
+    async def take(
+        self,
+        instance: str = "alpha",
+        *,
+        token: str | None = None,
+        lease_for: timedelta = LEASE,
+        provider: Provider | None = None,
+    ) -> LeasedTurn:
+        """Lease the one instance that is ready."""
+        turns = await self.lease(token=token, lease_for=lease_for, provider=provider)
+        expect_equal([turn.state.instance for turn in turns], [instance], "instances leased")
+        return turns[0]
+
+    async def pick(self, instance: str) -> LeasedTurn:
+        """Lease everything that is ready, and give the turn of this instance."""
+        turns = {turn.state.instance: turn for turn in await self.lease()}
+        if instance not in turns:
+            raise ClauseBroken(f"{instance!r} could not be leased, but {sorted(turns)} could")
+        return turns[instance]
+
+    async def expect_nothing_ready(self, why: str, *, provider: Provider | None = None) -> None:
+        """Complain if anything can be leased."""
+        turns = await self.lease(provider=provider)
+        expect_equal([turn.state.instance for turn in turns], [], f"{why}, instances leased")
+
+    def draft(self, turn: LeasedTurn, **fields: Unpack[CommitFields]) -> TurnCommit:
+        """A commit of this turn; it removes what was delivered unless told otherwise."""
+        state = turn.state
+        commit = TurnCommit(
+            id=self.fresh("commit"),
+            instance=state.instance,
+            incarnation=state.incarnation,
+            token=turn.token,
+            execution=state.execution,
+            expected_event=state.last_event,
+            remove=tuple(message.id for message in turn.messages),
+        )
+        return replace(commit, **fields)
+
+    async def commit(self, turn: LeasedTurn, **fields: Unpack[CommitFields]) -> CommitAnswer:
+        """Commit this turn."""
+        return await self.provider.commit_turn(self.draft(turn, **fields))
+
+    async def started(self, instance: str = "alpha") -> LeasedTurn:
+        """Create an instance and lease its first turn."""
+        await self.create(instance)
+        return await self.take(instance)
+
+    async def keep(self, turn: LeasedTurn, **fields: Unpack[CommitFields]) -> LeasedTurn:
+        """Commit this turn, keep the lease, and give the turn as it stands then."""
+        commit = self.draft(turn, **{"keep_for": LEASE, **fields})
+        answer = await self.provider.commit_turn(commit)
+        expect(answer.lease_until is not None, "the answer of a commit with keep_for has no lease")
+        return replace(
+            turn,
+            state=await self.state(turn.state.instance),
+            attempt=1,
+            messages=answer.messages,
+            more=answer.more,
+        )
+
+    async def with_activities(
+        self, *activities: NewActivity, instance: str = "alpha"
+    ) -> LeasedTurn:
+        """An instance that has added activities, and its turn, which is kept."""
+        turn = await self.started(instance)
+        return await self.keep(turn, events=(b"scheduled",), add=activities)
+
+    async def lease_work(
+        self,
+        *,
+        token: str | None = None,
+        limit: int = 100,
+        lease_for: timedelta = LEASE,
+        names: frozenset[str] = WORK,
+        tags: frozenset[str | None] = frozenset({None}),
+        unregistered_for: timedelta | None = None,
+        provider: Provider | None = None,
+    ) -> Sequence[LeasedActivity]:
+        """Lease activities under a new token."""
+        request = ActivityRequest(
+            token=token or self.fresh("worker"),
+            limit=limit,
+            lease_for=lease_for,
+            names=names,
+            tags=tags,
+            unregistered_for=unregistered_for,
+        )
+        return await (provider or self.provider).lease_activities(request)
+
+    async def take_work(
+        self, activity: str = "job", *, token: str | None = None, lease_for: timedelta = LEASE
+    ) -> LeasedActivity:
+        """Lease the one activity that is available."""
+        leased = await self.lease_work(token=token, lease_for=lease_for)
+        expect_equal([each.id for each in leased], [activity], "activities leased")
+        return leased[0]
+
+    async def expect_no_work(self, why: str) -> None:
+        """Complain if any activity can be leased."""
+        leased = await self.lease_work()
+        expect_equal([each.id for each in leased], [], f"{why}, activities leased")
+
+    async def complete(self, work: LeasedActivity, *, message: str | None = None) -> None:
+        """Complete an activity."""
+        told = result(
+            message or f"result-{work.id}",
+            work.instance,
+            incarnation=work.incarnation,
+            execution=work.execution,
+        )
+        await self.provider.complete_activity(ActivityCompletion(lease=work.lease, message=told))
+
+    async def state(
+        self, instance: str = "alpha", provider: Provider | None = None
+    ) -> InstanceState:
+        """The plain fields of an instance that exists."""
+        state = await (provider or self.provider).read_instance(instance)
+        if state is None:
+            raise ClauseBroken(f"instance {instance!r} cannot be read")
+        return state
+
+    async def history(
+        self,
+        instance: str = "alpha",
+        execution: int = 1,
+        *,
+        incarnation: str | None = None,
+        provider: Provider | None = None,
+    ) -> list[StoredEvent]:
+        """A whole history, page by page."""
+        events: list[StoredEvent] = []
+        while True:
+            page = await (provider or self.provider).read_history(
+                instance,
+                execution,
+                incarnation=incarnation or incarnation_of(instance),
+                after=events[-1].number if events else 0,
+            )
+            events.extend(page.events)
+            if not page.more:
+                return events
+            expect(page.events, "a page of history is empty although others follow")
+
+    def place(self, number: int, *, instance: str = "alpha", execution: int = 1) -> EventPlace:
+        """Where an event of this bench is stored."""
+        return EventPlace(
+            namespace=self.namespace, instance=instance, execution=execution, number=number
+        )
+
+    @property
+    def admin(self) -> ProviderAdmin:
+        """The management face of the bench's provider object."""
+        admin = self.provider.as_management_capability()
+        if admin is None:
+            raise ClauseBroken("as_management_capability is None although management is declared")
+        return admin
+
+
+def held_by(turn: LeasedTurn) -> TurnLease:
+    """A turn's lease by name."""
+    return TurnLease(instance=turn.state.instance, token=turn.token)
+
+
+@asynccontextmanager
+async def open_bench(backend: Backend) -> AsyncGenerator[Bench]:
+    """A bench with one provider object open."""
+    async with AsyncExitStack() as stack:
+        bench = Bench(backend, stack, f"check-{uuid.uuid4().hex[:12]}")
+        bench.provider = await bench.open()
+        yield bench

@@ -1,0 +1,117 @@
+"""How the suite tests itself: providers that are wrong in one respect, and what must catch them.
+
+A broken provider is a subclass of the model's store or provider object, marked with the
+clauses that it breaks. Each of these checks must fail on it, and fail with a complaint, not by an
+accident inside the broken provider.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from perdure.clock import Clock
+from perdure.contract import CONTRACT, MANAGEMENT, Provider, StoredEvent
+from perdure.errors import PerdureError
+
+from perdure_conformance.backend import Backend, Declaration
+from perdure_conformance.check import Check
+from perdure_conformance.expect import ClauseBroken
+from perdure_conformance.model import ModelProvider, Store
+from perdure_conformance.runner import run_check
+from perdure_conformance.tampering import RAW_HISTORY, EventPlace
+
+
+class StoreBackend:
+    """A backend over stores in this process, of any kind of store and provider object.
+
+    It offers tampering with histories.
+    """
+
+    def __init__(
+        self,
+        store: type[Store] = Store,
+        provider: type[ModelProvider] = ModelProvider,
+        *,
+        capabilities: frozenset[str] = frozenset({MANAGEMENT}),
+        tampering: frozenset[str] = frozenset({RAW_HISTORY}),
+    ) -> None:
+        self.declaration = Declaration(
+            scheme="model",
+            contract=CONTRACT,
+            capabilities=capabilities,
+            description="model",
+            tampering=tampering,
+        )
+        self.url: str | None = None
+        self._store = store
+        self._provider = provider
+        self._stores: dict[str, Store] = {}
+
+    @asynccontextmanager
+    async def open(self, *, clock: Clock, namespace: str) -> AsyncGenerator[Provider]:
+        """A provider object over the namespace's store."""
+        store = self._stores.setdefault(self.key(namespace), self._store())
+        yield self._provider(store, clock=clock, description="model")
+
+    async def replace_event(self, place: EventPlace, data: bytes) -> None:
+        """Put other bytes in the place of an event's."""
+        events = self.events(place)
+        events[place.number - 1] = StoredEvent(number=place.number, data=data)
+
+    async def lose_event(self, place: EventPlace) -> None:
+        """Take an event out of its history."""
+        del self.events(place)[place.number - 1]
+
+    def events(self, place: EventPlace) -> list[StoredEvent]:
+        """The history that an event is in."""
+        tables = self._stores[self.key(place.namespace)].tables
+        return tables.executions[place.instance][place.execution - 1].events
+
+    def key(self, namespace: str) -> str:
+        """Under which name the store of a namespace is kept."""
+        return namespace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broken:
+    """A provider that is wrong in one respect."""
+
+    name: str
+    clauses: Sequence[str]
+    """The checks that must catch it."""
+    make: Callable[[], Backend]
+
+
+def breaks(*clauses: str) -> Callable[[type], Broken]:
+    """Mark a kind of store, provider object or backend as one that breaks these clauses."""
+
+    def marked(kind: type) -> Broken:
+        return Broken(name=kind.__name__, clauses=clauses, make=lambda: backend_of(kind))
+
+    return marked
+
+
+def backend_of(kind: type) -> StoreBackend:
+    """A backend of this kind, or one with stores or provider objects of this kind."""
+    if issubclass(kind, StoreBackend):
+        return kind()
+    if issubclass(kind, Store):
+        return StoreBackend(store=kind)
+    if issubclass(kind, ModelProvider):
+        return StoreBackend(provider=kind)
+    raise TypeError(f"{kind.__name__} is no store, provider object or backend")
+
+
+def what_catches(broken: Broken, check: Check) -> str | None:
+    """What a check has to say of a broken provider; None where it is content.
+
+    Raises whatever the broken provider raises by accident.
+    """
+    try:
+        asyncio.run(run_check(check, broken.make()))
+    except (ClauseBroken, PerdureError) as error:
+        return str(error)
+    return None

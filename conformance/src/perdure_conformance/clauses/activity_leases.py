@@ -1,0 +1,571 @@
+"""ACT: activity leases and completions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+
+from perdure.contract import (
+    ALLOWED_SKEW,
+    ActivityCompletion,
+    ActivityLease,
+    ActivityRelease,
+    ExecutionEnd,
+    InstanceStatus,
+    LeasedActivity,
+    ParkedMark,
+    ParkedState,
+)
+from perdure.errors import ActivityLeaseLost
+
+from perdure_conformance.bench import Bench
+from perdure_conformance.check import check
+from perdure_conformance.expect import expect, expect_equal, expect_refusal
+from perdure_conformance.samples import (
+    LEASE,
+    SECOND,
+    WORK,
+    delivered,
+    restart,
+    result,
+    work,
+)
+
+HOUR = timedelta(hours=1)
+INSTANT = timedelta(microseconds=1)
+COMPLETED = ExecutionEnd(status=InstanceStatus.COMPLETED)
+AGAIN = ExecutionEnd(status=InstanceStatus.CONTINUED_AS_NEW)
+
+
+@check("ACT-1")
+async def activities_are_leased(bench: Bench) -> None:
+    """Available activities are leased with all that a worker needs."""
+    turn = await bench.started()
+    turn = await bench.keep(turn, end=AGAIN, front=(restart(2),))
+    bench.advance(SECOND)
+    added = bench.now
+    await bench.keep(turn, add=(work("job", data=b"input", tag="gpu"),))
+    bench.advance(SECOND)
+    found = (await bench.lease_work(token="mine", tags=frozenset({"gpu"})))[0]
+    expect_equal(
+        (found.instance, found.incarnation, found.execution, found.id, found.name, found.tag),
+        ("alpha", turn.state.incarnation, 2, "job", "work", "gpu"),
+        "whose activity it is, and which",
+    )
+    expect_equal(
+        (found.data, found.token, found.until, found.delivery, found.added_at, found.served),
+        (b"input", "mine", bench.after(LEASE), 1, added, True),
+        "data, token, end, delivery, added_at, served",
+    )
+
+
+@check("ACT-2")
+async def an_activity_lease_is_exclusive_and_ends(bench: Bench) -> None:
+    """While its lease is live an activity is one worker's; then it can be another's."""
+    await bench.with_activities(work("job"))
+    await bench.take_work()
+    other = await bench.open()
+    bench.advance(LEASE - INSTANT)
+    await bench.expect_no_work("a microsecond before the end of the lease")
+    found = await bench.lease_work(provider=other)
+    expect_equal(len(found), 0, "leases through another object")
+    bench.advance(INSTANT)
+    expect_equal((await bench.take_work()).delivery, 2, "delivery after the lease ran out")
+    bench.advance(LEASE)
+    expect_equal((await bench.take_work()).delivery, 3, "delivery after the second ran out")
+
+
+@check("ACT-3")
+async def names_and_tags_are_matched(bench: Bench) -> None:
+    """Only activities of the names and tags asked for are leased, up to the limit."""
+    await bench.with_activities(
+        work("untagged"),
+        work("gpu", tag="gpu"),
+        work("cpu", tag="cpu"),
+        work("other", name="other"),
+        work("other gpu", name="other", tag="gpu"),
+        work("second"),
+    )
+    found = [each.id for each in await bench.lease_work(limit=1)]
+    expect_equal(len(found), 1, "leases at a limit of one")
+    found += [each.id for each in await bench.lease_work(limit=5)]
+    expect_equal(found, ["untagged", "second"], "untagged work, in two calls")
+    found = [each.id for each in await bench.lease_work(tags=frozenset({"gpu", None}))]
+    expect_equal(found, ["gpu"], "work of tag gpu")
+    both = frozenset({"work", "other"})
+    found = [each.id for each in await bench.lease_work(names=both, tags=frozenset({"cpu"}))]
+    expect_equal(found, ["cpu"], "work of tag cpu")
+    found = [each.id for each in await bench.lease_work(names=frozenset({"other"}))]
+    expect_equal(found, ["other"], "other work without a tag")
+    expect_equal(len(await bench.lease_work(names=frozenset())), 0, "work of who serves nothing")
+
+
+@check("ACT-4")
+async def activities_wait_for_their_time(bench: Bench) -> None:
+    """An activity is leased from its `visible_at` on, and not before."""
+    await bench.with_activities(work("later", visible_at=bench.after(SECOND)), work("now"))
+    expect_equal([e.id for e in await bench.lease_work()], ["now"], "leased before its time")
+    bench.advance(SECOND - INSTANT)
+    await bench.expect_no_work("a microsecond before its time")
+    bench.advance(INSTANT)
+    expect_equal((await bench.take_work("later")).delivery, 1, "delivery at its time")
+
+
+@check("ACT-5")
+async def no_activity_is_overtaken_for_ever(bench: Bench) -> None:
+    """An activity that waits is leased after a while, however much is added behind it."""
+    middle = await bench.with_activities(work("m-waiting"), instance="middle")
+    await bench.commit(middle)
+    turns = {name: await bench.started(name) for name in ("a", "z")}
+    for name, turn in turns.items():
+        turns[name] = await bench.keep(turn, add=tuple(work(f"{name}-{n}") for n in range(3)))
+    for round_ in range(60):
+        bench.advance(timedelta(milliseconds=1))
+        leased = (await bench.lease_work(limit=1))[0]
+        if leased.id == "m-waiting":
+            return
+        name = leased.instance
+        turns[name] = await bench.keep(
+            turns[name], finish=(leased.lease,), add=(work(f"{name}-again-{round_}"),)
+        )
+    expect(False, "an activity waited while 60 younger ones were leased")
+
+
+@check("ACT-6")
+async def a_repeated_lease_finds_its_own_work(bench: Bench) -> None:
+    """A repeat under the same token gives the leases it holds, uncounted."""
+    await bench.with_activities(*(work(f"a-{n}") for n in range(4)))
+    first = await bench.lease_work(token="mine", limit=2)
+    bench.advance(SECOND)
+    again = await bench.lease_work(token="mine", limit=2)
+    expect_equal(
+        sorted((e.id, e.delivery, e.until) for e in again),
+        sorted((e.id, e.delivery, e.until) for e in first),
+        "leases of the repeat",
+    )
+    more = await bench.lease_work(token="mine", limit=3)
+    expect_equal({e.id for e in more[:2]}, {e.id for e in first}, "the leases held come first")
+    expect_equal(len(more), 3, "leases at a limit of three")
+    strange = await bench.lease_work(token="mine", limit=2, names=frozenset({"stranger"}))
+    expect_equal([e.served for e in strange], [False, False], "served, to one who serves others")
+    await bench.complete(first[0])
+    left = {e.id for e in await bench.lease_work(token="mine")}
+    expect(first[0].id not in left, "a completed activity was found again")
+
+
+@check("ACT-7")
+async def a_completion_tells_the_instance(bench: Bench) -> None:
+    """A completion removes the activity and puts its message, whoever leases the instance."""
+    turn = await bench.with_activities(work("job"), work("second"))
+    leased = {each.id: each for each in await bench.lease_work()}
+    await bench.complete(leased["job"], message="done")
+    turn = await bench.keep(turn)
+    expect_equal(delivered(turn), ["done"], "message of a completion, while the turn is leased")
+    await bench.commit(turn)
+    told = result("second-done", data=b"payload")
+    await bench.provider.complete_activity(
+        ActivityCompletion(lease=leased["second"].lease, message=told)
+    )
+    turn = await bench.take()
+    expect_equal(turn.messages, (told,), "message of a completion, while nobody runs it")
+    bench.advance(LEASE)
+    await bench.expect_no_work("both were completed")
+
+
+@check("ACT-8")
+async def a_lost_lease_completes_nothing(bench: Bench) -> None:
+    """Without its lease a completion is refused and nothing changes; an expired one stands."""
+    turn = await bench.with_activities(work("late"))
+    late = await bench.take_work("late")
+    bench.advance(LEASE - SECOND)
+    turn = await bench.keep(turn, add=(work("job"),))
+    bench.advance(SECOND)
+    await bench.complete(late, message="late")
+    turn = await bench.keep(turn)
+    expect_equal(delivered(turn), ["late"], "message of a completion under an expired lease")
+    first = await bench.take_work()
+    stranger = ActivityLease(instance="alpha", activity="job", token="a stranger's")
+    told = result("result-job")
+    with expect_refusal(ActivityLeaseLost, "a completion under another token") as refusal:
+        await bench.provider.complete_activity(ActivityCompletion(lease=stranger, message=told))
+    expect_equal(
+        (refusal.error.instance, refusal.error.activities), ("alpha", ("job",)), "what it names"
+    )
+    bench.advance(LEASE - SECOND)
+    turn = await bench.keep(turn)
+    bench.advance(SECOND)
+    second = await bench.take_work()
+    with expect_refusal(ActivityLeaseLost, "a completion after another took over"):
+        await bench.complete(first, message="too late")
+    turn = await bench.keep(turn)
+    expect_equal(delivered(turn), [], "messages of refused completions")
+    await bench.provider.release_activity(ActivityRelease(lease=second.lease))
+    with expect_refusal(ActivityLeaseLost, "a completion after a release"):
+        await bench.complete(second)
+    third = await bench.take_work()
+    await bench.complete(third, message="good")
+    for again in (third, first):
+        with expect_refusal(ActivityLeaseLost, "a completion of what is completed"):
+            await bench.complete(again, message="twice")
+    turn = await bench.keep(turn)
+    expect_equal(delivered(turn), ["good"], "messages of all completions")
+
+
+@check("ACT-9")
+async def a_void_activity_completes_nothing(bench: Bench) -> None:
+    """The completion of a void activity is refused and nothing changes."""
+    turn = await bench.with_activities(work("job"))
+    old = await bench.take_work()
+    turn = await bench.keep(turn, end=AGAIN, front=(restart(2),))
+    told = result("void", execution=None)
+    with expect_refusal(ActivityLeaseLost, "a completion for an earlier execution"):
+        await bench.provider.complete_activity(ActivityCompletion(lease=old.lease, message=told))
+    turn = await bench.keep(turn, add=(work("next"),))
+    expect_equal(delivered(turn), [], "messages after a refused completion")
+    leased = await bench.take_work("next")
+    before = await bench.state()
+    await bench.commit(turn, end=COMPLETED)
+    with expect_refusal(ActivityLeaseLost, "a completion for an ended instance"):
+        await bench.complete(leased)
+    expect_equal(before.status, InstanceStatus.RUNNING, "status before the end")
+    await bench.expect_nothing_ready("the instance has ended")
+
+
+@check("ACT-10")
+async def a_cancelled_activity_is_gone(bench: Bench) -> None:
+    """A cancelled activity cannot be completed, and its lease is gone at the next renewal."""
+    turn = await bench.with_activities(work("job"), work("other"))
+    leased = {each.id: each for each in await bench.lease_work()}
+    turn = await bench.keep(turn, cancel=("job",))
+    gone = await bench.provider.renew_activities(
+        [each.lease for each in leased.values()], lease_for=LEASE
+    )
+    expect_equal(gone, frozenset({leased["job"].lease}), "gone after a cancellation")
+    with expect_refusal(ActivityLeaseLost, "the completion of a cancelled activity"):
+        await bench.complete(leased["job"])
+    turn = await bench.keep(turn)
+    expect_equal(delivered(turn), [], "messages of a cancelled activity")
+    bench.advance(2 * LEASE)
+    expect_equal([e.id for e in await bench.lease_work()], ["other"], "activities left")
+
+
+@check("ACT-11")
+async def activities_are_given_back(bench: Bench) -> None:
+    """A released activity is leased again at once or after the delay, counted or not."""
+    await bench.with_activities(work("job"))
+    leased = await bench.take_work()
+    await bench.provider.release_activity(ActivityRelease(lease=leased.lease, counted=False))
+    leased = await bench.take_work()
+    expect_equal(leased.delivery, 1, "delivery after an uncounted release")
+    await bench.provider.release_activity(ActivityRelease(lease=leased.lease))
+    leased = await bench.take_work()
+    expect_equal(leased.delivery, 2, "delivery after a counted release")
+    minute = timedelta(minutes=1)
+    release = ActivityRelease(lease=leased.lease, delay=minute, counted=False)
+    await bench.provider.release_activity(release)
+    bench.advance(minute - INSTANT)
+    await bench.expect_no_work("a microsecond before the delay is over")
+    bench.advance(INSTANT)
+    expect_equal((await bench.take_work()).delivery, 2, "delivery after a delay")
+
+
+@check("ACT-12")
+async def a_release_marks_the_instance(bench: Bench) -> None:
+    """A parked mark of a released activity is its instance's, with the instant of the first."""
+    turn = await bench.with_activities(work("job"))
+    first = bench.now
+    for details in ("first", "second"):
+        leased = await bench.take_work()
+        mark = ParkedMark(reason="unregistered", details=details)
+        await bench.provider.release_activity(ActivityRelease(lease=leased.lease, parked=mark))
+        expected = ParkedState(reason="unregistered", details=details, since=first)
+        expect_equal((await bench.state()).parked, expected, "the mark")
+        bench.advance(SECOND)
+    leased = await bench.take_work()
+    mark = ParkedMark(reason="undecodable", details="third")
+    await bench.provider.release_activity(ActivityRelease(lease=leased.lease, parked=mark))
+    expected = ParkedState(reason="undecodable", details="third", since=bench.now)
+    expect_equal((await bench.state()).parked, expected, "a mark for another reason")
+    leased = await bench.take_work()
+    await bench.provider.release_activity(ActivityRelease(lease=leased.lease))
+    expect((await bench.state()).parked is not None, "a release without a mark cleared it")
+    await bench.commit(turn)
+    expect_equal((await bench.state()).parked, None, "the mark after a commit")
+
+
+@check("ACT-13")
+async def a_late_release_of_an_activity_counts_until_another_holds_it(bench: Bench) -> None:
+    """A release of an expired lease has its full effect; of one that is gone it has none."""
+    turn = await bench.with_activities(work("job"))
+    leased = await bench.take_work()
+    bench.advance(LEASE)
+    mark = ParkedMark(reason="late", details="late")
+    late = ActivityRelease(lease=leased.lease, delay=SECOND, counted=False, parked=mark)
+    await bench.provider.release_activity(late)
+    expected = ParkedState(reason="late", details="late", since=bench.now)
+    expect_equal((await bench.state()).parked, expected, "the mark of a release after the end")
+    await bench.expect_no_work("released with a delay after its end")
+    bench.advance(SECOND)
+    first = await bench.take_work()
+    expect_equal(first.delivery, 1, "delivery after an uncounted release of an expired lease")
+    await bench.commit(turn)
+    bench.advance(LEASE)
+    second = await bench.take_work()
+    expect_equal(second.delivery, 2, "delivery after another took over")
+    late = ActivityRelease(lease=first.lease, delay=SECOND, counted=False, parked=mark)
+    await bench.provider.release_activity(late)
+    await bench.expect_no_work("another holds it, and a late release came")
+    expect_equal((await bench.state()).parked, None, "the mark of a late release")
+    await bench.complete(second)
+    await bench.provider.release_activity(ActivityRelease(lease=second.lease, parked=mark))
+    await bench.expect_no_work("it was released after its completion")
+    expect_equal((await bench.state()).parked, None, "the mark of a release after completion")
+
+
+@check("ACT-14")
+async def activity_leases_are_renewed_while_they_stand(bench: Bench) -> None:
+    """A renewal extends what stands, live or expired, and names what is gone."""
+    names = ("kept", "returned", "taken", "released", "done", "cancelled")
+    turn = await bench.with_activities(*(work(name) for name in names))
+    ending = await bench.with_activities(work("void"), instance="ending")
+    leases = {each.id: each for each in await bench.lease_work(token="mine")}
+    by_name = {name: each.lease for name, each in leases.items()}
+    await bench.provider.release_activity(ActivityRelease(lease=by_name["released"]))
+    await bench.complete(leases["done"])
+    await bench.keep(turn, cancel=("cancelled",))
+    await bench.commit(ending, end=COMPLETED)
+    unknown = ActivityLease(instance="alpha", activity="unknown", token="mine")
+    stranger = ActivityLease(instance="alpha", activity="kept", token="stranger")
+    gone = {by_name[n] for n in ("released", "done", "cancelled", "void")}
+    gone |= {unknown, stranger}
+    bench.advance(20 * SECOND)
+    found = await bench.provider.renew_activities([by_name["kept"], *gone], lease_for=LEASE)
+    expect_equal(found, frozenset(gone), "gone at the first renewal")
+    bench.advance(10 * SECOND)
+    taken = {each.id: each for each in await bench.lease_work(token="other")}
+    expect_equal(sorted(taken), ["released", "returned", "taken"], "leased by another")
+    await bench.provider.release_activity(ActivityRelease(lease=taken["returned"].lease))
+    late = {by_name[n] for n in ("returned", "taken")}
+    found = await bench.provider.renew_activities(
+        [by_name["kept"], *late], lease_for=timedelta(minutes=1)
+    )
+    expect_equal(found, frozenset(late), "gone at the second renewal")
+    bench.advance(timedelta(minutes=1))
+    found = await bench.provider.renew_activities([by_name["kept"]], lease_for=LEASE)
+    expect_equal(found, frozenset(), "gone when expired and not taken")
+    bench.advance(LEASE - INSTANT)
+    left = [each.id for each in await bench.lease_work()]
+    expect("kept" not in left, "an expired lease that was renewed is not live")
+    bench.advance(INSTANT)
+    left = [(each.id, each.delivery) for each in await bench.lease_work()]
+    expect(("kept", 2) in left, f"not leased as a second delivery at its new end, but {left}")
+    found = await bench.provider.renew_activities([by_name["kept"]], lease_for=LEASE)
+    expect_equal(found, frozenset({by_name["kept"]}), "gone when another took it")
+
+
+@check("ACT-15")
+async def void_activities_are_never_leased(bench: Bench) -> None:
+    """What an ended or continued execution leaves behind is not leased."""
+    names = ("waiting", "leased")
+    turn = await bench.with_activities(
+        *map(work, names), work("later", visible_at=bench.after(LEASE))
+    )
+    await bench.lease_work(limit=1)
+    turn = await bench.keep(turn, end=AGAIN, front=(restart(2),))
+    await bench.expect_no_work("its execution is over")
+    bench.advance(LEASE - SECOND)
+    turn = await bench.keep(turn, add=tuple(map(work, names)))
+    bench.advance(2 * SECOND)
+    found = sorted((each.id, each.execution) for each in await bench.lease_work(limit=1))
+    expect_equal([execution for _, execution in found], [2], "executions of leased activities")
+    await bench.commit(turn, end=COMPLETED)
+    bench.advance(LEASE)
+    await bench.expect_no_work("its instance has ended")
+    found = await bench.lease_work(names=frozenset({"x"}), unregistered_for=SECOND)
+    expect_equal(len(found), 0, "void activities leased as unregistered")
+
+
+@check("ACT-16")
+async def unregistered_activities_are_found(bench: Bench) -> None:
+    """Who asks for it also gets activities that nobody served for so long."""
+    minute = timedelta(minutes=1)
+    unregistered = {
+        "name": work("name", name="other"),
+        "tag": work("tag", tag="gpu"),
+        "both": work("both", name="other", tag="gpu"),
+    }
+    await bench.with_activities(*unregistered.values())
+    bench.advance(minute - INSTANT)
+    expect_equal(len(await bench.lease_work(unregistered_for=minute)), 0, "unregistered too early")
+    bench.advance(INSTANT)
+    expect_equal(len(await bench.lease_work()), 0, "unregistered without being asked for")
+    await bench.with_activities(work("served"), instance="beta")
+    found = {each.id: each for each in await bench.lease_work(unregistered_for=minute)}
+    expect_equal(
+        {name: (each.name, each.tag, each.served) for name, each in found.items()},
+        {name: (each.name, each.tag, False) for name, each in unregistered.items()}
+        | {"served": ("work", None, True)},
+        "activities leased, and whether served",
+    )
+    for name in unregistered:
+        release = ActivityRelease(lease=found[name].lease, counted=False)
+        await bench.provider.release_activity(release)
+    bench.advance(minute - INSTANT)
+    leased = {each.id for each in await bench.lease_work(unregistered_for=minute)}
+    expect_equal(leased & unregistered.keys(), set(), "unregistered too early after their release")
+    bench.advance(INSTANT)
+    leased = {each.id for each in await bench.lease_work(unregistered_for=minute)}
+    expect_equal(
+        leased & unregistered.keys(), set(unregistered), "unregistered a minute after their release"
+    )
+
+
+@check("ACT-17")
+async def unregistered_activities_stand_in_nobodys_way(bench: Bench) -> None:
+    """However much waits that the caller can't run, what it can run comes first."""
+    turn = await bench.started()
+    kinds = (("other", None), ("other", "gpu"), (None, "gpu"))
+    others = [
+        work(f"a-{n:04}", name=kinds[n % 3][0] or "work", tag=kinds[n % 3][1]) for n in range(1200)
+    ]
+    for begin in range(0, 1200, 300):
+        turn = await bench.keep(turn, remove=("start",), add=tuple(others[begin : begin + 300]))
+    bench.advance(SECOND)
+    turn = await bench.keep(turn, add=(work("mine"),))
+    leased = await bench.lease_work(limit=1)
+    expect_equal([each.id for each in leased], ["mine"], "leased behind 1,200 others")
+    bench.advance(SECOND)
+    await bench.keep(turn, add=(work("mine too"),))
+    leased = await bench.lease_work(limit=1, unregistered_for=SECOND)
+    expect_equal([each.id for each in leased], ["mine too"], "leased first, with unregistered ones")
+
+
+@check("ACT-18")
+async def an_activity_lease_out_of_reach_has_expired(bench: Bench) -> None:
+    """After the clock stepped back no activity's lease is live for longer than it may."""
+    await bench.with_activities(work("job"), work("renewed"))
+    leased = {each.id: each for each in await bench.lease_work(lease_for=timedelta(minutes=5))}
+    bench.clock.step_back(ALLOWED_SKEW / 2)
+    await bench.expect_no_work("a step back within the allowed skew")
+    bench.clock.step_back(HOUR)
+    renewed = [leased["renewed"].lease]
+    gone = await bench.provider.renew_activities(renewed, lease_for=LEASE)
+    expect_equal(gone, frozenset(), "gone at a renewal")
+    expect_equal((await bench.take_work()).delivery, 2, "delivery after the step back")
+    with expect_refusal(ActivityLeaseLost, "a completion under what was out of reach and taken"):
+        await bench.complete(leased["job"])
+    bench.advance(LEASE - INSTANT)
+    await bench.expect_no_work("a microsecond before the end of what was renewed")
+    await bench.complete(leased["renewed"])
+
+
+@check("ACT-19")
+async def each_activity_is_one_workers(bench: Bench) -> None:
+    """Many workers at once never lease one activity twice, and one completion is accepted."""
+    objects = [bench.provider, await bench.open(), await bench.open()]
+    names = [f"a-{n:03}" for n in range(60)]
+    await bench.with_activities(*map(work, names))
+    answers = await bench.all_well(
+        bench.lease_work(limit=7, provider=objects[n % 3]) for n in range(24)
+    )
+    leased = [each for found in answers for each in found]
+    leased += await bench.lease_work()
+    counts = Counter(each.id for each in leased)
+    expect_equal([n for n, count in counts.items() if count > 1], [], "leased by two workers")
+    expect_equal(sorted(counts), names, "activities leased in all")
+    outcomes = await bench.all_of(bench.complete(each) for each in leased for _ in range(2))
+    accepted = sum(outcome is None for outcome in outcomes)
+    expect_equal(accepted, len(names), "completions accepted of two each")
+    bench.advance(LEASE)
+    turn = await bench.take()
+    expect_equal(sorted(delivered(turn)), sorted(f"result-{n}" for n in names), "results")
+
+
+@check("ACT-20")
+async def a_cancelled_activity_lease_is_given_back(bench: Bench) -> None:
+    """A cancelled call leaves no activity leased."""
+    await bench.with_activities(work("a"), work("b"))
+    for steps in range(10):
+        task = asyncio.ensure_future(bench.lease_work(token=f"cancelled-{steps}"))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        outcome = (await asyncio.gather(task, return_exceptions=True))[0]
+        if isinstance(outcome, BaseException):
+            leased = await bench.lease_work()
+        else:
+            leased = outcome
+        found = sorted((each.id, each.delivery) for each in leased)
+        expect_equal(found, [("a", 1), ("b", 1)], f"leased after a cancel at step {steps}")
+        for each in leased:
+            await bench.provider.release_activity(ActivityRelease(lease=each.lease, counted=False))
+
+
+@check("ACT-21")
+async def activity_ids_are_an_instances_own(bench: Bench) -> None:
+    """Activities of the same id in two instances are strangers."""
+    turns = {name: await bench.with_activities(work("job"), instance=name) for name in ("a", "b")}
+    leased = {each.instance: each for each in await bench.lease_work(names=WORK)}
+    expect_equal(sorted(leased), ["a", "b"], "instances whose activity was leased")
+    turns["a"] = await bench.keep(turns["a"], cancel=("job",))
+    gone = await bench.provider.renew_activities(
+        [each.lease for each in leased.values()], lease_for=LEASE
+    )
+    expect_equal(gone, frozenset({leased["a"].lease}), "gone after one was cancelled")
+    await bench.complete(leased["b"])
+    turns["a"] = await bench.keep(turns["a"])
+    turns["b"] = await bench.keep(turns["b"])
+    expect_equal((delivered(turns["a"]), delivered(turns["b"])), ([], ["result-job"]), "messages")
+
+
+@check("ACT-22")
+async def unregistered_activities_are_left_to_who_serves_them(bench: Bench) -> None:
+    """An activity that was leased as unregistered and given back is leased at once by who serves it."""
+    await bench.with_activities(work("job", tag="gpu"))
+    bench.advance(SECOND)
+    (looked_at,) = await bench.lease_work(token="mine", unregistered_for=SECOND)
+    (again,) = await bench.lease_work(token="mine", tags=frozenset({"gpu"}))
+    expect_equal(again, replace(looked_at, served=True), "the repeat of a call that serves it")
+    (again,) = await bench.lease_work(token="mine")
+    expect_equal(again, replace(looked_at, served=False), "the repeat of one that does not")
+    release = ActivityRelease(lease=looked_at.lease, counted=False)
+    await bench.provider.release_activity(release)
+    found = await bench.lease_work(tags=frozenset({"gpu"}))
+    expect_equal([(each.id, each.delivery) for each in found], [("job", 1)], "activities leased")
+
+
+@check("ACT-23")
+async def a_delivery_that_was_taken_over_is_accounted_for(bench: Bench) -> None:
+    """An uncounted release of the activity's lease that was last taken over takes its count back, once, and does nothing else."""
+    await bench.with_activities(work("job"))
+
+    async def after_the_end(delivery: int) -> LeasedActivity:
+        bench.advance(LEASE)
+        leased = await bench.take_work()
+        expect_equal(leased.delivery, delivery, "delivery")
+        return leased
+
+    async def release(lease: ActivityLease, *, counted: bool = False) -> None:
+        mark = ParkedMark(reason="stalled", details="stalled")
+        await bench.provider.release_activity(
+            ActivityRelease(lease=lease, delay=SECOND, counted=counted, parked=mark)
+        )
+        expect_equal((await bench.state()).parked, None, "the mark of a worker that gave account")
+        await bench.expect_no_work("another holds it, and a worker gave account")
+
+    first = await after_the_end(1)
+    second = await after_the_end(2)
+    await release(first.lease, counted=True)
+    await release(replace(first.lease, token="a stranger's"))
+    third = await after_the_end(3)
+    await release(first.lease)
+    fourth = await after_the_end(4)
+    await release(third.lease)
+    await release(third.lease)
+    last = await after_the_end(4)
+    await bench.provider.release_activity(ActivityRelease(lease=last.lease, counted=False))
+    await bench.provider.release_activity(ActivityRelease(lease=fourth.lease, counted=False))
+    expect_equal((await bench.take_work()).delivery, 3, "delivery after both gave account")
+    await release(second.lease)

@@ -1,0 +1,55 @@
+"""CALL-11: how long leases and delays may last."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from perdure.contract import LONGEST_LEASE, ActivityRelease, TurnRelease
+from perdure.errors import InvalidDuration
+
+from perdure_conformance.bench import Bench, held_by
+from perdure_conformance.check import check
+from perdure_conformance.expect import expect, expect_equal, expect_refusal
+from perdure_conformance.samples import SECOND, event, work
+
+
+@check("CALL-11")
+async def lengths_are_refused_that_no_lease_has(bench: Bench) -> None:
+    """A lease of nothing, less, or beyond the longest, and a delay below zero or beyond, is refused, and nothing changes."""
+    turn = await bench.started("leased")
+    turn = await bench.keep(turn, add=(work("job"),))
+    leased = await bench.take_work()
+    await bench.create("ready")
+    await bench.commit(await bench.take("ready"), add=(work("waiting"),))
+    await bench.send(event("more", "ready"))
+    before = await bench.state("leased")
+    held = work("held", lease=True)
+    provider, beyond = bench.provider, LONGEST_LEASE + timedelta(microseconds=1)
+    for length in (timedelta(0), -SECOND, beyond):
+        with expect_refusal(InvalidDuration, f"a lease of turns for {length}"):
+            await bench.lease(lease_for=length)
+        with expect_refusal(InvalidDuration, f"a lease of activities for {length}"):
+            await bench.lease_work(lease_for=length)
+        with expect_refusal(InvalidDuration, f"a renewal of turns for {length}"):
+            await provider.renew_turns([held_by(turn)], lease_for=length)
+        with expect_refusal(InvalidDuration, f"a renewal of activities for {length}"):
+            await provider.renew_activities([leased.lease], lease_for=length)
+        with expect_refusal(InvalidDuration, f"a commit that keeps its lease for {length}"):
+            await bench.commit(turn, events=(b"1",), keep_for=length)
+        with expect_refusal(InvalidDuration, f"a commit that leases activities for {length}"):
+            await bench.commit(turn, add=(held,), activity_token="a", activity_lease_for=length)
+    for length in (-SECOND, beyond):
+        with expect_refusal(InvalidDuration, f"a turn given back for {length}"):
+            await provider.release_turn(TurnRelease(lease=held_by(turn), delay=length))
+        with expect_refusal(InvalidDuration, f"an activity given back for {length}"):
+            await provider.release_activity(ActivityRelease(lease=leased.lease, delay=length))
+    expect_equal(await bench.state("leased"), before, "the instance after what was refused")
+    found = [(turn.state.instance, turn.attempt) for turn in await bench.lease()]
+    expect_equal(found, [("ready", 1)], "instances leased after what was refused")
+    found = [(each.id, each.delivery) for each in await bench.lease_work()]
+    expect_equal(found, [("waiting", 1)], "activities leased after what was refused")
+    longest = await bench.keep(turn, keep_for=LONGEST_LEASE)
+    bench.advance(LONGEST_LEASE - timedelta(microseconds=1))
+    gone = [each.state.instance for each in await bench.lease()]
+    expect("leased" not in gone, "the longest lease has an early end")
+    await provider.release_turn(TurnRelease(lease=held_by(longest), delay=LONGEST_LEASE))

@@ -1,0 +1,173 @@
+"""HIST and READ: histories and plain fields."""
+
+from __future__ import annotations
+
+from perdure.contract import ExecutionEnd, InstanceStatus
+from perdure.errors import ExecutionNotFound, InstanceNotFound, StorageCorrupt
+
+from perdure_conformance.bench import Bench
+from perdure_conformance.check import check
+from perdure_conformance.expect import expect, expect_equal, expect_refusal
+from perdure_conformance.samples import LEASE, SECOND, event, incarnation_of, restart
+from perdure_conformance.tampering import LOST_EVENTS, RAW_HISTORY
+
+AGAIN = ExecutionEnd(status=InstanceStatus.CONTINUED_AS_NEW)
+
+
+@check("HIST-1")
+async def events_are_read_in_pages(bench: Bench) -> None:
+    """Events come in order and without gaps, from any number on."""
+    turn = await bench.started()
+    wanted = [b"%d" % number for number in range(1, 1201)]
+    turn = await bench.keep(turn, events=tuple(wanted[:7]))
+    await bench.commit(turn, events=tuple(wanted[7:]))
+    events = await bench.history()
+    expect_equal([each.number for each in events], list(range(1, 1201)), "numbers")
+    expect_equal([each.data for each in events], wanted, "payloads")
+    for after in (1, 1199, 1200, 5000):
+        page = await bench.provider.read_history(
+            "alpha", 1, incarnation=incarnation_of("alpha"), after=after
+        )
+        first = [each.number for each in page.events[:1]]
+        expect_equal(first, [after + 1] if after < 1200 else [], f"first after {after}")
+        expect_equal(
+            page.more, bool(first) and page.events[-1].number < 1200, f"more after {after}"
+        )
+
+
+@check("HIST-2")
+async def a_holder_reads_every_commit(bench: Bench) -> None:
+    """Whoever holds the lease reads all earlier commits, through any provider object."""
+    objects = [bench.provider, await bench.open(), await bench.open()]
+    await bench.create()
+    for number in range(9):
+        provider = objects[number % 3]
+        turn = await bench.take(provider=provider)
+        expect_equal(turn.state.last_event, number, "the last event that the lease tells")
+        events = await bench.history(provider=provider)
+        expect_equal(len(events), number, "events read by the holder")
+        await provider.send([event(f"next-{number}")])
+        await provider.commit_turn(bench.draft(turn, events=(b"%d" % number,)))
+
+
+@check("HIST-3")
+async def what_never_was_is_refused(bench: Bench) -> None:
+    """Another incarnation, no instance, or no such execution is told apart from an empty one."""
+    await bench.create()
+    right = incarnation_of("alpha")
+    page = await bench.provider.read_history("alpha", 1, incarnation=right)
+    expect_equal((page.events, page.more), ((), False), "the page of a new execution")
+    with expect_refusal(InstanceNotFound, "a history of another incarnation"):
+        await bench.provider.read_history("alpha", 1, incarnation="another")
+    with expect_refusal(InstanceNotFound, "a history of nobody"):
+        await bench.provider.read_history("nobody", 1, incarnation=incarnation_of("nobody"))
+    for execution in (0, 2):
+        with expect_refusal(ExecutionNotFound, f"a history of execution {execution}"):
+            await bench.provider.read_history("alpha", execution, incarnation=right)
+
+
+@check("HIST-4")
+async def each_execution_has_its_history(bench: Bench) -> None:
+    """Histories of earlier executions stay apart, and stay."""
+    turn = await bench.started()
+    for execution in (1, 2, 3):
+        turn = await bench.keep(turn, events=(b"%d.1" % execution, b"%d.2" % execution))
+        turn = await bench.keep(
+            turn, events=(b"%d.3" % execution,), end=AGAIN, front=(restart(execution + 1),)
+        )
+    await bench.commit(turn, events=(b"4.1",))
+    for execution in (1, 2, 3):
+        found = [(each.number, each.data) for each in await bench.history("alpha", execution)]
+        wanted = [(number, b"%d.%d" % (execution, number)) for number in (1, 2, 3)]
+        expect_equal(found, wanted, f"history of execution {execution}")
+    found = [(each.number, each.data) for each in await bench.history("alpha", 4)]
+    expect_equal(found, [(1, b"4.1")], "history of execution 4")
+
+
+@check("HIST-5")
+async def large_histories_are_read_whole(bench: Bench) -> None:
+    """Thousands of events, and events of a megabyte, are read whole."""
+    turn = await bench.started()
+    large = b"x" * 1_000_000
+    for part in range(4):
+        events = (*(b"%d" % number for number in range(1500)), large + b"%d" % part, large)
+        turn = await bench.keep(turn, events=events)
+    events = await bench.history()
+    expect_equal(len(events), 4 * 1502, "events read")
+    expect_equal([each.number for each in events], list(range(1, 4 * 1502 + 1)), "numbers")
+    for part in range(4):
+        found = events[part * 1502 + 1500].data
+        expect(found == large + b"%d" % part, f"large event {part} came back changed")
+
+
+@check("HIST-6", tampering=LOST_EVENTS)
+async def a_lost_event_is_noticed(bench: Bench) -> None:
+    """A history that has lost an event is refused as corrupt, and never given with a gap or too short."""
+    for name, lost, count in (
+        ("first", 1, 5),
+        ("middle", 3, 5),
+        ("last", 5, 5),
+        ("far", 1400, 1500),
+    ):
+        turn = await bench.started(name)
+        await bench.commit(turn, events=tuple(b"%d" % number for number in range(count)))
+        await bench.tampering.lost_events.lose_event(bench.place(lost, instance=name))
+        for provider in (bench.provider, await bench.open()):
+            with expect_refusal(StorageCorrupt, f"a history without event {lost}") as refusal:
+                await bench.history(name, provider=provider)
+            expect(name in str(refusal.error), f"the error does not name {name!r}: {refusal.error}")
+    await others_go_on(bench)
+
+
+@check("HIST-7", tampering=RAW_HISTORY)
+async def a_changed_event_is_not_left_out(bench: Bench) -> None:
+    """An event whose bytes were changed is given as it is or refused as corrupt, and never left out."""
+    for name, data in (("cut", b"tw"), ("empty", b""), ("garbage", b"\x00\xff{")):
+        turn = await bench.started(name)
+        await bench.commit(turn, events=(b"one", b"two", b"three"))
+        await bench.tampering.raw_history.replace_event(bench.place(2, instance=name), data)
+        try:
+            found = [(each.number, each.data) for each in await bench.history(name)]
+        except StorageCorrupt as error:
+            expect(name in str(error), f"the error does not name {name!r}: {error}")
+        else:
+            wanted = [(1, b"one"), (2, data), (3, b"three")]
+            expect_equal(found, wanted, "a history with a changed event")
+    await others_go_on(bench)
+
+
+async def others_go_on(bench: Bench) -> None:
+    """Complain unless an instance beside the damaged ones can be run and read."""
+    turn = await bench.started("sound")
+    turn = await bench.keep(turn, events=(b"1", b"2"))
+    await bench.commit(turn, events=(b"3",))
+    found = [each.data for each in await bench.history("sound")]
+    expect_equal(found, [b"1", b"2", b"3"], "the history of another instance")
+
+
+@check("READ-1")
+async def plain_fields_are_read(bench: Bench) -> None:
+    """The plain fields are as the last call left them; an unknown id has none."""
+    expect_equal(await bench.provider.read_instance("alpha"), None, "an unknown instance")
+    await bench.send(event("waiting"))
+    expect_equal(await bench.provider.read_instance("alpha"), None, "one with waiting events")
+    turn = await bench.started()
+    other = await bench.open()
+    bench.advance(SECOND)
+    turn = await bench.keep(turn, id="c-1", events=(b"1", b"2"))
+    state = await bench.state(provider=other)
+    expect_equal(
+        (state.last_event, state.last_commit, state.updated_at, state.created_at),
+        (2, "c-1", bench.now, turn.state.created_at),
+        "fields after a commit",
+    )
+    bench.advance(LEASE / 2)
+    await bench.commit(
+        turn, id="c-2", end=ExecutionEnd(status=InstanceStatus.COMPLETED, output=b"out")
+    )
+    state = await bench.state(provider=other)
+    expect_equal(
+        (state.status, state.output, state.last_commit, state.updated_at),
+        (InstanceStatus.COMPLETED, b"out", "c-2", bench.now),
+        "fields after the end",
+    )

@@ -1,0 +1,282 @@
+"""MAIL: messages, their order, and who gets them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from perdure.contract import (
+    MAX_BYTES_PER_DELIVERY,
+    MAX_MESSAGES_PER_DELIVERY,
+    ExecutionEnd,
+    InstanceStatus,
+    MessageKind,
+)
+
+from perdure_conformance.bench import Bench
+from perdure_conformance.check import check
+from perdure_conformance.expect import expect, expect_equal
+from perdure_conformance.samples import (
+    LEASE,
+    SECOND,
+    delivered,
+    event,
+    ids,
+    restart,
+    result,
+    timer,
+)
+
+
+@check("MAIL-1")
+async def messages_come_in_order(bench: Bench) -> None:
+    """Messages are delivered whole, in the order of their arrival."""
+    await bench.create()
+    sent = [result("z", kind=MessageKind.CHILD, data=b"z"), event("a", data=b"a"), event("m")]
+    await bench.send(*sent)
+    await bench.send(event("k"))
+    await bench.send(result("c", kind=MessageKind.CANCEL, execution=None), event("b"))
+    turn = await bench.take()
+    expect_equal(delivered(turn), ["start", "z", "a", "m", "k", "c", "b"], "messages in order")
+    expect_equal(list(turn.messages[1:4]), sent, "the messages themselves")
+
+
+@check("MAIL-2")
+async def messages_wait_for_their_time(bench: Bench) -> None:
+    """A message is delivered, and makes ready, from its `visible_at` on and not before."""
+    turn = await bench.started()
+    due = bench.after(60 * SECOND)
+    await bench.commit(turn)
+    await bench.send(timer("timer", due), event("later", visible_at=due + 1))
+    bench.advance(60 * SECOND - timedelta(microseconds=1))
+    await bench.expect_nothing_ready("one microsecond before the timer")
+    bench.advance(timedelta(microseconds=1))
+    turn = await bench.take()
+    expect_equal(delivered(turn), ["timer"], "messages at the timer's instant")
+    bench.advance(timedelta(microseconds=1))
+    await bench.commit(turn)
+    expect_equal(delivered(await bench.take()), ["later"], "messages a microsecond later")
+
+
+@check("MAIL-3")
+async def the_order_is_start_then_due_time(bench: Bench) -> None:
+    """The start is first, then messages go by due time, and by arrival at equal times."""
+    begin = bench.now
+    await bench.send(event("early"), event("tied", visible_at=begin + 3_000_000))
+    bench.advance(SECOND)
+    await bench.create()
+    bench.advance(SECOND)
+    await bench.send(
+        timer("t3", begin + 3_000_000),
+        event("at2"),
+        timer("t1", begin + 1_000_000),
+        timer("t3b", begin + 3_000_000),
+    )
+    bench.advance(2 * SECOND)
+    await bench.send(event("at4"), timer("t3c", begin + 3_000_000))
+    expect_equal(
+        delivered(await bench.take()),
+        ["start", "early", "t1", "at2", "tied", "t3", "t3b", "t3c", "at4"],
+        "messages in order",
+    )
+
+
+@check("MAIL-4")
+async def a_clock_that_steps_back_hides_nothing(bench: Bench) -> None:
+    """A message without `visible_at` is visible at once, and in its place, after a step back."""
+    await bench.create()
+    await bench.send(event("before"))
+    bench.clock.step_back(timedelta(hours=1))
+    await bench.send(event("after"))
+    bench.advance(SECOND)
+    await bench.send(event("last"))
+    expect_equal(
+        delivered(await bench.take()), ["start", "before", "after", "last"], "messages in order"
+    )
+
+
+@check("MAIL-5")
+async def a_message_id_is_held_once(bench: Bench) -> None:
+    """A second message of an id is dropped while the first is held."""
+    await bench.create()
+    await bench.send(event("one", data=b"first"), event("two"))
+    await bench.send(event("one", data=b"second"))
+    await bench.send(event("two"), event("three"), event("three"))
+    turn = await bench.take()
+    expect_equal(delivered(turn), ["start", "one", "two", "three"], "messages in order")
+    expect_equal(turn.messages[1].data, b"first", "the payload that was held")
+    await bench.send(event("one"))
+    await bench.commit(turn)
+    await bench.expect_nothing_ready("a duplicate was sent while its first was leased")
+    await bench.send(event("one", data=b"anew"))
+    turn = await bench.take()
+    expect_equal([m.data for m in turn.messages], [b"anew"], "the id, free again")
+
+
+@check("MAIL-6")
+async def events_for_nobody_wait_quietly(bench: Bench) -> None:
+    """Events for ids that don't exist are kept and hold nobody up."""
+    await bench.provider.send([event("event", f"ghost-{n:03}") for n in range(300)])
+    await bench.expect_nothing_ready("only events for absent ids were sent")
+    await bench.create("zebra")
+    turns = await bench.lease(limit=1)
+    expect_equal([t.state.instance for t in turns], ["zebra"], "leased among waiting events")
+    await bench.commit(turns[0])
+    bench.advance(timedelta(days=30))
+    await bench.create("ghost-123")
+    expect_equal(delivered(await bench.take("ghost-123")), ["start", "event"], "what was kept")
+
+
+@check("MAIL-7")
+async def other_messages_to_nobody_are_void(bench: Bench) -> None:
+    """Only external events wait for an instance; other messages are never delivered."""
+    kinds = [kind for kind in MessageKind if kind is not MessageKind.EVENT]
+    await bench.send(*(result(f"m-{kind}", kind=kind, execution=None) for kind in kinds))
+    await bench.expect_nothing_ready("messages to an absent instance were sent")
+    await bench.create()
+    expect_equal(delivered(await bench.take()), ["start"], "messages of the instance made later")
+
+
+@check("MAIL-8")
+async def another_incarnations_messages_are_void(bench: Bench) -> None:
+    """A message that names another incarnation is never delivered and makes nothing ready."""
+    turn = await bench.started()
+    await bench.send(result("void-1", incarnation="somebody else"))
+    turn = await bench.keep(turn)
+    expect_equal(delivered(turn), [], "messages in the answer")
+    await bench.commit(turn)
+    await bench.send(result("void-2", incarnation="somebody else", execution=None))
+    await bench.expect_nothing_ready("only a message for another incarnation")
+    await bench.send(event("good"))
+    expect_equal(delivered(await bench.take()), ["good"], "messages of this incarnation")
+
+
+@check("MAIL-9")
+async def an_earlier_executions_messages_are_void(bench: Bench) -> None:
+    """A message that names an earlier execution is never delivered and makes nothing ready."""
+    turn = await bench.started()
+    due = bench.after(SECOND)
+    turn = await bench.keep(turn, send=(timer("old-timer", due), result("old-result")))
+    await bench.commit(
+        turn,
+        remove=(),
+        send=(timer("own-timer", due), result("own-result")),
+        end=ExecutionEnd(status=InstanceStatus.CONTINUED_AS_NEW),
+        front=(restart(2),),
+    )
+    await bench.send(result("late-result", execution=1))
+    bench.advance(2 * SECOND)
+    turn = await bench.take()
+    expect_equal(delivered(turn), ["start-2"], "messages of the second execution")
+    await bench.commit(turn)
+    await bench.send(result("later-result", execution=1))
+    await bench.expect_nothing_ready("only messages of an earlier execution")
+
+
+@check("MAIL-10")
+async def an_ended_instances_messages_are_void(bench: Bench) -> None:
+    """A message to an ended instance is never delivered and makes nothing ready."""
+    for status in (InstanceStatus.COMPLETED, InstanceStatus.FAILED):
+        instance = f"{status}"
+        turn = await bench.started(instance)
+        await bench.send(event("unread", instance))
+        await bench.commit(
+            turn,
+            send=(event("to-self", instance, visible_at=bench.after(SECOND)),),
+            end=ExecutionEnd(status=status),
+        )
+        await bench.send(event("late", instance), result("late-result", instance))
+        bench.advance(LEASE)
+        await bench.expect_nothing_ready(f"messages to a {status} instance were sent")
+
+
+@check("MAIL-11")
+async def mailboxes_are_apart(bench: Bench) -> None:
+    """Message ids are unique within one mailbox only, and one send reaches many."""
+    names = [f"box-{n}" for n in range(5)]
+    for name in names:
+        await bench.create(name)
+    await bench.send(*(event("same", name, data=name.encode()) for name in names))
+    while turns := await bench.lease(limit=1):
+        turn = turns[0]
+        name = turn.state.instance
+        expect_equal(delivered(turn), ["start", "same"], f"messages of {name}")
+        expect_equal(turn.messages[1].data, name.encode(), f"payload of {name}")
+        names.remove(name)
+        await bench.commit(turn)
+    expect_equal(names, [], "mailboxes that were not reached")
+    await bench.expect_nothing_ready("each mailbox was emptied")
+
+
+@check("MAIL-12")
+async def a_delivery_has_a_thousand_messages(bench: Bench) -> None:
+    """A delivery has at most 1,000 messages, the first ones, and says whether others wait."""
+    count = MAX_MESSAGES_PER_DELIVERY + 100
+    sent = [event(f"e-{n:05}") for n in range(count)]
+    await bench.provider.send(list(reversed(sent)))
+    await bench.create()
+    wanted = ["start", *reversed(ids(sent))]
+    turn = await bench.take()
+    expect_equal(len(turn.messages), MAX_MESSAGES_PER_DELIVERY, "messages in a delivery")
+    expect_equal((delivered(turn), turn.more), (wanted[:1000], True), "the first delivery")
+    await bench.commit(turn)
+    turn = await bench.take()
+    expect_equal((delivered(turn), turn.more), (wanted[1000:], False), "the second delivery")
+
+
+@check("MAIL-13")
+async def a_delivery_has_four_megabytes(bench: Bench) -> None:
+    """A delivery has at most 4 MiB, but at least one message, and says whether others wait."""
+    third = bytes(MAX_BYTES_PER_DELIVERY // 3)
+    await bench.create()
+    await bench.send(*(event(f"e-{n}", data=third) for n in range(4)))
+    await bench.send(event("huge", data=third * 4), event("small"))
+    turn = await bench.take()
+    size = sum(len(message.data) for message in turn.messages)
+    expect(size <= MAX_BYTES_PER_DELIVERY, f"a delivery has {size} bytes")
+    expect_equal((turn.messages[0].id, turn.more), ("start", True), "first message, and more")
+    found = delivered(turn)
+    while turn.more:
+        turn = await bench.keep(turn)
+        expect(turn.messages, "a delivery is empty although more is said to wait")
+        size = sum(len(message.data) for message in turn.messages)
+        expect(
+            size <= MAX_BYTES_PER_DELIVERY or len(turn.messages) == 1,
+            f"an answer has {size} bytes in {len(turn.messages)} messages",
+        )
+        found.extend(delivered(turn))
+    wanted = ["start", "e-0", "e-1", "e-2", "e-3", "huge", "small"]
+    expect_equal(found, wanted, "all deliveries together")
+
+
+@check("MAIL-14")
+async def ten_thousand_messages_are_delivered(bench: Bench) -> None:
+    """10,000 messages to one instance are delivered all, in order, each once."""
+    wanted = [f"e-{n:05}" for n in range(10_000)]
+    for begin in range(0, len(wanted), 500):
+        await bench.provider.send([event(each) for each in wanted[begin : begin + 500]])
+    await bench.create()
+    turn = await bench.take()
+    found = delivered(turn)
+    while turn.more:
+        if len(found) % 4000 < 1000:
+            await bench.commit(turn)
+            turn = await bench.take()
+        else:
+            turn = await bench.keep(turn)
+        expect(turn.messages, "a delivery is empty although more is said to wait")
+        found.extend(delivered(turn))
+    expect_equal(len(found), 10_001, "messages delivered")
+    expect_equal(found, ["start", *wanted], "messages in order")
+
+
+@check("MAIL-15")
+async def concurrent_sends_lose_nothing(bench: Bench) -> None:
+    """Of messages sent concurrently none is lost and none doubled."""
+    objects = [bench.provider, await bench.open()]
+    await bench.create()
+    wanted = {f"e-{n}" for n in range(120)}
+    await bench.all_well(
+        objects[n % 2].send([event(each)]) for n, each in enumerate(sorted(wanted))
+    )
+    found = delivered(await bench.take())
+    expect_equal(sorted(found), sorted({"start", *wanted}), "messages delivered")

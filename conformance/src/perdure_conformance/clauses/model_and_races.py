@@ -1,0 +1,56 @@
+"""MODEL and RACE: everything together, at random and at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from random import Random
+
+from perdure.contract import InstanceStatus
+
+from perdure_conformance.bench import Bench
+from perdure_conformance.check import check
+from perdure_conformance.clauses.durability import expect_history
+from perdure_conformance.comparison.state_machine import compare_with_model
+from perdure_conformance.expect import expect, expect_equal
+from perdure_conformance.samples import SECOND
+from perdure_conformance.workers import CHILD, STEPS, Worker, begin
+
+ROUNDS = 1000
+
+
+@check("MODEL-1")
+async def it_does_what_the_model_does(bench: Bench) -> None:
+    """Whatever is asked, in whatever order, the answers are those of a simple model."""
+    await compare_with_model(bench.backend)
+
+
+@check("RACE-1")
+async def workers_race_and_fail_and_all_ends_well(bench: Bench) -> None:
+    """Workers that race, stop in the middle, repeat and come late bring all to its end, once."""
+    names = [f"i-{n:02}" for n in range(40)]
+    everything = [name + tail for name in names for tail in ("", CHILD)]
+    objects = [bench.provider, await bench.open(), await bench.open()]
+    workers = [
+        Worker(objects[n % 3], f"w-{n}", Random(n), mishaps=0.15, lease_for=SECOND)  # noqa: S311 # no secret
+        for n in range(6)
+    ]
+    await bench.all_well(begin(objects[n % 3], name) for n, name in enumerate(names))
+    for _ in range(ROUNDS):
+        busy = await asyncio.gather(*(worker.round() for worker in workers))
+        if not any(busy) and await all_ended(bench, names):
+            break
+        bench.advance(SECOND / 5)
+    for name in everything:
+        state = await bench.state(name)
+        expect(state.status is InstanceStatus.COMPLETED, f"{name} did not end: {state}")
+        await expect_history(bench, name)
+    accepted = Counter(each for worker in workers for each in worker.accepted)
+    wanted = {(name, str(step)) for name in everything for step in range(STEPS)}
+    expect_equal(set(accepted), wanted, "activities whose result was accepted")
+
+
+async def all_ended(bench: Bench, names: list[str]) -> bool:
+    """Whether every instance has ended."""
+    states = [await bench.state(name) for name in names]
+    return all(state.status is not InstanceStatus.RUNNING for state in states)

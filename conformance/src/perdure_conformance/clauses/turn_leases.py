@@ -1,0 +1,502 @@
+"""LEASE: turn leases."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+
+from perdure.contract import (
+    ALLOWED_SKEW,
+    LONGEST_LEASE,
+    ExecutionEnd,
+    InstanceStatus,
+    LeasedTurn,
+    ParkedMark,
+    ParkedState,
+    Serves,
+    TurnLease,
+    TurnRelease,
+)
+from perdure.errors import LeaseLost
+
+from perdure_conformance.bench import Bench, held_by
+from perdure_conformance.check import check
+from perdure_conformance.expect import expect, expect_equal, expect_refusal
+from perdure_conformance.samples import LEASE, SECOND, delivered, event, new_instance
+
+HOUR = timedelta(hours=1)
+INSTANT = timedelta(microseconds=1)
+
+
+@check("LEASE-1")
+async def ready_instances_are_leased(bench: Bench) -> None:
+    """Ready instances, and only these, are leased with all that a turn needs."""
+    expect_equal(len(await bench.lease()), 0, "leases where nothing is stored")
+    await bench.create(new_instance("alpha", version="1.0.0"))
+    await bench.create("beta")
+    turns = {turn.state.instance: turn for turn in await bench.lease(token="mine")}
+    expect_equal(sorted(turns), ["alpha", "beta"], "instances leased")
+    for name, turn in turns.items():
+        expect_equal(turn.state, await bench.state(name), "the state that a lease brings")
+        expect_equal(
+            (turn.token, turn.until, turn.attempt, turn.more, turn.served),
+            ("mine", bench.after(LEASE), 1, False, True),
+            "token, end, attempt, more, served",
+        )
+    await bench.commit(turns["beta"], events=(b"1",))
+    await bench.commit(turns["alpha"], end=ExecutionEnd(status=InstanceStatus.COMPLETED))
+    await bench.expect_nothing_ready("one has no message, one has ended")
+
+
+@check("LEASE-2")
+async def a_lease_is_exclusive(bench: Bench) -> None:
+    """While a lease is live nobody else gets the instance."""
+    other = await bench.open()
+    await bench.started()
+    await bench.send(event("more"))
+    await bench.expect_nothing_ready("leased")
+    await bench.expect_nothing_ready("leased, asked through another object", provider=other)
+    bench.advance(LEASE - INSTANT)
+    await bench.expect_nothing_ready("a microsecond before the end of the lease")
+
+
+@check("LEASE-3")
+async def a_lease_runs_out(bench: Bench) -> None:
+    """At its end a lease has expired, and the work can be another's."""
+    first = await bench.started()
+    bench.advance(LEASE)
+    second = await bench.take(token="second")
+    expect_equal((second.token, delivered(second)), ("second", ["start"]), "the second lease")
+    with expect_refusal(LeaseLost, "a commit under the lease that was taken over"):
+        await bench.commit(first)
+    await bench.commit(second)
+
+
+@check("LEASE-4")
+async def the_limit_is_kept(bench: Bench) -> None:
+    """A call gives at most `limit` leases, and repeated calls reach every ready instance."""
+    wanted = {f"i-{n}" for n in range(10)}
+    for name in sorted(wanted):
+        await bench.create(name)
+    found: list[str] = []
+    for _ in range(10):
+        turns = await bench.lease(limit=3)
+        expect(len(turns) <= 3, f"{len(turns)} leases at a limit of 3")
+        found.extend(turn.state.instance for turn in turns)
+    expect_equal(sorted(found), sorted(wanted), "instances leased over ten calls")
+
+
+@check("LEASE-5")
+async def names_and_versions_are_matched(bench: Bench) -> None:
+    """Only instances whose name and pinned version are served are leased."""
+    for name, version in (
+        ("flow", None),
+        ("flow", "1.0.0"),
+        ("flow", "1.0.1"),
+        ("other", None),
+        ("other", "1.0.0"),
+        ("Flow", None),
+    ):
+        await bench.create(new_instance(f"{name} {version}", name=name, version=version))
+    serves = Serves(orchestrations={"flow": frozenset({"1.0.0"}), "none": frozenset()})
+    found = sorted(turn.state.instance for turn in await bench.lease(serves=serves))
+    expect_equal(found, ["flow 1.0.0", "flow None"], "instances that match")
+    serves = Serves(orchestrations={"other": frozenset({"2.0.0"})})
+    found = sorted(turn.state.instance for turn in await bench.lease(serves=serves))
+    expect_equal(found, ["other None"], "instances that match the other filter")
+    nothing = await bench.lease(serves=Serves(orchestrations={}))
+    expect_equal(len(nothing), 0, "leases of who serves nothing")
+
+
+@check("LEASE-6")
+async def newer_engines_are_left_alone(bench: Bench) -> None:
+    """An instance with a newer engine is never leased, not as unregistered either."""
+    await bench.create(new_instance("newer", engine=7))
+    await bench.create(new_instance("unknown and newer", name="unknown", engine=7))
+    await bench.create(new_instance("older", engine=5))
+    bench.advance(HOUR)
+    serves = Serves(orchestrations={"flow": frozenset()}, engine=6)
+    found = await bench.lease(serves=serves, unregistered_for=SECOND)
+    expect_equal([t.state.instance for t in found], ["older"], "leased by engine 6")
+    serves = Serves(orchestrations={"flow": frozenset()}, engine=7)
+    found = await bench.lease(serves=serves)
+    expect_equal([t.state.instance for t in found], ["newer"], "leased by engine 7")
+
+
+@check("LEASE-7")
+async def a_repeated_lease_finds_its_own(bench: Bench) -> None:
+    """A repeat under the same token gives the leases it holds, uncounted."""
+    for name in ("a", "b", "c"):
+        await bench.create(name)
+    first = await bench.lease(token="mine", limit=2)
+    bench.advance(SECOND)
+    again = await bench.lease(token="mine", limit=2)
+    expect_equal(
+        sorted((t.state.instance, t.attempt, t.until) for t in again),
+        sorted((t.state.instance, t.attempt, t.until) for t in first),
+        "leases of the repeat",
+    )
+    more = await bench.lease(token="mine", limit=3)
+    expect_equal(
+        sorted(t.state.instance for t in more[:2]),
+        sorted(t.state.instance for t in first),
+        "the leases held come first",
+    )
+    expect_equal(sorted(t.state.instance for t in more), ["a", "b", "c"], "with a higher limit")
+    stranger = Serves(orchestrations={"stranger": frozenset({"1.0.0"})})
+    strange = await bench.lease(token="mine", limit=2, serves=stranger)
+    expect_equal([t.served for t in strange], [False, False], "served, to one who serves others")
+    await bench.commit(first[0])
+    left = await bench.lease(token="mine")
+    expect(first[0].state.instance not in [t.state.instance for t in left], "a released one")
+    bench.advance(LEASE - SECOND)
+    expired = await bench.lease(token="mine")
+    expect_equal(
+        {t.attempt for t in expired if t.state.instance != more[2].state.instance},
+        {2},
+        "attempt under the token of a lease that has expired",
+    )
+
+
+@check("LEASE-8")
+async def attempts_are_counted(bench: Bench) -> None:
+    """`attempt` counts the leases since the last commit."""
+    turn = await bench.started()
+    for attempt in (2, 3):
+        bench.advance(LEASE)
+        turn = await bench.take()
+        expect_equal(turn.attempt, attempt, "attempt after a lease ran out")
+    await bench.provider.release_turn(TurnRelease(lease=held_by(turn)))
+    turn = await bench.take()
+    expect_equal(turn.attempt, 4, "attempt after a counted release")
+    await bench.send(event("more"))
+    await bench.commit(turn)
+    turn = await bench.take()
+    expect_equal(turn.attempt, 1, "attempt after a commit that released")
+    turn = await bench.keep(turn, remove=())
+    bench.advance(LEASE)
+    turn = await bench.take()
+    expect_equal(turn.attempt, 2, "attempt after a commit that kept, and a lease that ran out")
+
+
+@check("LEASE-9")
+async def nobody_is_overtaken_for_ever(bench: Bench) -> None:
+    """An instance that is ready is leased after a while, however busy others are."""
+    busy = [f"{side}-{n}" for side in ("a", "z") for n in range(3)]
+    await bench.create("middle")
+    await bench.commit(await bench.take("middle"))
+    waiting = "middle"
+    await bench.send(event("waiting", waiting))
+    for name in busy:
+        await bench.create(name)
+    for round_ in range(60):
+        bench.advance(timedelta(milliseconds=1))
+        turn = (await bench.lease(limit=1))[0]
+        name = turn.state.instance
+        if name == waiting:
+            return
+        await bench.commit(turn, send=(event(f"again-{round_}", name),))
+    expect(False, "an instance stayed ready over 60 turns of six others")
+
+
+@check("LEASE-10")
+async def unregistered_work_is_found(bench: Bench) -> None:
+    """Who asks for it also gets what nobody served for so long, marked as such."""
+    await bench.create(new_instance("other name", name="unknown"))
+    await bench.create(new_instance("other version", version="9.0.0"))
+    minute = timedelta(minutes=1)
+    bench.advance(minute - INSTANT)
+    expect_equal(len(await bench.lease(unregistered_for=minute)), 0, "unregistered too early")
+    bench.advance(INSTANT)
+    expect_equal(len(await bench.lease()), 0, "unregistered without being asked for")
+    await bench.create("served")
+    turns = {t.state.instance: t for t in await bench.lease(unregistered_for=minute)}
+    expect_equal(
+        {name: turn.served for name, turn in turns.items()},
+        {"other name": False, "other version": False, "served": True},
+        "instances leased, and whether served",
+    )
+    expect_equal(delivered(turns["other name"]), ["start"], "messages of an unregistered one")
+    release = TurnRelease(lease=held_by(turns["other name"]), counted=False)
+    await bench.provider.release_turn(release)
+    await bench.send(event("more", "other name"))
+    bench.advance(minute - INSTANT)
+    found = [t.state.instance for t in await bench.lease(unregistered_for=minute)]
+    expect("other name" not in found, "unregistered again too early after its release")
+    bench.advance(INSTANT)
+    found = [t.state.instance for t in await bench.lease(unregistered_for=minute)]
+    expect("other name" in found, "not unregistered again a minute after its release")
+
+
+@check("LEASE-11")
+async def unregistered_work_stands_in_nobodys_way(bench: Bench) -> None:
+    """However much waits that the caller can't run, what it can run comes first."""
+    everything = Serves(orchestrations={"flow": frozenset()}, engine=1)
+    await bench.all_well(
+        bench.create(new_instance(f"i-{n:04}", name="unknown", engine=1 + n % 2))
+        for n in range(1200)
+    )
+    bench.advance(HOUR)
+    await bench.create("zz")
+    turns = await bench.lease(limit=1, serves=everything)
+    expect_equal([t.state.instance for t in turns], ["zz"], "leased behind 1,200 others")
+    await bench.commit(turns[0])
+    await bench.send(event("more", "zz"))
+    turns = await bench.lease(limit=1, serves=everything, unregistered_for=SECOND)
+    expect_equal([t.state.instance for t in turns], ["zz"], "leased first, with unregistered ones")
+
+
+@check("LEASE-12")
+async def leases_are_renewed_while_they_stand(bench: Bench) -> None:
+    """A renewal extends what stands, live or expired, and names what is gone."""
+    for name in ("kept", "returned", "taken", "released", "ended"):
+        await bench.create(name)
+    turns = {t.state.instance: t for t in await bench.lease(token="mine")}
+    leases = {name: held_by(turn) for name, turn in turns.items()}
+    unknown = TurnLease(instance="nobody", token="mine")
+    stranger = TurnLease(instance="kept", token="stranger")
+    await bench.provider.release_turn(TurnRelease(lease=leases["released"]))
+    await bench.commit(turns["ended"], end=ExecutionEnd(status=InstanceStatus.FAILED))
+    bench.advance(20 * SECOND)
+    gone = await bench.provider.renew_turns(
+        [leases["released"], leases["kept"], leases["ended"], unknown, stranger],
+        lease_for=LEASE,
+    )
+    expect_equal(gone, frozenset({leases["released"], leases["ended"], unknown, stranger}), "gone")
+    bench.advance(LEASE - INSTANT)
+    await bench.provider.release_turn(TurnRelease(lease=leases["released"]))
+    found = sorted(t.state.instance for t in await bench.lease(token="other"))
+    expect_equal(found, ["released", "returned", "taken"], "leased just before the new end")
+    again = TurnLease(instance="returned", token="other")
+    await bench.provider.release_turn(TurnRelease(lease=again))
+    old = [leases["kept"], leases["returned"], leases["taken"]]
+    bench.advance(INSTANT)
+    expect_equal(
+        await bench.provider.renew_turns(old, lease_for=LEASE),
+        frozenset(old[1:]),
+        "gone: taken by another, and taken and given back by another",
+    )
+    bench.advance(LEASE - INSTANT)
+    found = [t.state.instance for t in await bench.lease(token="more")]
+    expect("kept" not in found, "an expired lease that was renewed is not live")
+    bench.advance(INSTANT)
+    turn = (await bench.pick("kept"), await bench.provider.renew_turns(old[:1], lease_for=LEASE))
+    expect_equal((turn[0].attempt, turn[1]), (2, frozenset(old[:1])), "attempt when taken, gone")
+
+
+@check("LEASE-13")
+async def a_released_turn_is_ready_at_once(bench: Bench) -> None:
+    """A release makes ready at once; uncounted, it leaves `attempt` as it was."""
+    turn = await bench.started()
+    await bench.provider.release_turn(TurnRelease(lease=held_by(turn), counted=False))
+    turn = await bench.take()
+    expect_equal((turn.attempt, delivered(turn)), (1, ["start"]), "after an uncounted release")
+    await bench.provider.release_turn(TurnRelease(lease=held_by(turn)))
+    turn = await bench.take()
+    expect_equal(turn.attempt, 2, "attempt after a counted release")
+    await bench.provider.release_turn(TurnRelease(lease=held_by(turn), counted=False))
+    expect_equal((await bench.take()).attempt, 2, "attempt after another uncounted release")
+
+
+@check("LEASE-14")
+async def a_delay_hides_the_instance(bench: Bench) -> None:
+    """Until the delay is over the instance is hidden, later messages included."""
+    turn = await bench.started()
+    minute = timedelta(minutes=1)
+    await bench.provider.release_turn(TurnRelease(lease=held_by(turn), delay=minute))
+    await bench.send(event("new"))
+    await bench.expect_nothing_ready("released with a delay")
+    bench.advance(minute - INSTANT)
+    await bench.send(event("newer"))
+    await bench.expect_nothing_ready("a microsecond before the delay is over")
+    bench.advance(INSTANT)
+    turn = await bench.take()
+    expect_equal(delivered(turn), ["start", "new", "newer"], "messages after the delay")
+    await bench.commit(turn)
+    await bench.send(event("newest"))
+    await bench.take()
+
+
+@check("LEASE-15")
+async def a_mark_keeps_its_first_instant(bench: Bench) -> None:
+    """A parked mark is stored; `since` stays for the same reason, until a commit clears the mark."""
+    turn = await bench.started()
+    first = bench.now
+    mark = ParkedMark(reason="unregistered", details="no flow here")
+    await bench.provider.release_turn(TurnRelease(lease=held_by(turn), parked=mark))
+    expected = ParkedState(reason="unregistered", details="no flow here", since=first)
+    expect_equal((await bench.state()).parked, expected, "the mark")
+    bench.advance(SECOND)
+    turn = await bench.take()
+    expect_equal(turn.state.parked, expected, "the mark that a lease brings")
+    mark = ParkedMark(reason="unregistered", details="nor here")
+    await bench.provider.release_turn(TurnRelease(lease=held_by(turn), parked=mark))
+    expected = ParkedState(reason="unregistered", details="nor here", since=first)
+    expect_equal((await bench.state()).parked, expected, "a second mark for the same reason")
+    turn = await bench.take()
+    mark = ParkedMark(reason="nondeterminism", details="event 3")
+    await bench.provider.release_turn(TurnRelease(lease=held_by(turn), parked=mark))
+    expected = ParkedState(reason="nondeterminism", details="event 3", since=bench.now)
+    expect_equal((await bench.state()).parked, expected, "a mark for another reason")
+    bench.advance(SECOND)
+    turn = await bench.take()
+    await bench.provider.release_turn(TurnRelease(lease=held_by(turn)))
+    expect_equal((await bench.state()).parked, expected, "the mark after a release without one")
+    await bench.send(event("more"))
+    await bench.commit(await bench.take(), remove=("start",))
+    bench.advance(SECOND)
+    turn = await bench.take()
+    await bench.provider.release_turn(TurnRelease(lease=held_by(turn), parked=mark))
+    parked = (await bench.state()).parked
+    expect(parked is not None and parked.since == bench.now, f"the mark after a commit: {parked}")
+
+
+@check("LEASE-16")
+async def a_late_release_counts_until_another_holds_it(bench: Bench) -> None:
+    """A release of an expired lease has its full effect; of one that is gone it has none."""
+    turn = await bench.started()
+    bench.advance(LEASE)
+    mark = ParkedMark(reason="stalled", details="stalled")
+    delay = timedelta(minutes=1)
+    await bench.provider.release_turn(
+        TurnRelease(lease=held_by(turn), delay=delay, counted=False, parked=mark)
+    )
+    expected = ParkedState(reason="stalled", details="stalled", since=bench.now)
+    expect_equal((await bench.state()).parked, expected, "the mark of a release after the end")
+    await bench.expect_nothing_ready("released with a delay after its end")
+    bench.advance(delay)
+    first = await bench.take()
+    expect_equal(first.attempt, 1, "attempt after an uncounted release of an expired lease")
+    bench.advance(LEASE)
+    mark = ParkedMark(reason="late", details="late")
+    late = TurnRelease(lease=held_by(first), delay=delay, counted=False, parked=mark)
+    second = await bench.take()
+    expect_equal(second.attempt, 2, "attempt")
+    before = await bench.state()
+    await bench.provider.release_turn(late)
+    await bench.expect_nothing_ready("another holds it, and a late release came")
+    expect_equal(await bench.state(), before, "the instance after a late release")
+    await bench.commit(second)
+    await bench.provider.release_turn(TurnRelease(lease=held_by(second), parked=mark))
+    nobody = TurnRelease(lease=TurnLease(instance="nobody", token="t"), parked=mark)
+    await bench.provider.release_turn(nobody)
+    expect_equal((await bench.state()).parked, None, "the mark of a release after the commit")
+
+
+@check("LEASE-17")
+async def an_end_out_of_reach_has_passed(bench: Bench) -> None:
+    """After the clock stepped back no lease is live and no delay lasts longer than it may."""
+    holder = await bench.started("leased")
+    renewed = await bench.started("renewed")
+    await bench.create("hidden")
+    turn = await bench.take("hidden")
+    await bench.provider.release_turn(TurnRelease(lease=held_by(turn), delay=LONGEST_LEASE))
+    bench.clock.step_back(ALLOWED_SKEW / 2)
+    await bench.expect_nothing_ready("a step back within the allowed skew")
+    bench.clock.step_back(HOUR)
+    held = [held_by(holder), held_by(renewed)]
+    gone = await bench.provider.renew_turns(held[1:], lease_for=LEASE)
+    expect_equal(gone, frozenset(), "gone at a renewal")
+    found = sorted(t.state.instance for t in await bench.lease())
+    expect_equal(found, ["hidden", "leased"], "leased after the clock stepped back an hour")
+    with expect_refusal(LeaseLost, "a commit under a lease out of reach that was taken over"):
+        await bench.commit(holder)
+    bench.advance(LEASE)
+    found = [t.state.instance for t in await bench.lease()]
+    expect("renewed" in found, "a lease that was renewed after the step back has no end")
+    gone = await bench.provider.renew_turns(held, lease_for=LEASE)
+    expect_equal(gone, frozenset(held), "gone when others have taken the work")
+
+
+@check("LEASE-18")
+async def each_turn_goes_to_one(bench: Bench) -> None:
+    """Many callers at once never lease one instance twice."""
+    objects = [bench.provider, await bench.open(), await bench.open()]
+    names = [f"i-{n:03}" for n in range(60)]
+    await bench.all_well(bench.create(name) for name in names)
+    answers = await bench.all_well(bench.lease(limit=7, provider=objects[n % 3]) for n in range(24))
+    found = Counter(turn.state.instance for turns in answers for turn in turns)
+    twice = [name for name, count in found.items() if count > 1]
+    expect_equal(twice, [], "instances leased to two callers")
+    rest = [turn.state.instance for turn in await bench.lease()]
+    expect_equal(sorted([*found, *rest]), names, "instances leased in all")
+
+
+@check("LEASE-19")
+async def a_cancelled_lease_is_given_back(bench: Bench) -> None:
+    """A cancelled call leaves no instance leased."""
+    await bench.create("a")
+    await bench.create("b")
+    for steps in range(10):
+        task = asyncio.ensure_future(bench.lease(token=f"cancelled-{steps}"))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        outcome = (await asyncio.gather(task, return_exceptions=True))[0]
+        if isinstance(outcome, BaseException):
+            turns = await bench.lease()
+        else:
+            turns = outcome
+        found = sorted((turn.state.instance, turn.attempt) for turn in turns)
+        expect_equal(found, [("a", 1), ("b", 1)], f"leased after a cancel at step {steps}")
+        for turn in turns:
+            await bench.provider.release_turn(TurnRelease(lease=held_by(turn), counted=False))
+
+
+@check("LEASE-20")
+async def what_is_not_removed_comes_again(bench: Bench) -> None:
+    """Delivered messages that were not removed come again, in order, with new ones."""
+    await bench.create()
+    await bench.send(event("one"), event("two"))
+    turn = await bench.take()
+    await bench.send(event("three"))
+    expect_equal(delivered(turn), ["start", "one", "two"], "the first delivery")
+    await bench.commit(turn, remove=("start", "two"))
+    turn = await bench.take()
+    expect_equal(delivered(turn), ["one", "three"], "the second delivery")
+    await bench.provider.release_turn(TurnRelease(lease=held_by(turn)))
+    await bench.send(event("four"))
+    expect_equal(delivered(await bench.take()), ["one", "three", "four"], "the third delivery")
+
+
+@check("LEASE-21")
+async def a_lease_that_was_taken_over_is_accounted_for(bench: Bench) -> None:
+    """An uncounted release of the lease that was last taken over takes its count back, once, until a commit, and does nothing else."""
+    await bench.create()
+
+    async def after_the_end(attempt: int) -> LeasedTurn:
+        bench.advance(LEASE)
+        turn = await bench.take()
+        expect_equal(turn.attempt, attempt, "attempt")
+        return turn
+
+    async def release(lease: TurnLease, *, counted: bool = False) -> None:
+        mark = ParkedMark(reason="stalled", details="stalled")
+        await bench.provider.release_turn(
+            TurnRelease(lease=lease, delay=HOUR / 60, counted=counted, parked=mark)
+        )
+        expect_equal((await bench.state()).parked, None, "the mark of a holder that gave account")
+        await bench.expect_nothing_ready("another holds it, and its earlier holder gave account")
+
+    first = held_by(await after_the_end(1))
+    second = held_by(await after_the_end(2))
+    await release(first, counted=True)
+    await release(replace(first, token="a stranger's"))
+    third = held_by(await after_the_end(3))
+    await release(first)
+    fourth = held_by(await after_the_end(4))
+    await release(third)
+    await release(third)
+    last = held_by(await after_the_end(4))
+    await bench.provider.release_turn(TurnRelease(lease=last, counted=False))
+    await bench.provider.release_turn(TurnRelease(lease=fourth, counted=False))
+    turn = await bench.take()
+    expect_equal(turn.attempt, 3, "attempt after both gave account")
+    kept = await bench.keep(await after_the_end(4), remove=())
+    await release(held_by(turn))
+    await after_the_end(2)
+    await release(held_by(kept))
+    await after_the_end(2)
+    await release(second)

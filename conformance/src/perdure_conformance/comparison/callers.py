@@ -1,0 +1,347 @@
+"""What the callers know, and the calls that they make of intents.
+
+A caller keeps to the contract: the token of a look for work is its own, and it is asked under again only
+until another call names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import TypeVar
+
+from perdure.clock import Instant, ManualClock, to_microseconds
+from perdure.contract import (
+    ActivityCompletion,
+    ActivityLease,
+    ActivityRelease,
+    ActivityRequest,
+    CommitAnswer,
+    ExecutionEnd,
+    InstanceStatus,
+    LeasedActivity,
+    LeasedTurn,
+    Message,
+    MessageKind,
+    NewActivity,
+    NewChild,
+    NewInstance,
+    ParentLink,
+    ParkedMark,
+    Serves,
+    TurnCommit,
+    TurnLease,
+    TurnRelease,
+    TurnRequest,
+)
+
+from perdure_conformance.comparison import intents
+from perdure_conformance.comparison.intents import End, Intent, Mail, Wrong
+from perdure_conformance.comparison.requests import (
+    ActivityRenewal,
+    Answer,
+    Request,
+    TurnRenewal,
+    asked_token,
+    named_tokens,
+)
+
+T = TypeVar("T")
+
+SERVES = Serves(orchestrations={"flow": frozenset({"1.0.0"})}, engine=1)
+LEASE = timedelta(seconds=30)
+IDS = ("a", "b", "c")
+
+
+@dataclass(slots=True)
+class Known:
+    """What the callers know: everything that they were ever given."""
+
+    clock: ManualClock
+    turns: list[LeasedTurn] = field(default_factory=list[LeasedTurn])
+    work: list[LeasedActivity] = field(default_factory=list[LeasedActivity])
+    commits: list[TurnCommit] = field(default_factory=list[TurnCommit])
+    count: int = 0
+    repeatable: dict[type, str] = field(default_factory=dict[type, str])
+    """By kind of look, the token of the last one, until another call names it."""
+
+    def learn(self, request: Request, answer: Answer) -> None:
+        """Keep what an answer gives."""
+        asked, named = asked_token(request), named_tokens(request)
+        self.repeatable = {
+            kind: each for kind, each in self.repeatable.items() if each not in named
+        }
+        if asked is not None:
+            self.repeatable[type(request)] = asked
+        if isinstance(answer, frozenset):
+            found = sorted(answer, key=repr)
+            self.turns[:0] = [each for each in found if isinstance(each, LeasedTurn)]
+            self.work[:0] = [each for each in found if isinstance(each, LeasedActivity)]
+        if isinstance(request, TurnCommit):
+            self.commits.insert(0, request)
+            if isinstance(answer, CommitAnswer):
+                self._follow(request, answer)
+
+    def _follow(self, commit: TurnCommit, answer: CommitAnswer) -> None:
+        """The turn as its holder sees it after a commit."""
+        for place, turn in enumerate(self.turns):
+            if turn.token == commit.token and turn.state.instance == commit.instance:
+                again = commit.end is not None
+                state = replace(
+                    turn.state,
+                    execution=commit.execution + again,
+                    last_event=0 if again else commit.expected_event + len(commit.events),
+                )
+                self.turns[place] = replace(turn, state=state, messages=answer.messages)
+                return
+
+    def request(self, intent: Intent) -> Request | None:
+        """The call that an intent means now, or None where there is nothing to call it with."""
+        match intent:
+            case intents.Create():
+                return new_instance(intent)
+            case intents.Send():
+                return tuple(self.message(mail) for mail in intent.mail)
+            case intents.LeaseTurns():
+                return TurnRequest(
+                    token=self._token(TurnRequest, again=intent.again),
+                    limit=100,
+                    lease_for=LEASE,
+                    serves=SERVES,
+                    unregistered_for=timedelta(seconds=5) if intent.unregistered else None,
+                )
+            case intents.LeaseWork():
+                return ActivityRequest(
+                    token=self._token(ActivityRequest, again=intent.again),
+                    limit=100,
+                    lease_for=LEASE,
+                    names=frozenset({"work"}),
+                    tags=frozenset({"gpu"} if intent.tagged else {None}),
+                    unregistered_for=timedelta(seconds=5) if intent.unregistered else None,
+                )
+            case intents.RepeatCommit():
+                return pick(self.commits, intent.commit)
+            case intents.RenewTurns():
+                leases = dict.fromkeys(
+                    TurnLease(instance=turn.state.instance, token=turn.token) for turn in self.turns
+                )
+                seconds = timedelta(seconds=intent.seconds)
+                return TurnRenewal(leases=tuple(leases), lease_for=seconds)
+            case intents.RenewWork():
+                seconds = timedelta(seconds=intent.seconds)
+                found = dict.fromkeys(each.lease for each in self.work)
+                return ActivityRenewal(leases=tuple(found), lease_for=seconds)
+            case intents.ReleaseTurn() | intents.Commit():
+                return self._of_turn(intent)
+            case intents.CompleteWork() | intents.ReleaseWork():
+                return self._of_work(intent)
+
+    def _of_turn(self, intent: intents.ReleaseTurn | intents.Commit) -> Request | None:
+        turn = pick(self.turns, intent.turn)
+        if turn is None:
+            return None
+        if isinstance(intent, intents.Commit):
+            return self.commit(intent, turn)
+        return TurnRelease(
+            lease=TurnLease(instance=turn.state.instance, token=turn.token),
+            delay=timedelta(seconds=intent.delay),
+            counted=intent.counted,
+            parked=ParkedMark(reason="parked", details="turn") if intent.parked else None,
+        )
+
+    def _of_work(self, intent: intents.CompleteWork | intents.ReleaseWork) -> Request | None:
+        work = pick(self.work, intent.work)
+        if work is None:
+            return None
+        if isinstance(intent, intents.ReleaseWork):
+            return ActivityRelease(
+                lease=work.lease,
+                delay=timedelta(seconds=intent.delay),
+                counted=intent.counted,
+                parked=ParkedMark(reason="parked", details="work") if intent.parked else None,
+            )
+        message = Message(
+            id=f"result-{work.id}",
+            instance=work.instance,
+            kind=MessageKind.ACTIVITY,
+            data=b"result",
+            incarnation=work.incarnation,
+            execution=work.execution,
+        )
+        return ActivityCompletion(lease=work.lease, message=message)
+
+    def _token(self, kind: type[TurnRequest | ActivityRequest], *, again: bool) -> str:
+        token = self.repeatable.get(kind) if again else None
+        return token or self.fresh("turn" if kind is TurnRequest else "work")
+
+    def fresh(self, what: str) -> str:
+        """An id that was not used before."""
+        self.count += 1
+        return f"{what}-{self.count}"
+
+    def message(self, mail: Mail, *, execution: int = 1, own: str | None = None) -> Message:
+        """A message, to whom the mail says or to the committer itself."""
+        instance = own or IDS[mail.instance % len(IDS)]
+        message = Message(
+            id=f"m{mail.id}",
+            instance=instance,
+            kind=MessageKind.EVENT,
+            data=b"%d" % mail.id,
+            visible_at=self.after(mail.late) if mail.late else None,
+        )
+        if mail.event:
+            return message
+        return replace(
+            message,
+            kind=MessageKind.TIMER if mail.late else MessageKind.CHILD,
+            incarnation="stranger" if mail.stranger else f"{instance}@0",
+            execution=execution,
+        )
+
+    def after(self, seconds: float) -> Instant:
+        """The instant that is so far from now."""
+        return self.clock.now() + to_microseconds(timedelta(seconds=seconds))
+
+    def commit(self, intent: intents.Commit, turn: LeasedTurn) -> TurnCommit:
+        """A commit of this turn."""
+        state = turn.state
+        again = intent.end is End.AGAIN
+        work = [each for each in self.work if each.instance == state.instance]
+        leases = tuple(dict.fromkeys(each.lease for each in work))
+        added = tuple(self._activity(intent, place) for place in range(intent.add))
+        known = [each.id for each in work]
+        front = tuple(
+            replace(self.message(mail, own=state.instance), visible_at=None)
+            for mail in intent.front
+        )
+        commit = TurnCommit(
+            id=self.fresh("commit"),
+            instance=state.instance,
+            incarnation=state.incarnation,
+            token=turn.token,
+            execution=state.execution,
+            expected_event=state.last_event,
+            events=tuple(b"%d" % number for number in range(intent.events)),
+            remove=tuple(message.id for message in turn.messages[: intent.remove]),
+            finish=leases[: intent.finish],
+            cancel=(*known[2 : 2 + intent.cancel], *(new.id for new in added[1 : intent.cancel])),
+            add=added,
+            activity_token=turn.token,
+            activity_lease_for=LEASE,
+            send=tuple(self._sent(intent, turn)),
+            front=(restart(turn), *front) if again else front,
+            create=() if intent.child is None else (self._child(intent, turn),),
+            end=end_of(intent.end),
+            version={1: "1.0.0", 2: "9.0.0"}.get(intent.version),
+            unpin=again and intent.version == 3,
+            keep_for=LEASE if intent.keep else None,
+            held=frozenset(message.id for message in turn.messages[: intent.held]),
+        )
+        return spoil(commit, intent.wrong)
+
+    def _sent(self, intent: intents.Commit, turn: LeasedTurn) -> Iterator[Message]:
+        """What the commit sends; which order that has among `if_exists` messages is left free."""
+        for mail in intent.send:
+            message = self.message(mail, execution=turn.state.execution)
+            if intent.child is None or message.instance != turn.state.instance:
+                yield message
+
+    def _activity(self, intent: intents.Commit, place: int) -> NewActivity:
+        return NewActivity(
+            id=self.fresh("work"),
+            name="other" if intent.version == 3 else "work",
+            data=b"input",
+            tag="gpu" if place else None,
+            lease=intent.add_leased and place == 0,
+            visible_at=self.after(1) if intent.held == 3 else None,
+        )
+
+    def _child(self, intent: intents.Commit, turn: LeasedTurn) -> NewChild:
+        state = turn.state
+        child = new_instance(
+            intents.Create(instance=intent.child or 0, incarnation=int(intent.told))
+        )
+        parent = ParentLink(
+            instance=state.instance,
+            incarnation=state.incarnation,
+            execution=state.execution,
+            event=1,
+        )
+        told = Message(
+            id=self.fresh("told"),
+            instance=state.instance,
+            kind=MessageKind.CHILD,
+            data=b"in use",
+            incarnation=state.incarnation,
+            execution=state.execution,
+        )
+        return NewChild(
+            instance=replace(child, parent=parent), if_exists=told if intent.told else None
+        )
+
+
+def new_instance(intent: intents.Create) -> NewInstance:
+    """A new instance; the number of its incarnation is part of its name."""
+    instance = IDS[intent.instance % len(IDS)]
+    incarnation = f"{instance}@{intent.incarnation}"
+    return NewInstance(
+        instance=instance,
+        incarnation=incarnation,
+        name="flow",
+        version="9.0.0" if intent.pinned else None,
+        engine=2 if intent.newer else 1,
+        start=Message(
+            id="start",
+            instance=instance,
+            kind=MessageKind.START,
+            data=b"start",
+            incarnation=incarnation,
+            execution=1,
+        ),
+    )
+
+
+def restart(turn: LeasedTurn) -> Message:
+    """The start of the next execution."""
+    state = turn.state
+    return Message(
+        id=f"start-{state.execution + 1}",
+        instance=state.instance,
+        kind=MessageKind.START,
+        data=b"again",
+        incarnation=state.incarnation,
+        execution=state.execution + 1,
+    )
+
+
+def end_of(end: End) -> ExecutionEnd | None:
+    """How the execution ends."""
+    if end is End.NOT:
+        return None
+    again = end is End.AGAIN
+    status = InstanceStatus.CONTINUED_AS_NEW if again else InstanceStatus.COMPLETED
+    return ExecutionEnd(status=status, output=b"output")
+
+
+def spoil(commit: TurnCommit, wrong: Wrong) -> TurnCommit:
+    """The commit with one thing wrong."""
+    match wrong:
+        case Wrong.NOTHING:
+            return commit
+        case Wrong.TOKEN:
+            return replace(commit, token="nobody's")
+        case Wrong.INCARNATION:
+            return replace(commit, incarnation="nobody's")
+        case Wrong.EVENT:
+            return replace(commit, expected_event=commit.expected_event + 1)
+        case Wrong.EXECUTION:
+            return replace(commit, execution=commit.execution + 1)
+        case Wrong.ACTIVITY:
+            never = ActivityLease(instance=commit.instance, activity="never", token=commit.token)
+            return replace(commit, finish=(*commit.finish, never))
+
+
+def pick(things: Sequence[T], number: int) -> T | None:
+    """One of the things, the newest first."""
+    return things[number % len(things)] if things else None

@@ -1,0 +1,252 @@
+"""What two calls that overlap may have come to, by "Calls at once" of the contract.
+
+Each call is a number of steps, and each step carries what the provider answered about it. `states_after`
+takes the steps of both calls in every order, and keeps the states of the model that agree with
+all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from perdure.clock import ManualClock
+from perdure.contract import (
+    ActivityLease,
+    ActivityRelease,
+    ActivityRequest,
+    CommitAnswer,
+    LeasedActivity,
+    LeasedTurn,
+    NewInstance,
+    TurnCommit,
+    TurnLease,
+    TurnRelease,
+    TurnRequest,
+)
+
+from perdure_conformance.comparison.requests import (
+    ActivityRenewal,
+    Answer,
+    Request,
+    TurnRenewal,
+    ask,
+    asked_token,
+    named_tokens,
+)
+from perdure_conformance.comparison.states import copy_of, identity, view_of
+from perdure_conformance.model import ModelProvider, Store
+
+Step: TypeAlias = Callable[[Store], Awaitable[bool]]
+"""Changes the model as a part of a call does; tells whether the provider's answer agrees."""
+Track: TypeAlias = Sequence[Step]
+"""Steps that come in this order. The tracks of a call come in any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A call and what the provider answered."""
+
+    request: Request
+    found: Answer
+
+
+def may_overlap(first: Request, second: Request) -> bool:
+    """Whether a caller may make both at once: none names the token that the other leases under."""
+    return asked_token(first) not in named_tokens(second) and asked_token(
+        second
+    ) not in named_tokens(first)
+
+
+async def states_after(
+    states: Sequence[Store], exchanges: tuple[Exchange, Exchange], *, clock: ManualClock
+) -> list[Store]:
+    """The states in which the two calls may have left the model; none where the answers are wrong."""
+    first, second = exchanges
+    found: dict[Hashable, Store] = {}
+    for state in states:
+        state.now = clock.now()
+        tracks = [
+            *_tracks(first, beside=second.request, before=state, clock=clock),
+            *_tracks(second, beside=first.request, before=state, clock=clock),
+        ]
+        await _explore(state, tracks, found)
+    return list(found.values())
+
+
+async def _explore(state: Store, tracks: Sequence[Track], found: dict[Hashable, Store]) -> None:
+    """Take the steps in every order, but none twice from the same state."""
+    waiting: list[tuple[tuple[int, ...], Store]] = [((0,) * len(tracks), state)]
+    seen: set[Hashable] = set()
+    while waiting:
+        places, before = waiting.pop()
+        if all(place == len(track) for place, track in zip(places, tracks, strict=True)):
+            found.setdefault(identity(before), before)
+            continue
+        for number, (place, track) in enumerate(zip(places, tracks, strict=True)):
+            if place == len(track):
+                continue
+            after = copy_of(before)
+            if not await track[place](after):
+                continue
+            moved = (*places[:number], place + 1, *places[number + 1 :])
+            key = (moved, identity(after))
+            if key not in seen:
+                seen.add(key)
+                waiting.append((moved, after))
+
+
+def _tracks(
+    exchange: Exchange, *, beside: Request, before: Store, clock: ManualClock
+) -> Sequence[Track]:
+    request, found = exchange.request, exchange.found
+    match request:
+        case tuple():
+            return [[_whole((message,), None, clock) for message in request]]
+        case TurnCommit() if isinstance(found, CommitAnswer):
+            return [_commit(request, found, clock, alone=_commits(beside) != request.instance)]
+        case TurnRequest() if isinstance(found, frozenset):
+            turns = {each.state.instance: each for each in found if isinstance(each, LeasedTurn)}
+            instances = {*before.tables.instances, *_created(beside), *turns}
+            passed_over = _given_back(beside) - turns.keys()
+            return [
+                _lease_turn(request, instance, turns.get(instance))
+                for instance in sorted(instances - passed_over)
+            ]
+        case ActivityRequest() if isinstance(found, frozenset):
+            work = {
+                (each.instance, each.id): each for each in found if isinstance(each, LeasedActivity)
+            }
+            activities = {*before.tables.activities, *_added(beside), *work}
+            passed_over = _work_given_back(beside) - work.keys()
+            return [
+                [_lease_activity(request, key, work.get(key))]
+                for key in sorted(activities - passed_over)
+            ]
+        case TurnRenewal() | ActivityRenewal() if isinstance(found, frozenset):
+            return _renewal(request, found, clock)
+        case _:
+            return [[_whole(request, found, clock)]]
+
+
+def _whole(request: Request, found: Answer, clock: ManualClock) -> Step:
+    """A call, or one message of a `send`, as one step."""
+
+    async def step(store: Store) -> bool:
+        return await _ask(store, request, clock) == found
+
+    return step
+
+
+def _commit(commit: TurnCommit, found: CommitAnswer, clock: ManualClock, *, alone: bool) -> Track:
+    """A commit, and then the reading of its messages."""
+
+    async def take_effect(store: Store) -> bool:
+        answer = await _ask(store, commit, clock)
+        if not isinstance(answer, CommitAnswer):
+            return False
+        return _without_messages(answer) == _without_messages(found)
+
+    async def read(store: Store) -> bool:
+        # Of commits of one instance at once it is not said which messages they are answered.
+        if found.lease_until is None or not alone:
+            return True
+        return store.delivery(commit.instance, commit.held) == (found.messages, found.more)
+
+    return [take_effect, read]
+
+
+def _lease_turn(request: TurnRequest, instance: str, found: LeasedTurn | None) -> Track:
+    """The lease of one instance, or none, and then the reading of its messages."""
+
+    async def lease(store: Store) -> bool:
+        leased = view_of(store, instance=instance).lease_turns(request)
+        if found is None or not leased:
+            return found is None and not leased
+        return replace(leased[0], messages=(), more=False) == replace(
+            found, messages=(), more=False
+        )
+
+    async def read(store: Store) -> bool:
+        return found is None or store.delivery(instance) == (found.messages, found.more)
+
+    return [lease] if found is None else [lease, read]
+
+
+def _lease_activity(
+    request: ActivityRequest, key: tuple[str, str], found: LeasedActivity | None
+) -> Step:
+    async def step(store: Store) -> bool:
+        leased = view_of(store, instance=key[0], activities=[key]).lease_activities(request)
+        return tuple(leased) == (() if found is None else (found,))
+
+    return step
+
+
+def _renewal(
+    renewal: TurnRenewal | ActivityRenewal, found: Collection[object], clock: ManualClock
+) -> Sequence[Track]:
+    """The leases of an instance or of an activity, as one step each."""
+    by_item: dict[object, list[TurnLease | ActivityLease]] = {}
+    for lease in renewal.leases:
+        activity = lease.activity if isinstance(lease, ActivityLease) else None
+        by_item.setdefault((lease.instance, activity), []).append(lease)
+    return [
+        [
+            _whole(
+                replace(renewal, leases=tuple(leases)),  # pyright: ignore[reportArgumentType] # all of one class
+                frozenset(lease for lease in leases if lease in found),  # pyright: ignore[reportArgumentType]
+                clock,
+            )
+        ]
+        for leases in by_item.values()
+    ]
+
+
+async def _ask(store: Store, request: Request, clock: ManualClock) -> Answer:
+    return await ask(ModelProvider(store, clock=clock, description="model"), request)
+
+
+def _without_messages(answer: CommitAnswer) -> CommitAnswer:
+    return replace(answer, messages=(), more=False)
+
+
+def _commits(request: Request) -> str | None:
+    return request.instance if isinstance(request, TurnCommit) else None
+
+
+def _created(request: Request) -> Collection[str]:
+    """The instances that may come to be by a call."""
+    match request:
+        case NewInstance():
+            return {request.instance}
+        case TurnCommit():
+            return {child.instance.instance for child in request.create}
+        case _:
+            return ()
+
+
+def _added(request: Request) -> Collection[tuple[str, str]]:
+    """The activities that may come to be by a call."""
+    if not isinstance(request, TurnCommit):
+        return ()
+    return {(request.instance, new.id) for new in request.add}
+
+
+def _given_back(request: Request) -> set[str]:
+    """The instances that a look passes over where this call gives them back meanwhile."""
+    match request:
+        case TurnCommit():
+            return {request.instance}
+        case TurnRelease():
+            return {request.lease.instance}
+        case _:
+            return set()
+
+
+def _work_given_back(request: Request) -> set[tuple[str, str]]:
+    """The activities that a look passes over where this call gives them back meanwhile."""
+    if not isinstance(request, ActivityRelease):
+        return set()
+    return {(request.lease.instance, request.lease.activity)}

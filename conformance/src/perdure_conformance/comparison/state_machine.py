@@ -1,0 +1,263 @@
+"""The state machine: every call goes to the provider and to the model, and must end alike.
+
+Two calls that are made at once must end as `overlaps` has it. After each example everything that can
+be seen is compared, through another provider object.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.errors import Flaky
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from perdure.contract import MANAGEMENT, Provider
+
+from perdure_conformance.backend import Backend
+from perdure_conformance.bench import Bench, open_bench
+from perdure_conformance.comparison.callers import IDS, Known
+from perdure_conformance.comparison.descriptions import described
+from perdure_conformance.comparison.intents import Create, Intent, LeaseTurns, intents
+from perdure_conformance.comparison.overlaps import Exchange, may_overlap, states_after
+from perdure_conformance.comparison.requests import Request, ask
+from perdure_conformance.comparison.states import copy_of
+from perdure_conformance.comparison.visible import first_difference, visible
+from perdure_conformance.expect import ClauseBroken
+from perdure_conformance.model import ModelProvider, Store
+
+T = TypeVar("T")
+
+EXAMPLES = 60
+STEPS = 25
+
+LONGEST = 20.0
+"""Real seconds after which no further example is begun: slow storages are tried on fewer."""
+SIMPLIFYING = 20.0
+"""Real seconds that are spent on making a disagreement simpler."""
+
+moments = st.sampled_from((0.001, 1.0, 1.0, 5.0, 30.0))
+
+
+class EnoughExamples(BaseException):
+    """Ends the search for examples, or for simpler ones; no failure, so nothing is made of it."""
+
+
+@dataclass(slots=True)
+class Findings:
+    """The simplest disagreement of a run, and until when examples are tried."""
+
+    deadline: float
+    simplest: tuple[int, str] | None = None
+    over: bool = False
+
+    def add(self, steps: Sequence[str], text: str) -> None:
+        """Keep this disagreement if it is the simplest."""
+        if self.simplest is None:
+            self.deadline = time.monotonic() + SIMPLIFYING
+        found = (len(steps), text)
+        self.simplest = found if self.simplest is None else min(self.simplest, found)
+
+    def check_deadline(self) -> None:
+        """End the search where it has lasted long enough."""
+        if time.monotonic() > self.deadline:
+            self.over = True
+            raise EnoughExamples
+
+
+class Comparison(RuleBasedStateMachine):
+    """One example: a provider, the model, and what the callers know."""
+
+    backend: Backend
+    findings: Findings
+
+    def __init__(self) -> None:
+        self.findings.check_deadline()
+        super().__init__()
+        self._runner = asyncio.Runner()
+        self._stack = AsyncExitStack()
+        self._trace: list[str] = []
+        self._differs = False
+        try:
+            self._bench: Bench = self._run(
+                self._stack.enter_async_context(open_bench(self.backend))
+            )
+        except ClauseBroken:
+            self._runner.close()
+            raise
+        self._objects: list[Provider] = [self._bench.provider]
+        self._states = [Store()]
+        """The states that the model may be in: calls at once may leave more than one."""
+        self._known = Known(self._bench.clock)
+
+    def _run(self, work: Coroutine[object, object, T]) -> T:
+        """The result; whatever else goes wrong breaks the promise as well, and is noted."""
+        try:
+            return self._runner.run(work)
+        except ClauseBroken:
+            raise
+        except Exception as error:
+            raise self._difference(f"the provider raised {error!r}") from error
+
+    def _model(self, store: Store) -> ModelProvider:
+        return ModelProvider(store, clock=self._bench.clock, description="model")
+
+    def _provider(self, number: int) -> Provider:
+        return self._objects[number % len(self._objects)]
+
+    @initialize(both=st.booleans())
+    def something_runs(self, both: bool) -> None:
+        """An instance or two, leased: most examples need that much."""
+        for intent in (Create(instance=0), *([Create(instance=1)] if both else [])):
+            self.calls([intent], 0)
+        self.calls([LeaseTurns()], 0)
+
+    @rule(asked=st.lists(intents, min_size=1, max_size=4), through=st.integers(0, 1))
+    def calls(self, asked: Sequence[Intent], through: int) -> None:
+        """Calls, one after the other, to one of the provider objects."""
+        for intent in asked:
+            request = self._known.request(intent)
+            if request is not None:
+                self._run(self._one_call(request, through))
+
+    async def _one_call(self, request: Request, through: int) -> None:
+        self._trace.append(f"object {through}: {described(request)}")
+        found = await ask(self._provider(through), request)
+        wanted = [(await ask(self._model(state), request), state) for state in self._states]
+        self._states = [state for answer, state in wanted if answer == found]
+        if not self._states:
+            answers = [answer for answer, _ in wanted]
+            raise self._difference(
+                f"the provider answered\n  {described(found)}\nand the model\n  {described(answers)}"
+            )
+        self._known.learn(request, found)
+
+    @rule(first=intents, second=intents)
+    def two_calls_at_once(self, first: Intent, second: Intent) -> None:
+        """Two calls at once, to two provider objects where there are two."""
+        requests = [self._known.request(first), self._known.request(second)]
+        match [request for request in requests if request is not None]:
+            case [one, other] if may_overlap(one, other):
+                self._run(self._two_calls(one, other))
+            case [one, *_]:
+                self._run(self._one_call(one, 0))
+            case _:
+                pass
+
+    async def _two_calls(self, first: Request, second: Request) -> None:
+        self._trace.append(f"at once: {described(first)} AND {described(second)}")
+        found = await asyncio.gather(ask(self._provider(0), first), ask(self._provider(1), second))
+        exchanges = (Exchange(first, found[0]), Exchange(second, found[1]))
+        after = await states_after(self._states, exchanges, clock=self._bench.clock)
+        if not after:
+            raise self._difference(
+                f"the provider answered\n  {described(found)}\nand in whatever order both take"
+                f" effect, the model answers otherwise\n  {described(await self._in_turn(first, second))}"
+            )
+        self._states = after
+        await self._compare(self._provider(0))
+        self._known.learn(first, found[0])
+        self._known.learn(second, found[1])
+
+    async def _in_turn(self, first: Request, second: Request) -> Sequence[object]:
+        """The answers of the model where neither call begins before the other has ended."""
+        answers: list[object] = []
+        for one, other in ((first, second), (second, first)):
+            model = self._model(copy_of(self._states[0]))
+            answers.append([await ask(model, one), await ask(model, other)])
+        return answers
+
+    @rule(seconds=moments)
+    def time_passes(self, seconds: float) -> None:
+        """The clock moves."""
+        self._trace.append(f"{seconds:g} s pass")
+        self._bench.advance(timedelta(seconds=seconds))
+
+    @rule(abandon=st.booleans())
+    def another_object(self, abandon: bool) -> None:
+        """A provider object is opened; an old one may be abandoned, as by a crash."""
+        if len(self._objects) >= 4:
+            return
+        self._trace.append("an object is abandoned" if abandon else "an object is opened")
+        self._objects.insert(0, self._run(self._bench.open()))
+        if abandon:
+            self._objects = self._objects[:1]
+
+    def _difference(self, difference: str) -> ClauseBroken:
+        self._differs = True
+        text = f"after these calls\n{self._steps()}\n{difference}"
+        self.findings.add(self._trace, text)
+        return ClauseBroken(text)
+
+    def _steps(self) -> str:
+        return "\n".join(f"  {number}. {step}" for number, step in enumerate(self._trace, 1))
+
+    async def _compare(self, provider: Provider) -> None:
+        """Keep the states of the model in which all that can be seen is as the provider shows it."""
+        managed = MANAGEMENT in self.backend.declaration.capabilities
+        found = await visible(provider, IDS, managed=managed)
+        differences: list[str] = []
+        states: list[Store] = []
+        for state in self._states:
+            wanted = await visible(self._model(state), IDS, managed=managed)
+            difference = first_difference(found, wanted)
+            if difference is None:
+                states.append(state)
+            else:
+                differences.append(difference)
+        if not states:
+            raise self._difference("\n".join(["the provider differs from the model", *differences]))
+        self._states = states
+
+    def teardown(self) -> None:
+        """Compare everything, unless a call has shown a difference already, then close."""
+        try:
+            if not self._differs:
+                self._run(self._compare_at_last())
+        finally:
+            try:
+                self._run(self._stack.aclose())
+            finally:
+                self._runner.close()
+
+    async def _compare_at_last(self) -> None:
+        await self._compare(await self._bench.open())
+
+
+async def compare_with_model(backend: Backend, *, examples: int = EXAMPLES) -> None:
+    """Run the state machine; it raises the simplest disagreement that it finds.
+
+    It runs in a thread of its own, since each example has an event loop of its own.
+    """
+    findings = Findings(time.monotonic() + LONGEST)
+    machine = type("Comparison", (Comparison,), {"backend": backend, "findings": findings})
+    chosen = settings(
+        max_examples=examples,
+        stateful_step_count=STEPS,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        print_blob=False,
+        report_multiple_bugs=False,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=(
+            HealthCheck.too_slow,
+            HealthCheck.data_too_large,
+            HealthCheck.filter_too_much,
+            HealthCheck.large_base_example,
+        ),
+    )
+    try:
+        await asyncio.to_thread(run_state_machine_as_test, machine, settings=chosen)
+    except (ClauseBroken, EnoughExamples, Flaky):
+        if findings.simplest is None and findings.over:
+            return
+        if findings.simplest is None:
+            raise
+        raise ClauseBroken(findings.simplest[1]) from None

@@ -1,0 +1,104 @@
+"""The contract's methods: each tells the store the time, and makes one call of it.
+
+A store is never awaited in the middle of a call, so calls of one event loop can't interleave and
+a cancelled call either has happened or has not begun. Waiting is left to the polling defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from perdure.clock import Clock
+from perdure.contract import (
+    ActivityCompletion,
+    ActivityLease,
+    ActivityRelease,
+    ActivityRequest,
+    CommitAnswer,
+    HistoryPage,
+    InstanceState,
+    LeasedActivity,
+    LeasedTurn,
+    Message,
+    NewInstance,
+    Provider,
+    ProviderAdmin,
+    TurnCommit,
+    TurnLease,
+    TurnRelease,
+    TurnRequest,
+    check_commit,
+    check_delay,
+    check_lease,
+)
+
+from perdure_conformance.model.management import ModelAdmin
+from perdure_conformance.model.turns import Store
+
+
+class ModelProvider(Provider):
+    """A provider over a store that any number of provider objects may share."""
+
+    def __init__(self, store: Store, *, clock: Clock, description: str) -> None:
+        super().__init__(clock=clock, description=description)
+        self._store = store
+
+    def at_present(self) -> Store:
+        """The store, told what time it is."""
+        self._store.now = self.clock.now()
+        return self._store
+
+    async def create_instance(self, new: NewInstance) -> None:
+        self.at_present().create_instance(new)
+
+    async def send(self, messages: Sequence[Message]) -> None:
+        store = self.at_present()
+        for message in messages:
+            store.put(message)
+
+    async def lease_turns(self, request: TurnRequest) -> Sequence[LeasedTurn]:
+        check_lease("lease_for", request.lease_for)
+        return self.at_present().lease_turns(request)
+
+    async def read_history(
+        self, instance: str, execution: int, *, incarnation: str, after: int = 0
+    ) -> HistoryPage:
+        return self.at_present().read_history(instance, execution, incarnation, after)
+
+    async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:
+        check_commit(commit, finish_limit=self.finish_limit)
+        return self.at_present().commit_turn(commit)
+
+    async def release_turn(self, release: TurnRelease) -> None:
+        check_delay(release.delay)
+        self.at_present().release_turn(release)
+
+    async def renew_turns(
+        self, leases: Sequence[TurnLease], *, lease_for: timedelta
+    ) -> frozenset[TurnLease]:
+        check_lease("lease_for", lease_for)
+        return self.at_present().renew_turns(leases, lease_for)
+
+    async def lease_activities(self, request: ActivityRequest) -> Sequence[LeasedActivity]:
+        check_lease("lease_for", request.lease_for)
+        return self.at_present().lease_activities(request)
+
+    async def complete_activity(self, completion: ActivityCompletion) -> None:
+        self.at_present().complete_activity(completion)
+
+    async def release_activity(self, release: ActivityRelease) -> None:
+        check_delay(release.delay)
+        self.at_present().release_activity(release)
+
+    async def renew_activities(
+        self, leases: Sequence[ActivityLease], *, lease_for: timedelta
+    ) -> frozenset[ActivityLease]:
+        check_lease("lease_for", lease_for)
+        return self.at_present().renew_activities(leases, lease_for)
+
+    async def read_instance(self, instance: str) -> InstanceState | None:
+        return self.at_present().read_instance(instance)
+
+    def as_management_capability(self) -> ProviderAdmin | None:
+        return ModelAdmin(self.at_present)

@@ -1,0 +1,364 @@
+"""The simulation: runtimes, a client and one manual clock, on the storage of a bench.
+
+A row starts nodes, each a runtime with a provider object of its own as a process would have, and
+lets them run. Time moves only when nothing else does: the simulation waits until no call is under way
+and the event loop has nothing to do, and then moves the clock to the next instant for which
+anybody sleeps. So hours pass in milliseconds, and what happens without the clock's help can be
+told from what needs it.
+
+At the end of a row every history of every instance is inspected, and every execution that ended
+is replayed from its history alone with the code of one of the nodes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import TypeVar, cast
+
+from perdure import Client, Registry, Runtime, RuntimeOptions
+from perdure.authoring.registry import Catalog
+from perdure.clock import Clock, Instant, to_microseconds
+from perdure.contract import InstanceState, InstanceStatus, Provider, StoredEvent, hookimpl
+from perdure.history import Event, decode_event
+from perdure.model.details import ErrorDetails
+from perdure.model.status import Completed, Failed
+from perdure.observe import RuntimeEvent
+
+from perdure_conformance.bench import PATIENCE, Bench
+from perdure_conformance.check import Check, check
+from perdure_conformance.expect import ClauseBroken, expect, expect_equal
+from perdure_conformance.inspection import inspect_instance
+from perdure_conformance.scenarios.link import Link
+from perdure_conformance.scenarios.simulation_clocks import SimulationClock
+
+T = TypeVar("T")
+E = TypeVar("E", bound=Event)
+O = TypeVar("O", bound=RuntimeEvent)  # noqa: E741 # an observed event
+
+POLL = timedelta(seconds=4)
+"""How often idle runtimes look: hours pass in these rows, and each look at a storage costs."""
+SOON = timedelta(seconds=5)
+"""At once, but for a poll: what needs no lease to run out."""
+LIMIT = timedelta(minutes=10)
+"""How much time may pass on the clock before a row gives something up."""
+_PATIENCE_WITH_WAITS = 0.05
+"""Real seconds for which a wait that does not sleep on the clock is taken to be looking."""
+_QUIET_ROUNDS = 5
+"""Rounds of the event loop without any call or callback after which nothing moves."""
+
+
+class RecordingObserver:
+    """An observer that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.events: list[RuntimeEvent] = []
+
+    @hookimpl
+    def perdure_observe(self, event: RuntimeEvent) -> None:
+        """Keep the event."""
+        self.events.append(event)
+
+    def saw(self, kind: type[O]) -> list[O]:
+        """What it was told of one kind."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+class Node:
+    """One process of the run: a runtime, and its own link to the storage."""
+
+    def __init__(
+        self, simulation: Simulation, runtime: Runtime, link: Link, provider: Provider
+    ) -> None:
+        self.runtime = runtime
+        self.link = link
+        self.gone = False
+        self._simulation = simulation
+        self._provider = provider
+
+    async def stop(self) -> None:
+        """Close it as its owner would."""
+        self.gone = True
+        await self._simulation.run(self.runtime.__aexit__(None, None, None), "the end of a runtime")
+        await self._simulation.bench.close(self._provider)
+
+    def crash(self) -> None:
+        """Let it die where it stands: it gives nothing back, and nothing it does counts."""
+        self.link.cut()
+
+    async def dispose(self) -> None:
+        """Free what is left of it, dead or alive."""
+        if not self.gone:
+            self.gone = True
+            self.link.dispose()
+            await self._simulation.run(self.runtime.__aexit__(None, None, None), "a burial")
+
+
+class Simulation:
+    """See the module; `row` makes one for every row."""
+
+    def __init__(self, bench: Bench, clock: SimulationClock) -> None:
+        self.bench = bench
+        self.clock = clock
+        self.link = Link(bench.provider)
+        """The client's link."""
+        self.client = Client(self.link)
+        self.observer = RecordingObserver()
+        """Observes every node."""
+        self._deployed: list[Catalog] = []
+        """The code of each node, by which histories are replayed at the end."""
+        self._nodes: list[Node] = []
+
+    # Nodes
+
+    async def node(
+        self,
+        *registries: Registry,
+        options: RuntimeOptions | None = None,
+        resources: object = None,
+        clock: Clock | None = None,
+    ) -> Node:
+        """Start a runtime that has these registries."""
+        provider = await self.bench.open(clock=clock)
+        link = Link(provider)
+        options = replace(options or RuntimeOptions(), poll_interval=POLL)
+        runtime = Runtime(
+            link, *registries, options=options, plugins=[self.observer], resources=resources
+        )
+        node = Node(self, runtime, link, provider)
+        await runtime.__aenter__()
+        self._nodes.append(node)
+        self._deployed.append(Catalog(registries))
+        return node
+
+    async def empty(self) -> None:
+        """Free what is left of all nodes."""
+        for node in self._nodes:
+            await node.dispose()
+
+    # Time
+
+    async def settle(self) -> None:
+        """Return when nothing moves any more without the clock."""
+        calm = 0
+        patience = time.monotonic() + _PATIENCE_WITH_WAITS
+        async with asyncio.timeout(PATIENCE):
+            while calm < _QUIET_ROUNDS:
+                if self._is_quiet(patience):
+                    calm += 1
+                    await asyncio.sleep(0)
+                elif _has_ready_callbacks():
+                    calm = 0
+                    await asyncio.sleep(0)
+                else:
+                    calm = 0
+                    # A thread or a socket is at work: let it, without spinning.
+                    await asyncio.sleep(0.0002)
+
+    def _is_quiet(self, patience: float) -> bool:
+        links = [self.link, *(node.link for node in self._nodes)]
+        if any(link.busy for link in links) or _has_ready_callbacks():
+            return False
+        # A provider may wait in a way that does not show whether it sleeps.
+        return not any(link.looking for link in links) or time.monotonic() > patience
+
+    async def until(
+        self,
+        condition: Callable[[], bool | Awaitable[bool]],
+        what: str,
+        *,
+        within: timedelta | None = None,
+    ) -> timedelta:
+        """Let time pass until the condition holds; returns how much did.
+
+        Raises `ClauseBroken` when it does not hold in time.
+        """
+        within = LIMIT if within is None else within
+        began = self.clock.now()
+        end = began + to_microseconds(within)
+        while True:
+            await self.settle()
+            holds = condition()
+            if await holds if inspect.isawaitable(holds) else holds:
+                return timedelta(microseconds=self.clock.now() - began)
+            if self.clock.now() >= end:
+                raise ClauseBroken(f"{what}: not within {within} on the clock")
+            await self._step(end, what)
+
+    async def run(self, work: Awaitable[T], what: str, *, within: timedelta | None = None) -> T:
+        """Let time pass until the awaitable is done; returns its result."""
+        task = asyncio.ensure_future(work)
+        try:
+            await self.until(task.done, what, within=within)
+            return await task
+        finally:
+            task.cancel()
+
+    async def meanwhile(self, work: Awaitable[None], action: Callable[[], object]) -> None:
+        """Let time pass until `work` is done, and do something once it has begun."""
+
+        async def act() -> None:
+            await self.clock.sleep(timedelta(seconds=1))
+            action()
+
+        acting = asyncio.ensure_future(act())
+        await work
+        await self.run(acting, "what was to be done meanwhile")
+
+    async def pass_time(self, duration: timedelta) -> None:
+        """Let so much time pass, and everything happen that is due in it."""
+        end = self.clock.now() + to_microseconds(duration)
+        while self.clock.now() < end:
+            await self.settle()
+            due = self.clock.next_due
+            self._advance_to(end if due is None else min(due, end))
+        await self.settle()
+
+    async def jump(self, duration: timedelta) -> None:
+        """Let so much time pass in one step, as over a night without any process."""
+        await self.settle()
+        self.clock.advance(duration)
+        await self.settle()
+
+    async def _step(self, end: Instant, what: str) -> None:
+        patience = time.monotonic() + PATIENCE
+        while (due := self.clock.next_due) is None:
+            # Whoever is about to sleep has not come to it yet.
+            if time.monotonic() > patience:
+                raise ClauseBroken(f"{what}: nothing moves, and nobody waits for the clock")
+            await asyncio.sleep(0.001)
+        self._advance_to(min(due, end))
+
+    def _advance_to(self, instant: Instant) -> None:
+        self.clock.advance(timedelta(microseconds=max(0, instant - self.clock.now())))
+
+    # Instances
+
+    async def output(self, instance: str, *, within: timedelta | None = None) -> object:
+        """The decoded output of an instance, once it has completed."""
+        status = await self.ended(instance, within=within)
+        if isinstance(status, Failed):
+            raise ClauseBroken(f"instance {instance!r} failed: {status.details.display_message()}")
+        return cast("object", json.loads(status.output))
+
+    async def failure(self, instance: str, *, within: timedelta | None = None) -> ErrorDetails:
+        """Why an instance failed, once it has."""
+        status = await self.ended(instance, within=within)
+        if isinstance(status, Completed):
+            raise ClauseBroken(f"instance {instance!r} completed with {status.output:.80}")
+        return status.details
+
+    async def ended(self, instance: str, *, within: timedelta | None = None) -> Completed | Failed:
+        """The final status of an instance, once there is one."""
+        what = f"the end of instance {instance!r}"
+        await self.until(lambda: self.have_ended(instance), what, within=within)
+        return await self.client.wait_for_orchestration(instance, 0)
+
+    async def have_ended(self, *instances: str) -> bool:
+        """Whether all these instances have ended."""
+        for instance in instances:
+            state = await self.bench.provider.read_instance(instance)
+            if state is None or state.status is InstanceStatus.RUNNING:
+                return False
+        return True
+
+    async def state(self, instance: str) -> InstanceState:
+        """The plain fields of an instance that exists."""
+        return await self.bench.state(instance)
+
+    async def history(self, instance: str, execution: int = 1) -> list[Event]:
+        """The history of an execution so far."""
+        state = await self.state(instance)
+        stored: Sequence[StoredEvent] = await self.bench.history(
+            instance, execution, incarnation=state.incarnation
+        )
+        return [decode_event(event.number, event.data) for event in stored]
+
+    async def recorded(self, instance: str, kind: type[E], execution: int = 1) -> list[E]:
+        """The events of one kind in a history."""
+        events = await self.history(instance, execution)
+        return [event for event in events if isinstance(event, kind)]
+
+    async def until_recorded(
+        self, instance: str, kind: type[Event], count: int = 1, *, within: timedelta | None = None
+    ) -> timedelta:
+        """Let time pass until the first execution's history has so many events of a kind."""
+
+        async def enough() -> bool:
+            if await self.bench.provider.read_instance(instance) is None:
+                return False  # a child that its parent has yet to start
+            return len(await self.recorded(instance, kind)) >= count
+
+        what = f"{count} {kind.__name__} in the history of {instance!r}"
+        return await self.until(enough, what, within=within)
+
+    async def inspect(self) -> None:
+        """Complain of whatever is wrong with any history."""
+        admin = self.bench.provider.as_management_capability()
+        if admin is None:
+            return
+        token: str | None = None
+        while True:
+            page = await admin.list_instances(limit=1000, token=token)
+            for instance in page.ids:
+                await self._inspect(instance)
+            token = page.next_token
+            if token is None:
+                return
+
+    async def _inspect(self, instance: str) -> None:
+        state = await self.state(instance)
+        for execution in range(1, state.execution + 1):
+            events = await self.history(instance, execution)
+            faults = await inspect_instance(state, execution, events, self._deployed)
+            expect_equal(faults, [], f"faults in execution {execution} of {instance!r}")
+
+
+ScenarioBody = Callable[[Simulation], Awaitable[None]]
+
+
+def scenario(
+    id: str, *, needs: str | None = None, tampering: str | None = None
+) -> Callable[[ScenarioBody], Check]:
+    """Make a check of an async function that is given a simulation; its docstring is the promise."""
+
+    def made(body: ScenarioBody) -> Check:
+        async def run(bench: Bench) -> None:
+            async with open_simulation(bench) as simulation:
+                await body(simulation)
+                await simulation.settle()
+                await simulation.inspect()
+
+        run.__doc__ = body.__doc__
+        return check(id, needs=needs, tampering=tampering)(run)
+
+    return made
+
+
+@asynccontextmanager
+async def open_simulation(bench: Bench) -> AsyncGenerator[Simulation]:
+    """A simulation without nodes; what was started on it is freed at the end."""
+    bench.clock = clock = SimulationClock()
+    bench.provider = await bench.open()
+    simulation = Simulation(bench, clock)
+    try:
+        yield simulation
+    finally:
+        await simulation.empty()
+
+
+def _has_ready_callbacks() -> bool:
+    """Whether anything else is about to run in this round of the event loop."""
+    # No public interface tells it; without this one a chain of callbacks would look quiet.
+    return bool(getattr(asyncio.get_running_loop(), "_ready", ()))
+
+
+def expect_soon(took: timedelta, what: str, limit: timedelta = SOON) -> None:
+    """Complain unless it took no longer than a poll."""
+    expect(took <= limit, f"{what} took {took} on the clock, expected {limit} at most")

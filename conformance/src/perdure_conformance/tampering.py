@@ -1,0 +1,126 @@
+"""Tampering: changes to a storage past its provider, which a provider's backend may offer.
+
+Disks decay, backups are restored, and people use tools on a storage. The suite can test what a
+provider does then only if the backend helps: it may have the methods of one or more of these
+protocols, and its declaration names them in `tampering`. A check that needs tampering which the
+backend does not offer is unsupported, and does not weaken the verdict.
+
+Each method works while provider objects are open on the storage.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Final, Protocol, runtime_checkable
+
+from perdure.contract import Provider
+
+from perdure_conformance.expect import ClauseBroken
+
+RAW_HISTORY: Final = "raw history"
+LOST_EVENTS: Final = "lost events"
+SPOILED_INSTANCES: Final = "spoiled instances"
+FAILING_STEPS: Final = "failing steps"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventPlace:
+    """Where an event is stored."""
+
+    namespace: str
+    instance: str
+    execution: int
+    number: int
+
+
+@runtime_checkable
+class RawHistory(Protocol):
+    """Offered as `RAW_HISTORY`."""
+
+    async def replace_event(self, place: EventPlace, data: bytes) -> None:
+        """Store other bytes in place of an event's."""
+        ...
+
+
+@runtime_checkable
+class LostEvents(Protocol):
+    """Offered as `LOST_EVENTS`."""
+
+    async def lose_event(self, place: EventPlace) -> None:
+        """Take an event out of the storage; the others and the plain fields stay."""
+        ...
+
+
+@runtime_checkable
+class SpoiledInstances(Protocol):
+    """Offered as `SPOILED_INSTANCES`."""
+
+    async def spoil_instance(self, namespace: str, instance: str) -> None:
+        """Make the plain fields of an instance something that they cannot be."""
+        ...
+
+
+class Step(Protocol):
+    """What came of a step that was to fail."""
+
+    @property
+    def reached(self) -> bool:
+        """Whether the provider object came so far."""
+        ...
+
+
+@runtime_checkable
+class FailingSteps(Protocol):
+    """Offered as `FAILING_STEPS`."""
+
+    def fail_at(self, provider: Provider, step: int) -> AbstractContextManager[Step]:
+        """In the block, let one access of a provider object to its storage fail, once.
+
+        It is the one of this number, counted from 1 and from the begin of the block: a
+        statement, a request, a write. It fails as this storage may fail.
+        """
+        ...
+
+
+class Tampering:
+    """The tampering that a backend offers; complains where it is declared and missing."""
+
+    def __init__(self, backend: object) -> None:
+        self._backend = backend
+
+    @property
+    def raw_history(self) -> RawHistory:
+        """To the bytes of events."""
+        if not isinstance(self._backend, RawHistory):
+            raise missing(RAW_HISTORY)
+        return self._backend
+
+    @property
+    def lost_events(self) -> LostEvents:
+        """To take events away."""
+        if not isinstance(self._backend, LostEvents):
+            raise missing(LOST_EVENTS)
+        return self._backend
+
+    @property
+    def spoiled_instances(self) -> SpoiledInstances:
+        """To plain fields."""
+        if not isinstance(self._backend, SpoiledInstances):
+            raise missing(SPOILED_INSTANCES)
+        return self._backend
+
+    @property
+    def failing_steps(self) -> FailingSteps:
+        """To let accesses to the storage fail."""
+        if not isinstance(self._backend, FailingSteps):
+            raise missing(FAILING_STEPS)
+        return self._backend
+
+
+def missing(tampering: str) -> ClauseBroken:
+    """The complaint about tampering that is declared, and missing."""
+    return ClauseBroken(
+        f"the declaration offers tampering {tampering!r}, and the backend lacks its methods; add"
+        " them, or take it out of the declaration"
+    )
