@@ -30,6 +30,7 @@ include_patterns = [
     "docs/conformance/*.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
+    "compatibility/README.md",
 ]
 
 # Links within a page name GitHub's anchors; the tests check them too.
@@ -56,7 +57,7 @@ def add_contents(app: Sphinx, name: str, source: list[str]) -> None:
     if name != root_doc:
         return
     parts = [
-        "```{toctree}\n:hidden:\n:glob:\nexplain/decisions/*\nconformance/*\n```",
+        "```{toctree}\n:hidden:\n:glob:\nexplain/decisions/*\nconformance/*\n../compatibility/README\n```",
     ]
     for part in source[0].split("\n## ")[1:]:
         caption = part.partition("\n")[0]
