@@ -1,25 +1,33 @@
-"""The replay engine: a pure object that is given events and says what to do. No I/O.
+"""The replay engine: runs an orchestration's code from its history, deterministically. No I/O.
+
+Execution:
+
+- `execution`: one live execution; delivers events and messages, and rebuilds it from a history
+- `commands`: what the code asks for, and how an execution ends
+- `context`, `calls`: the context that an orchestration gets, and its calls
+- `turn`: the events that messages become, the work under way, and what a turn brings about
+- `outgoing`: what an execution sends, as records of the contract
+- `inbox`: external events and the waits for them
+- `retrying`, `recorded_policy`: the attempts of an activity, and its policy as the history has it
+- `forced_failure`: fails an execution without running its code
+
+History:
+
+- `transcript`: the growing history, and the comparison with it in replay
+- `recording`, `comparing`: finding the recorded command, and what must agree with it
+- `signals`: the errors that replay raises
+
+Determinism:
 
 - `loop`: asyncio's event loop interface without time, threads or I/O
-- `forbidden`: the part of that interface that is refused
-- `ordering`: refuses what asyncio would order by address
-- `futures`: futures and tasks that hash alike everywhere
-- `inbox`: external events and the waits for them
-- `work`: scheduled work that has not ended
-- `transcript`: the growing history, and the comparison with it in replay
-- `recording`: the history of a replay; `comparing`: what must agree with it and what may differ
-- `recorded_policy`: a retry policy as the history has it
-- `origin`: what an execution sends, as records of the contract
-- `turn`: what a turn brings about
-- `chance`: randomness that replays
-- `commands`: what an orchestration asks for, and the end
-- `retrying`: the attempts of an activity under its policy
-- `calls`: reads a call of the context
-- `execution_log`, `quiet_logger`: what an execution and its code say, once
-- `unawaited`: work that nothing has awaited
-- `context`: the face of the commands that an orchestration is given
-- `incoming`: the events that messages become
-- `execution`: one live execution: deliver, run until quiet, collect
-- `closing`: ends an execution without its code
-- `signals`: what replay raises
+- `guarded_loop`, `forbidden_calls`, `boundary`: refuses other threads, and calls that cannot be
+  replayed
+- `stable_hashes`, `futures`, `ordering`: the same order of tasks and futures in every process
+- `randomness`: random numbers and UUIDs that replay
+- `unawaited`: finds work that nothing has awaited
+
+Logs:
+
+- `execution_log`, `replay_logger`: log each thing once, and nothing in replay
+- `code_locations`: the lines of user code that run or wait
 """

@@ -1,9 +1,9 @@
-"""Keeps an execution to what can be replayed: a turn that goes beyond is void, however it ends.
+"""Voids a turn whose code did something that cannot be replayed.
 
-A refusal is an exception, and a library may swallow it and go on with a wrong answer; a thread
-may be told in vain. So the first use of what is forbidden is noted here: nothing that the code
-asks for afterwards has an effect, and whoever takes the turn is given the error instead. An
-orchestration that awaits what nothing durable can bring is found at the end of its turn.
+A forbidden call raises, but a library may catch that exception and continue with a wrong result,
+and a thread may ignore it. The boundary therefore records the first forbidden use: the commands
+that follow have no effect, and taking the turn raises the error. At the end of a turn it also finds
+an orchestration that awaits something that no durable event can complete.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LOGGER = logging.getLogger("perdure.orchestration")
 
 
 class Boundary:
-    """Of one execution; `home` is the module of its orchestration."""
+    """The boundary of one execution; `home` is the module of its orchestration."""
 
     __slots__ = ("_from_outside", "_home", "_instance", "_loop", "_transcript")
 
@@ -33,10 +33,10 @@ class Boundary:
         self._instance = instance
         self._home = home
         self._from_outside = False
-        """Whether a thread, or other code outside, made the use that was noted."""
+        """Whether a thread, or other code outside the orchestration, made the recorded use."""
 
     def note(self, error: ForbiddenInOrchestration) -> None:
-        """Note a use of what is forbidden; any thread may call this, at any time."""
+        """Record a forbidden use; any thread may call this at any time."""
         if self._transcript.closed:
             return
         self._from_outside = not self._loop.runs_here()
@@ -51,7 +51,7 @@ class Boundary:
             )
 
     def check(self) -> None:
-        """Raise `ForbiddenUse` where the code used what it must not."""
+        """Raise `ForbiddenUse` if a forbidden use was recorded."""
         used = self._transcript.forbidden
         if used is None:
             return
@@ -60,7 +60,7 @@ class Boundary:
         raise used
 
     def check_turn(self, *, expecting: bool) -> None:
-        """Raise `ForbiddenUse` where the turn is void; `expecting`: something is under way."""
+        """Raise `ForbiddenUse` if the turn is void; `expecting`: durable work or a wait is under way."""
         self.check()
         if expecting or self._transcript.closed or self._loop.sleeps_for_ever:
             return

@@ -1,4 +1,4 @@
-"""Reads a call of the context: which name is meant, and its arguments as a payload.
+"""Reads a call of the context: the name that it calls, and its arguments as a payload.
 
 With a function, the arguments are those of a call of it. With a name, the one argument is the
 payload: the value of a single parameter, or an object by the names of several.
@@ -24,14 +24,14 @@ from perdure.model.versions import check_version
 
 
 class _Omitted:
-    """The default of an input that was not given; None is an input."""
+    """The default of an omitted input, since None is an input."""
 
 
 OMITTED: Final = _Omitted()
 
 
 class Call(NamedTuple):
-    """What is called, with what, and what comes back."""
+    """The name, the payload and the result type of a call."""
 
     name: str
     text: str
@@ -46,7 +46,7 @@ def read_activity_call(
     kwargs: Mapping[str, object],
     result_type: object = Any,
 ) -> Call:
-    """A call of an activity; raises `NotRegistered` for a function that is none."""
+    """A call of an activity; raises `NotRegistered` for a function that is not an activity."""
     if isinstance(activity, str):
         return _read_named(activity, args, "activity", result_type)
     reference = activity_reference(activity) or catalog.activity_of(activity)
@@ -61,7 +61,7 @@ def read_orchestration_call(
     kwargs: Mapping[str, object],
     result_type: object = Any,
 ) -> Call:
-    """A call of an orchestration; raises `NotRegistered` for a function that is none."""
+    """A call of an orchestration; raises `NotRegistered` for a function that is not one."""
     if isinstance(orchestration, str):
         return _read_named(orchestration, args, "orchestration", result_type)
     reference = orchestration_reference(orchestration)
@@ -100,12 +100,12 @@ def _not_registered(function: object, kind: str) -> NotRegistered:
 
 
 def check_optional_id(instance: str | None) -> None:
-    """Raise `InvalidIdentifier` where it is given and none."""
+    """Raise `InvalidIdentifier` if the id is given and not valid."""
     if instance is not None:
         check_identifier(instance, "instance id")
 
 
 def check_optional_version(version: str | None) -> None:
-    """Raise `InvalidVersion` where it is given and none."""
+    """Raise `InvalidVersion` if the version is given and not valid."""
     if version is not None:
         check_version(version)

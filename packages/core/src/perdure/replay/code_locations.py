@@ -1,7 +1,7 @@
-"""Says where user code is: the line that it runs now, or the lines at which its tasks wait.
+"""The lines of user code that run now, or at which its tasks wait.
 
-Of the frames of user code the innermost counts. Where it belongs to a library, the innermost line
-of the orchestration's own package is named before it, for that is the line to change.
+The innermost frame of user code counts. If it belongs to a library, the innermost line of the
+orchestration's own package comes first, because that is the line to change.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def waiting_at(tasks: Iterable[asyncio.Task[object]], home: str) -> str:
 
 
 def _place(frames: Iterable[FrameType], home: str) -> str:
-    """The place of interest among frames from the innermost to the outermost; empty for none."""
+    """The line to report, from frames in the order innermost to outermost; empty if there is none."""
     package, innermost = home.partition(".")[0], ""
     for frame in frames:
         module = module_of(frame)

@@ -1,8 +1,8 @@
-"""What an orchestration asks for: each call becomes a command, and its effect goes to the draft.
+"""The commands of an orchestration: each call becomes a command, whose effect goes to the draft.
 
-Nothing is carried out here. An effect that is taken back in the turn that asked for it never
-shows: an activity that was scheduled and cancelled between two commits is not queued at all.
-In replay, and after the end, a command has no effect.
+Nothing is carried out here. An effect that is undone in the same turn never appears: an activity
+that is scheduled and cancelled between two commits is not queued at all. In replay, and after the
+end of the execution, a command has no effect.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _FORMAT_WITH_POLICIES: Final = 2
 
 
 class Commands:
-    """Serves the context, the loop's timers, and futures that are cancelled."""
+    """Takes the commands of the context, the timers of the loop, and cancellations of futures."""
 
     __slots__ = (
         "_compare",
@@ -90,7 +90,7 @@ class Commands:
         self.work: dict[int, Work] = {}
         """By the number of the schedule event."""
         self._ending: set[int] | None = None
-        """Activities that were asked to end, by the same numbers."""
+        """Activities that were asked to end, by the number of the schedule event."""
         self._draft: TurnDraft | None = None
         self.cancel_reason: str | None = None
 
@@ -111,7 +111,7 @@ class Commands:
             forbid(error)
 
     def _compare_of(self, event: Event) -> Compare:
-        """What is made of values that differ from this event's: the most specific setting counts."""
+        """How values that differ from this event are handled: the most specific setting counts."""
         if isinstance(event, history.ActivityScheduled):
             activity = self.catalog.activities.get(event.name)
             if activity is not None and activity.compare is not None:
@@ -128,11 +128,11 @@ class Commands:
     def take_draft(self) -> TurnDraft:
         """What happened since the last draft was taken.
 
-        Raises `ForbiddenUse` where the code used what it must not, or awaits what cannot come.
+        Raises `ForbiddenUse` if the code made a forbidden call or awaits something that cannot come.
         """
         self.boundary.check_turn(expecting=bool(self.work) or self.inbox.has_waits)
         draft, self._draft = self.draft, None
-        # In each turn anew: another process may run them by now, or this one again.
+        # Repeated in each turn: another process may run the activities by now, or this one again.
         if self._ending and self.transcript.events:
             self._ending &= self.work.keys()
             draft.ending_activities.extend(map(self.outgoing.activity_id, sorted(self._ending)))
@@ -151,9 +151,9 @@ class Commands:
         retry: RetryPolicy | None,
         patient: bool = False,
     ) -> asyncio.Future[Any]:
-        """Ask for an activity, and under a policy for further attempts as it fails.
+        """Schedule an activity and, under a policy, further attempts after failures.
 
-        Where it is `patient`, a cancellation waits for the outcome of what is under way.
+        If `patient`, a cancellation waits for the outcome of the attempt under way.
         """
         recorded = self.started.format >= _FORMAT_WITH_POLICIES
         text = policy_text(retry) if retry is not None and recorded else None
@@ -182,7 +182,7 @@ class Commands:
 
         stream = self.randomness.stream(f"retry/{scheduled.event_id}")
         if limit is not None:
-            # The runtime that runs an attempt keeps its limit.
+            # The runtime that runs an attempt enforces its limit.
             retry = replace(retry, attempt_timeout=None)
         attempts = Attempts(name, first, attempt, retry, stream, self.log)
         return attempts.start_patiently(self.loop, self) if patient else attempts.start(self.loop)
@@ -198,7 +198,7 @@ class Commands:
         *,
         patient: bool = False,
     ) -> ScheduledFuture[Any]:
-        """The future of one attempt; `first` is the schedule event of the first one, which `began`."""
+        """The future of one attempt. `first` is the schedule event of the first attempt, `began` its time."""
         number, name = scheduled.event_id, scheduled.name
         if self.transcript.effective:
             data = ActivityData(
@@ -214,13 +214,13 @@ class Commands:
         return self._await(number, MessageKind.ACTIVITY, name, result_type, patient=patient)
 
     def schedule_timer(self, fire_at: Instant) -> ScheduledFuture[None]:
-        """Ask for a timer as a future."""
+        """Schedule a timer; returns its future."""
         return self._await(self._timer(fire_at, "sleep"), MessageKind.TIMER)
 
     def schedule_child(
         self, name: str, version: str | None, input: str, instance: str | None, result_type: object
     ) -> ScheduledFuture[Any]:
-        """Ask for a child; without an id it gets the default one."""
+        """Schedule a child; without an id it gets the default one."""
         child = self.transcript.ask(
             history.ChildScheduled, instance=instance, name=name, input=input, version=version
         )
@@ -234,7 +234,7 @@ class Commands:
     def schedule_detached(
         self, name: str, version: str | None, input: str, instance: str | None
     ) -> str:
-        """Start another orchestration that goes its own way; returns its id."""
+        """Start an independent orchestration; returns its id."""
         started = self.transcript.ask(
             history.DetachedScheduled, instance=instance, name=name, input=input, version=version
         )
@@ -246,7 +246,7 @@ class Commands:
     def schedule_wait(
         self, name: str, result_type: object, *, raises: bool = False
     ) -> ScheduledFuture[Any]:
-        """Wait for the next external event of this name; `raises`: whatever its data is."""
+        """Wait for the next external event of this name; with `raises`, data that does not fit raises."""
         number = self.transcript.ask(history.WaitCreated, name=name).event_id
         future = self._future(number)
         if not self.transcript.closed:
@@ -254,7 +254,7 @@ class Commands:
         return future
 
     def continue_as_new(self, input: str, version: str | None) -> None:
-        """Decide that the next execution begins; a cancellation stands above it."""
+        """End this execution and begin the next one; a cancellation takes precedence."""
         if self.cancel_reason is not None:
             self.end_cancelled()
         else:
@@ -263,7 +263,7 @@ class Commands:
     # Events
 
     def deliver_event(self, event: EventRaised) -> None:
-        """Hand it to the first wait of its name, or keep it."""
+        """Hand the event to the first wait for its name, or keep it."""
         wait = self.inbox.add_event(event)
         if wait is not None and self._hand_over(event, wait):
             self.inbox.remove_wait(wait.number)
@@ -275,10 +275,10 @@ class Commands:
         self.inbox.add_wait(wait)
 
     def _hand_over(self, event: EventRaised, wait: Wait) -> bool:
-        """Settle the wait with the event; False where it is refused, and the wait goes on.
+        """Settle the wait with the event; returns False if the wait refuses it and continues.
 
-        What the history says counts in replay. Where it has no refusal, the event was handed over
-        as it is, as the first format did with every event.
+        In replay the history decides. Without a recorded refusal the event was handed over, as the
+        first format of histories did with every event.
         """
         future, what = wait.future, f"data of event {event.name!r}"
         if self.transcript.has_refused(event.event_id):
@@ -299,23 +299,23 @@ class Commands:
     # For the loop and the futures
 
     def create_timer(self, fire_at: Instant) -> int:
-        """Ask for a timer that makes a callback of the loop ready."""
+        """Create a timer that makes a callback of the loop ready; returns its number."""
         return self.own_timer(fire_at, "sleep")
 
     def cancel_timer(self, scheduled: int) -> None:
-        """Say that a timer is not wanted any more."""
+        """Cancel a timer of the loop."""
         self.work_cancelled(scheduled)
 
     def refuse(self, error: ForbiddenInOrchestration) -> None:
-        """Note that the code used what it must not; nothing that it asks for has an effect now."""
+        """Record a forbidden use; later commands have no effect."""
         self.boundary.note(error)
 
     def log_unhandled(self, what: str, error: BaseException | None) -> None:
-        """Say that nothing handled or awaited an exception."""
+        """Log an exception that nothing handled or awaited."""
         self.log.unhandled(what, error)
 
     def work_cancelled(self, scheduled: int) -> None:
-        """Note that this work is not wanted any more, and take back its effect."""
+        """Cancel scheduled work, and undo its effect."""
         if self.transcript.closed:
             return
         self.loop.require_open()
@@ -330,9 +330,9 @@ class Commands:
             self._take_back(scheduled, work)
 
     def request_end(self, scheduled: int) -> bool:
-        """Let an activity know that it should end; its outcome is still wanted.
+        """Ask an activity to end, whose outcome is still awaited.
 
-        False for one that was asked for in this very step: it is as if it never was.
+        Returns False if the activity was scheduled in this very step, and has not been queued.
         """
         if self.transcript.closed or scheduled not in self.work:
             return False
@@ -344,7 +344,7 @@ class Commands:
         return True
 
     def own_timer(self, fire_at: Instant, purpose: str) -> int:
-        """Ask for a timer that no future waits for; returns its number."""
+        """Create a timer without a future; returns its number."""
         number = self._timer(fire_at, purpose)
         if not self.transcript.closed:
             self.work[number] = Work(MessageKind.TIMER, None)
@@ -353,7 +353,7 @@ class Commands:
     # The end
 
     def end(self, kind: type[Event], **fields: object) -> None:
-        """End the execution with this terminal event, unless it has ended."""
+        """End the execution with this terminal event, unless it has ended already."""
         if self.transcript.closed:
             return
         terminal = self.transcript.end(kind, **fields)
@@ -361,12 +361,12 @@ class Commands:
             self._settle_turn(terminal)
 
     def end_cancelled(self) -> None:
-        """End it as Failed, kind cancelled."""
+        """End the execution as Failed, kind cancelled."""
         reason = self.cancel_reason or ""
         self.end(history.OrchestrationFailed, details=ApplicationFailure(Cancelled(reason=reason)))
 
     def _settle_turn(self, terminal: Event) -> None:
-        """What the end means for everything that is still under way, and for whoever waits."""
+        """Cancel the work under way, and send the messages that the end calls for."""
         self._log_unawaited(terminal)
         self._drop_work()
         match terminal:
@@ -391,7 +391,7 @@ class Commands:
             left = unawaited(self.work.values(), self.inbox.waits(), self.loop.waiting_tasks())
             self.draft.unawaited.extend(left)
         self.draft.dropped.extend(promised(self.work.values(), self.loop.waiting_tasks()))
-        # What is freed with the execution is told now, or of no interest.
+        # Unawaited exceptions were logged above; freeing the tasks must not log them again.
         self.loop.is_silent = True
 
     def _close_failed(self, details: ErrorDetails) -> None:
@@ -402,7 +402,7 @@ class Commands:
         self.draft.end = ExecutionEnd(status=status, output=output)
 
     def _drop_work(self) -> None:
-        """Activities and timers are void with their execution; children have to be told."""
+        """Cancel the children. Activities and timers become void with their execution."""
         draft = self.draft
         reason = "the parent ended" if self.cancel_reason is None else self.cancel_reason
         for number, work in self.work.items():
@@ -442,7 +442,7 @@ class Commands:
         return kind(loop=self.loop, port=self, scheduled=number)
 
     def _take_back(self, number: int, work: Work) -> None:
-        """Nothing is left of what was asked for in this turn; else say that it is unwanted."""
+        """Drop the effect if it belongs to this turn; otherwise add its cancellation to the draft."""
         draft = self.draft
         if work.kind is MessageKind.ACTIVITY:
             if draft.activities.pop(number, None) is None:

@@ -1,8 +1,8 @@
-"""What of a command must agree with the history, and where its values differ from it.
+"""What of a command must agree with the history, and where its values differ.
 
-A command's kind, its name and the ids in it say what the code asks for; everything else is a
-value. The one says whether an instance can go on at all, the other is told by its path in the
-value, never by the value itself, which may be secret.
+The kind of a command, its name and its ids identify the request; everything else is a value. An
+instance cannot continue if a request differs. A value that differs is reported by its path, never
+by its content, which may be secret.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ _OWN_FIELDS: Mapping[type[Event], tuple[str, ...]] = {
 _TEXTS = frozenset({"input", "output", "retry"})
 """Fields that are JSON text."""
 _MOST_PATHS = 5
-"""How many places of one value are named."""
+"""How many paths of one value are reported."""
 _LONGEST_KEY = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValueDifference:
-    """A value that the code asked for differs from the recorded one, which counts."""
+    """A value of the code that differs from the recorded one; the recorded value is used."""
 
     event_id: int
-    """The number of the first event where it does."""
+    """The number of the first event that differs."""
     kind: str
     """The kind of that event, such as `ActivityScheduled`."""
     name: str
-    """The name of what was asked for; empty where it has none."""
+    """The name of the activity, orchestration or event; empty if there is none."""
     field: str
-    """Which of the event's fields, such as `input`, `fire_at` or `retry`."""
+    """The field of the event, such as `input`, `fire_at` or `retry`."""
     path: str
-    """The place in the value, such as `$.messages[0]`; `$` is the whole."""
+    """The path in the value, such as `$.messages[0]`; `$` is the whole value."""
 
     def __str__(self) -> str:
         of = f" {self.name!r}" if self.name else ""
@@ -59,19 +59,19 @@ class ValueDifference:
 
 
 def own_fields(kind: type[Event]) -> tuple[str, ...]:
-    """The names of an event's fields, but for those that all events have."""
+    """The names of an event's fields, without those that all events have."""
     return _OWN_FIELDS[kind]
 
 
 def identity(kind: type[Event], values: Mapping[str, object]) -> tuple[object, ...]:
-    """What says that two commands of one kind ask for the same thing."""
+    """What two commands of one kind must have in common to be the same request."""
     if kind is history.OrchestrationFailed:
         return (cast("ErrorDetails", values["details"]).type_name,)
     return tuple(values[name] for name in _MUST_AGREE.get(kind, ()))
 
 
 def same_request(recorded: Event, asked: Mapping[str, object]) -> bool:
-    """Whether a command of the recorded event's kind asks for the same thing."""
+    """Whether a command of the recorded event's kind is the same request."""
     kind = type(recorded)
     names = ("details",) if kind is history.OrchestrationFailed else _MUST_AGREE.get(kind, ())
     return identity(kind, {name: getattr(recorded, name) for name in names}) == identity(
@@ -80,10 +80,7 @@ def same_request(recorded: Event, asked: Mapping[str, object]) -> bool:
 
 
 def differences(recorded: Event, asked: Mapping[str, object]) -> list[ValueDifference]:
-    """Where the values of a command differ from those of the recorded event.
-
-    Both ask for the same thing.
-    """
+    """Where the values of a command differ from those of the recorded event for the same request."""
     settled = ("details", *_MUST_AGREE.get(type(recorded), ()))
     return [
         ValueDifference(
@@ -100,7 +97,7 @@ def differences(recorded: Event, asked: Mapping[str, object]) -> list[ValueDiffe
 
 
 def _is_of_the_engine(recorded: Event, name: str) -> bool:
-    """The limit for cleanup is a setting of the runtime, not a decision of the code."""
+    """Whether the field is set by the runtime, not by the code, as the time limit of a cleanup is."""
     return isinstance(recorded, TimerCreated) and (name, recorded.purpose) == ("fire_at", "cleanup")
 
 
@@ -117,7 +114,7 @@ def _paths(name: str, recorded: object, asked: object) -> list[str]:
 
 
 def _walk(recorded: object, asked: object, path: str) -> Iterator[str]:
-    """The places where two JSON values differ; the order of keys is no difference."""
+    """The paths at which two JSON values differ; the order of keys does not count."""
     if type(recorded) is not type(asked):
         yield path
     elif isinstance(recorded, dict):

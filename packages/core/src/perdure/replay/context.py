@@ -1,4 +1,4 @@
-"""The context: what an orchestration may ask for. Everything else is ordinary asyncio."""
+"""The context: the durable calls of an orchestration. Everything else is ordinary asyncio."""
 
 from __future__ import annotations
 
@@ -50,16 +50,16 @@ I = TypeVar("I")  # noqa: E741 # the input
 P = ParamSpec("P")
 R = TypeVar("R")
 OnInvalid: TypeAlias = Literal["wait", "raise"]
-"""What becomes of a wait to which an event came that does not fit it."""
+"""What a wait does with an event whose data does not fit: keep waiting, or raise."""
 
 Cancellation: TypeAlias = Literal["drop", "wait"]
 """What a cancellation does to an activity that is under way."""
 
 
 class OrchestrationContext(ContextMarker):
-    """Given to an orchestration as its first argument; valid for one execution.
+    """The first argument of an orchestration; valid for one execution.
 
-    A `schedule_*` call schedules at the call and returns a future; awaiting it is optional.
+    A `schedule_*` call schedules the work at once and returns a future; awaiting it is optional.
     Cancelling the future cancels the work. All methods are synchronous and cost no turn.
     """
 
@@ -76,7 +76,7 @@ class OrchestrationContext(ContextMarker):
 
     @property
     def execution(self) -> int:
-        """The number of this execution, from 1; continue-as-new begins the next."""
+        """The number of this execution, from 1; `continue_as_new` begins the next."""
         return self._commands.started.execution
 
     @property
@@ -91,31 +91,31 @@ class OrchestrationContext(ContextMarker):
 
     @property
     def is_replaying(self) -> bool:
-        """Whether the code is being run again over what happened before.
+        """Whether the code is being replayed.
 
-        For side effects of the process only (a progress bar); a decision that depends on it
-        disagrees with the history.
+        Use it for side effects of the process only, such as a progress bar: a decision that depends
+        on it disagrees with the history.
         """
         return self._commands.transcript.replaying
 
     @property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
-        """The logger `perdure.orchestration.NAME`: silent in replay, and it names the instance."""
+        """The logger `perdure.orchestration.NAME`: logs nothing in replay, and names the instance."""
         if self._logger is None:
             self._logger = ReplayLogger(self._commands.log)
         return self._logger
 
     def now(self) -> datetime:
-        """The time of the event that is being handled, in UTC, from the history."""
+        """The time of the current event, in UTC, as the history has it."""
         return to_datetime(self._commands.loop.now)
 
     def uuid4(self) -> UUID:
-        """A UUID that is unique and the same in every replay."""
+        """A unique UUID that is the same in every replay."""
         self._commands.require_running("ctx.uuid4")
         return self._commands.randomness.uuid()
 
     def random(self) -> random.Random:
-        """A source of random numbers that gives the same ones in every replay; not for secrets."""
+        """A source of random numbers that are the same in every replay; not for secrets."""
         self._commands.require_running("ctx.random")
         return self._commands.randomness.random()
 
@@ -225,16 +225,16 @@ class OrchestrationContext(ContextMarker):
         name, `input` is what the activity takes: the value of its one parameter, or a dictionary
         by the names of several; the result is decoded as `result_type`.
 
-        The future raises `ActivityFailed`, or `ActivityTimeout` where the policy sets a limit.
-        Without `retry` there is one attempt. `tag` routes it to runtimes that serve the tag.
+        The future raises `ActivityFailed`, or `ActivityTimeout` if a limit of the policy is over.
+        Without `retry` there is one attempt. `tag` routes it to runtimes that run the tag.
 
         `cancellation` says what a cancellation of the future, or of the task that awaits it, means
-        for work that is under way. With `"drop"` the result is not wanted any more. With `"wait"`
-        the activity is asked to end (`cancel_requested`), no attempt follows the one under way,
-        and the await goes on until its outcome is there; then `CancelledError` goes on, and the
-        outcome is in the future, to be awaited again.
+        for work that is under way. With `"drop"` the result is discarded. With `"wait"` the activity
+        is asked to end (`cancel_requested`), no attempt follows the one under way, and the await
+        continues until its outcome arrives; then `CancelledError` is raised, and the future holds
+        the outcome, which you can await again.
 
-        Raises `InvalidPayload` where the input does not fit the activity's parameters.
+        Raises `InvalidPayload` if the input does not fit the activity's parameters.
         """
         args, call = only_input(input), "ctx.schedule_activity"
         return self._schedule_activity(
@@ -242,9 +242,9 @@ class OrchestrationContext(ContextMarker):
         )
 
     def schedule_timer(self, delay: timedelta | float | datetime) -> asyncio.Future[None]:
-        """A future that is done after `delay` (a `timedelta` or seconds), or at an aware datetime.
+        """A future that completes after `delay` (a `timedelta` or seconds), or at an aware datetime.
 
-        Durable: it fires once, never early, also when no process ran meanwhile.
+        The timer is durable: it fires once and never early, even if no process ran meanwhile.
         """
         commands = self._commands
         commands.require_running("ctx.schedule_timer")
@@ -262,12 +262,12 @@ class OrchestrationContext(ContextMarker):
         """Wait for the next external event of this name; its data is decoded as `result_type`.
 
         A type is anything that pydantic decodes: a class, `list[Order]`, a union such as
-        `Approved | Refused`. Without one, the data is what JSON says.
+        `Approved | Refused`. Without one, the data is the plain JSON value.
 
-        Events are kept from before the wait, even from before the start, and handed to waits in
-        the order in which they were raised, each to exactly one. One whose data does not fit
-        `result_type` is consumed and told (history, log, observers), and the wait goes on; with
-        `on_invalid="raise"` the future raises `InvalidPayload` instead.
+        Events that were raised before the wait, even before the start, are kept. Waits get events in
+        the order in which they were raised, and each event goes to exactly one wait. An event whose
+        data does not fit `result_type` is consumed and reported (history, log, observers), and the
+        wait continues; with `on_invalid="raise"` the future raises `InvalidPayload` instead.
         """
         commands = self._commands
         commands.require_running("ctx.schedule_wait")
@@ -335,15 +335,15 @@ class OrchestrationContext(ContextMarker):
         version: str | None = None,
         result_type: object = Any,
     ) -> asyncio.Future[Any]:
-        """Run a child orchestration; its end comes back here, also after it continued as new.
+        """Run a child orchestration; the future gets its result, also after it continued as new.
 
         With a function, `input` is its first argument after the context; `ctx.sub_orchestration`
         passes several. With a name, `input` is what it takes: the value of its one parameter, or
         a dictionary by the names of several.
 
-        The future raises `SubOrchestrationFailed`, or `SubOrchestrationAlreadyExists` where
-        `instance` is in use. The default id is made of this instance's id, the execution and the
-        schedule event. Without `version`, the newest runs. Children that are still running when
+        The future raises `SubOrchestrationFailed`, or `SubOrchestrationAlreadyExists` if `instance`
+        is in use. The default id consists of this instance's id, the execution and the schedule
+        event. Without `version`, the newest runs. Children that are still running when
         this execution ends are cancelled.
         """
         args, call = only_input(input), "ctx.schedule_sub_orchestration"
@@ -406,8 +406,8 @@ class OrchestrationContext(ContextMarker):
     ) -> str:
         """Start an orchestration that runs on its own; returns its instance id.
 
-        Its input is passed as with `schedule_sub_orchestration`. An id that is in use is logged
-        and told to observers, and changes nothing.
+        Its input is passed as with `schedule_sub_orchestration`. If the id is in use, nothing starts:
+        the runtime logs that and notifies observers.
         """
         args, call = only_input(input), "ctx.schedule_orchestration"
         return self._schedule_detached(call, orchestration, args, {}, instance, version)
@@ -444,14 +444,14 @@ class OrchestrationContext(ContextMarker):
     def continue_as_new(self, input: object = None, *, version: str | None = None) -> NoReturn:
         """End this execution and begin the next with a fresh history and this input.
 
-        Decided at the call, which never returns: nothing after it has an effect, cleanup
-        included. Events that no wait has taken are carried over in order; timers, activities
-        and children of this execution are cancelled. Without `version`, the newest runs.
+        The call never returns, and nothing after it has an effect, cleanup included. Events that no
+        wait has taken are carried over in order; timers, activities and children of this execution
+        are cancelled. Without `version`, the newest version runs.
 
         `input` is what the orchestration takes: the value of its one parameter, or a dictionary
         by the names of several, which `continue_as` takes as arguments. Without `version`, it is checked against this orchestration's own
-        parameters: raises `InvalidPayload` where it does not fit. Another version may take
-        another input, and is not asked.
+        parameters: raises `InvalidPayload` if it does not fit. The input of another version is
+        not checked.
         """
         commands = self._commands
         commands.require_running("ctx.continue_as_new")
@@ -531,10 +531,10 @@ def _require_function(function: object, method: str, with_name: str | None = Non
 
 
 def orchestration_context() -> OrchestrationContext | None:
-    """The context of the orchestration whose code calls this, or None outside of one.
+    """The context of the orchestration whose code calls this, or None outside an orchestration.
 
-    For libraries that serve both: they find out whether to schedule an activity or to do the work
-    themselves. Activities, threads and the host's own code are outside.
+    A library that is used inside and outside of orchestrations learns from it whether to schedule an
+    activity or to do the work itself. Activities, threads and the host's own code are outside.
     """
     loop = events._get_running_loop()
     context = loop.context if isinstance(loop, OrchestrationLoop) else None

@@ -1,9 +1,9 @@
-"""One live execution: given its history and new messages, it says what to do next. No I/O.
+"""One live execution: from a history and new messages to the commands of the code. No I/O.
 
-The rule that makes it deterministic: deliver exactly one incoming event, run the loop until it is
-quiet, note the commands in order; repeat; live and in replay alike.
+One rule makes it deterministic, live and in replay: deliver exactly one incoming event, run the
+loop until no callback is ready, record the commands in order; then deliver the next event.
 
-What this module does not know: providers, clocks, leases, the host's event loop.
+This module knows no provider, clock, lease or host event loop.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from perdure.replay.turn import TurnDraft, decoded, end_of_work, settle
 
 
 class Execution:
-    """See the module. Made by `begin` or `rebuild`; used by one thread, outside any host task."""
+    """One execution. Create it with `begin` or `rebuild`; use it in one thread, outside host tasks."""
 
     __slots__ = (
         "_cleanup_timeout",
@@ -83,7 +83,7 @@ class Execution:
         cleanup_timeout: timedelta,
         trace_paths: bool = False,
     ) -> Execution:
-        """A new execution, run from its start event until it is quiet."""
+        """A new execution, run from its start event until it waits."""
         execution = cls(
             started, definition, catalog, cleanup_timeout=cleanup_timeout, trace_paths=trace_paths
         )
@@ -101,7 +101,7 @@ class Execution:
         trace_paths: bool = False,
         compare: Compare = DEFAULT_COMPARE,
     ) -> Execution:
-        """The execution as its history left it, at once; `rebuilding` does the same in steps."""
+        """The execution as its history left it; `rebuilding` does the same in steps."""
         steps = cls.rebuilding(
             events,
             definition,
@@ -127,14 +127,13 @@ class Execution:
         trace_paths: bool = False,
         compare: Compare = DEFAULT_COMPARE,
     ) -> Generator[None, None, Execution]:
-        """Rebuild the execution as its history left it; a step delivers one event.
+        """Rebuild the execution as its history left it; each step delivers one event.
 
-        Between two steps nothing is under way, and closing the generator frees what there is.
-        Where values differ from the recorded ones, these count, and `differences` names them.
-        Raises `HistoryMismatch` where the code disagrees with the history in what it asks for
-        (and in values, where `compare` is "strict"), `UndecodableData` where the history does
-        not begin with a start event or has a gap, and `ForbiddenUse` where the code used what it
-        must not.
+        Nothing is under way between two steps, and closing the generator frees the execution. If
+        values differ from the recorded ones, the recorded ones are used, and `differences` lists
+        them. Raises `HistoryMismatch` if the code asks for something else than the history has (or,
+        with `compare` "strict", for other values), `UndecodableData` if the history does not begin
+        with a start event or has a gap, and `ForbiddenUse` if the code made a forbidden call.
         """
         if not events or not isinstance(events[0], OrchestrationStarted):
             raise UndecodableData("the history does not begin with OrchestrationStarted")
@@ -151,30 +150,30 @@ class Execution:
 
     @property
     def terminal(self) -> Event | None:
-        """The event that ended it, where it has ended."""
+        """The event that ended it, or None."""
         return self._transcript.terminal
 
     @property
     def last_event(self) -> int:
-        """The number of the last event, those of turns that are not committed included."""
+        """The number of the last event, including events of turns that are not committed."""
         return self._transcript.last_event
 
     @property
     def cancel_reason(self) -> str | None:
-        """Why it is being cancelled, where it is."""
+        """Why it is being cancelled, or None."""
         return self._commands.cancel_reason
 
     @property
     def differences(self) -> Sequence[ValueDifference]:
-        """The values that differ from what the history has; for the replay check and the log."""
+        """The values that differ from the history, for the replay check and the log."""
         return self._transcript.differences
 
     # Driving it
 
     def accept(self, message: Message, now: Instant) -> bool:
-        """Deliver a message and run until quiet; False where it is of no interest any more.
+        """Deliver a message and run; returns False if the message no longer matters.
 
-        Raises `UndecodableData`; the execution is as before then.
+        Raises `UndecodableData` and leaves the execution unchanged.
         """
         kind = message.kind
         if kind is MessageKind.START:
@@ -185,12 +184,12 @@ class Execution:
             return self.accept_cancel(decoded(message, decode_cancel).reason, now)
         result = decoded(message, decode_result)
         if kind is MessageKind.TIMER and message.visible_at is not None:
-            # A timer is never early by the history's own time, whatever the clocks say.
+            # A timer is never early by the history's own time, even if this clock is behind.
             now = max(now, message.visible_at)
         return self.accept_result(kind, result, now)
 
     def accept_result(self, kind: MessageKind, data: ResultData, now: Instant) -> bool:
-        """Deliver the end of scheduled work; False where nobody waits for it any more."""
+        """Deliver the end of scheduled work; returns False if the work is no longer under way."""
         work = self._commands.work.get(data.scheduled)
         if self.terminal is not None or work is None or work.kind is not kind:
             return False
@@ -198,7 +197,7 @@ class Execution:
         return True
 
     def accept_cancel(self, reason: str, now: Instant) -> bool:
-        """Deliver a request to cancel; False where there was one, or the end came before."""
+        """Deliver a request to cancel; returns False after an earlier one, or after the end."""
         if self.terminal is not None or self.cancel_reason is not None:
             return False
         number, at = self._commands.next_event, self._time(now)
@@ -220,11 +219,11 @@ class Execution:
         return True
 
     def fail(self, details: ErrorDetails) -> None:
-        """End the execution as Failed, whatever its code would say."""
+        """End the execution as Failed, without running its code."""
         self._commands.end(history.OrchestrationFailed, details=details)
 
     def fail_cleanup(self, details: ErrorDetails) -> None:
-        """End it as Failed at once, whatever its cleanup still waits for; an earlier reason counts."""
+        """End a cancelled execution at once, without waiting for its cleanup; an earlier reason counts."""
         if self.cancel_reason is not None:
             self._commands.end_cancelled()
         self.fail(details)
@@ -232,13 +231,13 @@ class Execution:
     def take_turn(self) -> TurnDraft:
         """What happened since the last turn was taken.
 
-        Raises `ForbiddenUse` where the code used what it must not, or awaits what cannot come:
-        what happened does not count then.
+        Raises `ForbiddenUse` if the code made a forbidden call, or awaits something that cannot come;
+        the turn is void then.
         """
         return self._commands.take_draft()
 
     def discard(self) -> None:
-        """Free it: end all tasks without any effect. It cannot be used afterwards."""
+        """End all tasks without any effect. The execution cannot be used afterwards."""
         self._transcript.closed = True
         self.loop.discard()
 
@@ -298,11 +297,11 @@ class Execution:
                 raise AssertionError(event)
 
     def _time(self, now: Instant) -> Instant:
-        """The history's own time never goes back, whatever the clocks of its runtimes say."""
+        """The time of the next event: the history's time never steps back, even if clocks do."""
         return max(now, self.loop.now)
 
     def _deliver_start(self, event: OrchestrationStarted) -> None:
-        # In a context of its own: the variables of whoever runs the turn differ from run to run.
+        # In a context of its own, because the context variables of the host differ from run to run.
         self._main = self.loop.create_task(
             self._run_main(event), name="orchestration", context=contextvars.Context()
         )
@@ -344,7 +343,7 @@ class Execution:
             return
         try:
             error = main.exception()
-        except asyncio.CancelledError as raised:  # by its own code, with its text
+        except asyncio.CancelledError as raised:  # raised by the orchestration's own code
             error = raised
         if error is None:
             try:

@@ -1,4 +1,4 @@
-"""What an execution says of itself: each thing once, nothing in a replay and nothing after the end."""
+"""The log of an execution: each thing once, nothing in replay and nothing after the end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ExecutionLog:
 
     @property
     def is_silent(self) -> bool:
-        """Whether nothing of the process should be told: in replay and after the end."""
+        """Whether nothing is logged: in replay and after the end."""
         return not self._transcript.effective
 
     @property
@@ -45,18 +45,18 @@ class ExecutionLog:
         }
 
     def unhandled(self, what: str, error: BaseException | None) -> None:
-        """An exception that nothing handled or awaited; the loop says when to keep quiet."""
+        """Log an exception that nothing handled or awaited; the loop leaves out those of a replay."""
         message = "instance %r: %s"
         instance = self._started.instance
         tell(self.logger, logging.ERROR, message, instance, what, fields=self.fields, error=error)
 
     def never_awaited(self, task: asyncio.Task[object]) -> None:
-        """A task raised, and nothing awaited it."""
+        """Log that a task raised, and that nothing awaited it."""
         what = f"the exception of task {task.get_name()!r} was never awaited"
         self.unhandled(what, task.exception())
 
     def lost_in_cleanup(self, error: BaseException) -> None:
-        """The orchestration raised while it was being cancelled: it ends as cancelled."""
+        """Log that the orchestration raised during its cleanup; it ends as cancelled."""
         self._warn(
             "instance %r raised %s while it cleaned up after its cancellation",
             type(error).__name__,
@@ -66,7 +66,7 @@ class ExecutionLog:
     def attempt_failed(
         self, failure: ActivityFailed, attempt: int, after: str, *, last: bool
     ) -> None:
-        """An attempt failed in a way that the process of the activity could not tell of."""
+        """Log a failed attempt that the process of the activity could not log itself."""
         if self.is_silent:
             return
         tell(

@@ -1,4 +1,4 @@
-"""The part of asyncio's loop interface that needs the outside world: refused, with the way out."""
+"""The calls of asyncio's loop interface that need the outside world: each is refused with advice."""
 
 from __future__ import annotations
 

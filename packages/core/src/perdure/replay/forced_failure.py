@@ -1,4 +1,4 @@
-"""Ends an execution without running its code: it is not there, or it ends whoever runs it."""
+"""Fails an execution without its code, which is not registered or kills the process that runs it."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def fail_without_code(
     details: ErrorDetails,
     now: Instant,
 ) -> TurnDraft:
-    """The turn that fails an execution: the terminal event, its children cancelled, its parent told.
+    """The turn that fails an execution, cancels its children and notifies its parent.
 
-    `events` is the history so far, as far as it can be read; where there is none yet, `start`
-    becomes its first event.
+    `events` is the history, as far as it can be read. If there is no event yet, `start` becomes the
+    first one.
     """
     draft = TurnDraft()
     number = state.last_event

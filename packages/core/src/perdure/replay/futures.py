@@ -1,7 +1,7 @@
-"""Futures and tasks of an orchestration: their hashes are the same in every process.
+"""Futures and tasks of an orchestration, whose hashes are the same in every process.
 
-asyncio keeps them in sets, and the order of a set decides what is cancelled first. The future of
-scheduled work tells the engine when it is cancelled.
+asyncio keeps them in sets, and the order of a set decides which of them is cancelled first. A
+future of scheduled work notifies the engine when it is cancelled.
 """
 
 from __future__ import annotations
@@ -47,39 +47,39 @@ class OrchestrationTask(asyncio.Task[T]):
     ) -> None:
         self._hash = loop.next_hash()
         self.was_awaited = False
-        """Whether something waited for it once and does not any more; see `unawaited`."""
+        """Whether something stopped waiting for it; see `unawaited`."""
         self.attempts_of = ""
-        """The activity whose attempts it makes, where that is its purpose."""
+        """The activity whose attempts it makes; empty for other tasks."""
         super().__init__(coroutine, loop=loop, name=name or f"task-{loop.created}", context=context)
 
     def __hash__(self) -> int:
         return self._hash
 
     def remove_done_callback(self, callback: Callable[[Any], object], /) -> int:
-        """Take a callback back, and note that there was one."""
+        """Remove a callback, and record that there was one."""
         self.was_awaited = True
         return super().remove_done_callback(callback)
 
 
 class CancellationPort(Protocol):
-    """Who is told that scheduled work is not wanted any more."""
+    """Takes the cancellations of futures of scheduled work."""
 
     def work_cancelled(self, scheduled: int) -> None:
         """The future of this schedule event was cancelled."""
         ...
 
     def request_end(self, scheduled: int) -> bool:
-        """The work of this schedule event should end soon, and its outcome is still wanted.
+        """Ask the work of this schedule event to end; its outcome is still awaited.
 
-        False where there is no outcome to wait for: then it may be cancelled.
+        Returns False if there is no outcome to wait for, so that the future can be cancelled.
         """
         ...
 
 
 class ScheduledFuture(OrchestrationFuture[T]):
-    """Of work under the number of its schedule event.
+    """The future of scheduled work.
 
-    The user holds it too and may have settled or cancelled it: then what comes later is ignored.
+    User code holds it too. If user code has settled or cancelled it, a later outcome is ignored.
     """
 
     __slots__ = ("_port", "scheduled", "was_awaited")
@@ -89,28 +89,28 @@ class ScheduledFuture(OrchestrationFuture[T]):
         self._port = port
         self.scheduled = scheduled
         self.was_awaited = False
-        """Whether something waited for it once and does not any more; see `unawaited`."""
+        """Whether something stopped waiting for it; see `unawaited`."""
 
     def remove_done_callback(self, callback: Callable[[Any], object], /) -> int:
-        """Take a callback back, and note that there was one."""
+        """Remove a callback, and record that there was one."""
         self.was_awaited = True
         return super().remove_done_callback(callback)
 
     def cancel(self, msg: object = None) -> bool:
-        """Cancel, and tell the engine that the work is not wanted any more."""
+        """Cancel the future, and with it the work."""
         if not super().cancel(msg):
             return False
         self._port.work_cancelled(self.scheduled)
         return True
 
     def settle(self, text: str, result_type: object, what: str) -> None:
-        """Set the decoded result, or what decoding raises: validators are the user's code."""
+        """Set the decoded result, or the exception that decoding raises."""
         unfit = self.settle_if_fit(text, result_type, what)
         if unfit is not None:
             self.fail(unfit)
 
     def settle_if_fit(self, text: str, result_type: object, what: str) -> InvalidPayload | None:
-        """The same, but where the text does not fit the type, this is returned and nothing set."""
+        """Like `settle`, but if the text does not fit the type, set nothing and return the error."""
         try:
             value = decode(text, result_type, what=what)
         except InvalidPayload as error:
@@ -129,10 +129,10 @@ class ScheduledFuture(OrchestrationFuture[T]):
             self.set_result(value)
 
     def fail(self, error: BaseException) -> None:
-        """Set the error, which need not be awaited: ignoring scheduled work is no mistake."""
+        """Set the error. It need not be awaited: ignoring scheduled work is allowed."""
         if not self.done():
             if isinstance(error, StopIteration):
-                # A future does not carry it: in the coroutine that awaits it would be a return.
+                # A future cannot hold it: in the coroutine that awaits it, it would be a return.
                 stopped, error = error, RuntimeError("StopIteration was raised")
                 error.__cause__ = stopped
             self.set_exception(error)
@@ -140,11 +140,11 @@ class ScheduledFuture(OrchestrationFuture[T]):
 
 
 class PatientFuture(ScheduledFuture[T]):
-    """Of work whose outcome is waited for when it is cancelled: nothing of it is dropped.
+    """The future of work that a cancellation waits for (`cancellation="wait"`).
 
-    Cancelling it asks the work to end, and leaves the future pending until the outcome is there.
-    Whoever awaits it gets the outcome, unless it was cancelled itself meanwhile: then it gets
-    its `CancelledError` when the outcome is there, and finds the outcome here.
+    Cancelling it asks the work to end, and leaves the future pending until the outcome arrives. The
+    awaiting task then gets the outcome. If that task was cancelled itself meanwhile, it gets its
+    `CancelledError` at that moment, and the future holds the outcome.
     """
 
     __slots__ = ("_message",)
@@ -154,7 +154,7 @@ class PatientFuture(ScheduledFuture[T]):
         self._message: object = None
 
     def cancel(self, msg: object = None) -> bool:
-        """Ask the work to end; cancel at once where none is under way."""
+        """Ask the work to end, or cancel the future if no work is under way."""
         if self.done():
             return False
         if not self._port.request_end(self.scheduled):
@@ -163,7 +163,7 @@ class PatientFuture(ScheduledFuture[T]):
         return True
 
     def __await__(self) -> Generator[Any, None, T]:
-        """Wait for the outcome, and only then let a cancellation of the awaiting task go on."""
+        """Wait for the outcome, and only then raise a cancellation of the awaiting task."""
         task = asyncio.current_task()
         before = _cancellations(task)
         try:
@@ -182,9 +182,9 @@ class PatientFuture(ScheduledFuture[T]):
 
 
 def _cancellations(task: asyncio.Task[Any] | None) -> int:
-    """How many cancellations the task was asked for and has had thrown into it."""
+    """How many cancellations were raised in the task."""
     if task is None:
         return 0
-    # One that is still to be thrown arrives at the await that begins now.
+    # A pending one is raised at the await that begins now.
     pending = bool(task._must_cancel)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType] # no public way to ask
     return task.cancelling() - pending

@@ -1,8 +1,7 @@
-"""The part of the loop that lets the engine's thread in while it drives, and refuses all others.
+"""The part of the loop that admits only the engine's thread, while the engine runs the loop.
 
-A thread, a task of the host, a future that either completes: whatever reaches the loop from
-outside comes at a moment that no replay repeats. It is found where asyncio's own code calls the
-loop, by one comparison.
+A thread, a task of the host, or a future that they complete reaches the loop at a moment that no
+replay repeats. The loop refuses such calls, by one comparison where asyncio's code calls it.
 """
 
 from __future__ import annotations
@@ -16,45 +15,45 @@ from perdure.replay.stable_hashes import StableHashLoop
 
 
 class LoopPort(Protocol):
-    """Where the loop asks for durable timers, and tells of what it refused and of what nothing handled."""
+    """What the loop needs from the engine: durable timers, and reports of refusals and errors."""
 
     def create_timer(self, fire_at: Instant) -> int:
-        """Ask for a timer; returns the number of its schedule event."""
+        """Create a timer; returns the number of its schedule event."""
         ...
 
     def cancel_timer(self, scheduled: int) -> None:
-        """Say that a timer is not wanted any more."""
+        """Cancel a timer."""
         ...
 
     def refuse(self, error: ForbiddenInOrchestration) -> None:
-        """Note that the code used what it must not."""
+        """Record a forbidden use."""
         ...
 
     def log_unhandled(self, what: str, error: BaseException | None) -> None:
-        """Say that nothing handled or awaited an exception."""
+        """Log an exception that nothing handled or awaited."""
         ...
 
 
 class GuardedLoop(StableHashLoop):
-    """See the module."""
+    """Admits one thread at a time."""
 
     def __init__(self, identity: str, port: LoopPort) -> None:
         super().__init__(identity)
         self._port = port
         self._driver = 0
-        """The thread that may use the loop now; 0 for none."""
+        """The thread that may use the loop now, or 0."""
         self._running = False
 
     def open(self) -> None:
-        """Let the calling thread, and no other, use the loop until it is shut."""
+        """Admit the calling thread, and no other."""
         self._driver = get_ident()
 
     def close_to_threads(self) -> None:
-        """Refuse whatever comes now: it comes from a thread, or from outside of the run."""
+        """Admit no thread: calls from now on come from outside the run."""
         self._driver = 0
 
     def is_running(self) -> bool:
-        """Whether a callback is being run."""
+        """Whether a callback is running."""
         return self._running
 
     def runs_here(self) -> bool:
@@ -62,12 +61,12 @@ class GuardedLoop(StableHashLoop):
         return self._running and self._driver == get_ident()
 
     def require_open(self) -> None:
-        """Raise `ForbiddenInOrchestration` unless the engine lets this thread use the loop."""
+        """Raise `ForbiddenInOrchestration` unless the calling thread is admitted."""
         if self._driver != get_ident():
             self.refuse_outside_use()
 
     def refuse_outside_use(self) -> NoReturn:
-        """Raise `ForbiddenInOrchestration` for a use from outside."""
+        """Raise `ForbiddenInOrchestration` for a call from outside."""
         self.forbid(
             ForbiddenInOrchestration(
                 "a thread, or code outside of the orchestration, used its event loop or what waits"
@@ -76,6 +75,6 @@ class GuardedLoop(StableHashLoop):
         )
 
     def forbid(self, error: ForbiddenInOrchestration) -> NoReturn:
-        """Raise the error, and end the turn whatever the code makes of it."""
+        """Raise the error, and void the turn even if the code catches it."""
         self._port.refuse(error)
         raise error

@@ -1,9 +1,9 @@
 """External events and the waits for them: each event goes to exactly one wait, in order.
 
-An event that nobody waits for is kept; a wait takes the oldest kept event of its name. An event
-is dropped when this execution had its id before, or an earlier one handed it to a wait. What a
-wait was handed is consumed, whether or not anybody looks at the future, and whether or not it
-fits: an event that does not is not offered to another wait.
+An event without a wait is kept, and a wait takes the oldest kept event of its name. An event is
+dropped if this execution has had its id, or an earlier one handed it to a wait. An event that was
+handed to a wait is consumed, even if the future is never awaited or the event does not fit: it is
+not offered to another wait.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from perdure.history import EventRaised
 from perdure.replay.futures import ScheduledFuture
 
 MOST_SEEN = 1000
-"""How many ids of delivered events the next execution is told."""
+"""How many ids of delivered events the next execution gets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Somebody waits for an event of this name."""
+    """A wait for an event of this name."""
 
     number: int
-    """Of its schedule event."""
+    """The number of its schedule event."""
     name: str
     future: ScheduledFuture[Any]
     result_type: object
     raises: bool = False
-    """Whether an event that does not fit is raised to it; else it waits on."""
+    """Whether an event that does not fit raises; otherwise the wait continues."""
 
 
 class EventInbox:
-    """Holds the events and the waits of one execution; settles nothing itself."""
+    """The events and the waits of one execution; it settles no futures itself."""
 
     __slots__ = ("_delivered", "_ids", "_kept", "_names", "_waits")
 
@@ -46,13 +46,13 @@ class EventInbox:
         self._kept: dict[str, deque[EventRaised]] = {}
 
     def knows(self, event_id: str) -> bool:
-        """Whether the event came before."""
+        """Whether the event has arrived before."""
         return event_id in self._ids
 
     def add_event(self, event: EventRaised) -> Wait | None:
-        """The wait that gets the event, which is consumed then, or None: it is kept.
+        """Add an event; returns the wait that consumes it, or None if the event is kept.
 
-        The wait stays until `remove_wait`.
+        The wait stays in the inbox until `remove_wait`.
         """
         self._ids.add(event.message_id)
         waits = self._waits.get(event.name)
@@ -63,7 +63,7 @@ class EventInbox:
         return next(iter(waits.values()))
 
     def take_kept(self, name: str) -> EventRaised | None:
-        """The oldest kept event of this name, which is consumed then; None where there is none."""
+        """Consume the oldest kept event of this name; returns None if there is none."""
         kept = self._kept.get(name)
         if not kept:
             return None
@@ -74,12 +74,12 @@ class EventInbox:
         return event
 
     def add_wait(self, wait: Wait) -> None:
-        """Note a wait for which no event is kept."""
+        """Add a wait for which no event is kept."""
         self._waits.setdefault(wait.name, OrderedDict())[wait.number] = wait
         self._names[wait.number] = wait.name
 
     def remove_wait(self, number: int) -> bool:
-        """Forget a wait; False where there is none under this number."""
+        """Remove a wait; returns False if there is none with this number."""
         name = self._names.pop(number, None)
         if name is None:
             return False
@@ -90,13 +90,13 @@ class EventInbox:
         return True
 
     def waits(self) -> Iterator[Wait]:
-        """Those that no event has come for."""
+        """The open waits."""
         for waits in self._waits.values():
             yield from waits.values()
 
     @property
     def has_waits(self) -> bool:
-        """Whether an event could go to somebody."""
+        """Whether there is an open wait."""
         return bool(self._names)
 
     def delivered(self) -> Sequence[str]:
@@ -104,6 +104,6 @@ class EventInbox:
         return self._delivered[-MOST_SEEN:]
 
     def unread(self) -> Sequence[EventRaised]:
-        """The kept events, in the order in which they came."""
+        """The kept events, in the order in which they arrived."""
         kept = (event for events in self._kept.values() for event in events)
         return sorted(kept, key=lambda event: event.event_id)

@@ -1,18 +1,18 @@
-"""The event loop that orchestrations run on: asyncio's interface, without time, threads or I/O.
+"""The event loop that orchestrations run on: asyncio's interface without time, threads or I/O.
 
-One loop per live execution. It runs ready callbacks until none is left and then returns; timers
-are durable ones, created through `LoopPort`. Everything whose order could differ between
-processes is made to depend on the history alone:
+There is one loop for each live execution. It runs ready callbacks until none is left and then
+returns; timers are durable ones, created through `LoopPort`. Every order that could differ between
+processes depends on the history alone:
 
-- callbacks run in the order in which they became ready;
-- tasks and futures hash by a digest of the execution and their creation number, so that the sets
-  that asyncio keeps of them iterate alike everywhere, and different executions do not collide;
-- abandoned async generators are finalised on this loop, by reference count within a run, or
-  when the execution ends; the garbage collector never decides when.
+- Callbacks run in the order in which they became ready.
+- Tasks and futures hash by a digest of the execution and their creation number. The sets that
+  asyncio keeps of them iterate alike in every process, and different executions do not collide.
+- Abandoned async generators are finalised on this loop, by reference count within a run, or when
+  the execution ends; the garbage collector never decides when.
 
-Whatever needs the outside world raises `ForbiddenInOrchestration` at once. The loop is driven
-from a plain callback of the host's loop, never from within a host task: newer versions of Python
-refuse to step a task while another is mid-step.
+A call that needs the outside world raises `ForbiddenInOrchestration` at once. The host runs the
+loop from a plain callback, never from within a task: newer versions of Python refuse to step a task
+while another one is mid-step.
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ _LOGGER = logging.getLogger("perdure.orchestration")
 _MOST_CALLBACKS = 2_000_000
 _MOST_CANCELS = 8  # of a task that swallows its cancellation when it is discarded
 _FEW_TASKS = 64
-"""Up to so many are looked through after each run for those that have ended."""
+"""Up to this many tasks are checked after each run for those that have ended."""
 _NEVER = 253_402_300_800  # the year 10000, in seconds since the epoch
 _END_OF_SLEEP = vars(futures)["_set_result_unless_cancelled"]
-"""What `asyncio.sleep` asks to be called after its delay, and a timeout does not."""
+"""The callback of `asyncio.sleep`, which a timeout does not use."""
 
 
 class EndlessRun(ForbiddenInOrchestration):
-    """The orchestration goes on and on without ever waiting for anything."""
+    """The orchestration runs without ever waiting for anything."""
 
 
 class _Outside(NamedTuple):
-    """What was in place before a run, to be put back after it."""
+    """The host's state before a run, which is restored after it."""
 
     loop: asyncio.AbstractEventLoop | None
     hooks: tuple[Any, Any]
@@ -77,34 +77,34 @@ class _TimerHandle(asyncio.TimerHandle):
 
 
 class OrchestrationLoop(GuardedLoop):
-    """See the module."""
+    """The event loop of one execution."""
 
     def __init__(self, identity: str, port: LoopPort) -> None:
         super().__init__(identity, port)
         self._now: Instant = 0
         self.context: object | None = None
-        """Of the execution that runs here, for `orchestration_context`."""
+        """The context of the execution, for `orchestration_context`."""
         self.is_silent = True
-        """Whether errors that nobody handled are kept out of the log (in replay)."""
+        """Whether unhandled errors are left out of the log, as in replay."""
         self._ready: deque[asyncio.Handle] = deque()
         self._timers: dict[int, _TimerHandle] = {}
         self._tasks: list[OrchestrationTask[Any]] = []
-        """Those that have not ended, and perhaps some that have."""
+        """The tasks that have not ended, and possibly some that have."""
         self._failed: list[weakref.ref[OrchestrationTask[Any]]] | None = None
-        """Those that raised, while something may still await them."""
+        """The tasks that raised and may still be awaited."""
         self._endless_sleeps = 0
         self._prune_at = _FEW_TASKS
         self._halted = False
         self._discarded = False
         self._abandoned: list[AsyncGenerator[Any, Any]] | None = None
 
-    # Driving it
+    # Running it
 
     def run_until_quiet(self) -> None:
         """Run ready callbacks until none is left or `halt` was called.
 
-        Raises `EndlessRun` after two million of them: nothing else could run meanwhile, and
-        counting callbacks ends a replay at the same one.
+        Raises `EndlessRun` after two million callbacks, since nothing else in the process could run
+        meanwhile. A replay ends at the same callback, because callbacks are counted, not timed.
         """
         outside = self._enter()
         try:
@@ -120,16 +120,16 @@ class OrchestrationLoop(GuardedLoop):
                 except (SystemExit, KeyboardInterrupt) as error:
                     if ends_the_process(error):
                         raise
-                    # A task keeps it as its exception; it must not end the host.
+                    # The task holds it as its exception; it must not end the host.
                     if not _is_of_a_task(handle):
                         self.call_exception_handler(
                             {"message": "a callback raised", "exception": error}
                         )
         finally:
-            # The trace of an exception may keep this frame, which must not keep its task.
+            # A traceback may keep this frame alive, which must not keep the task alive.
             handle = None
             self._leave(outside)
-            # Where there are many, `create_task` does it now and then.
+            # With many tasks, `create_task` does it from time to time.
             if len(self._tasks) <= _FEW_TASKS:
                 self._forget_ended_tasks()
         raise EndlessRun(
@@ -138,7 +138,7 @@ class OrchestrationLoop(GuardedLoop):
         )
 
     def _forget_ended_tasks(self) -> None:
-        """Hold no ended task any more: asyncio tells of an exception when its task is freed."""
+        """Drop references to ended tasks, so that asyncio reports unawaited exceptions when they are freed."""
         if not any(task.done() for task in self._tasks):
             return
         tasks, self._tasks = self._tasks, []
@@ -150,15 +150,15 @@ class OrchestrationLoop(GuardedLoop):
                 self._failed.append(weakref.ref(task))
 
     def take_unawaited(self) -> list[OrchestrationTask[Any]]:
-        """The tasks whose exception nothing has awaited; for the end of the execution."""
+        """The tasks whose exception nothing has awaited, at the end of the execution."""
         failed = [task for ref in self._failed or () if (task := ref()) is not None]
         self._failed = None
         return [task for task in (*failed, *self._tasks) if task.done() and _may_be_unawaited(task)]
 
     def _enter(self) -> _Outside:
-        """Make this the running loop, and keep the garbage collector and the host out."""
+        """Make this the running loop, and disable the garbage collector."""
         outside = _Outside(events._get_running_loop(), sys.get_asyncgen_hooks(), gc.isenabled())
-        # A collection in the middle of a run would finalise generators at a random moment.
+        # A collection during a run would finalise generators at a random moment.
         gc.disable()
         sys.set_asyncgen_hooks(firstiter=None, finalizer=self._finalize_generator)
         events._set_running_loop(self)
@@ -173,11 +173,11 @@ class OrchestrationLoop(GuardedLoop):
             gc.enable()
 
     def halt(self) -> None:
-        """Run nothing any more: the end of the execution was decided."""
+        """Run no further callback, because the execution has ended."""
         self._halted = True
 
     def set_time(self, now: Instant) -> None:
-        """Move the time to that of the event that is delivered next."""
+        """Set the time to that of the event that is delivered next; it never steps back."""
         self._now = max(self._now, now)
 
     @property
@@ -187,7 +187,7 @@ class OrchestrationLoop(GuardedLoop):
 
     @property
     def sleeps_for_ever(self) -> bool:
-        """Whether a task sleeps without end, to wait for nothing but its cancellation."""
+        """Whether a task sleeps forever, and waits only for its cancellation."""
         return self._endless_sleeps > 0
 
     def waiting_tasks(self) -> list[OrchestrationTask[Any]]:
@@ -195,7 +195,7 @@ class OrchestrationLoop(GuardedLoop):
         return [task for task in self._tasks if not task.done()]
 
     def fire(self, scheduled: int) -> bool:
-        """Make the callback of a due timer ready; False where the timer is not wanted."""
+        """Make the callback of a due timer ready; returns False if the timer was cancelled."""
         handle = self._timers.pop(scheduled, None)
         if handle is None:
             return False
@@ -204,10 +204,10 @@ class OrchestrationLoop(GuardedLoop):
         return True
 
     def discard(self) -> None:
-        """End every task inside the loop, without effects, so that no coroutine is left suspended.
+        """End every task inside the loop, so that no coroutine is left suspended.
 
-        Left to the garbage collector, the user's `finally` blocks would run at a random moment.
-        The caller makes sure that nothing the cleanup asks for is carried out.
+        The garbage collector would otherwise run the `finally` blocks of user code at a random
+        moment. The caller makes sure that commands of this cleanup have no effect.
         """
         self.is_silent = True
         self.open()
@@ -236,14 +236,14 @@ class OrchestrationLoop(GuardedLoop):
             self._leave(outside)
             self.close_to_threads()
 
-    # asyncio's interface: what works
+    # asyncio's interface
 
     def time(self) -> float:
         """The time of the event that was delivered last, in seconds since the epoch."""
         return self._now / 1_000_000
 
     def is_closed(self) -> bool:
-        """False: it ends with its execution."""
+        """False: the loop ends with its execution."""
         return False
 
     def get_debug(self) -> bool:
@@ -369,11 +369,11 @@ class OrchestrationLoop(GuardedLoop):
         return
 
     def default_exception_handler(self, context: dict[str, Any]) -> None:
-        """Log an error that nobody handled, unless in replay."""
+        """Log an unhandled error, except in replay."""
         self.call_exception_handler(context)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Log an error that nobody handled, unless in replay."""
+        """Log an unhandled error, except in replay."""
         if self.is_silent:
             return
         what, task = str(context.get("message")), context.get("future")
@@ -390,10 +390,10 @@ class OrchestrationLoop(GuardedLoop):
     def _finalize_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
         inside = self._running and events._get_running_loop() is self
         if inside and not self._discarded:
-            # By reference count, in the middle of a run: the same moment in every replay.
+            # By reference count during a run, which happens at the same moment in every replay.
             self.create_task(_aclose(generator))
         else:
-            # By the garbage collector, at a random moment: keep it until the execution ends.
+            # By the garbage collector, at a random moment: keep the generator until the execution ends.
             self._abandoned = self._abandoned or []
             self._abandoned.append(generator)
 
@@ -403,8 +403,8 @@ async def _aclose(generator: AsyncGenerator[Any, Any]) -> None:
 
 
 def _may_be_unawaited(task: OrchestrationTask[Any]) -> bool:
-    """Whether it raised and nothing has asked for its exception."""
-    # What asyncio decides by whether to tell of it.
+    """Whether it raised and nothing has retrieved its exception."""
+    # asyncio decides by this flag whether to report the exception.
     return not task.attempts_of and bool(task._log_traceback)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
 
 
@@ -421,7 +421,7 @@ def _close(task: asyncio.Task[Any]) -> None:
         except BaseException as error:
             if ends_the_process(error):
                 raise
-            # It refuses to end; nothing it does has an effect any more.
+            # The coroutine does not end; nothing that it does has an effect any more.
 
 
 def _run_to_end(closing: Coroutine[Any, Any, object]) -> None:

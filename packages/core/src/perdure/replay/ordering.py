@@ -1,9 +1,9 @@
-"""Refuses what asyncio would put in order by the address of objects, or take from threads.
+"""Refuses objects that asyncio would order by their address, and futures that threads complete.
 
-asyncio keeps what `wait` and `as_completed` are given in sets. The loop's own futures and tasks
-hash alike in every process; raw coroutines and the futures of `asyncio.gather` do not, so that
-their order would differ from run to run. Each is found where asyncio's own code calls the loop.
-A set of one has one order, and is let through.
+asyncio puts the arguments of `wait` and `as_completed` into sets. The loop's own futures and tasks
+hash alike in every process; raw coroutines and the futures of `asyncio.gather` do not, so their
+order would differ from run to run. Each is found where asyncio's code calls the loop. A set of one
+has only one order, and is accepted.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from perdure.model.guards import OrchestrationLoopMarker
 _TASKS = tasks.__dict__
 
 WAIT_CODE = cast("CodeType", _TASKS["_wait"].__code__)
-"""Of the function that creates a future once it has put what it was given in a set."""
+"""The code of the function that puts its arguments into a set and then creates a future."""
 
 WRAP_CODE = wrap_future.__code__
-"""Of the function that makes a future of one that a thread completes."""
+"""The code of the function that wraps a future that a thread completes."""
 
 GATHERING = cast("type[object]", _TASKS["_GatheringFuture"])
 """The class of the futures of `asyncio.gather`."""
 
 
 def refuse_foreign_futures(loop: OrchestrationLoopMarker, frame: FrameType, *known: type) -> None:
-    """`asyncio.wait` keeps its futures in a set; one that hashes by address would shuffle it."""
+    """Refuse futures of other kinds in `asyncio.wait`, which keeps them in a set."""
     futures = cast("set[object]", frame.f_locals.get("fs", set()))
     if len(futures) == 1:
         return
@@ -45,7 +45,7 @@ def refuse_foreign_futures(loop: OrchestrationLoopMarker, frame: FrameType, *kno
 
 
 def refuse_futures_of_threads(loop: OrchestrationLoopMarker) -> NoReturn:
-    """The thread could not call the loop, and the orchestration would wait for ever."""
+    """Refuse `asyncio.wrap_future`: the thread could not call the loop, and the wait would never end."""
     loop.forbid(
         ForbiddenInOrchestration(
             "asyncio.wrap_future was used in an orchestration, where a thread cannot be replayed;"
@@ -55,7 +55,7 @@ def refuse_futures_of_threads(loop: OrchestrationLoopMarker) -> NoReturn:
 
 
 def refuse_as_completed_of_coroutines(loop: OrchestrationLoopMarker, caller: FrameType) -> None:
-    """`asyncio.as_completed` puts raw coroutines in a set, ordered by their addresses."""
+    """Refuse raw coroutines in `asyncio.as_completed`, which puts them into a set by their address."""
     if caller.f_globals is not _TASKS:
         return
     frame: FrameType | None = caller
@@ -75,7 +75,7 @@ def refuse_as_completed_of_coroutines(loop: OrchestrationLoopMarker, caller: Fra
 
 
 def refuse_gathered_in_as_completed(loop: OrchestrationLoopMarker, frame: FrameType) -> None:
-    """`asyncio.as_completed` goes through a set; finished futures come out in its order."""
+    """Refuse finished futures of `asyncio.gather` in `asyncio.as_completed`, which iterates a set."""
     if _is_as_completed(frame) and not _has_one(frame):
         loop.forbid(
             ForbiddenInOrchestration(
@@ -93,7 +93,7 @@ def _is_as_completed(frame: FrameType) -> bool:
 
 
 def _has_one(frame: FrameType) -> bool:
-    """Whether `asyncio.as_completed` was given one thing only; a comprehension may be inside it."""
+    """Whether `asyncio.as_completed` got a single argument; a comprehension may be inside it."""
     outer: FrameType | None = frame
     while outer is not None and _is_as_completed(outer):
         given = outer.f_locals.get("fs", outer.f_locals.get("aws"))

@@ -1,7 +1,7 @@
-"""What an execution sends into the world, as records of the contract.
+"""What an execution sends, as records of the contract.
 
-Every id is made of the sender's identity and the number of a schedule event, so that the same
-command makes the same record whoever runs it, and a repeat is recognised. Nothing is decided here.
+Every id consists of the sender's identity and the number of a schedule event. The same command
+therefore makes the same record in every process, and a repeat is recognised.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from perdure.replay.turn import DraftActivity
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """The execution that sends."""
+    """The records that one execution sends."""
 
     instance: str
     incarnation: str
@@ -49,7 +49,7 @@ class Outgoing:
     parent: ParentLink | None
 
     def activity_id(self, number: int) -> str:
-        """The id under which the activity of a schedule event is queued."""
+        """The id of the activity of a schedule event."""
         return activity_id(self.execution, number)
 
     def timer_id(self, number: int) -> str:
@@ -61,7 +61,7 @@ class Outgoing:
         return DraftActivity(self.activity_id(data.event), name, tag, data)
 
     def timer(self, number: int, fire_at: Instant) -> Message:
-        """A message to the own mailbox that is visible when the timer is due."""
+        """A message to the own mailbox that becomes visible when the timer is due."""
         return Message(
             id=self.timer_id(number),
             instance=self.instance,
@@ -75,7 +75,7 @@ class Outgoing:
     def child(
         self, number: int, instance: str, name: str, version: str | None, input: str
     ) -> NewChild:
-        """A child, and the message that comes back where its id is in use."""
+        """A child, and the message that returns if its id is in use."""
         link = ParentLink(
             instance=self.instance,
             incarnation=self.incarnation,
@@ -97,7 +97,7 @@ class Outgoing:
     def detached(
         self, number: int, instance: str, name: str, version: str | None, input: str
     ) -> NewChild:
-        """An instance that goes its own way."""
+        """An independent instance."""
         return NewChild(instance=self._new_instance(number, instance, name, version, input, None))
 
     def _new_instance(
@@ -131,7 +131,7 @@ class Outgoing:
         return child_incarnation(self.incarnation, self.execution, number)
 
     def cancel_of_child(self, number: int, instance: str, reason: str) -> Message:
-        """Asks a child to cancel; addressed to this very child, never to a namesake."""
+        """A request to cancel a child; it never reaches another instance with the same id."""
         return Message(
             id=CANCEL_ID,
             instance=instance,
@@ -143,7 +143,7 @@ class Outgoing:
     def answer_to_parent(
         self, result: str | None, details: ErrorDetails | None
     ) -> tuple[Message, ...]:
-        """Tells the parent how it ended, where there is a parent."""
+        """The message that tells the parent how the child ended; empty without a parent."""
         parent = self.parent
         if parent is None:
             return ()
@@ -160,7 +160,7 @@ class Outgoing:
     def next_execution(
         self, input: str, seen: Sequence[str], unread: Sequence[EventRaised]
     ) -> list[Message]:
-        """The next start, and behind it the events that nobody waited for, in their order."""
+        """The start of the next execution, followed by the events that no wait has taken, in order."""
         start = Message(
             id=restart_id(self.incarnation, self.execution + 1),
             instance=self.instance,

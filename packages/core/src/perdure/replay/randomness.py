@@ -8,7 +8,7 @@ from uuid import UUID
 
 
 class Randomness:
-    """The random numbers and UUIDs of one execution; unpredictable to nobody who knows its id."""
+    """The random numbers and UUIDs of one execution; anyone who knows its id can predict them."""
 
     __slots__ = ("_random", "_seed", "_uuids")
 
@@ -24,11 +24,11 @@ class Randomness:
         return UUID(bytes=digest.digest(), version=4)
 
     def random(self) -> random.Random:
-        """The one source that the orchestration draws from."""
+        """The source of the orchestration's random numbers."""
         if self._random is None:
             self._random = self.stream("random")
         return self._random
 
     def stream(self, name: str) -> random.Random:
-        """A source of its own, so that what draws from it disturbs no other."""
+        """A separate source, independent of the others."""
         return random.Random(f"{self._seed}/{name}")  # noqa: S311 # replayed, not secret

@@ -1,8 +1,8 @@
-"""A retry policy as the history records it, and the policy that a record stands for.
+"""A retry policy as the history records it.
 
-The record is what counts once the activity was scheduled: a policy that was edited since holds
-for activities that are scheduled from then on. Functions are code and not recorded: `retry_if`
-and a backoff of the user's own class are those of the code that runs.
+Once an activity is scheduled, its recorded policy counts: an edited policy applies to activities
+that are scheduled after the edit. Functions are not recorded: `retry_if` and a backoff of the
+user's own class come from the code that runs.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def policy_text(policy: RetryPolicy) -> str:
 
 
 def policy_of(text: str, code: RetryPolicy | None) -> RetryPolicy:
-    """The policy that a record stands for; what is code comes from the policy of the code."""
+    """The recorded policy; its functions come from the policy in the code."""
     plain = cast("dict[str, Any]", from_json(text))
     code = code or RetryPolicy()
     return RetryPolicy(
@@ -51,9 +51,9 @@ def policy_of(text: str, code: RetryPolicy | None) -> RetryPolicy:
 
 
 def with_policy(data: ActivityData, policy: RetryPolicy, began: Instant) -> ActivityData:
-    """What the process of the activity needs to know of the policy whose first attempt `began` then.
+    """The data of an activity, with what its process needs of the policy; the first attempt `began` then.
 
-    To say in its log whether another attempt follows, and to end one whose time is over.
+    The process logs whether another attempt follows, and ends an attempt at the total limit.
     """
     total = policy.total_timeout
     return replace(

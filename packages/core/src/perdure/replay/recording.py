@@ -1,15 +1,15 @@
-"""The history that a replay is held to, and how far the code has come in it.
+"""The recorded history of a replay, and how much of it the code has repeated.
 
-What one delivery brought about is a run of commands. Within a run a request is answered by the
-command that is due, and where order has no effect that anybody could see, by another:
+The commands that follow one delivery are a run. Within a run, a request gets the command that is
+due. If the order has no visible effect, it may get a later one:
 
-- Cancellations commute with everything: they ask for nothing new. Those of nested scopes come
-  in the order of addresses, which differs from run to run.
-- A refusal of an event is the engine's, and stands with its event.
-- Requests for the same thing (of one kind, name and id) that follow one another are told apart
-  by their values, so that each gets the answer that it got before, in whatever order they come.
+- Cancellations commute with everything, because they ask for nothing new. Those of nested scopes
+  happen in the order of addresses, which differs from run to run.
+- The refusal of an event is made by the engine, and belongs to that event.
+- Consecutive requests of the same kind, name and id are told apart by their values, so that each
+  gets the result that it had before, in any order.
 
-Whatever is left is answered in order, and what differs then is for the transcript to judge.
+All other requests are matched in order, and the transcript judges the differences.
 """
 
 from __future__ import annotations
@@ -27,45 +27,45 @@ from perdure.history import (
 from perdure.replay.comparing import identity, own_fields, same_request
 
 _DEFAULT_ID = object()
-"""Stands for the id that is made of the number of the event."""
+"""Stands for the default id, which is made of the event's number."""
 
 
 class Recording:
-    """Hands out the events of a history: what came in, in order, and commands as they are asked for."""
+    """The events of a history: incoming ones in order, and commands as the code asks for them."""
 
     __slots__ = ("_child_id", "_cursor", "_events", "_run", "_taken", "agreed")
 
     def __init__(self, events: Sequence[Event], child_id: Callable[[int], str]) -> None:
         self._events = events
         self._child_id = child_id
-        """Makes the default id of a child of the number of its event."""
+        """Makes the default id of a child from the number of its event."""
         self._cursor = 0
-        """The place of the first event that nothing took."""
+        """The index of the first event that was not taken."""
         self._taken: set[int] = set()
-        """Places behind the cursor that were taken out of order."""
+        """Indexes behind the cursor that were taken out of order."""
         self._run: _Run | None = None
         self.agreed = True
-        """Whether the command that was taken last agrees with its request in everything."""
+        """Whether the command that was taken last agrees with its request in every value."""
 
     @property
     def due(self) -> Event | None:
-        """The first event that nothing took; None at the end."""
+        """The first event that was not taken; None at the end."""
         return self._events[self._cursor] if self._cursor < len(self._events) else None
 
     @property
     def number_due(self) -> int:
-        """The number that the event which is due has in a history without gaps."""
+        """The number of the due event in a history without gaps."""
         return self._cursor + 1
 
     def take_due(self) -> None:
-        """Go past the event that is due; what it brings about begins a new run."""
+        """Take the due event, and begin a new run."""
         self._run = None
         self._take(self._cursor)
 
     def take(self, kind: type[Event], asked: Mapping[str, object], number: int) -> Event | None:
-        """The recorded command that a request stands for; None where the history has none.
+        """The recorded command for a request; None if the history has none.
 
-        `number` is the one that the request would have as the next event.
+        `number` is the number that the request would get as the next event.
         """
         due = self.due
         self.agreed = due is not None and type(due) is kind and _equal(due, asked)
@@ -76,12 +76,12 @@ class Recording:
         return self._events[place]
 
     def take_refusal(self, event: int) -> bool:
-        """Take the refusal of an external event; False where the history has none."""
+        """Take the refusal of an external event; returns False if the history has none."""
         due = self.due
         if isinstance(due, EventRefused) and due.event == event:
             self._take(self._cursor)
             return True
-        # As long as all came in order, it would be due.
+        # Commands may have been taken out of order, so the refusal may not be due.
         place = None if self._run is None else self._run.place((EventRefused, event), self._is_open)
         if place is None:
             return False
@@ -89,7 +89,7 @@ class Recording:
         return True
 
     def at_odds(self, kind: type[Event]) -> Event | None:
-        """What a request of this kind is at odds with, where `take` found nothing."""
+        """The recorded event that a request of this kind disagrees with, after `take` returned None."""
         if kind is WorkCancelled or kind in TERMINAL:
             return self.due
         first = self._open_run().first(self._is_open)
@@ -133,17 +133,17 @@ class Recording:
 
 
 class _Run:
-    """The commands from a place up to the next event that came in, by what they ask for.
+    """The commands from an index up to the next incoming event, by request.
 
-    Made where a request does not simply agree with what is due; each look-up is cheap, for a run
+    It is built when a request does not agree with the due command. A look-up is cheap, because a run
     may have thousands of commands.
     """
 
     def __init__(self, events: Sequence[Event], start: int, child_id: Callable[[int], str]) -> None:
         self._requests: deque[int] = deque()
-        """The places of all but cancellations and refusals, in order."""
+        """The indexes of all commands but cancellations and refusals, in order."""
         self._groups: dict[int, int] = {}
-        """By place: requests for the same thing that follow one another are a group."""
+        """The group of each index: consecutive commands for the same request are a group."""
         self._places: dict[tuple[object, ...], deque[int]] = {}
         before: object = None
         group = 0
@@ -166,20 +166,20 @@ class _Run:
                 self._places.setdefault(key, deque()).append(place)
 
     def first(self, is_open: Callable[[int], bool]) -> int | None:
-        """The place of the first request that is open."""
+        """The index of the first open request."""
         while self._requests and not is_open(self._requests[0]):
             self._requests.popleft()
         return self._requests[0] if self._requests else None
 
     def place(self, key: tuple[object, ...], is_open: Callable[[int], bool]) -> int | None:
-        """The first open place of what agrees in all its values."""
+        """The index of the first open command that agrees in all values."""
         places = self._places.get(key)
         while places and not is_open(places[0]):
             places.popleft()
         return places[0] if places else None
 
     def group(self, place: int) -> int:
-        """The group that the request at this place belongs to."""
+        """The group of the request at this index."""
         return self._groups[place]
 
 

@@ -1,4 +1,4 @@
-"""The logger of an orchestration: silent in replay."""
+"""The logger of an orchestration, which logs nothing in replay."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from perdure.replay.execution_log import ExecutionLog
 
 
 class ReplayLogger(logging.LoggerAdapter[logging.Logger]):
-    """Logs under the instance's id, and nothing while the code is being replayed."""
+    """Logs with the instance's id, and logs nothing in replay."""
 
     def __init__(self, log: ExecutionLog) -> None:
         super().__init__(log.logger, dict(log.fields))
         self._log_of_execution = log
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 # the name is logging's
-        """Never in replay, nor for an execution that is being discarded."""
+        """False in replay, and for an execution that is being discarded."""
         return not self._log_of_execution.is_silent and super().isEnabledFor(level)
 
     def process(
@@ -28,10 +28,9 @@ class ReplayLogger(logging.LoggerAdapter[logging.Logger]):
         return msg, {**kwargs, "extra": {**(kwargs.get("extra") or {}), **own}}
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
-        """Log with the instance's id before the message.
+        """Log the message with the instance's id before it.
 
-        Where there are arguments, the message is a format string, and the id must not be part of
-        it as it is.
+        With arguments the message is a format string, so percent signs in the id are escaped.
         """
         if not self.isEnabledFor(level):
             return
@@ -39,6 +38,6 @@ class ReplayLogger(logging.LoggerAdapter[logging.Logger]):
         prefix = f"[{instance}] "
         if args:
             prefix = prefix.replace("%", "%%")
-        # One frame more between the caller and the logger: this one.
+        # This frame is between the caller and the logger.
         kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
         super().log(level, f"{prefix}{msg}", *args, **kwargs)

@@ -1,8 +1,8 @@
 """The attempts of one activity under its retry policy, as an ordinary coroutine.
 
-It runs on the orchestration's loop: its waits are durable timers, its decisions replay. The limit
-of an attempt is kept by the runtime that runs it; in histories of the first format it is a durable
-timer too, and in their replay it must be.
+It runs on the orchestration's loop, so its waits are durable timers and its decisions replay. The
+runtime that runs an attempt enforces the attempt's limit. Histories of the first format have a
+durable timer for it, which their replay needs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from perdure.replay.unawaited import HandOver, OwnCallback
 
 
 class Attempts:
-    """The attempts of one activity; the first is under way, the others follow."""
+    """The attempts of one activity; the first one is under way."""
 
     def __init__(
         self,
@@ -46,9 +46,9 @@ class Attempts:
         self._stream = stream
         self._log = log
         self._current: ScheduledFuture[Any] | None = first
-        """The attempt under way; None during the wait for the next."""
+        """The attempt under way; None while waiting for the next one."""
         self._is_ending = False
-        """Whether it was asked to end: no attempt follows then."""
+        """Whether the activity was asked to end, so that no attempt follows."""
         self._port: CancellationPort | None = None
         self._task: asyncio.Task[Any] | None = None
 
@@ -60,7 +60,7 @@ class Attempts:
         """
         attempts = loop.create_task(self._run(), name=f"retry of {self._activity}")
         attempts.attempts_of = self._activity
-        # The user holds the attempts instead.
+        # User code holds the task of the attempts instead.
         self._first.was_awaited = True
         attempts.add_done_callback(_Finish(self._first))
         return attempts
@@ -68,9 +68,9 @@ class Attempts:
     def start_patiently(
         self, loop: OrchestrationLoop, port: CancellationPort
     ) -> PatientFuture[Any]:
-        """The same, where a cancellation waits for the outcome of the attempt under way.
+        """Like `start`, but a cancellation waits for the outcome of the attempt under way.
 
-        During the wait for the next attempt, the failure of the last one is the outcome.
+        While waiting for the next attempt, the failure of the last one is the outcome.
         """
         outcome = PatientFuture[Any](loop=loop, port=self, scheduled=self._first.scheduled)
         self._port = port
@@ -78,15 +78,15 @@ class Attempts:
         self._task.add_done_callback(HandOver(outcome))
         return outcome
 
-    # As the port of that future
+    # The cancellation port of that future
 
     def request_end(self, scheduled: int) -> bool:
-        """Ask the attempt under way, and let none follow; False where none has begun."""
+        """Ask the attempt under way to end; returns False if no attempt has begun."""
         current = self._current
         if self._port is None or self._task is None:
             return False
         if current is None:
-            # The last attempt may have taken effect: its failure is told, not that nothing began.
+            # The last attempt may have taken effect, so its failure is the outcome, not a cancellation.
             self._is_ending = True
             self._task.cancel()
             return True
@@ -98,7 +98,7 @@ class Attempts:
         return True
 
     def work_cancelled(self, scheduled: int) -> None:
-        """Nothing is under way: end the wait."""
+        """End the wait, since no attempt is under way."""
         if self._task is not None:
             self._task.cancel()
 
@@ -117,7 +117,7 @@ class Attempts:
             except ActivityFailed as error:
                 failure = error
             wait, refusal = 0.0, policy.refusal(failure, number)
-            # What can be known where the activity ran is told there.
+            # The process of the activity logs what it can know.
             given_up_here = future.cancelled()
             is_told = refusal is not None and not given_up_here
             if refusal is None and self._is_ending:
@@ -143,7 +143,7 @@ class Attempts:
 
 
 class _Finish(OwnCallback):
-    """What the end of all attempts means for the first one, which may not be awaited yet."""
+    """Settles the first attempt, which may not have been awaited, when all attempts are over."""
 
     def __init__(self, first: ScheduledFuture[Any]) -> None:
         self._first = first
@@ -152,7 +152,7 @@ class _Finish(OwnCallback):
         if done.cancelled():
             self._first.cancel()
         else:
-            # Ignoring scheduled work is no mistake.
+            # Ignoring scheduled work is allowed.
             done._log_traceback = False
 
 
@@ -163,7 +163,7 @@ def _next_wait(
     stream: random.Random,
     deadline: float | None,
 ) -> tuple[float, str | None]:
-    """The seconds until the next attempt, and why there is none, where there is none."""
+    """The seconds until the next attempt, and the reason if there is none."""
     if not policy.agrees(failure):
         return 0.0, "retry_if refuses"
     wait = _seconds(policy.wait(failure, number, stream))

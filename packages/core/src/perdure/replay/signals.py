@@ -1,4 +1,4 @@
-"""What replay raises, and the signal that ends a run from within the user's code."""
+"""The errors that replay raises, and the signal that unwinds an orchestration at its end."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from perdure.errors import PerdureError
 
 
 class ExecutionEnded(BaseException):  # a signal, not an error
-    """Unwinds the orchestration after its end was decided; nothing depends on its arrival."""
+    """Unwinds the orchestration after its end; nothing depends on whether the code catches it."""
 
 
 class HistoryMismatch(PerdureError):
-    """The code disagrees with the history; the message names event, expected, found and line."""
+    """The code disagrees with the history; the message names the event, both sides and the line."""
 
     def __init__(
         self, message: str, *, event_id: int, expected: str, found: str, where: str
@@ -18,19 +18,19 @@ class HistoryMismatch(PerdureError):
         super().__init__(message)
         self.event_id = event_id
         self.expected = expected
-        """What the history has."""
+        """The command in the history."""
         self.found = found
-        """What the code asked for."""
+        """The command of the code."""
         self.where = where
-        """Module, line and function in the user's code."""
+        """Module, line and function of the user's code."""
 
 
 class ForbiddenUse(PerdureError):
-    """The code used what an orchestration must not, or awaits what nothing durable can bring.
+    """The code made a forbidden call, or awaits something that no durable event can complete.
 
-    Its turn is given up, whatever the code made of the refusal.
+    The turn is void, even if the code caught the refusal.
     """
 
 
 class UndecodableData(PerdureError):
-    """A stored event or message cannot be decoded; it is kept as it is."""
+    """A stored event or message cannot be decoded; it is kept unchanged."""

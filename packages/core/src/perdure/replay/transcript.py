@@ -1,10 +1,10 @@
-"""The growing history of a live execution: numbers what happens, and holds the code to it.
+"""The growing history of a live execution, and the comparison of the code with it in replay.
 
-Live, a command becomes the next event. In replay the history is there already, and every command
-is compared with it at the moment the code asks, so that a difference is found at the first
-differing command, with the user's line at hand. The first difference in what is asked for closes
-the transcript: nothing that is asked for afterwards has an effect. Where only values differ, the
-recorded ones count: the caller goes on with the event that `ask` returns, not with what it asked.
+Live, a command becomes the next event. In replay every command is compared with the history at the
+moment of the call, so that the first difference is reported with the user's line. The first request
+that differs closes the transcript, and later commands have no effect. If only values differ, the
+recorded ones are used: the caller continues with the event that `ask` returns, not with its
+arguments.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 E = TypeVar("E", bound=Event)
 _MOST_DIFFERENCES = 100
-"""How many values that differ are told of one replay."""
+"""How many different values are reported for one replay."""
 
 
 class Transcript:
-    """The events of one execution, from either side: noted live, compared in replay."""
+    """The events of one execution: recorded live, compared in replay."""
 
     __slots__ = (
         "_code",
@@ -63,21 +63,21 @@ class Transcript:
         """Name and version of the orchestration, for messages."""
         self._loop = loop
         self._compare = compare
-        """What is made of values that differ from this event's."""
+        """How values that differ from an event are handled."""
         self._recording: Recording | None = None
         """What a replay is held to; None outside of one."""
         self._differing: dict[tuple[str, ...], ValueDifference] = {}
         self.last_event = 0
         self.delivered = 0
-        """The number of the event that was delivered last; what is asked for since comes after it."""
+        """The number of the last delivered event; commands of the current step have higher numbers."""
         self.events: list[Event] = []
-        """What happened since the last turn was taken."""
+        """The events since the last turn was taken."""
         self.mismatch: HistoryMismatch | None = None
         self.forbidden: ForbiddenUse | None = None
-        """The first use of what an orchestration must not use."""
+        """The first forbidden use."""
         self.terminal: Event | None = None
         self.closed = False
-        """Whether nothing that is asked for has an effect any more."""
+        """Whether commands have no effect any more."""
 
     @property
     def replaying(self) -> bool:
@@ -91,14 +91,14 @@ class Transcript:
 
     @property
     def differences(self) -> Sequence[ValueDifference]:
-        """The values of the replay that differ from the recorded ones, each place once."""
+        """The values of the replay that differ from the recorded ones, each path once."""
         return tuple(self._differing.values())
 
     def ask(self, kind: type[E], **fields: object) -> E:
-        """Note a command, or in replay find the recorded one; returns the event that counts.
+        """Record a command, or find the recorded one in replay; returns the event that counts.
 
-        An `instance` of None stands for the id that a child has by default. After the end, what
-        is returned was never noted.
+        An `instance` of None stands for the default id of a child. After the end, the returned event
+        is not recorded.
         """
         number = self.last_event + 1
         if fields.get("instance", "") is None:
@@ -123,7 +123,7 @@ class Transcript:
         return True
 
     def end(self, kind: type[Event], **fields: object) -> Event | None:
-        """Ask for a terminal event; returns it where its effects are to be carried out."""
+        """Record a terminal event; returns it if its effects must be carried out."""
         live = self.effective
         event = self.ask(kind, **fields)
         self.closed = True
@@ -134,7 +134,7 @@ class Transcript:
         return event if live else None
 
     def refuse(self, use: ForbiddenUse) -> None:
-        """Note what was forbidden: the turn is void, and nothing more is run."""
+        """Record a forbidden use: the turn is void, and no further callback runs."""
         if not self.closed:
             self.forbidden = use
             self.closed = True
@@ -143,18 +143,18 @@ class Transcript:
     # Replay
 
     def begin_replay(self, history: Sequence[Event]) -> None:
-        """Hold the code to this history until `end_replay`."""
+        """Compare commands with this history until `end_replay`."""
         self._recording = Recording(history, self._child_id)
 
     def end_replay(self) -> None:
-        """Note what comes from now on."""
+        """Record commands from now on."""
         self._recording = None
 
     def next_incoming(self) -> Event | None:
         """The next event to deliver; None at the end of the history.
 
-        Raises `HistoryMismatch` where the history has a command that the code did not ask for,
-        and `UndecodableData` where it has a gap before this event.
+        Raises `HistoryMismatch` if the history has a command that the code did not repeat, and
+        `UndecodableData` if it has a gap before this event.
         """
         if self.mismatch is not None:
             raise self.mismatch
@@ -180,7 +180,7 @@ class Transcript:
     def _recorded(
         self, recording: Recording, kind: type[Event], fields: Mapping[str, object], number: int
     ) -> Event | None:
-        """The recorded command that counts; None where the history is at odds with the request."""
+        """The recorded command that counts; None if the history disagrees with the request."""
         event = recording.take(kind, fields, number)
         if event is None:
             self._disagree(recording.at_odds(kind), kind, fields)
@@ -192,7 +192,7 @@ class Transcript:
         return event
 
     def _may_differ(self, event: Event, differing: Sequence[ValueDifference]) -> bool:
-        """Note the values that differ, unless the instance is to be parked for them."""
+        """Record the values that differ; returns False if the instance must be parked for them."""
         compare = self._compare(event)
         if compare == "warn":
             for one in differing:
@@ -263,12 +263,12 @@ _ADVICE_ON_VALUES = (
 
 
 def _is_imposed(event: Event) -> bool:
-    """Whether this may be an end that the runtime decided, not the code."""
+    """Whether the runtime, not the code, may have decided this end."""
     return isinstance(event, OrchestrationFailed) and not isinstance(event.details.kind, Raised)
 
 
 def _show(kind: type[Event], fields: Mapping[str, object]) -> str:
-    """A command for a message: its kind and name; of payloads a digest, for they may be secret."""
+    """A command in words: kind and name, and only a digest of payloads, which may be secret."""
     shown: list[str] = []
     for name, value in fields.items():
         if name in _PAYLOADS and value is not None:

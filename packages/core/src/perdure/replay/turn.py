@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 def decoded(message: Message, decode: Callable[[bytes], T]) -> T:
-    """The message's data; raises `UndecodableData` where it cannot be read."""
+    """The message's data; raises `UndecodableData` if it cannot be decoded."""
     try:
         return decode(message.data)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -37,7 +37,7 @@ def decoded(message: Message, decode: Callable[[bytes], T]) -> T:
 
 
 def end_of_work(kind: MessageKind, data: ResultData, number: int, at: Instant) -> Event:
-    """The event that says how an activity, a timer or a child ended."""
+    """The event for the end of an activity, a timer or a child."""
     scheduled = data.scheduled
     if kind is MessageKind.TIMER:
         return history.TimerFired(event_id=number, at=at, scheduled=scheduled)
@@ -66,7 +66,7 @@ class Work:
 
     kind: MessageKind
     future: ScheduledFuture[Any] | None
-    """None for the loop's own timers, which call back, and for the limit of a cleanup."""
+    """None for timers of the loop, which call back, and for the time limit of a cleanup."""
     name: str = ""
     result_type: object = Any
     child: str = ""
@@ -74,7 +74,7 @@ class Work:
 
 
 def settle(work: Work, event: Event) -> None:
-    """Hand the end of the work to whoever waits for it."""
+    """Settle the future of the work with its outcome."""
     future = work.future
     if future is None:
         return
@@ -96,7 +96,7 @@ def settle(work: Work, event: Event) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnfitEvent:
-    """An external event that does not fit the wait that it came to."""
+    """An external event that does not fit the wait that it was handed to."""
 
     name: str
     event_id: str
@@ -106,20 +106,22 @@ class UnfitEvent:
 
 @dataclass(slots=True)
 class DraftActivity:
-    """An activity that a turn adds. The commit encodes `data`; a process that begins the activity
-    itself calls the function with it as it is."""
+    """An activity that a turn adds.
+
+    The commit encodes `data`; a process that begins the activity itself uses the object directly.
+    """
 
     id: str
     name: str
     tag: str | None
     data: ActivityData
     is_direct: bool = False
-    """Whether the commit adds it already leased, to begin in this process."""
+    """Whether the commit adds it leased to this process, which begins it."""
 
 
 @dataclass(slots=True)
 class TurnDraft:
-    """Collects the effects of a turn while it runs. What is undone in the same turn never shows."""
+    """Collects the effects of a turn while it runs. An effect that is undone in the same turn is gone."""
 
     events: list[Event] = field(default_factory=list)
     activities: dict[int, DraftActivity] = field(default_factory=dict)
@@ -129,17 +131,17 @@ class TurnDraft:
     detached: list[NewChild] = field(default_factory=list)
     cancelled_activities: list[str] = field(default_factory=list)
     ending_activities: list[str] = field(default_factory=list)
-    """Ids of those that are asked to end, and whose outcome is still wanted."""
+    """Ids of activities that are asked to end, whose outcome is still awaited."""
     removed: list[str] = field(default_factory=list)
-    """Ids of timer messages that are not wanted any more."""
+    """Ids of messages of cancelled timers."""
     sent: list[Message] = field(default_factory=list)
     front: list[Message] = field(default_factory=list)
     unawaited: list[str] = field(default_factory=list)
-    """Work that the end drops and that nothing has awaited, in words, for the log."""
+    """Work that the end drops and that nothing has awaited, in words for the log."""
     dropped: list[str] = field(default_factory=list)
-    """The same, of work whose outcome was to be waited for."""
+    """Work that the end drops although a cancellation should wait for it, in words for the log."""
     unfit: list[UnfitEvent] = field(default_factory=list)
-    """Events that were refused, to be told of."""
+    """Events that waits have refused, for the log and observers."""
     end: ExecutionEnd | None = None
     version: str | None = None
     unpin: bool = False

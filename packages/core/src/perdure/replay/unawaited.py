@@ -1,8 +1,8 @@
 """Finds scheduled work that is under way and that nothing has ever awaited.
 
-A future knows who waits for it now: its callbacks. It notes when one is taken back, as
-`asyncio.wait` does with those that were not the first. A future that has neither was never
-awaited; nor was one that only a task waits for which itself nothing awaits.
+The callbacks of a future show what waits for it now. The future records when a callback is removed,
+as `asyncio.wait` does for all but the first. A future with neither was never awaited, and nor was
+one that only a task awaits which nothing awaits itself.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from perdure.replay.turn import Work
 
 
 class OwnCallback:
-    """A callback of the engine's own: it does not await."""
+    """A callback of the engine, which does not count as awaiting."""
 
 
 class HandOver:
-    """Hands the end of a task over to the future that the user holds in its place."""
+    """Settles the future that user code holds with the outcome of a task."""
 
     def __init__(self, future: ScheduledFuture[Any]) -> None:
         self.future = future
@@ -40,7 +40,7 @@ class HandOver:
 def unawaited(
     work: Iterable[Work], waits: Iterable[Wait], tasks: Iterable[OrchestrationTask[Any]]
 ) -> Iterator[str]:
-    """What was never awaited, in words."""
+    """The work that was never awaited, in words."""
     for one in work:
         if one.future is not None and not _is_awaited(one.future):
             yield _words(one)
@@ -53,9 +53,9 @@ def unawaited(
 
 
 def promised(work: Iterable[Work], tasks: Iterable[OrchestrationTask[Any]]) -> Iterator[str]:
-    """The activities whose outcome was to be waited for (`cancellation="wait"`), in words.
+    """The activities with `cancellation="wait"` that are under way, in words.
 
-    Those that nothing has ever awaited are not among them.
+    Those that nothing has ever awaited are left out.
     """
     for one in work:
         if isinstance(one.future, PatientFuture) and _is_awaited(one.future):
@@ -94,7 +94,7 @@ def _callbacks(future: ScheduledFuture[Any] | OrchestrationTask[Any]) -> list[ob
 def _awaits(callback: object) -> bool:
     owner = getattr(callback, "__self__", None)
     if isinstance(owner, OrchestrationTask):
-        # Attempts are spoken of by their task.
+        # Attempts are reported by their task.
         return bool(owner.attempts_of) or _is_awaited(cast("OrchestrationTask[Any]", owner))
     if isinstance(callback, HandOver):
         return _is_awaited(callback.future)
