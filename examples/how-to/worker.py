@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import signal
 from pathlib import Path
 
 import perdure
@@ -19,17 +18,18 @@ async def hello(ctx: perdure.OrchestrationContext, name: str) -> str:
 
 
 async def work() -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with perdure.open_provider(STORAGE) as provider, perdure.Runtime(provider, app):
-        while not stop.is_set():
-            ALIVE.touch()  # a blocked event loop does not come here
-            try:
-                await asyncio.wait_for(stop.wait(), timeout=5)
-            except TimeoutError:
-                pass
+    async with perdure.open_provider(STORAGE) as provider:
+        async with perdure.Runtime(provider, app) as runtime:
+            alive = asyncio.create_task(show_that_it_lives())
+            await runtime.run_until_stopped()  # SIGTERM, or Ctrl-C
+            alive.cancel()
+
+
+async def show_that_it_lives() -> None:
+    """For a liveness probe: a blocked event loop does not touch the file."""
+    while True:
+        ALIVE.touch()
+        await asyncio.sleep(5)
 
 
 if __name__ == "__main__":

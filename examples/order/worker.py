@@ -5,10 +5,8 @@ It keeps no state: everything is in the storage, so another worker goes on where
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
-import signal
 from datetime import timedelta
 
 import perdure
@@ -29,12 +27,8 @@ _OPTIONS = perdure.RuntimeOptions(
 
 async def work(stage: Stage) -> None:
     """Run until SIGTERM or Ctrl-C."""
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
-    async with perdure.open_provider(stage.url) as provider, runtime(provider, stage):
-        await stopped.wait()
+    async with perdure.open_provider(stage.url) as provider, runtime(provider, stage) as running:
+        await running.run_until_stopped()
 
 
 def runtime(provider: Provider, stage: Stage) -> perdure.Runtime:
