@@ -4,6 +4,7 @@ import errno
 import os
 import sqlite3
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -149,3 +150,22 @@ def test_of_two_that_make_it_without_links_the_second_takes_what_the_first_made(
     ensure_file(path, durable=True, patience=30)
 
     assert path.read_bytes() == b"of the first"
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_what_a_killed_creation_left_long_ago_is_removed_and_nothing_else(tmp_path, exists):
+    path = tmp_path / "x.db"
+    if exists:
+        ensure_file(path, durable=False, patience=0)
+    long_ago = time.time() - 3600
+    leftovers = [tmp_path / f".perdure-123-456.new{suffix}" for suffix in ("", "-wal", "-shm")]
+    others = [tmp_path / ".perdure-notes.new", tmp_path / "x.new"]
+    for file in (*leftovers, *others):
+        file.touch()
+        os.utime(file, (long_ago, long_ago))
+    under_way = tmp_path / ".perdure-789-1.new"
+    under_way.touch()
+
+    ensure_file(path, durable=False, patience=0)
+
+    assert set(tmp_path.iterdir()) == {path, under_way, *others}

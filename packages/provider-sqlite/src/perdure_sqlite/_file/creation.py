@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sqlite3
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,13 @@ _LONGEST_CREATION: Final = 1.0
 """Seconds to wait for an empty file, which another process may be creating at this moment."""
 _INTERVAL: Final = 0.01
 _BESIDE: Final = ("", "-wal", "-shm", "-journal")
+_PREFIX: Final = ".perdure-"
+_SUFFIX: Final = ".new"
+_LEFTOVER: Final = re.compile(
+    rf"{re.escape(_PREFIX)}\d+-\d+{re.escape(_SUFFIX)}(?:-wal|-shm|-journal)?"
+)
+_AGE_OF_LEFTOVERS: Final = 600.0
+"""Seconds. A creation takes a fraction of one; one that was suspended for longer fails."""
 _CANNOT_LINK: Final = frozenset(
     {errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK}
 )
@@ -35,6 +43,7 @@ def ensure_file(path: Path, *, durable: bool, patience: float) -> None:
     """Create the file if there is none; raises `StorageCorrupt` if it exists and is empty."""
     # A symbolic link may point to a file that does not exist yet.
     path = Path(os.path.realpath(path))
+    _remove_leftovers(path.parent)
     if not path.exists():
         try:
             _create(path, durable=durable)
@@ -58,7 +67,7 @@ def ensure_file(path: Path, *, durable: bool, patience: float) -> None:
 
 
 def _create(path: Path, *, durable: bool) -> None:
-    temporary = path.with_name(f".perdure-{os.getpid()}-{threading.get_native_id()}.new")
+    temporary = path.with_name(f"{_PREFIX}{os.getpid()}-{threading.get_native_id()}{_SUFFIX}")
     try:
         _write(temporary)
         if durable:
@@ -76,6 +85,18 @@ def _create(path: Path, *, durable: bool) -> None:
             _sync(path.parent)
     finally:
         _remove(temporary)
+
+
+def _remove_leftovers(directory: Path) -> None:
+    """Remove what a process that was killed during a creation left in the directory."""
+    latest = time.time() - _AGE_OF_LEFTOVERS
+    # What cannot be read or removed does no harm; the creation says what is wrong.
+    with suppress(OSError), os.scandir(directory) as entries:
+        for entry in entries:
+            if _LEFTOVER.fullmatch(entry.name):
+                with suppress(OSError):
+                    if entry.stat(follow_symlinks=False).st_mtime < latest:
+                        Path(entry).unlink()
 
 
 def _write(temporary: Path) -> None:
