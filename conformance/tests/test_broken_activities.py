@@ -341,6 +341,40 @@ class FindsUnregisteredActivitiesOfItsNamesOnly(Store):
         return super().is_unregistered(row, request) and row.new.name in request.names
 
 
+@breaks("ACT-24")
+class TakesWhatIsBusyForUnregistered(Store):
+    def is_served_elsewhere(self, row):
+        return False
+
+
+@breaks("ACT-24")
+class LooksAtTheNameAloneOfWhatIsBusy(Store):
+    def is_served_elsewhere(self, row):
+        return any(
+            self.is_live(other.lease) and other.new.name == row.new.name
+            for other in self.tables.activities.values()
+        )
+
+
+@breaks("ACT-24")
+class LooksAtTheTagAloneOfWhatIsBusy(Store):
+    def is_served_elsewhere(self, row):
+        return any(
+            self.is_live(other.lease) and other.new.tag == row.new.tag
+            for other in self.tables.activities.values()
+        )
+
+
+@breaks("ACT-24")
+class TakesWhatWasLeasedLongAgoForBusy(Store):
+    def is_served_elsewhere(self, row):
+        return any(
+            other.lease is not None and self.is_wanted(other)
+            for other in self.tables.activities.values()
+            if (other.new.name, other.new.tag) == (row.new.name, row.new.tag)
+        )
+
+
 @breaks("ACT-16", "ACT-22")
 class TellsByTheNameAloneWhatIsServed(Gives):
     def give_activity(self, row, request):

@@ -42,6 +42,7 @@ USES = {
     "LEASED_TURNS": "perdure_instances_by_token",
     "TURNS_IN_BUCKET": "perdure_instances_by_shelf",
     "LEASED_ACTIVITIES": "perdure_activities_by_token",
+    "LEASED_ACTIVITY_QUEUES": "perdure_activities_by_token",
     "ACTIVITIES_IN_BUCKET": "perdure_activities_by_shelf",
     "LIST_INSTANCES": "perdure_instances_by_age",
     "LIST_BY_STATUS": "perdure_instances_by_status",

@@ -569,3 +569,34 @@ async def a_delivery_that_was_taken_over_is_accounted_for(bench: Bench) -> None:
     await bench.provider.release_activity(ActivityRelease(lease=fourth.lease, counted=False))
     expect_equal((await bench.take_work()).delivery, 3, "delivery after both gave account")
     await release(second.lease)
+
+
+@check("ACT-24")
+async def what_another_is_busy_with_is_not_unregistered(bench: Bench) -> None:
+    """While one activity of a name and tag is leased, no caller gets another one as unregistered."""
+    lines = {"gpu": ("render", "gpu"), "cpu": ("render", None), "other": ("encode", "gpu")}
+    await bench.with_activities(
+        *(
+            work(f"{line} {n}", name=name, tag=tag)
+            for n in (1, 2)
+            for line, (name, tag) in lines.items()
+        )
+    )
+    busy = await bench.lease_work(
+        limit=1, names=frozenset({"render"}), tags=frozenset({"gpu"}), lease_for=LEASE
+    )
+    expect_equal([each.id for each in busy], ["gpu 1"], "leased by the one that serves it")
+    bench.advance(2 * SECOND)
+    found = await bench.lease_work(unregistered_for=SECOND, token="first look")
+    left = ["cpu 1", "cpu 2", "other 1", "other 2"]
+    expect_equal(sorted(each.id for each in found), left, "unregistered beside a busy line")
+    for each in found:
+        release = ActivityRelease(lease=each.lease, counted=False)
+        await bench.provider.release_activity(release)
+    bench.advance(LEASE - 2 * SECOND)
+    found = await bench.lease_work(unregistered_for=SECOND, token="second look")
+    expect_equal(
+        {"gpu 1", "gpu 2"} - {each.id for each in found},
+        set(),
+        "not found as unregistered, though the lease has run out",
+    )

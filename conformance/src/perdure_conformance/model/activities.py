@@ -1,6 +1,6 @@
 """The activity queue: leases, releases, renewals and completions.
 
-Keeps the clauses ACT-1 to ACT-23. An activity is in the table as long as somebody may still run
+Keeps the clauses ACT-1 to ACT-24. An activity is in the table as long as somebody may still run
 it; what an ended or continued execution leaves behind is dropped at once.
 """
 
@@ -94,6 +94,15 @@ class Activities(Mailboxes):
             and not self.matches(row, request)
             and row.due <= self.now
             and row.due <= self.after(-request.unregistered_for)
+            and not self.is_served_elsewhere(row)
+        )
+
+    def is_served_elsewhere(self, row: ActivityRow) -> bool:
+        """Whether a caller that has its name and tag is busy with another activity of them."""
+        return any(
+            self.is_live(other.lease) and self.is_wanted(other)
+            for other in self.tables.activities.values()
+            if (other.new.name, other.new.tag) == (row.new.name, row.new.tag)
         )
 
     def matches(self, row: ActivityRow, request: ActivityRequest) -> bool:

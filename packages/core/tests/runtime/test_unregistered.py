@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import perdure
@@ -126,3 +127,31 @@ def test_the_mark_says_which_tags_are_served(tag, served, what) -> None:
 
     assert details.startswith("activity 'work' ")
     assert what in details
+
+
+async def test_work_that_waits_for_a_busy_runtime_of_its_tag_is_not_marked(
+    timed_provider, clock, eventually
+) -> None:
+    gate, begun, gpu = asyncio.Event(), list[str](), perdure.Registry()
+
+    @gpu.activity
+    async def work() -> str:
+        begun.append(perdure.activity_context().instance)
+        await gate.wait()
+        return "done"
+
+    options = RuntimeOptions(tags=frozenset({"gpu"}), max_concurrent_activities=1)
+    client = perdure.Client(timed_provider)
+    async with Runtime(timed_provider, registry()), Runtime(timed_provider, gpu, options=options):
+        handles = [await client.start_orchestration(name, "flow", '"gpu"') for name in "ab"]
+        await eventually(lambda: begun)
+        # For several looks, and several leases of the work under way.
+        for _ in range(90):
+            clock.advance(timedelta(seconds=1))
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert [await mark_of(handle) for handle in handles] == [None, None]
+        gate.set()
+
+        assert [await handle.result(timeout=10) for handle in handles] == ["done", "done"]
+    assert sorted(begun) == ["a", "b"]

@@ -36,6 +36,7 @@ from perdure.errors import ActivityLeaseLost, ProviderError
 
 from perdure_dynamodb._activity_memory import WANTED, ActivityMemory
 from perdure_dynamodb._arrivals import Arrivals
+from perdure_dynamodb._busy_queues import leased_rows, queue_of
 from perdure_dynamodb._changes import Changes, FenceFailed
 from perdure_dynamodb._keys import (
     FOREVER,
@@ -101,6 +102,8 @@ class _Found:
     """The shards to look into."""
     leased: list[LeasedActivity] = field(default_factory=list[LeasedActivity])
     seen: set[Key] = field(default_factory=set[Key])
+    taken: set[Key] = field(default_factory=set[Key])
+    """Activities that this call has leased itself."""
     unregistered: list[Row] = field(default_factory=list[Row])
     under_way: list[asyncio.Task[Lock | None]] = field(
         default_factory=list["asyncio.Task[Lock | None]"]
@@ -518,10 +521,39 @@ class Activities:
             waited = [
                 row for row in rows.values() if row.number("rdy") <= found.unregistered_before
             ]
+            busy = await self._busy_queues(waited, rows.values(), found)
+            waited = [row for row in waited if queue_of(row) not in busy]
             waited.sort(key=lambda row: row.number("rdy"))
             while waited and found.room > 0:
                 next_ones, waited = waited[: found.room], waited[found.room :]
                 await self._take_some(next_ones, found)
+
+    async def _busy_queues(
+        self, waited: Sequence[Row], read: Iterable[Row], found: _Found
+    ) -> set[tuple[str, str | None]]:
+        """Names and tags of which an activity that is wanted has a lease in force (ACT-24)."""
+        if not waited:
+            return set()
+        leased = await leased_rows(
+            self._table,
+            [self._keys.work(shard) for shard in found.shards],
+            {row.text_or_none("tag") for row in waited},
+            found.now,
+        )
+        # The row in the index may stand behind a lease that was renewed.
+        held = [
+            *leased,
+            *(row for row in read if is_in_force(row.number_or_none("unt"), found.now)),
+        ]
+        # A lease that this look has taken itself is of unregistered work.
+        held = [row for row in held if _key_of(row) not in found.taken]
+        locks = await self._locks([self._instance_of(row) for row in held])
+        return {
+            queue_of(row)
+            for row in held
+            if (lock := locks.get(self._instance_of(row))) is not None
+            and not lock.validity.voids(row)
+        }
 
     async def _take_some(self, rows: Sequence[Row], found: _Found) -> None:
         locks = await self._locks([self._instance_of(row) for row in rows])
@@ -555,6 +587,8 @@ class Activities:
             leased = await self._try_to_take(row, found)
             if leased is None:
                 found.begun.discard(lease)
+            else:
+                found.taken.add(_key_of(row))
             return leased
         except ProviderError as error:
             _LOGGER.warning("activity %r of %r is put off: %s", activity, instance, error)

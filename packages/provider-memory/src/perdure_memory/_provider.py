@@ -173,7 +173,7 @@ class MemoryProvider(Provider):
             queues = store.registered_activities(request.names, request.tags)
             fresh = activities.oldest(queues, free, now)
             if request.unregistered_for is not None and len(fresh) < free:
-                queues = store.unregistered_activities(request)
+                queues = store.unregistered_activities(request, now)
                 oldest = activities.oldest(queues, free - len(fresh), now)
                 fresh += _ready_for(oldest, request.unregistered_for, now)
             for activity in fresh:

@@ -186,6 +186,12 @@ class ReadyIndex(Generic[Row]):
         """The rows with a lease of this token in force."""
         return [row for row in self._tokens.get(token, ()) if row.is_leased(now)]
 
+    def leased_queues(self, now: Instant) -> set[QueueKey]:
+        """The keys of the queues of all rows with a lease in force."""
+        return {
+            row.queue_key for rows in self._tokens.values() for row in rows if row.is_leased(now)
+        }
+
     def oldest(self, queues: Sequence[ReadyQueue[Row]], limit: int, now: Instant) -> list[Row]:
         """Up to `limit` rows of these queues that are ready now, the longest ready first."""
         while True:

@@ -160,14 +160,20 @@ class Store:
             if name in names
         ]
 
-    def unregistered_activities(self, request: ActivityRequest) -> list[ReadyQueue[Activity]]:
-        """The queues of ready activities that the caller does not register."""
-        return [
-            queue
+    def unregistered_activities(
+        self, request: ActivityRequest, now: Instant
+    ) -> list[ReadyQueue[Activity]]:
+        """The queues of ready activities that neither the caller registers nor another serves."""
+        unregistered = {
+            (tag, key): queue
             for tag, queues in self.activities.queues.items()
-            for (name, _), queue in queues.items()
-            if tag not in request.tags or name not in request.names
-        ]
+            for key, queue in queues.items()
+            if tag not in request.tags or key[0] not in request.names
+        }
+        if not unregistered:
+            return []
+        served = self.activities.leased_queues(now)
+        return [queue for key, queue in unregistered.items() if key not in served]
 
     def notify_change(self, instance: Instance) -> None:
         """Wake the calls that wait for a change of this instance."""

@@ -199,7 +199,8 @@ class Provider(ABC):
         same end; they count against `limit`.
         With `unregistered_for`, activities whose name or tag does not match are returned too
         (`served=False`), once they have been visible, and their last release is past, for that
-        long. They never stand in the way of those that match. Void activities are never leased.
+        long, unless one of the same name and tag is leased now: then a runtime serves them, and is
+        busy. They never stand in the way of those that match. Void activities are never leased.
         """
 
     @abstractmethod

@@ -42,6 +42,7 @@ from perdure_sqlite._sql.activities import (
     FINISH_ACTIVITY,
     GRANT_ACTIVITY,
     LEASED_ACTIVITIES,
+    LEASED_ACTIVITY_QUEUES,
     RELEASE_ACTIVITY,
     REMOVE_ACTIVITIES,
     RENEW_ACTIVITY,
@@ -125,11 +126,17 @@ def has_activities(connection: Connection, request: ActivityRequest, now: Instan
     """Whether a lease call would find or change anything; this needs no write lock."""
     if request.unregistered_for is None:
         heads = registered_activity_heads(connection, request.names, request.tags)
+        is_found = any(head.is_ready(now) for head in heads)
     else:
         heads = activity_heads(connection)
-    # With `unregistered_for`, the lease call also drops empty queues.
-    drops_empty = request.unregistered_for is not None
-    if any(head.is_ready(now) or (drops_empty and head.is_empty) for head in heads):
+        registered = (head for head in heads if head.is_registered(request.names, request.tags))
+        is_found = (
+            any(head.is_ready(now) for head in registered)
+            or bool(_unregistered(connection, heads, request, now))
+            # The lease call also drops empty queues.
+            or any(head.is_empty for head in heads)
+        )
+    if is_found:
         return True
     key = (request.token, connection.namespace, now, now + FARTHEST_END, 1)
     return bool(connection.execute(LEASED_ACTIVITIES, key).fetchall())
@@ -152,11 +159,30 @@ def lease_activities(
         transaction, request, [head for head in heads if head.is_registered(names, tags)], leased
     )
     if len(leased) < request.limit:
-        unregistered = [head for head in heads if not head.is_registered(names, tags)]
+        unregistered = _unregistered(transaction, heads, request, transaction.now)
         latest = transaction.now - to_microseconds(request.unregistered_for)
         for part in in_batches(unregistered, request.limit, transaction.now):
             _lease_from(transaction, request, part, leased, latest=latest)
     return tuple(leased)
+
+
+def _unregistered(
+    connection: Connection,
+    heads: Iterable[ActivityQueueHead],
+    request: ActivityRequest,
+    now: Instant,
+) -> list[ActivityQueueHead]:
+    """Queues with work that neither the caller registers nor another is busy with (ACT-24)."""
+    ready = [
+        head
+        for head in heads
+        if head.is_ready(now) and not head.is_registered(request.names, request.tags)
+    ]
+    if not ready:
+        return []
+    leased = connection.execute(LEASED_ACTIVITY_QUEUES, (now, now + FARTHEST_END))
+    served = {queue for (queue,) in leased}
+    return [head for head in ready if head.queue not in served]
 
 
 def complete_activity(transaction: Transaction, completion: ActivityCompletion) -> None:

@@ -175,6 +175,14 @@ LEASED_ACTIVITIES = render(
     "farthest",
     "count",
 )
+LEASED_ACTIVITY_QUEUES = render(
+    select(activities.c.queue)
+    .with_hint(activities, by(activities_by_token))
+    .where(activities.c.lease_token.is_not(None), is_live(activities.c.held_until)),
+    "now",
+    "farthest",
+)
+"""The queue of each activity whose lease is in force, in all namespaces."""
 ACTIVITIES_IN_BUCKET = rows_in_bucket(
     select(*_leased, activities.c.ready_at).select_from(_with_instance),
     activities,

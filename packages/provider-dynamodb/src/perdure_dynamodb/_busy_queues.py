@@ -1,0 +1,46 @@
+"""Names and tags of activities that some runtime is busy with: one of them is leased (ACT-24).
+
+Only a look that has found unregistered work asks, and only about the tags of that work. The row of
+a leased activity in the index stands at the end of its lease, so what is leased now is one range
+behind the present of each tag in each shard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from perdure.clock import Instant
+from perdure.contract import FARTHEST_END
+
+from perdure_dynamodb._keys import due_at, is_leased, tag_prefix
+from perdure_dynamodb._table import READ_BATCH, Select, Table, at_once
+from perdure_dynamodb._values import Row
+
+
+def queue_of(row: Row) -> tuple[str, str | None]:
+    """Name and tag of an activity."""
+    return row.text("nam"), row.text_or_none("tag")
+
+
+async def leased_rows(
+    table: Table, partitions: Iterable[str], tags: Iterable[str | None], now: Instant
+) -> Sequence[Row]:
+    """The rows in the index of activities of these tags whose leases end after now.
+
+    Of each tag in each shard, a batch of those that end first.
+    """
+    prefixes = list(map(tag_prefix, tags))
+    pages = await at_once(
+        table.query(
+            Select(
+                partition=partition,
+                first=prefix + due_at(now + 1),
+                last=prefix + due_at(now + FARTHEST_END, "~"),
+                index=True,
+                limit=READ_BATCH,
+            )
+        )
+        for partition in partitions
+        for prefix in prefixes
+    )
+    return [row for page in pages for row in page.rows if is_leased(row.text("gsk"))]
