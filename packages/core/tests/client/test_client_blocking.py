@@ -120,6 +120,9 @@ async def test_an_orchestration_runs_to_its_result():
         assert handle.result(10) == 8
         assert handle.wait(1) == Completed(output="8")
         assert client.wait_for_orchestration_typed("i", int, 1) == 8
+        by_call = client.start("j", double)(5)
+        by_call.raise_event("go")
+        assert by_call.result(10) == 10
         assert client.read_execution_history("i", 1)[0].kind == "OrchestrationStarted"
 
     async with perdure.open_provider("memory://") as provider, perdure.Runtime(provider, app):

@@ -312,6 +312,20 @@ async def test_an_exception_that_is_not_the_contract_s_is_left_alone(provider):
         await Client(Broken(provider)).start_orchestration("i", "Sum")
 
 
+async def test_a_start_by_call_encodes_the_arguments_by_their_names(client, stage):
+    @Registry().orchestration(name="Sum")
+    async def pay(ctx: OrchestrationContext, order: Order, *, cents: int = 500) -> Receipt:
+        return Receipt(total=cents)
+
+    handle = await client.start("i", pay, version="2.0.0")(Order(number=3), cents=7)
+
+    text, turn = await started_input(stage, "i")
+    assert text == '{"order":{"number":3,"customer":"nobody"},"cents":7}'
+    assert (handle.instance, turn.state.name, turn.state.version) == ("i", "Sum", "2.0.0")
+    with pytest.raises(NotRegistered, match="'charge' is registered as an activity"):
+        await client.start("j", charge)(Order(number=1))
+
+
 async def test_a_start_rings_the_runtimes_of_this_process(client, provider):
     with provider.notifier.subscribe_turns() as subscription:
         await client.start_orchestration("i", "Sum")
@@ -360,6 +374,17 @@ def test_inside_an_orchestration_every_call_is_refused(name):
         pytest.raises(ForbiddenInOrchestration, match="inside an orchestration"),
     ):
         runner.run(getattr(client, name)(*CALLS[name]))
+
+
+def test_inside_an_orchestration_a_start_by_call_is_refused():
+    from perdure_memory import MemoryProvider
+
+    client = Client(MemoryProvider())
+    with (
+        asyncio.Runner(loop_factory=MarkedLoop) as runner,
+        pytest.raises(ForbiddenInOrchestration, match="inside an orchestration"),
+    ):
+        runner.run(client.start("i", greet)())
 
 
 async def test_a_timedelta_is_no_input_of_a_float(client):

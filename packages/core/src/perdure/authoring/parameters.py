@@ -120,7 +120,22 @@ class Parameters:
             ) from None
 
     def __str__(self) -> str:
-        return str(self._signature)
+        """As a signature, without annotations and without the values of defaults."""
+        shown = [
+            each if each.default is each.empty else each.replace(default=_A_DEFAULT)
+            for each in self._signature.parameters.values()
+        ]
+        return str(inspect.Signature(shown))
+
+
+class _Default:
+    """Stands for a default, which may be long or a secret."""
+
+    def __repr__(self) -> str:
+        return "…"
+
+
+_A_DEFAULT = _Default()
 
 
 def _object_type(
