@@ -40,7 +40,7 @@ PUBLIC_PACKAGES = (
     "perdure_conformance",
 )
 
-ROOT_MODULES = {"clock": "model", "errors": "model", "history": "records", "observe": "runtime"}
+ROOT_MODULES = {"clock": "model", "errors": "model", "history": "records", "observe": "records"}
 """The public modules that stand at the root, each with the folder that it goes with."""
 
 MAY_USE = {
@@ -75,8 +75,8 @@ def modules() -> dict[str, Path]:
 
 
 def imports(path: Path, known: dict[str, Path]) -> Iterator[str]:
-    """The modules of core that a module imports when it is imported itself."""
-    for node in _executed_at_import(ast.parse(path.read_text("utf-8")).body):
+    """The modules of core that a module imports, for its types alone and within functions too."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield from _below(alias.name)
@@ -85,17 +85,6 @@ def imports(path: Path, known: dict[str, Path]) -> Iterator[str]:
                 for alias in node.names:
                     inner = f"{package}.{alias.name}".lstrip(".")
                     yield inner if inner in known else package
-
-
-def _executed_at_import(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    for node in body:
-        if isinstance(node, ast.If):
-            if "TYPE_CHECKING" not in ast.dump(node.test):
-                yield from _executed_at_import([*node.body, *node.orelse])
-        elif isinstance(node, ast.Try):
-            yield from _executed_at_import([*node.body, *node.orelse, *node.finalbody])
-        else:
-            yield node
 
 
 def _below(name: str) -> Iterator[str]:

@@ -6,17 +6,11 @@ an observer gets no past events, and a process that is killed may not have sent 
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from perdure.clock import Instant
-from perdure.diagnostics.failures import ends_the_process
-from perdure.providers.plugins import create_plugin_manager
 from perdure.records.instances import InstanceStatus
-
-_LOGGER = logging.getLogger("perdure.runtime")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,29 +143,3 @@ RuntimeEvent: TypeAlias = (
     | ValueDiffered
     | EventRefused
 )
-
-
-class Observers:
-    """The implementations of `perdure_observe` among the plugins of one runtime.
-
-    Each is called apart: one that raises is logged, and changes nothing else.
-    """
-
-    def __init__(self, plugins: Sequence[object]) -> None:
-        manager = create_plugin_manager(plugins)
-        self._calls: list[Callable[..., object]] = [
-            implementation.function
-            for implementation in manager.hook.perdure_observe.get_hookimpls()
-        ]
-        self.any = bool(self._calls)
-        """Whether there is an observer; if there is none, no event need be made."""
-
-    def tell(self, event: RuntimeEvent) -> None:
-        """Call every observer with the event."""
-        for call in self._calls:
-            try:
-                call(event=event)
-            except BaseException as error:
-                if ends_the_process(error):
-                    raise
-                _LOGGER.exception("an observer raised on %s", type(event).__name__)

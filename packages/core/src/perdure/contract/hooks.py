@@ -1,4 +1,4 @@
-"""The hook specifications: every way in which a package outside core can take part.
+"""The hook specifications: every way in which a package outside core can extend it.
 
 Hooks are synchronous and called by keyword. A provider's plugin module, named by the entry point
 group `perdure.providers`, implements `perdure_provider_specs`. Plugins given to `open_provider`
@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING
 import pluggy
 
 from perdure.contract.provider import Provider
+from perdure.observe import RuntimeEvent
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
-
-    from perdure.observe import RuntimeEvent
 
 PROJECT = "perdure"
 
@@ -46,7 +45,7 @@ class ProviderSpec:
 
 
 ProviderWrapper = Callable[[Provider], Provider]
-"""Takes the provider that is to be wrapped, returns the one to use in its stead."""
+"""Takes the provider to wrap, and returns the one to use instead."""
 
 
 @hookspec
@@ -64,7 +63,7 @@ def perdure_wrap_provider(spec: ProviderSpec) -> ProviderWrapper | None:
 
 @hookspec
 def perdure_observe(event: RuntimeEvent) -> None:
-    """Told of every runtime event, in the runtime's event loop: must return quickly.
+    """Called with every runtime event, in the runtime's event loop; must return quickly.
 
-    Each observer is called apart; one that raises is logged and hurts nobody.
+    An observer that raises is logged, and the others are called all the same.
     """

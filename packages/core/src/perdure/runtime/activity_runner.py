@@ -21,7 +21,7 @@ from perdure.contract.waiting import all_of, first_of
 from perdure.diagnostics.failures import timed_out
 from perdure.model.details import ApplicationFailure, ErrorDetails, Poisoned
 from perdure.model.wire import ActivityData, ResultData, decode_activity
-from perdure.observe import ActivityEnded, ActivityStarted, Observers
+from perdure.observe import ActivityEnded, ActivityStarted
 from perdure.records.activities import ActivityLease
 from perdure.runtime.activity_call import ActivityCaller, ActivityTask, AttemptLimit, FailedCall
 from perdure.runtime.activity_context import ActivityContext, Cancellation
@@ -36,6 +36,7 @@ from perdure.runtime.activity_store import ActivityStore
 from perdure.runtime.clock_skew import ClockSkew
 from perdure.runtime.host_loop import log_broken_task
 from perdure.runtime.isolation_gate import RETURN_AFTER, IsolationGate
+from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.parking import BROKEN, SUSPECTED, UNDECODABLE, broken, suspected
 from perdure.runtime.slots import Kind, Slots

@@ -18,7 +18,6 @@ from perdure.contract.provider import Provider
 from perdure.errors import ProviderError
 from perdure.model.details import ConfigurationFailure, Unregistered
 from perdure.model.wire import ResultData
-from perdure.observe import Observers
 from perdure.records.activities import ActivityRequest, LeasedActivity
 from perdure.records.queries import WorkWait
 from perdure.records.turns import CommitAnswer, TurnCommit
@@ -35,6 +34,7 @@ from perdure.runtime.activity_runner import ActivityRunner
 from perdure.runtime.activity_store import ActivityStore
 from perdure.runtime.clock_skew import ClockSkew
 from perdure.runtime.isolation_gate import IsolationGate
+from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.parking import (
     UNREGISTERED,

@@ -23,8 +23,9 @@ from perdure.clock import Clock, Instant
 from perdure.diagnostics.logs import tell
 from perdure.model.details import ApplicationFailure, Cancelled, encodable
 from perdure.model.wire import decode_cancel
-from perdure.observe import InstanceParked, Observers
+from perdure.observe import InstanceParked
 from perdure.records.instances import InstanceState, Message, MessageKind, ParkedMark
+from perdure.runtime.observers import Observers
 
 _LOGGER = logging.getLogger("perdure.runtime")
 _FIRST_DELAY = timedelta(milliseconds=500)

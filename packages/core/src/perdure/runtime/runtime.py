@@ -20,13 +20,13 @@ from perdure.contract.provider import Provider, check_provider
 from perdure.errors import ClientUnusable, PerdureError, ProviderError, StorageClosed
 from perdure.model.guards import refuse_inside_orchestration
 from perdure.model.settings import require
-from perdure.observe import Observers
 from perdure.runtime.activity_worker import ActivityWorker
 from perdure.runtime.cancellation_watch import CancellationWatch
 from perdure.runtime.clock_skew import ClockSkew
 from perdure.runtime.executions import Executions
 from perdure.runtime.health import FailedStorageCall
 from perdure.runtime.isolation_gate import IsolationGate
+from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.parking import ParkedInstances
 from perdure.runtime.provider_guard import GuardedProvider

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from perdure.contract.provider import Provider
-from perdure.observe import Observers
 from perdure.records.turns import TurnCommit
 from perdure.runtime.activity_worker import ActivityWorker
 from perdure.runtime.clock_skew import ClockSkew
 from perdure.runtime.executions import Executions
+from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.parking import ParkedInstances
 from perdure.runtime.payload_budget import PayloadBudget

@@ -7,9 +7,10 @@ from collections import OrderedDict
 
 from perdure.clock import Clock
 from perdure.diagnostics.logs import tell
-from perdure.observe import Observers, ValueDiffered
+from perdure.observe import ValueDiffered
 from perdure.replay.comparing import ValueDifference
 from perdure.replay.execution import Execution
+from perdure.runtime.observers import Observers
 
 _LOGGER = logging.getLogger("perdure.runtime")
 _MOST_KNOWN = 10_000
