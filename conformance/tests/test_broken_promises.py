@@ -20,6 +20,7 @@ from perdure.replay.execution import Execution
 from perdure.replay.inbox import EventInbox
 from perdure.replay.signals import UndecodableData
 from perdure.replay.transcript import Transcript
+from perdure.runtime.activity_cancellation import ActivityCancellation
 from perdure.runtime.activity_runner import ActivityRunner
 from perdure.runtime.activity_store import ActivityStore
 from perdure.runtime.shutdown import Shutdown
@@ -322,7 +323,7 @@ def children_are_left_behind(patch):
 
 @spoils("9")
 def running_activities_are_not_told(patch):
-    patch.setattr(ActivityRunner, "tell_unwanted", lambda self, held: None)
+    patch.setattr(ActivityCancellation, "tell_unwanted", lambda self, held: None)
 
 
 @spoils("9c")
@@ -332,7 +333,7 @@ def the_outcome_of_cancelled_work_is_dropped(patch):
 
 @spoils("9c")
 def work_is_not_asked_to_end(patch):
-    patch.setattr(ActivityRunner, "ask_to_end", lambda self, instance, activities: None)
+    patch.setattr(ActivityCancellation, "ask_to_end", lambda self, instance, activities: None)
 
 
 @spoils("10", "10a")

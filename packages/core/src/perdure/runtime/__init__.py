@@ -6,8 +6,10 @@ Turns:
 
 - `turn_dispatcher` leases instances; `turn_leases` is the register of them
 - `leased_instance` runs one instance's turns under one lease, with `turn_services`
-- `executions` has the executions in memory; `histories` reads what it rebuilds them from
-- `delivery` is a turn as a function of what came in; `commits` makes its commit
+- `held_instance` says where an instance stands; `executions` has the executions in memory,
+  `histories` reads what it rebuilds them from
+- `delivery` is a turn as a function of what came in; `commits` makes its commit;
+  `payload_budget` lets few large turns be made at once
 - `after_commit` wakes and reports; `turn_store` gives leases back, parks and fails;
   `forced_failure` ends an instance without its code
 
@@ -17,15 +19,18 @@ Activities:
 - `activity_leases` is the register of them, each with its one owner
 - `activity_runner` runs them; `activity_call` calls one function, `threads` blocking ones;
   `activity_context` is what a function knows about its call
-- `activity_store` stores results and gives leases back; `activity_log` logs failures
-- `cancellation_watch` hears of cancellations that other processes commit
+- `activity_store` stores results and gives leases back; `activity_log` tells of them
+- `activity_cancellation` tells activities to end; `cancellation_watch` hears of cancellations
+  that other processes commit
 
 Both:
 
 - `polling` looks for work; `renewal` extends leases; `shutdown` ends the runtime
-- `parking` marks what cannot go on; `value_differences` tells of values that differ
+- `parking` marks what cannot go on; `value_differences` tells of values that differ;
+  `observers` calls those of the application
 - `isolation_gate` runs suspected work with nothing beside it
 - `clock_skew`, `stall_watch` notice clocks that differ and a loop that stands still
-- `provider_guard` makes every call end; `host_loop` steps executions outside of host tasks;
+- `provider_guard` makes every call end, and tells `health` what fails; `stop_signals`;
+  `host_loop` steps executions outside of host tasks;
   `unique_ids`
 """

@@ -1,16 +1,19 @@
-"""The log lines about activities that failed, and about what happens next."""
+"""What is told of activities: log lines about failures, and the events of observers."""
 
 from __future__ import annotations
 
 import logging
 
 from perdure.authoring.retry import RetryPolicy
+from perdure.clock import Instant
 from perdure.diagnostics.logs import Fields, activity_logger, tell
 from perdure.errors import ActivityFailed
 from perdure.model.details import ErrorDetails
 from perdure.model.wire import ActivityData
+from perdure.observe import ActivityEnded, ActivityStarted
 from perdure.runtime.activity_call import FailedCall
 from perdure.runtime.activity_leases import HeldActivity
+from perdure.runtime.observers import Observers
 
 _LOGGER = logging.getLogger("perdure.activity")
 
@@ -73,3 +76,34 @@ def activity_fields(held: HeldActivity) -> Fields:
         "perdure_activity_id": held.id,
         "perdure_delivery": held.delivery,
     }
+
+
+def observe_start(
+    observers: Observers, held: HeldActivity, data: ActivityData, at: Instant
+) -> None:
+    """Tell the observers that the function of an activity is about to be called."""
+    if observers.any:
+        observers.tell(
+            ActivityStarted(
+                at=at,
+                instance=held.instance,
+                activity=held.id,
+                name=held.name,
+                attempt=data.attempt,
+                delivery=held.delivery,
+            )
+        )
+
+
+def observe_end(observers: Observers, held: HeldActivity, outcome: str, at: Instant) -> None:
+    """Tell the observers that it has `completed`, `failed`, or was `cancelled`."""
+    if observers.any:
+        observers.tell(
+            ActivityEnded(
+                at=at,
+                instance=held.instance,
+                activity=held.id,
+                name=held.name,
+                outcome=outcome,
+            )
+        )

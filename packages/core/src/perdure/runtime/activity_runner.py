@@ -9,20 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from perdure.authoring.functions import ActivityDefinition
 from perdure.authoring.registry import Catalog
 from perdure.clock import Clock
-from perdure.contract.waiting import all_of, first_of
 from perdure.diagnostics.failures import timed_out
 from perdure.model.details import ApplicationFailure, ErrorDetails, Poisoned
 from perdure.model.wire import ActivityData, ResultData, decode_activity
-from perdure.observe import ActivityEnded, ActivityStarted
-from perdure.records.activities import ActivityLease
 from perdure.runtime.activity_call import ActivityCaller, ActivityTask, AttemptLimit, FailedCall
 from perdure.runtime.activity_context import ActivityContext, Cancellation
 from perdure.runtime.activity_leases import (
@@ -31,7 +27,13 @@ from perdure.runtime.activity_leases import (
     LeaseState,
     ResultTaker,
 )
-from perdure.runtime.activity_log import activity_fields, tell_failed, tell_given_up
+from perdure.runtime.activity_log import (
+    activity_fields,
+    observe_end,
+    observe_start,
+    tell_failed,
+    tell_given_up,
+)
 from perdure.runtime.activity_store import ActivityStore
 from perdure.runtime.clock_skew import ClockSkew
 from perdure.runtime.host_loop import log_broken_task
@@ -39,7 +41,7 @@ from perdure.runtime.isolation_gate import RETURN_AFTER, IsolationGate
 from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.parking import BROKEN, SUSPECTED, UNDECODABLE, broken, suspected
-from perdure.runtime.slots import Kind, Slots
+from perdure.runtime.slots import Slots
 
 if TYPE_CHECKING:
     from perdure.client import Client
@@ -89,8 +91,6 @@ class ActivityRunner:
         self._hold = options.hold.total_seconds()
         self._durations: dict[str, float] = {}
         """How long activities of a name took lately, in seconds."""
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._is_stopping = False
 
     # What is expected of activities
 
@@ -109,89 +109,6 @@ class ActivityRunner:
         took = max(0, self._clock.now() - began) / 1_000_000
         known = self._durations.get(name)
         self._durations[name] = took if known is None else 0.7 * known + 0.3 * took
-
-    # Cancelling
-
-    def cancel(self, instance: str, activities: Iterable[str] | None = None) -> None:
-        """Tell running activities of an instance, or some of them, that they are not wanted."""
-        chosen = None if activities is None else set(activities)
-        for held in tuple(self._leases.running_of(instance)):
-            if chosen is None or held.id in chosen:
-                self.tell_unwanted(held)
-
-    def ask_to_end(self, instance: str, activities: Iterable[str]) -> None:
-        """Tell running activities of an instance to end; their results are still wanted."""
-        chosen = set(activities)
-        for held in self._leases.running_of(instance):
-            if held.id in chosen:
-                held.should_end = True
-                if held.context is not None:
-                    held.context.cancellation.request()
-
-    def leases_lost(self, gone: Mapping[ActivityLease, HeldActivity]) -> None:
-        """Take note of leases that are gone, and account for each (ACT-23)."""
-        for lease, held in gone.items():
-            if held.token == lease.token:  # else it goes on under another lease
-                if held.state is LeaseState.RUNNING:
-                    self.tell_unwanted(held)
-                else:
-                    self._leases.release(held)
-            self.spawn(self._store.account_for(lease))
-
-    def tell_unwanted(self, held: HeldActivity) -> None:
-        """Tell an activity that its result is not wanted; after the grace period, cancel it."""
-        if not held.is_wanted:
-            return
-        held.is_wanted = False
-        if held.context is not None:
-            held.context.cancellation.request()
-        self.spawn(self._cancel_later(held))
-
-    async def _cancel_later(self, held: HeldActivity) -> None:
-        # A thread cannot be stopped: its slot stays taken, and its result is dropped, at its end.
-        if held.task is None or self._slots.kind(held.name) is Kind.BLOCKING:
-            return
-        grace = timedelta(0) if self._is_stopping else self._grace(held)
-        await first_of(all_of([held.task]), self._clock.sleep(grace))
-        if not held.task.done():
-            self._tell_end(held, "cancelled")
-            held.task.cancel()
-
-    def _grace(self, held: HeldActivity) -> timedelta:
-        if held.deadline is not None and self._clock.now() >= held.deadline:
-            return timedelta(0)
-        own = self._catalog.activities[held.name].cancel_grace
-        return self._options.cancel_grace if own is None else own
-
-    # The end of the runtime
-
-    def stop(self) -> None:
-        """Give activities that are cancelled from now on no grace period."""
-        self._is_stopping = True
-
-    def tasks(self) -> list[asyncio.Task[None]]:
-        """Everything that is under way."""
-        running = [held.task for held in self._leases.running() if held.task]
-        return [*running, *self._tasks]
-
-    def cancel_running(self) -> None:
-        """Tell and cancel every running activity; each gives its lease back."""
-        for held in self._leases.running():
-            if held.context is not None:
-                held.context.cancellation.request()
-            if held.task is not None:
-                held.task.cancel()
-
-    def close(self) -> None:
-        """Let the threads end, those at work when their functions do."""
-        self._caller.close()
-
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run a piece of work about activities in the background."""
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(log_broken_task)
 
     # Running one
 
@@ -274,9 +191,8 @@ class ActivityRunner:
             context.cancellation.request()
         if not held.is_wanted:
             return
-        if self._observers.any:
-            self._tell_start(held, data)
         began = self._clock.now()
+        observe_start(self._observers, held, data, began)
         outcome = await self._call(definition, text, data.timeout, context)
         self._learn(held.name, began)
         if isinstance(outcome, FailedCall):
@@ -300,7 +216,8 @@ class ActivityRunner:
     async def _finish(self, held: HeldActivity, outcome: str | ErrorDetails, event: int) -> None:
         failed = not isinstance(outcome, str)
         if self._observers.any:
-            self._tell_end(held, "failed" if failed else "completed")
+            how = "failed" if failed else "completed"
+            observe_end(self._observers, held, how, self._clock.now())
         if not held.is_wanted:
             return
         result = held.result = (
@@ -329,30 +246,6 @@ class ActivityRunner:
             resources=self._resources,
             cancellation=Cancellation(self._cancellation_lock),
         )
-
-    def _tell_start(self, held: HeldActivity, data: ActivityData) -> None:
-        self._observers.tell(
-            ActivityStarted(
-                at=self._clock.now(),
-                instance=held.instance,
-                activity=held.id,
-                name=held.name,
-                attempt=data.attempt,
-                delivery=held.delivery,
-            )
-        )
-
-    def _tell_end(self, held: HeldActivity, outcome: str) -> None:
-        if self._observers.any:
-            self._observers.tell(
-                ActivityEnded(
-                    at=self._clock.now(),
-                    instance=held.instance,
-                    activity=held.id,
-                    name=held.name,
-                    outcome=outcome,
-                )
-            )
 
 
 def _log_what_breaks() -> None:

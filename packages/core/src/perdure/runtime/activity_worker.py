@@ -7,6 +7,7 @@ new lease: no activity runs twice beside itself in a process.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Collection, Iterable
 from datetime import timedelta
@@ -23,6 +24,7 @@ from perdure.records.queries import WorkWait
 from perdure.records.turns import CommitAnswer, TurnCommit
 from perdure.replay.turn import DraftActivity
 from perdure.runtime.activity_call import ActivityCaller
+from perdure.runtime.activity_cancellation import ActivityCancellation
 from perdure.runtime.activity_leases import (
     ActivityLeases,
     ActivityRenewal,
@@ -33,6 +35,7 @@ from perdure.runtime.activity_log import activity_fields, tell_given_up
 from perdure.runtime.activity_runner import ActivityRunner
 from perdure.runtime.activity_store import ActivityStore
 from perdure.runtime.clock_skew import ClockSkew
+from perdure.runtime.host_loop import BackgroundTasks
 from perdure.runtime.isolation_gate import IsolationGate
 from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
@@ -78,8 +81,9 @@ class ActivityWorker:
         self._gate = gate
         self._skew = skew
         self._is_stopping = False
-        caller = ActivityCaller(options)
-        self._slots = Slots(catalog, options, caller.threads)
+        self._caller = ActivityCaller(options)
+        self._slots = Slots(catalog, options, self._caller.threads)
+        self._background = BackgroundTasks()
         self.leases = ActivityLeases()
         self.store = ActivityStore(provider, parked, skew)
         self.runner = ActivityRunner(
@@ -91,14 +95,26 @@ class ActivityWorker:
             results=results,
             store=self.store,
             slots=self._slots,
-            caller=caller,
+            caller=self._caller,
             gate=gate,
             skew=skew,
             stalls=stalls,
             client=client,
             resources=resources,
         )
-        self.renewal = ActivityRenewal(provider, self.leases, options, lost=self.runner.leases_lost)
+        self.cancellation = ActivityCancellation(
+            clock=provider.clock,
+            catalog=catalog,
+            options=options,
+            observers=observers,
+            leases=self.leases,
+            store=self.store,
+            slots=self._slots,
+            background=self._background,
+        )
+        self.renewal = ActivityRenewal(
+            provider, self.leases, options, lost=self.cancellation.leases_lost
+        )
         self._looks = UnregisteredLooks(provider.clock, options.unregistered_interval)
 
     # For turns
@@ -145,7 +161,7 @@ class ActivityWorker:
                 self._slots.give(one.name)
             elif self._is_stopping:
                 self._slots.give(one.name)
-                self.runner.spawn(self.store.give_back(held))
+                self._background.spawn(self.store.give_back(held))
             else:
                 self.runner.start(held)
 
@@ -212,7 +228,7 @@ class ActivityWorker:
             unregistered = [one for one in leased if not one.served]
             self._looks.saw((one.instance, one.id) for one in unregistered)
             for one in unregistered:
-                self.runner.spawn(self._handle_unregistered(one))
+                self._background.spawn(self._handle_unregistered(one))
         if any(started):
             return Found.WORK
         return Found.OWN_WORK if started else Found.NOTHING
@@ -227,7 +243,7 @@ class ActivityWorker:
             return True
         _LOGGER.debug("activity %s of %r goes on under another lease", held.id, held.instance)
         self._skew.lease_lost(held.instance, earlier.until)
-        self.runner.spawn(self.store.account_for(earlier.lease))
+        self._background.spawn(self.store.account_for(earlier.lease))
         earlier.adopt(held)
         return False
 
@@ -236,7 +252,16 @@ class ActivityWorker:
     def stop(self) -> None:
         """Begin nothing any more."""
         self._is_stopping = self.store.is_stopping = True
-        self.runner.stop()
+        self.cancellation.is_stopping = True
+
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """Everything that is under way."""
+        running = [held.task for held in self.leases.running() if held.task]
+        return [*running, *self._background.all()]
+
+    def close(self) -> None:
+        """Let the threads end, those at work when their functions do."""
+        self._caller.close()
 
     # What is not registered here
 

@@ -17,7 +17,7 @@ from perdure.observe import (
 )
 from perdure.records.turns import CommitAnswer, TurnCommit
 from perdure.replay.turn import DraftActivity, TurnDraft
-from perdure.runtime.commits import HeldInstance
+from perdure.runtime.held_instance import HeldInstance
 from perdure.runtime.turn_services import TurnServices
 
 _LOGGER = logging.getLogger("perdure.runtime")
@@ -42,11 +42,11 @@ def follow(
     if direct:
         activities.start_direct(commit, direct, answer)
     if draft.ending_activities:
-        activities.runner.ask_to_end(commit.instance, draft.ending_activities)
+        activities.cancellation.ask_to_end(commit.instance, draft.ending_activities)
     if draft.cancelled_activities:
-        activities.runner.cancel(commit.instance, draft.cancelled_activities)
+        activities.cancellation.cancel(commit.instance, draft.cancelled_activities)
     if draft.end is not None:
-        activities.runner.cancel(commit.instance)
+        activities.cancellation.cancel(commit.instance)
     _notify(services.provider.notifier, commit, len(direct))
     if draft.end is not None or draft.detached or draft.unfit or services.observers.any:
         _report(services, held, commit, draft, answer)

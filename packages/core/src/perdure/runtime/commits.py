@@ -3,85 +3,77 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from perdure.clock import Instant
 from perdure.history import encode_event
 from perdure.model.wire import encode_activity
 from perdure.records.activities import ActivityLease, NewActivity
-from perdure.records.instances import InstanceState, InstanceStatus
-from perdure.records.turns import LeasedTurn, TurnCommit, TurnLease
+from perdure.records.instances import InstanceStatus
+from perdure.records.turns import TurnCommit
 from perdure.replay.execution import Execution
-from perdure.replay.turn import TurnDraft
+from perdure.replay.signals import UndecodableData
+from perdure.replay.turn import DraftActivity, TurnDraft
+from perdure.runtime.delivery import Delivery
+from perdure.runtime.held_instance import HeldInstance
 from perdure.runtime.options import RuntimeOptions
+from perdure.runtime.turn_services import TurnServices
 
 
-@dataclass(slots=True, kw_only=True)
-class HeldInstance:
-    """An instance under a lease of this runtime, and where it stands after its last commit."""
+def make_turn_commit(
+    services: TurnServices,
+    held: HeldInstance,
+    delivery: Delivery,
+    draft: TurnDraft,
+    direct: Sequence[DraftActivity],
+    *,
+    undecodable: UndecodableData | None,
+    may_keep: bool,
+) -> TurnCommit:
+    """The commit of a turn that has delivered what was in hand.
 
-    state: InstanceState
-    """As it was leased; the fields below say what was committed since."""
-    token: str
-    until: Instant
-    """The end of the lease."""
-    execution: int
-    last_event: int
-    last_commit: str | None
-    version: str | None
-
-    @classmethod
-    def of(cls, leased: LeasedTurn) -> HeldInstance:
-        """As a lease call returned it."""
-        state = leased.state
-        return cls(
-            state=state,
-            token=leased.token,
-            until=leased.until,
-            execution=state.execution,
-            last_event=state.last_event,
-            last_commit=state.last_commit,
-            version=state.version,
-        )
-
-    @property
-    def instance(self) -> str:
-        """Its id."""
-        return self.state.instance
-
-    @property
-    def lease(self) -> TurnLease:
-        """The lease by name."""
-        return TurnLease(instance=self.state.instance, token=self.token)
-
-    @property
-    def state_now(self) -> InstanceState:
-        """Its plain fields after its last commit, as far as a history or a commit needs them."""
-        return replace(
-            self.state,
-            execution=self.execution,
-            last_event=self.last_event,
-            last_commit=self.last_commit,
-            version=self.version,
-        )
-
-    def committed(self, commit: TurnCommit, until: Instant | None) -> None:
-        """Note what a confirmed commit has changed."""
-        self.last_event += len(commit.events)
-        self.last_commit = commit.id
-        self.version = commit.version or self.version
-        if until is not None:
-            self.until = until
-
-    def next_execution(self, version: str | None) -> None:
-        """The commit has ended the execution, and the next one begins."""
-        self.execution += 1
-        self.last_event = 0
-        self.version = version
+    `direct`: the activities that it adds leased; `undecodable`: why a message was not delivered;
+    `may_keep`: whether the lease may be kept after it.
+    """
+    keeps = may_keep and not services.is_stopping
+    return make_commit(
+        draft,
+        held=held,
+        commit_id=next(services.commit_ids),
+        version=_version_to_pin(draft, held, delivery.execution),
+        consumed=delivery.consumed,
+        finish=[activity.lease for activity in delivery.taken],
+        # The next execution gets everything again, in its order, behind what is carried over.
+        in_hand=() if draft.end is not None else [message.id for message in delivery.messages],
+        keep_for=(
+            services.options.turn_lease
+            if keeps and _is_kept(services, held, delivery, draft, direct, undecodable)
+            else None
+        ),
+        options=services.options,
+    )
 
 
-def version_to_pin(draft: TurnDraft, held: HeldInstance, execution: Execution | None) -> str | None:
+def _is_kept(
+    services: TurnServices,
+    held: HeldInstance,
+    delivery: Delivery,
+    draft: TurnDraft,
+    direct: Sequence[DraftActivity],
+    undecodable: UndecodableData | None,
+) -> bool:
+    """Whether to keep the lease: for what is in hand, or for work here that is about to end."""
+    if draft.end is not None:
+        return draft.end.status is InstanceStatus.CONTINUED_AS_NEW
+    if undecodable is not None or delivery.has_work or delivery.more:
+        return True
+    runner = services.activities.runner
+    soon = any(runner.expect_soon(activity.name) for activity in direct)
+    return soon or runner.soon_done(held.instance)
+
+
+def _version_to_pin(
+    draft: TurnDraft, held: HeldInstance, execution: Execution | None
+) -> str | None:
     """The version to store: that of the next execution, or of this one at its first turn."""
     if draft.end is not None and draft.end.status is InstanceStatus.CONTINUED_AS_NEW:
         return draft.version

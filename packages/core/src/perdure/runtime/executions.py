@@ -21,7 +21,7 @@ from perdure.records.instances import InstanceState, Message
 from perdure.records.limits import ENGINE
 from perdure.replay.execution import PYTHON, Execution
 from perdure.replay.signals import UndecodableData
-from perdure.runtime.commits import HeldInstance
+from perdure.runtime.held_instance import HeldInstance
 from perdure.runtime.histories import read_history
 from perdure.runtime.host_loop import run_in_slices, run_outside_tasks
 from perdure.runtime.options import RuntimeOptions

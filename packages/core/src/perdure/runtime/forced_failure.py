@@ -15,7 +15,8 @@ from perdure.model.wire import StartData, decode_start
 from perdure.records.instances import Message, MessageKind
 from perdure.replay.forced_failure import fail_without_code
 from perdure.runtime.after_commit import follow
-from perdure.runtime.commits import HeldInstance, make_commit
+from perdure.runtime.commits import make_commit
+from perdure.runtime.held_instance import HeldInstance
 from perdure.runtime.histories import read_readable_history
 from perdure.runtime.turn_services import TurnServices
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -95,6 +95,24 @@ class Pacer:
         if self._now() >= self._end:
             await asyncio.sleep(0)
             self._end = self._now() + SLICE
+
+
+class BackgroundTasks:
+    """Tasks that nothing awaits: held until they end, and logged if they break."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run it in a task of its own."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(log_broken_task)
+
+    def all(self) -> list[asyncio.Task[None]]:
+        """Those that are under way."""
+        return list(self._tasks)
 
 
 def log_broken_task(task: asyncio.Task[Any]) -> None:

@@ -40,9 +40,10 @@ from perdure.replay.signals import ForbiddenUse, HistoryMismatch, UndecodableDat
 from perdure.replay.turn import DraftActivity, TurnDraft
 from perdure.runtime.activity_leases import HeldActivity
 from perdure.runtime.after_commit import follow
-from perdure.runtime.commits import HeldInstance, make_commit, version_to_pin
+from perdure.runtime.commits import make_turn_commit
 from perdure.runtime.delivery import Delivery
 from perdure.runtime.executions import NotRegistered
+from perdure.runtime.held_instance import HeldInstance
 from perdure.runtime.host_loop import NoLongerWanted, run_outside_tasks
 from perdure.runtime.parking import (
     BROKEN,
@@ -243,17 +244,14 @@ class LeasedInstance:
         if undecodable is not None and not (delivery.consumed or delivery.taken or draft.events):
             raise undecodable
         direct = services.activities.reserve(draft.activities.values())
-        commit = make_commit(
+        commit = make_turn_commit(
+            services,
+            self.held,
+            delivery,
             draft,
-            held=self.held,
-            commit_id=next(services.commit_ids),
-            version=version_to_pin(draft, self.held, delivery.execution),
-            consumed=delivery.consumed,
-            finish=[activity.lease for activity in delivery.taken],
-            # The next execution gets everything again, in its order, behind what is carried over.
-            in_hand=() if draft.end is not None else [message.id for message in delivery.messages],
-            keep_for=self._keep_for(draft, direct, undecodable),
-            options=services.options,
+            direct,
+            undecodable=undecodable,
+            may_keep=not self._is_isolated,
         )
         # Before the commit: a message that comes during it may be missing in the answer.
         self._message_came = False
@@ -282,24 +280,6 @@ class LeasedInstance:
         except ForbiddenUse:
             delivery.take_back()
             raise
-
-    def _keep_for(
-        self,
-        draft: TurnDraft,
-        direct: Sequence[DraftActivity],
-        undecodable: UndecodableData | None,
-    ) -> timedelta | None:
-        services, delivery = self._services, self._delivery
-        lease = services.options.turn_lease
-        if self._is_isolated or services.is_stopping:
-            return None
-        if draft.end is not None:
-            return lease if draft.end.status is InstanceStatus.CONTINUED_AS_NEW else None
-        if undecodable is not None or delivery.has_work or delivery.more:
-            return lease
-        runner = services.activities.runner
-        soon = any(runner.expect_soon(activity.name) for activity in direct)
-        return lease if soon or runner.soon_done(self.held.instance) else None
 
     async def _commit(self, commit: TurnCommit, direct: Sequence[DraftActivity]) -> CommitAnswer:
         provider = self._services.provider

@@ -134,7 +134,7 @@ class Runtime:
             guarded,
             self._activities.leases,
             self._options.poll_interval,
-            lost=self._activities.runner.leases_lost,
+            lost=self._activities.cancellation.leases_lost,
         )
         self._shutdown = Shutdown(
             clock, self._options.shutdown_grace, self._turns, self._activities

@@ -57,18 +57,18 @@ class Shutdown:
         _cancel(leasing)
         await self._wait(lambda: [*leasing, *self._work()], self._grace, patience=0)
         self._turns.cancel_running()
-        self._activities.runner.cancel_running()
+        self._activities.cancellation.cancel_running()
         await self._wait(lambda: [*leasing, *self._work()], GIVING_BACK, patience=1)
         _cancel([*leasing, *caring, *self._work()])
         await self._wait(lambda: [*leasing, *caring, *self._work()], LAST_MOMENT, patience=2)
-        self._activities.runner.close()
+        self._activities.close()
         for task in _pending([*leasing, *caring, *self._work()]):
             _LOGGER.error(
                 "%s ignores its cancellation; the runtime is left without it", _name(task)
             )
 
     def _work(self) -> list[asyncio.Task[None]]:
-        return [*self._turns.tasks(), *self._activities.runner.tasks()]
+        return [*self._turns.tasks(), *self._activities.tasks()]
 
     async def _wait(self, tasks: Callable[[], _Tasks], limit: timedelta, *, patience: int) -> None:
         """Return when all tasks are done, the limit is over, or it was hurried on."""

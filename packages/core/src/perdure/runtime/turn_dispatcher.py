@@ -18,7 +18,7 @@ from perdure.model.details import ApplicationFailure, ConfigurationFailure, Pois
 from perdure.records.instances import MessageKind
 from perdure.records.queries import WorkWait
 from perdure.records.turns import LeasedTurn, Serves, TurnRequest
-from perdure.runtime.commits import HeldInstance
+from perdure.runtime.held_instance import HeldInstance
 from perdure.runtime.isolation_gate import RETURN_AFTER, IsolationGate
 from perdure.runtime.leased_instance import LeasedInstance
 from perdure.runtime.parking import (

@@ -15,8 +15,8 @@ from perdure.errors import LeaseLost, ProviderError
 from perdure.model.details import ErrorDetails
 from perdure.records.instances import Message, ParkedMark
 from perdure.records.turns import TurnRelease
-from perdure.runtime.commits import HeldInstance
 from perdure.runtime.forced_failure import end_without_code
+from perdure.runtime.held_instance import HeldInstance
 from perdure.runtime.turn_services import TurnServices
 
 _LOGGER = logging.getLogger("perdure.runtime")
