@@ -1,4 +1,4 @@
-"""Providers that lease turns to the wrong, to two, or to nobody, and that misread histories."""
+"""Providers that lease turns wrongly, twice or never, and that misread histories."""
 
 import asyncio
 from dataclasses import replace

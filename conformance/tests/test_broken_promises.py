@@ -422,7 +422,7 @@ def leases_beyond_all_leases_are_live(patch):
 
 
 @spoils("27a")
-def every_rebuilt_execution_tells_anew(patch):
+def every_rebuilt_execution_reports_again(patch):
     from perdure.runtime.value_differences import ValueDifferences
 
     patch.setattr(ValueDifferences, "_is_new", lambda *_: True)

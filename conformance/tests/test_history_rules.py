@@ -1,4 +1,4 @@
-"""What is wrong with a history is found, whatever it is, and nothing else is."""
+"""Every violation of a rule of histories is found, and a history without one passes."""
 
 from dataclasses import replace
 

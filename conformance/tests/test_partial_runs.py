@@ -57,12 +57,12 @@ def said(result):
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["-k", "CALL-5 or CALL-8"], "only some tests were chosen: -k CALL-5 or CALL-8"),
+        (["-k", "CALL-5 or CALL-8"], "only some tests were selected: -k CALL-5 or CALL-8"),
         (["--maxfail=1", "-k", "CALL"], "the run was stopped: stopping after 1 failures"),
         (["-x", "-k", "CALL"], "the run was stopped: stopping after 1 failures"),
         (
             ["test_a_part_is_never_conformant_and_says_why.py::TestAcme::test_clause[CALL-8]"],
-            "only some tests were chosen: test_a_part",
+            "only some tests were selected: test_a_part",
         ),
     ],
 )
@@ -80,7 +80,7 @@ def test_what_was_deselected_is_never_conformant_and_says_why(suite):
 
     result = suite(WHOLE, *(f"--deselect={name}[{family}" for family in families))
 
-    assert "only some tests were chosen: --deselect" in said(result)
+    assert "only some tests were selected: --deselect" in said(result)
     assert "model is NOT conformant" in said(result)
 
 
@@ -90,7 +90,7 @@ def test_a_part_that_workers_ran_is_never_conformant_and_says_why(suite):
     result = suite(WHOLE, "-n", "2", "-k", "CALL", plugins=("xdist", "perdure_conformance.plugin"))
 
     result.assert_outcomes(passed=9, skipped=2)
-    assert "only some tests were chosen: -k CALL" in said(result)
+    assert "only some tests were selected: -k CALL" in said(result)
     assert "required checks did not run: CREATE-1" in said(result)
     assert "model is NOT conformant" in said(result)
 

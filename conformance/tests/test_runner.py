@@ -1,4 +1,4 @@
-"""The runner: a check ends, whatever a provider does."""
+"""The runner: every check ends, also on a provider that hangs."""
 
 import asyncio
 import logging
@@ -28,7 +28,7 @@ def test_a_check_that_hangs_fails():
     result = judge(make(hangs), StoreBackend())
 
     assert result.outcome is Outcome.FAILED
-    assert "was not done after 0.05 s" in result.message
+    assert "did not end after 0.05 s" in result.message
 
 
 def test_a_check_that_cannot_be_cancelled_fails(caplog):
@@ -54,7 +54,7 @@ def test_a_call_that_ends_as_cancelled_fails():
     result = judge(make(cancelled), StoreBackend())
 
     assert result.outcome is Outcome.FAILED
-    assert "nobody had cancelled it" in result.message
+    assert "the check had not cancelled it" in result.message
 
 
 def test_an_error_of_the_provider_is_shown_with_its_traceback():

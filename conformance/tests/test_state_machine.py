@@ -18,7 +18,7 @@ class OpensForAWhile(StoreBackend):
     async def open(self, *, clock, namespace):
         type(self).openings += 1
         if self.openings > 20:
-            raise StorageUnavailable("nobody answers", operation="open")
+            raise StorageUnavailable("no answer", operation="open")
         async with super().open(clock=clock, namespace=namespace) as provider:
             yield provider
 
@@ -31,7 +31,7 @@ class Stumbles(ModelProvider):
 @pytest.mark.parametrize(
     ("backend", "complaint"),
     [
-        (OpensForAWhile(), "nobody answers"),
+        (OpensForAWhile(), "no answer"),
         (StoreBackend(provider=Stumbles), "an accident"),
     ],
     ids=["opening", "reading"],

@@ -1,7 +1,8 @@
 """A backend: a storage that the suite opens provider objects on.
 
-The usual one is a URL (`find_backend`). A provider's plugin module may give a better one through
-the hook `perdure_conformance_harness`: one that prepares its storage, or cleans up after.
+`find_backend` gives the backend of a URL. A provider's plugin module may give another one through
+the hook `perdure_conformance_harness`: one that prepares its storage, cleans up after it, or offers
+tampering.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ from perdure.providers.loader import PROVIDER_GROUP, open_provider
 hookspec = pluggy.HookspecMarker("perdure")
 
 UNKNOWN = "unknown"
-"""The distribution and version of what is not installed as a provider."""
+"""Stands for the distribution and version of a provider that is not installed."""
 
 OPENING = 60.0
-"""Real seconds that opening a storage may take."""
+"""Real seconds after which opening a storage is given up."""
 
 
 class Backend(Protocol):
-    """What the suite needs to know of a storage, and how it opens provider objects on it."""
+    """A storage, as the suite needs it."""
 
     @property
     def declaration(self) -> Declaration:
-        """What the provider says of itself."""
+        """What the provider declares."""
         ...
 
     @property
@@ -47,13 +48,13 @@ class Backend(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declaration:
-    """What a provider says of itself."""
+    """What a provider declares about itself."""
 
     scheme: str
     contract: tuple[int, int]
     capabilities: frozenset[str]
     description: str
-    """What identifies the storage to a person, without secrets."""
+    """A text that identifies the storage for people, without secrets."""
     tampering: frozenset[str] = frozenset()
     """The kinds of tampering that the backend offers, by the names in `tampering`."""
     distribution: str = UNKNOWN
@@ -61,7 +62,7 @@ class Declaration:
 
     @classmethod
     def unknown(cls, scheme: str, description: str = UNKNOWN) -> Self:
-        """What is known of a provider that could not be asked."""
+        """The declaration of a provider that could not be opened."""
         return cls(
             scheme=scheme,
             contract=CONTRACT,
@@ -74,7 +75,7 @@ class Declaration:
 def perdure_conformance_harness(scheme: str, url: str, declaration: Declaration) -> Backend | None:  # pyright: ignore[reportReturnType] # a specification has no body
     """The backend to use for a URL of this scheme, or None for the usual one.
 
-    `declaration` is what the provider says of itself; a backend that offers tampering adds it.
+    `declaration` is what the provider declares; a backend that offers tampering adds that.
     Arguments that an implementation does not need may be left out of its signature.
     Implemented in a provider's plugin module with `hookimpl(optionalhook=True)`, since core does
     not know this hook.
@@ -100,7 +101,7 @@ def with_namespace(url: str, namespace: str) -> str:
 
 
 class _SpecRecorder:
-    """A plugin that learns which provider was opened, and wraps nothing."""
+    """A plugin that records which provider is opened, and wraps nothing."""
 
     def __init__(self) -> None:
         self.spec: ProviderSpec | None = None
@@ -111,12 +112,13 @@ class _SpecRecorder:
 
 
 def find_backend(url: str, known: Declaration | None = None) -> Backend:
-    """The backend of a URL; opens it once, so that what cannot be reached is known at once.
+    """The backend of a URL. Opens the URL once, so that an unreachable storage fails here.
 
-    With `known`, what the provider of this scheme declared before, it is not opened.
+    With `known`, the declaration of this scheme from an earlier call, it does not open the URL.
 
     Raises `InvalidProviderUrl` for a URL with a namespace (the suite chooses its own),
-    `TimeoutError` for one that does not open, and whatever error opening it raises. Needs a thread without a running event loop.
+    `TimeoutError` for one that does not open in time, and every error that opening it raises. Needs
+    a thread without a running event loop.
     """
     parsed = ProviderUrl.parse(url)
     if "namespace" in parsed.query:
@@ -132,7 +134,7 @@ def find_backend(url: str, known: Declaration | None = None) -> Backend:
 
 
 async def declare(url: str) -> Declaration:
-    """Open a URL once, and say what the provider declares."""
+    """Open a URL once, and return what its provider declares."""
     recorder = _SpecRecorder()
     opened = open_provider(with_namespace(url, "probe"), clock=SystemClock(), plugins=[recorder])
     async with asyncio.timeout(OPENING), opened:
@@ -152,12 +154,12 @@ async def declare(url: str) -> Declaration:
 
 
 def entry_point(scheme: str) -> EntryPoint | None:
-    """Where the provider of a scheme is registered."""
+    """The entry point of a scheme's provider."""
     return next(iter(entry_points(group=PROVIDER_GROUP, name=scheme)), None)
 
 
 def ask_harness(url: str, declaration: Declaration) -> Backend | None:
-    """The backend that the provider's own plugin module gives, if it gives one."""
+    """The backend from the provider's own plugin module, if it has one."""
     entry = entry_point(declaration.scheme)
     if entry is None:
         return None

@@ -1,8 +1,8 @@
 """The bench: what a check works with.
 
-Each check has a bench of its own: a fresh namespace, a manual clock, and as many provider objects
-on the same storage as it asks for. A provider object can be abandoned without a close, as a
-crashed process abandons it. The other methods are the calls that most checks make, short.
+Each check gets its own bench: a fresh namespace, a manual clock, and any number of provider objects
+on the same storage. A check can abandon a provider object without closing it, as a crashed process
+does. The other methods are shortcuts for the calls that most checks make.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from perdure_conformance.tampering import EventPlace, Tampering
 T = TypeVar("T")
 
 PATIENCE = 20.0
-"""Real seconds after which a call that ought to return is given up."""
+"""Real seconds after which a call that has to return is given up."""
 
 
 class CommitFields(TypedDict, total=False):
@@ -105,13 +105,13 @@ class Bench:
     async def crash(self) -> Provider:
         """Abandon the bench's provider object without a close, and go on with a new one.
 
-        The old one is closed when the check is over; nothing is asked of it any more.
+        The old object is closed at the end of the check; no more calls go to it.
         """
         self.provider = await self.open()
         return self.provider
 
     def fresh(self, what: str = "id") -> str:
-        """A text that this bench has not given before."""
+        """A text that this bench has not returned before."""
         self._count += 1
         return f"{what}-{self._count}"
 
@@ -121,7 +121,7 @@ class Bench:
         return self.clock.now()
 
     def after(self, duration: timedelta) -> Instant:
-        """The instant that is so far from now."""
+        """The instant this far from now."""
         return self.now + to_microseconds(duration)
 
     def advance(self, duration: timedelta) -> None:
@@ -129,7 +129,7 @@ class Bench:
         self.clock.advance(duration)
 
     async def within(self, call: Awaitable[T], what: str) -> T:
-        """The answer of a call that ought to return without the clock's help."""
+        """The answer of a call that has to return while the clock stands still."""
         try:
             async with asyncio.timeout(PATIENCE):
                 return await call
@@ -137,11 +137,11 @@ class Bench:
             raise ClauseBroken(f"{what} did not return within {PATIENCE:g} s") from None
 
     async def all_of(self, calls: Iterable[Awaitable[T]]) -> list[T | BaseException]:
-        """The answers, or errors, of calls that are made at once."""
+        """The answers or errors of concurrent calls."""
         return await asyncio.gather(*calls, return_exceptions=True)
 
     async def all_well(self, calls: Iterable[Awaitable[T]]) -> list[T]:
-        """The answers of calls that are made at once."""
+        """The answers of concurrent calls; raises the first error."""
         return list(await asyncio.gather(*calls))
 
     async def create(self, new: NewInstance | str = "alpha") -> NewInstance:
@@ -188,7 +188,7 @@ class Bench:
         return turns[0]
 
     async def pick(self, instance: str) -> LeasedTurn:
-        """Lease everything that is ready, and give the turn of this instance."""
+        """Lease everything that is ready, and return the turn of this instance."""
         turns = {turn.state.instance: turn for turn in await self.lease()}
         if instance not in turns:
             raise ClauseBroken(f"{instance!r} could not be leased, but {sorted(turns)} could")
@@ -200,7 +200,7 @@ class Bench:
         expect_equal([turn.state.instance for turn in turns], [], f"{why}, instances leased")
 
     def draft(self, turn: LeasedTurn, **fields: Unpack[CommitFields]) -> TurnCommit:
-        """A commit of this turn; it removes what was delivered unless told otherwise."""
+        """A commit of this turn. By default it removes the delivered messages."""
         state = turn.state
         commit = TurnCommit(
             id=self.fresh("commit"),
@@ -223,7 +223,7 @@ class Bench:
         return await self.take(instance)
 
     async def keep(self, turn: LeasedTurn, **fields: Unpack[CommitFields]) -> LeasedTurn:
-        """Commit this turn, keep the lease, and give the turn as it stands then."""
+        """Commit this turn, keep the lease, and return the turn as it is after the commit."""
         commit = self.draft(turn, **{"keep_for": LEASE, **fields})
         answer = await self.provider.commit_turn(commit)
         expect(answer.lease_until is not None, "the answer of a commit with keep_for has no lease")
@@ -238,7 +238,7 @@ class Bench:
     async def with_activities(
         self, *activities: NewActivity, instance: str = "alpha"
     ) -> LeasedTurn:
-        """An instance that has added activities, and its turn, which is kept."""
+        """An instance with these activities, and its turn, whose lease is kept."""
         turn = await self.started(instance)
         return await self.keep(turn, events=(b"scheduled",), add=activities)
 
@@ -326,7 +326,7 @@ class Bench:
 
     @property
     def admin(self) -> ProviderAdmin:
-        """The management face of the bench's provider object."""
+        """The management capability of the bench's provider object."""
         admin = self.provider.as_management_capability()
         if admin is None:
             raise ClauseBroken("as_management_capability is None although management is declared")
@@ -334,7 +334,7 @@ class Bench:
 
 
 def held_by(turn: LeasedTurn) -> TurnLease:
-    """A turn's lease by name."""
+    """The name of a turn's lease."""
     return TurnLease(instance=turn.state.instance, token=turn.token)
 
 

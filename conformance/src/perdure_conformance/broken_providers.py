@@ -1,8 +1,8 @@
-"""How the suite tests itself: providers that are wrong in one respect, and what must catch them.
+"""How the suite tests itself: providers that break a clause, and the checks that must fail on them.
 
 A broken provider is a subclass of the model's store or provider object, marked with the
-clauses that it breaks. Each of these checks must fail on it, and fail with a complaint, not by an
-accident inside the broken provider.
+clauses that it breaks. Each of these checks must fail on it with a complaint of its own, not with
+an unrelated error inside the broken provider.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class StoreBackend:
         yield self._provider(store, clock=clock, description="model")
 
     async def replace_event(self, place: EventPlace, data: bytes) -> None:
-        """Put other bytes in the place of an event's."""
+        """Store other bytes in place of an event's."""
         events = self.events(place)
         events[place.number - 1] = StoredEvent(number=place.number, data=data)
 
@@ -71,7 +71,7 @@ class StoreBackend:
         return tables.executions[place.instance][place.execution - 1].events
 
     def key(self, namespace: str) -> str:
-        """Under which name the store of a namespace is kept."""
+        """The key of a namespace's store."""
         return namespace
 
 
@@ -106,9 +106,9 @@ def backend_of(kind: type) -> StoreBackend:
 
 
 def what_catches(broken: Broken, check: Check) -> str | None:
-    """What a check has to say of a broken provider; None where it is content.
+    """The complaint of a check about a broken provider; None if the check passes.
 
-    Raises whatever the broken provider raises by accident.
+    Errors that are neither complaints nor Perdure's own pass through.
     """
     try:
         asyncio.run(run_check(check, broken.make()))

@@ -1,7 +1,7 @@
-"""Keeps log lines from the terminal, and shows them with the check that failed.
+"""Captures log lines, so that they appear only with the check that failed.
 
-Most checks disturb a runtime or a provider on purpose, and each disturbance is logged: to who
-runs the suite from the command line these lines are noise, until a check fails.
+Most checks disturb a runtime or a provider on purpose, and each disturbance is logged. On the
+command line these lines are noise until a check fails.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 MOST = 100
-"""How many of the last lines are kept."""
+"""The number of lines that are kept."""
 
 
 class CapturedLogs(logging.Handler):
-    """The last log lines, until somebody asks for them."""
+    """The last log lines since `take` was called."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class CapturedLogs(logging.Handler):
 
 @contextmanager
 def capture_logs() -> Generator[CapturedLogs]:
-    """Keep what is logged in the block; nothing of it reaches the terminal."""
+    """Capture what is logged in the block, in place of the terminal."""
     kept = CapturedLogs()
     root = logging.getLogger()
     root.addHandler(kept)

@@ -1,7 +1,7 @@
 """A check: one clause of the contract, as an async function that a provider passes or not.
 
-Checks are data. Whoever runs them decides what to do with a result; a check only raises
-`ClauseBroken` (or lets the provider's error out) where the promise is not kept.
+Checks are data. A check raises `ClauseBroken`, or lets the provider's error through, if the
+provider breaks the promise; the runner decides what becomes of that.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class Check:
     id: str
     """The id of the clause in `docs/build-on-it/contract.md`."""
     promise: str
-    """What is promised, in a sentence."""
+    """The promise, in a sentence."""
     run: TestBody
     since: tuple[int, int] = (1, 0)
-    """The contract version that brought the clause."""
+    """The first contract version with this clause."""
     needs: str | None = None
     """The capability without which the clause does not apply."""
     tampering: str | None = None

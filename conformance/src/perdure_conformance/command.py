@@ -1,4 +1,4 @@
-"""The command line: certify a provider by its URL, scaffold a new one, measure one.
+"""The command line: certifies a provider by its URL, scaffolds a new one, measures one.
 
 python -m perdure_conformance sqlite:///x.db
 python -m perdure_conformance new acme
@@ -33,7 +33,7 @@ BROKEN, UNREACHABLE = 1, 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns 0 only for a conformant provider or a task that was done."""
+    """Run the command; returns 0 only for a conformant provider or a completed task."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     first = words[0] if words else ""
     if first == "new":
@@ -53,7 +53,7 @@ def create_package(words: Sequence[str]) -> int:
     )
     parser.add_argument("scheme", help="the URL scheme, a lower-case word such as acme")
     parser.add_argument(
-        "directory", nargs="?", type=Path, help="where; perdure-SCHEME where none is given"
+        "directory", nargs="?", type=Path, help="the new directory, by default perdure-SCHEME"
     )
     options = parser.parse_args(words)
     directory = options.directory or Path(f"perdure-{options.scheme}")
@@ -69,7 +69,7 @@ def create_package(words: Sequence[str]) -> int:
 
 
 def write_table(words: Sequence[str]) -> int:
-    """Write into a document's table of providers what their reports say."""
+    """Write the verdicts of reports into a document's table of providers."""
     parser = argparse.ArgumentParser(
         prog="python -m perdure_conformance table",
         description=f"Write the last column of the table between {BEGIN} and {END}.",
@@ -82,7 +82,7 @@ def write_table(words: Sequence[str]) -> int:
     except InvalidInput as error:
         print(error, file=sys.stderr)
         return BROKEN
-    print(f"{options.document} {'was changed' if changed else 'says so already'}")
+    print(f"{options.document} {'was changed' if changed else 'is up to date'}")
     return DONE
 
 
@@ -119,7 +119,9 @@ def certify(words: Sequence[str]) -> int:
         "--report", type=Path, metavar="DIRECTORY", help="write conformance.json and .md there"
     )
     parser.add_argument(
-        "--only", metavar="TEXT", help="run only checks whose id has this text; never conformant"
+        "--only",
+        metavar="TEXT",
+        help="run only checks whose id contains this text; the verdict is then never conformant",
     )
     parser.add_argument("--stop", action="store_true", help="stop at the first failure")
     options = parser.parse_args(words)
@@ -127,7 +129,7 @@ def certify(words: Sequence[str]) -> int:
 
 
 def run(url: str, *, only: str | None, stop: bool, directory: Path | None) -> int:
-    """Run what was chosen, print and write the report."""
+    """Run the selected checks, print the report and write it."""
     backend = reach_backend(url)
     with capture_logs() as logs:
         try:
@@ -140,7 +142,7 @@ def run(url: str, *, only: str | None, stop: bool, directory: Path | None) -> in
         ALL_CHECKS,
         run.results,
         interrupted=run.interrupted,
-        chosen=None if only is None else f"only checks with {only!r} in their id were asked for",
+        chosen=None if only is None else f"only checks with {only!r} in their id were selected",
         obstacle=obstacle,
     )
     print(as_text(verdict))
@@ -153,14 +155,14 @@ def run(url: str, *, only: str | None, stop: bool, directory: Path | None) -> in
 
 @dataclass(slots=True)
 class Run:
-    """What came of a run of checks."""
+    """The results of a run of checks."""
 
     results: list[Result] = field(default_factory=list[Result])
     interrupted: str | None = None
 
 
 def run_checks(backend: Backend, logs: CapturedLogs, *, only: str | None, stop: bool) -> Run:
-    """Run what was chosen, and say of each check what came of it."""
+    """Run the selected checks, and print the outcome of each."""
     run = Run()
     try:
         for check in ALL_CHECKS:
@@ -178,7 +180,7 @@ def run_checks(backend: Backend, logs: CapturedLogs, *, only: str | None, stop: 
 
 
 def with_lines(result: Result, lines: Sequence[str]) -> Result:
-    """A failure with what was logged meanwhile; any other result as it is."""
+    """A failure together with the captured log lines; any other result unchanged."""
     if result.outcome is not Outcome.FAILED or not lines:
         return result
     return replace(result, message="\n".join([result.message, "logged meanwhile:", *lines]))

@@ -1,7 +1,7 @@
-"""What a check says when a promise is broken.
+"""How a check complains about a broken promise.
 
-Plain functions in place of `assert`, so that a check says the same with and without pytest, and
-under `python -O`.
+Plain functions in place of `assert`, so that a check complains in the same way with pytest, without
+it, and under `python -O`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ E = TypeVar("E", bound=Exception)
 
 
 class ClauseBroken(AssertionError):
-    """The provider did not keep the clause; the message says what was found instead."""
+    """The provider broke the clause; the message says what was found."""
 
 
 def expect(condition: object, complaint: str) -> None:
@@ -31,13 +31,13 @@ def expect_equal(found: T, wanted: T, what: str) -> None:
 
 
 def shortened(value: object) -> str:
-    """The value's repr, or its two ends where it is long."""
+    """The value's repr, or its two ends if it is long."""
     text = repr(value)
     return text if len(text) <= 600 else f"{text[:400]} … {text[-180:]}"
 
 
 class Refusal(Generic[E]):
-    """The error that a call was refused with, once the block is over."""
+    """The error with which a call was refused, available after the block."""
 
     def __init__(self, kind: type[E]) -> None:
         self.kind = kind

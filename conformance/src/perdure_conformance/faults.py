@@ -3,8 +3,8 @@
     faults = Faults(rate=0.1, seed=1)
     async with open_provider("sqlite:///x.db", plugins=[faults]) as provider: ...
 
-Every fault is one that storage may have by the contract: whatever the runtime makes of it, each
-instance must end right. The same seed and the same order of calls give the same faults.
+The contract allows every one of these faults, and each instance must end correctly under all of them.
+The same seed and the same order of calls give the same faults.
 """
 
 from __future__ import annotations
@@ -47,18 +47,18 @@ T = TypeVar("T")
 
 
 class Fault(StrEnum):
-    """What may go wrong with a call."""
+    """A fault of a call."""
 
     BEFORE = "before"
     """Unavailable, without effect."""
     LOST_ANSWER = "lost answer"
     """Unavailable, after the effect."""
     REFUSED = "refused"
-    """Failed for good, without effect; not among the usual faults, since no runtime can go on."""
+    """Failed permanently, without effect. Not among the usual faults, since no runtime can go on."""
     DELAY = "delay"
-    """Slow, by the clock."""
+    """Slow, on the clock."""
     TWICE = "twice"
-    """Made twice, as by a network that repeats; the caller gets the second answer."""
+    """Made twice, as on a network that repeats requests; the caller gets the second answer."""
     LEASE_LOSS = "lease loss"
     """The leases that the call names are gone when it arrives."""
 
@@ -68,7 +68,7 @@ USUAL = (Fault.BEFORE, Fault.LOST_ANSWER, Fault.DELAY, Fault.TWICE, Fault.LEASE_
 
 
 class Faults:
-    """The plugin: decides for each call whether something goes wrong, and what."""
+    """The plugin: chooses a fault, or none, for each call."""
 
     def __init__(
         self,
@@ -80,26 +80,26 @@ class Faults:
         delay: timedelta = timedelta(milliseconds=20),
     ) -> None:
         self.rate = rate
-        """How likely a fault is at each call; may be changed at any time."""
+        """The probability of a fault at each call; may be changed at any time."""
         self.delay = delay
         self.injected: Counter[tuple[str, Fault]] = Counter()
-        """How often which fault came at which operation."""
+        """The number of faults by operation and fault."""
         self._faults = tuple(faults)
         self._operations = operations
         self._random = Random(seed)  # noqa: S311 # repeatable, no secret
 
     @hookimpl
     def perdure_wrap_provider(self, spec: ProviderSpec) -> ProviderWrapper:
-        """Wrap the provider that is about to be used."""
+        """Wrap the provider that is being opened."""
         del spec
         return self.wrap
 
     def wrap(self, provider: Provider) -> Provider:
-        """This provider, unreliable."""
+        """This provider, with faults."""
         return FaultyProvider(provider, self)
 
     def choose(self, operation: str) -> Fault | None:
-        """What goes wrong with the next call, if anything does."""
+        """The fault of the next call, or None."""
         if self._operations is not None and operation not in self._operations:
             return None
         if self._random.random() >= self.rate:

@@ -1,7 +1,7 @@
-"""What is true of every history, whatever was run, killed, cancelled or repeated.
+"""The rules that every history keeps, after any run, kill, cancellation or repeat.
 
-`violations_in` reads the events of one execution and says what is wrong with them; it knows nothing
-of the code that ran. A history of which it finds no fault may still be the wrong one.
+`violations_in` reads the events of one execution, without the code that ran. A history that keeps
+the rules may still be the wrong one.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _SCHEDULES: dict[type[Event], tuple[type[Event], ...]] = {
         history.WaitCreated,
     ),
 }
-"""What ends scheduled work, and what it may end."""
+"""The events that end scheduled work, and the events that each may end."""
 
 
 def violations_in(events: Sequence[Event], *, ended: bool) -> list[str]:
-    """Everything that is wrong with one execution's history; empty where nothing is.
+    """All violations in one execution's history, as sentences.
 
-    Events are numbered from 1 without gaps. The first is the start, and the only one. Whatever
-    ends work comes after that work's schedule event, and once. No external event is there twice.
-    Time never goes back. An execution that has `ended` has one terminal event, the last; another
-    has none.
+    Events are numbered from 1 without gaps. The first is the start, and the only one. The event
+    that ends work comes once, after that work's schedule event. No external event is there twice.
+    Time never goes back. An execution that has `ended` has one terminal event, the last; a
+    running one has none.
     """
     return [
         *_faults_in_numbers(events),

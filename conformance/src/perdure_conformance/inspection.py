@@ -1,4 +1,4 @@
-"""Inspects what is left in a storage: histories, and whether the code agrees with them."""
+"""Inspects the histories in a storage: their rules, and whether the code agrees with them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from perdure_conformance.history_rules import violations_in
 async def inspect_instance(
     state: InstanceState, execution: int, events: Sequence[Event], deployed: Sequence[Catalog]
 ) -> list[str]:
-    """What is wrong with one execution of an instance; empty where nothing is.
+    """All that is wrong with one execution of an instance.
 
-    Of the code that was deployed, some must agree with the history.
+    At least one version of the deployed code must agree with the history.
     """
     current = execution == state.execution
     ended = not current or state.status is not InstanceStatus.RUNNING
@@ -50,7 +50,7 @@ async def _faults_in_replay(events: Sequence[Event], deployed: Sequence[Catalog]
 
 
 def _ended_without_code(events: Sequence[Event]) -> bool:
-    """Whether the runtime ended it, whatever its code would have said."""
+    """Whether the runtime ended it, without its code."""
     last = events[-1]
     if not isinstance(last, OrchestrationFailed):
         return False

@@ -1,8 +1,8 @@
-"""The pytest plugin: gathers the results of `ProviderConformance` classes, and reports on them.
+"""The pytest plugin: collects the results of `ProviderConformance` classes, and reports them.
 
-Results travel in the test reports themselves, so it makes no difference whether tests run in
-this process or in workers. A class of which not every check has a result is not conformant, and
-the report says what kept the others from running: a choice, a stop, an obstacle, a fixture.
+Results travel in the test reports, so tests may run in this process or in workers. A class is not
+conformant unless every check has a result, and the report says why others did not run: a selection,
+a stop, an obstacle, a fixture.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ CLAUSE = "perdure_clause"
 
 @dataclass(slots=True)
 class Gathered:
-    """What is known of one class."""
+    """The results of one class."""
 
     carried: list[Carried] = field(default_factory=list["Carried"])
     hindered: str | None = None
-    """What the first test said that came to no result."""
+    """The message of the first test without a result."""
 
 
 class ConformanceReporter:
     """Keeps results by class until the run is over.
 
-    The suite is imported only where there are results: the plugin is loaded in every run of
-    pytest, whether or not it has to do with providers.
+    The suite is imported only if there are results: pytest loads the plugin in every run, and
+    most runs test no provider.
     """
 
     def __init__(self, directory: Path | None, chosen: str | None) -> None:
@@ -116,7 +116,7 @@ class ConformanceReporter:
 
 
 def last_line(report: pytest.TestReport) -> str:
-    """What a test that ended in its setup has to say, in a line."""
+    """The message of a test that failed in its setup, in one line."""
     if isinstance(report.longrepr, tuple):
         return report.longrepr[2]
     lines = report.longreprtext.strip().splitlines()
@@ -124,7 +124,7 @@ def last_line(report: pytest.TestReport) -> str:
 
 
 def chosen_by(config: pytest.Config) -> str | None:
-    """By what tests are chosen in this run, or None where nothing was asked for."""
+    """The options that select tests in this run, or None."""
     options: dict[str, Any] = {
         "-k": config.getoption("keyword", ""),
         "-m": config.getoption("markexpr", ""),
@@ -137,12 +137,12 @@ def chosen_by(config: pytest.Config) -> str | None:
         for option, value in options.items()
         if value
     ]
-    return f"only some tests were chosen: {', '.join(words)}" if words else None
+    return f"only some tests were selected: {', '.join(words)}" if words else None
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Let what was logged in a check travel between processes: it may hold any text at all."""
+    """Escape log lines that could not travel between processes, such as lone surrogates."""
     report = yield
     if CLAUSE in report.keywords:
         report.sections = [
@@ -153,7 +153,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option that says where reports go."""
+    """Add the option for the directory of reports."""
     parser.getgroup("perdure-conformance").addoption(
         "--conformance-report",
         metavar="DIRECTORY",

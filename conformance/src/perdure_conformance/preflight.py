@@ -1,8 +1,8 @@
-"""Looks, before any check, whether a storage can be tested at all.
+"""Finds out, before any check, whether a storage can be tested at all.
 
-Every check opens several provider objects on one storage. Where it cannot be opened, or where two
-openings do not see each other, most checks would fail, and each with a complaint that misleads:
-so the obstacle is named once, in place of all results.
+Every check opens several provider objects on one storage. If the storage cannot be opened, or two
+objects do not see each other's effects, most checks would fail with misleading complaints. The
+obstacle is reported once, in place of all results.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from perdure_conformance.backend import OPENING, Backend, Declaration, find_back
 from perdure_conformance.bench import open_bench
 
 PATIENCE = 60.0
-"""Real seconds that looking around in a storage may take."""
+"""Real seconds after which the preflight is given up."""
 
 
 class UnreachableBackend:
@@ -38,7 +38,7 @@ class UnreachableBackend:
 
 
 def reach_backend(url: str, known: Declaration | None = None) -> Backend:
-    """The backend of a URL; an `UnreachableBackend` where it cannot be opened, for whatever reason."""
+    """The backend of a URL, or an `UnreachableBackend` if it cannot be opened for any reason."""
     try:
         return find_backend(url, known)
     except TimeoutError:
@@ -49,7 +49,7 @@ def reach_backend(url: str, known: Declaration | None = None) -> Backend:
 
 
 def find_obstacle(backend: Backend) -> str | None:
-    """Why no check can tell anything about this backend, in a sentence; None where each can.
+    """Why this backend cannot be tested, in a sentence; None if it can.
 
     Needs a thread without a running event loop.
     """

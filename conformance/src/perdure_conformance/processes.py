@@ -1,7 +1,7 @@
-"""What the checks run in other processes, and how they start and stop them.
+"""The programs that checks run in other processes, and how checks start and kill them.
 
-A process opens the storage by its URL with the wall's clock and prints a line for each call that
-was acknowledged. It is stopped by killing it.
+A process opens the storage by its URL, with the system clock, and prints a line for each
+acknowledged call. The check ends it by killing it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ACCEPTED = "accepted"
 
 @asynccontextmanager
 async def process(task: str, url: str, namespace: str, name: str) -> AsyncGenerator[Process]:
-    """A process at its task, killed at the end of the block."""
+    """A process that runs a task; it is killed at the end of the block."""
     started = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -84,7 +84,7 @@ async def write_on(provider: Provider, name: str) -> None:
 
 
 async def run_on(provider: Provider, name: str) -> None:
-    """Run whatever there is, until killed."""
+    """Run all available work, until killed."""
     worker = Worker(provider, name, random.Random(name), mishaps=0.0)  # noqa: S311 # no secret
     while True:
         busy = await worker.round()
@@ -96,12 +96,12 @@ async def run_on(provider: Provider, name: str) -> None:
 
 
 def say(*words: str) -> None:
-    """Print a line that is there even if the process is killed right after."""
+    """Print a line that arrives even if the process is killed right after."""
     print(*words, flush=True)
 
 
 async def main(task: str, url: str, namespace: str, name: str) -> None:
-    """Open the storage and go to work."""
+    """Open the storage and run the task."""
     async with open_provider(with_namespace(url, namespace), clock=SystemClock()) as provider:
         await {"write": write_on, "run": run_on}[task](provider, name)
 

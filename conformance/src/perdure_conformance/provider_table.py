@@ -1,8 +1,7 @@
-"""Keeps the table of providers in a document true: its last column is written from reports.
+"""Updates the table of providers in a document: its last column comes from reports.
 
 The table stands between two comments, `BEGIN` and `END`. A row belongs to the provider whose URL
-it shows in backticks; what it says of conformance comes from that provider's `conformance.json`
-and from nowhere else. Rows without a URL, and all other columns, are left alone.
+it shows in backticks. Its last cell comes from that provider's `conformance.json` alone. Rows without a URL, and all other columns, are left alone.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ from perdure_conformance.report import FORMAT
 BEGIN = "<!-- conformance: begin -->"
 END = "<!-- conformance: end -->"
 NO_REPORT = "in work"
-"""What a row says whose provider has no report."""
+"""The last cell of a provider without a report."""
 
 _MARKED = re.compile(rf"(?<={BEGIN}\n).*?(?={END})", re.DOTALL)
 _SCHEME = re.compile(r"`([a-z][a-z0-9]*)://")
 
 
 def rewrite(document: Path, reports: Sequence[Path]) -> bool:
-    """Write what the reports say into the document's table; returns whether anything changed."""
+    """Write the verdicts of the reports into the document's table; returns whether it changed."""
     text = document.read_text(encoding="utf-8")
     cells: dict[str, str] = {}
     for path in reports:
@@ -43,11 +42,11 @@ def rewrite(document: Path, reports: Sequence[Path]) -> bool:
 
 
 def cell_of(report: Mapping[str, Any], link: str) -> str:
-    """What a report says, in a cell: the verdict, the suite, and the day."""
+    """The cell of a report: the verdict, the suite, and the day."""
     if report["format"] != FORMAT:
         raise InvalidInput(
             f"the report behind {link} has format {report['format']!r}, not {FORMAT}; write it"
-            " anew with this version of perdure-conformance"
+            " again with this version of perdure-conformance"
         )
     contract = ".".join(str(part) for part in report["provider"]["contract"])
     verdict = f"{'conformant' if report['conformant'] is True else 'not conformant'} to contract"

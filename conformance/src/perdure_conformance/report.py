@@ -1,4 +1,4 @@
-"""How a verdict is written: a table for the terminal, JSON for machines, Markdown for people."""
+"""Writes a verdict: as a table for the terminal, JSON for machines, Markdown for people."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def table(verdict: Verdict) -> Iterator[Sequence[str]]:
 
 
 def counts(results: Sequence[Result]) -> list[str]:
-    """How many had which outcome, and how long they took."""
+    """The number of results by outcome, and their seconds."""
     numbers = [sum(result.outcome is outcome for result in results) for outcome in Outcome]
     seconds = sum(result.seconds for result in results)
     return [*(str(number) if number else "-" for number in numbers), f"{seconds:.1f}"]
@@ -75,7 +75,7 @@ def tabulated(verdict: Verdict) -> list[str]:
 
 
 def left_out(verdict: Verdict) -> Iterator[str]:
-    """The checks that do not bind the provider or cannot be run on it, and why, by the reason."""
+    """The unsupported checks, grouped by the reason."""
     why: dict[str, list[str]] = {}
     for result in verdict.results:
         if result.outcome is Outcome.UNSUPPORTED:
@@ -85,7 +85,7 @@ def left_out(verdict: Verdict) -> Iterator[str]:
 
 
 def listed(verdict: Verdict) -> Iterator[tuple[Check, Result]]:
-    """The checks that are shown one by one: those that did not pass, where that means something."""
+    """The checks that are shown one by one: those that failed, expectedly or not."""
     for check, result in zip(verdict.checks, verdict.results, strict=True):
         if result.outcome in (Outcome.FAILED, Outcome.EXPECTED_FAILURE):
             yield check, result
@@ -167,7 +167,7 @@ def markdown_row(cells: Sequence[str]) -> str:
 
 
 def write_report(verdict: Verdict, directory: Path) -> None:
-    """Write `conformance.json` and `conformance.md` into a directory, which is made."""
+    """Write `conformance.json` and `conformance.md` into a directory, creating it."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "conformance.json").write_text(as_json(verdict), encoding="utf-8")
     (directory / "conformance.md").write_text(as_markdown(verdict), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Runs checks on a backend: each in an event loop and a bench of its own."""
+"""Runs checks on a backend, each in its own event loop and on its own bench."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ TIME_LIMIT = 240.0
 """Real seconds after which a check is given up."""
 
 LAST_PATIENCE = 10.0
-"""Real seconds that a check has to end when it is given up."""
+"""Real seconds that a check has to end after its cancellation."""
 
 
 class Outcome(StrEnum):
-    """What came of a check."""
+    """The outcome of a check."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -31,13 +31,13 @@ class Outcome(StrEnum):
     """The provider does not declare the capability that the clause needs, or its backend
     does not offer the tampering that the check needs."""
     EXPECTED_FAILURE = "expected failure"
-    """Failed, as was said beforehand, with a reason."""
+    """Failed, as the test class announced, with a reason."""
     UNTESTED = "untested"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What came of one check."""
+    """The result of one check."""
 
     id: str
     outcome: Outcome
@@ -54,21 +54,21 @@ def binds(check: Check, declaration: Declaration) -> bool:
 
 
 async def run_check(check: Check, backend: Backend) -> None:
-    """Run one check in the present event loop; it raises where the promise is broken."""
+    """Run one check in the running event loop; it raises if the promise is broken."""
     try:
         async with asyncio.timeout(TIME_LIMIT), open_bench(backend) as bench:
             await check.run(bench)
     except TimeoutError as late:
-        raise ClauseBroken(f"{check.id} was not done after {TIME_LIMIT:g} s") from late
+        raise ClauseBroken(f"{check.id} did not end after {TIME_LIMIT:g} s") from late
     except LookupError as error:
         raise missing(error) or error from error
 
 
 def run_alone(check: Check, backend: Backend) -> None:
-    """Run one check in an event loop of its own, to its end or to the end of all patience.
+    """Run one check in its own event loop, until it ends or its time is over.
 
     A provider may swallow the cancellation of a check that takes too long, or never finish its
-    close: then the event loop is given up with whatever still runs in it.
+    close. Then the event loop is closed with everything that still runs in it.
     """
     runner = asyncio.Runner()
     ended = True
@@ -80,38 +80,38 @@ def run_alone(check: Check, backend: Backend) -> None:
         else:
             runner.get_loop().close()
     if not ended:
-        raise ClauseBroken(f"{check.id} was not done after {TIME_LIMIT:g} s, nor when cancelled")
+        raise ClauseBroken(f"{check.id} did not end after {TIME_LIMIT:g} s, nor when cancelled")
 
 
 async def end_of(body: Coroutine[None, None, None]) -> bool:
-    """Whether the check ends by itself, or by its time limit, soon enough; it raises its error."""
+    """Whether the check ends in time, by itself or when cancelled; raises its error."""
     task = asyncio.ensure_future(body)
     done, _ = await asyncio.wait({task}, timeout=TIME_LIMIT + LAST_PATIENCE)
     if not done:
         return False
     if task.cancelled():
-        raise ClauseBroken("a call ended as cancelled, though nobody had cancelled it")
+        raise ClauseBroken("a call ended as cancelled, though the check had not cancelled it")
     task.result()
     return True
 
 
 def missing(error: LookupError) -> ClauseBroken | None:
-    """The complaint of a check that looked for what an answer lacks; None for others' errors."""
+    """The complaint of a check that missed something in an answer; None for other lookup errors."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     if Path(frame.filename).parent != Path(__file__).parent / "clauses":
         return None
-    return ClauseBroken(f"an answer lacks what is looked for in `{frame.line}`: {error!r}")
+    return ClauseBroken(f"an answer lacks what the check reads in `{frame.line}`: {error!r}")
 
 
 def judge(check: Check, backend: Backend) -> Result:
-    """Run one check in an event loop of its own, and say what came of it."""
+    """Run one check in its own event loop, and return its result."""
     declaration = backend.declaration
     if not binds(check, declaration):
         return Result(id=check.id, outcome=Outcome.UNSUPPORTED, message=why_not(check, declaration))
     began = time.perf_counter()
     try:
         run_alone(check, backend)
-    except Exception as error:  # noqa: BLE001 # whatever a provider raises breaks its promise
+    except Exception as error:  # noqa: BLE001 # any error of a provider breaks its promise
         return Result(
             id=check.id,
             outcome=Outcome.FAILED,
@@ -132,7 +132,7 @@ def why_not(check: Check, declaration: Declaration) -> str:
 
 
 def complaint(error: Exception) -> str:
-    """What a failed check has to say: the complaint alone, or where the error came from."""
+    """The message of a failed check: the complaint alone, or an error with its traceback."""
     if isinstance(error, ClauseBroken):
         return str(error)
     return "".join(traceback.format_exception(error)).strip()

@@ -1,4 +1,4 @@
-"""Records for checks, with the fields that a check doesn't care about filled in."""
+"""Records for checks, with defaults for the fields that a check does not care about."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""Scaffolds a provider package: one that is conformant at once, and keeps everything in memory.
+"""Scaffolds a provider package that is conformant at once and keeps everything in memory.
 
-Its code is the model of this suite, under the new package's names; the rest comes
-from `templates/`. What it writes is the author's from then on.
+Its code is a copy of the model, under the new package's names; the rest comes from `templates/`.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ def scaffold(scheme: str, directory: Path) -> list[Path]:
     """
     if not SCHEME.match(scheme):
         raise InvalidInput(
-            f"scheme {scheme!r} is not a lower-case word of entries and digits; choose another"
+            f"scheme {scheme!r} is not a lower-case word of letters and digits; choose another"
         )
     if directory.exists():
         raise InvalidInput(f"directory {str(directory)!r} exists; choose another, or remove it")

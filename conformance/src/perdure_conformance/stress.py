@@ -1,7 +1,7 @@
 """Measures a provider: throughput and latency of the main workloads, at the contract's level.
 
-The figures compare storages with one another on one machine. They say nothing of the runtime,
-which keeps instances in memory and lets many calls share a transaction.
+Use the figures to compare storages on one machine. They do not predict a runtime's speed: it keeps
+instances in memory and lets many calls share a transaction.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from perdure_conformance.stress_workloads import WORKLOADS, Step
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
-    """What one workload came to; latencies are of a whole operation, in milliseconds."""
+    """The figures of one workload. Latencies are of a whole operation, in milliseconds."""
 
     workload: str
     what: str
@@ -36,7 +36,7 @@ class Measurement:
 
 
 async def measure(backend: Backend, *, operations: int, callers: int) -> Sequence[Measurement]:
-    """Run every workload, each in a namespace of its own with as many callers at once."""
+    """Run every workload, each in its own namespace, with this many concurrent callers."""
     found: list[Measurement] = []
     for step in WORKLOADS:
         namespace = f"stress-{uuid4().hex[:12]}"

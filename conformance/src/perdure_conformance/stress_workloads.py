@@ -1,7 +1,7 @@
-"""The workloads of the stress command: what a runtime asks of a provider all day.
+"""The workloads of the stress command: the calls that a runtime makes most.
 
-Each operation creates as much work as it takes, and takes whatever comes first, its own or another
-caller's, as runtimes do.
+Each operation creates as much work as it takes. It takes the work that comes first, as runtimes do,
+also work that another caller has created.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ WORKLOADS: Sequence[Step] = (create, look, send, turn, chain, fetch)
 
 
 async def lease(provider: Provider, token: str) -> LeasedTurn:
-    """Lease a turn; each caller has created an instance before, so there is one for it."""
+    """Lease a turn. Each caller has created an instance before, so there is one for it."""
     request = TurnRequest(token=token, limit=1, lease_for=LEASE, serves=SERVES)
     while True:
         for leased in await provider.lease_turns(request):

@@ -1,12 +1,12 @@
-"""The suite as a pytest class: an author subclasses it and says where the provider is.
+"""The suite as a pytest class: a subclass names the provider to test.
 
     class TestAcme(ProviderConformance):
         @pytest.fixture
         def provider_url(self, tmp_path):
             return f"acme:///{tmp_path}/store"
 
-Every check is one test, so new checks come by upgrading. Each runs in an event loop of its own
-inside a plain test function: no plugin for asynchronous tests is needed, and none disturbs.
+Every check is one test, so an upgrade brings new checks. Each runs in its own event loop inside a
+plain test function, so no plugin for asynchronous tests is needed, and none interferes.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ class ProviderConformance:
     """Subclass it, and give the fixture `provider_url` (or `conformance_backend`)."""
 
     expected_failures: ClassVar[Mapping[str, str]] = {}
-    """Clauses that the provider is known not to keep yet, each with the reason.
+    """Clauses that the provider does not keep yet, each with the reason.
 
-    They are strict: one that passes after all fails the run, until it is taken out here. A
-    provider with any is not conformant.
+    They are strict: a clause that passes nevertheless fails the run until you remove it here. A
+    provider with expected failures is not conformant.
     """
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "test_clause" in vars(cls):
             raise TypeError(
-                f"{cls.__name__} overrides test_clause; no check can be overridden, name what"
-                " is known to fail in expected_failures"
+                f"{cls.__name__} overrides test_clause; list the checks that fail in"
+                " expected_failures instead"
             )
         unknown = set(cls.expected_failures) - {check.id for check in ALL_CHECKS}
         if unknown:
             raise TypeError(
-                f"{cls.__name__}.expected_failures names {sorted(unknown)}, which are no clauses"
+                f"{cls.__name__}.expected_failures names {sorted(unknown)}, which are not clauses"
             )
 
     @pytest.fixture
@@ -62,8 +62,8 @@ class ProviderConformance:
 
     @pytest.fixture
     def conformance_backend(self, provider_url: str, request: pytest.FixtureRequest) -> Backend:
-        """The backend under test; override it instead of `provider_url` for what has no URL."""
-        # What a provider declares is asked once: each asking opens the storage.
+        """The backend under test. Override it instead of `provider_url` if there is no URL."""
+        # Asking for the declaration opens the storage, so it is asked once.
         known = request.config.stash.setdefault(_DECLARED, {})
         scheme = ProviderUrl.parse(provider_url).scheme
         backend = reach_backend(provider_url, known.get(scheme))
@@ -75,9 +75,9 @@ class ProviderConformance:
     def reachable_backend(
         self, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
     ) -> Backend:
-        """The backend, once it is known that checks can tell something about it.
+        """The backend, after the preflight.
 
-        Where they cannot, the first test fails and says why, and the others are skipped.
+        If the backend cannot be tested, the first test fails and says why, and the others skip.
         """
         known = request.config.stash.setdefault(_REACHED, {})
         if known.get(type(self)) is False:
@@ -99,7 +99,7 @@ class ProviderConformance:
         reachable_backend: Backend,
         record_property: Callable[[str, object], None],
     ) -> None:
-        """One clause of the contract, or one row of the semantics."""
+        """One clause of the contract, or one scenario."""
         result = self._expected(judge(check, reachable_backend))
         self._record(record_property, reachable_backend.declaration, result=result)
         if result.outcome is Outcome.UNSUPPORTED:
@@ -117,13 +117,13 @@ class ProviderConformance:
         result: Result | None = None,
         obstacle: str | None = None,
     ) -> None:
-        """Let a result, or why there is none, travel to whoever reports."""
+        """Put a result, or why there is none, into the test's report."""
         suite = type(self).__name__
         carried = Carried(suite=suite, declaration=declaration, result=result, obstacle=obstacle)
         record_property(PROPERTY, packed(carried))
 
     def _expected(self, result: Result) -> Result:
-        """The result, as it counts when a failure was announced."""
+        """The result, after `expected_failures`."""
         reason = self.expected_failures.get(result.id)
         if reason is None:
             return result
@@ -136,14 +136,14 @@ class ProviderConformance:
         return replace(
             result,
             outcome=Outcome.FAILED,
-            message=f"expected to fail ({reason}), and {result.outcome}; take it out of"
+            message=f"expected to fail ({reason}), and {result.outcome}; remove it from"
             " expected_failures",
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Carried:
-    """A result as it travels in a test's report."""
+    """A result in a test's report."""
 
     suite: str
     declaration: Declaration

@@ -57,16 +57,16 @@ class SpoiledInstances(Protocol):
     """Offered as `SPOILED_INSTANCES`."""
 
     async def spoil_instance(self, namespace: str, instance: str) -> None:
-        """Make the plain fields of an instance something that they cannot be."""
+        """Make the plain fields of an instance invalid."""
         ...
 
 
 class Step(Protocol):
-    """What came of a step that was to fail."""
+    """A step that has to fail."""
 
     @property
     def reached(self) -> bool:
-        """Whether the provider object came so far."""
+        """Whether the provider object made this step."""
         ...
 
 
@@ -75,10 +75,10 @@ class FailingSteps(Protocol):
     """Offered as `FAILING_STEPS`."""
 
     def fail_at(self, provider: Provider, step: int) -> AbstractContextManager[Step]:
-        """In the block, let one access of a provider object to its storage fail, once.
+        """In the block, make one access of a provider object to its storage fail, once.
 
-        It is the one of this number, counted from 1 and from the begin of the block: a
-        statement, a request, a write. It fails as this storage may fail.
+        Accesses (statements, requests, writes) are counted from 1 at the begin of the block. The
+        one with the number `step` fails as this storage may fail.
         """
         ...
 
@@ -91,28 +91,28 @@ class Tampering:
 
     @property
     def raw_history(self) -> RawHistory:
-        """To the bytes of events."""
+        """Tampering with the bytes of events."""
         if not isinstance(self._backend, RawHistory):
             raise missing(RAW_HISTORY)
         return self._backend
 
     @property
     def lost_events(self) -> LostEvents:
-        """To take events away."""
+        """Removing events."""
         if not isinstance(self._backend, LostEvents):
             raise missing(LOST_EVENTS)
         return self._backend
 
     @property
     def spoiled_instances(self) -> SpoiledInstances:
-        """To plain fields."""
+        """Tampering with plain fields."""
         if not isinstance(self._backend, SpoiledInstances):
             raise missing(SPOILED_INSTANCES)
         return self._backend
 
     @property
     def failing_steps(self) -> FailingSteps:
-        """To let accesses to the storage fail."""
+        """Making accesses to the storage fail."""
         if not isinstance(self._backend, FailingSteps):
             raise missing(FAILING_STEPS)
         return self._backend
@@ -122,5 +122,5 @@ def missing(tampering: str) -> ClauseBroken:
     """The complaint about tampering that is declared, and missing."""
     return ClauseBroken(
         f"the declaration offers tampering {tampering!r}, and the backend lacks its methods; add"
-        " them, or take it out of the declaration"
+        " them, or remove it from the declaration"
     )

@@ -1,8 +1,8 @@
-"""The verdict over a run: conformant, or not and why.
+"""The verdict on a run: conformant, or not and why.
 
-A provider is conformant only if every check that binds it was run and passed. Whatever was
-filtered away, stopped early or could not be reached has no result, and a check without a result
-is untested: so no partial run is ever taken for a whole one.
+A provider is conformant only if every check that binds it ran and passed. A check that was
+deselected, stopped or unreachable has no result and counts as untested, so a partial run is never
+conformant.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from perdure_conformance.runner import Outcome, Result, binds
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What a run says about a provider."""
+    """The verdict on a provider."""
 
     declaration: Declaration
     checks: Sequence[Check]
     results: Sequence[Result]
     """One for every check, in the order of the contract."""
     reasons: Sequence[str]
-    """Why the provider is not said to be conformant; empty where it is."""
+    """Why the provider is not conformant; empty if it is."""
     date: datetime
     suite: str
     core: str
@@ -38,7 +38,7 @@ class Verdict:
 
     @property
     def conformant(self) -> bool:
-        """Whether every clause that binds the provider was tested and is kept."""
+        """Whether every clause that binds the provider was tested and passed."""
         return not self.reasons
 
     @property
@@ -48,7 +48,7 @@ class Verdict:
         return any(result.outcome in ran for result in self.results)
 
     def counts(self) -> Mapping[Outcome, int]:
-        """How many checks had which outcome."""
+        """The number of checks by outcome."""
         return {
             outcome: sum(result.outcome is outcome for result in self.results)
             for outcome in Outcome
@@ -66,9 +66,9 @@ def pronounce(
 ) -> Verdict:
     """Judge a run by its results; checks without one are untested.
 
-    Of a check that ran several times a failure counts, however often it passed.
-    `interrupted` says what stopped the run, `chosen` by what its checks were chosen, `obstacle`
-    why none could be run at all.
+    If a check ran several times, a failure counts.
+    `interrupted` says what stopped the run, `chosen` what selected its checks, `obstacle` why none
+    could run.
     """
     by_id: dict[str, Result] = {}
     for result in results:
@@ -99,7 +99,7 @@ def shortcomings(
     interrupted: str | None,
     chosen: str | None,
 ) -> Iterable[str]:
-    """Every reason against a verdict of conformance."""
+    """Every reason why the provider is not conformant."""
     if interrupted is not None:
         yield interrupted
     if chosen is not None and any(r.outcome is Outcome.UNTESTED for r in results):
@@ -107,9 +107,9 @@ def shortcomings(
     required = {check.id for check in checks if binds(check, declaration)}
     for outcome, what in (
         (Outcome.FAILED, "failed"),
-        (Outcome.EXPECTED_FAILURE, "failed, as was expected"),
+        (Outcome.EXPECTED_FAILURE, "failed, as expected"),
         (Outcome.UNTESTED, "did not run"),
-        (Outcome.UNSUPPORTED, "were skipped though the provider is bound by them"),
+        (Outcome.UNSUPPORTED, "were skipped though they bind the provider"),
     ):
         found = [r.id for r in results if r.outcome is outcome and r.id in required]
         if found:
@@ -119,6 +119,6 @@ def shortcomings(
 
 
 def named(ids: Sequence[str]) -> str:
-    """The first ids, and how many others there are."""
+    """The first ids, and the number of the others."""
     shown = ", ".join(ids[:12])
     return shown if len(ids) <= 12 else f"{shown} and {len(ids) - 12} others"

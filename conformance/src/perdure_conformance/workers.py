@@ -1,9 +1,9 @@
-"""Workers that run a small program by the provider's calls alone: for races, crashes, processes.
+"""Workers that run a small program with the provider's calls alone, for races and crashes.
 
 Each instance starts a child, runs three activities one after the other, and takes two events; it
-records what happens and ends when all of it has happened. A worker that has mishaps abandons
-turns and activities in the middle, repeats calls, and comes too late. Whatever happens, each
-history must end up with each thing once.
+records what happens and ends when all of it has happened. A worker with mishaps abandons
+turns and activities in the middle, repeats calls, and makes calls too late. In the end each history
+must have each thing once.
 """
 
 from __future__ import annotations
@@ -93,13 +93,13 @@ class Draft:
 
 @dataclass(slots=True)
 class Worker:
-    """Runs whatever it can lease, one round at a time."""
+    """Runs all that it can lease, one round at a time."""
 
     provider: Provider
     name: str
     random: Random
     mishaps: float = 0.0
-    """How likely each mishap is, each time."""
+    """The probability of each mishap."""
     lease_for: timedelta = timedelta(seconds=10)
     accepted: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     """The activities, by instance and id, whose result was accepted of this worker."""

@@ -63,7 +63,7 @@ async def activities_are_leased(bench: Bench) -> None:
 
 @check("ACT-2")
 async def an_activity_lease_is_exclusive_and_ends(bench: Bench) -> None:
-    """While its lease is live an activity is one worker's; then it can be another's."""
+    """A live lease of an activity is exclusive; after its end another worker can lease it."""
     await bench.with_activities(work("job"))
     await bench.take_work()
     other = await bench.open()
@@ -99,7 +99,11 @@ async def names_and_tags_are_matched(bench: Bench) -> None:
     expect_equal(found, ["cpu"], "work of tag cpu")
     found = [each.id for each in await bench.lease_work(names=frozenset({"other"}))]
     expect_equal(found, ["other"], "other work without a tag")
-    expect_equal(len(await bench.lease_work(names=frozenset())), 0, "work of who serves nothing")
+    expect_equal(
+        len(await bench.lease_work(names=frozenset())),
+        0,
+        "activities for a caller that serves nothing",
+    )
 
 
 @check("ACT-4")
@@ -149,7 +153,7 @@ async def a_repeated_lease_finds_its_own_work(bench: Bench) -> None:
     expect_equal({e.id for e in more[:2]}, {e.id for e in first}, "the leases held come first")
     expect_equal(len(more), 3, "leases at a limit of three")
     strange = await bench.lease_work(token="mine", limit=2, names=frozenset({"stranger"}))
-    expect_equal([e.served for e in strange], [False, False], "served, to one who serves others")
+    expect_equal([e.served for e in strange], [False, False], "served, for a caller of other names")
     await bench.complete(first[0])
     left = {e.id for e in await bench.lease_work(token="mine")}
     expect(first[0].id not in left, "a completed activity was found again")
@@ -157,7 +161,7 @@ async def a_repeated_lease_finds_its_own_work(bench: Bench) -> None:
 
 @check("ACT-7")
 async def a_completion_tells_the_instance(bench: Bench) -> None:
-    """A completion removes the activity and puts its message, whoever leases the instance."""
+    """A completion removes the activity and puts its message, whether or not the instance is leased."""
     turn = await bench.with_activities(work("job"), work("second"))
     leased = {each.id: each for each in await bench.lease_work()}
     await bench.complete(leased["job"], message="done")
@@ -169,7 +173,9 @@ async def a_completion_tells_the_instance(bench: Bench) -> None:
         ActivityCompletion(lease=leased["second"].lease, message=told)
     )
     turn = await bench.take()
-    expect_equal(turn.messages, (told,), "message of a completion, while nobody runs it")
+    expect_equal(
+        turn.messages, (told,), "message of a completion, while the instance is not leased"
+    )
     bench.advance(LEASE)
     await bench.expect_no_work("both were completed")
 
@@ -273,7 +279,7 @@ async def activities_are_given_back(bench: Bench) -> None:
 
 @check("ACT-12")
 async def a_release_marks_the_instance(bench: Bench) -> None:
-    """A parked mark of a released activity is its instance's, with the instant of the first."""
+    """A parked mark of a released activity marks its instance, and later marks keep the instant."""
     turn = await bench.with_activities(work("job"))
     first = bench.now
     for details in ("first", "second"):
@@ -389,7 +395,7 @@ async def void_activities_are_never_leased(bench: Bench) -> None:
 
 @check("ACT-16")
 async def unregistered_activities_are_found(bench: Bench) -> None:
-    """Who asks for it also gets activities that nobody served for so long."""
+    """With `unregistered_for` a call also gets activities without a matching name or tag, once they waited that long."""
     minute = timedelta(minutes=1)
     unregistered = {
         "name": work("name", name="other"),
@@ -423,8 +429,8 @@ async def unregistered_activities_are_found(bench: Bench) -> None:
 
 
 @check("ACT-17")
-async def unregistered_activities_stand_in_nobodys_way(bench: Bench) -> None:
-    """However much waits that the caller can't run, what it can run comes first."""
+async def unregistered_activities_delay_no_others(bench: Bench) -> None:
+    """Matching activities come first, however many others wait."""
     turn = await bench.started()
     kinds = (("other", None), ("other", "gpu"), (None, "gpu"))
     others = [
@@ -462,7 +468,7 @@ async def an_activity_lease_out_of_reach_has_expired(bench: Bench) -> None:
 
 
 @check("ACT-19")
-async def each_activity_is_one_workers(bench: Bench) -> None:
+async def each_activity_goes_to_one_worker(bench: Bench) -> None:
     """Many workers at once never lease one activity twice, and one completion is accepted."""
     objects = [bench.provider, await bench.open(), await bench.open()]
     names = [f"a-{n:03}" for n in range(60)]
@@ -505,7 +511,7 @@ async def a_cancelled_activity_lease_is_given_back(bench: Bench) -> None:
 
 @check("ACT-21")
 async def activity_ids_are_an_instances_own(bench: Bench) -> None:
-    """Activities of the same id in two instances are strangers."""
+    """Activities of the same id in two instances are independent."""
     turns = {name: await bench.with_activities(work("job"), instance=name) for name in ("a", "b")}
     leased = {each.instance: each for each in await bench.lease_work(names=WORK)}
     expect_equal(sorted(leased), ["a", "b"], "instances whose activity was leased")
@@ -521,8 +527,8 @@ async def activity_ids_are_an_instances_own(bench: Bench) -> None:
 
 
 @check("ACT-22")
-async def unregistered_activities_are_left_to_who_serves_them(bench: Bench) -> None:
-    """An activity that was leased as unregistered and given back is leased at once by who serves it."""
+async def unregistered_activities_are_left_to_callers_that_serve_them(bench: Bench) -> None:
+    """An activity that was leased as unregistered and given back is leased at once by a caller that serves it."""
     await bench.with_activities(work("job", tag="gpu"))
     bench.advance(SECOND)
     (looked_at,) = await bench.lease_work(token="mine", unregistered_for=SECOND)
@@ -538,7 +544,7 @@ async def unregistered_activities_are_left_to_who_serves_them(bench: Bench) -> N
 
 @check("ACT-23")
 async def a_delivery_that_was_taken_over_is_accounted_for(bench: Bench) -> None:
-    """An uncounted release of the activity's lease that was last taken over takes its count back, once, and does nothing else."""
+    """An uncounted release of the lease that was last taken over lowers `delivery`, once, and does nothing else."""
     await bench.with_activities(work("job"))
 
     async def after_the_end(delivery: int) -> LeasedActivity:
@@ -552,8 +558,10 @@ async def a_delivery_that_was_taken_over_is_accounted_for(bench: Bench) -> None:
         await bench.provider.release_activity(
             ActivityRelease(lease=lease, delay=SECOND, counted=counted, parked=mark)
         )
-        expect_equal((await bench.state()).parked, None, "the mark of a worker that gave account")
-        await bench.expect_no_work("another holds it, and a worker gave account")
+        expect_equal(
+            (await bench.state()).parked, None, "the mark after a release that only counts back"
+        )
+        await bench.expect_no_work("another caller holds it, and the earlier worker released it")
 
     first = await after_the_end(1)
     second = await after_the_end(2)
@@ -567,7 +575,7 @@ async def a_delivery_that_was_taken_over_is_accounted_for(bench: Bench) -> None:
     last = await after_the_end(4)
     await bench.provider.release_activity(ActivityRelease(lease=last.lease, counted=False))
     await bench.provider.release_activity(ActivityRelease(lease=fourth.lease, counted=False))
-    expect_equal((await bench.take_work()).delivery, 3, "delivery after both gave account")
+    expect_equal((await bench.take_work()).delivery, 3, "delivery after both released uncounted")
     await release(second.lease)
 
 

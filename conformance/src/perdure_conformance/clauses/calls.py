@@ -48,7 +48,7 @@ ODD = (
     "x" * 511 + "2",
     "\N{GREEK SMALL LETTER OMEGA}" * 256,
 )
-"""Texts that a store confuses or refuses where keys are joined, folded, escaped or cut."""
+"""Texts that a storage confuses or refuses if it joins, folds, escapes or cuts keys."""
 
 LARGEST = 16 * 1024 * 1024 + 64 * 1024
 
@@ -103,7 +103,7 @@ async def records_are_not_shared(bench: Bench) -> None:
 
 
 @check("CALL-3")
-async def namespaces_are_strangers(bench: Bench) -> None:
+async def namespaces_are_independent(bench: Bench) -> None:
     """Nothing of one namespace is seen in another."""
     there = await bench.open(namespace=bench.namespace + "-x")
     await there.create_instance(new_instance("alpha", data=b"there"))
@@ -178,7 +178,7 @@ async def odd_texts_are_kept_apart(bench: Bench) -> None:
 
 @check("CALL-7")
 async def payloads_are_kept_exactly(bench: Bench) -> None:
-    """Any bytes, none, and 16 MiB come back as they were."""
+    """Any bytes, no bytes, and 16 MiB come back unchanged."""
     every_byte = bytes(range(256)) * 2
     large = every_byte * (LARGEST // len(every_byte))
     for name, data in (("empty", b""), ("odd", every_byte), ("large", large)):
@@ -206,8 +206,8 @@ async def management_is_there_if_declared(bench: Bench) -> None:
 
 
 @check("CALL-9", tampering=SPOILED_INSTANCES)
-async def a_spoiled_instance_hinders_nobody(bench: Bench) -> None:
-    """An instance whose plain fields cannot be understood is told as corrupt, never leased, and in nobody's way."""
+async def a_spoiled_instance_hinders_no_other(bench: Bench) -> None:
+    """An instance whose plain fields cannot be understood raises StorageCorrupt, is never leased, and delays no other instance."""
     for name in ("spoiled", "sound"):
         await bench.commit(await bench.started(name), events=(b"1",), add=(work(f"{name}-job"),))
     for name in ("spoiled", "sound"):

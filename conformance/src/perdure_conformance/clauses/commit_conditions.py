@@ -79,9 +79,9 @@ async def a_commit_needs_its_lease(bench: Bench) -> None:
     await bench.commit(second, events=(b"good",))
     with expect_refusal(LeaseLost, "a second commit after one that released"):
         await bench.commit(second, expected_event=1)
-    nobody = replace(turn.state, instance="nobody")
+    absent = replace(turn.state, instance="absent")
     with expect_refusal(LeaseLost, "a commit of an instance that does not exist"):
-        await bench.commit(replace(turn, state=nobody))
+        await bench.commit(replace(turn, state=absent))
     expect_equal([e.data for e in await bench.history("unleased")], [b"good"], "the history")
     turn = await bench.started("stalled")
     bench.advance(LEASE)
@@ -89,7 +89,7 @@ async def a_commit_needs_its_lease(bench: Bench) -> None:
     bench.advance(2 * LEASE)
     await bench.commit(turn, events=(b"2",))
     found = [e.data for e in await bench.history("stalled")]
-    expect_equal(found, [b"1", b"2"], "the history of who committed under expired leases")
+    expect_equal(found, [b"1", b"2"], "the history after commits under expired leases")
 
 
 @check("COMMIT-3")
@@ -172,7 +172,7 @@ async def preconditions_have_an_order(bench: Bench) -> None:
     turn = await bench.started()
     never = ActivityLease(instance="alpha", activity="never", token="mine")
     commit = bench.draft(turn, expected_event=5, finish=(never,))
-    with expect_refusal(LeaseLost, "a commit where nothing is right"):
+    with expect_refusal(LeaseLost, "a commit in which everything is wrong"):
         await bench.provider.commit_turn(replace(commit, token="another"))
     with expect_refusal(HistoryConflict, "a commit where only the lease is right"):
         await bench.provider.commit_turn(commit)
@@ -186,7 +186,7 @@ async def preconditions_have_an_order(bench: Bench) -> None:
 
 
 async def everything(bench: Bench, instance: str) -> TurnCommit:
-    """A commit of a new instance that does all that a commit can do but end."""
+    """A commit of a new instance that does all that a commit can do, except ending the execution."""
     turn = await bench.with_activities(
         work("finished", lease=False), work("cancelled"), work("left"), instance=instance
     )
@@ -216,7 +216,7 @@ async def everything(bench: Bench, instance: str) -> TurnCommit:
 
 @check("COMMIT-7")
 async def a_refused_commit_changes_nothing(bench: Bench) -> None:
-    """Whichever precondition fails, nothing of what the commit says has happened."""
+    """If any precondition fails, the commit changes nothing."""
     await bench.create("neighbour")
     await bench.create("taken")
     for turn in await bench.lease():
@@ -308,7 +308,7 @@ async def a_repeated_commit_is_answered_again(bench: Bench) -> None:
 
 
 async def expect_repeatable(bench: Bench, good: TurnCommit) -> None:
-    """Repeat a commit that does everything: at once, and when its lease is another's."""
+    """Repeat a commit that does everything: at once, and after its lease was taken over."""
     instance = good.instance
     first = await bench.provider.commit_turn(good)
     before = await bench.state(instance), await bench.history(instance)
@@ -337,7 +337,7 @@ async def expect_repeatable(bench: Bench, good: TurnCommit) -> None:
     expect_equal(
         (late.in_use, late.activities_until, late.lease_until, late.messages),
         (first.in_use, first.activities_until, None, ()),
-        "the answer of a repeat when the lease is another's",
+        "the answer of a repeat after the lease was taken over",
     )
     await bench.expect_nothing_ready("a repeat came while another holds the lease")
     await bench.commit(holder, end=COMPLETED)

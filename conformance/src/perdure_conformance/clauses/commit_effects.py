@@ -55,7 +55,7 @@ async def messages_are_removed_by_id(bench: Bench) -> None:
 
 @check("COMMIT-10")
 async def activities_are_added(bench: Bench) -> None:
-    """Added activities are in the queue as given, whatever else the commit does to others."""
+    """Added activities are in the queue as given, also if the commit cancels or finishes others."""
     turn = await bench.with_activities(work("old"), work("running"))
     running = [each.lease for each in await bench.lease_work() if each.id == "running"]
     added = (
@@ -152,7 +152,7 @@ async def activities_are_finished(bench: Bench) -> None:
 
 @check("COMMIT-14")
 async def messages_are_sent(bench: Bench) -> None:
-    """A commit sends to any mailbox, now or later; what it removes may be sent anew."""
+    """A commit sends to any mailbox, now or later; the ids that it removes may be sent again."""
     turn = await bench.started()
     await bench.create("beta")
     due = bench.after(SECOND)
@@ -163,13 +163,13 @@ async def messages_are_sent(bench: Bench) -> None:
             event("to-beta", "beta"),
             result("result", "beta"),
             timer("timer", due),
-            event("start", data=b"anew"),
+            event("start", data=b"again"),
             event("to-ghost", "ghost"),
             result("void", "ghost"),
             result("stranger", "beta", incarnation="stranger"),
         ),
     )
-    expect_equal([m.data for m in turn.messages], [b"anew"], "sent to oneself")
+    expect_equal([m.data for m in turn.messages], [b"again"], "sent to the own mailbox")
     await bench.commit(turn)
     expect_equal(delivered(await bench.take("beta")), ["start", "to-beta", "result"], "to beta")
     bench.advance(SECOND)
@@ -361,7 +361,7 @@ async def pins_and_engines_are_set(bench: Bench) -> None:
     expect_equal((state.version, state.engine), ("9.0.0", 3), "version and engine")
     await bench.commit(turn, remove=())
     expect_equal((await bench.state()).engine, 3, "engine after a commit without one")
-    await bench.expect_nothing_ready("the instance is pinned to a version that nobody serves")
+    await bench.expect_nothing_ready("the instance is pinned to a version that no caller serves")
 
 
 @check("COMMIT-21")
@@ -383,7 +383,7 @@ async def a_lease_is_kept(bench: Bench) -> None:
 
 
 @check("COMMIT-22")
-async def a_kept_lease_learns_of_messages(bench: Bench) -> None:
+async def a_kept_lease_gets_new_messages(bench: Bench) -> None:
     """The answer has the visible messages that the caller doesn't hold, within the limits."""
     turn = await bench.started()
     await bench.send(event("one"), event("two"), timer("later", bench.after(SECOND)))
@@ -430,7 +430,7 @@ async def a_commit_clears_the_mark(bench: Bench) -> None:
     for keep in (None, LEASE):
         name = f"parked-{keep}"
         turn = await bench.started(name)
-        mark = ParkedMark(reason="unregistered", details="nobody has it")
+        mark = ParkedMark(reason="unregistered", details="no runtime has it")
         await bench.provider.release_turn(TurnRelease(lease=held_by(turn), parked=mark))
         turn = await bench.take(name)
         expect(turn.state.parked is not None, "the mark is gone without a commit")
@@ -492,8 +492,8 @@ async def expect_whole(bench: Bench, name: str, token: str, *, happened: bool) -
 
 
 @check("COMMIT-26")
-async def fates_are_not_shared(bench: Bench) -> None:
-    """Of many commits at once, those that are right succeed and the others are refused."""
+async def concurrent_commits_are_independent(bench: Bench) -> None:
+    """Of many concurrent commits the valid ones succeed and the others are refused."""
     names = [f"i-{n:02}" for n in range(24)]
     await bench.all_well(bench.create(name) for name in names)
     turns = sorted(await bench.lease(), key=lambda turn: turn.state.instance)

@@ -1,4 +1,4 @@
-"""DURABLE and SHARED: what outlives an object, a process, and what processes share."""
+"""DURABLE and SHARED: what survives a close and a kill, and what processes share."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from perdure_conformance.workers import CHILD, STEPS, begin, expected_history
 
 
 @check("DURABLE-1", needs=PERSISTENT)
-async def what_was_acknowledged_outlives_a_close(bench: Bench) -> None:
+async def acknowledged_calls_survive_a_close(bench: Bench) -> None:
     """After a close and a new open everything is as it was."""
     turn = await bench.with_activities(work("leased"), work("waiting", tag="gpu", data=b"input"))
     leased = await bench.take_work("leased", token="worker")
@@ -74,8 +74,8 @@ async def what_was_acknowledged_outlives_a_close(bench: Bench) -> None:
 
 
 @check("DURABLE-2", needs=PERSISTENT)
-async def what_was_acknowledged_outlives_a_kill(bench: Bench) -> None:
-    """After a process was killed, what it was told is there, and nothing is there by halves."""
+async def acknowledged_calls_survive_a_kill(bench: Bench) -> None:
+    """After a process was killed, every acknowledged call is there, and every other one took effect as a whole or not at all."""
     for kill_after in (4, 23):
         namespace = f"{bench.namespace}-{kill_after}"
         acknowledged = await written(bench, namespace, kill_after)
@@ -84,7 +84,7 @@ async def what_was_acknowledged_outlives_a_kill(bench: Bench) -> None:
 
 
 async def written(bench: Bench, namespace: str, kill_after: int) -> set[tuple[str, str]]:
-    """Let a process write, kill it, and tell what was acknowledged to it."""
+    """Let a process write, kill it, and return the acknowledged calls."""
     lines: list[str] = []
     async with process("write", url_of(bench), namespace, "writer") as writer:
         while len(lines) < kill_after:
@@ -168,12 +168,12 @@ async def processes_share_the_work(bench: Bench) -> None:
         await expect_history(bench, name + CHILD)
     wanted = {(f"{n}{tail}", str(s)) for n in names for tail in ("", CHILD) for s in range(STEPS)}
     twice = [each for each, count in accepted.items() if count > 1]
-    expect_equal(twice, [], "activities whose result two processes were accepted with")
+    expect_equal(twice, [], "activities whose result was accepted from two processes")
     expect(set(accepted) <= wanted, f"unknown activities {set(accepted) - wanted}")
 
 
 async def gather_accepted(other: Process, accepted: Counter[tuple[str, str]]) -> None:
-    """Count what a process was accepted with, until cancelled."""
+    """Collect the accepted results of a process, until cancelled."""
     if other.stdout is None or other.stderr is None:
         raise AssertionError("a process was started without pipes")
     while line := (await other.stdout.readline()).decode():
@@ -186,7 +186,7 @@ async def gather_accepted(other: Process, accepted: Counter[tuple[str, str]]) ->
 async def all_ended(
     bench: Bench, names: list[str], listeners: Sequence[asyncio.Future[None]]
 ) -> None:
-    """Wait until every instance has ended, in real time: other processes know no other."""
+    """Wait in real time, as the other processes do, until every instance has ended."""
     deadline = time.monotonic() + 3 * PATIENCE
     waiting = list(names)
     while waiting:

@@ -14,8 +14,8 @@ from perdure_conformance.samples import SECOND, event, work
 
 
 @check("CALL-11")
-async def lengths_are_refused_that_no_lease_has(bench: Bench) -> None:
-    """A lease of nothing, less, or beyond the longest, and a delay below zero or beyond, is refused, and nothing changes."""
+async def impossible_durations_are_refused(bench: Bench) -> None:
+    """A lease of zero, less, or more than the longest, and a delay below zero or above the longest, are refused, and nothing changes."""
     turn = await bench.started("leased")
     turn = await bench.keep(turn, add=(work("job"),))
     leased = await bench.take_work()

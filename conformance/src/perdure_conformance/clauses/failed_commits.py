@@ -19,12 +19,12 @@ from perdure_conformance.samples import LEASE, SECOND
 from perdure_conformance.tampering import FAILING_STEPS
 
 MOST_STEPS = 300
-"""A commit of half a dozen records takes fewer, whatever the storage."""
+"""A commit of half a dozen records takes fewer on any storage."""
 
 
 @check("COMMIT-28", tampering=FAILING_STEPS)
 async def a_commit_that_fails_is_whole_or_nothing(bench: Bench) -> None:
-    """At whatever step the storage fails a commit, all of it happened or nothing, and its repeat succeeds once."""
+    """If the storage fails at any step of a commit, all of it happened or nothing, and a repeat succeeds once."""
     await bench.create("neighbour")
     await bench.create("taken")
     for turn in await bench.lease():
@@ -33,10 +33,10 @@ async def a_commit_that_fails_is_whole_or_nothing(bench: Bench) -> None:
         good = await everything(bench, f"i-{step:03}")
         good = replace(good, keep_for=LEASE if step % 2 else None)
         if not await fails_cleanly(bench, good, step):
-            expect(step > 1, "the harness lets no step of a commit fail")
+            expect(step > 1, "the backend makes no step of a commit fail")
             return
         await expect_repeatable(bench, good)
-    raise ClauseBroken(f"a commit was not done after {MOST_STEPS} steps")
+    raise ClauseBroken(f"a commit did not end after {MOST_STEPS} steps")
 
 
 async def fails_cleanly(bench: Bench, good: TurnCommit, step: int) -> bool:

@@ -22,12 +22,12 @@ from perdure_conformance.samples import LEASE, work
 from perdure_conformance.tampering import FAILING_STEPS
 
 MOST_STEPS = 300
-"""A look for two takes fewer, whatever the storage."""
+"""A look for two takes fewer on any storage."""
 
 
 @check("CALL-10", tampering=FAILING_STEPS)
 async def a_look_that_fails_counts_for_nothing(bench: Bench) -> None:
-    """At whatever step the storage fails a look, what the look does not return is not counted as leased."""
+    """If the storage fails at any step of a look, only the leases that the look returns are counted."""
     other = await bench.open()
     await bench.with_activities(work("left"), work("right"))
     for look in (look_for_turns, look_for_activities):
@@ -35,7 +35,7 @@ async def a_look_that_fails_counts_for_nothing(bench: Bench) -> None:
             step = 1
             while await look(bench, other, step, repeats=repeats):
                 step += 1
-                expect(step <= MOST_STEPS, f"a look was not done after {MOST_STEPS} steps")
+                expect(step <= MOST_STEPS, f"a look did not end after {MOST_STEPS} steps")
 
 
 async def look_for_turns(bench: Bench, other: Provider, step: int, *, repeats: bool) -> bool:
@@ -53,7 +53,7 @@ async def look_for_turns(bench: Bench, other: Provider, step: int, *, repeats: b
         except ProviderError:
             if repeats:
                 turns += await bench.lease(token=token)
-    expect(step > 1 or failing.reached, "the harness lets no step of a look for turns fail")
+    expect(step > 1 or failing.reached, "the backend makes no step of a look for turns fail")
     expect_counted_once(turns, f"of a look whose step {step} failed")
     for turn in turns:
         await bench.provider.release_turn(TurnRelease(lease=held_by(turn), counted=False))
@@ -77,7 +77,7 @@ async def look_for_activities(bench: Bench, other: Provider, step: int, *, repea
         except ProviderError:
             if repeats:
                 leased += await bench.lease_work(token=token)
-    expect(step > 1 or failing.reached, "the harness lets no step of a look for activities fail")
+    expect(step > 1 or failing.reached, "the backend makes no step of a look for activities fail")
     expect_delivered_once(leased, f"of a look whose step {step} failed")
     await release_work(bench, leased)
     bench.advance(LEASE)

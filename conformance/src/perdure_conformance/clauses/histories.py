@@ -37,7 +37,7 @@ async def events_are_read_in_pages(bench: Bench) -> None:
 
 @check("HIST-2")
 async def a_holder_reads_every_commit(bench: Bench) -> None:
-    """Whoever holds the lease reads all earlier commits, through any provider object."""
+    """The holder of a lease reads all earlier commits, through any provider object."""
     objects = [bench.provider, await bench.open(), await bench.open()]
     await bench.create()
     for number in range(9):
@@ -51,16 +51,16 @@ async def a_holder_reads_every_commit(bench: Bench) -> None:
 
 
 @check("HIST-3")
-async def what_never_was_is_refused(bench: Bench) -> None:
-    """Another incarnation, no instance, or no such execution is told apart from an empty one."""
+async def unknown_histories_are_refused(bench: Bench) -> None:
+    """Another incarnation, an absent instance and an unknown execution raise their errors; an empty history does not."""
     await bench.create()
     right = incarnation_of("alpha")
     page = await bench.provider.read_history("alpha", 1, incarnation=right)
     expect_equal((page.events, page.more), ((), False), "the page of a new execution")
     with expect_refusal(InstanceNotFound, "a history of another incarnation"):
         await bench.provider.read_history("alpha", 1, incarnation="another")
-    with expect_refusal(InstanceNotFound, "a history of nobody"):
-        await bench.provider.read_history("nobody", 1, incarnation=incarnation_of("nobody"))
+    with expect_refusal(InstanceNotFound, "a history of an absent instance"):
+        await bench.provider.read_history("absent", 1, incarnation=incarnation_of("absent"))
     for execution in (0, 2):
         with expect_refusal(ExecutionNotFound, f"a history of execution {execution}"):
             await bench.provider.read_history("alpha", execution, incarnation=right)

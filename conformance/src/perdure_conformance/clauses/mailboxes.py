@@ -1,4 +1,4 @@
-"""MAIL: messages, their order, and who gets them."""
+"""MAIL: messages, their order and their delivery."""
 
 from __future__ import annotations
 
@@ -107,14 +107,14 @@ async def a_message_id_is_held_once(bench: Bench) -> None:
     await bench.send(event("one"))
     await bench.commit(turn)
     await bench.expect_nothing_ready("a duplicate was sent while its first was leased")
-    await bench.send(event("one", data=b"anew"))
+    await bench.send(event("one", data=b"again"))
     turn = await bench.take()
-    expect_equal([m.data for m in turn.messages], [b"anew"], "the id, free again")
+    expect_equal([m.data for m in turn.messages], [b"again"], "the id, free again")
 
 
 @check("MAIL-6")
-async def events_for_nobody_wait_quietly(bench: Bench) -> None:
-    """Events for ids that don't exist are kept and hold nobody up."""
+async def events_for_absent_instances_wait(bench: Bench) -> None:
+    """Events for ids that don't exist are kept and delay no instance."""
     await bench.provider.send([event("event", f"ghost-{n:03}") for n in range(300)])
     await bench.expect_nothing_ready("only events for absent ids were sent")
     await bench.create("zebra")
@@ -127,7 +127,7 @@ async def events_for_nobody_wait_quietly(bench: Bench) -> None:
 
 
 @check("MAIL-7")
-async def other_messages_to_nobody_are_void(bench: Bench) -> None:
+async def other_messages_to_absent_instances_are_void(bench: Bench) -> None:
     """Only external events wait for an instance; other messages are never delivered."""
     kinds = [kind for kind in MessageKind if kind is not MessageKind.EVENT]
     await bench.send(*(result(f"m-{kind}", kind=kind, execution=None) for kind in kinds))
@@ -140,11 +140,11 @@ async def other_messages_to_nobody_are_void(bench: Bench) -> None:
 async def another_incarnations_messages_are_void(bench: Bench) -> None:
     """A message that names another incarnation is never delivered and makes nothing ready."""
     turn = await bench.started()
-    await bench.send(result("void-1", incarnation="somebody else"))
+    await bench.send(result("void-1", incarnation="another"))
     turn = await bench.keep(turn)
     expect_equal(delivered(turn), [], "messages in the answer")
     await bench.commit(turn)
-    await bench.send(result("void-2", incarnation="somebody else", execution=None))
+    await bench.send(result("void-2", incarnation="another", execution=None))
     await bench.expect_nothing_ready("only a message for another incarnation")
     await bench.send(event("good"))
     expect_equal(delivered(await bench.take()), ["good"], "messages of this incarnation")
@@ -271,7 +271,7 @@ async def ten_thousand_messages_are_delivered(bench: Bench) -> None:
 
 @check("MAIL-15")
 async def concurrent_sends_lose_nothing(bench: Bench) -> None:
-    """Of messages sent concurrently none is lost and none doubled."""
+    """Of concurrently sent messages none is lost and none doubled."""
     objects = [bench.provider, await bench.open()]
     await bench.create()
     wanted = {f"e-{n}" for n in range(120)}

@@ -80,7 +80,7 @@ async def instances_are_listed_by_status(bench: Bench) -> None:
 
 @check("ADMIN-3", needs=MANAGEMENT)
 async def pages_have_no_gaps(bench: Bench) -> None:
-    """What was there at the first page is on exactly one page, whatever is created meanwhile."""
+    """An instance that existed at the first page is on exactly one page, also if others are created meanwhile."""
     names = [f"i-{n}" for n in range(9)]
     for name in names:
         await bench.create(name)
@@ -99,7 +99,7 @@ async def pages_have_no_gaps(bench: Bench) -> None:
 
 @check("ADMIN-4", needs=MANAGEMENT)
 async def a_strange_token_is_refused(bench: Bench) -> None:
-    """A page token from elsewhere is refused."""
+    """A page token that the provider did not give is refused."""
     await bench.create()
     for token in ("", "certainly not a token", "\x00", "-1", "é"):
         with expect_refusal(InvalidInput, f"the token {token!r}"):
@@ -140,11 +140,11 @@ async def executions_are_described(bench: Bench) -> None:
             (InstanceStatus.COMPLETED, b"done", 1, bench.now),
             "the ended execution",
         )
-    for instance, execution in (("alpha", 3), ("alpha", 0), ("nobody", 1)):
+    for instance, execution in (("alpha", 3), ("alpha", 0), ("absent", 1)):
         found_one = await admin.read_execution(instance, execution)
         expect_equal(found_one, None, f"execution {execution} of {instance}")
-    expect_equal(len(await admin.list_executions("nobody")), 0, "executions of nobody")
-    for instance, numbers in (("alpha", [1, 2]), ("nobody", [])):
+    expect_equal(len(await admin.list_executions("absent")), 0, "executions of an absent instance")
+    for instance, numbers in (("alpha", [1, 2]), ("absent", [])):
         listed = list(await admin.list_execution_numbers(instance))
         expect_equal(listed, numbers, f"numbers of the executions of {instance}")
 
@@ -168,7 +168,7 @@ async def events_of_any_execution_are_read(bench: Bench) -> None:
             more = page.more
             expect(numbers or not more, "a page is empty although others follow")
         expect_equal(found, wanted, f"events of execution {execution}")
-    for instance, execution in (("alpha", 3), ("nobody", 1)):
+    for instance, execution in (("alpha", 3), ("absent", 1)):
         page = await bench.admin.read_events(instance, execution)
         expect_equal((page.events, page.more), ((), False), f"events of {instance} {execution}")
 
@@ -199,7 +199,7 @@ async def figures_add_up(bench: Bench) -> None:
 
 @check("ADMIN-8", needs=MANAGEMENT)
 async def queues_are_counted(bench: Bench) -> None:
-    """The depths of queues count what waits, and nothing void."""
+    """The depths of queues count all that waits, and nothing that is void."""
     expect_equal(await bench.admin.count_queues(), StoreQueueDepths(), "depths of nothing")
     await bench.send(
         event("waiting", "ghost"), event("waiting", "other", visible_at=bench.after(LEASE))

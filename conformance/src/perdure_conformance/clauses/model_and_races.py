@@ -1,4 +1,4 @@
-"""MODEL and RACE: everything together, at random and at once."""
+"""MODEL and RACE: random calls, also overlapping ones, and workers that race."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ ROUNDS = 1000
 
 @check("MODEL-1")
 async def it_does_what_the_model_does(bench: Bench) -> None:
-    """Whatever is asked, in whatever order, the answers are those of a simple model."""
+    """After any calls in any order, overlapping ones included, the provider answers as a simple model of the contract."""
     await compare_with_model(bench.backend)
 
 
 @check("RACE-1")
-async def workers_race_and_fail_and_all_ends_well(bench: Bench) -> None:
-    """Workers that race, stop in the middle, repeat and come late bring all to its end, once."""
+async def racing_workers_end_every_instance(bench: Bench) -> None:
+    """Workers that race, stop in the middle, repeat calls and make calls too late bring every instance to its end, with each thing recorded once."""
     names = [f"i-{n:02}" for n in range(40)]
     everything = [name + tail for name in names for tail in ("", CHILD)]
     objects = [bench.provider, await bench.open(), await bench.open()]

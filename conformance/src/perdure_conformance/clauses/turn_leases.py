@@ -52,7 +52,7 @@ async def ready_instances_are_leased(bench: Bench) -> None:
 
 @check("LEASE-2")
 async def a_lease_is_exclusive(bench: Bench) -> None:
-    """While a lease is live nobody else gets the instance."""
+    """While a lease is live, no other token gets the instance."""
     other = await bench.open()
     await bench.started()
     await bench.send(event("more"))
@@ -64,7 +64,7 @@ async def a_lease_is_exclusive(bench: Bench) -> None:
 
 @check("LEASE-3")
 async def a_lease_runs_out(bench: Bench) -> None:
-    """At its end a lease has expired, and the work can be another's."""
+    """At its end a lease has expired, and another token can lease the instance."""
     first = await bench.started()
     bench.advance(LEASE)
     second = await bench.take(token="second")
@@ -107,7 +107,7 @@ async def names_and_versions_are_matched(bench: Bench) -> None:
     found = sorted(turn.state.instance for turn in await bench.lease(serves=serves))
     expect_equal(found, ["other None"], "instances that match the other filter")
     nothing = await bench.lease(serves=Serves(orchestrations={}))
-    expect_equal(len(nothing), 0, "leases of who serves nothing")
+    expect_equal(len(nothing), 0, "leases for a caller that serves nothing")
 
 
 @check("LEASE-6")
@@ -147,7 +147,7 @@ async def a_repeated_lease_finds_its_own(bench: Bench) -> None:
     expect_equal(sorted(t.state.instance for t in more), ["a", "b", "c"], "with a higher limit")
     stranger = Serves(orchestrations={"stranger": frozenset({"1.0.0"})})
     strange = await bench.lease(token="mine", limit=2, serves=stranger)
-    expect_equal([t.served for t in strange], [False, False], "served, to one who serves others")
+    expect_equal([t.served for t in strange], [False, False], "served, for a caller of other names")
     await bench.commit(first[0])
     left = await bench.lease(token="mine")
     expect(first[0].state.instance not in [t.state.instance for t in left], "a released one")
@@ -182,7 +182,7 @@ async def attempts_are_counted(bench: Bench) -> None:
 
 
 @check("LEASE-9")
-async def nobody_is_overtaken_for_ever(bench: Bench) -> None:
+async def no_instance_is_overtaken_for_ever(bench: Bench) -> None:
     """An instance that is ready is leased after a while, however busy others are."""
     busy = [f"{side}-{n}" for side in ("a", "z") for n in range(3)]
     await bench.create("middle")
@@ -203,7 +203,7 @@ async def nobody_is_overtaken_for_ever(bench: Bench) -> None:
 
 @check("LEASE-10")
 async def unregistered_work_is_found(bench: Bench) -> None:
-    """Who asks for it also gets what nobody served for so long, marked as such."""
+    """With `unregistered_for` a call also gets instances without a matching name or version, marked as such, once they waited that long."""
     await bench.create(new_instance("other name", name="unknown"))
     await bench.create(new_instance("other version", version="9.0.0"))
     minute = timedelta(minutes=1)
@@ -231,8 +231,8 @@ async def unregistered_work_is_found(bench: Bench) -> None:
 
 
 @check("LEASE-11")
-async def unregistered_work_stands_in_nobodys_way(bench: Bench) -> None:
-    """However much waits that the caller can't run, what it can run comes first."""
+async def unregistered_work_delays_no_other(bench: Bench) -> None:
+    """Matching instances come first, however many others wait."""
     everything = Serves(orchestrations={"flow": frozenset()}, engine=1)
     await bench.all_well(
         bench.create(new_instance(f"i-{n:04}", name="unknown", engine=1 + n % 2))
@@ -255,7 +255,7 @@ async def leases_are_renewed_while_they_stand(bench: Bench) -> None:
         await bench.create(name)
     turns = {t.state.instance: t for t in await bench.lease(token="mine")}
     leases = {name: held_by(turn) for name, turn in turns.items()}
-    unknown = TurnLease(instance="nobody", token="mine")
+    unknown = TurnLease(instance="absent", token="mine")
     stranger = TurnLease(instance="kept", token="stranger")
     await bench.provider.release_turn(TurnRelease(lease=leases["released"]))
     await bench.commit(turns["ended"], end=ExecutionEnd(status=InstanceStatus.FAILED))
@@ -380,8 +380,8 @@ async def a_late_release_counts_until_another_holds_it(bench: Bench) -> None:
     expect_equal(await bench.state(), before, "the instance after a late release")
     await bench.commit(second)
     await bench.provider.release_turn(TurnRelease(lease=held_by(second), parked=mark))
-    nobody = TurnRelease(lease=TurnLease(instance="nobody", token="t"), parked=mark)
-    await bench.provider.release_turn(nobody)
+    unknown = TurnRelease(lease=TurnLease(instance="absent", token="t"), parked=mark)
+    await bench.provider.release_turn(unknown)
     expect_equal((await bench.state()).parked, None, "the mark of a release after the commit")
 
 
@@ -446,8 +446,8 @@ async def a_cancelled_lease_is_given_back(bench: Bench) -> None:
 
 
 @check("LEASE-20")
-async def what_is_not_removed_comes_again(bench: Bench) -> None:
-    """Delivered messages that were not removed come again, in order, with new ones."""
+async def messages_that_are_not_removed_are_delivered_again(bench: Bench) -> None:
+    """Delivered messages that were not removed are delivered again, in order, with new ones."""
     await bench.create()
     await bench.send(event("one"), event("two"))
     turn = await bench.take()
@@ -463,7 +463,7 @@ async def what_is_not_removed_comes_again(bench: Bench) -> None:
 
 @check("LEASE-21")
 async def a_lease_that_was_taken_over_is_accounted_for(bench: Bench) -> None:
-    """An uncounted release of the lease that was last taken over takes its count back, once, until a commit, and does nothing else."""
+    """An uncounted release of the lease that was last taken over lowers `attempt`, once, until a commit, and does nothing else."""
     await bench.create()
 
     async def after_the_end(attempt: int) -> LeasedTurn:
@@ -477,8 +477,12 @@ async def a_lease_that_was_taken_over_is_accounted_for(bench: Bench) -> None:
         await bench.provider.release_turn(
             TurnRelease(lease=lease, delay=HOUR / 60, counted=counted, parked=mark)
         )
-        expect_equal((await bench.state()).parked, None, "the mark of a holder that gave account")
-        await bench.expect_nothing_ready("another holds it, and its earlier holder gave account")
+        expect_equal(
+            (await bench.state()).parked, None, "the mark after a release that only counts back"
+        )
+        await bench.expect_nothing_ready(
+            "another caller holds it, and the earlier holder released it"
+        )
 
     first = held_by(await after_the_end(1))
     second = held_by(await after_the_end(2))
@@ -493,7 +497,7 @@ async def a_lease_that_was_taken_over_is_accounted_for(bench: Bench) -> None:
     await bench.provider.release_turn(TurnRelease(lease=last, counted=False))
     await bench.provider.release_turn(TurnRelease(lease=fourth, counted=False))
     turn = await bench.take()
-    expect_equal(turn.attempt, 3, "attempt after both gave account")
+    expect_equal(turn.attempt, 3, "attempt after both released uncounted")
     kept = await bench.keep(await after_the_end(4), remove=())
     await release(held_by(turn))
     await after_the_end(2)

@@ -64,7 +64,7 @@ async def ends_after(
     await asyncio.wait({task}, timeout=SHORT)
     woken_for_nothing = task.done()
     await change()
-    # That is allowed; nothing can be said of this wait then.
+    # That is allowed, and then this wait shows nothing.
     return woken_for_nothing or await ends(bench, task, within=MINUTE / 2)
 
 
@@ -88,7 +88,7 @@ async def a_wait_for_work_ends(bench: Bench) -> None:
 async def a_wait_for_a_change_ends(bench: Bench) -> None:
     """`wait_for_change` returns after its timeout at the latest, by the clock."""
     for wait in (
-        ChangeWait(instance="nobody", timeout=MINUTE, exists=False),
+        ChangeWait(instance="absent", timeout=MINUTE, exists=False),
         ChangeWait(instance="alpha", timeout=MINUTE),
     ):
         if wait.exists:
@@ -213,7 +213,7 @@ async def a_wait_for_cancellations_names_what_is_gone(bench: Bench) -> None:
     await bench.complete(leased["done"])
     leases["unknown"] = ActivityLease(instance="alpha", activity="unknown", token="mine")
     leases["stranger"] = ActivityLease(instance="alpha", activity="kept", token="stranger")
-    leases["nobody"] = ActivityLease(instance="nobody", activity="kept", token="mine")
+    leases["absent"] = ActivityLease(instance="absent", activity="kept", token="mine")
     await provider.renew_activities([leases["kept"]], lease_for=timedelta(minutes=3))
     bench.advance(LEASE)
     taken = sorted(each.id for each in await bench.lease_work(token="other"))

@@ -5,7 +5,7 @@
 - `requests`: calls as data, and their answers in a form that can be compared
 - `overlaps`: what two calls that overlap may do together
 - `states`: copies of the model, and when two of them are the same
-- `visible`: what anybody can see of a provider without a lease
+- `visible`: what can be seen of a provider without a lease
 - `descriptions`: records as short text
 - `state_machine`: the state machine, and the check
 """

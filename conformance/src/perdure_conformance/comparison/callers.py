@@ -56,7 +56,7 @@ IDS = ("a", "b", "c")
 
 @dataclass(slots=True)
 class Known:
-    """What the callers know: everything that they were ever given."""
+    """What the callers know: all answers so far."""
 
     clock: ManualClock
     turns: list[LeasedTurn] = field(default_factory=list[LeasedTurn])
@@ -67,7 +67,7 @@ class Known:
     """By kind of look, the token of the last one, until another call names it."""
 
     def learn(self, request: Request, answer: Answer) -> None:
-        """Keep what an answer gives."""
+        """Remember an answer."""
         asked, named = asked_token(request), named_tokens(request)
         self.repeatable = {
             kind: each for kind, each in self.repeatable.items() if each not in named
@@ -84,7 +84,7 @@ class Known:
                 self._follow(request, answer)
 
     def _follow(self, commit: TurnCommit, answer: CommitAnswer) -> None:
-        """The turn as its holder sees it after a commit."""
+        """Update the turn as its holder sees it after a commit."""
         for place, turn in enumerate(self.turns):
             if turn.token == commit.token and turn.state.instance == commit.instance:
                 again = commit.end is not None
@@ -97,7 +97,7 @@ class Known:
                 return
 
     def request(self, intent: Intent) -> Request | None:
-        """The call that an intent means now, or None where there is nothing to call it with."""
+        """The request that an intent means now, or None if there is nothing that it could be about."""
         match intent:
             case intents.Create():
                 return new_instance(intent)
@@ -181,7 +181,7 @@ class Known:
         return f"{what}-{self.count}"
 
     def message(self, mail: Mail, *, execution: int = 1, own: str | None = None) -> Message:
-        """A message, to whom the mail says or to the committer itself."""
+        """A message, to the instance that the mail names or to the committer itself."""
         instance = own or IDS[mail.instance % len(IDS)]
         message = Message(
             id=f"m{mail.id}",
@@ -200,7 +200,7 @@ class Known:
         )
 
     def after(self, seconds: float) -> Instant:
-        """The instant that is so far from now."""
+        """The instant this far from now."""
         return self.clock.now() + to_microseconds(timedelta(seconds=seconds))
 
     def commit(self, intent: intents.Commit, turn: LeasedTurn) -> TurnCommit:
@@ -241,7 +241,7 @@ class Known:
         return spoil(commit, intent.wrong)
 
     def _sent(self, intent: intents.Commit, turn: LeasedTurn) -> Iterator[Message]:
-        """What the commit sends; which order that has among `if_exists` messages is left free."""
+        """The messages that the commit sends; the contract leaves their order among `if_exists` free."""
         for mail in intent.send:
             message = self.message(mail, execution=turn.state.execution)
             if intent.child is None or message.instance != turn.state.instance:
@@ -330,9 +330,9 @@ def spoil(commit: TurnCommit, wrong: Wrong) -> TurnCommit:
         case Wrong.NOTHING:
             return commit
         case Wrong.TOKEN:
-            return replace(commit, token="nobody's")
+            return replace(commit, token="unknown")
         case Wrong.INCARNATION:
-            return replace(commit, incarnation="nobody's")
+            return replace(commit, incarnation="unknown")
         case Wrong.EVENT:
             return replace(commit, expected_event=commit.expected_event + 1)
         case Wrong.EXECUTION:

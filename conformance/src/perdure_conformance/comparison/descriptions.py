@@ -1,4 +1,4 @@
-"""Records as short text: only what is not as usual."""
+"""Records as short text, without fields that have their default."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import Enum
 
 
 def described(value: object) -> str:
-    """The value, its records without the fields that have their default."""
+    """The value as short text."""
     if is_dataclass(value) and not isinstance(value, type):
         shown = [
             f"{each.name}={described(getattr(value, each.name))}"

@@ -1,7 +1,7 @@
-"""Intents: what the model test may ask for next, before it is known who can be asked.
+"""Intents: what the next call may be about, before it is known what there is.
 
-An intent names things by small numbers, which are taken modulo what there is when its turn
-comes. So every intent always means something, and shrinking one makes the call simpler.
+An intent names things by small numbers, which are taken modulo the number of things when the call
+is made. So every intent always means something, and shrinking one makes the call simpler.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 
 class Wrong(StrEnum):
-    """What a call gets wrong on purpose."""
+    """What is wrong with a commit on purpose."""
 
     NOTHING = "nothing"
     TOKEN = "token"  # noqa: S105 # the name of a field
@@ -24,7 +24,7 @@ class Wrong(StrEnum):
 
 
 class End(StrEnum):
-    """How a commit ends, if it does."""
+    """How a commit ends the execution, if it does."""
 
     NOT = "not"
     COMPLETED = "completed"
@@ -210,4 +210,4 @@ intents: st.SearchStrategy[Intent] = st.one_of(
     st.builds(ReleaseWork, work=small, delay=delays, counted=st.booleans(), parked=st.booleans()),
     st.builds(RenewWork, seconds=st.sampled_from((10, 30))),
 )
-"""What may be asked."""
+"""All intents, the interesting ones more often."""

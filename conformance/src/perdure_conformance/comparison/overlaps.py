@@ -1,8 +1,7 @@
-"""What two calls that overlap may have come to, by "Calls at once" of the contract.
+"""What two calls that overlap may do together, by "Calls that overlap" of the contract.
 
-Each call is a number of steps, and each step carries what the provider answered about it. `states_after`
-takes the steps of both calls in every order, and keeps the states of the model that agree with
-all of it.
+A call is a number of steps, and each step knows the provider's answer to it. `states_after` takes the
+steps of both calls in every order on the model, and returns the states that agree with all answers.
 """
 
 from __future__ import annotations
@@ -149,7 +148,7 @@ def _commit(commit: TurnCommit, found: CommitAnswer, clock: ManualClock, *, alon
         return _without_messages(answer) == _without_messages(found)
 
     async def read(store: Store) -> bool:
-        # Of commits of one instance at once it is not said which messages they are answered.
+        # The contract does not say which messages two overlapping commits of one instance get.
         if found.lease_until is None or not alone:
             return True
         return store.delivery(commit.instance, commit.held) == (found.messages, found.more)

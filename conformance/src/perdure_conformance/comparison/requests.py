@@ -40,7 +40,7 @@ Answer = (
     | str
     | None
 )
-"""What came of a call: an answer without a free order, or the text of a refusal."""
+"""An answer, without an order where the contract leaves it free, or the text of a refusal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ Request = (
     | ActivityRelease
     | ActivityRenewal
 )
-"""A call of a provider, told apart by the class of what it is given."""
+"""A call of a provider; the class tells which method it is."""
 
 
 async def ask(provider: Provider, request: Request) -> Answer:

@@ -1,7 +1,7 @@
-"""The state machine: every call goes to the provider and to the model, and must end alike.
+"""The state machine: the provider and the model get every call and must answer alike.
 
-Two calls that are made at once must end as `overlaps` has it. After each example everything that can
-be seen is compared, through another provider object.
+Calls that overlap may do what `overlaps` allows. After each example everything that can be seen is
+compared, through another provider object.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ EXAMPLES = 60
 STEPS = 25
 
 LONGEST = 20.0
-"""Real seconds after which no further example is begun: slow storages are tried on fewer."""
+"""Real seconds after which no further example begins; slow storages get fewer examples."""
 SIMPLIFYING = 20.0
-"""Real seconds that are spent on making a disagreement simpler."""
+"""Real seconds for simplifying a disagreement."""
 
 moments = st.sampled_from((0.001, 1.0, 1.0, 5.0, 30.0))
 
 
 class EnoughExamples(BaseException):
-    """Ends the search for examples, or for simpler ones; no failure, so nothing is made of it."""
+    """Ends the search for examples, or for simpler ones. Hypothesis must not take it for a failure."""
 
 
 @dataclass(slots=True)
@@ -97,7 +97,7 @@ class Comparison(RuleBasedStateMachine):
         self._known = Known(self._bench.clock)
 
     def _run(self, work: Coroutine[object, object, T]) -> T:
-        """The result; whatever else goes wrong breaks the promise as well, and is noted."""
+        """The result of the work; every error breaks the promise, and is kept as a finding."""
         try:
             return self._runner.run(work)
         except ClauseBroken:
@@ -113,7 +113,7 @@ class Comparison(RuleBasedStateMachine):
 
     @initialize(both=st.booleans())
     def something_runs(self, both: bool) -> None:
-        """An instance or two, leased: most examples need that much."""
+        """Create and lease an instance or two, which most examples need."""
         for intent in (Create(instance=0), *([Create(instance=1)] if both else [])):
             self.calls([intent], 0)
         self.calls([LeaseTurns()], 0)
@@ -157,8 +157,8 @@ class Comparison(RuleBasedStateMachine):
         after = await states_after(self._states, exchanges, clock=self._bench.clock)
         if not after:
             raise self._difference(
-                f"the provider answered\n  {described(found)}\nand in whatever order both take"
-                f" effect, the model answers otherwise\n  {described(await self._in_turn(first, second))}"
+                f"the provider answered\n  {described(found)}\nand in no order does the model"
+                f" answer like that, but one after the other\n  {described(await self._in_turn(first, second))}"
             )
         self._states = after
         await self._compare(self._provider(0))
@@ -166,7 +166,7 @@ class Comparison(RuleBasedStateMachine):
         self._known.learn(second, found[1])
 
     async def _in_turn(self, first: Request, second: Request) -> Sequence[object]:
-        """The answers of the model where neither call begins before the other has ended."""
+        """The answers of the model to one call after the other, in both orders."""
         answers: list[object] = []
         for one, other in ((first, second), (second, first)):
             model = self._model(copy_of(self._states[0]))

@@ -1,4 +1,4 @@
-"""States of the model: copies that can be changed apart, and what makes two of them the same.
+"""States of the model: how they are copied, and when two of them are the same.
 
 The model counts arrivals, releases and creations. Only the order of these numbers has an effect, so
 two states that differ in the numbers alone are the same state.

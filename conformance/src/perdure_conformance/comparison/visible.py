@@ -9,7 +9,7 @@ from perdure.contract import Provider, StoredEvent
 from perdure_conformance.expect import expect
 
 Visible = Mapping[str, object]
-"""What is seen, by what it is."""
+"""What is visible, by its name."""
 
 
 async def visible(provider: Provider, instances: Iterable[str], *, managed: bool) -> Visible:

@@ -1,7 +1,7 @@
 """A process that serves a storage and drives instances, and a handle on one.
 
 `python -m perdure_conformance.crashes.process JOB` runs until its job is done, or for ever. It
-logs errors only, so that whatever it writes to its error stream is one.
+logs errors only, so everything on its error stream is an error.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def tell(*words: object) -> None:
 
 
 class Process:
-    """A process that does a job, seen from its parent."""
+    """A running process, as its parent sees it."""
 
     def __init__(self, child: asyncio.subprocess.Process, heard: Callable[[str], None]) -> None:
         self._child = child

@@ -28,9 +28,9 @@ from perdure_conformance.expect import expect, expect_equal
 from perdure_conformance.inspection import inspect_instance
 
 LONGEST_LIFE = 0.6
-"""Real seconds that a process lives at most, once it serves."""
+"""Real seconds after which a serving process is killed at the latest."""
 LONGEST_BIRTH = 0.5
-"""… or from its start, where it is killed before it serves."""
+"""Real seconds after its start, for a process that is killed before it serves."""
 PACE = 0.4
 """Real seconds between two numbers of one instance, so that processes keep up."""
 _LOOK = timedelta(milliseconds=50)
@@ -52,7 +52,7 @@ class CrashRounds:
     kills: int = 0
 
     async def run(self, kills: int) -> None:
-        """Rounds until so many were killed, and the last one; complains of whatever was lost."""
+        """Run rounds until this many processes were killed, then the last one; complain about losses."""
         chance = random.Random(self.seed)  # noqa: S311 # repeatable, not secret
         self.progress = {f"instance-{number}": Progress() for number in range(self.instances)}
         rounds = 0
@@ -78,7 +78,7 @@ class CrashRounds:
         return await process.kill()
 
     async def _finish(self) -> None:
-        """Let every instance end, by processes that nobody kills."""
+        """Let every instance end, in processes that are not killed."""
         last = max(each.next for each in self.progress.values())
         processes = [
             await Process.begin(self._job(share, last), self._hear)
@@ -102,7 +102,7 @@ class CrashRounds:
             drive=drive,
             last=last,
             pace=PACE if last is None else 0.0,
-            # Whoever is under way whenever its process is killed is not to blame.
+            # The kills are random, so work that was running at them must not be suspected.
             max_attempts=1_000_000,
         )
 
@@ -144,7 +144,7 @@ async def read_events(provider: Provider, state: InstanceState, execution: int) 
 
 
 async def serve_until_ended(job: Job, instances: Sequence[str], clock: Clock) -> int:
-    """Start a process whenever one has died, until instances have ended; says how many died."""
+    """Start a new process whenever one has died, until the instances have ended; returns the deaths."""
     deaths = 0
     process = await Process.begin(job, lambda line: None)
     async with open_provider(job.url, clock=clock) as provider:

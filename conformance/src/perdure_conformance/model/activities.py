@@ -1,7 +1,7 @@
 """The activity queue: leases, releases, renewals and completions.
 
-Keeps the clauses ACT-1 to ACT-24. An activity is in the table as long as somebody may still run
-it; what an ended or continued execution leaves behind is dropped at once.
+Keeps the clauses ACT-1 to ACT-24. An activity is in the table as long as it may still run. The
+activities of an ended or continued execution are dropped at once.
 """
 
 from __future__ import annotations
@@ -82,13 +82,13 @@ class Activities(Mailboxes):
         return row
 
     def is_available(self, row: ActivityRow) -> bool:
-        """Whether anybody may lease it now."""
+        """Whether any caller may lease it now."""
         due = row.visible_at is None or row.visible_at <= self.now
         delayed = self.lasts(row.hidden_until)
         return due and not delayed and not self.is_live(row.lease) and self.is_wanted(row)
 
     def is_unregistered(self, row: ActivityRow, request: ActivityRequest) -> bool:
-        """Whether it has waited so long that a caller without its name or tag may look at it."""
+        """Whether it has waited so long that a caller without its name or tag gets it too."""
         return (
             request.unregistered_for is not None
             and not self.matches(row, request)
@@ -110,7 +110,7 @@ class Activities(Mailboxes):
         return row.new.name in request.names and row.new.tag in request.tags
 
     def lease_activities(self, request: ActivityRequest) -> Sequence[LeasedActivity]:
-        """What the token holds already, then the oldest that match, then the unregistered."""
+        """Lease what the token holds already, then the oldest that match, then the unregistered."""
         rows = sorted(self.tables.activities.values(), key=self.place_in_queue)
         held = [row for row in rows if self.is_held(row.lease, request.token)]
         free = [row for row in rows if self.is_available(row)]
@@ -120,7 +120,7 @@ class Activities(Mailboxes):
         return tuple(self.give_activity(row, request) for row in chosen)
 
     def place_in_queue(self, row: ActivityRow) -> tuple[int, int]:
-        """The oldest first; those that were given back stand behind."""
+        """The oldest first; released ones come behind."""
         return (row.due, row.place)
 
     def give_activity(self, row: ActivityRow, request: ActivityRequest) -> LeasedActivity:
@@ -178,7 +178,7 @@ class Activities(Mailboxes):
             row.delivery -= 1
 
     def note_takeover(self, row: InstanceRow | ActivityRow) -> None:
-        """Remember whose lease another takes over now."""
+        """Remember the lease that is being taken over."""
         if row.lease is not None:
             row.taken_from = row.lease.token
 
@@ -190,7 +190,7 @@ class Activities(Mailboxes):
         return True
 
     def park(self, row: InstanceRow, mark: ParkedMark) -> None:
-        """Mark the instance; the instant of the first mark for a reason stays (LEASE-15)."""
+        """Mark the instance. Marks for the same reason keep the first instant (LEASE-15)."""
         before = row.state.parked
         since = before.since if before and before.reason == mark.reason else self.now
         parked = ParkedState(reason=mark.reason, details=mark.details, since=since)
@@ -199,7 +199,7 @@ class Activities(Mailboxes):
     def renew_activities(
         self, leases: Sequence[ActivityLease], lease_for: timedelta
     ) -> frozenset[ActivityLease]:
-        """Extend what stands; return what is gone."""
+        """Extend the leases that stand; return those that are gone."""
         gone: list[ActivityLease] = []
         for lease in leases:
             row = self.leased_row(lease)

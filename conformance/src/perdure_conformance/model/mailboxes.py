@@ -1,7 +1,7 @@
 """Mailboxes: which messages are void, which are visible, and in which order they are delivered.
 
-Keeps the clauses MAIL-1 to MAIL-15. A message enters by `put` or `put_front` only, and what is
-void is dropped on the way in, or when the instance moves on (`drop_void`).
+Keeps the clauses MAIL-1 to MAIL-15. Messages enter by `put` and `put_front` only. A void message
+is dropped there, or when the instance moves on (`drop_void`).
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class Mailboxes:
         """Set before each call."""
 
     def count(self) -> int:
-        """The next number for whatever needs a place in an order."""
+        """The next number of the order in which things happen."""
         self.tables.happenings += 1
         return self.tables.happenings
 
     def after(self, duration: timedelta) -> Instant:
-        """The instant that is so far from now."""
+        """The instant this far from now."""
         return self.now + to_microseconds(duration)
 
     def lasts(self, until: Instant | None) -> bool:
@@ -45,15 +45,15 @@ class Mailboxes:
         return until is not None and self.now < until <= self.now + FARTHEST
 
     def is_live(self, lease: Lease | None) -> bool:
-        """Whether somebody holds this."""
+        """Whether this lease is live."""
         return lease is not None and self.lasts(lease.until)
 
     def stands(self, lease: Lease | None, token: str) -> bool:
-        """Whether this token holds this, live or expired: nobody else has leased it since."""
+        """Whether this lease stands under this token, live or expired."""
         return lease is not None and lease.token == token
 
     def is_held(self, lease: Lease | None, token: str) -> bool:
-        """Whether this token alone may use this."""
+        """Whether this lease is live under this token."""
         return self.stands(lease, token) and self.is_live(lease)
 
     def row_of(self, instance: str, incarnation: str) -> InstanceRow | None:
@@ -107,7 +107,7 @@ class Mailboxes:
             mailbox.pop(message, None)
 
     def drop_void(self, instance: str) -> None:
-        """Drop what the mailbox holds in vain since the instance moved on."""
+        """Drop the messages that became void when the instance moved on."""
         mailbox = self.tables.mailboxes.get(instance, {})
         void = [entry.message.id for entry in mailbox.values() if self.is_void(entry.message)]
         self.remove_messages(instance, void)

@@ -1,4 +1,4 @@
-"""The management capability: looks at the tables, changes nothing.
+"""The management capability: reads the tables, changes nothing.
 
 Keeps the clauses ADMIN-1 to ADMIN-8.
 """
@@ -24,7 +24,7 @@ from perdure_conformance.model.turns import Store
 
 
 class ModelAdmin(ProviderAdmin):
-    """Reads a store, which `at_present` tells the time before each look."""
+    """Reads a store; `at_present` sets its time before each read."""
 
     def __init__(self, at_present: Callable[[], Store]) -> None:
         self.at_present = at_present
@@ -32,9 +32,11 @@ class ModelAdmin(ProviderAdmin):
     async def list_instances(
         self, *, status: InstanceStatus | None = None, limit: int, token: str | None = None
     ) -> IdPage:
-        """Newest first; the token is the place of the last one among all creations."""
+        """Newest first. The token is the place of the page's last instance among all creations."""
         if token is not None and not (token.isascii() and token.isdecimal()):
-            raise InvalidInput(f"the page token {token!r} is not from here; use next_token as is")
+            raise InvalidInput(
+                f"the page token {token!r} is not from this provider; pass next_token unchanged"
+            )
         rows = [
             row
             for row in reversed(self.at_present().tables.instances.values())
@@ -48,7 +50,7 @@ class ModelAdmin(ProviderAdmin):
         )
 
     def has_status(self, row: InstanceRow, status: InstanceStatus | None) -> bool:
-        """Whether the instance belongs into a listing of this status."""
+        """Whether a listing of this status has the instance."""
         if status is InstanceStatus.CONTINUED_AS_NEW:
             executions = self.at_present().tables.executions[row.state.instance]
             return any(execution.state.status is status for execution in executions)
@@ -71,7 +73,7 @@ class ModelAdmin(ProviderAdmin):
         return HistoryPage(events=(), more=False) if row is None else store.page(row, after)
 
     async def count_instances(self) -> StoreMetrics:
-        """Counts of what there is."""
+        """Counts of instances, executions and events."""
         tables = self.at_present().tables
         rows = tables.instances.values()
         executions = [row for each in tables.executions.values() for row in each]
@@ -86,7 +88,7 @@ class ModelAdmin(ProviderAdmin):
         )
 
     async def count_queues(self) -> StoreQueueDepths:
-        """Counts of what waits."""
+        """Counts of waiting messages and activities."""
         store = self.at_present()
         waiting = later = 0
         for instance, row in store.tables.instances.items():

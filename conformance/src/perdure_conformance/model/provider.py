@@ -1,7 +1,7 @@
-"""The contract's methods: each tells the store the time, and makes one call of it.
+"""The contract's methods: each sets the time of the store, and makes one call of it.
 
-A store is never awaited in the middle of a call, so calls of one event loop can't interleave and
-a cancelled call either has happened or has not begun. Waiting is left to the polling defaults.
+No call awaits anything, so the calls of one event loop never interleave, and a cancelled call has
+happened or has not begun. Waiting uses the polling defaults of `Provider`.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ from perdure_conformance.model.turns import Store
 
 
 class ModelProvider(Provider):
-    """A provider over a store that any number of provider objects may share."""
+    """A provider over a store, which any number of provider objects may share."""
 
     def __init__(self, store: Store, *, clock: Clock, description: str) -> None:
         super().__init__(clock=clock, description=description)
         self._store = store
 
     def at_present(self) -> Store:
-        """The store, told what time it is."""
+        """The store, with its time set."""
         self._store.now = self.clock.now()
         return self._store
 

@@ -1,7 +1,7 @@
-"""The tables: everything that the provider remembers, as plain rows in dictionaries.
+"""The tables: all that the provider stores, as plain rows in dictionaries.
 
-A row holds what the contract's records say and what locking and ordering need beside it.
-Nothing here decides anything. A database has one table for each of these dictionaries.
+A row has the fields of the contract's records, and what locking and ordering need beside them.
+There are no rules here. A database has one table for each of these dictionaries.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from perdure.contract import (
 
 @dataclass(slots=True)
 class Lease:
-    """Who holds something, and until when."""
+    """The lease of a turn or an activity."""
 
     token: str
     until: Instant
@@ -41,7 +41,7 @@ class MailboxEntry:
 
 @dataclass(slots=True)
 class InstanceRow:
-    """An instance, with its lease and what the next lease will say."""
+    """An instance, with its lease and its attempts."""
 
     state: InstanceState
     created: int
@@ -53,9 +53,9 @@ class InstanceRow:
     hidden_until: Instant | None = None
     released_at: Instant = 0
     released: int = 0
-    """The place of the last release among all happenings: who waits longest goes first."""
+    """The place of the last release among all happenings; the earliest is leased first."""
     answer: CommitAnswer | None = None
-    """What the last commit was answered, for its repeat."""
+    """The answer of the last commit, for its repeat."""
 
 
 @dataclass(slots=True)
@@ -77,7 +77,7 @@ class ActivityRow:
     delivery: int = 0
     lease: Lease | None = None
     taken_from: str | None = None
-    """As that of an instance."""
+    """As for an instance."""
 
 
 @dataclass(slots=True)

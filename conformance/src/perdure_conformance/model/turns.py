@@ -1,7 +1,7 @@
 """Instances and turns: creation, turn leases, commits.
 
-Keeps the clauses CREATE, LEASE, HIST and COMMIT. A commit looks at all of its preconditions
-before it changes anything, and nothing after them can fail: that is its atomicity.
+Keeps the clauses CREATE, LEASE, HIST and COMMIT. A commit checks all of its preconditions
+before it changes anything, and nothing after them can fail, so it is atomic.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Store(Activities):
         self.tables.executions.setdefault(instance, []).append(ExecutionRow(state=state))
 
     def lease_turns(self, request: TurnRequest) -> Sequence[LeasedTurn]:
-        """What the token holds already, then who waits longest, then the unregistered."""
+        """Lease what the token holds already, then what waits longest, then the unregistered."""
         rows = list(self.tables.instances.values())
         held = [row for row in rows if self.is_held(row.lease, request.token)]
         ready = sorted(filter(self.is_ready, rows), key=self.waiting_since)
@@ -95,7 +95,7 @@ class Store(Activities):
         return tuple(self.give_turn(row, request) for row in chosen)
 
     def is_ready(self, row: InstanceRow) -> bool:
-        """Whether there is something to run, and nobody runs it."""
+        """Whether it has work, no live lease and no delay."""
         return (
             row.state.status is InstanceStatus.RUNNING
             and not self.is_live(row.lease)
@@ -104,7 +104,7 @@ class Store(Activities):
         )
 
     def waiting_since(self, row: InstanceRow) -> tuple[int, int]:
-        """Since when the instance has been ready: its message and its release are past."""
+        """The moment since which the instance has been ready, and its place in the order."""
         entries = self.unsorted_visible(row.state.instance)
         due = min(entry.due for entry in entries)
         arrival = min(entry.arrival for entry in entries)
@@ -118,7 +118,7 @@ class Store(Activities):
         )
 
     def is_left(self, row: InstanceRow, request: TurnRequest) -> bool:
-        """Whether it has waited so long that a caller without its name may look at it."""
+        """Whether it has waited so long that a caller without its name gets it too."""
         if request.unregistered_for is None or row.state.engine > request.serves.engine:
             return False
         since, _ = self.waiting_since(row)
@@ -179,7 +179,7 @@ class Store(Activities):
     def renew_turns(
         self, leases: Sequence[TurnLease], lease_for: timedelta
     ) -> frozenset[TurnLease]:
-        """Extend what stands; return what is gone."""
+        """Extend the leases that stand; return those that are gone."""
         gone: list[TurnLease] = []
         for lease in leases:
             row = self.holder(lease)
@@ -221,11 +221,11 @@ class Store(Activities):
         return self.carry_out(row, commit)
 
     def is_repeat(self, row: InstanceRow, commit: TurnCommit) -> bool:
-        """Whether this is the instance's last commit once more."""
+        """Whether this repeats the instance's last commit."""
         return row.state.last_commit == commit.id
 
     def repeated_answer(self, row: InstanceRow, commit: TurnCommit) -> CommitAnswer:
-        """The answer again; what only a lease that stands can give is looked up anew."""
+        """The answer again; its messages are read again if the lease still stands."""
         before = row.answer or CommitAnswer()
         if row.lease is None or not self.stands(row.lease, commit.token):
             return replace(before, lease_until=None, messages=(), more=False)
@@ -233,26 +233,26 @@ class Store(Activities):
         return replace(before, lease_until=row.lease.until, messages=messages, more=more)
 
     def require_lease(self, row: InstanceRow | None, commit: TurnCommit) -> InstanceRow:
-        """Refuse whoever doesn't hold the turn."""
+        """Refuse the commit unless the lease stands under its token."""
         if row is None or not self.stands(row.lease, commit.token):
             raise LeaseLost(commit.instance, operation="commit_turn")
         return row
 
     def require_history(self, row: InstanceRow, commit: TurnCommit) -> None:
-        """Refuse whoever has seen another history."""
+        """Refuse the commit unless execution and last event are as expected."""
         expected = (commit.execution, commit.expected_event)
         found = (row.state.execution, row.state.last_event)
         if expected != found:
             raise HistoryConflict(commit.instance, expected=expected, found=found)
 
     def require_activities(self, commit: TurnCommit) -> None:
-        """Refuse to finish what is not leased under its token."""
+        """Refuse the commit unless every lease that it finishes stands."""
         lost = [lease.activity for lease in commit.finish if self.leased_row(lease) is None]
         if lost:
             raise ActivityLeaseLost(commit.instance, lost, operation="commit_turn")
 
     def carry_out(self, row: InstanceRow, commit: TurnCommit) -> CommitAnswer:
-        """Everything that the commit says; from here on nothing fails."""
+        """Make all changes of the commit; nothing fails from here on."""
         self.append_events(commit)
         self.remove_messages(commit.instance, commit.remove)
         self.remove_activities(commit.instance, [lease.activity for lease in commit.finish])
@@ -314,13 +314,13 @@ class Store(Activities):
         self.begin_execution(state.instance, state.execution + 1)
 
     def create_children(self, commit: TurnCommit) -> frozenset[str]:
-        """Create instances; returns the ids that others have."""
+        """Create instances; returns the ids in use by other incarnations."""
         return frozenset(
             child.instance.instance for child in commit.create if not self.create_child(child)
         )
 
     def create_child(self, child: NewChild) -> bool:
-        """Create one instance, or tell the committer that its id is in use."""
+        """Create one instance, or notify the committer that its id is in use."""
         try:
             self.create_instance(child.instance)
         except InstanceAlreadyExists:
@@ -340,7 +340,7 @@ class Store(Activities):
             row.attempt = 1
 
     def answer(self, row: InstanceRow, commit: TurnCommit, in_use: frozenset[str]) -> CommitAnswer:
-        """What the commit brought about beyond what it asked for."""
+        """The answer of the commit."""
         leased = [
             activity.lease.until
             for new in commit.add

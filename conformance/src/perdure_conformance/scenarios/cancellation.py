@@ -215,7 +215,7 @@ def parents(app: Registry) -> Registry:
     async def watcher(ctx: OrchestrationContext) -> str:
         try:
             await ctx.schedule_sub_orchestration("grandchild", instance="lone child")
-        except Exception as error:  # noqa: BLE001 # whatever it is told is what the row looks at
+        except Exception as error:  # noqa: BLE001 # the scenario checks what it is
             await ctx.schedule_wait("go")
             return str(error)
         return "completed"
@@ -310,7 +310,7 @@ async def results_after_the_cancellation_are_dropped(simulation: Simulation) -> 
 
 
 class Bank:
-    """Charges when it is let, in whatever process, and says what it was asked."""
+    """Charges when it may, in any process, and records whether it was asked to end."""
 
     def __init__(self) -> None:
         self.open = asyncio.Event()

@@ -15,7 +15,7 @@ from perdure_conformance.scenarios.simulation import Simulation, scenario
 
 
 def families() -> Registry:
-    """Parents that tell what became of their child, and children that fail."""
+    """Parents that return how their child ended, and children that fail."""
     app = Registry()
 
     @app.orchestration
@@ -54,7 +54,7 @@ def families() -> Registry:
 
 
 @scenario("SCENARIO-15")
-async def an_id_in_use_is_nobodys_child(simulation: Simulation) -> None:
+async def an_id_in_use_is_no_child(simulation: Simulation) -> None:
     """A child whose id is in use raises SubOrchestrationAlreadyExists in its parent, which can catch it; a detached start of an id in use is told to observers and changes nothing; the existing instance is unaffected, also by a later cancellation of the parent."""
     client = simulation.client
     node = await simulation.node(families())

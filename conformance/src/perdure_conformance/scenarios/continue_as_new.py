@@ -1,4 +1,4 @@
-"""Continue-as-new: what was unread goes along, what was under way does not."""
+"""Continue-as-new: unread messages stay, running work does not."""
 
 from __future__ import annotations
 

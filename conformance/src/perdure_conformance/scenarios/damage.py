@@ -1,7 +1,4 @@
-"""Row 21, what is damaged: a storage that has suffered, seen through the runtime.
-
-Not to blame, and not to be lost: an instance whose history cannot be read waits until it can.
-"""
+"""Damaged storage: an instance whose history cannot be read waits until it can be read again."""
 
 from __future__ import annotations
 

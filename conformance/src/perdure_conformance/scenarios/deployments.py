@@ -214,7 +214,7 @@ async def a_parked_instance_can_be_cancelled(simulation: Simulation) -> None:
             token="looks",
             limit=10,
             lease_for=timedelta(seconds=1),
-            names=frozenset({"nobody has this"}),
+            names=frozenset({"unregistered"}),
         )
     )
     expect_equal([one.id for one in left if one.instance == state.instance], [], "activities left")
@@ -232,7 +232,7 @@ def family(*, edited: bool = False) -> Registry:
     async def child(ctx: OrchestrationContext) -> None:
         if edited:
             await ctx.schedule_timer(60)
-        ctx.schedule_activity("nobody has this")
+        ctx.schedule_activity("unregistered")
         ctx.schedule_sub_orchestration("grandchild", instance="grandchild")
         await ctx.schedule_wait("go")
 
@@ -309,10 +309,10 @@ async def what_is_unregistered_for_too_long_fails(simulation: Simulation) -> Non
 
     @app.orchestration
     async def ask(ctx: OrchestrationContext) -> str:
-        return await ctx.schedule_activity("nobody", result_type=str)
+        return await ctx.schedule_activity("absent", result_type=str)
 
     node = await simulation.node(app)
-    await client.start_orchestration("patient", "nobody")
+    await client.start_orchestration("patient", "absent")
     await client.start_orchestration("patient ask", "ask")
     for name in ("patient", "patient ask"):
         await until_parked(simulation, name)
@@ -323,7 +323,7 @@ async def what_is_unregistered_for_too_long_fails(simulation: Simulation) -> Non
     await node.stop()
     options = RuntimeOptions(unregistered_timeout=timedelta(hours=24))
     await simulation.node(app, options=options)
-    await client.start_orchestration("unknown", "nobody")
+    await client.start_orchestration("unknown", "absent")
     await client.start_orchestration("ask", "ask")
     for name in ("unknown", "ask"):
         await until_parked(simulation, name)
@@ -333,14 +333,14 @@ async def what_is_unregistered_for_too_long_fails(simulation: Simulation) -> Non
     expect(not await simulation.have_ended("ask"), "an activity failed before its time")
     await simulation.jump(timedelta(hours=1))
     details = await simulation.failure("unknown")
-    expected = ConfigurationFailure(Unregistered(what="orchestration", name="nobody"))
+    expected = ConfigurationFailure(Unregistered(what="orchestration", name="absent"))
     expect_equal(details, expected, "the end of the orchestration")
     details = await simulation.failure("ask")
-    expect("nobody" in details.message, f"the end of who asked for the activity: {details}")
+    expect("absent" in details.message, f"the end of the caller of the activity: {details}")
 
 
 @scenario("SCENARIO-28c")
-async def an_activity_whose_tag_nobody_serves_is_parked(simulation: Simulation) -> None:
+async def an_activity_with_an_unserved_tag_is_parked(simulation: Simulation) -> None:
     """An activity whose tag no runtime serves parks its instance, visibly, with the tag named; other instances are unaffected, and a runtime that serves the tag takes the activity at once, however many others look for work."""
     client, app = simulation.client, activities()
 
@@ -363,7 +363,7 @@ async def an_activity_whose_tag_nobody_serves_is_parked(simulation: Simulation) 
     took = await simulation.until(
         lambda: simulation.have_ended("untagged"), "the end of an untagged one"
     )
-    expect_soon(took, "an activity beside those of a tag that nobody serves")
+    expect_soon(took, "an activity beside those of a tag that no runtime serves")
     await simulation.node(activities(), options=RuntimeOptions(tags=frozenset({"gpuu"})))
     took = await simulation.until(lambda: simulation.have_ended(*waiting), "the end of all")
     expect_soon(took, "activities once their tag is served")
@@ -377,7 +377,7 @@ async def an_unregistered_instance_can_be_cancelled(simulation: Simulation) -> N
     @app.orchestration
     async def parent(ctx: OrchestrationContext) -> str:
         try:
-            await ctx.schedule_sub_orchestration("nobody", instance="child")
+            await ctx.schedule_sub_orchestration("absent", instance="child")
         except SubOrchestrationFailed as error:
             return error.details.display_message()
         return "the child completed"

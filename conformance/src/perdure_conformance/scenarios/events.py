@@ -1,4 +1,4 @@
-"""External events: kept, in order, once each, and never in anybody's way."""
+"""External events: kept, in order, once each, without delaying others."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ async def one_wait_takes_one_event(simulation: Simulation) -> None:
 
 
 @scenario("SCENARIO-7")
-async def messages_to_nobody_are_in_nobodys_way(simulation: Simulation) -> None:
+async def messages_to_absent_instances_delay_no_others(simulation: Simulation) -> None:
     """Cancelling an id that does not exist has no effect, even on a later instance with that id; an event raised to it is kept; all other instances go on without delay."""
     app, client = listening(), simulation.client
     await simulation.node(app)
@@ -130,9 +130,9 @@ async def messages_to_nobody_are_in_nobodys_way(simulation: Simulation) -> None:
     for name in names:
         await client.start_orchestration(name, "hello")
     took = await simulation.until(lambda: simulation.have_ended(*names), "the end of the others")
-    expect_soon(took, "instances beside messages to nobody")
+    expect_soon(took, "instances beside messages to absent ones")
     await client.start_orchestration("ghost", "take", "1")
-    expect_equal(await simulation.output("ghost"), [7], "events taken by who got the id")
+    expect_equal(await simulation.output("ghost"), [7], "events taken by the instance with that id")
 
 
 @scenario("SCENARIO-26")
@@ -199,11 +199,11 @@ async def a_wait_may_ask_for_the_error(simulation: Simulation) -> None:
 
 
 @scenario("SCENARIO-35")
-async def waiting_for_who_never_starts_is_cheap(simulation: Simulation) -> None:
+async def waiting_for_an_absent_instance_is_cheap(simulation: Simulation) -> None:
     """Waiting for an id that never starts ends in WaitTimeout, which says so; the wait costs a few reads of plain fields and no history."""
-    waiting = simulation.client.wait_for_orchestration("nobody", timedelta(seconds=30))
+    waiting = simulation.client.wait_for_orchestration("absent", timedelta(seconds=30))
     began = simulation.clock.now()
-    with expect_refusal(WaitTimeout, "waiting for nobody") as refusal:
+    with expect_refusal(WaitTimeout, "waiting for an absent instance") as refusal:
         await simulation.run(waiting, "the wait")
     expect(not refusal.error.exists, "WaitTimeout says that the instance exists")
     expect_equal(simulation.clock.now() - began, 30_000_000, "microseconds waited")

@@ -72,7 +72,7 @@ async def processes_share_a_storage(bench: Bench) -> None:
     """Several processes on one storage run every instance to its end; no turn and no event is lost or doubled, and contention never surfaces as an error."""
     progress = {f"instance-{number}": Progress() for number in range(24)}
     names, numbers = list(progress), 6
-    # Nobody is killed here, so that leases need not be short.
+    # No process is killed here, so leases need not be short.
     lease = timedelta(seconds=30)
     jobs = [
         Job(url=address(bench), drive=dict.fromkeys(names[place::3]), last=numbers - 1, lease=lease)

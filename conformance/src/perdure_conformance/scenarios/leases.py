@@ -1,4 +1,4 @@
-"""Leases: lost, taken over, given back; whoever comes late changes nothing."""
+"""Leases: lost, taken over, given back; late calls change nothing."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ async def a_late_result_is_refused(simulation: Simulation) -> None:
     for instance, order in (("first late", (2, 1)), ("first early", (1, 2))):
         work = Deliveries()
         first = await simulation.node(work.registry())
-        # It hears nothing of its lease: accounted for early, the takeover would not be counted.
+        # It does not learn that its lease is gone: a release now would take the count back.
         first.link.disturbance = Held(nothing, silenced=NO_RENEWAL | {"wait_for_cancellation"})
         await simulation.client.start_orchestration(instance, "flow")
         await simulation.until(lambda w=work: len(w.keys) == 1, "the first delivery")

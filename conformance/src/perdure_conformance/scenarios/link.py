@@ -1,9 +1,8 @@
-"""The link between one runtime and its storage: watched, and where a row asks for it disturbed.
+"""The link between one runtime and its storage. A scenario can watch, disturb and cut it.
 
-It passes every call on. It knows how many are under way, so that a simulation can tell when nothing
-moves. A link that is cut is a process that died: nothing that is asked afterwards takes effect,
-and no answer arrives. A disturbance stands between the caller and the storage: it may hold a
-call, lose its answer, or change what is stored.
+The link passes every call on. It counts the calls under way, so that the simulation knows when
+nothing moves. A cut link stands for a process that died: later calls have no effect, and no answer
+arrives. A disturbance may hold a call, lose its answer, or change what is stored.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ from perdure_conformance.scenarios.simulation_clocks import CURRENT_WAIT, Wait
 T = TypeVar("T")
 
 Disturbance = Callable[[str, object, Callable[[], Awaitable[object]]], Awaitable[object]]
-"""Given the operation, its first argument, and the call itself; returns the answer."""
+"""Gets the operation, its first argument, and the call itself; returns the answer."""
 
 
 class Link(DelegatingProvider):
@@ -52,10 +51,10 @@ class Link(DelegatingProvider):
     def __init__(self, inner: Provider) -> None:
         super().__init__(inner)
         self.calls: Counter[str] = Counter()
-        """How often each operation was asked for."""
+        """The number of calls by operation."""
         self.disturbance: Disturbance | None = None
         self.rewrite: Callable[[TurnCommit], TurnCommit] | None = None
-        """What is made of a commit before it is stored."""
+        """Changes a commit before it is stored."""
         self._under_way = 0
         self._waits: set[Wait] = set()
         self._cut = False
@@ -68,15 +67,15 @@ class Link(DelegatingProvider):
 
     @property
     def looking(self) -> bool:
-        """Whether a wait for work looks at the storage, as far as one can tell."""
+        """Whether a wait for work reads the storage, as far as the clock can tell."""
         return any(not wait.sleeps for wait in self._waits)
 
     def cut(self) -> None:
-        """From now on nothing takes effect and nothing is answered."""
+        """From now on no call has an effect or an answer."""
         self._cut = True
 
     def dispose(self) -> None:
-        """Let those who wait for an answer go, with an error."""
+        """End all calls that wait for an answer, with an error."""
         self._cut = True
         self._disposed.set()
         if isinstance(self.disturbance, Held):
@@ -194,7 +193,7 @@ class Link(DelegatingProvider):
 
 
 def losing_answers(operation: str, times: int = 1) -> Disturbance:
-    """Carry the call out, and lose its answer, so many times."""
+    """A disturbance that makes the call and loses its answer, this many times."""
     left = times
 
     async def disturb(asked: str, _: object, call: Callable[[], Awaitable[object]]) -> object:
@@ -221,13 +220,13 @@ class Held:
         self._chosen = chosen
         self._after = after
         self.silenced = silenced
-        """Operations of which every call is held."""
+        """Operations whose calls are all held."""
         self._open = asyncio.Event()
         self.caught = 0
-        """How many calls were held so far."""
+        """The number of held calls so far."""
 
     def let_through(self) -> None:
-        """Hold no more, and let those that are held go on."""
+        """Let the held calls go on, and hold no more."""
         self._open.set()
 
     async def __call__(

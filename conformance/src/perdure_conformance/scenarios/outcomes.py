@@ -1,4 +1,4 @@
-"""What user code raises: whatever it is, it is an outcome, told with its causes and its details."""
+"""Outcomes of user code: everything that it raises is one, with its causes and details."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ BACKOFF = timedelta(seconds=10)
 
 
 class Abort(BaseException):
-    """Of no class that anybody expects."""
+    """Derives from neither `Exception` nor a class that Python handles."""
 
 
 class Untold(Exception):
-    """Its text cannot be had."""
+    """Its text cannot be read."""
 
     def __str__(self) -> str:
         raise SystemExit("no text")

@@ -29,7 +29,7 @@ class Killer:
         self.deaths = 0
 
     def strike(self) -> None:
-        """Kill the node. What runs it goes on to no effect."""
+        """Kill the node. The code that runs on it goes on without effect."""
         if self.node is not None:
             self.deaths += 1
             self.node.crash()
@@ -140,7 +140,7 @@ async def a_deadly_activity_is_found_out(simulation: Simulation) -> None:
 
 
 @scenario("SCENARIO-21d")
-async def who_never_ran_alone_is_not_blamed(simulation: Simulation) -> None:
+async def work_that_never_ran_in_isolation_is_not_suspected(simulation: Simulation) -> None:
     """An instance or activity that was under way each time its process died for another reason, and that waits to run in isolation when the process dies again, is not blamed."""
     client, gate = simulation.client, asyncio.Event()
     app = unlucky(gate)

@@ -1,4 +1,4 @@
-"""Races: the order in the history decides, in replay as it did live."""
+"""Races: the order in the history decides, in replay as in the live run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers that were lost: the call is made again, and its effect is there once."""
+"""Lost answers: the call is repeated, and its effect is there once."""
 
 from __future__ import annotations
 

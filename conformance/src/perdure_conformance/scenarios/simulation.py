@@ -1,13 +1,12 @@
 """The simulation: runtimes, a client and one manual clock, on the storage of a bench.
 
-A row starts nodes, each a runtime with a provider object of its own as a process would have, and
-lets them run. Time moves only when nothing else does: the simulation waits until no call is under way
-and the event loop has nothing to do, and then moves the clock to the next instant for which
-anybody sleeps. So hours pass in milliseconds, and what happens without the clock's help can be
-told from what needs it.
+A scenario starts nodes: runtimes, each with its own provider object, as in a process of its own. Time
+moves only when nothing else does: the simulation waits until no call is under way and the event loop
+has nothing to do, and then moves the clock to the next instant at which a sleep ends. So hours pass
+in milliseconds, and a scenario can tell what needs the clock from what does not.
 
-At the end of a row every history of every instance is inspected, and every execution that ended
-is replayed from its history alone with the code of one of the nodes.
+At the end of a scenario every history of every instance is inspected, and every ended execution is
+replayed from its history with the code of one of the nodes.
 """
 
 from __future__ import annotations
@@ -43,19 +42,19 @@ E = TypeVar("E", bound=Event)
 O = TypeVar("O", bound=RuntimeEvent)  # noqa: E741 # an observed event
 
 POLL = timedelta(seconds=4)
-"""How often idle runtimes look: hours pass in these rows, and each look at a storage costs."""
+"""The poll interval of idle runtimes. Hours pass in a scenario, and each poll takes real time."""
 SOON = timedelta(seconds=5)
-"""At once, but for a poll: what needs no lease to run out."""
+"""Longer than a poll, and shorter than a lease."""
 LIMIT = timedelta(minutes=10)
-"""How much time may pass on the clock before a row gives something up."""
+"""How much time may pass on the clock before a scenario gives up."""
 _PATIENCE_WITH_WAITS = 0.05
-"""Real seconds for which a wait that does not sleep on the clock is taken to be looking."""
+"""Real seconds for which a wait that does not sleep on the clock counts as reading."""
 _QUIET_ROUNDS = 5
 """Rounds of the event loop without any call or callback after which nothing moves."""
 
 
 class RecordingObserver:
-    """An observer that keeps what it was told."""
+    """An observer that records all events."""
 
     def __init__(self) -> None:
         self.events: list[RuntimeEvent] = []
@@ -66,12 +65,12 @@ class RecordingObserver:
         self.events.append(event)
 
     def saw(self, kind: type[O]) -> list[O]:
-        """What it was told of one kind."""
+        """The events of one kind."""
         return [event for event in self.events if isinstance(event, kind)]
 
 
 class Node:
-    """One process of the run: a runtime, and its own link to the storage."""
+    """One process: a runtime with its own link to the storage."""
 
     def __init__(
         self, simulation: Simulation, runtime: Runtime, link: Link, provider: Provider
@@ -89,19 +88,21 @@ class Node:
         await self._simulation.bench.close(self._provider)
 
     def crash(self) -> None:
-        """Let it die where it stands: it gives nothing back, and nothing it does counts."""
+        """Kill it: it gives nothing back, and nothing that it still does has an effect."""
         self.link.cut()
 
     async def dispose(self) -> None:
-        """Free what is left of it, dead or alive."""
+        """Free its resources, whether it runs, has stopped or has crashed."""
         if not self.gone:
             self.gone = True
             self.link.dispose()
-            await self._simulation.run(self.runtime.__aexit__(None, None, None), "a burial")
+            await self._simulation.run(
+                self.runtime.__aexit__(None, None, None), "the disposal of a runtime"
+            )
 
 
 class Simulation:
-    """See the module; `row` makes one for every row."""
+    """See the module; `scenario` makes one for every scenario."""
 
     def __init__(self, bench: Bench, clock: SimulationClock) -> None:
         self.bench = bench
@@ -112,7 +113,7 @@ class Simulation:
         self.observer = RecordingObserver()
         """Observes every node."""
         self._deployed: list[Catalog] = []
-        """The code of each node, by which histories are replayed at the end."""
+        """The code of each node, with which histories are replayed at the end."""
         self._nodes: list[Node] = []
 
     # Nodes
@@ -137,15 +138,15 @@ class Simulation:
         self._deployed.append(Catalog(registries))
         return node
 
-    async def empty(self) -> None:
-        """Free what is left of all nodes."""
+    async def dispose(self) -> None:
+        """Dispose of all nodes."""
         for node in self._nodes:
             await node.dispose()
 
     # Time
 
     async def settle(self) -> None:
-        """Return when nothing moves any more without the clock."""
+        """Return when nothing moves any more while the clock stands still."""
         calm = 0
         patience = time.monotonic() + _PATIENCE_WITH_WAITS
         async with asyncio.timeout(PATIENCE):
@@ -158,7 +159,7 @@ class Simulation:
                     await asyncio.sleep(0)
                 else:
                     calm = 0
-                    # A thread or a socket is at work: let it, without spinning.
+                    # A thread or a socket is at work; do not spin meanwhile.
                     await asyncio.sleep(0.0002)
 
     def _is_quiet(self, patience: float) -> bool:
@@ -212,7 +213,7 @@ class Simulation:
         await self.run(acting, "what was to be done meanwhile")
 
     async def pass_time(self, duration: timedelta) -> None:
-        """Let so much time pass, and everything happen that is due in it."""
+        """Let this much time pass, and everything happen that is due in it."""
         end = self.clock.now() + to_microseconds(duration)
         while self.clock.now() < end:
             await self.settle()
@@ -221,7 +222,7 @@ class Simulation:
         await self.settle()
 
     async def jump(self, duration: timedelta) -> None:
-        """Let so much time pass in one step, as over a night without any process."""
+        """Let this much time pass in one step, as when no process runs over night."""
         await self.settle()
         self.clock.advance(duration)
         await self.settle()
@@ -229,9 +230,9 @@ class Simulation:
     async def _step(self, end: Instant, what: str) -> None:
         patience = time.monotonic() + PATIENCE
         while (due := self.clock.next_due) is None:
-            # Whoever is about to sleep has not come to it yet.
+            # A task that is about to sleep may not have come to it yet.
             if time.monotonic() > patience:
-                raise ClauseBroken(f"{what}: nothing moves, and nobody waits for the clock")
+                raise ClauseBroken(f"{what}: nothing moves, and nothing waits for the clock")
             await asyncio.sleep(0.001)
         self._advance_to(min(due, end))
 
@@ -299,7 +300,7 @@ class Simulation:
         return await self.until(enough, what, within=within)
 
     async def inspect(self) -> None:
-        """Complain of whatever is wrong with any history."""
+        """Complain about everything that is wrong with any history."""
         admin = self.bench.provider.as_management_capability()
         if admin is None:
             return
@@ -350,7 +351,7 @@ async def open_simulation(bench: Bench) -> AsyncGenerator[Simulation]:
     try:
         yield simulation
     finally:
-        await simulation.empty()
+        await simulation.dispose()
 
 
 def _has_ready_callbacks() -> bool:

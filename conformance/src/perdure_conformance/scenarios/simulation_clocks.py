@@ -1,8 +1,7 @@
-"""The clocks of a simulation: one that knows who sleeps, and one that is ahead of it.
+"""The clocks of a simulation: one that knows which waits sleep, and one that is ahead of it.
 
-A wait for work, seen from outside, is either asleep on the clock or looking at the storage; time
-may pass only in the first case. The simulation's clock tells which, by a mark that the wait leaves in
-the context of whatever it begins.
+A wait for work either sleeps on the clock or reads the storage, and time may pass only while it
+sleeps. The clock recognises the wait by a mark in the context of the tasks that it starts.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ class Wait:
 
     def __init__(self) -> None:
         self.sleeps = 0
-        """How many sleeps on the clock belong to it now; with none it is looking."""
+        """The number of its sleeps on the clock; with none it is reading."""
 
 
 CURRENT_WAIT: ContextVar[Wait | None] = ContextVar("perdure_conformance_wait", default=None)
@@ -48,9 +47,9 @@ class ClockAhead(Clock):
         self._ahead = to_microseconds(ahead)
 
     def now(self) -> Instant:
-        """The other clock's instant, and what this one is ahead."""
+        """The other clock's instant plus the difference."""
         return self._base.now() + self._ahead
 
     async def sleep(self, duration: timedelta) -> None:
-        """As long as the other clock takes."""
+        """Sleep as long as the other clock takes."""
         await self._base.sleep(duration)

@@ -1,4 +1,4 @@
-"""Starting: one instance under an id, whatever the id, however large the input."""
+"""Starts: one instance for each id, any valid id, large inputs."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ async def a_clock_that_steps_back_prolongs_no_lease(simulation: Simulation) -> N
     await simulation.node(timers())
     await client.raise_event("beta", "go", '"on"')
     took = await simulation.until(lambda: simulation.have_ended("beta"), "the end of the other")
-    expect_soon(took, "an instance that nobody had leased")
+    expect_soon(took, "an instance that was not leased")
     took = await simulation.until(lambda: simulation.have_ended("alpha"), "the takeover")
     expect(took <= timedelta(minutes=7), f"the lease of a dead runtime lasted {took} longer")
     expect_equal(await simulation.output("alpha"), "on", "output")
