@@ -15,6 +15,7 @@ from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.test import Client as Browser
 from django.urls import path
+from django.views.decorators.http import require_POST
 
 STORAGE = "sqlite:///orders.db"
 app = perdure.Registry()
@@ -27,13 +28,17 @@ async def order(ctx: perdure.OrchestrationContext, item: str) -> str:
 
 @cache
 def client() -> perdure.BlockingClient:
-    """One client for all threads, opened by the first request: after a server has forked."""
+    """One client for all threads, opened by the first request: after a server has forked.
+
+    Two first requests at once may open two, which does no harm.
+    """
     return perdure.BlockingClient.open(STORAGE)
 
 
+@require_POST
 def start(request: HttpRequest, number: str) -> HttpResponse:
     try:
-        client().start_orchestration(number, order, request.GET["item"])
+        client().start_orchestration(number, order, request.POST["item"])
     except perdure.InstanceAlreadyExists:
         pass  # the same request once more: the order is under way
     return JsonResponse({"order": number}, status=202)
@@ -66,7 +71,7 @@ def main() -> None:
     browser = Browser()
     assert browser.get("/orders/o-1").status_code == 404
     for _ in range(2):
-        assert browser.get("/orders/o-1/start", {"item": "lamp"}).status_code == 202
+        assert browser.post("/orders/o-1/start", {"item": "lamp"}).status_code == 202
     assert browser.get("/orders/o-1").json() == {"state": "running"}
     asyncio.run(work_until_done("o-1"))
     expected = {"state": "completed", "output": '"lamp is sent"'}
