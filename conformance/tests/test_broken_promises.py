@@ -462,9 +462,9 @@ def no_wait_gets_the_error(patch):
 @spoils("35")
 def waiting_asks_without_a_pause(patch):
     tiny = timedelta(milliseconds=20)
-    patch.setattr("perdure.client.watching._SHORTEST_POLL", tiny)
-    patch.setattr("perdure.client.watching._LONGEST_POLL", tiny)
-    patch.setattr("perdure.client.watching._LONGEST_WAIT", tiny)
+    patch.setattr("perdure.client.outcome._SHORTEST_POLL", tiny)
+    patch.setattr("perdure.client.outcome._LONGEST_POLL", tiny)
+    patch.setattr("perdure.client.outcome._LONGEST_WAIT", tiny)
 
 
 @spoils("36", "24")

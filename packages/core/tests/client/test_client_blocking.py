@@ -201,7 +201,7 @@ def test_its_own_event_loop_must_not_call_it():
             with pytest.raises(ClientUnusable, match="own event loop"):
                 client.close()
 
-        client._caller._home.wait_for(call)
+        client._caller._loop.call_blocking(call)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
@@ -233,15 +233,15 @@ def test_a_fork_is_refused_and_closes_nothing():
 def test_a_fork_while_other_threads_call_is_refused_too():
     # As if another thread held the lock when the process was forked.
     with BlockingClient.open("memory://") as client:
-        home, thread = client._caller._home, client._thread
+        loop, thread = client._caller._loop, client._thread
         assert thread is not None
-        with home._guard:
-            home._process += 1
+        with loop._guard:
+            loop._process += 1
             thread._process += 1
             with pytest.raises(ClientUnusable, match="fork"):
                 client.get_orchestration_status("i")
             thread.close()
-            home._process -= 1
+            loop._process -= 1
             thread._process -= 1
 
 

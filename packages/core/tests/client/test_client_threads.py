@@ -42,7 +42,7 @@ async def dynamodb_model():
     options = DynamoDBOptions(table="threads")
     async with (
         open_on(ModelCalls(), options, clock=SystemClock()) as provider,
-        provider.home.opened(),
+        provider.event_loop.opened(),
     ):
         yield provider
 
@@ -170,7 +170,7 @@ async def test_a_provider_that_failed_to_close_is_closed():
     @asynccontextmanager
     async def failing():
         provider = MemoryProvider()
-        async with provider.home.opened():
+        async with provider.event_loop.opened():
             yield provider
         raise StorageFailed("the disk is full; free some", operation="close")
 

@@ -121,7 +121,7 @@ async def test_a_wrapper_passes_on_what_the_provider_says_of_itself(inner):
 
     for name in ("finish_limit", "tells_of_work", "tells_of_changes", "tells_of_cancellations"):
         assert getattr(outer, name) == getattr(inner, name)
-    for name in ("clock", "description", "home", "notifier"):
+    for name in ("clock", "description", "event_loop", "notifier"):
         assert getattr(outer, name) is getattr(inner, name)
     assert outer.as_management_capability() is inner.as_management_capability()
 

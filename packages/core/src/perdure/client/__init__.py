@@ -1,12 +1,13 @@
-"""The client: starting instances, talking to them, waiting for them, looking at what is stored.
+"""The client: starts instances, sends them events, waits for them, and lists what is stored.
 
-- `starting`: makes the record of a new instance out of a function or a name, and an input
-- `calls`: starting, raising, cancelling and reading, as functions of a provider
-- `watching`: waits until an instance has ended
+- `client`: the public class
+- `starting`: from a function or a name, and an input, to the record of a new instance
+- `calls`: creating, raising events, cancelling and reading, as functions of a provider
+- `outcome`: waits until an instance has ended, and decodes its result
 - `handle`: one instance, with the type of its result
-- `info`, `page`, `management`: what is stored, seen from the management capability
-- `client`: the face of all that
-- `loop_thread`, `blocking`: the same face for code without an event loop
+- `management`, `info`, `page`: the methods of the management capability, and what they return
+- `any_loop`: calls from event loops other than the provider's
+- `blocking`, `loop_thread`: the client for code without an event loop
 
 The client reaches a runtime only through the provider, and keeps no state of its own.
 """

@@ -1,9 +1,9 @@
 """The client for code without an event loop: Django, Flask, scripts, threads beside a loop.
 
-It has the methods of `Client` under the same names, each of which waits for its answer. The work
-is done by a `Client` on the provider's loop, which is that of a thread of its own where the client
-opened the provider; nothing is promised or checked here that is not promised or checked there, but
-for closing and forking.
+It has the methods of `Client` under the same names, each of which blocks until it has its result. A
+`Client` on the provider's loop does the work; if the blocking client opened the provider, that loop
+runs in a thread of its own. All promises and checks are those of `Client`, apart from closing and
+forking.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from perdure.client.info import ExecutionInfo, InstanceInfo, QueueDepths, System
 from perdure.client.loop_thread import LoopThread
 from perdure.client.page import Page
 from perdure.client.starting import Orchestration, WithInput, WithoutInput
-from perdure.contract.home import ProviderHome
+from perdure.contract.event_loop import ProviderLoop
 from perdure.contract.provider import Provider
 from perdure.errors import ClientUnusable
 from perdure.history import Event
@@ -52,7 +52,7 @@ P = ParamSpec("P")
 
 
 def _documented_by(waited_for: type) -> Callable[[C], C]:
-    """Give each method without a docstring that of the method which it waits for."""
+    """Give each method without a docstring the docstring of the method that it waits for."""
 
     def document(blocking: C) -> C:
         for name, method in vars(blocking).items():
@@ -64,28 +64,28 @@ def _documented_by(waited_for: type) -> Callable[[C], C]:
 
 
 class _Caller:
-    """Makes the calls of one blocking client and of its handles, until the client is closed."""
+    """Makes the calls of a blocking client and of its handles, until the client is closed."""
 
-    def __init__(self, home: ProviderHome) -> None:
-        self._home = home
+    def __init__(self, loop: ProviderLoop) -> None:
+        self._loop = loop
         self.closed = False
 
     def run(self, call: Callable[P, Awaitable[R]], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Make the call on the provider's loop, and wait for its answer."""
+        """Make the call on the provider's loop, and block until its result is there."""
         self.check()
-        return self._home.wait_for(lambda: call(*args, **kwargs))
+        return self._loop.call_blocking(lambda: call(*args, **kwargs))
 
     def check(self) -> None:
-        """Raise `ClientUnusable` where no call can be made."""
+        """Raise `ClientUnusable` if no call can be made."""
         refuse_inside_orchestration("a blocking client", "call it in an activity")
-        self._home.check_blocking()
+        self._loop.check_blocking()
         if self.closed:
             raise ClientUnusable("the client is closed; make another one")
 
 
 @_documented_by(Handle)
 class BlockingHandle(Generic[R_co]):
-    """One instance that was started, whose result is an `R_co`; its methods wait."""
+    """A started instance, whose result is an `R_co`; its methods block."""
 
     __slots__ = ("_caller", "_handle")
 
@@ -95,7 +95,7 @@ class BlockingHandle(Generic[R_co]):
 
     @property
     def instance(self) -> str:
-        """The id that it was started under."""
+        """The id of the instance."""
         return self._handle.instance
 
     def status(self) -> OrchestrationStatus:
@@ -121,24 +121,24 @@ class BlockingHandle(Generic[R_co]):
 
 @_documented_by(Client)
 class BlockingClient:
-    """The methods of `Client`, for callers that wait.
+    """The methods of `Client`, for code without an event loop: each call blocks.
 
     `BlockingClient.open(url)` opens a provider of its own; `BlockingClient(provider)` and
-    `BlockingClient(client)` use one that is open already. Any number of threads may use one. It
-    raises `ClientUnusable` once it or the provider is closed, in a fork of the process that
-    opened the provider, and in the thread of the provider's event loop. An interrupt cancels the
-    call that waits. Timeouts are measured on the provider's clock.
+    `BlockingClient(client)` use one that is open already. Any number of threads may share a client.
+    Every call raises `ClientUnusable` once the client or the provider is closed, in a fork of the
+    process that opened the provider, and in the thread of the provider's event loop. An interrupt
+    cancels the blocked call. Timeouts are measured on the provider's clock.
     """
 
     def __init__(self, source: Provider | Client) -> None:
         """A client of a provider that is open already, or of the provider of another client.
 
-        The event loop that opened the provider makes the calls, so it has to run, in another
-        thread than the callers'. Closing this client leaves the provider open.
+        The event loop that opened the provider makes the calls, so it must be running, in another
+        thread than the caller's. Closing this client leaves the provider open.
         """
         client = source if isinstance(source, Client) else Client(source)
         self._client = client
-        self._caller = _Caller(client.provider.home)
+        self._caller = _Caller(client.provider.event_loop)
         self._thread: LoopThread | None = None
 
     @classmethod
@@ -157,10 +157,10 @@ class BlockingClient:
         return client
 
     def close(self) -> None:
-        """End the client, and close the provider where this client opened it.
+        """Close the client, and the provider if this client opened it.
 
-        Calls under way on a provider that is closed raise `ClientUnusable`, as does every later
-        call. Closing again does nothing, nor does closing in a fork.
+        Calls under way on the closed provider raise `ClientUnusable`, and so do later calls. Closing
+        again has no effect, and neither has closing in a fork.
         """
         if self._thread is not None:
             self._thread.close()

@@ -1,8 +1,8 @@
-"""The calls that a client makes on a provider: start, raise, cancel, look.
+"""The calls that a client makes on a provider: create, raise, cancel and read.
 
-Every call checks its arguments before anything is stored, is repeated a few times under the same
-ids when the storage fails for a passing reason, and notifies waiters in this process once
-something is stored, so that a runtime in this process acts at once. Waiting is not done here.
+Every call checks its arguments before anything is stored, and retries retryable errors of the
+storage a few times under the same ids. Once something is stored it notifies this process, so that a
+runtime in it acts at once.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ from perdure.records.instances import (
 )
 
 LONGEST_REASON = 16 * 1024
-"""Of a cancellation, in bytes of UTF-8: it becomes part of the status and of every message."""
+"""The longest reason of a cancellation, in bytes of UTF-8; it becomes part of the status."""
 
 DEFAULT_REASON = "requested by a client"
 
 
 async def create(provider: Provider, new: NewInstance) -> None:
     """Create the instance; raises `InstanceAlreadyExists`."""
-    # The incarnation is the same in every try: an answer that was lost is not a second start.
+    # Every retry has the same incarnation, so a lost response does not start it twice.
     await repeated(provider.clock, lambda: provider.create_instance(new))
     provider.notifier.notify_turns(new.instance)
 
@@ -53,7 +53,7 @@ async def create(provider: Provider, new: NewInstance) -> None:
 async def raise_event(
     provider: Provider, instance: str, name: str, data: str | None, event_id: str | None
 ) -> None:
-    """Put an external event into the mailbox of whoever has, or will have, the id."""
+    """Put an external event into the mailbox of an instance, which need not exist yet."""
     refuse_inside_orchestration(
         "raise_event", "raise it in an activity, whose context has a client"
     )
@@ -73,7 +73,7 @@ async def raise_event(
 
 
 async def cancel(provider: Provider, instance: str, reason: str) -> None:
-    """Ask a running instance to end; one that is unknown or has ended is left alone."""
+    """Ask a running instance to end; has no effect if it is unknown or has ended."""
     refuse_inside_orchestration("cancel_instance", "cancel the awaited future instead")
     check_identifier(instance, "instance id")
     data = encode_cancel(CancelData(reason=_check_reason(reason)))
@@ -93,7 +93,7 @@ async def cancel(provider: Provider, instance: str, reason: str) -> None:
 
 
 async def read(provider: Provider, instance: str) -> InstanceState | None:
-    """The plain fields of an instance, or None."""
+    """The state of an instance, or None."""
     return await repeated(provider.clock, lambda: provider.read_instance(instance))
 
 
@@ -106,12 +106,12 @@ async def read_status(provider: Provider, instance: str) -> OrchestrationStatus:
 
 
 def has_ended(state: InstanceState) -> bool:
-    """Whether nothing more will happen to the instance."""
+    """Whether the instance has completed or failed."""
     return state.status in (InstanceStatus.COMPLETED, InstanceStatus.FAILED)
 
 
 def status_of(state: InstanceState) -> Running | Completed | Failed:
-    """The status that the plain fields say; raises `StorageCorrupt` for an undecodable output."""
+    """The status of an instance; raises `StorageCorrupt` if its output cannot be decoded."""
     if state.status is InstanceStatus.COMPLETED:
         return Completed(output=text_of(state.output, state.instance))
     if state.status is InstanceStatus.FAILED:
@@ -120,14 +120,14 @@ def status_of(state: InstanceState) -> Running | Completed | Failed:
 
 
 def parked_of(parked: ParkedState | None) -> Parked | None:
-    """A parked mark as clients see it."""
+    """The parked state for clients."""
     if parked is None:
         return None
     return Parked(reason=parked.reason, since=to_datetime(parked.since), details=parked.details)
 
 
 def text_of(output: bytes | None, instance: str) -> str:
-    """The output of an instance that completed, as JSON text."""
+    """The output of a completed instance, as JSON text."""
     try:
         return NULL if output is None else output.decode()
     except ValueError as error:

@@ -1,8 +1,8 @@
-"""The client: any process that opens the storage can start, watch and steer instances with it.
+"""The client: any process that opens the storage starts and controls instances with it.
 
-It holds a provider and nothing else: no cache, no connection, no task of its own. Many may share
-a provider, and one may serve many tasks, event loops and threads of the process at once. It never
-runs an orchestration.
+A client holds a provider and nothing else: no cache, no connection and no task. Many clients may
+share a provider, and many tasks, event loops and threads may share a client. It never runs an
+orchestration.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, Never, ParamSpec, TypeVar, cast, overload
 
 from perdure.client import calls
-from perdure.client.carrying import on_any_loop
+from perdure.client.any_loop import on_any_loop
 from perdure.client.handle import Handle
 from perdure.client.management import ManagementClient
 from perdure.client.outcome import result_of, wait_for_status
@@ -42,18 +42,18 @@ R = TypeVar("R")
 
 
 class Client(ManagementClient):
-    """Starts, watches and steers the instances that a provider stores.
+    """Starts, watches and controls the instances that a provider stores.
 
-    All input is checked before anything is stored: `InvalidInput` says what is wrong with it.
-    Every failure of the storage is a `ProviderError`. One that is retryable is met with up to two
-    repeats under the same ids, about 50 and 100 ms apart, before it reaches the caller; then it
-    is unknown whether the call took effect, and it may be made again.
-    Calls may come from any event loop of the process: one from another loop than the provider's
-    is made there, and its answer, its cancellation and its timeout are carried. Once the provider
-    is closed, every call raises `ClientUnusable`.
+    Every argument is checked before anything is stored: `InvalidInput` says what is wrong. Every
+    failure of the storage is a `ProviderError`. A retryable one is retried up to twice under the
+    same ids, after about 50 and 100 ms. If it is raised then, the call may or may not have taken
+    effect, and you can safely repeat it.
 
-    Inside an orchestration every call raises `ForbiddenInOrchestration`.
-    Cancelling a call leaves it carried out as a whole or not at all.
+    You can call a client from any event loop of the process: the call runs on the provider's loop,
+    and cancellation and timeouts work as on that loop. Once the provider is closed, every call raises
+    `ClientUnusable`. Inside an orchestration every call raises `ForbiddenInOrchestration`.
+
+    A cancelled call takes effect completely or not at all.
     """
 
     def __init__(self, provider: Provider) -> None:
@@ -61,7 +61,7 @@ class Client(ManagementClient):
 
     @property
     def provider(self) -> Provider:
-        """The provider that it reaches instances through."""
+        """The provider of this client."""
         return self._provider
 
     @overload
@@ -106,11 +106,11 @@ class Client(ManagementClient):
         context, and `start` passes several. Or it is a registered name; then `input` is JSON text
         or None: the value of the one parameter, or an object by the names of several.
 
-        Without `version`, the newest version runs, of those registered in the runtime that first
-        runs it; with one, such as `"1.4.0"`, exactly that version.
+        Without `version`, the first runtime that runs the instance chooses the newest version that
+        it registers; with one, such as `"1.4.0"`, exactly that version runs.
 
-        Raises `InstanceAlreadyExists` where the id is in use, in whatever state; nothing changes
-        then. Safe to repeat after a lost answer; at worst it raises `InstanceAlreadyExists`.
+        Raises `InstanceAlreadyExists` without a change if the id is in use, by an instance in any
+        state. Safe to retry after a lost response; at worst it raises `InstanceAlreadyExists`.
         """
         chosen = None if version is None else check_start_version(version)
         return await self._start(instance, start_of_text(orchestration, input), chosen)
@@ -134,10 +134,9 @@ class Client(ManagementClient):
         orchestration: str | Callable[..., Awaitable[R_object]],
         input: object = None,
     ) -> Handle[R_object]:
-        """As `start_orchestration`, with a value as input also where a name is given.
+        """Like `start_orchestration`, but `input` is a value also with a name.
 
-        The value is anything that pydantic encodes; `InvalidPayload` names the type of one that
-        it does not.
+        The value is anything that pydantic encodes; otherwise `InvalidPayload` names its type.
         """
         return await self._start(instance, start_of_value(orchestration, input), None)
 
@@ -149,7 +148,7 @@ class Client(ManagementClient):
         version: str,
         input: object = None,
     ) -> Handle[R_object]:
-        """As `start_orchestration_typed`, pinned to exactly this version."""
+        """Like `start_orchestration_typed`, pinned to exactly this version."""
         chosen = check_start_version(version)
         return await self._start(instance, start_of_value(orchestration, input), chosen)
 
@@ -178,33 +177,34 @@ class Client(ManagementClient):
     async def raise_event(
         self, instance: str, name: str, data: str | None = None, *, event_id: str | None = None
     ) -> None:
-        """Raise an external event; durable when the call returns.
+        """Raise an external event; it is durable when the call returns.
 
-        `data` is JSON text or None. The event is matched with waits by name alone, in the order
-        of arrival, each event with one wait. It is kept where the instance does not wait for it
-        yet, or does not exist yet; to an instance that has ended it is ignored.
+        `data` is JSON text or None. Events are matched with waits by name, in the order of arrival;
+        each event goes to one wait. The event is kept if the instance does not wait for it yet, or
+        does not exist yet. An instance that has ended ignores it.
 
-        An event whose `event_id` the instance has received already counts once; without one,
-        each call raises an event of its own.
+        An instance takes an event with a given `event_id` once; without one, each call raises a new
+        event.
         """
         await calls.raise_event(self._provider, instance, name, data, event_id)
 
     @on_any_loop
     async def cancel_instance(self, instance: str, reason: str = calls.DEFAULT_REASON) -> None:
-        """Ask an instance to end; durable when the call returns.
+        """Ask an instance to end; the request is durable when the call returns.
 
-        It then ends as `Failed`, kind cancelled, with the message "canceled: REASON", after its
-        cleanup; its children are cancelled too. A parked one ends without its code, where that
-        cannot go on, at its next try, at most 30 seconds later. An unknown instance, and one
-        that has ended, is left alone; asking twice is asking once, and the first reason counts.
+        The instance ends as `Failed`, kind cancelled, with the message "canceled: REASON", after its
+        cleanup; its children are cancelled too. A parked instance whose code cannot continue ends
+        without its code at the next attempt, at most 30 seconds later. The call has no effect on an
+        instance that is unknown or has ended, even on a later instance with that id. If you call it
+        twice, the first reason counts.
         """
         await calls.cancel(self._provider, instance, reason)
 
     @on_any_loop
     async def get_orchestration_status(self, instance: str) -> OrchestrationStatus:
-        """`NotFound`, `Running`, `Completed` or `Failed`, of the newest execution.
+        """The status of the newest execution: `NotFound`, `Running`, `Completed` or `Failed`.
 
-        An instance that was started and has not run yet is `Running`.
+        An instance that has not run yet is `Running`.
         """
         return await calls.read_status(self._provider, instance)
 
@@ -214,10 +214,10 @@ class Client(ManagementClient):
     ) -> Completed | Failed:
         """Wait until the instance has ended; it need not exist yet.
 
-        `timeout` is a `timedelta` or seconds, measured on the provider's clock; None waits for
-        ever. Raises `WaitTimeout`, also a `TimeoutError`, which says whether the instance exists
-        and why it does not move, and `InvalidDuration`. Looks at once, however short the timeout;
-        a look under way is finished first. Retryable errors of the storage are waited out.
+        `timeout` is a `timedelta` or seconds, measured on the provider's clock; None waits without
+        limit. Raises `WaitTimeout`, which is also a `TimeoutError` and says whether the instance
+        exists and whether it is parked, and `InvalidDuration`. Even with the shortest timeout it reads
+        the instance once. Retryable errors of the storage are retried until the timeout.
         """
         return await wait_for_status(self._provider, instance, timeout)
 
@@ -225,11 +225,11 @@ class Client(ManagementClient):
     async def wait_for_orchestration_typed(
         self, instance: str, result_type: TypeForm[R], timeout: timedelta | float | None = None
     ) -> R:
-        """As `wait_for_orchestration`, and return the output as a value of this type.
+        """Like `wait_for_orchestration`, but return the output as a value of this type.
 
         A type is anything that pydantic decodes: a class, `list[Order]`, a union.
-        Raises `OrchestrationFailed` with the details where the instance failed, and
-        `InvalidPayload` where the output does not fit the type.
+        Raises `OrchestrationFailed` with the details if the instance failed, and `InvalidPayload` if
+        the output does not fit the type.
         """
         check_annotation(result_type, "result_type")
         status = await self.wait_for_orchestration(instance, timeout)

@@ -1,7 +1,6 @@
 """A handle: one instance, with the type of its result.
 
-It is an id, a provider and a type; it keeps nothing else, and any number of them may stand for
-the same instance.
+It consists of an id, a provider and a type. Any number of handles may refer to one instance.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from datetime import timedelta
 from typing import Generic, TypeVar, cast
 
 from perdure.client import calls
-from perdure.client.carrying import on_any_loop
+from perdure.client.any_loop import on_any_loop
 from perdure.client.outcome import result_of, wait_for_status
 from perdure.contract.provider import Provider
 from perdure.model.status import Completed, Failed, OrchestrationStatus
@@ -19,7 +18,7 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class Handle(Generic[R_co]):
-    """One instance that was started, whose result is an `R_co`."""
+    """A started instance, whose result is an `R_co`."""
 
     __slots__ = ("_instance", "_provider", "_result_type")
 
@@ -30,25 +29,26 @@ class Handle(Generic[R_co]):
 
     @property
     def instance(self) -> str:
-        """The id that it was started under."""
+        """The id of the instance."""
         return self._instance
 
     @on_any_loop
     async def status(self) -> OrchestrationStatus:
-        """As `Client.get_orchestration_status`."""
+        """Like `Client.get_orchestration_status`."""
         return await calls.read_status(self._provider, self._instance)
 
     @on_any_loop
     async def wait(self, timeout: timedelta | float | None = None) -> Completed | Failed:
-        """As `Client.wait_for_orchestration`."""
+        """Like `Client.wait_for_orchestration`."""
         return await wait_for_status(self._provider, self._instance, timeout)
 
     @on_any_loop
     async def result(self, timeout: timedelta | float | None = None) -> R_co:
-        """Wait, and return the decoded output.
+        """Wait until the instance has ended, and return its decoded output.
 
-        Raises `OrchestrationFailed` with the details where the instance failed, `WaitTimeout`
-        where it did not end in time, `InvalidPayload` where the output does not fit the type.
+        Raises `OrchestrationFailed` with the details if the instance failed, `WaitTimeout` if it did
+        not end in time, and `InvalidPayload` if the output does not fit the type. `timeout` is a
+        `timedelta` or seconds.
         """
         status = await self.wait(timeout)
         return cast("R_co", result_of(self._instance, status, self._result_type))
@@ -57,12 +57,12 @@ class Handle(Generic[R_co]):
     async def raise_event(
         self, name: str, data: str | None = None, *, event_id: str | None = None
     ) -> None:
-        """As `Client.raise_event`."""
+        """Like `Client.raise_event`."""
         await calls.raise_event(self._provider, self._instance, name, data, event_id)
 
     @on_any_loop
     async def cancel(self, reason: str = calls.DEFAULT_REASON) -> None:
-        """As `Client.cancel_instance`."""
+        """Like `Client.cancel_instance`."""
         await calls.cancel(self._provider, self._instance, reason)
 
     def __repr__(self) -> str:

@@ -17,7 +17,7 @@ class InstanceInfo:
     instance: str
     orchestration_name: str
     orchestration_version: str | None
-    """None until it first runs, where it was not started under a version."""
+    """None before the first turn of an instance that was started without a version."""
     execution: int
     """The number of the newest execution."""
     status: InstanceStatus
@@ -26,11 +26,11 @@ class InstanceInfo:
     failure: ErrorDetails | None
     """Why it failed; None unless it failed."""
     parent_instance: str | None
-    """The instance that started it as a sub-orchestration; None where a client started it."""
+    """The instance that started it as a sub-orchestration, or None."""
     created_at: datetime
     updated_at: datetime
     parked: Parked | None = None
-    """Why it does not move for now; None where it moves or has ended."""
+    """Why it cannot continue for now, or None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class ExecutionInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystemMetrics:
-    """Counts over the namespace; running, completed and failed add up to the total."""
+    """Counts over the namespace; running, completed and failed instances add up to the total."""
 
     total_instances: int
     total_executions: int
@@ -63,11 +63,11 @@ class SystemMetrics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueDepths:
-    """How much waits to be taken."""
+    """The lengths of the queues."""
 
     orchestrator_queue: int
-    """Visible messages of existing instances that nobody runs."""
+    """Visible messages of instances that no runtime has leased."""
     worker_queue: int
-    """Activities that nobody runs."""
+    """Activities that no runtime has leased."""
     timer_queue: int
     """Messages that are not visible yet."""

@@ -1,7 +1,7 @@
-"""A thread that opens a provider on an event loop of its own, and holds it open.
+"""A thread with an event loop of its own, which opens a provider and keeps it open.
 
-The provider is opened, used and closed on that one loop, as the contract asks; calls reach it by
-its `home`.
+The provider is opened, used and closed on that loop, as the contract requires. Calls reach it
+through `Provider.event_loop`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from perdure.contract.provider import Provider
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Open:
-    """What the thread offers once the provider is open."""
+    """The provider, once it is open, and its loop."""
 
     provider: Provider
     loop: asyncio.AbstractEventLoop
@@ -27,46 +27,46 @@ class _Open:
 
 
 class LoopThread:
-    """Holds a provider open on a loop of its own, until it is closed."""
+    """Keeps a provider open on a loop of its own, until `close`."""
 
     def __init__(self, opening: Callable[[], AbstractAsyncContextManager[Provider]]) -> None:
-        """Start the thread and open the provider; raises what opening it raises."""
+        """Start the thread and open the provider; raises the errors of opening it."""
         self._opening = opening
         self._process = os.getpid()
         self._opened: Future[_Open] = Future()
-        self._trouble: BaseException | None = None
+        self._error: BaseException | None = None
         self._closing = False
-        # A daemon: a client that is never closed must not keep the process alive.
+        # A daemon thread, because a client that is never closed must not keep the process alive.
         self._thread = threading.Thread(target=self._serve, name="perdure-client", daemon=True)
         try:
             self._thread.start()
             self._open = self._opened.result()
         except BaseException:
-            # An interrupt while it opens: the thread must not hold the storage open then.
+            # After an interrupt the thread must not keep the storage open.
             self._ask_to_stop()
             raise
 
     @property
     def provider(self) -> Provider:
-        """The provider; its async methods are for the thread's loop only."""
+        """The provider; call its async methods on the thread's loop only."""
         return self._open.provider
 
     def close(self) -> None:
-        """Close the provider and end the thread.
+        """Close the provider and end the thread; raises the errors of closing the provider.
 
-        Raises what closing the provider raises. Again, or in a fork, it does nothing.
+        A second call has no effect, and neither has a call in a fork.
         """
         if os.getpid() != self._process or self._closing:
             return
-        self.provider.home.check_blocking()
+        self.provider.event_loop.check_blocking()
         self._ask_to_stop()
         self._thread.join()
-        if self._trouble is not None:
-            raise self._trouble
+        if self._error is not None:
+            raise self._error
 
     def _ask_to_stop(self) -> None:
         self._closing = True
-        # Where it is not open yet, the thread sees `_closing` as soon as it is.
+        # If the provider is not open yet, the thread checks `_closing` as soon as it is.
         if self._opened.done() and self._opened.exception() is None:
             opened = self._opened.result()
             opened.loop.call_soon_threadsafe(opened.stop.set)
@@ -76,12 +76,12 @@ class LoopThread:
             asyncio.run(self._hold_open())
         except BaseException as error:  # noqa: BLE001 # handed to the caller that opens or closes
             if self._opened.done():
-                self._trouble = error
+                self._error = error
             else:
                 self._opened.set_exception(error)
 
     async def _hold_open(self) -> None:
-        async with self._opening() as provider, provider.home.opened():
+        async with self._opening() as provider, provider.event_loop.opened():
             stop = asyncio.Event()
             loop = asyncio.get_running_loop()
             self._opened.set_result(_Open(provider=provider, loop=loop, stop=stop))

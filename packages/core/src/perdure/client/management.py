@@ -1,7 +1,7 @@
-"""Looking at what is stored, where the provider has the management capability.
+"""The methods of the management capability, for providers that have it.
 
-Reads only. Every call is checked at the edge and repeated a few times when the storage fails for
-a passing reason. What cannot be decoded is reported with its place, never passed over.
+They only read. Every call checks its arguments and retries retryable errors of the storage a few
+times. Data that cannot be decoded is reported, never skipped.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar, cast
 
 from perdure.client import calls
-from perdure.client.carrying import on_any_loop
+from perdure.client.any_loop import on_any_loop
 from perdure.client.info import ExecutionInfo, InstanceInfo, QueueDepths, SystemMetrics
 from perdure.client.page import Page
 from perdure.clock import to_datetime
@@ -36,7 +36,7 @@ from perdure.records.turns import StoredEvent
 R = TypeVar("R")
 
 LARGEST_PAGE = 1000
-"""How many ids a page holds at most, and where no size is asked for."""
+"""The largest page size, and the default."""
 
 
 class ManagementClient:
@@ -46,7 +46,7 @@ class ManagementClient:
         self._provider = provider
 
     def has_management_capability(self) -> bool:
-        """Whether the methods below work on this provider; they raise otherwise."""
+        """Whether the provider has the management capability; if not, the methods below raise."""
         return self._provider.as_management_capability() is not None
 
     @on_any_loop
@@ -55,9 +55,9 @@ class ManagementClient:
     ) -> Page[str]:
         """A page of instance ids, newest first.
 
-        `page_size` is 1 to 1000, by default 1000; `token` is the `next_token` of the page before.
-        Raises `InvalidInput` for a size out of range or a token that no page had, and
-        `ManagementNotAvailable`.
+        `page_size` is 1 to 1000, by default 1000; `token` is the `next_token` of the previous page.
+        Raises `InvalidInput` for a size out of range or an unknown token, and
+        `ManagementNotAvailable` if the provider lacks the capability, as all methods here do.
         """
         return await self._list("list_all_instances", None, page_size, token)
 
@@ -71,14 +71,14 @@ class ManagementClient:
         """A page of the ids of the instances with this status, newest first.
 
         `status` is an `InstanceStatus` or its value: `Running`, `Completed`, `Failed`, or
-        `ContinuedAsNew` for the instances with any execution that ended so.
+        `ContinuedAsNew` for instances with any execution that ended like that.
         Raises `InvalidInput` as `list_all_instances` does, and for another status.
         """
         return await self._list("list_instances_by_status", _check_status(status), page_size, token)
 
     @on_any_loop
     async def get_instance_info(self, instance: str) -> InstanceInfo:
-        """What is known of an instance, without its history; raises `InstanceNotFound`."""
+        """An instance without its history; raises `InstanceNotFound`."""
         self._admin("get_instance_info")
         return _instance_info(await self._existing(instance, "get_instance_info"))
 
@@ -93,14 +93,14 @@ class ManagementClient:
         """The numbers of an instance's executions, ascending; raises `InstanceNotFound`."""
         admin = self._admin("list_executions")
         await self._existing(instance, "list_executions")
-        return list(await self._repeated(lambda: admin.list_execution_numbers(instance)))
+        return list(await self._retried(lambda: admin.list_execution_numbers(instance)))
 
     @on_any_loop
     async def read_execution_history(self, instance: str, execution: int) -> list[Event]:
         """The events of an execution, oldest first; empty before its first turn.
 
-        Raises `InstanceNotFound` or `ExecutionNotFound`, and `StorageCorrupt` that names an event
-        which cannot be decoded. The whole history is held in memory.
+        Raises `InstanceNotFound` or `ExecutionNotFound`, and `StorageCorrupt` if an event cannot be
+        decoded, with its number. The whole history is held in memory.
         """
         admin = self._admin("read_execution_history")
         await self._execution(instance, execution, "read_execution_history")
@@ -113,7 +113,7 @@ class ManagementClient:
                 page = await admin.read_events(instance, execution, after=after)
                 return page.events, page.more
 
-            stored, more = await self._repeated(read_page)
+            stored, more = await self._retried(read_page)
             events.extend(_decode(instance, execution, event) for event in stored)
         return events
 
@@ -121,7 +121,7 @@ class ManagementClient:
     async def get_system_metrics(self) -> SystemMetrics:
         """Counts of instances, executions and events."""
         admin = self._admin("get_system_metrics")
-        counts = await self._repeated(admin.count_instances)
+        counts = await self._retried(admin.count_instances)
         return SystemMetrics(
             total_instances=counts.total_instances,
             total_executions=counts.total_executions,
@@ -133,9 +133,9 @@ class ManagementClient:
 
     @on_any_loop
     async def get_queue_depths(self) -> QueueDepths:
-        """How many messages, activities and timers wait."""
+        """The lengths of the queues of messages, activities and timers."""
         admin = self._admin("get_queue_depths")
-        depths = await self._repeated(admin.count_queues)
+        depths = await self._retried(admin.count_queues)
         return QueueDepths(
             orchestrator_queue=depths.orchestrator_queue,
             worker_queue=depths.worker_queue,
@@ -149,7 +149,7 @@ class ManagementClient:
             raise ManagementNotAvailable(self._provider.description)
         return admin
 
-    async def _repeated(self, call: Callable[[], Awaitable[R]]) -> R:
+    async def _retried(self, call: Callable[[], Awaitable[R]]) -> R:
         return await repeated(self._provider.clock, call)
 
     async def _list(
@@ -158,7 +158,7 @@ class ManagementClient:
         admin = self._admin(call)
         limit = _check_page_size(page_size)
         _check_token(token)
-        page = await self._repeated(
+        page = await self._retried(
             lambda: admin.list_instances(status=status, limit=limit, token=token)
         )
         return Page(page.ids, next_token=page.next_token)
@@ -174,9 +174,9 @@ class ManagementClient:
         admin = self._admin(call)
         _check_execution(execution)
         newest = (await self._existing(instance, call)).execution
-        # A number out of range is not handed to the provider: it may not fit the store's integers.
+        # A number out of range is not passed on, because it may not fit the integers of the storage.
         found = (
-            await self._repeated(lambda: admin.read_execution(instance, execution))
+            await self._retried(lambda: admin.read_execution(instance, execution))
             if 1 <= execution <= newest
             else None
         )

@@ -1,4 +1,4 @@
-"""A page of a listing: its items in order, and where the next page begins."""
+"""A page of a listing: its items in order, and the token of the next page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Page(Sequence[T_co]):
-    """An immutable sequence; `next_token` asks for what follows, and is None on the last page.
+    """An immutable sequence with the token of the next page.
 
     It equals any list, tuple or page of the same items.
     """
@@ -22,7 +22,7 @@ class Page(Sequence[T_co]):
 
     @property
     def next_token(self) -> str | None:
-        """To be passed as `token` for the next page."""
+        """Pass it as `token` to get the next page; None on the last page."""
         return self._next_token
 
     @overload

@@ -1,8 +1,8 @@
-"""What a start asks for: a function or a name, and an input, made into a new instance.
+"""From a function or a name, and an input, to the record of a new instance.
 
-Everything is checked here, before anything is stored. A function stands for its registered name,
-and is started with the arguments that it would be called with; they are encoded by its
-annotations. With a name, the plain methods take JSON text and the `_typed` ones a value.
+All arguments are checked here, before anything is stored. A function stands for its registered
+name; its arguments are encoded by its annotations. With a name, the plain methods take JSON text and
+the `_typed` ones a value.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault
 
     R_object = TypeVarWithDefault("R_object", default=object)
-    """The result of an orchestration that may be given by name, which says nothing of it."""
+    """The result type of an orchestration; a registered name does not tell it."""
 
 I = TypeVar("I")  # noqa: E741 # the input
 R = TypeVar("R")
 
 WithInput: TypeAlias = Callable[[Never, I], Awaitable[R]]
-"""An orchestration that takes an input; `Never` stands for the context, which is the runtime's."""
+"""An orchestration with an input; `Never` stands for the context, which the runtime passes."""
 
 WithoutInput: TypeAlias = Callable[[Never], Awaitable[R]]
-"""An orchestration that takes none."""
+"""An orchestration without an input."""
 
 Orchestration: TypeAlias = str | Callable[..., Awaitable[object]]
 """A registered name, or the registered function itself."""
@@ -53,10 +53,10 @@ class Start:
     input: str
     """JSON text."""
     result_type: object
-    """What the result is decoded as; `Any` where only the name is known."""
+    """The type of the result; `Any` if only the name is known."""
 
     def as_instance(self, instance: str, version: str | None) -> NewInstance:
-        """The record of a new instance, under an incarnation of its own."""
+        """The record of a new instance, with a new incarnation."""
         check_identifier(instance, "instance id")
         incarnation = uuid.uuid4().hex
         start = Message(
@@ -76,7 +76,7 @@ class Start:
 
 
 def start_of_text(orchestration: Orchestration, input: object) -> Start:
-    """What a plain start asks for: JSON text with a name, a value with a function."""
+    """The start of a plain method: JSON text with a name, a value with a function."""
     if not isinstance(orchestration, str):
         return _start_of_input(orchestration, input)
     check_identifier(orchestration, "orchestration name")
@@ -93,7 +93,7 @@ def start_of_text(orchestration: Orchestration, input: object) -> Start:
 
 
 def start_of_value(orchestration: Orchestration, input: object) -> Start:
-    """What a typed start asks for: a value, with a name or with a function."""
+    """The start of a typed method: a value, with a name or a function."""
     if not isinstance(orchestration, str):
         return _start_of_input(orchestration, input)
     check_identifier(orchestration, "orchestration name")
@@ -104,7 +104,7 @@ def start_of_value(orchestration: Orchestration, input: object) -> Start:
 def start_of_call(
     orchestration: object, args: tuple[object, ...], kwargs: Mapping[str, object]
 ) -> Start:
-    """What a start with the arguments of a call asks for."""
+    """The start of a function with the arguments of a call."""
     if isinstance(orchestration, str):
         raise InvalidInput(
             f"start was given the name {orchestration!r}, whose parameters are not known; pass"
@@ -119,7 +119,7 @@ def start_of_call(
 
 
 def check_start_version(version: str) -> str:
-    """Return the version that is to run; raises `InvalidVersion`."""
+    """Return the version to run; raises `InvalidVersion`."""
     try:
         return check_version(version)
     except InvalidVersion as error:

@@ -5,7 +5,7 @@
 - `admin`: the optional management capability
 - `delegate`: passes every call on through one seam; the base of wrappers
 - `notifier`: wakes waiters of the same process
-- `home`: the event loop that opened a provider, and calls from elsewhere in the process
+- `event_loop`: the event loop of a provider, and calls to it from other loops and threads
 - `validation`: refuses arguments that no caller may pass
 - `leases`: whether a lease or a delay is in force
 - `paging`: what fits into one answer, and pages of histories that are checked for gaps

@@ -69,7 +69,7 @@ class DelegatingProvider(Provider):
         self.tells_of_work = inner.tells_of_work
         self.tells_of_changes = inner.tells_of_changes
         self.tells_of_cancellations = inner.tells_of_cancellations
-        self.home = inner.home
+        self.event_loop = inner.event_loop
         # One notifier for both, so that a notification of either wakes the subscribers of both.
         self.notifier = inner.notifier
 

@@ -34,7 +34,7 @@ from datetime import timedelta
 
 from perdure.clock import Clock
 from perdure.contract.admin import ProviderAdmin
-from perdure.contract.home import ProviderHome
+from perdure.contract.event_loop import ProviderLoop
 from perdure.contract.notifier import Notifier
 from perdure.contract.url import masked
 from perdure.errors import InvalidInput
@@ -97,8 +97,8 @@ class Provider(ABC):
         """The only source of time, of waits too."""
         self.description = description
         """The URL or what identifies the storage to a person, without secrets."""
-        self.home = ProviderHome(description)
-        """The event loop that opened it, and the way there from other loops and threads."""
+        self.event_loop = ProviderLoop(description)
+        """The event loop that opened the provider, and calls to it from other loops and threads."""
         self.notifier = Notifier()
         """Notified by core in this process; a provider may notify it when it hears of work elsewhere."""
 

@@ -104,7 +104,7 @@ async def _open(
         except ImportError as error:
             raise _import_failed(found.entry, f"could not import its driver: {error}") from error
         wrapped = _wrap(manager, found.spec, provider)
-        async with wrapped.home.opened():
+        async with wrapped.event_loop.opened():
             yield wrapped
 
 

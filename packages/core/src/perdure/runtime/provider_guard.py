@@ -160,7 +160,7 @@ class GuardedProvider(DelegatingProvider):
         )
 
     def _refuse_if_closed(self, operation: str) -> None:
-        if self.home.is_closed:
+        if self.event_loop.is_closed:
             raise StorageClosed(
                 f"the provider of {self.description} is closed; open it again",
                 operation=operation,

@@ -185,8 +185,8 @@ class Runtime:
 
     async def _try_storage(self) -> None:
         """Make one call, so that entering raises if the provider cannot be used."""
-        home = self._provider.home
-        if not home.is_closed and not home.is_here():
+        loop = self._provider.event_loop
+        if not loop.is_closed and not loop.is_running_here():
             raise ClientUnusable(
                 f"the provider {self._provider.description} was opened on another event loop; start"
                 " the runtime there, or open a provider here"

@@ -1,8 +1,8 @@
-"""Methods of a client that serve every event loop of the process.
+"""Methods of a client that can be called on every event loop of the process.
 
-On the provider's own loop a method runs as it is. On another loop it is carried to the
-provider's, and its answer comes back; inside an orchestration it runs where it is, and refuses by
-its own words.
+On the provider's own loop a method runs directly. On another loop it runs on the provider's loop,
+and the caller awaits its result. Inside an orchestration it runs directly too, and raises the error
+that says what to do instead.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from perdure.model.guards import OrchestrationLoopMarker
 
 
 class HoldsProvider(Protocol):
-    """What the methods belong to: a client, a handle."""
+    """An object with such methods: a client or a handle."""
 
     @property
     def _provider(self) -> Provider: ...
@@ -30,14 +30,14 @@ AsyncMethod = Callable[Concatenate[S, P], Coroutine[Any, Any, R]]
 
 
 def on_any_loop(method: AsyncMethod[S, P, R]) -> AsyncMethod[S, P, R]:
-    """Let the method be called on any loop; raises `ClientUnusable` where the provider is closed."""
+    """Let the method be called on any loop; it raises `ClientUnusable` once the provider is closed."""
 
     @functools.wraps(method)
     async def call(self: S, *args: P.args, **kwargs: P.kwargs) -> R:
-        home = self._provider.home  # pyright: ignore[reportPrivateUsage] # the owner's, by its protocol
+        provider_loop = self._provider.event_loop  # pyright: ignore[reportPrivateUsage] # the owner's, by its protocol
         running = asyncio.get_running_loop()
-        if isinstance(running, OrchestrationLoopMarker) or home.is_here():
+        if isinstance(running, OrchestrationLoopMarker) or provider_loop.is_running_here():
             return await method(self, *args, **kwargs)
-        return await home.carry(lambda: method(self, *args, **kwargs))
+        return await provider_loop.call(lambda: method(self, *args, **kwargs))
 
     return call

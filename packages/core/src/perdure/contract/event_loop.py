@@ -1,12 +1,11 @@
-"""The event loop that a provider object belongs to, and the calls that reach it from elsewhere.
+"""The event loop of a provider object, and calls to it from other loops and threads.
 
-A provider is used on the loop that opened it alone. A client serves every loop and thread of the
-process all the same: a call from another one is made on the provider's loop, and its answer is
-carried back.
+A provider may only be used on the loop that opened it. A client can be used on every loop and thread
+of the process: its calls run on the provider's loop, and the caller waits for the result.
 
-No call is left without an answer: closing takes no further calls, cancels those under way and
-waits for them while the loop still runs. A call is accepted and closing begins under one lock, so
-each call is either refused, or known to the closing.
+Every call gets a result: closing refuses further calls, cancels those under way, and waits for them
+while the loop still runs. Accepting a call and beginning to close take the same lock, so each call is
+either refused, or cancelled by the closing.
 """
 
 from __future__ import annotations
@@ -25,36 +24,36 @@ from perdure.errors import ClientUnusable
 R = TypeVar("R")
 
 
-class _Ticket:
-    """Lets a thread give up a call at any moment, before and after its task exists.
+class _CancellableCall:
+    """Lets a thread cancel a call at any moment, before and after its task exists.
 
-    The thread marks the ticket and then looks for the task, the loop sets the task and then looks
-    for the mark: whichever is second sees the other.
+    The thread sets the mark and then reads the task; the loop sets the task and then reads the mark.
+    The one that comes second sees what the other has set.
     """
 
     def __init__(self) -> None:
-        self._given_up = False
+        self._is_cancelled = False
         self._task: asyncio.Task[object] | None = None
 
     def begin(self) -> asyncio.Task[object]:
-        """Of the loop: the task of the call, which is this one."""
+        """Called on the loop, in the task of the call; returns that task."""
         task = self._task = asyncio.current_task()
-        if task is None or self._given_up:
+        if task is None or self._is_cancelled:
             raise asyncio.CancelledError
         return task
 
-    def give_up(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Of the thread: cancel the call, unless it has ended."""
-        self._given_up = True
+    def cancel(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Called in the thread: cancel the call, unless it has ended."""
+        self._is_cancelled = True
         if self._task is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed, and the call with it
                 loop.call_soon_threadsafe(self._task.cancel)
 
 
-class ProviderHome:
-    """The loop of one provider object, while the provider is open there.
+class ProviderLoop:
+    """The event loop on which one provider object is open.
 
-    A provider that was made by hand and never opened has no home; it is used where it is called.
+    A provider that was created directly and never opened has no loop; calls run where they are made.
     """
 
     def __init__(self, description: str) -> None:
@@ -68,7 +67,7 @@ class ProviderHome:
 
     @asynccontextmanager
     async def opened(self) -> AsyncGenerator[None]:
-        """Take calls for the running loop while the block lasts; a block inside changes nothing."""
+        """Accept calls for the running loop while the block lasts; a nested block has no effect."""
         if self._loop is not None:
             yield
             return
@@ -80,7 +79,7 @@ class ProviderHome:
         finally:
             with self._guard:
                 self._closed = True
-            # The calls that were accepted last have their tasks, but have not begun.
+            # Tasks of calls that were accepted last exist, but have not begun.
             await asyncio.sleep(0)
             for call in self._calls:
                 call.cancel()
@@ -89,40 +88,40 @@ class ProviderHome:
 
     @property
     def is_closed(self) -> bool:
-        """Whether the provider was open here, and is open no longer."""
+        """Whether the provider was opened and closed again."""
         return self._closed
 
-    def is_here(self) -> bool:
-        """Whether a call is made on the running loop itself; raises `ClientUnusable` once closed."""
+    def is_running_here(self) -> bool:
+        """Whether calls run directly on the running loop; raises `ClientUnusable` once closed."""
         if self._closed:
             raise self._refusal_of_closed()
         return self._loop is None or asyncio.get_running_loop() is self._loop
 
-    async def carry(self, call: Callable[[], Awaitable[R]]) -> R:
-        """Make the call on the provider's loop, and wait for its answer on this one.
+    async def call(self, call: Callable[[], Awaitable[R]]) -> R:
+        """Make the call on the provider's loop, and await its result on this one.
 
-        Cancelling the wait cancels the call. Raises `ClientUnusable` where the provider is closed
-        before the answer is there, and in a fork.
+        Cancelling the wait cancels the call. Raises `ClientUnusable` in a fork, and if the provider is
+        closed before the result arrives.
         """
-        return await asyncio.wrap_future(self._accept(_Ticket(), call))
+        return await asyncio.wrap_future(self._accept(_CancellableCall(), call))
 
-    def wait_for(self, call: Callable[[], Awaitable[R]]) -> R:
-        """Make the call on the provider's loop, and block this thread until its answer is there.
+    def call_blocking(self, call: Callable[[], Awaitable[R]]) -> R:
+        """Make the call on the provider's loop, and block this thread until its result arrives.
 
-        An exception in the waiting thread, such as KeyboardInterrupt, cancels the call.
-        Raises `ClientUnusable` as `carry` does, and in the thread of the provider's loop.
+        An exception in the blocked thread, such as KeyboardInterrupt, cancels the call.
+        Raises `ClientUnusable` like `call`, and in the thread of the provider's loop.
         """
         self.check_blocking()
-        ticket = _Ticket()
+        cancellable = _CancellableCall()
         try:
-            return self._accept(ticket, call).result()
+            return self._accept(cancellable, call).result()
         except BaseException:
             if self._loop is not None:
-                ticket.give_up(self._loop)
+                cancellable.cancel(self._loop)
             raise
 
     def check_blocking(self) -> None:
-        """Raise `ClientUnusable` where a thread cannot wait for a call."""
+        """Raise `ClientUnusable` if this thread cannot wait for a call."""
         self._open_loop()
         if threading.get_ident() == self._thread:
             raise ClientUnusable(
@@ -145,21 +144,21 @@ class ProviderHome:
             raise self._refusal_of_closed()
         return self._loop
 
-    def _accept(self, ticket: _Ticket, call: Callable[[], Awaitable[R]]) -> Future[R]:
-        # Before the lock, which a fork may have left locked.
+    def _accept(self, cancellable: _CancellableCall, call: Callable[[], Awaitable[R]]) -> Future[R]:
+        # Before taking the lock, which a fork may have left locked.
         loop = self._open_loop()
         with self._guard:
             if self._closed:
                 raise self._refusal_of_closed()
-            making = self._make(ticket, call)
+            making = self._make(cancellable, call)
             try:
                 return asyncio.run_coroutine_threadsafe(making, loop)
             except RuntimeError:  # the loop was closed without leaving the provider's block
                 making.close()
                 raise self._refusal_of_closed() from None
 
-    async def _make(self, ticket: _Ticket, call: Callable[[], Awaitable[R]]) -> R:
-        task = ticket.begin()
+    async def _make(self, cancellable: _CancellableCall, call: Callable[[], Awaitable[R]]) -> R:
+        task = cancellable.begin()
         self._calls.add(task)
         try:
             if self._closed:
