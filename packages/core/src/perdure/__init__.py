@@ -95,6 +95,7 @@ from perdure.providers.plugins import installed_plugins
 from perdure.records.instances import InstanceStatus
 from perdure.replay.context import OrchestrationContext, orchestration_context
 from perdure.runtime.activity_context import ActivityContext, activity_context
+from perdure.runtime.health import FailedStorageCall
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.runtime import Runtime, RuntimeStatistics
 
@@ -121,6 +122,7 @@ __all__ = [
     "ExecutionNotFound",
     "Exponential",
     "Failed",
+    "FailedStorageCall",
     "Fixed",
     "ForbiddenInOrchestration",
     "Handle",

@@ -116,3 +116,16 @@ async def test_a_runtime_on_a_storage_that_fails_for_good_refuses_to_enter(
         async with runtime:
             raise AssertionError("it must not be entered")
     assert not runtime.healthy
+
+
+async def test_a_storage_that_was_out_of_reach_only_at_the_start_leaves_a_runtime_healthy(
+    inner,
+) -> None:
+    provider = FaultyProvider(inner, "is throttled", "read_instance")
+    async with Runtime(provider, app, options=OPTIONS) as runtime:
+        await settle()
+        error = runtime.statistics.last_error
+
+        assert error is not None
+        assert error.operation == "read_instance"
+        assert runtime.healthy

@@ -19,7 +19,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Cancellation:
-    """Says once, to any thread, that the activity should end."""
+    """Tells an activity, in any thread, that it should end."""
 
     __slots__ = ("_event", "_lock", "requested")
 
@@ -30,14 +30,14 @@ class Cancellation:
         self._event: threading.Event | None = None
 
     def request(self) -> None:
-        """Say it."""
+        """Tell it."""
         with self._lock:
             self.requested = True
             if self._event is not None:
                 self._event.set()
 
     def wait(self, timeout: float | None) -> bool:
-        """Block until it is said, or for `timeout` seconds; returns which."""
+        """Block until it is told, or for `timeout` seconds; returns whether it was told."""
         with self._lock:
             if self.requested:
                 return True
@@ -62,8 +62,8 @@ class ActivityContext(Generic[T_co]):
     delivery: int
     """How often this attempt was given to a worker; above 1 after a crash or a lost lease."""
     idempotency_key: str
-    """The same over retries, crashes and restarts; another for every other scheduled activity,
-    also when the instance's id is used again after a deletion."""
+    """The same over retries, crashes and restarts; different for each scheduled activity, also if
+    the instance's id is used again after a deletion."""
     client: Client
     """A client of the runtime's provider."""
     resources: T_co
@@ -73,17 +73,17 @@ class ActivityContext(Generic[T_co]):
 
     @property
     def cancel_requested(self) -> bool:
-        """Whether it should end; safe to read from any thread.
+        """Whether the activity should end; safe to read from any thread.
 
-        Because the result is not wanted any more, its time is over, or its runtime is being left:
-        then an async activity gets `CancelledError` sooner or later, and a plain function is only
-        told. Or because its orchestration was cancelled and waits for its outcome: then it is
-        asked, and nothing more.
+        True if the result is not wanted any more, the time is over, or the runtime's block ends.
+        An async activity then gets `CancelledError` in the end; a plain function is only told.
+        Also True if its orchestration was cancelled and waits for the outcome of this activity:
+        then the activity is asked to end, and is not cancelled.
         """
         return self.cancellation.requested
 
     def wait_cancel_requested(self, timeout: timedelta | float | None = None) -> bool:
-        """For plain functions: block until cancelled, or for `timeout`; says which.
+        """For plain functions: block until the activity should end, or for `timeout`; returns whether it should.
 
         `timeout` is a `timedelta` or seconds; None waits for ever.
         """

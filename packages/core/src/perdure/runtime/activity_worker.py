@@ -116,6 +116,14 @@ class ActivityWorker:
             provider, self.leases, options, lost=self.cancellation.leases_lost
         )
         self._looks = UnregisteredLooks(provider.clock, options.unregistered_interval)
+        self._loop = LeaseLoop(
+            self,
+            provider=provider,
+            options=options,
+            renewal=self.renewal,
+            skew=skew,
+            looks=self._looks,
+        )
 
     # For turns
 
@@ -172,17 +180,9 @@ class ActivityWorker:
 
         What no runtime has registered, or whose tag none serves, is parked, or in the end failed.
         """
-        loop = LeaseLoop(
-            self,
-            provider=self._provider,
-            options=self._options,
-            renewal=self.renewal,
-            skew=self._skew,
-            looks=self._looks,
-        )
         with self._provider.notifier.subscribe_activities() as subscription:
             self._slots.waiter = subscription
-            await loop.run(subscription)
+            await self._loop.run(subscription)
 
     @property
     def may_ask_for_unregistered(self) -> bool:

@@ -49,7 +49,7 @@ class _LostShare:
 
 
 class ClockSkew:
-    """What one runtime has noticed."""
+    """What one runtime has noticed of it."""
 
     def __init__(self, clock: Clock, pause: timedelta) -> None:
         self._clock = clock

@@ -10,6 +10,8 @@ from perdure.errors import HistoryConflict, LeaseLost, ProviderError, StorageCor
 
 _ANSWERS = (LeaseLost, HistoryConflict)
 """Refusals that a healthy storage gives."""
+_RARE = frozenset({"read_instance", "read_history", "release_turn", "release_activity"})
+"""Calls that a runtime may not make again for long, so that no success follows a failure."""
 _REMEMBERED = to_microseconds(timedelta(minutes=1))
 """How long a failed call counts if no later call of its kind tells more."""
 
@@ -53,5 +55,5 @@ class StorageHealth:
         now = self._clock.now()
         self.last_error = FailedStorageCall(at=now, operation=operation, message=str(error))
         # Damage of one instance says nothing of the others.
-        if not isinstance(error, StorageCorrupt):
+        if operation not in _RARE and not isinstance(error, StorageCorrupt):
             self._failing[operation] = now

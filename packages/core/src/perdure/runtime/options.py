@@ -30,35 +30,35 @@ class RuntimeOptions:
     """Live executions kept in memory between their turns; the least recently used go first."""
     turn_lease: timedelta = timedelta(seconds=30)
     activity_lease: timedelta = timedelta(seconds=30)
-    """How long after a crash an activity is delivered again, at most; renewed while it runs."""
+    """How long at most after a crash an activity is delivered again; renewed while it runs."""
     hold: timedelta = timedelta(milliseconds=100)
-    """How long a turn's lease is kept while work of this process is about to finish."""
+    """How long a turn's lease is kept while an activity in this process is about to end."""
     max_attempts: int = 5
-    """How often a turn or an activity may be leased without an outcome before it is suspected of
-    ending its process."""
+    """How often a turn or an activity may be leased without an outcome before the runtime suspects
+    it of ending its process."""
     unregistered_timeout: timedelta | None = None
-    """How long work waits for a runtime that has its function, before it fails; None: for ever."""
+    """How long work waits for a runtime that has its function before it fails; None: for ever."""
     poll_interval: timedelta = timedelta(seconds=1)
-    """How often an idle runtime looks for work in a storage that cannot tell when some comes.
+    """How often an idle runtime looks for work in a storage that cannot tell when work comes.
 
-    After work it looks sooner, and work that comes through its own process wakes it at once.
+    After work it looks sooner, and work from its own process wakes it at once.
     """
     unregistered_interval: timedelta = timedelta(seconds=1)
-    """How often this runtime looks for work that nobody takes; more rarely while it finds only
-    what it found before."""
+    """How often this runtime looks for work that no runtime has registered; more rarely while it
+    finds only what it found before."""
     cleanup_timeout: timedelta = timedelta(minutes=5)
     """How long a cancelled orchestration may clean up."""
     cancel_grace: timedelta = timedelta(seconds=10)
-    """How long after it was told a cancelled activity goes on, before it gets CancelledError;
-    `@app.activity(cancel_grace=…)` sets it for one."""
+    """How long a cancelled activity may go on after it was told, before it gets CancelledError;
+    `@app.activity(cancel_grace=…)` sets it for one activity."""
     shutdown_grace: timedelta = timedelta(seconds=10)
-    """How long activities may go on when the runtime is closed."""
+    """How long activities may go on when the runtime's block ends."""
     tags: frozenset[str | None] = frozenset({None})
     """The activity tags that this runtime serves; None stands for untagged ones."""
     compare: Compare = DEFAULT_COMPARE
-    """What happens where code asks with other values than the history has, which count: `warn`
-    tells of it, `strict` parks the instance, `ignore` is silent. An orchestration's or an
-    activity's own setting counts above this one."""
+    """What happens if code passes other values than the history has: `warn` logs it, `strict`
+    parks the instance, `ignore` is silent. The recorded values count. The setting of an
+    orchestration or an activity counts above this one."""
     trace_paths: bool = False
     """Whether the traces of failures name files in full."""
 

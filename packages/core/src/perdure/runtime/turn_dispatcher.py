@@ -67,6 +67,14 @@ class TurnDispatcher:
         self._freed = asyncio.Event()
         self._looks = UnregisteredLooks(self._provider.clock, self._options.unregistered_interval)
         self.renewal = TurnRenewal(self._provider, leases, self._options)
+        self._loop = LeaseLoop(
+            self,
+            provider=self._provider,
+            options=self._options,
+            renewal=self.renewal,
+            skew=services.skew,
+            looks=self._looks,
+        )
 
     def __len__(self) -> int:
         """How many instances are held."""
@@ -79,20 +87,12 @@ class TurnDispatcher:
 
         What no runtime has registered is parked, or in the end failed.
         """
-        loop = LeaseLoop(
-            self,
-            provider=self._provider,
-            options=self._options,
-            renewal=self.renewal,
-            skew=self._services.skew,
-            looks=self._looks,
-        )
         notifier = self._provider.notifier
         with (
             notifier.subscribe_turns() as subscription,
             notifier.subscribe_messages(self._message_arrived),
         ):
-            await loop.run(subscription)
+            await self._loop.run(subscription)
 
     async def wait_for_room(self) -> None:
         """Return when a turn could begin."""
