@@ -226,7 +226,8 @@ class LeaseLost(ProviderError):
 
     def __init__(self, instance: str, *, operation: str, message: str | None = None) -> None:
         super().__init__(
-            message or f"the lease of instance {instance!r} is gone; somebody else may run it now",
+            message
+            or f"the lease of instance {instance!r} is gone; another runtime may run it now",
             operation=operation,
         )
         self.instance = instance

@@ -305,6 +305,12 @@ class Mailer:
     async def serve(self, ctx: OrchestrationContext) -> None: ...
 
 
+def unreadable() -> None: ...
+
+
+unreadable.__signature__ = 7  # type: ignore[attr-defined]
+
+
 def numbers() -> Iterator[int]:
     yield 1
 
@@ -314,7 +320,10 @@ def numbers() -> Iterator[int]:
     [
         (int, "activity 'int' at <class 'int'> is a class; register a function that makes one"),
         (Order, "activity 'Order' .* is a class"),
-        (max, "activity 'max' at .* has no signature that can be read; call it in a function"),
+        (
+            unreadable,
+            "activity 'unreadable' at .* has no signature that can be read; call it in a function",
+        ),
         (numbers, "yields values, and has one result"),
         (Mailer.send, "takes 'self', the object that a method belongs to; register the method"),
         ("charge", "'charge' is not a function; pass one .*, and its name as name='charge'"),

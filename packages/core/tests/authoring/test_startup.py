@@ -174,6 +174,11 @@ async def passed_on(ctx: OrchestrationContext) -> object:
     return [first, await schedule(shop.ship, "x"), await ctx.schedule_activity(module.charge, "b")]
 
 
+async def passed_on_and_called_with_its_arguments(ctx: OrchestrationContext) -> object:
+    await ctx.activity(tick)()
+    return [await ctx.activity(charge)("ada"), await ctx.activity(shop.ship)(item="x")]
+
+
 async def passed_on_in_a_row(ctx: OrchestrationContext) -> object:
     return [await ctx.schedule_activity(each, "x") for each in (charge, shop.ship, Shop.weigh)]
 
@@ -203,6 +208,7 @@ async def an_attribute_of_it(ctx: OrchestrationContext) -> str:
     [
         passed_on,
         passed_on_in_a_row,
+        passed_on_and_called_with_its_arguments,
         passed_on_and_bound,
         named_alike,
         hidden_by_a_parameter,

@@ -1,11 +1,11 @@
 """Reads what compiled code loads, and whether it calls it: the code is read, not run.
 
-Every chain of names (`time.time`, `shop.charge`) is followed as far as it is known without
+The reader follows every chain of names (`time.time`, `shop.charge`) as far as it is known without
 running anything: through globals, closures, imports, locals that were assigned once, modules and
-classes. What a value holds at run time is not followed, nor are functions that the code calls.
+classes. It follows neither the values of other variables nor the functions that the code calls.
 
-Reading must not act: no module is imported for it but those that the caller names, and no
-attribute is read but from modules and from classes, for a proxy may run anything.
+Reading has no side effects. The reader imports only modules that the caller names, and reads
+attributes only of modules and of classes, since a proxy may run anything.
 """
 
 from __future__ import annotations
