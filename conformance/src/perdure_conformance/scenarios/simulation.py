@@ -47,7 +47,7 @@ SOON = timedelta(seconds=5)
 """Longer than a poll, and shorter than a lease."""
 LIMIT = timedelta(minutes=10)
 """How much time may pass on the clock before a scenario gives up."""
-_PATIENCE_WITH_WAITS = 0.05
+_PATIENCE_WITH_WAITS = 5.0
 """Real seconds for which a wait that does not sleep on the clock counts as reading."""
 _QUIET_ROUNDS = 5
 """Rounds of the event loop without any call or callback after which nothing moves."""
