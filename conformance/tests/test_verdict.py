@@ -21,6 +21,7 @@ from perdure_conformance import (
     Result,
     backend,
     command,
+    suite,
 )
 from perdure_conformance.broken_providers import StoreBackend, breaks
 from perdure_conformance.check import check
@@ -208,6 +209,33 @@ def test_the_command_certifies_nothing_that_it_filtered(capsys):
     said = capsys.readouterr().out
     assert "NOT conformant" in said
     assert "did not run" in said
+
+
+def test_the_command_runs_what_contains_any_of_the_texts(capsys):
+    assert main(["memory://verdict", "--only", "CALL-5", "--only", "CREATE-1"]) == 1
+
+    said = capsys.readouterr()
+    assert [line.split()[0] for line in said.err.splitlines()] == ["CALL-5", "CREATE-1"]
+    assert "only checks with 'CALL-5' or 'CREATE-1' in their id were selected" in said.out
+
+
+def test_the_command_and_pytest_judge_the_same_checks_in_the_same_way(monkeypatch):
+    judged = []
+
+    def note(check, backend):
+        judged.append(check)
+        return Result(id=check.id, outcome=Outcome.PASSED)
+
+    assert command.judge is suite.judge
+    monkeypatch.setattr(command, "judge", note)
+    main(["memory://verdict"])
+
+    [parameters] = [
+        mark.args
+        for mark in ProviderConformance.test_clause.pytestmark
+        if mark.name == "parametrize"
+    ]
+    assert parameters == ("check", tuple(judged))
 
 
 def test_the_command_refuses_a_namespace_of_the_callers(capsys):

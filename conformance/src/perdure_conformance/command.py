@@ -121,16 +121,20 @@ def certify(words: Sequence[str]) -> int:
     parser.add_argument(
         "--only",
         metavar="TEXT",
-        help="run only checks whose id contains this text; the verdict is then never conformant",
+        action="append",
+        default=[],
+        help="run only checks whose id contains this text, or another one given in this way; the"
+        " verdict is then never conformant",
     )
     parser.add_argument("--stop", action="store_true", help="stop at the first failure")
     options = parser.parse_args(words)
     return run(options.url, only=options.only, stop=options.stop, directory=options.report)
 
 
-def run(url: str, *, only: str | None, stop: bool, directory: Path | None) -> int:
+def run(url: str, *, only: Sequence[str], stop: bool, directory: Path | None) -> int:
     """Run the selected checks, print the report and write it."""
     backend = reach_backend(url)
+    texts = " or ".join(map(repr, only))
     with capture_logs() as logs:
         try:
             obstacle = find_obstacle(backend)
@@ -142,7 +146,7 @@ def run(url: str, *, only: str | None, stop: bool, directory: Path | None) -> in
         ALL_CHECKS,
         run.results,
         interrupted=run.interrupted,
-        chosen=None if only is None else f"only checks with {only!r} in their id were selected",
+        chosen=f"only checks with {texts} in their id were selected" if only else None,
         obstacle=obstacle,
     )
     print(as_text(verdict))
@@ -161,12 +165,12 @@ class Run:
     interrupted: str | None = None
 
 
-def run_checks(backend: Backend, logs: CapturedLogs, *, only: str | None, stop: bool) -> Run:
+def run_checks(backend: Backend, logs: CapturedLogs, *, only: Sequence[str], stop: bool) -> Run:
     """Run the selected checks, and print the outcome of each."""
     run = Run()
     try:
         for check in ALL_CHECKS:
-            if only is not None and only not in check.id:
+            if only and not any(text in check.id for text in only):
                 continue
             result = with_lines(judge(check, backend), logs.take())
             run.results.append(result)

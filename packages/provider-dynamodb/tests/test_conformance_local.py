@@ -2,7 +2,7 @@
 
 The tests of every change take four shards, the default; one shard takes as long again, and runs
 on the model beside this file (`test_conformance_model.py`). `nox -s dynamodb` runs both here, and
-`nox -s lowest` the suite by command.
+`nox -s lowest` the clauses by command.
 """
 
 import os
