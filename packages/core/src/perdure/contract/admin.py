@@ -1,4 +1,4 @@
-"""The management capability: looking at what is stored, apart from running it."""
+"""The management capability: reading what is stored, apart from running it."""
 
 from __future__ import annotations
 
@@ -11,31 +11,30 @@ from perdure.records.turns import HistoryPage
 
 
 class ProviderAdmin(ABC):
-    """What a provider that declares the capability `management` answers.
+    """The methods of a provider that declares the capability `management`.
 
-    Reads only; nothing here changes an instance. Listings are newest first by creation, and
-    follow `token` without gaps: what existed when the first page was read, and still fits, is
-    on exactly one page.
+    They only read. Listings are ordered by creation, newest first. Following `token` returns every
+    instance that existed when the first page was read, and still matches, on exactly one page.
     """
 
     @abstractmethod
     async def list_instances(
         self, *, status: InstanceStatus | None = None, limit: int, token: str | None = None
     ) -> IdPage:
-        """Ids of all instances, or of those with this status.
+        """A page of up to `limit` ids of all instances, or of those with this status.
 
-        CONTINUED_AS_NEW lists the instances that have any execution which ended so.
-        A token that this provider did not give raises `InvalidInput`.
+        CONTINUED_AS_NEW lists the instances that have any execution with that status. A token that
+        this provider did not return raises `InvalidInput`.
         """
 
     @abstractmethod
     async def list_executions(self, instance: str) -> Sequence[ExecutionState]:
-        """All executions of an instance, ascending; empty where there is no such instance."""
+        """All executions of an instance, ascending; empty if the instance does not exist."""
 
     async def list_execution_numbers(self, instance: str) -> Sequence[int]:
         """The numbers of all executions of an instance, ascending.
 
-        A provider that can tell them without reading what the executions gave implements it.
+        Override it if the provider can read the numbers without the outputs of the executions.
         """
         return [state.execution for state in await self.list_executions(instance)]
 
@@ -45,15 +44,15 @@ class ProviderAdmin(ABC):
 
     @abstractmethod
     async def read_events(self, instance: str, execution: int, *, after: int = 0) -> HistoryPage:
-        """Events of any execution with numbers above `after`, in order, in pages.
+        """The events of any execution with numbers above `after`, in order, in pages.
 
-        An execution or instance that does not exist has none.
+        The page is empty if the execution or the instance does not exist.
         """
 
     @abstractmethod
     async def count_instances(self) -> StoreMetrics:
-        """Counts of instances, executions and events that add up."""
+        """Counts of instances, executions and events; the instances by status add up to the total."""
 
     @abstractmethod
     async def count_queues(self) -> StoreQueueDepths:
-        """How much waits in the queues. Void messages and activities don't count."""
+        """The lengths of the queues, without void messages and activities."""

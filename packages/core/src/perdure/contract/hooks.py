@@ -29,19 +29,20 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderSpec:
-    """What a provider package declares about itself, without importing its driver."""
+    """The declaration of a provider package, which imports no driver."""
 
     scheme: str
-    """The URL scheme, as the entry point is named."""
+    """The URL scheme, which is also the name of the entry point."""
     contract: tuple[int, int]
-    """The version of the contract that it was written for."""
+    """The version of the contract that the provider implements: major and minor."""
     capabilities: frozenset[str]
-    """Of `management`, `persistent`, `shared`."""
+    """Any of `management`, `persistent` and `shared`."""
     options: Callable[[], type[BaseModel]]
-    """Gives the options model; it forbids unknown options. Called when a provider is opened."""
+    """Returns the options model, which forbids unknown options. Called when a provider is opened."""
     open: Callable[..., AbstractAsyncContextManager[Provider]]
-    """`open(options, clock=…)`: the provider, open as long as the context lasts."""
+    """`open(options, clock=…)` returns a context in which the provider is open."""
     example_url: str
+    """A URL to show in messages and documents."""
 
 
 ProviderWrapper = Callable[[Provider], Provider]
@@ -50,14 +51,14 @@ ProviderWrapper = Callable[[Provider], Provider]
 
 @hookspec
 def perdure_provider_specs() -> Sequence[ProviderSpec]:  # pyright: ignore[reportReturnType] # a specification has no body
-    """The providers of this plugin. Must not import the driver."""
+    """The providers of this plugin. It must not import the driver."""
 
 
 @hookspec
 def perdure_wrap_provider(spec: ProviderSpec) -> ProviderWrapper | None:
-    """A wrapper for a provider that is about to be used (metrics, faults), or None.
+    """A wrapper for a provider that is being opened (for metrics or faults), or None.
 
-    Every plugin's wrapper is applied, in the order of registration: the first is innermost.
+    The wrappers of all plugins are applied in the order of registration; the first is innermost.
     """
 
 

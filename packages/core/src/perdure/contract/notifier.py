@@ -1,9 +1,9 @@
-"""The notifier of a provider object: wakes waiters in the same process.
+"""The notifier of a provider object: wakes waiting calls in the same process.
 
-Core notifies it after each call that may have made work or changed an instance, so that nothing
-within one process waits for a poll. A notification carries no data: a waiter that wakes looks at
-the store. No notification is lost: a subscription notes every one from its beginning on, also
-while nothing waits on it.
+Core notifies it after each call that may have made work ready or changed an instance, so that no
+call in the same process waits for a poll. A notification carries no data: a waiting call that wakes
+reads the storage. No notification is lost: a subscription remembers every notification since it
+began, also while nothing waits for it.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class Subscription:
             self._waiter.set_result(None)
 
     def clear(self) -> None:
-        """Forget earlier notifications; call it before looking at the store, never after."""
+        """Forget earlier notifications; call it before reading the storage, never after."""
         self._is_notified = False
 
     async def wait(self) -> None:
-        """Return once it was notified since the last clear. One waiter at a time."""
+        """Return once there was a notification since the last `clear`. One waiter at a time."""
         if self._is_notified:
             return
         self._waiter = asyncio.get_running_loop().create_future()
@@ -54,7 +54,7 @@ class Notifier:
         self._message_listeners: list[Callable[[str], None]] = []
 
     def notify_turns(self, instance: str | None = None) -> None:
-        """There may be an instance to lease; `instance` is the one that got a message, if known."""
+        """Notify that there may be an instance to lease; `instance` has got a message, if known."""
         for subscription in self._turns:
             subscription.notify()
         if instance is not None:
@@ -62,12 +62,12 @@ class Notifier:
                 listener(instance)
 
     def notify_activities(self) -> None:
-        """There may be an activity to lease."""
+        """Notify that there may be an activity to lease."""
         for subscription in self._activities:
             subscription.notify()
 
     def notify_instance(self, instance: str) -> None:
-        """This instance may have ended or been parked."""
+        """Notify that this instance may have ended or been parked."""
         for subscription in self._instances.get(instance, ()):
             subscription.notify()
 

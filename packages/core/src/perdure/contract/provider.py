@@ -1,29 +1,28 @@
-"""The provider: what a storage backend promises, and the only thing that core asks of it.
+"""The provider: the promises of a storage backend to core.
 
-A provider stores and locks; it never interprets. Payloads are opaque bytes, and all that it
-needs for routing, indexing and voiding stands in plain fields of the records. The numbered,
+A provider stores and locks; it never interprets. Payloads are opaque bytes, and the plain fields of
+the records hold everything that a provider needs for routing, indexing and voiding. The numbered,
 normative text is `docs/build-on-it/contract.md`; the conformance suite has a check for every clause.
 
-Terms used below:
+Terms:
 
-- An instance is *ready* when it is running, has at least one visible message, no live turn
-  lease and no delay. A message is *visible* when its `visible_at` is None or not after now.
-- A lease *stands* until its work is leased again, given back, or at an end; then it is *gone*.
-  It is *live* while now is before its end, and that end is not later than
-  now + LONGEST_LEASE + ALLOWED_SKEW (a clock that stepped back left it there otherwise); after
-  that it has *expired*. While it is live nobody else gets the work. While it stands, live or
-  expired, its token can renew it, commit, complete and release. A delay lasts as a lease does.
-- A message is *void*, and is never delivered or counted, when its instance has ended; when it
-  names another incarnation; when it names an execution that is not the current one; and, unless
-  it is an external event, when its instance does not exist. Void messages may be dropped at
-  once or deleted later.
-- An activity is *void* when its execution is not the current one, or its instance has ended,
-  is gone, or has another incarnation.
+- An instance is *ready* if it is running, has at least one visible message, no live turn lease and
+  no delay. A message is *visible* if its `visible_at` is None or not after now.
+- A lease *stands* until its work is leased again, released or finished; then it is *gone*. It is
+  *live* while now is before its end, and its end is not later than now + LONGEST_LEASE +
+  ALLOWED_SKEW (a later end comes from a clock that has stepped back); after that it has *expired*.
+  While a lease is live, no other caller gets the work. While it stands, live or expired, its token
+  can renew it, commit, complete and release. A delay is in force like a lease.
+- A message is *void*, and is never delivered or counted, if its instance has ended; if it names
+  another incarnation; if it names an execution that is not the current one; or if its instance does
+  not exist and it is not an external event. A provider drops void messages at once or later.
+- An activity is *void* if its execution is not the current one, or if its instance has ended, does
+  not exist, or has another incarnation.
 
-Order of a mailbox: the START message; then messages put to the front, those of a later commit
-ahead of those of an earlier one, each commit's in the order given; then by due time, where a
-message without `visible_at` is due at the provider's stamp of its arrival, which never goes
-below the previous stamp; then by arrival.
+A mailbox is in this order: the START message; messages put to the front, those of a later commit
+ahead of those of an earlier one, and those of one commit in the order given; all others by due time,
+and then by arrival. A message without `visible_at` is due at the provider's stamp of its arrival,
+which is never earlier than the previous stamp.
 """
 
 from __future__ import annotations
@@ -62,208 +61,207 @@ from perdure.records.turns import (
 class Provider(ABC):
     """A storage backend. Subclasses implement the abstract methods; the others have defaults.
 
-    One provider object belongs to the event loop that opened it; many tasks of that loop call it
-    at once. Every method may raise a `ProviderError`: the leaf classes named at the method, or
-    `StorageUnavailable` (worth a retry), `StorageFailed` and `StorageCorrupt`. After any error
-    but the leaf classes named at the method, the caller doesn't know whether the call took
-    effect, and repeats it: every call is safe to repeat. Arguments that no caller may pass raise
-    `InvalidInput` before anything else: see `perdure.contract.validation`, which checks them for all.
+    A provider object belongs to the event loop that opened it; many tasks of that loop call it
+    concurrently. Every method may raise a `ProviderError`: the classes named at the method, or
+    `StorageUnavailable` (retry it), `StorageFailed` and `StorageCorrupt`. After an error that is not
+    named at the method, the call may or may not have taken effect, and the caller repeats it: every
+    call is safe to repeat. Invalid arguments raise `InvalidInput` before the call does anything; the
+    functions of `perdure.contract.validation` check them for all providers.
 
-    Calls may be cancelled. A cancelled call either took effect as a whole or not at all (but see
-    `send`); a cancelled `lease_turns` or `lease_activities` gives its leases back, uncounted,
-    where the store answers. A lease call that fails leaves no lease behind that counts, and core
-    asks again under the same token.
+    Calls may be cancelled. A cancelled call takes effect completely or not at all (except `send`). A
+    cancelled `lease_turns` or `lease_activities` releases its leases, uncounted, if the storage
+    responds. A lease call that fails leaves no counted lease behind, and core repeats it with the same
+    token.
 
-    Returned records are never changed afterwards, nor is anything that was passed in.
+    A provider never changes a record that it has returned or was given.
     """
 
     finish_limit: int = 16
-    """How many activities one commit may finish, at least 16."""
+    """How many activities one commit may finish; at least 16."""
     tells_of_work: bool = False
-    """Whether `wait_for_work` ends early when there is work; set it beside the method."""
+    """Whether `wait_for_work` returns as soon as there is work; set it together with the method."""
     tells_of_changes: bool = False
-    """Whether `wait_for_change` ends early when the instance changes; set it beside the method.
+    """Whether `wait_for_change` returns as soon as the instance changes; set it with the method.
 
-    A client asks rarely where it is true, and polls every 100 ms where it is not.
+    If it is true, a client reads the instance every 5 s at most; if not, it polls every 100 ms.
     """
     tells_of_cancellations: bool = False
-    """Whether `wait_for_cancellation` names the leases that are gone; set it beside the method.
+    """Whether `wait_for_cancellation` returns as soon as a lease is gone; set it with the method.
 
-    Where it is not true, running activities hear of a cancellation elsewhere at their renewal.
+    If it is not true, a running activity learns of a cancellation when its lease is renewed.
     """
 
     def __init__(self, *, clock: Clock, description: str) -> None:
         self.clock = clock
-        """The only source of time, of waits too."""
+        """The only source of time, also for waits."""
         self.description = description
-        """The URL or what identifies the storage to a person, without secrets."""
+        """The URL or another description of the storage for people, without secrets."""
         self.event_loop = ProviderLoop(description)
         """The event loop that opened the provider, and calls to it from other loops and threads."""
         self.notifier = Notifier()
-        """Notified by core in this process; a provider may notify it when it hears of work elsewhere."""
+        """Core notifies it of changes in this process; a provider may notify it of changes elsewhere."""
 
     @abstractmethod
     async def create_instance(self, new: NewInstance) -> None:
         """Create an instance together with its start message, all or nothing.
 
-        It is Running, at execution 1, event 0, created and updated now. After the call
-        returned, every reader sees it. External events that waited for the id are delivered
-        after the start message. The same incarnation again changes nothing and raises nothing.
+        The instance is Running, at execution 1 and event 0, created and updated now. Once the call has
+        returned, every reader sees it. External events that arrived for the id earlier are delivered after
+        the start message. Repeating the call with the same incarnation has no effect.
 
-        Raises `InstanceAlreadyExists` when another incarnation has the id, in whatever status.
+        Raises `InstanceAlreadyExists` if another incarnation has the id, in any status.
         """
 
     @abstractmethod
     async def send(self, messages: Sequence[Message]) -> None:
         """Put messages into mailboxes, visible now or later, in the order given.
 
-        A message whose id its mailbox holds is dropped; so is a void one. External events to an
-        id that does not exist are kept for it; they never delay or hide another instance.
-        Each message is put whole; a call of several that was cancelled or failed may have put
-        only the first ones.
+        A message whose id the mailbox holds already is dropped, and so is a void message. External events
+        for an id that does not exist are kept for it; they never delay or hide another instance. Each
+        message is put completely or not at all; a call that was cancelled or failed may have put only the
+        first ones.
         """
 
     @abstractmethod
     async def lease_turns(self, request: TurnRequest) -> Sequence[LeasedTurn]:
         """Lease up to `limit` ready instances that match `request.serves`.
 
-        Each lease is exclusive, lasts `lease_for` from now, and raises the instance's `attempt`
-        by one. The instances that have been ready longest come first, about: none is overtaken
-        for ever. Leases that are already live under this token are returned first, uncounted
-        and with the same end (the repeat of a call whose answer was lost); they count against
-        `limit`. An expired lease of another token is gone once its instance is leased here.
+        Each lease is exclusive, lasts `lease_for` from now, and raises the instance's `attempt` by one.
+        Instances that have been ready longest come about first: none waits without limit behind others.
+        Live leases of this token are returned first, uncounted and with their end unchanged, since the
+        response of the first call may have been lost; they count against `limit`. An expired lease of
+        another token is gone once its instance is leased here.
 
-        An instance matches when `serves` has its name and, where it is pinned, that version, and
-        its engine is not newer. With `unregistered_for`, ready instances whose engine fits but whose
-        name or version does not are returned too (`served=False`), once their earliest visible
-        message has been visible, and their last release is past, for that long. Such instances
-        never stand in the way of those that match.
+        An instance matches if `serves` has its name and, if it is pinned, its version, and its engine is
+        not newer. If `unregistered_for` is set, the call also returns instances whose engine fits but whose
+        name or version does not (`served=False`), once their earliest visible message has been visible, and
+        their last release is past, for that long. Such instances never delay those that match.
         """
 
     @abstractmethod
     async def read_history(
         self, instance: str, execution: int, *, incarnation: str, after: int = 0
     ) -> HistoryPage:
-        """Events of an execution with numbers above `after`, in order.
+        """The events of an execution with numbers above `after`, in order, in pages.
 
-        A page holds at least one event where there is one. Whoever holds the turn lease sees
-        every commit before it. Raises `InstanceNotFound` for another incarnation or none,
-        `ExecutionNotFound` for an execution that never was, and `StorageCorrupt`, which names
-        the instance, where the storage has lost an event.
+        A page holds at least one event if there is one. The holder of the turn lease sees every earlier
+        commit. Raises `InstanceNotFound` if the incarnation differs or does not exist, `ExecutionNotFound`
+        if the execution does not exist, and `StorageCorrupt`, which names the instance, if the storage has
+        lost an event.
         """
 
     @abstractmethod
     async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:
-        """Carry out everything that the commit says, or nothing at all.
+        """Carry out everything that the commit contains, or nothing.
 
-        In this order: a repeat of the instance's last commit (same `id`, incarnation) is
-        recognised and answered without any effect. Then `LeaseLost` unless the turn lease
-        stands under `token` and the incarnation is right; `HistoryConflict` unless the execution
-        and its last event are as expected; `ActivityLeaseLost(ids)` unless every lease of
-        `finish` stands.
+        The steps are checked in this order. A repeat of the instance's last commit (same `id` and
+        incarnation) is recognised and answered without any effect. `LeaseLost` is raised unless the turn
+        lease stands under `token` and the incarnation is right; `HistoryConflict` unless the execution and
+        its last event are as expected; `ActivityLeaseLost`, with the ids, unless every lease of `finish`
+        stands.
 
-        Then, as one: events are appended; `remove`, `finish` and `cancel` take things away
-        (a cancelled activity may be one that this commit adds: it is not added); activities are
-        added, those with `lease=True` under a live lease with `delivery` 1; messages are sent
-        as by `send`, messages to the `front` of the own mailbox; children are created as by
-        `create_instance`, or, where the id is in use by another incarnation, their `if_exists`
-        message is put into the own mailbox; the execution or the instance ends; plain fields are
-        set (`updated_at` is now, `last_commit` this id, `parked` is cleared); the lease is kept
-        until now + `keep_for` with `attempt` 1, or released with `attempt` 0. The end of the
-        instance always releases. What is void is judged by the state that the whole commit leaves.
+        Then all of this takes effect together. Events are appended. Messages in `remove` and activities in
+        `finish` and `cancel` are removed (an activity in `cancel` that this commit adds is not added).
+        Activities are added; those with `lease=True` under a live lease, with `delivery` 1. Messages are
+        sent like by `send`, and messages in `front` are put to the front of the own mailbox. Children are
+        created like by `create_instance`; if another incarnation has the id, the `if_exists` message is put
+        into the own mailbox instead. The execution or the instance ends. Plain fields are set: `updated_at`
+        is now, `last_commit` is this id, and `parked` is cleared. The lease is kept until now + `keep_for`
+        with `attempt` 1, or released with `attempt` 0; the end of the instance always releases it. The state
+        after the whole commit decides what is void.
         """
 
     @abstractmethod
     async def release_turn(self, release: TurnRelease) -> None:
-        """Give a turn lease back; a delay hides the instance, messages that come later included.
+        """Release a turn lease; a delay hides the instance, including messages that arrive meanwhile.
 
-        Uncounted, the instance's `attempt` is what it was before the lease. `parked` is stored,
-        and its `since` kept if the instance is parked for that reason already. Releasing a lease
-        that is gone has no effect, but for one: an uncounted release of the lease that was last
-        taken over lowers `attempt` by one, once, until a commit. So a process that stood still
-        says that it lives.
+        If the release is not counted, the instance's `attempt` is what it was before the lease. `parked` is
+        stored; an earlier mark for the same reason keeps its `since`. Releasing a lease that is gone has no
+        effect, with one exception: an uncounted release of the lease that was last taken over lowers
+        `attempt` by one, once, until the next commit. With it, a process that was suspended reports that it
+        is alive.
         """
 
     @abstractmethod
     async def renew_turns(
         self, leases: Sequence[TurnLease], *, lease_for: timedelta
     ) -> frozenset[TurnLease]:
-        """Extend leases that stand to now + `lease_for`; returns those that are gone."""
+        """Extend the leases that stand to now + `lease_for`; returns those that are gone."""
 
     @abstractmethod
     async def lease_activities(self, request: ActivityRequest) -> Sequence[LeasedActivity]:
         """Lease up to `limit` visible, unleased activities whose name and tag match.
 
-        The oldest first, about: none is overtaken for ever. Each has `delivery` raised by one.
-        Leases that are already live under this token are returned first, uncounted and with the
-        same end; they count against `limit`.
-        With `unregistered_for`, activities whose name or tag does not match are returned too
-        (`served=False`), once they have been visible, and their last release is past, for that
-        long, unless one of the same name and tag is leased now: then a runtime serves them, and is
-        busy. They never stand in the way of those that match. Void activities are never leased.
+        The oldest come about first: none waits without limit behind others. Each lease raises the activity's
+        `delivery` by one. Live leases of this token are returned first, uncounted and with their end
+        unchanged; they count against `limit`. If `unregistered_for` is set, the call also returns activities
+        whose name or tag does not match (`served=False`), once they have been visible, and their last
+        release is past, for that long. It leaves out activities if another one of the same name and tag
+        is leased now, since a runtime that registers them is busy then. Unregistered activities never
+        delay those that match. Void activities are never leased.
         """
 
     @abstractmethod
     async def complete_activity(self, completion: ActivityCompletion) -> None:
-        """Remove the activity and put its message into the instance's mailbox, as one.
+        """Remove the activity and put its message into the instance's mailbox, all or nothing.
 
-        Raises `ActivityLeaseLost` where the lease is gone or the activity is void; then nothing
-        changed, and the result is not wanted. A repeat after success raises it too.
+        Raises `ActivityLeaseLost` without a change if the lease is gone or the activity is void; the result
+        is discarded then. A repeat after a success raises it too.
         """
 
     @abstractmethod
     async def release_activity(self, release: ActivityRelease) -> None:
-        """Give an activity lease back, to be leased again after the delay.
+        """Release an activity lease; the activity can be leased again after the delay.
 
-        Uncounted, `delivery` is what it was before the lease. `parked` marks the instance.
-        Releasing a lease that is gone has no effect, but for one: an uncounted release of the
-        lease that was last taken over lowers `delivery` by one, once.
+        If the release is not counted, `delivery` is what it was before the lease. `parked` marks the
+        instance. Releasing a lease that is gone has no effect, with one exception: an uncounted release of
+        the lease that was last taken over lowers `delivery` by one, once.
         """
 
     @abstractmethod
     async def renew_activities(
         self, leases: Sequence[ActivityLease], *, lease_for: timedelta
     ) -> frozenset[ActivityLease]:
-        """Extend leases that stand to now + `lease_for`; returns those that are gone."""
+        """Extend the leases that stand to now + `lease_for`; returns those that are gone."""
 
     @abstractmethod
     async def read_instance(self, instance: str) -> InstanceState | None:
-        """The plain fields of an instance, or None. Never reads history or payloads of events.
+        """The plain fields of an instance, or None. Never reads histories or payloads of events.
 
-        Raises `StorageCorrupt`, which names the instance, where its fields can't be understood.
+        Raises `StorageCorrupt`, which names the instance, if its fields are not valid.
         """
 
     async def wait_for_work(self, wait: WorkWait) -> None:
-        """Return when there may be something to lease, or after the timeout at the latest.
+        """Return when there may be work to lease, or after the timeout at the latest.
 
-        What can be leased when the call begins, and what becomes visible by the passing of time,
-        ends the wait too, where a provider knows of it. The default waits for the timeout: core
-        chooses it so that this is polling. Core rings its own notifier beside it.
+        A provider that tells of work also returns if there is work when the call begins, or when work
+        becomes visible with time. The default implementation waits for the timeout, which core chooses so
+        that this is polling; core also notifies its own waiters in the same process.
         """
         await self.clock.sleep(wait.timeout)
 
     async def wait_for_change(self, wait: ChangeWait) -> None:
-        """Return when the instance differs from what was seen, or after the timeout at the latest.
+        """Return when the instance differs from what the caller saw, or after the timeout at the latest.
 
-        It differs when it exists and did not, when its last commit or its parked state is another.
-        A difference that is there when the call begins ends it at once, where a provider looks.
-        The default waits for the timeout.
+        It differs if it exists and did not, or if its last commit or its parked state is another. A provider
+        that tells of changes returns at once if it differs when the call begins. The default implementation
+        waits for the timeout.
         """
         await self.clock.sleep(wait.timeout)
 
     async def wait_for_cancellation(self, wait: CancellationWait) -> frozenset[ActivityLease]:
-        """Return those of the leases that are gone, as `renew_activities` does, extending none.
+        """Return those of the leases that are gone, without extending any.
 
-        A provider that tells of changes returns as soon as one is gone, or at once where one is
-        gone when the call begins. Any other may look once, when the timeout is over. The default
-        waits for the timeout, and knows of none. One call serves everything that a runtime runs,
-        so it should cost little where nothing happens.
+        A provider that tells of cancellations returns as soon as a lease is gone, or at once if one is gone
+        when the call begins. Other providers may look once, when the timeout is over. The default
+        implementation waits for the timeout and returns nothing. One call covers everything that a runtime
+        runs, so it should cost little while nothing happens.
         """
         await self.clock.sleep(wait.timeout)
         return frozenset()
 
     def as_management_capability(self) -> ProviderAdmin | None:
-        """The management face of this provider, or None where it has none."""
+        """The management capability of this provider, or None if it has none."""
         return None
 
     def __repr__(self) -> str:
@@ -271,7 +269,7 @@ class Provider(ABC):
 
 
 def check_provider(value: object) -> Provider:
-    """The value if it is a provider; raises `InvalidInput`, which says how to open one."""
+    """Return the value if it is a provider; raises `InvalidInput`, which says how to open one."""
     if isinstance(value, Provider):
         return value
     if hasattr(value, "__aenter__"):

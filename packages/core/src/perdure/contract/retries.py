@@ -1,7 +1,7 @@
-"""Repeats a call to the storage that failed for a passing reason, a few times.
+"""Retries a call to the storage that failed with a retryable error.
 
-The provider contract makes every call safe to repeat, so a repeat never doubles an effect.
-What is not retryable, or fails in every try, reaches the caller as it is.
+The provider contract makes every call safe to repeat, so a retry never doubles an effect. Other
+errors, and the error of the last try, reach the caller unchanged.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from perdure.errors import ProviderError
 R = TypeVar("R")
 
 TRIES = 3
-"""For a caller that can be told of the failure: about 150 ms in all."""
+"""The tries for a caller that handles the failure: about 150 ms in all."""
 PATIENT_TRIES = 6
-"""For a runtime, that would have to run the work again: about two seconds in all."""
+"""The tries for a runtime, which would have to run the work again: about two seconds in all."""
 
 _FIRST_PAUSE = timedelta(milliseconds=50)
 _LONGEST_PAUSE = timedelta(seconds=1)
 
 
 async def repeated(clock: Clock, call: Callable[[], Awaitable[R]], *, tries: int = TRIES) -> R:
-    """The answer of `call`, tried up to `tries` times while its error is retryable.
+    """The result of `call`, which is tried up to `tries` times while its error is retryable.
 
-    Waits about 50 ms after the first try and twice as long each time, up to a second, on the
-    clock given. `call` must hand over the same ids each time.
+    Waits on `clock` about 50 ms after the first try and twice as long each time, up to a second.
+    `call` must pass the same ids each time.
     """
     pause = _FIRST_PAUSE
     for _ in range(tries - 1):
@@ -38,7 +38,7 @@ async def repeated(clock: Clock, call: Callable[[], Awaitable[R]], *, tries: int
         except ProviderError as error:
             if not error.retryable:
                 raise
-        # Jitter, so that callers who failed together do not come back together.
+        # Jitter, so that callers that failed together do not retry together.
         await clock.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 # no secret
         pause = min(2 * pause, _LONGEST_PAUSE)
     return await call()

@@ -1,9 +1,9 @@
-"""Provider URLs: how one is read, and how its options model is made from it.
+"""Provider URLs: parsing them, and masking their secrets.
 
-`scheme://netloc/path?option=value`. The scheme chooses the provider; what netloc and path mean,
-and which options there are, is the provider's to say: its options model has a class method
-`from_url` (see `UrlOptions`). Nothing here opens anything, and nothing here shows a secret:
-`repr` and `masked` hide user information and whatever looks like a credential.
+A URL has the form `scheme://netloc/path?option=value`. The scheme selects the provider. The
+provider's options model defines the options and the meaning of netloc and path, by a class method
+`from_url` (see `UrlOptions`). Nothing here opens a storage. `repr` and `masked` hide user information
+and every option that looks like a credential.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class ProviderUrl:
     scheme: str
     """In lower case."""
     netloc: str
-    """What stands between `//` and the path, exactly as written: case kept, nothing decoded."""
+    """The part between `//` and the path, exactly as written: case kept, nothing decoded."""
     path: str
-    """From the slash after the netloc on, percent-decoded; empty where there is none."""
+    """The path from the slash after the netloc on, percent-decoded; may be empty."""
     query: Mapping[str, str]
-    """The options by name, percent-decoded; no name is given twice."""
+    """The options by name, percent-decoded; each name occurs once."""
     masked: str
-    """The whole URL as it was written, secrets hidden: for messages."""
+    """The whole URL as written, with secrets hidden, for messages."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -62,7 +62,7 @@ class ProviderUrl:
         try:
             parts = urlsplit(text)
         except ValueError:
-            # The reason would quote the netloc, user information included.
+            # The message of the error would quote the netloc, including user information.
             raise InvalidProviderUrl(
                 f"provider URL {shown!r} has a malformed part between '//' and the path;"
                 " percent-encode its special characters"
@@ -71,7 +71,7 @@ class ProviderUrl:
             raise InvalidProviderUrl(
                 f"provider URL {shown!r} has a '#' in it; percent-encode it as %23"
             )
-        # A path that is nothing but its slash is for the provider to judge.
+        # The provider decides whether a path may consist of a slash only.
         if parts.path.endswith("/") and (parts.netloc or parts.path != "/"):
             raise InvalidProviderUrl(
                 f"provider URL {shown!r} has a slash at the end of its path; leave it out, so that"
@@ -92,23 +92,23 @@ class ProviderUrl:
 
 @runtime_checkable
 class UrlOptions(Protocol):
-    """What an options model offers, beside being a pydantic model that forbids extra fields.
+    """An options model: a pydantic model that forbids extra fields, with `from_url`.
 
     It also has a field `namespace: str = "default"`.
     """
 
     @classmethod
     def from_url(cls, url: ProviderUrl) -> Self:
-        """The options that a URL gives.
+        """The options in a URL.
 
-        Raises `InvalidProviderUrl` where netloc or path make no sense; an unknown or impossible
-        option is left to the model, whose `ValidationError` the loader translates.
+        Raises `InvalidProviderUrl` if the netloc or the path is not valid. The model itself checks
+        the options, and the loader translates its `ValidationError`.
         """
         ...
 
 
 def _read_query(query: str, shown: str) -> Mapping[str, str]:
-    # Not `parse_qsl`: that makes a space of a plus, which secrets and file names may hold.
+    # Not `parse_qsl`, which turns a plus into a space: secrets and file names may contain a plus.
     options: dict[str, str] = {}
     for pair in filter(None, query.split("&")):
         name, equals, value = pair.partition("=")
@@ -127,7 +127,7 @@ def _read_query(query: str, shown: str) -> Mapping[str, str]:
 
 
 def _decode(text: str, shown: str) -> str:
-    """The text with its percent signs decoded, where that gives text and no control character."""
+    """The percent-decoded text; raises if it is not UTF-8 or has a control character."""
     try:
         decoded = unquote(text, errors="strict")
     except UnicodeDecodeError:
@@ -145,8 +145,8 @@ def _decode(text: str, shown: str) -> str:
 def masked(text: str, *, secrets: Collection[str] = ()) -> str:
     """The URL with user information and the values of secret options hidden.
 
-    Secret are the options named by `secrets` and those whose name says so (`password`, `token`,
-    `secret_access_key`, …). It hides too much rather than too little, and never raises.
+    The options in `secrets` are secret, and those with a telling name (`password`, `token`,
+    `secret_access_key`, …). If in doubt it hides a value. It never raises.
     """
     base, question, query = text.partition("?")
     if _USER_INFORMATION.search(base) is None and ":" in base.partition("://")[2] and "@" in query:

@@ -1,8 +1,7 @@
-"""What no caller of a provider may ask for: the checks of arguments, the same for all providers.
+"""Checks of arguments that every provider makes before it reads its storage.
 
-A provider calls these before it looks at its storage, so that a wrong argument is refused alike
-everywhere and changes nothing. Each raises `InvalidInput` or its leaf `InvalidDuration`, and
-knows nothing of what is stored.
+An invalid argument is therefore refused in the same way by all providers, and changes nothing. The
+functions raise `InvalidInput` or its subclass `InvalidDuration`, and do not depend on stored data.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ _NOTHING = timedelta(0)
 
 
 def check_lease(name: str, duration: timedelta) -> None:
-    """Refuse a lease that would last nothing, less, or longer than `LONGEST_LEASE`.
+    """Raise `InvalidDuration` unless a lease lasts more than zero and at most `LONGEST_LEASE`.
 
     `name` is that of the argument.
     """
@@ -30,7 +29,7 @@ def check_lease(name: str, duration: timedelta) -> None:
 
 
 def check_delay(duration: timedelta) -> None:
-    """Refuse a delay below zero or longer than `LONGEST_LEASE`."""
+    """Raise `InvalidDuration` unless a delay is at least zero and at most `LONGEST_LEASE`."""
     if not _NOTHING <= duration <= LONGEST_LEASE:
         raise InvalidDuration(
             f"delay {duration} is out of range; pass zero or more and at most {LONGEST_LEASE}"
@@ -38,7 +37,7 @@ def check_delay(duration: timedelta) -> None:
 
 
 def check_commit(commit: TurnCommit, *, finish_limit: int) -> None:
-    """Refuse a commit that contradicts itself, whatever is stored."""
+    """Raise `InvalidInput` if a commit contradicts itself, independent of what is stored."""
     if len(commit.finish) > finish_limit:
         raise InvalidInput(
             f"commit {commit.id!r} finishes {len(commit.finish)} activities, more than"

@@ -1,4 +1,4 @@
-"""Waiting for the first of several things, leaving nothing behind."""
+"""Waiting for the first of several coroutines, or for all futures, without leaving tasks behind."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 
 async def first_of(*coroutines: Coroutine[object, object, object]) -> None:
-    """Return when the first is done, with the others cancelled and gone; raises what they raised.
+    """Return when the first is done and the others are cancelled and have ended; raises their errors.
 
-    Where the caller is cancelled a second time, it doesn't wait for those that are slow to end.
+    A second cancellation of the caller ends the wait for coroutines that are slow to end.
     """
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
@@ -18,7 +18,7 @@ async def first_of(*coroutines: Coroutine[object, object, object]) -> None:
     finally:
         for task in tasks:
             task.cancel()
-            # What is raised after the caller is gone concerns nobody.
+            # An error after the caller has gone must not be reported as never retrieved.
             task.add_done_callback(pass_over)
         await asyncio.wait(tasks)
     for task in tasks:
@@ -27,12 +27,12 @@ async def first_of(*coroutines: Coroutine[object, object, object]) -> None:
 
 
 async def all_of(futures: Collection[asyncio.Future[Any]]) -> None:
-    """Return when all are done, whatever became of them."""
+    """Return when all are done, with any outcome."""
     if futures:
         await asyncio.wait(futures)
 
 
 def pass_over(done: asyncio.Future[Any]) -> None:
-    """Take note of an error, so that asyncio doesn't complain of one that nobody looked at."""
+    """Retrieve the error, so that asyncio does not report it as never retrieved."""
     if not done.cancelled():
         done.exception()

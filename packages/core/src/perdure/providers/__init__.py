@@ -1,6 +1,6 @@
-"""Finding and opening providers: by URL or by options, from the entry points of installed packages.
+"""Finding and opening providers, by URL or by options, from the entry points of installed packages.
 
-- `loader`: from a URL to an open provider
-- `plugins`: plugin managers, filled with what was asked for
-- `options`: the options that a URL gives
+- `loader`: from a URL or options to an open provider
+- `plugins`: plugin managers, and the plugins of installed packages
+- `options`: the options in a URL
 """

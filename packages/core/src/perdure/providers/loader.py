@@ -1,9 +1,9 @@
-"""Finding and opening the provider that a URL or an options object asks for.
+"""Finding and opening the provider for a URL or an options object.
 
-Only the provider that was asked for is imported, so a broken one hurts nobody else, and two that
-claim one scheme are an error instead of a matter of luck. Every failure has its own class, and
-its message names the distribution, its version, the entry point and what to do next; none shows
-a secret. Nothing is remembered from one call to the next.
+Only the requested provider is imported, so a broken package does not affect others. Two packages
+that claim the same scheme are an error. Every failure has its own class; its message names the
+distribution, its version, the entry point and what to do next, and never shows a secret. Nothing is
+kept from one call to the next.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 PROVIDER_GROUP = "perdure.providers"
-"""The entry points of providers; the name is the URL scheme."""
+"""The entry point group of providers; the name of an entry is the URL scheme."""
 
 _KNOWN = {
     "dynamodb": "perdure-dynamodb",
     "memory": "perdure-memory",
     "sqlite": "perdure-sqlite",
 }
-"""Distributions by scheme, for install hints."""
+"""The distributions of known schemes, for install hints."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,15 +70,16 @@ def open_provider(
     clock: Clock | None = None,
     plugins: Sequence[object] = (),
 ) -> AbstractAsyncContextManager[Provider]:
-    """Open the provider that a URL names, or the one that takes these options.
+    """Open the provider for a URL, or for an options object.
 
-    The provider is open as long as the context lasts. What is wrong with the arguments is said at
-    the call, and what is wrong with the storage when the context is entered. `clock` is its only source of time, the
-    wall clock where none is given. The wrappers of `plugins` are applied in their order, the
-    first innermost; installed plugins take part only when given: see `installed_plugins`.
+    The provider is open while the context lasts. Errors in the arguments are raised at the call, and
+    errors of the storage when the context is entered. `clock` is the provider's only source of time;
+    the default is the system clock. The wrappers of `plugins` are applied in their order, the first
+    innermost. Installed plugins are used only if you pass them: see `installed_plugins`.
 
-    Raises a `ProviderLoadError` of the class that says what is wrong, `InvalidInput` for what is
-    no plugin, and whatever `ProviderError` the provider raises when it opens its storage.
+    Raises a `ProviderLoadError` if the provider cannot be found or loaded, `InvalidInput` for an
+    object that is not a plugin, and the `ProviderError` that the provider raises when it opens its
+    storage.
     """
     manager = create_plugin_manager(plugins)
     if isinstance(url_or_options, str):
@@ -122,7 +123,7 @@ def _find_by_scheme(scheme: str) -> _Found:
 
 
 def _check_namespace(options: BaseModel) -> None:
-    """The same rule for the namespaces of all providers, by URL and by options."""
+    """Check the namespace by the same rule for all providers."""
     namespace = getattr(options, "namespace", None)
     if namespace is None:
         return
@@ -133,7 +134,7 @@ def _check_namespace(options: BaseModel) -> None:
 
 
 def _find_by_options(options: BaseModel) -> _Found:
-    """The provider whose options model this is; others are imported only if it is not at home."""
+    """The provider with this options model; the model's own package is imported first."""
     kind = type(options)
     home = kind.__module__.partition(".")[0]
     entries = sorted(

@@ -1,7 +1,7 @@
-"""Reading the options that a URL gives, and explaining what is wrong with them.
+"""Reading the options in a URL, and explaining errors in them.
 
-The explanation names the option and the valid ones, and never shows what was given: it may be a
-secret. The loader imports this module when it opens a provider, no sooner.
+An error names the option and the valid ones, and never shows the value, which may be a secret. The
+loader imports this module only when it opens a provider.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def read_options(
     *,
     provider: str,
 ) -> BaseModel:
-    """The options that the URL in `text` gives, by the model's `from_url`.
+    """The options in the URL `text`, by the model's `from_url`.
 
     Raises `InvalidProviderOption`, whose message calls the provider by `provider`.
     """
@@ -33,7 +33,7 @@ def read_options(
     try:
         return from_url(url)
     except ValidationError as error:
-        # Neither the error nor its text may be kept: both show what was given, secrets included.
+        # Neither the error nor its text may be kept, because both show the value.
         message = _explain(model, error, secrets, provider)
     raise InvalidProviderOption(message)
 
@@ -41,7 +41,7 @@ def read_options(
 def _explain(
     model: type[BaseModel], error: ValidationError, secrets: frozenset[str], provider: str
 ) -> str:
-    """The first thing that is wrong with the options, in a sentence."""
+    """The first error in the options, as a sentence."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     option = ".".join(str(part) for part in first["loc"])
     valid = ", ".join(field.alias or name for name, field in model.model_fields.items())
@@ -58,7 +58,7 @@ def _explain(
 
 
 def _secret_options(model: type[BaseModel]) -> frozenset[str]:
-    """The options whose values are secret by their type."""
+    """The options whose type marks them as secret."""
     return frozenset(
         name
         for field_name, field in model.model_fields.items()

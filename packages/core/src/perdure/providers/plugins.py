@@ -1,7 +1,7 @@
-"""Plugin managers: made new for every use, filled only with what was asked for.
+"""Plugin managers, which are created for each use and hold only the given plugins.
 
-There is no global manager and no plugin is used because it happens to be installed. A hook that
-Perdure does not have is refused, since a misspelt one would never be called.
+There is no global manager, and an installed plugin is not used unless it is passed. An unknown hook
+is refused, because a misspelt one would never be called.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 PLUGIN_GROUP = "perdure.plugins"
-"""The entry points of installed plugins."""
+"""The entry point group of installed plugins."""
 
 
 def create_plugin_manager(plugins: Iterable[object] = ()) -> pluggy.PluginManager:
     """A manager with Perdure's hooks and these plugins, in this order.
 
-    Raises `InvalidInput` for what is no plugin: no hook at all, an unknown hook, an argument that
-    the hook does not have, or a plugin that is given twice.
+    Raises `InvalidInput` for an object without hooks, an unknown hook, an argument that the hook does
+    not have, or a plugin that is given twice.
     """
     manager = pluggy.PluginManager(hooks.PROJECT)
     manager.add_hookspecs(hooks)
@@ -38,7 +38,7 @@ def create_plugin_manager(plugins: Iterable[object] = ()) -> pluggy.PluginManage
 
 
 def add_plugin(manager: pluggy.PluginManager, plugin: object) -> None:
-    """Register one plugin; raises `InvalidInput` for what is no plugin."""
+    """Register one plugin; raises `InvalidInput` if it is not a plugin."""
     if manager.is_registered(plugin):
         raise InvalidInput(f"plugin {shown(plugin)} is given twice; give it once")
     try:
@@ -53,9 +53,9 @@ def add_plugin(manager: pluggy.PluginManager, plugin: object) -> None:
 
 
 def refuse_unknown_hooks(manager: pluggy.PluginManager, plugin: object) -> None:
-    """Raise `InvalidInput` where a registered plugin has a hook that Perdure does not have.
+    """Raise `InvalidInput` if a registered plugin implements a hook that Perdure does not have.
 
-    A hook marked `optionalhook=True` is let through: it is for somebody else.
+    A hook marked `optionalhook=True` is accepted, because it belongs to another package.
     """
     for caller in manager.get_hookcallers(plugin) or ():
         own = (each for each in caller.get_hookimpls() if each.plugin is plugin)
@@ -70,9 +70,9 @@ def refuse_unknown_hooks(manager: pluggy.PluginManager, plugin: object) -> None:
 
 
 def installed_plugins(*names: str) -> Sequence[object]:
-    """The installed plugins of these names, in this order; without names, all by name.
+    """The installed plugins with these names, in this order; without names, all plugins, sorted.
 
-    For `plugins=` of `open_provider` and `Runtime`: `plugins=[*installed_plugins(), mine]`.
+    Pass them to `open_provider` and `Runtime`: `plugins=[*installed_plugins(), mine]`.
     Raises `InvalidInput` for a name that is not installed, and `ProviderImportFailed` for a
     plugin that cannot be imported.
     """
@@ -88,14 +88,14 @@ def installed_plugins(*names: str) -> Sequence[object]:
 
 def entry_points(group: str) -> Sequence[EntryPoint]:
     """The entry points of a group, each distribution's once."""
-    # A tenth of a second that whoever only imports perdure need not spend.
+    # Imported here, because it takes a tenth of a second that importing perdure should not cost.
     from importlib import metadata
 
     return tuple(metadata.entry_points(group=group))
 
 
 def load_entry_point(entry: EntryPoint) -> object:
-    """What the entry point names; raises `ProviderImportFailed` where it cannot be imported."""
+    """Import the object of an entry point; raises `ProviderImportFailed` if this fails."""
     try:
         loaded: object = entry.load()
     except Exception as error:
