@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 
@@ -13,6 +14,8 @@ import pytest
 from perdure import Exponential, Fixed, RetryPolicy, Runtime, RuntimeOptions
 from perdure.contract import (
     ActivityCompletion,
+    ActivityLease,
+    ActivityRelease,
     CommitAnswer,
     DelegatingProvider,
     Provider,
@@ -376,3 +379,50 @@ async def test_a_result_that_is_there_is_not_lost_to_a_slow_storage(
 
         assert await waiting == "done"
     assert deliveries == [1]
+
+
+async def test_a_thread_that_hangs_under_a_lost_lease_does_not_hold_up_the_next_delivery(
+    timed_provider, clock, pass_time
+) -> None:
+    app, gate, deliveries = perdure.Registry(), threading.Event(), list[int]()
+
+    @app.activity
+    def work() -> str:
+        deliveries.append(perdure.activity_context().delivery)
+        if len(deliveries) == 1:
+            gate.wait(30)
+        return f"delivery {perdure.activity_context().delivery}"
+
+    @app.orchestration
+    async def flow(ctx: perdure.OrchestrationContext) -> str:
+        return await ctx.schedule_activity(work)
+
+    class Forgetful(DelegatingProvider):
+        """Tells once that all activity leases are gone, as where another process had them."""
+
+        told = False
+
+        async def renew_activities(
+            self, leases: Sequence[ActivityLease], *, lease_for: timedelta
+        ) -> frozenset[ActivityLease]:
+            if self.told:
+                return await super().renew_activities(leases, lease_for=lease_for)
+            self.told = True
+            for lease in leases:
+                await self.release_activity(ActivityRelease(lease=lease, counted=True))
+            return frozenset(leases)
+
+    try:
+        async with Runtime(Forgetful(timed_provider), app):
+            handle = await perdure.Client(timed_provider).start_orchestration("it", flow)
+
+            async def has_ended() -> bool:
+                return not isinstance(await handle.status(), perdure.Running)
+
+            await pass_time(has_ended)
+            result = await handle.result(timeout=1)
+    finally:
+        gate.set()
+
+    assert result == "delivery 2"
+    assert deliveries == [1, 2]

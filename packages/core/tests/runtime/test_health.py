@@ -9,6 +9,7 @@ import perdure
 import pytest
 from perdure import Runtime, RuntimeOptions
 from perdure.errors import StorageClosed, StorageFailed
+from perdure.runtime.repeated_failures import RepeatedFailures
 from perdure_sqlite import SQLiteOptions, SQLiteProvider
 
 from .faulty import Fault, FaultyProvider
@@ -129,3 +130,31 @@ async def test_a_storage_that_was_out_of_reach_only_at_the_start_leaves_a_runtim
         assert error is not None
         assert error.operation == "read_instance"
         assert runtime.healthy
+
+
+def test_a_call_that_fails_again_and_again_is_logged_once_for_each_reason_and_then_rarely(
+    clock: perdure.ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures = RepeatedFailures("leasing turns", clock)
+    for second in range(3600):
+        failures.failed(StorageFailed("the file was replaced", operation="lease_turns"))
+        if second == 100:
+            failures.failed(StorageFailed("the disk is full", operation="lease_turns"))
+        clock.advance(1)
+
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) < 15
+    assert told[0] == "leasing turns failed: the file was replaced"
+    assert "the disk is full" in " ".join(told)
+    assert "times more since it was logged" in told[-1]
+
+
+def test_a_call_that_has_succeeded_meanwhile_is_logged_when_it_fails_again(
+    clock: perdure.ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures = RepeatedFailures("leasing turns", clock)
+    for _ in range(2):
+        failures.failed(StorageFailed("throttled", operation="lease_turns"))
+        failures.succeeded()
+
+    assert len(caplog.records) == 2

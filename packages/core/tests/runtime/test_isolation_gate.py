@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import perdure
 import perdure_memory
 import pytest
 from perdure import Runtime
-from perdure.contract import ActivityRequest, DelegatingProvider
+from perdure.contract import ActivityRequest, DelegatingProvider, LeasedActivity
 from perdure.runtime.isolation_gate import IsolationGate
 from perdure.runtime.provider_guard import GuardedProvider
 
@@ -201,3 +203,75 @@ async def test_a_call_that_answers_when_it_is_ended_leaves_no_cancellation_behin
     ending.cancel()
 
     assert calling.result() == 0
+
+
+async def test_after_a_while_other_work_is_let_in_beside_what_runs_isolated(gate, clock) -> None:
+    async with gate.isolated() as is_isolated:
+        assert is_isolated
+        await asyncio.sleep(0)
+        clock.advance(timedelta(seconds=59))
+        await asyncio.sleep(0)
+        before = gate.try_enter()
+        clock.advance(SECOND)
+        await asyncio.sleep(0)
+        after = gate.try_enter()
+        # Nothing else can run isolated beside it.
+        await turned_away(gate)
+
+    assert (before, after) == (False, True)
+    gate.leave()
+    async with gate.isolated() as is_isolated:
+        assert is_isolated
+
+
+async def test_newcomers_are_kept_out_longer_and_more_rarely_while_it_is_in_vain(
+    gate, clock
+) -> None:
+    assert gate.try_enter()
+    kept_out: list[int] = []
+    for second in range(3000):
+        await turned_away(gate)
+        if not gate.is_open:
+            kept_out.append(second)
+        clock.advance(SECOND)
+
+    begins = [each for each in kept_out if each - 1 not in kept_out]
+    assert begins == [0, 300, 900, 2100]
+    assert len(kept_out) == 30 + 60 + 120 + 240
+
+
+class Suspicious(DelegatingProvider):
+    """Every activity that is leased was leased six times before."""
+
+    async def lease_activities(self, request: ActivityRequest) -> Sequence[LeasedActivity]:
+        leased = await super().lease_activities(request)
+        return [replace(each, delivery=6) for each in leased]
+
+
+async def test_suspected_work_may_wait_for_an_instance_that_its_own_process_runs(
+    timed_provider, pass_time
+) -> None:
+    flows, app = perdure.Registry(), perdure.Registry()
+
+    @app.orchestration
+    async def answer(ctx: perdure.OrchestrationContext) -> int:
+        return 42
+
+    @app.activity
+    async def ask() -> int:
+        handle = await perdure.activity_context().client.start_orchestration("it", answer)
+        return await handle.result()
+
+    @flows.orchestration
+    async def main(ctx: perdure.OrchestrationContext) -> int:
+        return await ctx.schedule_activity(ask)
+
+    async with Runtime(timed_provider, flows), Runtime(Suspicious(timed_provider), app):
+        handle = await perdure.Client(timed_provider).start_orchestration("main", main)
+
+        async def has_ended() -> bool:
+            return not isinstance(await handle.status(), perdure.Running)
+
+        await pass_time(has_ended)
+
+        assert await handle.result(timeout=1) == 42

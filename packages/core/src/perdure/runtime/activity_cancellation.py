@@ -93,6 +93,20 @@ class ActivityCancellation:
             observe_end(self._observers, held, "cancelled", self._clock.now())
             held.task.cancel()
 
+    async def until_ended(self, held: HeldActivity) -> None:
+        """Wait until an activity that was told to end has ended.
+
+        A thread that hangs is waited for as long as its grace period: its next delivery runs
+        beside it then, as it would in another process.
+        """
+        if held.task is None:
+            return
+        ended = all_of([held.task])
+        if self._slots.kind(held.name) is Kind.BLOCKING:
+            await first_of(ended, self._clock.sleep(self._grace(held)))
+        else:
+            await ended
+
     def _grace(self, held: HeldActivity) -> timedelta:
         if held.deadline is not None and self._clock.now() >= held.deadline:
             return timedelta(0)

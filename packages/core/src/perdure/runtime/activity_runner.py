@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -112,8 +113,10 @@ class ActivityRunner:
 
     # Running one
 
-    def start(self, held: HeldActivity, *, after: asyncio.Task[None] | None = None) -> None:
-        """Run an activity whose slot is taken; `after`: once that task has ended."""
+    def start(
+        self, held: HeldActivity, *, after: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Run an activity whose slot is taken, once `after` has returned."""
         self._leases.begin(held, self._clock.now())
         if not self._stalls.is_armed:
             self._stalls.arm()
@@ -123,10 +126,10 @@ class ActivityRunner:
             name=f"activity {held.name!r} of {held.instance!r}",
         )
 
-    async def _run(self, held: HeldActivity, after: asyncio.Task[None] | None) -> None:
+    async def _run(self, held: HeldActivity, after: Callable[[], Awaitable[None]] | None) -> None:
         try:
             if after is not None:
-                await asyncio.wait([after])
+                await after()
             if held.delivery > self._options.max_attempts and not self._skew.is_recent:
                 await self._run_suspected(held)
             elif self._gate.try_enter():

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Collection, Iterable
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from perdure.authoring.registry import Catalog
@@ -239,7 +240,8 @@ class ActivityWorker:
         if earlier is None or not earlier.is_wanted:
             # What is not wanted any more was told so, and cannot be untold: it ends first.
             self._slots.take(held.name)
-            self.runner.start(held, after=None if earlier is None else earlier.task)
+            ended = None if earlier is None else partial(self.cancellation.until_ended, earlier)
+            self.runner.start(held, after=ended)
             return True
         _LOGGER.debug("activity %s of %r goes on under another lease", held.id, held.instance)
         self._skew.lease_lost(held.instance, earlier.until)

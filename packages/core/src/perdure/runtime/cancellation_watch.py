@@ -9,7 +9,6 @@ end of one that is waited for would end the wait.
 
 from __future__ import annotations
 
-import logging
 from datetime import timedelta
 from typing import Final
 
@@ -18,8 +17,8 @@ from perdure.contract.provider import Provider
 from perdure.errors import ProviderError
 from perdure.records.queries import CancellationWait
 from perdure.runtime.activity_leases import ActivityLeases, LostLeases
+from perdure.runtime.repeated_failures import RepeatedFailures
 
-_LOGGER = logging.getLogger("perdure.runtime")
 _PAUSE: Final = timedelta(milliseconds=250)
 """Between two waits, and the least age of an activity that is waited for."""
 _LONGEST_WAIT: Final = timedelta(milliseconds=500)
@@ -50,14 +49,16 @@ class CancellationWatch:
         if not self._provider.tells_of_cancellations:
             return
         clock = self._provider.clock
+        failures = RepeatedFailures("waiting for cancellations", clock)
         while True:
             held = await self._leases.begun_before(lambda: clock.now() - to_microseconds(_PAUSE))
             if held:
                 wait = CancellationWait(leases=tuple(held), timeout=self._timeout)
                 try:
                     gone = await self._provider.wait_for_cancellation(wait)
+                    failures.succeeded()
                     self._lost({lease: held[lease] for lease in gone if lease in held})
                 except ProviderError as error:
-                    _LOGGER.warning("waiting for cancellations failed: %s", error)
+                    failures.failed(error)
                     await clock.sleep(self._timeout)
             await clock.sleep(_PAUSE)

@@ -8,8 +8,12 @@ newcomers are kept out for a while, so that it finds the process empty when it c
 gate opens again soon after the process is empty: the suspected work has come by then, or another
 process has it.
 
-A runtime leases nothing that could not begin: not while suspected work runs isolated, which may
-take long, and not before the process is empty. Another process may run that work meanwhile.
+A runtime leases nothing that could not begin: not while suspected work runs isolated, and not
+before the process is empty. Another process may run that work meanwhile.
+
+Both are bounded. What ends its process does so soon, so after a while of isolation other work is
+let in beside the suspected work, which may wait for it. Where the work inside does not end for the
+sake of suspected work, newcomers are kept out for longer the next time, and as much more rarely.
 """
 
 from __future__ import annotations
@@ -24,12 +28,15 @@ from perdure.contract.waiting import first_of
 
 RETURN_AFTER = timedelta(seconds=1)
 """How long suspected work that could not run isolated is given back for."""
+_LONGEST_ISOLATION = timedelta(minutes=1)
+"""How long suspected work runs isolated; it goes on with other work beside it then."""
 _PATIENCE = to_microseconds(timedelta(seconds=30))
-"""How long newcomers are kept out for its sake."""
+"""How long newcomers are kept out for its sake at first; twice as long after each time in vain."""
+_LONGEST_PATIENCE = to_microseconds(timedelta(minutes=10))
 _WHEN_EMPTY = to_microseconds(RETURN_AFTER + timedelta(seconds=1))
 """How long at most once nothing is inside any more."""
-_PERIOD = to_microseconds(timedelta(minutes=5))
-"""How often newcomers are kept out at most, if the work inside does not end."""
+_PERIODS = 10
+"""Newcomers are kept out for at most one part in so many of the time."""
 
 
 class IsolationGate:
@@ -43,6 +50,7 @@ class IsolationGate:
         self._waiting = 0
         """Other work that is leased and has not begun."""
         self._closed = False
+        self._patience = _PATIENCE
         self._emptying_since: Instant | None = None
         self._empty_since: Instant | None = None
         """Since when nothing is inside, while newcomers are kept out."""
@@ -108,6 +116,8 @@ class IsolationGate:
         """
         if self._closed or self._inside:
             if not self._kept_out_lately():
+                if self._emptying_since is not None and self._empty_since is None:
+                    self._patience = min(2 * self._patience, _LONGEST_PATIENCE)
                 self._emptying_since = self._clock.now()
                 self._empty_since = None
             self._turned_away += 1
@@ -117,15 +127,29 @@ class IsolationGate:
                 self._turned_away -= 1
                 self._changed.set()
             return
-        self._closed = True
+        self._closed, self._patience = True, _PATIENCE
         self._emptying_since = self._empty_since = None
+        opening: asyncio.Task[None] | None = None
         try:
             self._changed.set()
             await self._until_all_are_away()
+            opening = asyncio.create_task(self._open_later())
             yield True
         finally:
-            self._closed = False
-            self._changed.set()
+            if opening is not None:
+                opening.cancel()
+            if self._closed:
+                self._closed = False
+                self._changed.set()
+            else:
+                self.leave()
+
+    async def _open_later(self) -> None:
+        """Let other work in beside what runs isolated, which is work as any other then."""
+        await self._clock.sleep(_LONGEST_ISOLATION)
+        self._closed = False
+        self._inside += 1
+        self._changed.set()
 
     async def _until_all_are_away(self) -> None:
         """Let what is leased and has not begun be given back before the process can end."""
@@ -144,13 +168,13 @@ class IsolationGate:
 
     def _emptying(self) -> int:
         """How many microseconds newcomers are still kept out."""
-        left = self._left(self._emptying_since, _PATIENCE)
+        left = self._left(self._emptying_since, self._patience)
         if self._empty_since is not None:
             left = min(left, self._left(self._empty_since, _WHEN_EMPTY))
         return left
 
     def _kept_out_lately(self) -> bool:
-        return self._left(self._emptying_since, _PERIOD) > 0
+        return self._left(self._emptying_since, _PERIODS * self._patience) > 0
 
     def _left(self, since: Instant | None, limit: int) -> int:
         if since is None:

@@ -6,7 +6,6 @@ wait. Where it does not, the pause grows until work comes: this is adaptive poll
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Hashable, Iterable
 from dataclasses import replace
 from datetime import timedelta
@@ -22,9 +21,9 @@ from perdure.records.queries import WorkWait
 from perdure.runtime.clock_skew import ClockSkew
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.renewal import LeaseRenewal
+from perdure.runtime.repeated_failures import RepeatedFailures
 from perdure.runtime.unique_ids import unique_ids
 
-_LOGGER = logging.getLogger("perdure.runtime")
 _FIRST_PAUSE = timedelta(milliseconds=20)
 _AFTER_FAILURE = timedelta(seconds=1)
 """How long to wait at least after a call that failed."""
@@ -91,13 +90,14 @@ class LeaseLoop:
         self._losses = 0
         """How many lost leases this loop has taken account of."""
         self._ids = unique_ids()
+        self._failures = RepeatedFailures(f"leasing {queue.what}", provider.clock)
         self._failed_token: str | None = None
         """Of a lease call that failed: what it leased is returned under its token (CALL-10)."""
 
     async def run(self, subscription: Subscription) -> None:
         """Look for work, again and again; raises `StorageClosed` alone."""
-        backoff = PollBackoff(self._options.poll_interval)
         clock = self._provider.clock
+        backoff = PollBackoff(self._options.poll_interval, clock)
         while True:
             await self._queue.wait_for_room()
             subscription.clear()
@@ -106,9 +106,10 @@ class LeaseLoop:
             except StorageClosed:
                 raise
             except ProviderError as error:
-                _LOGGER.warning("leasing %s failed: %s", self._queue.what, error)
+                self._failures.failed(error)
                 await clock.sleep(_AFTER_FAILURE)
                 continue
+            self._failures.succeeded()
             match found:
                 case Found.WORK:
                     backoff.reset()
@@ -138,8 +139,9 @@ class LeaseLoop:
 class PollBackoff:
     """How long to wait after a look that found nothing: longer each time, until work comes."""
 
-    def __init__(self, longest: timedelta) -> None:
+    def __init__(self, longest: timedelta, clock: Clock) -> None:
         self._longest = longest
+        self._failures = RepeatedFailures("waiting for work", clock)
         self.reset()
 
     def reset(self) -> None:
@@ -159,10 +161,12 @@ class PollBackoff:
         except StorageClosed:
             raise
         except ProviderError as error:
-            _LOGGER.warning("waiting for work failed: %s", error)
+            self._failures.failed(error)
             passed = timedelta(microseconds=max(0, provider.clock.now() - began))
             rest = provider.clock.sleep(max(pause, _AFTER_FAILURE) - passed)
             await first_of(subscription.wait(), rest)
+        else:
+            self._failures.succeeded()
 
 
 class UnregisteredLooks:

@@ -9,7 +9,6 @@ over its own work, and count that as the end of a process.
 from __future__ import annotations
 
 import asyncio
-import logging
 from abc import ABC, abstractmethod
 from datetime import timedelta
 from typing import ClassVar
@@ -17,8 +16,7 @@ from typing import ClassVar
 from perdure.clock import Instant, to_microseconds
 from perdure.contract.provider import Provider
 from perdure.errors import ProviderError
-
-_LOGGER = logging.getLogger("perdure.runtime")
+from perdure.runtime.repeated_failures import RepeatedFailures
 
 
 class LeaseRenewal(ABC):
@@ -48,12 +46,14 @@ class LeaseRenewal(ABC):
 
     async def renew_for_ever(self) -> None:
         """Renew what needs it, again and again."""
+        failures = RepeatedFailures(f"renewing {self.what}", self.provider.clock)
         while True:
             await self.provider.clock.sleep(self.interval)
             try:
                 await self.renew()
+                failures.succeeded()
             except ProviderError as error:
-                _LOGGER.warning("renewing %s failed: %s", self.what, error)
+                failures.failed(error)
 
     async def renew(self) -> None:
         """Renew what needs it now; raises `ProviderError` if the storage fails."""
