@@ -34,7 +34,8 @@ from perdure_dynamodb.testing.faults import Fault, FaultyCalls
 from perdure_dynamodb.testing.model import ModelCalls
 
 RUNS = int(os.environ.get("PERDURE_FUZZ_RUNS", "300")) // 10
-LEASE = timedelta(seconds=30)
+LEASE = timedelta(minutes=5)
+"""Longer than a process takes for what it leased, whatever outages others wait for meanwhile."""
 SERVED, OTHERS = 60, 250
 FAULTS = [Fault.BUSY, Fault.LOST_REQUEST, Fault.LOST_ANSWER]
 MOST_ROUNDS = 2000

@@ -94,15 +94,18 @@ async def test_clocks_five_seconds_apart_change_nothing_but_waiting_time(cut_off
     behind, ahead = Machine(model, timedelta(0)), Machine(model, SKEW)
     wanted = perdure.Completed(output='["before","after","one","two","now"]')
 
-    async def use(client, machines):
+    async def use(clients):
         names = [f"flow-{number}" for number in range(INSTANCES)]
-        for name in names:
-            await client.start_orchestration(name, "flow")
-            await client.raise_event(name, "go", '"now"')
+        for number, name in enumerate(names):
+            # What a client of a machine starts, its runtime runs first.
+            await clients[number % 2].start_orchestration(name, "flow")
+            await clients[number % 2].raise_event(name, "go", '"now"')
         if cut_off is not None:
             victim = {"behind": behind, "ahead": ahead}[cut_off]
             await victim.first_ran.wait()
             victim.broken = True
+        # The client that goes on waits for all.
+        client = clients[1 if cut_off == "behind" else 0]
         statuses = [await client.wait_for_orchestration(name, timeout=None) for name in names]
         histories = [await client.read_execution_history(name, 1) for name in names]
         return statuses, histories
@@ -111,9 +114,7 @@ async def test_clocks_five_seconds_apart_change_nothing_but_waiting_time(cut_off
         providers = [await machine.provider(stack) for machine in (behind, ahead)]
         for machine, provider in zip((behind, ahead), providers, strict=True):
             await stack.enter_async_context(perdure.Runtime(provider, machine.program()))
-        # The client is on the machine that goes on.
-        client = perdure.Client(providers[1 if cut_off == "behind" else 0])
-        using = asyncio.ensure_future(use(client, (behind, ahead)))
+        using = asyncio.ensure_future(use([perdure.Client(each) for each in providers]))
         await pass_time((behind, ahead), using)
         statuses, histories = await using
         behind.broken = ahead.broken = False

@@ -61,7 +61,7 @@ def request(*, limit=100, unregistered_for=None):
 async def test_activities_of_many_other_queues_are_found_over_a_few_looks(
     open_on_model, clock, monkeypatch
 ):
-    monkeypatch.setattr(_other_queues, "MOST_TAGS", 3)
+    monkeypatch.setattr(_other_queues, "MOST_PREFIXES", 3)
     tags = [f"tag-{number}" for number in range(10)]
     async with open_on_model(shards=1) as provider:
         await add(provider, [NewActivity(id=tag, name="work", data=b"", tag=tag) for tag in tags])

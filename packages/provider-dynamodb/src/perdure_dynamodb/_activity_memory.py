@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from perdure.clock import Instant
 from perdure.contract import ActivityLease
 
-from perdure_dynamodb._keys import ready_time, waits_since
+from perdure_dynamodb._keys import prefix_of, ready_time, waits_since
 from perdure_dynamodb._lease_memory import BoundedMemory
 from perdure_dynamodb._locks import LEASE_STANDS
 from perdure_dynamodb._payloads import chunks_of
@@ -26,7 +26,8 @@ WANTED = f"{LEASE_STANDS} AND inc = :inc AND exe = :exe"
 class KnownActivity:
     """What this process knows of an activity."""
 
-    tag: str | None
+    prefix: str
+    """Of its places in the queue."""
     chunks: tuple[Key, ...]
     token: str | None
     """Under which it was leased or renewed here."""
@@ -41,7 +42,7 @@ class KnownActivity:
     def of(cls, row: Row) -> KnownActivity:
         """What its item tells."""
         return cls(
-            tag=row.text_or_none("tag"),
+            prefix=prefix_of(row.text("gsk")),
             chunks=chunks_of(row),
             token=row.text_or_none("tok"),
             until=row.number_or_none("unt") or 0,

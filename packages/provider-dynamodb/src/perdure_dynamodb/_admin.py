@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from perdure.clock import Clock
 from perdure.contract import (
     ExecutionState,
     HistoryPage,
@@ -17,13 +16,13 @@ from perdure.contract import (
 
 from perdure_dynamodb._counting import Counting
 from perdure_dynamodb._histories import read_page
-from perdure_dynamodb._keys import LOCK, Keys, execution_key
+from perdure_dynamodb._keys import LOCK, execution_key
 from perdure_dynamodb._listing import list_page
 from perdure_dynamodb._locks import Lock
+from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._payloads import read_payload
-from perdure_dynamodb._shards import Shards
 from perdure_dynamodb._staged_commits import StagedCommits
-from perdure_dynamodb._table import Select, Table
+from perdure_dynamodb._table import Select
 from perdure_dynamodb._values import Row
 
 
@@ -31,19 +30,11 @@ class DynamoDBAdmin(ProviderAdmin):
     """Looks; carries out at most what a staged commit has decided already."""
 
     def __init__(
-        self,
-        table: Table,
-        keys: Keys,
-        *,
-        clock: Clock,
-        shards: Shards,
-        staged_commits: StagedCommits,
-        counting: Counting,
+        self, namespace: Namespace, *, staged_commits: StagedCommits, counting: Counting
     ) -> None:
-        self._table = table
-        self._keys = keys
-        self._clock = clock
-        self._shards = shards
+        self._namespace = namespace
+        self._table = namespace.table
+        self._keys = namespace.keys
         self._staged = staged_commits
         self._counting = counting
 
@@ -51,9 +42,9 @@ class DynamoDBAdmin(ProviderAdmin):
         self, *, status: InstanceStatus | None = None, limit: int, token: str | None = None
     ) -> IdPage:
         """A page of ids, newest first."""
-        await self._shards.refresh()
+        await self._namespace.shards.refresh()
         return await list_page(
-            self._table, self._keys, self._shards, status=status, limit=limit, token=token
+            self._table, self._keys, self._namespace.shards, status=status, limit=limit, token=token
         )
 
     async def list_executions(self, instance: str) -> Sequence[ExecutionState]:
@@ -87,13 +78,13 @@ class DynamoDBAdmin(ProviderAdmin):
 
     async def count_instances(self) -> StoreMetrics:
         """Instances by status, executions and events."""
-        await self._shards.refresh()
+        await self._namespace.shards.refresh()
         return await self._counting.instances()
 
     async def count_queues(self) -> StoreQueueDepths:
         """What waits to be taken."""
-        await self._shards.refresh()
-        return await self._counting.queues(self._clock.now())
+        await self._namespace.shards.refresh()
+        return await self._counting.queues(self._namespace.now)
 
     async def _lock(self, instance: str) -> Lock | None:
         row = await self._table.get(self._keys.partition(instance), LOCK)

@@ -14,16 +14,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from perdure.clock import Instant
 from perdure.contract import Message, MessageKind, NewInstance
 from perdure.errors import StorageUnavailable
 
-from perdure_dynamodb._keys import CONTINUED, LISTING, LOCK, Keys
+from perdure_dynamodb._keys import CONTINUED, LISTING, LOCK, due_at, prefix_of, reminder_at
 from perdure_dynamodb._lease_memory import BoundedMemory
 from perdure_dynamodb._locks import RUNNING, Lock, Validity, new_lock
-from perdure_dynamodb._messages import MessageItems
+from perdure_dynamodb._messages import arrival_of, behind, early, message_item
+from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._payloads import ChunkBuffer, chunks_of
-from perdure_dynamodb._shards import Shards
-from perdure_dynamodb._table import Action, Check, Delete, Key, Put, Table
+from perdure_dynamodb._signals import REMINDER, Signal, Signals
+from perdure_dynamodb._table import Action, Check, Delete, Key, Put
 from perdure_dynamodb._transport import TransactionCancelled
 from perdure_dynamodb._values import Item, Row
 
@@ -101,22 +103,37 @@ def weight_of(changes: Sequence[Change]) -> int:
     return sum(change.weight for change in changes)
 
 
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """A mailbox as the sender of a message knows it."""
+
+    validity: Validity
+    prefix: str
+    """Of the place of its instance in the queue."""
+    newest_arrival: Instant = 0
+    lock: Lock | None = None
+    """To be signalled afterwards; None where the same transaction changes it."""
+
+    @classmethod
+    def of(cls, lock: Lock) -> Mailbox:
+        """That of an instance whose lock is no part of the transaction."""
+        return cls(lock.validity, lock.prefix, lock.newest_arrival, lock)
+
+
 class Changes:
     """Carries changes out."""
 
-    def __init__(
-        self, table: Table, keys: Keys, message_items: MessageItems, shards: Shards
-    ) -> None:
-        self._table = table
-        self._keys = keys
-        self._message_items = message_items
-        self._shards = shards
+    def __init__(self, namespace: Namespace, signals: Signals) -> None:
+        self._namespace = namespace
+        self._table = namespace.table
+        self._keys = namespace.keys
+        self._signals = signals
         self._unsound: BoundedMemory[str, None] = BoundedMemory()
         """Damaged instances that were complained of."""
 
     def post(self, message: Message, buffer: ChunkBuffer) -> Post:
         """The change that puts a message into its mailbox."""
-        return Post(instance=message.instance, item=self._message_items.item(message, buffer))
+        return Post(instance=message.instance, item=message_item(self._namespace, message, buffer))
 
     def create(
         self, new: NewInstance, buffer: ChunkBuffer, *, now: int, if_exists: Post | None = None
@@ -125,9 +142,11 @@ class Changes:
         partition = self._keys.partition(new.instance)
         return Create(
             instance=new.instance,
-            lock=new_lock(new, partition=partition, now=now),
+            lock=new_lock(
+                new, partition=partition, queue=self._namespace.turn_queue(new.instance), now=now
+            ),
             listing=self.listing(new.instance, RUNNING, created=now),
-            start={**self._message_items.item(new.start, buffer), "nam": new.name},
+            start=message_item(self._namespace, new.start, buffer),
             if_exists=if_exists,
         )
 
@@ -136,7 +155,7 @@ class Changes:
         return {
             "pk": self._keys.partition(instance),
             "sk": LISTING if status != "ContinuedAsNew" else CONTINUED,
-            "gpk": self._keys.listing(status, self._shards.of(instance)),
+            "gpk": self._keys.listing(status, self._namespace.shards.of(instance)),
             "gsk": self._keys.listed(created, instance),
             "tev": events,
         }
@@ -173,21 +192,22 @@ class Changes:
         changes: Sequence[Change],
         *,
         fence: Fence,
-        validities: Mapping[str, Validity] | None = None,
+        known: Mapping[str, Mailbox] | None = None,
     ) -> Outcome:
         """Everything in one transaction, under the fence; raises `FenceFailed`.
 
-        `validities` are those that the fence itself makes sure of; others are looked up.
+        `known` are the mailboxes that the fence itself makes sure of; others are looked up.
         """
         attempt = _Attempt()
-        _foresee(changes, attempt, validities or {})
+        _foresee(changes, attempt, known or {})
         for _ in range(_MOST_ATTEMPTS):
-            await self._look_up(changes, attempt, validities or {})
-            build = _Build(self._message_items, attempt, dict(validities or {}))
+            await self._look_up(changes, attempt, known or {})
+            build = _Build(self._namespace, attempt, dict(known or {}))
             first = list(fence(_in_use(changes, attempt)))
             build.add_all(changes)
             actions = first + [action for action, _ in build.actions]
             if not actions or await self._try(actions, len(first), changes, build, attempt):
+                await self._signals.try_to_send(build.signals.values())
                 return _outcome(changes, build, attempt)
         raise StorageUnavailable(
             f"the table changed {_MOST_ATTEMPTS} times while a change was made; try again",
@@ -215,7 +235,7 @@ class Changes:
         return True
 
     async def _look_up(
-        self, changes: Sequence[Change], attempt: _Attempt, known: Mapping[str, Validity]
+        self, changes: Sequence[Change], attempt: _Attempt, known: Mapping[str, Mailbox]
     ) -> None:
         created = {
             change.instance
@@ -235,13 +255,14 @@ class _Build:
     """The actions of one attempt, each with the place of the change that it belongs to."""
 
     def __init__(
-        self, message_items: MessageItems, attempt: _Attempt, validities: dict[str, Validity]
+        self, namespace: Namespace, attempt: _Attempt, mailboxes: dict[str, Mailbox]
     ) -> None:
         self.actions: list[tuple[Action, int]] = []
         self.void: set[int] = set()
-        self._message_items = message_items
+        self.signals: dict[str, Signal] = {}
+        self._namespace = namespace
         self._attempt = attempt
-        self._validities = validities
+        self._mailboxes = mailboxes
         self._keys: set[Key] = set()
         self._removed: dict[Key, int] = {}
         self._checked: set[str] = set()
@@ -250,53 +271,73 @@ class _Build:
         """Removals come first, then creations: what is posted meets a mailbox as they leave it."""
         for kinds in ((Remove,), (Create,), (Replace, Post)):
             for place, change in enumerate(changes):
-                if type(change) in kinds and place not in self._attempt.dropped:
+                if type(change) in kinds:
                     self._add(change, place)
 
     def _add(self, change: Change, place: int) -> None:
+        dropped = place in self._attempt.dropped
         match change:
+            case Post():
+                self._post(change, place)
+            case _ if dropped:
+                pass
             case Replace():
                 self._put(Put(item=change.item), place)
             case Remove():
                 if change.key not in self._removed:
                     self._removed[change.key] = len(self.actions)
                     self.actions.append((Delete(key=change.key), place))
-            case Post():
-                self._post(change, place)
             case Create() if place in self._attempt.in_use:
                 if change.if_exists is not None:
                     self._post(change.if_exists, place)
             case Create():
-                self._validities[change.instance] = Validity(str(change.lock["inc"]), 1, True)
+                prefix = prefix_of(str(change.lock["gsk"]))
+                validity = Validity(str(change.lock["inc"]), 1, True)
+                self._mailboxes[change.instance] = Mailbox(validity, prefix)
                 self._put(Put(item=change.lock, condition=ABSENT), place)
                 self._put(Put(item=change.listing), place)
                 self._put(Put(item=change.start), place)
 
     def _post(self, post: Post, place: int) -> None:
-        validity = self._validities.get(post.instance)
-        if validity is None:
+        mailbox = self._mailboxes.get(post.instance)
+        if mailbox is None:
             lock = self._attempt.locks.get(post.instance)
             if lock is None:
                 self._post_to_absent(post, place)
                 return
-            put = put_into(post.item, lock)
-        else:
-            put = put_unless_void(post.item, validity)
+            if not lock.is_sound:
+                # Whoever repairs it finds what was sent meanwhile.
+                self._put_once(Put(item=post.item, condition=ABSENT), place)
+                return
+            mailbox = Mailbox.of(lock)
+        put = put_into(self._namespace, post.item, mailbox)
         if put is None:
             self.void.add(place)
-        else:
-            self._put(put, place)
+            return
+        if mailbox.lock is not None:
+            self._signal(mailbox.lock, post)
+        self._put_once(put, place)
+
+    def _signal(self, lock: Lock, post: Post) -> None:
+        """One that is held already is signalled, too: its sender may have died before it did."""
+        signal = signal_of(lock, post.item)
+        before = self.signals.get(post.instance)
+        self.signals[post.instance] = signal if before is None else before.joined(signal)
 
     def _post_to_absent(self, post: Post, place: int) -> None:
         if post.item["kin"] != MessageKind.EVENT.value:
             self.void.add(place)
             return
-        item = self._message_items.waiting(post.item, post.instance)
-        self._put(Put(item=item, condition=ABSENT), place)
-        if post.instance not in self._checked:
+        item = early(self._namespace, post.item, post.instance)
+        self._put_once(Put(item=item, condition=ABSENT), place)
+        if post.instance not in self._checked and place not in self._attempt.dropped:
             self._checked.add(post.instance)
             lock: Key = (str(item["pk"]), LOCK)
             self.actions.append((Check(key=lock, condition=ABSENT), place))
+
+    def _put_once(self, put: Put, place: int) -> None:
+        if place not in self._attempt.dropped:
+            self._put(put, place)
 
     def _put(self, put: Put, place: int) -> None:
         # The first one of a key stands: a second message of an id is dropped.
@@ -312,13 +353,25 @@ class _Build:
             self.actions[removed] = (Put(item=put.item), place)
 
 
-def put_into(item: Item, lock: Lock) -> Put | None:
-    """Put a message into the mailbox of an instance that exists; None where it is void."""
-    if lock.is_sound:
-        # The name never changes: looks pass over what they don't serve by the index alone.
-        return put_unless_void({**item, "nam": lock.name}, lock.validity)
-    # Whoever repairs it finds what was sent meanwhile.
-    return Put(item=item, condition=ABSENT)
+def put_into(
+    namespace: Namespace, item: Item, mailbox: Mailbox, *, reminds: bool = True
+) -> Put | None:
+    """Put a message into a mailbox, with a row of its own where it needs one; None if it is void."""
+    item, due = behind(item, mailbox.newest_arrival), item.get("due")
+    place = None
+    if isinstance(due, int):
+        place = due_at(due, str(item["ord"])[43:])
+    elif reminds and mailbox.lock is not None:
+        place = reminder_at(namespace.now + REMINDER)
+    if place is not None:
+        queue = namespace.turn_queue(namespace.keys.instance_of(str(item["pk"])))
+        item = {**item, "gpk": queue, "gsk": mailbox.prefix + place}
+    return put_unless_void(item, mailbox.validity)
+
+
+def signal_of(lock: Lock, item: Item) -> Signal:
+    """The signal that a message was put."""
+    return Signal(lock, arrival_of(behind(item, lock.newest_arrival)), "due" not in item)
 
 
 def put_unless_void(item: Item, validity: Validity) -> Put | None:
@@ -333,17 +386,15 @@ def put_unless_void(item: Item, validity: Validity) -> Put | None:
     )
 
 
-def _foresee(
-    changes: Sequence[Change], attempt: _Attempt, validities: Mapping[str, Validity]
-) -> None:
+def _foresee(changes: Sequence[Change], attempt: _Attempt, known: Mapping[str, Mailbox]) -> None:
     """Creations that meet the fence's own instance, or one another, are decided beforehand."""
-    taken = {instance: validity.incarnation for instance, validity in validities.items()}
+    taken = {instance: mailbox.validity.incarnation for instance, mailbox in known.items()}
     for place, change in enumerate(changes):
         if isinstance(change, Create):
             incarnation = str(change.lock["inc"])
             if taken.setdefault(change.instance, incarnation) != incarnation:
                 attempt.in_use.add(place)
-            elif change.instance in validities:
+            elif change.instance in known:
                 attempt.dropped.add(place)
 
 

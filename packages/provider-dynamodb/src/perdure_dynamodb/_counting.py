@@ -1,9 +1,8 @@
 """Counts over a namespace, from the index and without a scan of the table.
 
 Ended instances carry their number of events in the index, where some twenty of them cost half a
-unit to read. What can only be known from the lock items (the events of running instances, and
-whether a message's instance is leased) is read from these, at a unit each. So what is running or
-waiting costs most of a count.
+unit to read. What can only be known from the lock items (the events of running instances) is read
+from these, at half a unit each. Of the instances that wait in a queue the mailbox is read, too.
 """
 
 from __future__ import annotations
@@ -16,10 +15,11 @@ from perdure.clock import Instant
 from perdure.contract import InstanceStatus, StoreMetrics, StoreQueueDepths, is_in_force
 
 from perdure_dynamodb._changes import Changes
-from perdure_dynamodb._keys import Keys, is_leased, ready_time
+from perdure_dynamodb._keys import is_leased, is_reminder, ready_time
 from perdure_dynamodb._locks import Lock
-from perdure_dynamodb._shards import Shards
-from perdure_dynamodb._table import READ_BATCH, Select, Table
+from perdure_dynamodb._messages import read_mailbox
+from perdure_dynamodb._namespace import Namespace
+from perdure_dynamodb._table import READ_BATCH, Select
 from perdure_dynamodb._values import Row
 
 QueueName: TypeAlias = Callable[[int], str]
@@ -30,10 +30,10 @@ AT_A_TIME = 10 * READ_BATCH
 class Counting:
     """Counts what one namespace holds."""
 
-    def __init__(self, table: Table, keys: Keys, shards: Shards, changes: Changes) -> None:
-        self._table = table
-        self._keys = keys
-        self._shards = shards
+    def __init__(self, namespace: Namespace, changes: Changes) -> None:
+        self._table = namespace.table
+        self._keys = namespace.keys
+        self._shards = namespace.shards
         self._changes = changes
 
     async def instances(self) -> StoreMetrics:
@@ -68,32 +68,51 @@ class Counting:
 
     async def queues(self, now: Instant) -> StoreQueueDepths:
         """What waits to be taken."""
-        visible = timed = work = 0
-        # Early events come into the queue of turns only when their instance is first leased.
-        async for rows, locks in self._queued(self._keys.turns, self._keys.waiting):
-            for row in rows:
+        visible, timed = await self._messages(now)
+        work = 0
+        async for rows in self._queued(self._keys.work):
+            waiting = [row for row in rows if not _is_leased(row, now)]
+            locks = await self._locks(waiting)
+            for row in waiting:
                 lock = locks.get(self._keys.instance_of(row.text("pk")))
-                if lock is None or lock.validity.voids(row) or row.text("sk")[:2] != "M#":
-                    continue
-                if _is_due(row, now):
-                    visible += not is_in_force(lock.until, now)
-                else:
-                    timed += 1
-        async for rows, locks in self._queued(self._keys.work):
-            for row in rows:
-                lock = locks.get(self._keys.instance_of(row.text("pk")))
-                work += (
-                    lock is not None and not lock.validity.voids(row) and not _is_leased(row, now)
-                )
+                work += lock is not None and not lock.validity.voids(row)
         return StoreQueueDepths(orchestrator_queue=visible, worker_queue=work, timer_queue=timed)
 
-    async def _queued(
-        self, *queues: QueueName
-    ) -> AsyncGenerator[tuple[Sequence[Row], dict[str, Lock]]]:
+    async def _messages(self, now: Instant) -> tuple[int, int]:
+        """How many are visible, of instances that are not leased; and how many are due later.
+
+        The queue tells the instances that are not leased and may have visible messages, whose
+        mailboxes are read, and each message that is due later.
+        """
+        visible = timed = 0
+        counted: set[str] = set()
+        # Early events come into the queue of turns only when their instance is first leased.
+        async for rows in self._queued(self._keys.turns, self._keys.waiting):
+            wanted = [row for row in rows if not _is_leased(row, now)]
+            locks = await self._locks(wanted)
+            for row in wanted:
+                instance = self._keys.instance_of(row.text("pk"))
+                lock = locks.get(instance)
+                if lock is None or not lock.running:
+                    continue
+                if _is_due_later(row, now):
+                    timed += not lock.validity.voids(row)
+                elif instance not in counted and not is_in_force(lock.until, now):
+                    counted.add(instance)
+                    visible += await self._visible_in(lock, now)
+        return visible, timed
+
+    async def _visible_in(self, lock: Lock, now: Instant) -> int:
+        rows = await read_mailbox(self._table, self._keys.partition(lock.instance))
+        return sum(
+            not lock.validity.voids(row) and (row.number_or_none("due") or 0) <= now for row in rows
+        )
+
+    async def _queued(self, *queues: QueueName) -> AsyncGenerator[Sequence[Row]]:
         for partition in [queue(shard) for queue in queues for shard in self._shards.all]:
             select = Select(partition=partition, index=True)
             async for rows in _chunked(self._table.query_all(select)):
-                yield rows, await self._locks(rows)
+                yield rows
 
     async def _locks_of(self, rows: AsyncGenerator[Row]) -> AsyncGenerator[Sequence[Lock]]:
         async for some in _chunked(rows):
@@ -101,7 +120,7 @@ class Counting:
 
     async def _locks(self, rows: Sequence[Row]) -> dict[str, Lock]:
         instances = dict.fromkeys(self._keys.instance_of(row.text("pk")) for row in rows)
-        return await self._changes.read_sound_locks(tuple(instances))
+        return await self._changes.read_sound_locks(tuple(instances), consistent=False)
 
     async def _listed(self, status: InstanceStatus) -> AsyncGenerator[Row]:
         for shard in self._shards.all:
@@ -121,9 +140,11 @@ async def _chunked(rows: AsyncGenerator[Row]) -> AsyncGenerator[Sequence[Row]]:
         yield some
 
 
-def _is_due(row: Row, now: Instant) -> bool:
-    place = row.text("gsk")
-    return place[0] == "a" or int(place[1:21]) <= now
+def _is_due_later(row: Row, now: Instant) -> bool:
+    """Whether a row tells of a message that is not visible yet."""
+    place = row.text("gsk").rpartition("#")[2]
+    is_timed = place[0] == "t" and not is_reminder(place)
+    return row.text("sk")[:2] == "M#" and is_timed and ready_time(place) > now
 
 
 def _is_leased(row: Row, now: Instant) -> bool:

@@ -11,15 +11,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from perdure.clock import Clock, to_microseconds
+from perdure.clock import to_microseconds
 from perdure.contract import ActivityLease, is_in_force
 
+from perdure_dynamodb._activity_items import key_of_work
 from perdure_dynamodb._activity_memory import WANTED, ActivityMemory, KnownActivity
 from perdure_dynamodb._changes import Changes
-from perdure_dynamodb._keys import Keys, activity_key, leased_until, tag_prefix
+from perdure_dynamodb._keys import leased_until
 from perdure_dynamodb._locks import Lock
+from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._staged_commits import StagedCommits
-from perdure_dynamodb._table import Key, Table, Update, each_apart
+from perdure_dynamodb._table import Key, Update, each_apart
 from perdure_dynamodb._values import Plain
 
 
@@ -28,20 +30,17 @@ class Heartbeats:
 
     def __init__(
         self,
-        table: Table,
-        keys: Keys,
+        namespace: Namespace,
         *,
-        clock: Clock,
         changes: Changes,
         staged_commits: StagedCommits,
-        known: ActivityMemory,
+        memory: ActivityMemory,
     ) -> None:
-        self._table = table
-        self._keys = keys
-        self._clock = clock
+        self._namespace = namespace
+        self._table = namespace.table
         self._changes = changes
         self._staged = staged_commits
-        self._known = known
+        self._known = memory
 
     async def renew(
         self, leases: Sequence[ActivityLease], *, lease_for: timedelta
@@ -55,7 +54,7 @@ class Heartbeats:
     async def _renew(
         self, lease: ActivityLease, locks: dict[str, Lock], lease_for: timedelta
     ) -> bool:
-        lock, now, key = locks.get(lease.instance), self._clock.now(), self._key(lease)
+        lock, now, key = locks.get(lease.instance), self._namespace.now, self._key(lease)
         if lock is None:
             return False
         if not is_in_force(lock.until, now):
@@ -77,7 +76,7 @@ class Heartbeats:
         # its time; what has moved it meanwhile has taken the lease away.
         if not now + to_microseconds(lease_for) // 2 <= place <= until:
             change, place = f"{change}, gsk = :ready", until
-            values[":ready"] = tag_prefix(known.tag) + leased_until(until, since=known.since)
+            values[":ready"] = known.prefix + leased_until(until, since=known.since)
         kept, _ = await self._table.try_write(
             Update(key=key, change=change, condition=WANTED, values=values)
         )
@@ -93,7 +92,7 @@ class Heartbeats:
         """
         instances = tuple(dict.fromkeys(lease.instance for lease in leases))
         locks = await self._changes.read_sound_locks(instances, consistent=False)
-        now = self._clock.now()
+        now = self._namespace.now
         unsure = [
             lease
             for lease in leases
@@ -123,4 +122,4 @@ class Heartbeats:
         return known
 
     def _key(self, lease: ActivityLease) -> Key:
-        return (self._keys.partition(lease.instance), activity_key(lease.activity))
+        return key_of_work(self._namespace, lease)

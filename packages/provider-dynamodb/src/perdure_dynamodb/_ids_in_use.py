@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from perdure_dynamodb._keys import Keys, in_use_key
+from perdure_dynamodb._keys import in_use_key
 from perdure_dynamodb._locks import Lock
-from perdure_dynamodb._table import Put, Select, Table
+from perdure_dynamodb._namespace import Namespace
+from perdure_dynamodb._table import Put, Select
 
 
 class IdsInUse:
     """Keeps the ids in use until the next commit."""
 
-    def __init__(self, table: Table, keys: Keys) -> None:
-        self._table = table
-        self._keys = keys
+    def __init__(self, namespace: Namespace) -> None:
+        self._table = namespace.table
+        self._keys = namespace.keys
 
     def put(self, instance: str, answer: str, batch: int, ids: Sequence[str]) -> Put:
         """The item of one batch of a commit."""

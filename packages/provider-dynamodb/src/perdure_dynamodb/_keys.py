@@ -106,12 +106,59 @@ def usual_order(due: Instant, stamp: Instant, arrival: str) -> str:
     return f"2#{time_text(due)}#{time_text(stamp)}{arrival}"
 
 
-# In a queue, what is ready whatever any clock says has the prefix `a`, and what waits for its time
-# `t`: so one range, up to now, has all that may be taken. What is leased, or delayed, waits for the
-# end of that, and appears again by itself; its mark tells it from what is due.
+def later_order(order: str, stamp: Instant) -> str:
+    """A usual order as if the message, which has no due time, had arrived at the stamp."""
+    return f"2#{time_text(stamp)}#{time_text(stamp)}{order[43:]}"
+
+
+# A place in a queue is a prefix, which says who can take what stands there, and the time from which
+# it can be taken. `a`: ready whatever any clock says. `l`: leased or delayed until then (`t` for
+# activities). `t`: due then. So what is leased or delayed appears again by itself; its mark tells
+# it from what is due.
 
 _LEASED = "/L"
 _DELAYED = "/d"
+_REMINDER = "/r"
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A range of sort keys; both ends are included."""
+
+    first: str
+    last: str
+
+    def has(self, sort_key: str) -> bool:
+        """Whether a sort key lies in it."""
+        return self.first <= sort_key <= self.last
+
+
+def turn_prefix(name: str, version: str | None, engine: int) -> str:
+    """Keeps the instances apart that need different code."""
+    return _prefix(name, "" if version is None else f"v{version}", str(engine))
+
+
+def work_prefix(name: str, tag: str | None) -> str:
+    """Keeps the activities apart that need different code or another worker."""
+    return _prefix(name, "" if tag is None else f"t{tag}")
+
+
+def _prefix(*parts: str) -> str:
+    return f"n{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:32]}#"
+
+
+def prefix_of(sort_key: str) -> str:
+    """The prefix of a place; empty for places that version 0.1.0 gave to messages."""
+    head, sign, _ = sort_key.partition("#")
+    return head + sign if sign else ""
+
+
+PREFIXES = Range("n", "n~")
+"""Of all places but those that version 0.1.0 gave."""
+
+
+EVERYTHING = Range("!", "~")
+"""All places of a queue."""
 
 
 def open_since(stamp: Instant, arrival: str = "") -> str:
@@ -124,13 +171,24 @@ def due_at(due: Instant, arrival: str = "") -> str:
     return f"t{time_text(due)}{arrival}"
 
 
+def reminder_at(due: Instant) -> str:
+    """Where a message reminds of itself, if the signal of it was lost."""
+    return due_at(due, _REMINDER)
+
+
+def locked_until(until: Instant, *, since: Instant | None) -> str:
+    """An instance that is leased until an instant, after it waited since another; or delayed."""
+    mark = _DELAYED if since is None else _LEASED + time_text(since)
+    return f"l{time_text(until)}{mark}"
+
+
 def delayed_until(until: Instant) -> str:
-    """Delayed until an instant."""
+    """An activity that is delayed until an instant."""
     return due_at(until, _DELAYED)
 
 
 def leased_until(until: Instant, *, since: Instant) -> str:
-    """Leased until an instant, after it waited since another."""
+    """An activity that is leased until an instant, after it waited since another."""
     return due_at(until, _LEASED + time_text(since))
 
 
@@ -144,6 +202,11 @@ def is_leased(sort_key: str) -> bool:
     return _LEASED in sort_key
 
 
+def is_reminder(sort_key: str) -> bool:
+    """Whether a queue's sort key speaks of a message that may have come without a signal."""
+    return sort_key.endswith(_REMINDER)
+
+
 def waits_since(sort_key: str) -> Instant:
     """Since when what a queue's sort key speaks of waits, but for the lease that it has now."""
     since = sort_key.rpartition(_LEASED)[2] if is_leased(sort_key) else ""
@@ -151,8 +214,43 @@ def waits_since(sort_key: str) -> Instant:
     return int(since) if since else ready_time(sort_key)
 
 
+def ready_to_run(prefix: str, now: Instant) -> tuple[Range, Range]:
+    """Where instances stand that can be leased now: ready, or with a lease that ran out; and due."""
+    return (
+        Range(prefix + open_since(0), f"{prefix}l{time_text(now)}~"),
+        Range(prefix + due_at(0), prefix + due_at(now, "~")),
+    )
+
+
+def ready_long(prefix: str, since: Instant, now: Instant) -> tuple[Range, ...]:
+    """Where instances stand that can be leased now, and that may have waited since an instant."""
+    return (
+        Range(prefix + open_since(0), prefix + open_since(since, "~")),
+        Range(f"{prefix}l{time_text(0)}", f"{prefix}l{time_text(now)}~"),
+        Range(prefix + due_at(0), prefix + due_at(since, "~")),
+    )
+
+
+def locked_too_long(prefix: str, farthest: Instant) -> Range:
+    """Where instances stand whose lease or delay ends later than any that is right."""
+    return Range(f"{prefix}l{time_text(farthest + 1)}", f"{prefix}l{time_text(FOREVER)}~")
+
+
+def ready_to_work(prefix: str, now: Instant) -> tuple[Range, Range]:
+    """Where activities stand that can be leased now: ready; due, or with a lease that ran out."""
+    return (
+        Range(prefix + open_since(0), prefix + open_since(FOREVER, "~")),
+        Range(prefix + due_at(0), prefix + due_at(now, "~")),
+    )
+
+
+def leased_too_long(prefix: str, farthest: Instant) -> Range:
+    """Where activities stand that are leased longer than is right, among those due far ahead."""
+    return Range(prefix + due_at(farthest + 1), prefix + due_at(FOREVER, "~"))
+
+
 def tag_prefix(tag: str | None) -> str:
-    """Keeps the queues of different tags apart within the worker queue."""
+    """What version 0.1.0 put before the places of activities."""
     if tag is None:
         return f"{UNTAGGED}#"
     return hashlib.sha256(tag.encode()).hexdigest()[:32] + "#"

@@ -1,18 +1,22 @@
-"""What this process knows of the leases that it was given.
+"""What this process knows of the turn leases that it was given.
 
-Only a memory that saves reads: whoever commits under a lease that is not remembered here looks
-into the table. Bounded; the oldest is forgotten first.
+Only a memory that saves reads: a commit under a lease that is not remembered here reads the lock
+item. Bounded; the oldest is forgotten first.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Generic, TypeVar
 
+from perdure.clock import Instant, to_microseconds
+
+from perdure_dynamodb._keys import ready_time, turn_prefix, waits_since
 from perdure_dynamodb._locks import Lock
+from perdure_dynamodb._messages import Delivery
 from perdure_dynamodb._table import Key
 
 MOST = 20_000
@@ -33,13 +37,30 @@ class BoundedMemory(OrderedDict[K, V], Generic[K, V]):
 
 @dataclass(slots=True, kw_only=True)
 class RememberedLease:
-    """A turn lease: what a commit needs to know of the lock item."""
+    """A turn lease: what a commit needs to know of the lock item and of the mailbox."""
 
     turn: int
+    name: str
+    version: str | None
+    engine: int
     created: int
     earlier_events: int
     execution_started: int
     lease_for: timedelta
+    place_until: Instant
+    """The end of the lease as the queue tells it."""
+    since: Instant
+    """Since when the instance waited before it was leased."""
+    signals: int | None = None
+    """So many signals there were before the mailbox was read; None where that is not known."""
+    unread: bool = True
+    """Whether the mailbox had more visible messages than were delivered, as far as is known."""
+    delivered: frozenset[str] = frozenset()
+    """The messages that were delivered and not removed."""
+    next_due: Instant | None = None
+    """When the next of the messages is due that were not visible yet."""
+    wary: int = 0
+    """For so many commits more the mailbox is read after each, since messages keep coming."""
     answer: str | None = None
     """Names the ids in use that the last commit found."""
     chunks: dict[str, tuple[Key, ...]] = field(default_factory=dict[str, tuple[Key, ...]])
@@ -48,14 +69,45 @@ class RememberedLease:
     @classmethod
     def of(cls, lock: Lock, lease_for: timedelta) -> RememberedLease:
         """What a lock item tells."""
+        place = lock.place
         return cls(
             turn=lock.turn,
+            name=lock.name,
+            version=lock.version,
+            engine=lock.engine,
             created=lock.row.number("cre"),
             earlier_events=lock.row.number("tev"),
             execution_started=lock.row.number("sta"),
             lease_for=lease_for,
+            place_until=0 if place is None else ready_time(place),
+            since=0 if place is None else waits_since(place),
             answer=lock.row.text_or_none("ans"),
         )
+
+    @property
+    def prefix(self) -> str:
+        """The prefix of the instance's place in the queue."""
+        return turn_prefix(self.name, self.version, self.engine)
+
+    def stands_well(self, now: Instant, lease_for: timedelta) -> bool:
+        """Whether the queue may go on telling another end of the lease than it has.
+
+        It may tell an earlier one, as long as the next renewal comes before.
+        """
+        length = to_microseconds(lease_for)
+        return now + length // 2 <= self.place_until <= now + length
+
+    def note(self, delivery: Delivery, *, signals: int | None) -> None:
+        """Note what was read from the mailbox, after so many signals."""
+        self.signals = signals
+        self.unread = delivery.more
+        self.delivered |= {message.id for message in delivery.messages}
+        self.next_due = delivery.next_due
+        self.chunks.update(delivery.chunks)
+
+    def leaves(self, removed: Collection[str]) -> bool:
+        """Whether visible messages are left, or may be, when these are removed."""
+        return self.signals is None or self.unread or not self.delivered <= set(removed)
 
 
 class LeaseMemory:
@@ -77,9 +129,9 @@ class LeaseMemory:
         """The instances that were, or may have been, leased under the token."""
         return tuple(self._tokens.get(token, ()))
 
-    def put(self, instance: str, token: str, held: RememberedLease) -> None:
+    def put(self, instance: str, token: str, lease: RememberedLease) -> None:
         """Remember a lease."""
-        self._turns[instance, token] = held
+        self._turns[instance, token] = lease
         self._holders[instance] = token
 
     def holds(self, instance: str) -> bool:

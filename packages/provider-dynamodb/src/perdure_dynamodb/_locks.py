@@ -1,17 +1,20 @@
 """The lock item of an instance: its plain fields, its lease, and the fence of every commit.
 
-Only leases, commits, releases and parked marks touch it; senders never do, so they never
-conflict with a commit. A change of the lease or of the instance raises the turn number `trn`; a
-renewal, a parked mark of an activity and a count that is taken back don't. A change says under
-which token or turn number it is made: a request that was delayed, or comes from a process whose
-lease was taken over, meets another one and fails.
+A change of the lease or of the instance raises the turn number `trn`; a renewal, a signal, a parked
+mark of an activity and a count that is taken back don't. A change says under which token or turn
+number it is made: a request that was delayed, or comes from a process whose lease was taken over,
+meets another one and fails.
+
+The lock item is also the one row of its instance in the queue of turns (see `signals`): `gpk`,
+`gsk`. It stands there while the instance is ready, leased, delayed, or has a staged commit.
 
 Attributes: `inc` incarnation, `orc` name, `ver` version, `eng` engine, `exe` execution, `evn`
 last event, `cid` last commit, `stat` status, `oup` output, `cre`/`upd` created and updated,
 `pkr`/`pkd`/`pks` parked, `par` parent, `tok`/`unt` lease, `tkf` token of the lease that was taken
-over last, `hid` end of a delay, `att` attempt, `rel` last release, `trn` turn number, `sta` start of the execution, `tev` events of earlier
-executions, `ans`/`acu` answer of the last commit (`inu` in version 0.1.0), `stg`/`stp`/`stn` a staged
-commit, `stf` that it frees the lease at its end.
+over last, `hid` end of a delay, `att` attempt, `rel` last release, `trn` turn number, `sig` number
+of signals, `stm` stamp of the newest, `sta` start of the execution, `tev` events of earlier
+executions, `ans`/`acu` answer of the last commit (`inu` in version 0.1.0), `stg`/`stp`/`stn` a
+staged commit, `stf` that it frees the lease at its end.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from perdure.contract import (
 )
 from perdure.errors import ProviderError, StorageCorrupt
 
+from perdure_dynamodb._keys import open_since, turn_prefix
 from perdure_dynamodb._values import Item, Plain, Row
 
 LEASE_STANDS = "tok = :token"
@@ -155,6 +159,26 @@ class Lock:
         return self.row.number_or_none("unt")
 
     @property
+    def place(self) -> str | None:
+        """Where the instance stands in the queue; None while it waits for nothing but messages."""
+        return self.row.text_or_none("gsk")
+
+    @property
+    def prefix(self) -> str:
+        """The prefix of its place in the queue."""
+        return turn_prefix(self.name, self.version, self.engine)
+
+    @property
+    def signals(self) -> int:
+        """How often a sender has told that it put a message."""
+        return self.row.number_or_none("sig") or 0
+
+    @property
+    def newest_arrival(self) -> Instant:
+        """The stamp of about the newest message that was sent to it."""
+        return self.row.number_or_none("stm") or 0
+
+    @property
     def last_commit(self) -> str | None:
         """The id of the last commit."""
         return self.row.text_or_none("cid")
@@ -200,8 +224,8 @@ class Lock:
         )
 
 
-def new_lock(new: NewInstance, *, partition: str, now: Instant) -> Item:
-    """The lock item of an instance that is about to be created."""
+def new_lock(new: NewInstance, *, partition: str, queue: str, now: Instant) -> Item:
+    """The lock item of an instance that is about to be created, ready in a queue."""
     item: Item = {
         "pk": partition,
         "sk": "A",
@@ -217,6 +241,8 @@ def new_lock(new: NewInstance, *, partition: str, now: Instant) -> Item:
         "att": 0,
         "trn": 0,
         "tev": 0,
+        "gpk": queue,
+        "gsk": turn_prefix(new.name, new.version, new.engine) + open_since(now),
     }
     if new.version is not None:
         item["ver"] = new.version

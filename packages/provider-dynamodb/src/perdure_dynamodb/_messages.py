@@ -4,12 +4,13 @@ A message's key is its id, so a second one of the same id meets the first; its p
 mailbox is the attribute `ord`, and whoever reads the mailbox sorts by it. Reading is one
 strongly consistent query, so that nothing that was acknowledged is ever missed.
 
-Attributes: `kin` kind, `dat` payload, `inc`, `exe` what it addresses, `due` visible-at, `ord`.
+Attributes: `kin` kind, `dat` payload, `inc`, `exe` what it addresses, `due` visible-at, `arr` stamp of
+its arrival, `ord`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from perdure.clock import Instant
@@ -19,66 +20,71 @@ from perdure.contract import (
     first_page,
 )
 
-from perdure_dynamodb._arrivals import Arrivals
 from perdure_dynamodb._keys import (
     START_ORDER,
-    Keys,
     due_at,
+    later_order,
     message_key,
     open_since,
     usual_order,
 )
 from perdure_dynamodb._locks import Validity
+from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._payloads import TRANSIENT, ChunkBuffer, chunks_of, read_payloads, size_of
-from perdure_dynamodb._shards import Shards
 from perdure_dynamodb._table import Key, Select, Table
-from perdure_dynamodb._values import Item, Row
-
-UNLESS_HELD = "attribute_not_exists(pk)"
+from perdure_dynamodb._values import Item, Plain, Row
 
 
-class MessageItems:
-    """Makes items of messages."""
+def message_item(
+    namespace: Namespace, message: Message, buffer: ChunkBuffer, *, order: str | None = None
+) -> Item:
+    """The item, without a place in a queue; `order` for messages to the front."""
+    arrival = namespace.arrivals.next()
+    partition = namespace.keys.partition(message.instance)
+    due = arrival.stamp if message.visible_at is None else message.visible_at
+    item: Item = {
+        "pk": partition,
+        "sk": message_key(message.id),
+        "kin": message.kind.value,
+        "ord": _order(message, order or usual_order(due, arrival.stamp, arrival.text)),
+        "arr": arrival.stamp,
+        **buffer.place(partition, message.data, kind=TRANSIENT),
+    }
+    if message.incarnation is not None:
+        item["inc"] = message.incarnation
+    if message.execution is not None:
+        item["exe"] = message.execution
+    if message.visible_at is not None:
+        item["due"] = message.visible_at
+    return item
 
-    def __init__(self, keys: Keys, shards: Shards, arrivals: Arrivals) -> None:
-        self._keys = keys
-        self._shards = shards
-        self._arrivals = arrivals
 
-    def item(self, message: Message, buffer: ChunkBuffer, *, order: str | None = None) -> Item:
-        """The item, with a place in the ready queue; `order` for messages to the front."""
-        arrival = self._arrivals.next()
-        partition = self._keys.partition(message.instance)
-        due = arrival.stamp if message.visible_at is None else message.visible_at
-        shard = self._shards.of(message.instance)
-        item: Item = {
-            "pk": partition,
-            "sk": message_key(message.id),
-            "kin": message.kind.value,
-            "ord": _order(message, order or usual_order(due, arrival.stamp, arrival.text)),
-            "gpk": self._keys.turns(shard),
-            "gsk": (
-                open_since(arrival.stamp, arrival.text)
-                if message.visible_at is None
-                else due_at(due, arrival.text)
-            ),
-            **buffer.place(partition, message.data, kind=TRANSIENT),
-        }
-        if message.incarnation is not None:
-            item["inc"] = message.incarnation
-        if message.execution is not None:
-            item["exe"] = message.execution
-        if message.visible_at is not None:
-            item["due"] = message.visible_at
+def arrival_of(item: Mapping[str, Plain]) -> Instant:
+    """The stamp of a message's arrival."""
+    stamp = item.get("arr")
+    # Version 0.1.0 told it by the place in the queue alone.
+    return stamp if isinstance(stamp, int) else int(str(item["gsk"])[1:21])
+
+
+def behind(item: Item, newest: Instant) -> Item:
+    """A message without a due time, behind all that arrived before, whatever the clock said."""
+    if "due" in item or arrival_of(item) >= newest or not str(item["ord"]).startswith("2#"):
         return item
+    return {**item, "ord": later_order(str(item["ord"]), newest), "arr": newest}
 
-    def waiting(self, item: Item, instance: str) -> Item:
-        """The item of an event whose instance does not exist: out of the ready queue."""
-        return {**item, "gpk": self._keys.waiting(self._shards.of(instance))}
 
-    def is_waiting(self, row: Row) -> bool:
-        """Whether the row is out of the ready queue."""
-        return row.text("gpk").startswith(f"{self._keys.prefix}V#")
+def early(namespace: Namespace, item: Item, instance: str) -> Item:
+    """The item of an event whose instance does not exist: apart from the queue of turns."""
+    due, arrival = item.get("due"), str(item["ord"]).rpartition(".")[2]
+    place = due_at(due, arrival) if isinstance(due, int) else open_since(arrival_of(item), arrival)
+    shard = namespace.shards.of(instance)
+    return {**item, "gpk": namespace.keys.waiting(shard), "gsk": place}
+
+
+def is_early(namespace: Namespace, row: Row) -> bool:
+    """Whether the row is that of an event that came before its instance."""
+    queue = row.text_or_none("gpk")
+    return queue is not None and queue.startswith(f"{namespace.keys.prefix}V#")
 
 
 def _order(message: Message, order: str) -> str:
@@ -95,8 +101,10 @@ class Delivery:
     """By message id, where the payload is in chunks."""
     visible_since: Instant | None
     """About when the earliest visible message became visible."""
-    waiting: tuple[Row, ...]
-    """Events that came before the instance and are not in the ready queue yet."""
+    next_due: Instant | None
+    """When the next of those that are not visible yet is due."""
+    early: tuple[Row, ...]
+    """Events that came before the instance and are due later: they stand in no queue yet."""
     void: tuple[Row, ...]
     """What may be removed."""
 
@@ -108,8 +116,7 @@ async def read_mailbox(table: Table, partition: str) -> list[Row]:
 
 
 async def deliver(
-    table: Table,
-    message_items: MessageItems,
+    namespace: Namespace,
     rows: Sequence[Row],
     *,
     instance: str,
@@ -122,8 +129,9 @@ async def deliver(
     visible = sorted(
         (row for row in fitting if _is_visible(row, now)), key=lambda row: row.text("ord")
     )
+    later = [row for row in fitting if not _is_visible(row, now)]
     chosen, more = first_page((row for row in visible if _id_of(row) not in held), size_of)
-    payloads = await read_payloads(table, chosen)
+    payloads = await read_payloads(namespace.table, chosen)
     messages = tuple(
         _message(instance, row, data) for row, data in zip(chosen, payloads, strict=True)
     )
@@ -131,8 +139,9 @@ async def deliver(
         messages=messages,
         more=more,
         chunks={_id_of(row): keys for row in chosen if (keys := chunks_of(row))},
-        visible_since=min((int(row.text("gsk")[1:21]) for row in visible), default=None),
-        waiting=tuple(row for row in fitting if message_items.is_waiting(row)),
+        visible_since=min(map(_visible_since, visible), default=None),
+        next_due=min((row.number("due") for row in later), default=None),
+        early=tuple(row for row in later if is_early(namespace, row)),
         void=tuple(row for row in rows if validity.outlived(row)),
     )
 
@@ -140,6 +149,11 @@ async def deliver(
 def _is_visible(row: Row, now: Instant) -> bool:
     due = row.number_or_none("due")
     return due is None or due <= now
+
+
+def _visible_since(row: Row) -> Instant:
+    due = row.number_or_none("due")
+    return arrival_of(row) if due is None else due
 
 
 def _id_of(row: Row) -> str:

@@ -1,57 +1,63 @@
-"""Activities of tags that the caller does not ask for, found without a walk over their queues.
+"""What waits for other code or other workers than the caller has, found without a walk over it.
 
-A shard of the activity queue holds one range of sort keys for each tag. This reads the first row
-behind a tag's range, which tells the next tag, and then only what waits longest of that tag. A
-look visits a bounded number of tags of each shard, and the next one goes on behind them.
+A shard of a queue holds a prefix for everything that needs other code. This reads the first row
+behind a prefix, which tells the next one, and then only what waits longest behind that. A look visits
+a bounded number of prefixes of each shard, and the next one goes on behind them.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
 
-from perdure.clock import Instant
-
-from perdure_dynamodb._keys import due_at, open_since, tag_prefix
+from perdure_dynamodb._keys import Range, prefix_of
 from perdure_dynamodb._table import Select, Table, at_once
 from perdure_dynamodb._values import Row
 
-MOST_TAGS = 25
+MOST_PREFIXES = 25
 """Of each shard in one look."""
 
 
 class OtherQueues:
-    """Looks for what waits under other tags; remembers where it stopped."""
+    """Looks for what waits behind other prefixes; remembers where it stopped."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, *, within: Range) -> None:
         self._table = table
+        self._within = within
         self._stops: dict[str, str] = {}
 
     async def waiting(
-        self, partitions: Iterable[str], *, but: Collection[str], now: Instant, limit: int
+        self,
+        partitions: Iterable[str],
+        *,
+        but: Collection[str],
+        ranges: Callable[[str], Iterable[Range]],
+        limit: int,
     ) -> list[Row]:
-        """Up to `limit` rows of each tag that are ready whatever any clock says, and as many that
-        are due, the oldest first.
-
-        `but` has the prefixes of the tags that are left out.
-        """
-        found = await at_once(self._of_shard(each, but, now, limit) for each in partitions)
+        """Up to `limit` rows of each of the ranges of a prefix, but for the prefixes `but`."""
+        found = await at_once(self._of_shard(each, but, ranges, limit) for each in partitions)
         return [row for rows in found for row in rows]
 
     async def _of_shard(
-        self, partition: str, but: Collection[str], now: Instant, limit: int
+        self,
+        partition: str,
+        but: Collection[str],
+        ranges: Callable[[str], Iterable[Range]],
+        limit: int,
     ) -> Sequence[Row]:
         rows: list[Row] = []
-        # The first of all prefixes.
-        untagged = tag_prefix(None)
-        async for prefix in self._tags(partition, f"{untagged}~" if untagged in but else untagged):
+        async for first in self._first_rows(partition):
+            prefix = prefix_of(first)
             if prefix in but:
                 continue
-            for first, last in ((open_since(0), due_at(0)), (due_at(0), due_at(now, "~"))):
+            for each in ranges(prefix):
+                # Nothing of the prefix stands before its first row.
+                if first > each.last:
+                    continue
                 page = await self._table.query(
                     Select(
                         partition=partition,
-                        first=prefix + first,
-                        last=prefix + last,
+                        first=each.first,
+                        last=each.last,
                         index=True,
                         limit=limit,
                     )
@@ -59,16 +65,18 @@ class OtherQueues:
                 rows += page.rows
         return rows
 
-    async def _tags(self, partition: str, first: str) -> AsyncGenerator[str]:
-        """The prefixes of tags in use, from behind the last one of the look before."""
-        behind = self._stops.pop(partition, first)
-        for _ in range(MOST_TAGS):
+    async def _first_rows(self, partition: str) -> AsyncGenerator[str]:
+        """The first place behind each prefix in use, from behind the last one of the look before."""
+        behind = self._stops.pop(partition, self._within.first)
+        for _ in range(MOST_PREFIXES):
             page = await self._table.query(
-                Select(partition=partition, first=behind, index=True, limit=1)
+                Select(
+                    partition=partition, first=behind, last=self._within.last, index=True, limit=1
+                )
             )
             if not page.rows:
                 return
-            prefix = page.rows[0].text("gsk").partition("#")[0] + "#"
-            yield prefix
-            behind = prefix + "~"
+            first = page.rows[0].text("gsk")
+            yield first
+            behind = prefix_of(first) + "~"
         self._stops[partition] = behind

@@ -47,6 +47,7 @@ from perdure.errors import (
 )
 
 from perdure_dynamodb._activities import Activities
+from perdure_dynamodb._activity_looks import ActivityLooks
 from perdure_dynamodb._activity_memory import ActivityMemory
 from perdure_dynamodb._admin import DynamoDBAdmin
 from perdure_dynamodb._arrivals import Arrivals
@@ -59,13 +60,15 @@ from perdure_dynamodb._ids_in_use import IdsInUse
 from perdure_dynamodb._keys import LOCK, Keys
 from perdure_dynamodb._lease_memory import LeaseMemory
 from perdure_dynamodb._locks import Lock
-from perdure_dynamodb._messages import MessageItems
+from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._payloads import ChunkBuffer, read_payload
 from perdure_dynamodb._purge import Purge
 from perdure_dynamodb._sending import Sending
 from perdure_dynamodb._shards import Shards
+from perdure_dynamodb._signals import Signals
 from perdure_dynamodb._staged_commits import StagedCommits
 from perdure_dynamodb._table import Table
+from perdure_dynamodb._turn_leases import TurnLeases
 from perdure_dynamodb._turns import Turns
 from perdure_dynamodb._watching import Watching
 
@@ -88,69 +91,58 @@ class DynamoDBProvider(Provider):
         self, table: Table, keys: Keys, *, clock: Clock, shards: Shards, description: str
     ) -> None:
         super().__init__(clock=clock, description=description)
+        arrivals = Arrivals(clock, shards)
+        self._namespace = Namespace(table, keys, clock, shards, arrivals, Purge(table, keys))
         self._table = table
         self._keys = keys
-        self._arrivals = Arrivals(clock, shards)
-        message_items = MessageItems(keys, shards, self._arrivals)
-        held = LeaseMemory()
-        self._changes = Changes(table, keys, message_items, shards)
-        in_use = IdsInUse(table, keys)
-        self._staged = StagedCommits(table, keys, self._changes, in_use)
-        self._purge = Purge(table, keys)
-        self._sending = Sending(table, self._changes, shards, purge=self._purge)
-        known = ActivityMemory()
+        signals = Signals(self._namespace)
+        self._changes = Changes(self._namespace, signals)
+        ids_in_use = IdsInUse(self._namespace)
+        self._staged = StagedCommits(self._namespace, self._changes, ids_in_use)
+        memory, activity_memory = LeaseMemory(), ActivityMemory()
+        self._sending = Sending(self._namespace, self._changes, signals)
         self._activities = Activities(
-            table,
-            keys,
-            clock=clock,
-            shards=shards,
-            arrivals=self._arrivals,
+            self._namespace,
             changes=self._changes,
             staged_commits=self._staged,
-            purge=self._purge,
-            known=known,
+            memory=activity_memory,
         )
-        self._heartbeats = Heartbeats(
-            table,
-            keys,
-            clock=clock,
-            changes=self._changes,
-            staged_commits=self._staged,
-            known=known,
-        )
-        self._turns = Turns(
-            table,
-            keys,
-            clock=clock,
-            shards=shards,
-            message_items=message_items,
-            changes=self._changes,
-            staged_commits=self._staged,
-            purge=self._purge,
-            held=held,
-        )
-        self._commits = Commits(
-            table,
-            keys,
-            clock=clock,
-            shards=shards,
-            message_items=message_items,
+        self._activity_looks = ActivityLooks(
+            self._namespace,
             changes=self._changes,
             staged_commits=self._staged,
             activities=self._activities,
-            turns=self._turns,
-            purge=self._purge,
-            held=held,
-            in_use=in_use,
+            memory=activity_memory,
         )
-        self._watching = Watching(self._changes, clock=clock, runs_here=held.holds)
-        self._admin = DynamoDBAdmin(
-            table,
-            keys,
-            clock=clock,
-            shards=shards,
+        self._heartbeats = Heartbeats(
+            self._namespace,
+            changes=self._changes,
             staged_commits=self._staged,
-            counting=Counting(table, keys, shards, self._changes),
+            memory=activity_memory,
+        )
+        self._leases = TurnLeases(self._namespace, memory)
+        self._turns = Turns(
+            self._namespace,
+            changes=self._changes,
+            signals=signals,
+            staged_commits=self._staged,
+            leases=self._leases,
+            memory=memory,
+        )
+        self._commits = Commits(
+            self._namespace,
+            changes=self._changes,
+            staged_commits=self._staged,
+            activities=self._activities,
+            leases=self._leases,
+            memory=memory,
+            ids_in_use=ids_in_use,
+        )
+        self._watching = Watching(self._changes, clock=clock, runs_here=memory.holds)
+        self._admin = DynamoDBAdmin(
+            self._namespace,
+            staged_commits=self._staged,
+            counting=Counting(self._namespace, self._changes),
         )
 
     @property
@@ -160,13 +152,13 @@ class DynamoDBProvider(Provider):
 
     async def open(self) -> None:
         """Learn what was stamped before, so that no stamp goes back."""
-        self._arrivals.raise_to(await self._sending.newest_stamp(self._keys))
+        self._namespace.arrivals.raise_to(await self._sending.newest_stamp())
 
     async def close(self) -> None:
         """Wait for what goes on in the background."""
         await self._watching.close()
         await self._staged.close()
-        await self._purge.close()
+        await self._namespace.purge.close()
 
     async def create_instance(self, new: NewInstance) -> None:
         """Create an instance together with its start message."""
@@ -183,7 +175,7 @@ class DynamoDBProvider(Provider):
         return await _whole(
             "lease_turns",
             self._turns.lease(request, begun),
-            undo=lambda: self._turns.give_back(begun),
+            undo=lambda: self._leases.give_back(begun),
         )
 
     async def read_history(
@@ -202,14 +194,14 @@ class DynamoDBProvider(Provider):
     async def release_turn(self, release: TurnRelease) -> None:
         """Give a turn lease back."""
         check_delay(release.delay)
-        await _whole("release_turn", self._turns.release(release))
+        await _whole("release_turn", self._leases.release(release))
 
     async def renew_turns(
         self, leases: Sequence[TurnLease], *, lease_for: timedelta
     ) -> frozenset[TurnLease]:
         """Extend turn leases; returns those that are gone."""
         check_lease("lease_for", lease_for)
-        return await _whole("renew_turns", self._turns.renew(tuple(leases), lease_for=lease_for))
+        return await _whole("renew_turns", self._leases.renew(tuple(leases), lease_for=lease_for))
 
     async def lease_activities(self, request: ActivityRequest) -> Sequence[LeasedActivity]:
         """Lease activities."""
@@ -217,7 +209,7 @@ class DynamoDBProvider(Provider):
         begun: set[ActivityLease] = set()
         return await _whole(
             "lease_activities",
-            self._activities.lease(request, begun),
+            self._activity_looks.lease(request, begun),
             undo=lambda: self._activities.give_back(begun),
         )
 
@@ -266,7 +258,7 @@ class DynamoDBProvider(Provider):
         create = self._changes.create(new, buffer, now=self.clock.now())
         await buffer.write(self._table)
         outcome = await self._changes.carry_out([create], fence=lambda _: ())
-        self._purge.chunks(outcome.unused)
+        self._namespace.purge.chunks(outcome.unused)
         if outcome.in_use:
             raise InstanceAlreadyExists(new.instance)
 

@@ -48,12 +48,12 @@ class Purge:
         """Remove chunks that nothing refers to any more."""
         wanted = list(keys)
         if wanted:
-            self._start(self._table.delete_many(wanted))
+            self.start(self._table.delete_many(wanted))
 
     def void_rows(self, rows: Sequence[Row]) -> None:
         """Remove items, read from the table, that are void."""
         if rows:
-            self._start(self._remove(rows))
+            self.start(self._remove(rows))
 
     def void_messages(self, rows: Sequence[Row], locks: Mapping[str, Lock]) -> None:
         """Remove those of the rows of a queue that are void; other rows are no business here."""
@@ -68,7 +68,7 @@ class Purge:
 
     def answer(self, instance: str, answer: str) -> None:
         """Remove the ids in use of a commit that is not the last one any more."""
-        self._start(self._remove_range(instance, in_use_key(answer, 0)[:-5]))
+        self.start(self._remove_range(instance, in_use_key(answer, 0)[:-5]))
 
     async def _remove_range(self, instance: str, prefix: str) -> None:
         select = Select(
@@ -79,7 +79,7 @@ class Purge:
 
     def instance(self, instance: str, validity: Validity) -> None:
         """Remove all that the end of an instance, or of an execution, made void."""
-        self._start(self._purge(instance, validity))
+        self.start(self._purge(instance, validity))
 
     async def _purge(self, instance: str, validity: Validity) -> None:
         first, last = VOID_RANGE
@@ -108,7 +108,8 @@ class Purge:
         ]
         await self._table.delete_many(chunks + others)
 
-    def _start(self, work: Coroutine[object, object, None]) -> None:
+    def start(self, work: Coroutine[object, object, None]) -> None:
+        """Do something beside the caller's work that may be left undone."""
         task = asyncio.get_running_loop().create_task(_in_peace(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

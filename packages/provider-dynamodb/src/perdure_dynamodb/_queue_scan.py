@@ -1,101 +1,154 @@
-"""The sweep over a queue: finds what may be ready, page by page, and starves nobody.
+"""The scan of a queue: finds what may be taken, page by page, and starves nothing.
 
-A queue is a few partitions of the index, ordered by the time since when something is ready.
-Rows that cannot be taken now (leased, delayed, of a name that nobody here serves) stay where
-they are. So a call that stopped early is followed by one that goes on at the page where it
-stopped, and that one by one that begins at the head again: however many such rows there are,
-everything else is reached. A queue that fits a page is read from its head each time.
+A queue is a few partitions of the index, one for each shard. Each partition holds a prefix for
+everything that needs other code, and behind each prefix what stands there by time. A scan is asked
+for some ranges. It begins with the head of each range that has rows: one query answers for all
+ranges of a shard that are empty, and one more for each that is not. So what stands outside of the
+ranges costs almost nothing, however much it is.
+
+Rows that cannot be taken now stay where they are. So a scan that stopped early is followed by one
+that goes on, behind the heads, at the page where it stopped, and that by one that goes on right
+behind the heads: however many such rows there are, everything else is reached.
 """
 
 from __future__ import annotations
 
+import random
+from bisect import bisect_left
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from perdure_dynamodb._keys import waits_since
-from perdure_dynamodb._table import Select, Table, at_once
+from perdure_dynamodb._keys import Range, waits_since
+from perdure_dynamodb._table import Page, Select, Table, at_once, in_groups
 from perdure_dynamodb._values import Row
 
+HEAD = 16
+"""Rows of the first page: a read of up to 4 KB costs the same."""
 PAGE = 400
 MOST_PAGES = 25
-"""Of each partition in one call."""
+"""Of each range in one scan."""
 
 
 @dataclass(slots=True)
 class _Walk:
-    """Where the reading of one partition has come to."""
+    """Where the reading of one range has come to, behind its head."""
 
-    select: Select
-    at: Mapping[str, str] | None
-    from_head: bool
-    next: Mapping[str, str] | None = None
+    partition: str
+    range: Range
+    next: Mapping[str, str] | None
+    at: Mapping[str, str] | None = None
+    """Where the last page began; None until one was read."""
+    behind_head: bool = True
     done: bool = False
+
+    @property
+    def name(self) -> tuple[str, str]:
+        return self.partition, self.range.first
 
 
 class QueueScan:
-    """Reads the partitions of a queue; remembers where it stopped."""
+    """Scans the partitions of a queue; remembers where it stopped."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._stops: dict[str, Mapping[str, str]] = {}
-        self._from_head: set[str] = set()
-        """Those that the last call began at the head."""
+        self._stops: dict[tuple[str, str], Mapping[str, str]] = {}
+        self._from_head: set[tuple[str, str]] = set()
+        """The ranges that the last scan read on from right behind the head."""
 
     async def rounds(
-        self, selects: Mapping[str, Select], *, apart: Mapping[str, Select], first_page: int
+        self, partitions: Sequence[str], ranges: Sequence[Range], *, room: int
     ) -> AsyncGenerator[Sequence[Row]]:
-        """A page of each partition at a time, all their rows by time.
+        """Rows of the ranges, which are in order and apart, in lists sorted by time.
 
-        The names of the selects say which partition and range it is, call after call. `apart` has,
-        under the same names, the part of a range that stands behind the rest though its rows may
-        be older: it is read beside the rest where that does not fit a page.
+        The heads of so many partitions are read at once as there is room; the scan begins at any.
         """
-        walks = {name: self._begin(name, select) for name, select in selects.items()}
-        limit = min(max(first_page, 25), PAGE)
+        walks: list[_Walk] = []
+        start = random.randrange(len(partitions))  # noqa: S311 # no secret
+        for some in in_groups([*partitions[start:], *partitions[:start]], max(1, room)):
+            heads = await at_once(self._head(partition, ranges) for partition in some)
+            walks += [walk for _, going_on in heads for walk in going_on]
+            yield _by_time([row for rows, _ in heads for row in rows])
         try:
             for number in range(MOST_PAGES):
-                going = [walk for walk in walks.values() if not walk.done]
+                going = [walk for walk in walks if not walk.done]
                 if not going:
                     return
-                pages = await at_once(self._read(walk, limit) for walk in going)
                 if number == 0:
-                    behind = {
-                        f"{name}, apart": self._begin(f"{name}, apart", select)
-                        for name, select in apart.items()
-                        if walks[name].next is not None
-                    }
-                    walks |= behind
-                    going += behind.values()
-                    pages += await at_once(self._read(walk, limit) for walk in behind.values())
-                yield sorted(
-                    (row for page in pages for row in page),
-                    key=lambda row: (waits_since(row.text("gsk")), row.text("gsk")),
-                )
-                for walk in going:
-                    walk.at, walk.done = walk.next, walk.next is None
-                limit = PAGE
+                    for walk in going:
+                        self._begin(walk)
+                limit = PAGE if number else min(max(2 * room // len(going), 25), PAGE)
+                pages = await at_once(self._read(walk, limit) for walk in going)
+                yield _by_time([row for page in pages for row in page.rows])
         finally:
-            for name, walk in walks.items():
-                self._note_stop(name, walk)
+            for walk in walks:
+                self._note_stop(walk)
 
-    def _note_stop(self, name: str, walk: _Walk) -> None:
-        before = self._stops.get(name)
+    async def _head(
+        self, partition: str, ranges: Sequence[Range]
+    ) -> tuple[Sequence[Row], Sequence[_Walk]]:
+        """The first rows of each range, and the ranges that have more."""
+        rows: list[Row] = []
+        walks: list[_Walk] = []
+        at = 0
+        while at < len(ranges):
+            page = await self._table.query(
+                Select(
+                    partition=partition,
+                    first=ranges[at].first,
+                    last=ranges[-1].last,
+                    index=True,
+                    limit=HEAD,
+                )
+            )
+            rows += [row for row in page.rows if _range_of(row.text("gsk"), ranges) is not None]
+            if page.next is None:
+                break
+            last = page.rows[-1].text("gsk")
+            within = _range_of(last, ranges)
+            if within is None:
+                at = bisect_left(ranges, last, key=lambda each: each.last)
+            else:
+                walks.append(_Walk(partition, within, page.next))
+                at = ranges.index(within) + 1
+        return rows, walks
+
+    async def _read(self, walk: _Walk, limit: int) -> Page:
+        page = await self._table.query(
+            Select(
+                partition=walk.partition,
+                first=walk.range.first,
+                last=walk.range.last,
+                index=True,
+                start=walk.next,
+                limit=limit,
+            )
+        )
+        walk.at, walk.next, walk.done = walk.next, page.next, page.next is None
+        return page
+
+    def _begin(self, walk: _Walk) -> None:
+        """Every other time right behind the head: what was locked there may be free by now."""
+        stop, behind = self._stops.get(walk.name), walk.next
+        is_ahead = stop is not None and behind is not None and stop["gsk"] > behind["gsk"]
+        walk.behind_head = not is_ahead or walk.name not in self._from_head
+        (self._from_head.add if walk.behind_head else self._from_head.discard)(walk.name)
+        if not walk.behind_head:
+            walk.next = stop
+
+    def _note_stop(self, walk: _Walk) -> None:
+        before = self._stops.get(walk.name)
         if walk.done:
-            self._stops.pop(name, None)
+            self._stops.pop(walk.name, None)
         elif walk.at is not None and (
-            not walk.from_head or before is None or before["gsk"] < walk.at["gsk"]
+            not walk.behind_head or before is None or before["gsk"] < walk.at["gsk"]
         ):
-            self._stops[name] = walk.at
+            self._stops[walk.name] = walk.at
 
-    def _begin(self, name: str, select: Select) -> _Walk:
-        stop = self._stops.get(name)
-        inside = stop is not None and (select.first or "") <= stop["gsk"] <= (select.last or "~")
-        # Every other time from the head: what was locked there may be free by now.
-        from_head = not inside or name not in self._from_head
-        (self._from_head.add if from_head else self._from_head.discard)(name)
-        return _Walk(select, None if from_head else stop, from_head)
 
-    async def _read(self, walk: _Walk, limit: int) -> Sequence[Row]:
-        page = await self._table.query(replace(walk.select, start=walk.at, limit=limit))
-        walk.next = page.next
-        return page.rows
+def _range_of(sort_key: str, ranges: Sequence[Range]) -> Range | None:
+    at = bisect_left(ranges, sort_key, key=lambda each: each.last)
+    return ranges[at] if at < len(ranges) and ranges[at].has(sort_key) else None
+
+
+def _by_time(rows: Sequence[Row]) -> Sequence[Row]:
+    return sorted(rows, key=lambda row: (waits_since(row.text("gsk")), row.text("gsk")))

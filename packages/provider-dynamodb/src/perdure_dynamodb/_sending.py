@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from perdure.clock import Instant
 from perdure.contract import Message
 
-from perdure_dynamodb._changes import Changes, put_into
-from perdure_dynamodb._keys import FOREVER, Keys, open_since
+from perdure_dynamodb._changes import Changes, Mailbox, Post, put_into, signal_of
+from perdure_dynamodb._keys import FOREVER, open_since
 from perdure_dynamodb._locks import Lock
+from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._payloads import ChunkBuffer
-from perdure_dynamodb._purge import Purge
-from perdure_dynamodb._shards import Shards
-from perdure_dynamodb._table import Select, Table, at_once, in_groups
+from perdure_dynamodb._signals import Signals
+from perdure_dynamodb._table import Select, at_once, in_groups
 
 TOGETHER = 49
 """Messages in one transaction: each may need a look at its instance."""
@@ -28,11 +28,11 @@ TOGETHER = 49
 class Sending:
     """Puts messages into the mailboxes of one namespace."""
 
-    def __init__(self, table: Table, changes: Changes, shards: Shards, *, purge: Purge) -> None:
-        self._table = table
+    def __init__(self, namespace: Namespace, changes: Changes, signals: Signals) -> None:
+        self._namespace = namespace
+        self._table = namespace.table
         self._changes = changes
-        self._shards = shards
-        self._purge = purge
+        self._signals = signals
 
     async def send(self, messages: Sequence[Message]) -> None:
         """Each to its mailbox, in the order given."""
@@ -44,12 +44,12 @@ class Sending:
             self._send_to(locks[instance], some) for instance, some in by_instance.items()
         )
 
-    async def newest_stamp(self, keys: Keys) -> Instant:
+    async def newest_stamp(self) -> Instant:
         """The newest stamp of a message that waits: those that come now are behind it."""
         stamps = await at_once(
             self._newest_in(queue(shard))
-            for shard in self._shards.all
-            for queue in (keys.turns, keys.waiting)
+            for shard in self._namespace.shards.all
+            for queue in (self._namespace.keys.turns, self._namespace.keys.waiting)
         )
         return max(stamps)
 
@@ -60,13 +60,18 @@ class Sending:
             await buffer.write(self._table)
             # A put that is repeated, for want of an answer, may come after the message was
             # consumed; one with chunks, which are gone by then, needs a transaction's token.
-            if lock is not None and len(posts) == 1 and not buffer.items:
-                put = put_into(posts[0].item, lock)
-                if put is not None:
-                    await self._table.try_write(put)
+            if lock is not None and lock.is_sound and len(posts) == 1 and not buffer.items:
+                await self._send_one(lock, posts[0])
             else:
                 outcome = await self._changes.carry_out(posts, fence=lambda _: ())
-                self._purge.chunks(outcome.unused)
+                self._namespace.purge.chunks(outcome.unused)
+
+    async def _send_one(self, lock: Lock, post: Post) -> None:
+        # It needs no reminder: a sender that dies before the signal has promised nothing.
+        put = put_into(self._namespace, post.item, Mailbox.of(lock), reminds=False)
+        if put is not None:
+            await self._table.try_write(put)
+            await self._signals.send([signal_of(lock, post.item)])
 
     async def _newest_in(self, partition: str) -> Instant:
         page = await self._table.query(

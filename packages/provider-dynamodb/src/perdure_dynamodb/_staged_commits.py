@@ -27,13 +27,14 @@ from perdure.clock import Instant
 from perdure.contract import is_in_force
 from perdure.errors import ProviderError, StorageCorrupt, StorageUnavailable
 
-from perdure_dynamodb._changes import Changes, FenceFailed
+from perdure_dynamodb._changes import Changes, FenceFailed, Mailbox
 from perdure_dynamodb._ids_in_use import IdsInUse
-from perdure_dynamodb._keys import LOCK, Keys, manifest_key
+from perdure_dynamodb._keys import LOCK, locked_until, manifest_key, open_since
 from perdure_dynamodb._locks import Lock
 from perdure_dynamodb._manifest import Batch, dump, in_batches, load
+from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._payloads import CHUNK_BYTES
-from perdure_dynamodb._table import Action, Key, Select, Table, Update, at_once, in_groups
+from perdure_dynamodb._table import Action, Key, Select, Update, at_once, in_groups
 from perdure_dynamodb._values import Item, Plain
 
 _LOGGER = logging.getLogger("perdure.dynamodb")
@@ -67,9 +68,10 @@ class Finished:
 class StagedCommits:
     """Stages commits and carries staged ones out."""
 
-    def __init__(self, table: Table, keys: Keys, changes: Changes, in_use: IdsInUse) -> None:
-        self._table = table
-        self._keys = keys
+    def __init__(self, namespace: Namespace, changes: Changes, in_use: IdsInUse) -> None:
+        self._namespace = namespace
+        self._table = namespace.table
+        self._keys = namespace.keys
         self._changes = changes
         self._in_use = in_use
         self._tasks: dict[str, asyncio.Task[Lock | None]] = {}
@@ -173,7 +175,7 @@ class StagedCommits:
             await self._changes.carry_out(
                 batches[place],
                 fence=lambda in_use: self._progress(lock, stage, place, len(batches), in_use),
-                validities={lock.instance: lock.validity},
+                known={lock.instance: Mailbox(lock.validity, lock.prefix)},
             )
         return await self._read(lock.instance)
 
@@ -188,11 +190,22 @@ class StagedCommits:
         if place + 1 < batches:
             sets.append("stp = :next")
             values[":next"] = place + 1
-        change = f"SET {', '.join(sets)}" if sets else ""
+        removes: list[str] = []
         if place + 1 == batches:
-            change += " REMOVE stg, stp, stn, gpk, gsk"
-            if "stf" in lock.row:
-                change += ", stf, tok, unt"
+            removes += ["stg", "stp", "stn"]
+            is_freed = "stf" in lock.row
+            if is_freed:
+                removes += ["stf", "tok", "unt"]
+            if lock.running:
+                until = None if is_freed else lock.until
+                sets += ["gpk = :queue", "gsk = :ready"]
+                values[":queue"] = self._namespace.turn_queue(lock.instance)
+                values[":ready"] = lock.prefix + self._place_after(until)
+            else:
+                removes += ["gpk", "gsk"]
+        change = f"SET {', '.join(sets)}" if sets else ""
+        if removes:
+            change += f" REMOVE {', '.join(removes)}"
         update = Update(
             key=self._lock_key(lock.instance),
             change=change.strip(),
@@ -202,6 +215,11 @@ class StagedCommits:
         if not in_use:
             return [update]
         return [update, self._in_use.put(lock.instance, stage, place, in_use)]
+
+    def _place_after(self, until: Instant | None) -> str:
+        """Where the instance stands after the last batch: messages may have come meanwhile."""
+        now = self._namespace.now
+        return open_since(now) if until is None else locked_until(until, since=now)
 
     async def _load(self, lock: Lock) -> list[Batch] | None:
         """The batches, or None where they are gone because somebody else has finished them."""

@@ -1,4 +1,4 @@
-"""Turn leases: finding ready instances, leasing, renewing and giving back.
+"""Looks for turns: finding ready instances and leasing them.
 
 The index only says where to look. A lease is one conditional update of the lock item: it fails
 when the item is not as it was read, so of those who found the same instance exactly one gets it
@@ -11,50 +11,48 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TypeAlias
 
-from perdure.clock import Clock, Instant, to_microseconds
-from perdure.contract import LeasedTurn, Serves, TurnLease, TurnRelease, TurnRequest
+from perdure.clock import Instant, to_microseconds
+from perdure.contract import (
+    FARTHEST_END,
+    LeasedTurn,
+    Serves,
+    TurnLease,
+    TurnRelease,
+    TurnRequest,
+)
 from perdure.errors import ProviderError, StorageCorrupt
 
 from perdure_dynamodb._changes import Changes
-from perdure_dynamodb._keys import KEEPER, LOCK, Keys, due_at, open_since, ready_time
+from perdure_dynamodb._far_looks import FarLooks
+from perdure_dynamodb._keys import (
+    LOCK,
+    PREFIXES,
+    Range,
+    due_at,
+    locked_too_long,
+    locked_until,
+    open_since,
+    ready_long,
+    ready_to_run,
+    turn_prefix,
+    waits_since,
+)
 from perdure_dynamodb._lease_memory import LeaseMemory, RememberedLease
-from perdure_dynamodb._locks import (
-    LEASE_STANDS,
-    PARKING,
-    PARKING_ANEW,
-    PUT_OFF,
-    RUNNING,
-    SAME_REASON,
-    Lock,
-    damage_mark,
-    parking_values,
-)
-from perdure_dynamodb._messages import Delivery, MessageItems, deliver, read_mailbox
-from perdure_dynamodb._purge import Purge
+from perdure_dynamodb._locks import PUT_OFF, RUNNING, Lock, damage_mark
+from perdure_dynamodb._messages import Delivery, deliver, read_mailbox
+from perdure_dynamodb._namespace import Namespace
+from perdure_dynamodb._other_queues import OtherQueues
 from perdure_dynamodb._queue_scan import QueueScan
-from perdure_dynamodb._shards import Shards
+from perdure_dynamodb._signals import Signals
 from perdure_dynamodb._staged_commits import StagedCommits
-from perdure_dynamodb._table import (
-    READ_BATCH,
-    Delete,
-    Put,
-    Select,
-    Table,
-    Update,
-    at_once,
-    each_apart,
-)
-from perdure_dynamodb._unreturned_leases import UnreturnedLeases
+from perdure_dynamodb._table import READ_BATCH, Update, at_once
+from perdure_dynamodb._turn_leases import TurnLeases
 from perdure_dynamodb._values import Plain, Row
-
-MOST_OPENED = 8
-"""So many early events are put into the ready queue one by one."""
 
 FROM_OLDEST = 4
 """One of so many instances that a look takes is the oldest, where there are more than it has room
@@ -64,11 +62,7 @@ MOST_UNSERVED = 100
 """So many locks of instances that the caller does not serve are read in one look, unless it has
 room for more."""
 
-_FREED = "REMOVE tok, unt"
-
 _LOGGER = logging.getLogger("perdure.dynamodb")
-
-LockKey: TypeAlias = Callable[[str], tuple[str, str]]
 
 
 @dataclass(slots=True)
@@ -77,8 +71,13 @@ class _Candidate:
 
     instance: str
     since: Instant
-    """Since when its oldest message waits."""
+    """Since when it waits."""
     rows: list[Row] = field(default_factory=list[Row])
+
+    @property
+    def reminders(self) -> list[Row]:
+        """The rows that are not the instance's own."""
+        return [row for row in self.rows if row.text("sk") != LOCK]
 
 
 @dataclass(slots=True)
@@ -96,197 +95,113 @@ class _Found:
         default_factory=list["asyncio.Task[Lock | None]"]
     )
     """Locks whose staged commit is carried out beside the look."""
-    keepers: set[str] = field(default_factory=set[str])
-    """Instances that a keeper was found of."""
 
     @property
     def room(self) -> int:
         return self.request.limit - len(self.leased)
 
+    @property
+    def unregistered_before(self) -> Instant:
+        """What does not match is wanted where it waits since this instant or longer."""
+        return self.now - to_microseconds(self.request.unregistered_for or timedelta(0))
+
+    def serves(self, lock: Lock) -> bool:
+        """Whether the caller serves an instance."""
+        return self.request.serves.accepts(lock.name, lock.version)
+
 
 class Turns:
-    """The turn leases of one namespace."""
+    """The looks for turns of one namespace."""
 
     def __init__(
         self,
-        table: Table,
-        keys: Keys,
+        namespace: Namespace,
         *,
-        clock: Clock,
-        shards: Shards,
-        message_items: MessageItems,
         changes: Changes,
+        signals: Signals,
         staged_commits: StagedCommits,
-        purge: Purge,
-        held: LeaseMemory,
+        leases: TurnLeases,
+        memory: LeaseMemory,
     ) -> None:
-        self._table = table
-        self._keys = keys
-        self._clock = clock
-        self._shards = shards
-        self._message_items = message_items
+        self._namespace = namespace
+        self._table = namespace.table
         self._changes = changes
+        self._signals = signals
         self._staged = staged_commits
-        self._purge = purge
-        self._held = held
-        self._scan = QueueScan(table)
+        self._leases = leases
+        self._memory = memory
+        self._scan = QueueScan(self._table)
+        self._other_queues = OtherQueues(self._table, within=PREFIXES)
+        self._far_looks = FarLooks()
         self._taking: set[str] = set()
         """Instances that a call of this process is just taking: others needn't try."""
         self._looks = random.randrange(FROM_OLDEST)  # noqa: S311 # no secret
         self._unregistered_until: Instant = 0
         """Up to here the last look went through those that it does not serve."""
-        self._unreturned = UnreturnedLeases(self._give_back)
 
     async def lease(self, request: TurnRequest, begun: set[TurnLease]) -> Sequence[LeasedTurn]:
         """Lease ready instances; the leases that the call itself takes are added to `begun`.
 
         A look that fails half-way returns what it leased until then.
         """
-        begun |= self._unreturned.claim(request.token)
-        found = _Found(request, self._clock.now(), begun)
+        begun |= self._leases.claim_unreturned(request.token)
+        found = _Found(request, self._namespace.now, begun)
         try:
-            await self._unreturned.give_back()
-            await self._shards.refresh()
+            await self._leases.give_back(())
+            await self._namespace.shards.refresh()
             await self._look(found)
         except ProviderError as error:
             if not found.leased:
-                await self.give_back(begun)
+                await self._leases.give_back(begun)
                 raise
             _LOGGER.warning("a look for turns ended early: %s", error)
-        await self.give_back(begun - {_lease_of(turn) for turn in found.leased})
+        await self._leases.give_back(begun - {_lease_of(turn) for turn in found.leased})
         return tuple(found.leased)
 
     async def _look(self, found: _Found) -> None:
-        request = found.request
         await self._find_held(found)
+        prefixes = _prefixes(found.request.serves)
         if found.room > 0:
-            rounds = self._scan.rounds(
-                self._queues(open_since(0), found.now),
-                apart=self._queues(due_at(0), found.now),
-                first_page=2 * request.limit,
-            )
-            try:
+            async with aclosing(self._rounds(found, prefixes)) as rounds:
                 async for rows in rounds:
                     await self._take_from(rows, found)
                     if found.room <= 0:
                         break
-            finally:
-                await rounds.aclose()
-        if found.room > 0 and found.unregistered:
+        if found.room > 0 and found.request.unregistered_for is not None:
+            await self._find_unregistered(found, prefixes)
             await self._take_unregistered(found)
         if found.under_way and not found.leased:
             await self._take_finished(found)
+
+    async def _rounds(
+        self, found: _Found, prefixes: Sequence[str]
+    ) -> AsyncGenerator[Sequence[Row]]:
+        """The rows of what the caller serves, and of what version 0.1.0 put into the queue."""
+        looks_far = self._far_looks.begin(found.now)
+        ranges = [Range(open_since(0), "a~")]
+        for prefix in prefixes:
+            ready, due = ready_to_run(prefix, found.now)
+            far = [locked_too_long(prefix, found.now + FARTHEST_END)] if looks_far else []
+            ranges += [ready, *far, due]
+        ranges.append(Range(due_at(0), due_at(found.now, "~")))
+        partitions = [self._namespace.keys.turns(shard) for shard in self._namespace.shards.all]
+        async with aclosing(self._scan.rounds(partitions, ranges, room=found.room)) as rounds:
+            async for rows in rounds:
+                yield rows
+        if looks_far:
+            self._far_looks.end()
 
     async def _take_finished(self, found: _Found) -> None:
         """Where nothing else is ready, wait for the rest of commits of processes that died."""
         finished = await asyncio.gather(*found.under_way)
         ready = [lock for lock in finished if lock is not None and _is_ready(lock, found)]
-        serves = found.request.serves
-        served = [lock for lock in ready if serves.accepts(lock.name, lock.version)]
-        await self._take_all(served, found, served=True)
-
-    async def renew(
-        self, leases: Sequence[TurnLease], *, lease_for: timedelta
-    ) -> frozenset[TurnLease]:
-        """Extend leases that stand; returns those that are gone."""
-        kept = await each_apart(self.extend(lease, lease_for) for lease in leases)
-        return frozenset(lease for lease, is_kept in zip(leases, kept, strict=True) if not is_kept)
-
-    async def stands(self, lease: TurnLease) -> bool:
-        """Whether no other process has taken the lease over; True where that is not known."""
-        with suppress(ProviderError):
-            row = await self._table.get(*self._lock_key(lease.instance))
-            return row is not None and row.text_or_none("tok") == lease.token
-        return True
-
-    async def extend(self, lease: TurnLease, lease_for: timedelta) -> bool:
-        """Extend a lease if it stands."""
-        until = self._clock.now() + to_microseconds(lease_for)
-        kept, _ = await self._table.try_write(
-            Update(
-                key=self._lock_key(lease.instance),
-                change="SET unt = :until",
-                condition=LEASE_STANDS,
-                values={":until": until, ":token": lease.token},
-            )
-        )
-        return kept
-
-    async def release(self, release: TurnRelease) -> None:
-        """Give a lease back, if it stands; one that was taken over is at most uncounted."""
-        lease, now = release.lease, self._clock.now()
-        change = "SET trn = trn + :one, rel = :now"
-        values: dict[str, Plain] = {":one": 1, ":now": now, ":token": lease.token}
-        if release.delay > timedelta(0):
-            change += ", hid = :hidden"
-            values[":hidden"] = now + to_microseconds(release.delay)
-        if not release.counted:
-            change += ", att = att - :one"
-        key = self._lock_key(lease.instance)
-        plain = Update(key=key, change=change, condition=LEASE_STANDS, values=values)
-        if release.parked is None:
-            is_done, row = await self._table.try_write(replace(plain, change=f"{change} {_FREED}"))
-        else:
-            values |= parking_values(release.parked, now)
-            same = f"{LEASE_STANDS} AND {SAME_REASON}"
-            is_done, row = await self._table.try_write(
-                replace(plain, change=f"{change}, {PARKING} {_FREED}", condition=same)
-            )
-            if not is_done and row is not None:
-                is_done, row = await self._table.try_write(
-                    replace(plain, change=f"{change}, {PARKING_ANEW} {_FREED}")
-                )
-        # A repeat, for want of an answer, may meet its own effect: then another token, or none,
-        # is the one that was taken over.
-        if not is_done and not release.counted:
-            await self._uncount(lease, row)
-        self._held.end(lease.instance, lease.token)
-
-    async def give_back(self, leases: Iterable[TurnLease]) -> None:
-        """Undo leases as if they had never been taken, now or as soon as the store answers."""
-        await self._unreturned.give_back(leases)
-
-    async def _give_back(self, lease: TurnLease) -> None:
-        is_done, row = await self._table.try_write(
-            Update(
-                key=self._lock_key(lease.instance),
-                change=f"SET att = att - :one, trn = trn + :one {_FREED}",
-                condition=LEASE_STANDS,
-                values={":one": 1, ":token": lease.token},
-            )
-        )
-        if not is_done:
-            await self._uncount(lease, row)
-        self._held.end(lease.instance, lease.token)
-
-    async def _uncount(self, lease: TurnLease, row: Row | None) -> None:
-        """Let a lease that was taken over, while its holder lived, not count as an attempt."""
-        if row is not None and Lock(lease.instance, row).taken_from == lease.token:
-            await self._table.try_write(
-                Update(
-                    key=self._lock_key(lease.instance),
-                    change="SET att = att - :one REMOVE tkf",
-                    condition="tkf = :token",
-                    values={":one": 1, ":token": lease.token},
-                )
-            )
-
-    def _queues(self, first: str, now: Instant) -> dict[str, Select]:
-        return {
-            str(shard): Select(
-                partition=self._keys.turns(shard),
-                first=first,
-                last=due_at(now, "~"),
-                index=True,
-            )
-            for shard in self._shards.all
-        }
+        await self._take_all([lock for lock in ready if found.serves(lock)], found, served=True)
 
     async def _find_held(self, found: _Found) -> None:
         """What the token has already: an earlier call's answer may have been lost (LEASE-7)."""
         token = found.request.token
-        instances = self._held.attempted(token)
-        for instance, lock in (await self._finished_locks(instances)).items():
+        locks = await self._changes.read_sound_locks(self._memory.attempted(token))
+        for instance, lock in (await self._staged.finish_each(locks)).items():
             if lock.held_by(token, found.now) and found.room > 0:
                 found.seen.add(instance)
                 found.leased.append(await self._turn_of(lock, found))
@@ -296,7 +211,7 @@ class Turns:
         for candidate in self._candidates(rows, found):
             if all(_may_serve(row, found.request.serves) for row in candidate.rows):
                 served.append(candidate)
-            elif found.request.unregistered_for is not None:
+            else:
                 found.unregistered.append(candidate)
         left, count = self._in_turn(served, found.room), found.room
         while left and found.room > 0:
@@ -308,12 +223,10 @@ class Turns:
         """The instances that rows of the index speak of, those first that wait longest."""
         candidates: dict[str, _Candidate] = {}
         for row in rows:
-            instance = self._keys.instance_of(row.text("pk"))
+            instance = self._namespace.keys.instance_of(row.text("pk"))
             if instance not in found.seen:
-                since = ready_time(row.text("gsk"))
+                since = waits_since(row.text("gsk"))
                 candidates.setdefault(instance, _Candidate(instance, since)).rows.append(row)
-            if row.text("sk") == KEEPER:
-                found.keepers.add(instance)
         found.seen |= candidates.keys()
         return sorted(candidates.values(), key=lambda each: each.since)
 
@@ -333,35 +246,49 @@ class Turns:
         for lock in locks.values():
             if lock.held_by(found.request.token, found.now) and found.room > 0:
                 found.leased.append(await self._turn_of(lock, found))
-        serves = found.request.serves
         served: list[Lock] = []
         for candidate in candidates:
             lock = locks.get(candidate.instance)
             if lock is None or not _is_ready(lock, found):
                 continue
-            if serves.accepts(lock.name, lock.version):
+            if found.serves(lock):
                 served.append(lock)
-            elif found.request.unregistered_for is not None:
+            else:
                 found.unregistered.append(candidate)
         await self._take_all(served, found, served=True)
 
+    async def _find_unregistered(self, found: _Found, prefixes: Sequence[str]) -> None:
+        rows = await self._other_queues.waiting(
+            [self._namespace.keys.turns(shard) for shard in self._namespace.shards.all],
+            but=set(prefixes),
+            ranges=lambda prefix: ready_long(prefix, found.unregistered_before, found.now),
+            limit=max(found.room, MOST_UNSERVED),
+        )
+        found.unregistered += self._candidates(rows, found)
+
     async def _take_unregistered(self, found: _Found) -> None:
         """Of those that do not match, what waits for long enough; a bounded number in one look."""
-        request = found.request
-        latest = found.now - to_microseconds(request.unregistered_for or timedelta(0))
-        waiting = [each for each in found.unregistered if each.since <= latest]
+        latest = found.unregistered_before
+        waiting = sorted(
+            (each for each in found.unregistered if each.since <= latest),
+            key=lambda each: each.since,
+        )
         # The next look goes on behind these: a mark that the caller sets takes them out of it.
         behind = [each for each in waiting if each.since > self._unregistered_until]
         chosen = (behind or waiting)[: max(found.room, MOST_UNSERVED)]
         self._unregistered_until = chosen[-1].since if len(behind) > len(chosen) else 0
         locks = await self._locks(chosen, found)
-        left = [
+        ready = [
             lock
             for each in chosen
-            if (lock := locks.get(each.instance)) is not None
-            and _is_ready(lock, found)
-            and not request.serves.accepts(lock.name, lock.version)
-            and (lock.row.number_or_none("rel") or 0) <= latest
+            if (lock := locks.get(each.instance)) is not None and _is_ready(lock, found)
+        ]
+        # The queue may still tell the version that an instance had before.
+        await self._take_all([lock for lock in ready if found.serves(lock)], found, served=True)
+        left = [
+            lock
+            for lock in ready
+            if not found.serves(lock) and (lock.row.number_or_none("rel") or 0) <= latest
         ]
         await self._take_all(left, found, served=False)
 
@@ -370,13 +297,17 @@ class Turns:
         locks = await self._changes.read_sound_locks(
             [each.instance for each in candidates], consistent=False
         )
-        self._purge.void_messages([row for each in candidates for row in each.rows], locks)
+        rows = [row for candidate in candidates for row in candidate.rows]
+        self._namespace.purge.void_messages(rows, locks)
         finished = self._staged.finish_beside(locks, found.now)
         found.under_way += finished.under_way
+        for candidate in candidates:
+            lock = finished.locks.get(candidate.instance)
+            if lock is None or not lock.running or not candidate.reminders:
+                continue
+            if not lock.is_free(found.now):
+                self._signals.repeat(lock, candidate.reminders)
         return finished.locks
-
-    async def _finished_locks(self, instances: Sequence[str]) -> dict[str, Lock]:
-        return await self._staged.finish_each(await self._changes.read_sound_locks(instances))
 
     async def _take_all(self, locks: Sequence[Lock], found: _Found, *, served: bool) -> None:
         left = list(locks)
@@ -393,7 +324,7 @@ class Turns:
     async def _take(self, lock: Lock, found: _Found, *, served: bool) -> LeasedTurn | None:
         """Lease it; what goes wrong with it must not cost the others of this call their leases."""
         lease = TurnLease(instance=lock.instance, token=found.request.token)
-        self._held.attempt(lease.token, lock.instance)
+        self._memory.attempt(lease.token, lock.instance)
         found.begun.add(lease)
         try:
             turn = await self._try_to_take(lock, lease, found, served=served)
@@ -401,12 +332,12 @@ class Turns:
                 found.begun.discard(lease)
             return turn
         except ProviderError as error:
-            if isinstance(error, StorageCorrupt) and not await self.stands(lease):
+            if isinstance(error, StorageCorrupt) and not await self._leases.stands(lease):
                 # Another process took it over and consumed what this one was reading.
                 return None
             _LOGGER.warning("instance %r is put off: %s", lock.instance, error)
             with suppress(ProviderError):
-                await self.release(
+                await self._leases.release(
                     TurnRelease(
                         lease=lease, counted=False, delay=PUT_OFF, parked=damage_mark(error)
                     )
@@ -417,83 +348,84 @@ class Turns:
     async def _try_to_take(
         self, lock: Lock, lease: TurnLease, found: _Found, *, served: bool
     ) -> LeasedTurn | None:
-        request, now = found.request, found.now
-        is_mine, row = await self._table.try_write(_lease(lock, request, now, self._lock_key))
-        if row is None or not (is_mine or row.text_or_none("tok") == request.token):
+        is_mine, row = await self._table.try_write(self._leasing(lock, found))
+        if row is None or not (is_mine or row.text_or_none("tok") == found.request.token):
             return None
         mine = Lock(lock.instance, row)
-        delivery = await self._read(mine, now)
-        await self._open_waiting(mine, delivery, found)
-        if not self._is_wanted(mine, delivery, found, served=served):
-            await self._give_back(lease)
+        delivery = await self._read(mine, found)
+        since = delivery.visible_since
+        latest = None if served else found.unregistered_before
+        released = row.number_or_none("rel") or 0
+        if since is None or (latest is not None and max(since, released) > latest):
+            await self._leases.undo(lease)
             return None
         return self._leased(mine, delivery, found, served=served)
 
-    def _is_wanted(self, lock: Lock, delivery: Delivery, found: _Found, *, served: bool) -> bool:
-        if delivery.visible_since is None:
-            return False
-        unregistered_for = found.request.unregistered_for
-        if served or unregistered_for is None:
-            return True
-        since = max(delivery.visible_since, lock.row.number_or_none("rel") or 0)
-        return since + to_microseconds(unregistered_for) <= found.now
+    def _leasing(self, lock: Lock, found: _Found) -> Update:
+        """The lease: the turn number says that nothing happened since the lock was read, but for a
+        renewal or a signal."""
+        until = found.now + to_microseconds(found.request.lease_for)
+        since = found.now if lock.place is None else waits_since(lock.place)
+        values: dict[str, Plain] = {
+            ":token": found.request.token,
+            ":until": until,
+            ":queue": self._namespace.turn_queue(lock.instance),
+            ":place": lock.prefix + locked_until(until, since=since),
+            ":one": 1,
+            ":inc": lock.incarnation,
+            ":turn": lock.turn,
+            ":running": RUNNING,
+        }
+        unrenewed = "attribute_not_exists(unt)"
+        if lock.until is not None:
+            unrenewed, values[":was"] = "unt = :was", lock.until
+        change = "SET tok = :token, unt = :until, att = att + :one, trn = trn + :one"
+        if lock.token is not None:
+            change, values[":from"] = f"{change}, tkf = :from", lock.token
+        return Update(
+            key=self._namespace.lock_key(lock.instance),
+            change=f"{change}, gpk = :queue, gsk = :place REMOVE hid",
+            condition="inc = :inc AND trn = :turn AND stat = :running"
+            f" AND attribute_not_exists(stg) AND {unrenewed}",
+            values=values,
+        )
 
     async def _turn_of(self, lock: Lock, found: _Found) -> LeasedTurn:
-        delivery = await self._read(lock, found.now)
-        await self._open_waiting(lock, delivery, found)
-        served = found.request.serves.accepts(lock.name, lock.version)
-        return self._leased(lock, delivery, found, served=served)
+        delivery = await self._read(lock, found)
+        return self._leased(lock, delivery, found, served=found.serves(lock))
 
-    async def _read(self, lock: Lock, now: Instant) -> Delivery:
-        rows = await read_mailbox(self._table, self._keys.partition(lock.instance))
+    async def _read(self, lock: Lock, found: _Found) -> Delivery:
+        """What the mailbox of an instance that was leased holds; remembers the lease with it."""
+        rows = await read_mailbox(self._table, self._namespace.keys.partition(lock.instance))
         delivery = await deliver(
-            self._table,
-            self._message_items,
-            rows,
-            instance=lock.instance,
-            validity=lock.validity,
-            now=now,
+            self._namespace, rows, instance=lock.instance, validity=lock.validity, now=found.now
         )
-        self._purge.void_rows(delivery.void)
+        self._namespace.purge.void_rows(delivery.void)
+        await self._open_early(lock, delivery)
+        known = RememberedLease.of(lock, found.request.lease_for)
+        known.note(delivery, signals=lock.signals)
+        self._memory.put(lock.instance, found.request.token, known)
         return delivery
 
-    async def _open_waiting(self, lock: Lock, delivery: Delivery, found: _Found) -> None:
-        """See to it that early events are found, while the start still keeps them company.
-
-        They are not in the ready queue, and later nobody would look for those that this lease
-        does not deliver. A few are put there; for many one item stands there as long as any is
-        left. No others come: the instance exists.
-        """
-        partition = self._keys.partition(lock.instance)
-        queue = self._keys.turns(self._shards.of(lock.instance))
-        if len(delivery.waiting) > MOST_OPENED:
-            place = open_since(found.now)
-            await self._table.write(
-                Put(item={"pk": partition, "sk": KEEPER, "gpk": queue, "gsk": place})
-            )
-            return
+    async def _open_early(self, lock: Lock, delivery: Delivery) -> None:
+        """Put early events into the queue that are due later: nothing else tells of them."""
+        queue = self._namespace.turn_queue(lock.instance)
         await at_once(
             self._table.try_write(
                 Update(
-                    key=(partition, row.text("sk")),
-                    change="SET gpk = :queue",
+                    key=(row.text("pk"), row.text("sk")),
+                    change="SET gpk = :queue, gsk = :place",
                     condition="attribute_exists(pk)",
-                    values={":queue": queue},
+                    values={":queue": queue, ":place": lock.prefix + due_at(row.number("due"))},
                 )
             )
-            for row in delivery.waiting
+            for row in delivery.early
         )
-        if lock.instance in found.keepers:
-            await self._table.write(Delete(key=(partition, KEEPER)))
 
     def _leased(self, lock: Lock, delivery: Delivery, found: _Found, *, served: bool) -> LeasedTurn:
-        request = found.request
-        held = RememberedLease.of(lock, request.lease_for)
-        held.chunks.update(delivery.chunks)
-        self._held.put(lock.instance, request.token, held)
         return LeasedTurn(
             state=lock.state(None),
-            token=request.token,
+            token=found.request.token,
             until=lock.row.number("unt"),
             attempt=lock.attempt,
             messages=delivery.messages,
@@ -501,12 +433,19 @@ class Turns:
             served=served,
         )
 
-    def _lock_key(self, instance: str) -> tuple[str, str]:
-        return (self._keys.partition(instance), LOCK)
+
+def _prefixes(serves: Serves) -> Sequence[str]:
+    """The prefixes of all that the caller can run, in order."""
+    return sorted(
+        turn_prefix(name, version, engine)
+        for name, versions in serves.orchestrations.items()
+        for version in (None, *versions)
+        for engine in range(1, serves.engine + 1)
+    )
 
 
 def _may_serve(row: Row, serves: Serves) -> bool:
-    """Whether the caller may serve the instance of a row, which need not tell its name."""
+    """Whether the caller may serve the instance of a row of version 0.1.0, if it tells its name."""
     name = row.text_or_none("nam")
     return name is None or name in serves.orchestrations
 
@@ -518,28 +457,3 @@ def _is_ready(lock: Lock, found: _Found) -> bool:
 
 def _lease_of(turn: LeasedTurn) -> TurnLease:
     return TurnLease(instance=turn.state.instance, token=turn.token)
-
-
-def _lease(lock: Lock, request: TurnRequest, now: Instant, key_of: LockKey) -> Update:
-    values: dict[str, Plain] = {
-        ":token": request.token,
-        ":until": now + to_microseconds(request.lease_for),
-        ":one": 1,
-        ":inc": lock.incarnation,
-        ":turn": lock.turn,
-        ":running": RUNNING,
-    }
-    # The turn number says that nothing happened since the lock was read, but for a renewal.
-    unrenewed = "attribute_not_exists(unt)"
-    if lock.until is not None:
-        unrenewed, values[":was"] = "unt = :was", lock.until
-    change = "SET tok = :token, unt = :until, att = att + :one, trn = trn + :one"
-    if lock.token is not None:
-        change, values[":from"] = f"{change}, tkf = :from", lock.token
-    return Update(
-        key=key_of(lock.instance),
-        change=f"{change} REMOVE hid",
-        condition="inc = :inc AND trn = :turn AND stat = :running"
-        f" AND attribute_not_exists(stg) AND {unrenewed}",
-        values=values,
-    )

@@ -1,0 +1,412 @@
+"""The plan of a commit: what it writes, worked out without a look at the table.
+
+A plan is made of a commit and of what is known of its lease. It has the changes, in the order in
+which they happen, and the fence: the actions that decide whether they may. What a plan cannot know
+(whether an id is in use, whether a message is held) the changes find out when they are made.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from perdure.clock import Instant, to_microseconds
+from perdure.contract import InstanceStatus, Message, TurnCommit
+
+from perdure_dynamodb._activity_items import activity_item
+from perdure_dynamodb._changes import Change, Changes, Mailbox, Remove, Replace
+from perdure_dynamodb._keys import (
+    FIRST,
+    activity_key,
+    execution_key,
+    front_order,
+    locked_until,
+    message_key,
+    open_since,
+    segment_key,
+    turn_prefix,
+)
+from perdure_dynamodb._lease_memory import RememberedLease
+from perdure_dynamodb._locks import LEASE_STANDS, Validity
+from perdure_dynamodb._messages import message_item
+from perdure_dynamodb._namespace import Namespace
+from perdure_dynamodb._payloads import LASTING, ChunkBuffer
+from perdure_dynamodb._segments import pack
+from perdure_dynamodb._signals import unsignalled
+from perdure_dynamodb._table import Key, Update
+from perdure_dynamodb._values import Item, Plain, Row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitPlan:
+    """A commit, worked out."""
+
+    commit: TurnCommit
+    lease: RememberedLease
+    now: Instant
+    lock_key: Key
+    queue: str
+    """The shard of the queue of turns that the instance stands in."""
+    changes: Sequence[Change]
+    activities: Sequence[Item]
+    buffer: ChunkBuffer
+    output: Mapping[str, Plain]
+    validity: Validity
+    """Of the instance, as the commit leaves it."""
+    prefix: str
+    """Of the instance's place in the queue, as the commit leaves it."""
+    answer: str
+    """Names the ids in use that the commit finds; no other attempt has it."""
+
+    @property
+    def ends(self) -> bool:
+        """Whether the instance has ended."""
+        return not self.validity.running
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the lease is kept."""
+        return self.commit.keep_for is not None and not self.ends
+
+    @property
+    def until(self) -> Instant | None:
+        """The end of the lease that is kept."""
+        keep_for = self.commit.keep_for
+        return None if keep_for is None or self.ends else self.now + to_microseconds(keep_for)
+
+    @property
+    def activities_until(self) -> Instant | None:
+        """The end of the leases of activities that are added leased."""
+        ends = [Row(item).number_or_none("unt") for item in self.activities]
+        return max((end for end in ends if end is not None), default=None)
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """The instance's own mailbox."""
+        return Mailbox(self.validity, self.prefix)
+
+    @property
+    def next_due(self) -> Instant | None:
+        """When the next message is due that is not visible yet."""
+        own = [message.visible_at for message in self._own_messages]
+        dues = [each for each in (self.lease.next_due, *own) if each is not None]
+        return min(dues, default=None)
+
+    @property
+    def puts_into_own_mailbox(self) -> bool:
+        """Whether the commit itself puts messages into the own mailbox that are visible at once."""
+        own = any(message.visible_at is None for message in self._own_messages)
+        return own or bool(self.commit.front)
+
+    def reads_mailbox(self, in_use: Sequence[str]) -> bool:
+        """Whether the mailbox may have messages that the caller wants and does not have."""
+        removed = {*self.commit.remove, *self.commit.held}
+        due = self.next_due
+        return (
+            self.lease.leaves(removed)
+            or self.puts_into_own_mailbox
+            or bool(in_use)
+            or (due is not None and due <= self.now)
+        )
+
+    def leaves_messages(self, in_use: Sequence[str]) -> bool:
+        """Whether a lease that is let go leaves visible messages, or may."""
+        removed = self.commit.remove
+        return self.lease.leaves(removed) or self.puts_into_own_mailbox or bool(in_use)
+
+    def fence(self, in_use: Sequence[str], *, parts: int | None = None) -> Update:
+        """The change of the lock item; `parts` of a manifest where the commit is staged."""
+        change = _LockChange(self)
+        change.add_fields()
+        change.add_lease()
+        change.add_answer(in_use)
+        if parts is None:
+            change.add_place(in_use)
+        else:
+            change.add_stage(parts)
+        return change.update()
+
+    @property
+    def _own_messages(self) -> list[Message]:
+        return [message for message in self.commit.send if message.instance == self.commit.instance]
+
+
+class Planner:
+    """Makes plans for one namespace."""
+
+    def __init__(self, namespace: Namespace, changes: Changes) -> None:
+        self._namespace = namespace
+        self._keys = namespace.keys
+        self._changes = changes
+
+    def plan(self, commit: TurnCommit, lease: RememberedLease) -> CommitPlan:
+        """What a commit writes under this lease."""
+        now, buffer = self._namespace.now, ChunkBuffer.empty()
+        validity = _validity_after(commit)
+        activities = self._added(commit, buffer, now)
+        changes = [
+            *self._removals(commit),
+            *self._messages(commit, lease, validity, buffer, now),
+            *(Replace(item=item) for item in activities),
+            *self._history(commit, buffer),
+            *self._ending(commit, lease, buffer, now),
+        ]
+        return CommitPlan(
+            commit=commit,
+            lease=lease,
+            now=now,
+            lock_key=self._namespace.lock_key(commit.instance),
+            queue=self._namespace.turn_queue(commit.instance),
+            changes=changes,
+            activities=activities,
+            buffer=buffer,
+            output=self._output(commit, buffer),
+            validity=validity,
+            prefix=turn_prefix(
+                lease.name, version_after(commit, lease), engine_after(commit, lease)
+            ),
+            answer=uuid.uuid4().hex,
+        )
+
+    def _added(self, commit: TurnCommit, buffer: ChunkBuffer, now: Instant) -> list[Item]:
+        # An ended execution's activities would be void at once.
+        if commit.end is not None:
+            return []
+        return [
+            activity_item(self._namespace, new, commit, buffer, now=now)
+            for new in commit.add
+            if new.id not in commit.cancel
+        ]
+
+    def _removals(self, commit: TurnCommit) -> list[Change]:
+        """Messages and activities to remove, unless the end makes them void anyway."""
+        partition = self._keys.partition(commit.instance)
+        removals: list[Change] = []
+        if commit.end is None or commit.end.status is InstanceStatus.CONTINUED_AS_NEW:
+            removals += [Remove(key=(partition, message_key(each))) for each in commit.remove]
+        if commit.end is None:
+            # Those that are finished are removed by the fence, and an item may be named once.
+            finished = {lease.activity for lease in commit.finish}
+            removals += [
+                Remove(key=(partition, activity_key(each)))
+                for each in commit.cancel
+                if each not in finished
+            ]
+        return removals
+
+    def _messages(
+        self,
+        commit: TurnCommit,
+        lease: RememberedLease,
+        validity: Validity,
+        buffer: ChunkBuffer,
+        now: Instant,
+    ) -> list[Change]:
+        """Creations and messages; those to the front take the place of others of their id."""
+        creations: list[Change] = []
+        for child in commit.create:
+            other = child.if_exists
+            post = None if other is None else self._changes.post(other, buffer)
+            creations.append(self._changes.create(child.instance, buffer, now=now, if_exists=post))
+        sent = [self._changes.post(message, buffer) for message in commit.send]
+        front: dict[Key, Change] = {}
+        for place, message in enumerate(commit.front):
+            order = front_order(lease.turn, place)
+            item = message_item(self._namespace, message, buffer, order=order)
+            if not validity.voids(item):
+                front[_key_of(item)] = Replace(item=item)
+        usual = [post for post in sent if _key_of(post.item) not in front]
+        return [*creations, *usual, *front.values()]
+
+    def _history(self, commit: TurnCommit, buffer: ChunkBuffer) -> list[Change]:
+        partition = self._keys.partition(commit.instance)
+        return [
+            Replace(
+                item={
+                    "pk": partition,
+                    "sk": segment_key(commit.execution, segment.last),
+                    **buffer.place(partition, segment.data, kind=LASTING),
+                }
+            )
+            for segment in pack(commit.events, after=commit.expected_event)
+        ]
+
+    def _ending(
+        self, commit: TurnCommit, lease: RememberedLease, buffer: ChunkBuffer, now: Instant
+    ) -> list[Change]:
+        """The record of the ended execution, or the listing of the ended instance."""
+        end, last = commit.end, commit.expected_event + len(commit.events)
+        if end is None:
+            return []
+        if end.status is not InstanceStatus.CONTINUED_AS_NEW:
+            listing = self._changes.listing(
+                commit.instance,
+                end.status.value,
+                created=lease.created,
+                events=lease.earlier_events + last,
+            )
+            return [Replace(item={**listing, "exe": commit.execution})]
+        partition = self._keys.partition(commit.instance)
+        record: Item = {
+            "pk": partition,
+            "sk": execution_key(commit.execution),
+            "evn": last,
+            "sta": lease.execution_started,
+            "fin": now,
+        }
+        if end.output is not None:
+            record |= buffer.place(partition, end.output, kind=LASTING, name="oup")
+        changes: list[Change] = [Replace(item=record)]
+        if commit.execution == 1:
+            listing = self._changes.listing(
+                commit.instance, end.status.value, created=lease.created
+            )
+            changes.append(Replace(item=listing))
+        return changes
+
+    def _output(self, commit: TurnCommit, buffer: ChunkBuffer) -> dict[str, Plain]:
+        end = commit.end
+        if end is None or end.output is None or end.status is InstanceStatus.CONTINUED_AS_NEW:
+            return {}
+        partition = self._keys.partition(commit.instance)
+        return buffer.place(partition, end.output, kind=LASTING, name="oup")
+
+
+class _LockChange:
+    """The change of the lock item, put together part by part."""
+
+    def __init__(self, plan: CommitPlan) -> None:
+        self._plan = plan
+        self._sets = ["cid = :id", "upd = :at", "trn = trn + :one", "att = :attempt"]
+        self._removes = ["pkr", "pkd", "pks", "hid", "tkf", "inu"]
+        commit = plan.commit
+        self._values: dict[str, Plain] = {
+            ":id": commit.id,
+            ":at": plan.now,
+            ":one": 1,
+            ":attempt": 1 if plan.keeps else 0,
+            ":inc": commit.incarnation,
+            ":exe": commit.execution,
+            ":expected": commit.expected_event,
+            ":turn": plan.lease.turn,
+            ":token": commit.token,
+        }
+        self._conditions = [
+            "inc = :inc AND exe = :exe AND evn = :expected AND trn = :turn",
+            "attribute_not_exists(stg) AND (attribute_not_exists(cid) OR cid <> :id)",
+            LEASE_STANDS,
+        ]
+
+    def add_fields(self) -> None:
+        """The plain fields."""
+        commit, end = self._plan.commit, self._plan.commit.end
+        self._values[":last"] = commit.expected_event + len(commit.events)
+        if end is not None and end.status is InstanceStatus.CONTINUED_AS_NEW:
+            self._sets += ["evn = :none", "exe = :next", "sta = :at", "tev = tev + :last"]
+            self._values |= {":none": 0, ":next": commit.execution + 1}
+            if commit.unpin and commit.version is None:
+                self._removes.append("ver")
+        else:
+            self._sets.append("evn = :last")
+        self._set_or_not("stat", end.status.value if end is not None and self._plan.ends else None)
+        self._set_or_not("ver", commit.version)
+        self._set_or_not("eng", commit.engine)
+        for name, value in self._plan.output.items():
+            self._set_or_not(name, value)
+        self._set_or_remove("acu", self._plan.activities_until)
+
+    def add_lease(self) -> None:
+        """The end of the lease, whether it is kept or not."""
+        if self._plan.until is None:
+            self._sets.append("rel = :at")
+            self._removes += ["tok", "unt"]
+        else:
+            self._set_or_not("unt", self._plan.until)
+
+    def add_answer(self, in_use: Sequence[str]) -> None:
+        """What a repeat of the commit is answered."""
+        self._set_or_remove("ans", self._plan.answer if in_use else None)
+
+    def add_place(self, in_use: Sequence[str]) -> None:
+        """Where the instance stands in the queue from now on."""
+        plan, lease, until = self._plan, self._plan.lease, self._plan.until
+        if plan.ends:
+            self._removes += ["gpk", "gsk"]
+            return
+        if until is None:
+            if plan.leaves_messages(in_use):
+                self._stand(open_since(plan.now))
+                return
+            self._removes += ["gpk", "gsk"]
+        else:
+            keep_for = plan.commit.keep_for
+            has_other_code = plan.commit.unpin and plan.prefix != lease.prefix
+            if keep_for is not None and (
+                has_other_code or not lease.stands_well(plan.now, keep_for)
+            ):
+                self._stand(locked_until(until, since=lease.since))
+            if plan.reads_mailbox(in_use):
+                return
+        if lease.signals is not None:
+            self._conditions.append(unsignalled(lease.signals, self._values))
+
+    def add_stage(self, parts: int) -> None:
+        """That the rest is in a manifest; the instance stands first in the queue meanwhile."""
+        plan = self._plan
+        self._sets += ["stg = :stage", "stp = :zero", "stn = :parts"]
+        self._values |= {":stage": plan.answer, ":zero": 0, ":parts": parts}
+        self._stand(FIRST)
+        if not plan.keeps:
+            # Other processes leave the rest to this one while it has the lease.
+            self._removes = [each for each in self._removes if each not in ("tok", "unt")]
+            self._sets += ["stf = :one", "unt = :until"]
+            self._values[":until"] = plan.now + to_microseconds(plan.lease.lease_for)
+
+    def update(self) -> Update:
+        """The whole change."""
+        return Update(
+            key=self._plan.lock_key,
+            change=f"SET {', '.join(self._sets)} REMOVE {', '.join(self._removes)}",
+            condition=" AND ".join(self._conditions),
+            values=self._values,
+        )
+
+    def _stand(self, place: str) -> None:
+        self._sets += ["gpk = :queue", "gsk = :place"]
+        self._values |= {":queue": self._plan.queue, ":place": self._plan.prefix + place}
+
+    def _set_or_not(self, name: str, value: Plain | None) -> None:
+        if value is not None:
+            self._sets.append(f"{name} = :new_{name}")
+            self._values[f":new_{name}"] = value
+
+    def _set_or_remove(self, name: str, value: Plain | None) -> None:
+        self._set_or_not(name, value)
+        if value is None:
+            self._removes.append(name)
+
+
+def version_after(commit: TurnCommit, lease: RememberedLease) -> str | None:
+    """The version that the instance is pinned to after the commit."""
+    continues = commit.end is not None and commit.end.status is InstanceStatus.CONTINUED_AS_NEW
+    if commit.version is None and commit.unpin and continues:
+        return None
+    return lease.version if commit.version is None else commit.version
+
+
+def engine_after(commit: TurnCommit, lease: RememberedLease) -> int:
+    """The engine that the instance needs after the commit."""
+    return lease.engine if commit.engine is None else commit.engine
+
+
+def _validity_after(commit: TurnCommit) -> Validity:
+    end = commit.end
+    if end is None:
+        return Validity(commit.incarnation, commit.execution, True)
+    continues = end.status is InstanceStatus.CONTINUED_AS_NEW
+    return Validity(commit.incarnation, commit.execution + continues, continues)
+
+
+def _key_of(item: Item) -> Key:
+    return (str(item["pk"]), str(item["sk"]))

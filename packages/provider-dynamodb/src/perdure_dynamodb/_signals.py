@@ -1,0 +1,144 @@
+"""Signals: how an instance learns that a message was put into its mailbox.
+
+The lock item of an instance is its one row in the queue of turns. It stands there while the
+instance is ready, at the end of the lease or the delay that it has, or nowhere while it waits for
+nothing but messages. So what is leased or delayed elsewhere is no row among those that are ready.
+
+Who puts a message signals the instance afterwards, outside of any transaction. A signal counts
+`sig` up, and puts an instance that stands nowhere among those that are ready. The holder of a lease
+reads the mailbox after it read `sig`. As long as `sig` is the same, every message that was
+acknowledged has been read: so a commit under that condition needs no look at the mailbox, and a
+lease that ends under it leaves nothing behind.
+
+A process may die between a transaction that puts a message and the signal. Such a message has a row
+of its own in the queue, a reminder for a few seconds later, which goes with the message. A look
+that meets a reminder takes the instance, or repeats the signal and removes the reminder. The rows of
+timers are treated the same way, and so are the rows that version 0.1.0 gave to every message.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from perdure.clock import Instant, to_microseconds
+from perdure.errors import ProviderError, StorageUnavailable
+
+from perdure_dynamodb._keys import open_since
+from perdure_dynamodb._locks import RUNNING, Lock
+from perdure_dynamodb._namespace import Namespace
+from perdure_dynamodb._table import Update, at_once
+from perdure_dynamodb._values import Plain, Row
+
+REMINDER = to_microseconds(timedelta(seconds=5))
+"""After so many microseconds a message reminds of itself, if the signal of it was lost."""
+
+_MOST_ATTEMPTS = 20
+_COUNTED = "SET sig = if_not_exists(sig, :zero) + :one, stm = :stamp"
+
+_LOGGER = logging.getLogger("perdure.dynamodb")
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """That an instance has a new message."""
+
+    lock: Lock
+    stamp: Instant
+    """Of the newest of the messages."""
+    opens: bool = True
+    """Whether one of them is visible at once; the others have rows of their own."""
+
+    def joined(self, other: Signal) -> Signal:
+        """Both in one."""
+        return Signal(self.lock, max(self.stamp, other.stamp), self.opens or other.opens)
+
+
+class Signals:
+    """Signals the instances of one namespace."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        self._namespace = namespace
+
+    async def send(self, signals: Iterable[Signal]) -> None:
+        """Signal each instance."""
+        await at_once(self._signal(each) for each in signals)
+
+    async def try_to_send(self, signals: Iterable[Signal]) -> None:
+        """Signal each instance; where the storage fails, the reminders do it later."""
+        try:
+            await self.send(signals)
+        except ProviderError as error:
+            _LOGGER.debug("a signal is left to the reminder of its message: %s", error)
+
+    def repeat(self, lock: Lock, rows: Iterable[Row]) -> None:
+        """Signal an instance beside the caller's work, and remove the rows that remind of it."""
+        self._namespace.purge.start(self._repeat(lock, tuple(rows)))
+
+    async def _repeat(self, lock: Lock, rows: tuple[Row, ...]) -> None:
+        await self._signal(Signal(lock, lock.newest_arrival))
+        await at_once(
+            self._namespace.table.try_write(
+                Update(
+                    key=(row.text("pk"), row.text("sk")),
+                    change="REMOVE gpk, gsk",
+                    condition="gsk = :seen",
+                    values={":seen": row.text("gsk")},
+                )
+            )
+            for row in rows
+        )
+
+    async def _signal(self, signal: Signal) -> None:
+        lock = signal.lock
+        for _ in range(_MOST_ATTEMPTS):
+            if not lock.is_sound or not lock.running:
+                return
+            opens = signal.opens and lock.place is None
+            is_done, row = await self._namespace.table.try_write(
+                self._opening(lock, signal.stamp) if opens else self._counting(lock, signal.stamp)
+            )
+            if is_done or row is None or not signal.opens:
+                return
+            lock = Lock(lock.instance, row)
+        raise StorageUnavailable(
+            f"the lock of instance {lock.instance!r} changed {_MOST_ATTEMPTS} times during a"
+            " signal; try again",
+            operation="send",
+        )
+
+    def _counting(self, lock: Lock, stamp: Instant) -> Update:
+        """For one that stands in the queue."""
+        return Update(
+            key=self._namespace.lock_key(lock.instance),
+            change=_COUNTED,
+            condition="attribute_exists(gpk)",
+            values={":zero": 0, ":one": 1, ":stamp": stamp},
+        )
+
+    def _opening(self, lock: Lock, stamp: Instant) -> Update:
+        """For one that stands nowhere."""
+        values: dict[str, Plain] = {
+            ":zero": 0,
+            ":one": 1,
+            ":stamp": stamp,
+            ":queue": self._namespace.turn_queue(lock.instance),
+            ":place": lock.prefix + open_since(self._namespace.now),
+            ":running": RUNNING,
+        }
+        return Update(
+            key=self._namespace.lock_key(lock.instance),
+            change=f"{_COUNTED}, gpk = :queue, gsk = :place",
+            condition="attribute_not_exists(gpk) AND stat = :running",
+            values=values,
+        )
+
+
+def unsignalled(signals: int, values: dict[str, Plain]) -> str:
+    """The condition that there were so many signals, and no other since; adds its value."""
+    if not signals:
+        return "attribute_not_exists(sig)"
+    values[":signals"] = signals
+    return "sig = :signals"
