@@ -111,6 +111,11 @@ class Comparison(RuleBasedStateMachine):
     def _provider(self, number: int) -> Provider:
         return self._objects[number % len(self._objects)]
 
+    def _asked_through(self, request: Request, number: int) -> Provider:
+        """The provider object for a call: a token is asked under again through the same one."""
+        token, provider = asked_token(request), self._provider(number)
+        return provider if token is None else self._through.setdefault(token, provider)
+
     @initialize(both=st.booleans())
     def something_runs(self, both: bool) -> None:
         """Create and lease an instance or two, which most examples need."""
@@ -128,7 +133,7 @@ class Comparison(RuleBasedStateMachine):
 
     async def _one_call(self, request: Request, through: int) -> None:
         self._trace.append(f"object {through}: {described(request)}")
-        found = await ask(self._provider(through), request)
+        found = await ask(self._asked_through(request, through), request)
         wanted = [(await ask(self._model(state), request), state) for state in self._states]
         self._states = [state for answer, state in wanted if answer == found]
         if not self._states:
@@ -152,7 +157,9 @@ class Comparison(RuleBasedStateMachine):
 
     async def _two_calls(self, first: Request, second: Request) -> None:
         self._trace.append(f"at once: {described(first)} AND {described(second)}")
-        found = await asyncio.gather(ask(self._provider(0), first), ask(self._provider(1), second))
+        found = await asyncio.gather(
+            ask(self._asked_through(first, 0), first), ask(self._asked_through(second, 1), second)
+        )
         exchanges = (Exchange(first, found[0]), Exchange(second, found[1]))
         after = await states_after(self._states, exchanges, clock=self._bench.clock)
         if not after:
@@ -188,6 +195,7 @@ class Comparison(RuleBasedStateMachine):
         self._objects.insert(0, self._run(self._bench.open()))
         if abandon:
             self._objects = self._objects[:1]
+            self._known.repeatable.clear()
 
     def _difference(self, difference: str) -> ClauseBroken:
         self._differs = True

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from perdure.clock import Instant, to_microseconds
 from perdure.contract import ActivityCompletion, ActivityLease, ActivityRelease, TurnCommit
-from perdure.errors import ActivityLeaseLost
+from perdure.errors import ActivityLeaseLost, StorageUnavailable
 
 from perdure_dynamodb._activity_items import free_place, key_of_work, prefix_of_work, row_key
 from perdure_dynamodb._activity_memory import WANTED, ActivityMemory
@@ -120,6 +120,9 @@ class Activities:
         self._namespace.purge.chunks(outcome.unused)
         self._forget(lease)
         self.ended([self._key(lease)])
+        # It is completed; where the signal fails, the message reminds of itself.
+        with suppress(StorageUnavailable):
+            await self._changes.signal(outcome)
 
     async def release(self, release: ActivityRelease) -> None:
         """Give a lease back, if it stands, and mark the instance where that is asked for."""

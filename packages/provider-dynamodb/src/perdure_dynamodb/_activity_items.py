@@ -57,9 +57,9 @@ def activity_item(
 def free_place(namespace: Namespace, item: Mapping[str, Plain], since: Instant) -> str:
     """The place of an activity that has no lease, as far as its time has come."""
     due, arrival = item.get("due"), namespace.arrivals.next().text
-    is_later = isinstance(due, int) and due > since
-    place = due_at(due, arrival) if is_later else open_since(since, arrival)
-    return prefix_of_work(item) + place
+    if isinstance(due, int) and due > since:
+        return prefix_of_work(item) + due_at(due, arrival)
+    return prefix_of_work(item) + open_since(since, arrival)
 
 
 def prefix_of_work(item: Mapping[str, Plain]) -> str:

@@ -240,9 +240,7 @@ class ActivityLooks:
         """Names and tags of which an activity that is wanted has a lease in force (ACT-24)."""
         if not waited:
             return set()
-        leased = await leased_rows(
-            self._table, self._partitions, map(queue_of, waited), found.now
-        )
+        leased = await leased_rows(self._table, self._partitions, map(queue_of, waited), found.now)
         # The row in the index may stand behind a lease that was renewed.
         held = [
             *leased,

@@ -18,7 +18,15 @@ from perdure.clock import Instant
 from perdure.contract import Message, MessageKind, NewInstance
 from perdure.errors import StorageUnavailable
 
-from perdure_dynamodb._keys import CONTINUED, LISTING, LOCK, due_at, prefix_of, reminder_at
+from perdure_dynamodb._keys import (
+    CONTINUED,
+    LISTING,
+    LOCK,
+    due_at,
+    is_reminder,
+    prefix_of,
+    reminder_at,
+)
 from perdure_dynamodb._lease_memory import BoundedMemory
 from perdure_dynamodb._locks import RUNNING, Lock, Validity, new_lock
 from perdure_dynamodb._messages import arrival_of, behind, early, message_item
@@ -96,6 +104,7 @@ class Outcome:
     in_use: tuple[str, ...]
     unused: tuple[Key, ...]
     """Chunks of messages that were dropped."""
+    signals: tuple[Signal, ...]
 
 
 def weight_of(changes: Sequence[Change]) -> int:
@@ -160,6 +169,16 @@ class Changes:
             "tev": events,
         }
 
+    async def signal(self, outcome: Outcome) -> None:
+        """Signal the instances that messages were put for."""
+        await self._signals.send(outcome.signals)
+
+    async def signal_again(self, messages: Sequence[Message]) -> None:
+        """Signal the instances of messages that were put, since the first signal may be lost."""
+        stamp = self._namespace.now
+        locks = await self.read_sound_locks(tuple({each.instance for each in messages}))
+        await self._signals.send(Signal(lock, stamp) for lock in locks.values())
+
     async def read_locks(
         self, instances: Sequence[str], *, consistent: bool = True
     ) -> dict[str, Lock | None]:
@@ -196,7 +215,8 @@ class Changes:
     ) -> Outcome:
         """Everything in one transaction, under the fence; raises `FenceFailed`.
 
-        `known` are the mailboxes that the fence itself makes sure of; others are looked up.
+        `known` are the mailboxes that the fence itself makes sure of; others are looked up. The
+        caller signals the instances of the outcome.
         """
         attempt = _Attempt()
         _foresee(changes, attempt, known or {})
@@ -207,7 +227,6 @@ class Changes:
             build.add_all(changes)
             actions = first + [action for action, _ in build.actions]
             if not actions or await self._try(actions, len(first), changes, build, attempt):
-                await self._signals.try_to_send(build.signals.values())
                 return _outcome(changes, build, attempt)
         raise StorageUnavailable(
             f"the table changed {_MOST_ATTEMPTS} times while a change was made; try again",
@@ -266,6 +285,7 @@ class _Build:
         self._keys: set[Key] = set()
         self._removed: dict[Key, int] = {}
         self._checked: set[str] = set()
+        self._reminded: set[str] = set()
 
     def add_all(self, changes: Sequence[Change]) -> None:
         """Removals come first, then creations: what is posted meets a mailbox as they leave it."""
@@ -310,13 +330,16 @@ class _Build:
                 self._put_once(Put(item=post.item, condition=ABSENT), place)
                 return
             mailbox = Mailbox.of(lock)
-        put = put_into(self._namespace, post.item, mailbox)
+        # One reminder is enough for all that a transaction puts into a mailbox.
+        reminds = post.instance not in self._reminded
+        put = put_into(self._namespace, post.item, mailbox, reminds=reminds)
         if put is None:
             self.void.add(place)
             return
         if mailbox.lock is not None:
             self._signal(mailbox.lock, post)
-        self._put_once(put, place)
+        if self._put_once(put, place) and is_reminder(str(put.item.get("gsk", ""))):
+            self._reminded.add(post.instance)
 
     def _signal(self, lock: Lock, post: Post) -> None:
         """One that is held already is signalled, too: its sender may have died before it did."""
@@ -335,15 +358,14 @@ class _Build:
             lock: Key = (str(item["pk"]), LOCK)
             self.actions.append((Check(key=lock, condition=ABSENT), place))
 
-    def _put_once(self, put: Put, place: int) -> None:
-        if place not in self._attempt.dropped:
-            self._put(put, place)
+    def _put_once(self, put: Put, place: int) -> bool:
+        return place not in self._attempt.dropped and self._put(put, place)
 
-    def _put(self, put: Put, place: int) -> None:
+    def _put(self, put: Put, place: int) -> bool:
         # The first one of a key stands: a second message of an id is dropped.
         if put.key in self._keys:
             self.void.add(place)
-            return
+            return False
         self._keys.add(put.key)
         removed = self._removed.get(put.key)
         if removed is None:
@@ -351,6 +373,7 @@ class _Build:
         else:
             # A transaction may name an item once; what is put takes the place of what was there.
             self.actions[removed] = (Put(item=put.item), place)
+        return True
 
 
 def put_into(
@@ -425,7 +448,7 @@ def _outcome(changes: Sequence[Change], build: _Build, attempt: _Attempt) -> Out
                 unused += chunks_of(Row(item))
             case _:
                 pass
-    return Outcome(_in_use(changes, attempt), tuple(unused))
+    return Outcome(_in_use(changes, attempt), tuple(unused), tuple(build.signals.values()))
 
 
 def _in_use(changes: Sequence[Change], attempt: _Attempt) -> tuple[str, ...]:

@@ -131,6 +131,7 @@ class Commits:
                 fence=lambda in_use: self._fence(plan, in_use),
                 known={plan.commit.instance: plan.mailbox},
             )
+            await self._changes.signal(outcome)
             self._namespace.purge.chunks(outcome.unused)
             return frozenset(outcome.in_use)
         return await self._carry_out_staged(plan)
@@ -230,7 +231,8 @@ class Commits:
             execution_started=plan.now if continues else lease.execution_started,
             lease_for=commit.keep_for or lease.lease_for,
             place_until=(plan.until or 0) if has_moved else lease.place_until,
-            delivered=(lease.delivered | commit.held) - set(commit.remove),
+            # One that is removed and held may have been put again by the same commit.
+            delivered=(lease.delivered - set(commit.remove)) | commit.held,
             next_due=plan.next_due,
             answer=plan.answer if in_use else None,
         )
@@ -240,6 +242,10 @@ class Commits:
         return None if row is None else Lock(commit.instance, row).signals
 
     async def _answer_again(self, commit: TurnCommit, lock: Lock) -> CommitAnswer:
+        others = [each for each in commit.send if each.instance != commit.instance]
+        if others:
+            # The commit was made, and then its caller heard of an error: maybe that of a signal.
+            await self._changes.signal_again(others)
         answer = CommitAnswer(
             activities_until=lock.row.number_or_none("acu"),
             in_use=await self._ids_in_use.of_last_commit(lock),

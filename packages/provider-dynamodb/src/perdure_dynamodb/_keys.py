@@ -214,12 +214,10 @@ def waits_since(sort_key: str) -> Instant:
     return int(since) if since else ready_time(sort_key)
 
 
-def ready_to_run(prefix: str, now: Instant) -> tuple[Range, Range]:
-    """Where instances stand that can be leased now: ready, or with a lease that ran out; and due."""
-    return (
-        Range(prefix + open_since(0), f"{prefix}l{time_text(now)}~"),
-        Range(prefix + due_at(0), prefix + due_at(now, "~")),
-    )
+def ready_to_run(prefix: str, now: Instant) -> tuple[Range, ...]:
+    """Where instances stand that can be leased now: ready, no longer locked, due."""
+    _, unlocked, due = ready_long(prefix, now, now)
+    return Range(prefix + open_since(0), prefix + open_since(FOREVER, "~")), unlocked, due
 
 
 def ready_long(prefix: str, since: Instant, now: Instant) -> tuple[Range, ...]:

@@ -127,9 +127,9 @@ async def deliver(
     """The visible messages that are not held, in order and within the limits."""
     fitting = [row for row in rows if not validity.voids(row)]
     visible = sorted(
-        (row for row in fitting if _is_visible(row, now)), key=lambda row: row.text("ord")
+        (row for row in fitting if is_visible(row, now)), key=lambda row: row.text("ord")
     )
-    later = [row for row in fitting if not _is_visible(row, now)]
+    later = [row for row in fitting if not is_visible(row, now)]
     chosen, more = first_page((row for row in visible if _id_of(row) not in held), size_of)
     payloads = await read_payloads(namespace.table, chosen)
     messages = tuple(
@@ -146,7 +146,8 @@ async def deliver(
     )
 
 
-def _is_visible(row: Row, now: Instant) -> bool:
+def is_visible(row: Row, now: Instant) -> bool:
+    """Whether the time of a message has come."""
     due = row.number_or_none("due")
     return due is None or due <= now
 

@@ -65,6 +65,7 @@ class Sending:
             else:
                 outcome = await self._changes.carry_out(posts, fence=lambda _: ())
                 self._namespace.purge.chunks(outcome.unused)
+                await self._changes.signal(outcome)
 
     async def _send_one(self, lock: Lock, post: Post) -> None:
         # It needs no reminder: a sender that dies before the signal has promised nothing.

@@ -18,13 +18,12 @@ timers are treated the same way, and so are the rows that version 0.1.0 gave to 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
 from perdure.clock import Instant, to_microseconds
-from perdure.errors import ProviderError, StorageUnavailable
+from perdure.errors import StorageUnavailable
 
 from perdure_dynamodb._keys import open_since
 from perdure_dynamodb._locks import RUNNING, Lock
@@ -37,8 +36,6 @@ REMINDER = to_microseconds(timedelta(seconds=5))
 
 _MOST_ATTEMPTS = 20
 _COUNTED = "SET sig = if_not_exists(sig, :zero) + :one, stm = :stamp"
-
-_LOGGER = logging.getLogger("perdure.dynamodb")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +62,6 @@ class Signals:
     async def send(self, signals: Iterable[Signal]) -> None:
         """Signal each instance."""
         await at_once(self._signal(each) for each in signals)
-
-    async def try_to_send(self, signals: Iterable[Signal]) -> None:
-        """Signal each instance; where the storage fails, the reminders do it later."""
-        try:
-            await self.send(signals)
-        except ProviderError as error:
-            _LOGGER.debug("a signal is left to the reminder of its message: %s", error)
 
     def repeat(self, lock: Lock, rows: Iterable[Row]) -> None:
         """Signal an instance beside the caller's work, and remove the rows that remind of it."""

@@ -172,11 +172,12 @@ class StagedCommits:
         place = lock.row.number("stp")
         # It fails if another process carried this batch out: go on from where it is now.
         with suppress(FenceFailed):
-            await self._changes.carry_out(
+            outcome = await self._changes.carry_out(
                 batches[place],
                 fence=lambda in_use: self._progress(lock, stage, place, len(batches), in_use),
                 known={lock.instance: Mailbox(lock.validity, lock.prefix)},
             )
+            await self._changes.signal(outcome)
         return await self._read(lock.instance)
 
     def _progress(

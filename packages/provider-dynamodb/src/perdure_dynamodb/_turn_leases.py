@@ -100,6 +100,25 @@ class TurnLeases:
         """Give a lease back as if it had never been taken."""
         await self._let_go(lease, _UNDONE)
 
+    async def leave(self, lock: Lock) -> None:
+        """Take an instance out of the queue whose lease ran out and which has no messages.
+
+        The lease goes on to stand; a message that comes puts the instance back.
+        """
+        values = _values(
+            {":token": lock.token or "", ":turn": lock.turn, ":until": lock.until or 0}
+        )
+        conditions = [LEASE_STANDS, "trn = :turn AND unt = :until"]
+        conditions.append(unsignalled(lock.signals, values))
+        await self._table.try_write(
+            Update(
+                key=self._namespace.lock_key(lock.instance),
+                change="REMOVE gpk, gsk",
+                condition=" AND ".join(conditions),
+                values=values,
+            )
+        )
+
     async def _extend(
         self, lease: TurnLease, lease_for: timedelta, moved: RememberedLease | None
     ) -> tuple[bool, Row | None]:

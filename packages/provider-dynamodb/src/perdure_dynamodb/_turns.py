@@ -44,7 +44,7 @@ from perdure_dynamodb._keys import (
 )
 from perdure_dynamodb._lease_memory import LeaseMemory, RememberedLease
 from perdure_dynamodb._locks import PUT_OFF, RUNNING, Lock, damage_mark
-from perdure_dynamodb._messages import Delivery, deliver, read_mailbox
+from perdure_dynamodb._messages import Delivery, deliver, is_visible, read_mailbox
 from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._other_queues import OtherQueues
 from perdure_dynamodb._queue_scan import QueueScan
@@ -180,9 +180,9 @@ class Turns:
         looks_far = self._far_looks.begin(found.now)
         ranges = [Range(open_since(0), "a~")]
         for prefix in prefixes:
-            ready, due = ready_to_run(prefix, found.now)
+            ready, unlocked, due = ready_to_run(prefix, found.now)
             far = [locked_too_long(prefix, found.now + FARTHEST_END)] if looks_far else []
-            ranges += [ready, *far, due]
+            ranges += [ready, unlocked, *far, due]
         ranges.append(Range(due_at(0), due_at(found.now, "~")))
         partitions = [self._namespace.keys.turns(shard) for shard in self._namespace.shards.all]
         async with aclosing(self._scan.rounds(partitions, ranges, room=found.room)) as rounds:
@@ -348,6 +348,10 @@ class Turns:
     async def _try_to_take(
         self, lock: Lock, lease: TurnLease, found: _Found, *, served: bool
     ) -> LeasedTurn | None:
+        if lock.token is not None and await self._has_no_messages(lock, found):
+            # The lease that ran out stands until there is work for another.
+            await self._leases.leave(lock)
+            return None
         is_mine, row = await self._table.try_write(self._leasing(lock, found))
         if row is None or not (is_mine or row.text_or_none("tok") == found.request.token):
             return None
@@ -360,6 +364,10 @@ class Turns:
             await self._leases.undo(lease)
             return None
         return self._leased(mine, delivery, found, served=served)
+
+    async def _has_no_messages(self, lock: Lock, found: _Found) -> bool:
+        rows = await read_mailbox(self._table, self._namespace.keys.partition(lock.instance))
+        return not any(is_visible(row, found.now) and not lock.validity.voids(row) for row in rows)
 
     def _leasing(self, lock: Lock, found: _Found) -> Update:
         """The lease: the turn number says that nothing happened since the lock was read, but for a
