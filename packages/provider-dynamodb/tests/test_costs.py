@@ -32,7 +32,7 @@ async def local_calls(url):
 
 
 @pytest.mark.slow
-async def test_a_step_costs_at_most_three_requests_and_twelve_units_however_long_the_history(
+async def test_a_step_is_one_request_and_ten_write_units_however_long_the_history(
     dynamodb_url,
 ):
     app = perdure.Registry()
@@ -71,8 +71,8 @@ async def test_a_step_costs_at_most_three_requests_and_twelve_units_however_long
         return [bill.read_units for bill in bills[first:last]]
 
     steps = bills[10:200]
-    assert max(bill.total for bill in steps) <= 3, steps
-    assert max(bill.write_units for bill in steps) <= 12, steps
+    assert {bill.total for bill in steps} == {1}, steps
+    assert max(bill.write_units for bill in steps) <= 10, steps
     assert sum(bill.looks for bill in steps) == 0, steps
     assert reads(10, 60) == reads(150, 200)
 

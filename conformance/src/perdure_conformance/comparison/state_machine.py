@@ -26,7 +26,7 @@ from perdure_conformance.comparison.callers import IDS, Known
 from perdure_conformance.comparison.descriptions import described
 from perdure_conformance.comparison.intents import Create, Intent, LeaseTurns, intents
 from perdure_conformance.comparison.overlaps import Exchange, may_overlap, states_after
-from perdure_conformance.comparison.requests import Request, ask
+from perdure_conformance.comparison.requests import Request, ask, asked_token
 from perdure_conformance.comparison.states import copy_of
 from perdure_conformance.comparison.visible import first_difference, visible
 from perdure_conformance.expect import ClauseBroken
@@ -92,6 +92,8 @@ class Comparison(RuleBasedStateMachine):
             self._runner.close()
             raise
         self._objects: list[Provider] = [self._bench.provider]
+        self._through: dict[str, Provider] = {}
+        """By token of a look for work, the object that was asked."""
         self._states = [Store()]
         """The states that the model may be in: calls at once may leave more than one."""
         self._known = Known(self._bench.clock)

@@ -76,6 +76,9 @@ class _Found:
     )
     """Locks whose staged commit is carried out beside the look."""
 
+    empty: set[str] | None = None
+    """The shards that hold nothing at all, where that is worth knowing."""
+
     @property
     def room(self) -> int:
         return self.request.limit - len(self.leased)
@@ -128,6 +131,8 @@ class ActivityLooks:
         """
         begun |= self._activities.claim_unreturned(request.token)
         found = _Found(request, self._namespace.now, begun)
+        if request.unregistered_for is not None:
+            found.empty = set()
         try:
             await self._activities.give_back(())
             await self._namespace.shards.refresh()
@@ -168,7 +173,9 @@ class ActivityLooks:
             ranges += ready_to_work(prefix, found.now)
             if looks_far:
                 ranges.append(leased_too_long(prefix, found.now + FARTHEST_END))
-        async with aclosing(self._scan.rounds(self._partitions, ranges, room=found.room)) as rounds:
+        async with aclosing(
+            self._scan.rounds(self._partitions, ranges, room=found.room, empty=found.empty)
+        ) as rounds:
             async for rows in rounds:
                 yield rows
         if looks_far:
@@ -214,7 +221,7 @@ class ActivityLooks:
     async def _take_unregistered(self, found: _Found, prefixes: Sequence[str]) -> None:
         """Those that waited long enough, which the row of one that was leased does not tell."""
         others = await self._other_queues.waiting(
-            self._partitions,
+            [each for each in self._partitions if each not in (found.empty or ())],
             but=set(prefixes),
             ranges=lambda prefix: ready_to_work(prefix, found.now),
             limit=found.room,

@@ -18,7 +18,7 @@ from bisect import bisect_left
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 
-from perdure_dynamodb._keys import Range, waits_since
+from perdure_dynamodb._keys import EVERYTHING, Range, waits_since
 from perdure_dynamodb._table import Page, Select, Table, at_once, in_groups
 from perdure_dynamodb._values import Row
 
@@ -56,16 +56,22 @@ class QueueScan:
         """The ranges that the last scan read on from right behind the head."""
 
     async def rounds(
-        self, partitions: Sequence[str], ranges: Sequence[Range], *, room: int
+        self,
+        partitions: Sequence[str],
+        ranges: Sequence[Range],
+        *,
+        room: int,
+        empty: set[str] | None = None,
     ) -> AsyncGenerator[Sequence[Row]]:
         """Rows of the ranges, which are in order and apart, in lists sorted by time.
 
         The heads of so many partitions are read at once as there is room; the scan begins at any.
+        If `empty` is set, partitions that hold nothing at all, in the ranges or not, are added.
         """
         walks: list[_Walk] = []
         start = random.randrange(len(partitions))  # noqa: S311 # no secret
         for some in in_groups([*partitions[start:], *partitions[:start]], max(1, room)):
-            heads = await at_once(self._head(partition, ranges) for partition in some)
+            heads = await at_once(self._head(partition, ranges, empty) for partition in some)
             walks += [walk for _, going_on in heads for walk in going_on]
             yield _by_time([row for rows, _ in heads for row in rows])
         try:
@@ -84,32 +90,38 @@ class QueueScan:
                 self._note_stop(walk)
 
     async def _head(
-        self, partition: str, ranges: Sequence[Range]
+        self, partition: str, ranges: Sequence[Range], empty: set[str] | None
     ) -> tuple[Sequence[Row], Sequence[_Walk]]:
         """The first rows of each range, and the ranges that have more."""
         rows: list[Row] = []
         walks: list[_Walk] = []
-        at = 0
+        at, first, last = 0, ranges[0].first, ranges[-1].last
+        if empty is not None:
+            first, last = EVERYTHING.first, EVERYTHING.last
         while at < len(ranges):
             page = await self._table.query(
                 Select(
                     partition=partition,
-                    first=ranges[at].first,
-                    last=ranges[-1].last,
+                    first=first,
+                    last=last,
                     index=True,
                     limit=HEAD,
                 )
             )
             rows += [row for row in page.rows if _range_of(row.text("gsk"), ranges) is not None]
+            if empty is not None and not page.rows and first == EVERYTHING.first:
+                empty.add(partition)
             if page.next is None:
                 break
-            last = page.rows[-1].text("gsk")
-            within = _range_of(last, ranges)
+            newest = page.rows[-1].text("gsk")
+            within = _range_of(newest, ranges)
             if within is None:
-                at = bisect_left(ranges, last, key=lambda each: each.last)
+                at = bisect_left(ranges, newest, key=lambda each: each.last)
             else:
                 walks.append(_Walk(partition, within, page.next))
                 at = ranges.index(within) + 1
+            if at < len(ranges):
+                first, last = ranges[at].first, ranges[-1].last
         return rows, walks
 
     async def _read(self, walk: _Walk, limit: int) -> Page:

@@ -96,6 +96,9 @@ class _Found:
     )
     """Locks whose staged commit is carried out beside the look."""
 
+    empty: set[str] | None = None
+    """The shards that hold nothing at all, where that is worth knowing."""
+
     @property
     def room(self) -> int:
         return self.request.limit - len(self.leased)
@@ -146,6 +149,8 @@ class Turns:
         """
         begun |= self._leases.claim_unreturned(request.token)
         found = _Found(request, self._namespace.now, begun)
+        if request.unregistered_for is not None:
+            found.empty = set()
         try:
             await self._leases.give_back(())
             await self._namespace.shards.refresh()
@@ -184,12 +189,17 @@ class Turns:
             far = [locked_too_long(prefix, found.now + FARTHEST_END)] if looks_far else []
             ranges += [ready, unlocked, *far, due]
         ranges.append(Range(due_at(0), due_at(found.now, "~")))
-        partitions = [self._namespace.keys.turns(shard) for shard in self._namespace.shards.all]
-        async with aclosing(self._scan.rounds(partitions, ranges, room=found.room)) as rounds:
+        async with aclosing(
+            self._scan.rounds(self._partitions, ranges, room=found.room, empty=found.empty)
+        ) as rounds:
             async for rows in rounds:
                 yield rows
         if looks_far:
             self._far_looks.end()
+
+    @property
+    def _partitions(self) -> list[str]:
+        return [self._namespace.keys.turns(shard) for shard in self._namespace.shards.all]
 
     async def _take_finished(self, found: _Found) -> None:
         """Where nothing else is ready, wait for the rest of commits of processes that died."""
@@ -259,7 +269,7 @@ class Turns:
 
     async def _find_unregistered(self, found: _Found, prefixes: Sequence[str]) -> None:
         rows = await self._other_queues.waiting(
-            [self._namespace.keys.turns(shard) for shard in self._namespace.shards.all],
+            [each for each in self._partitions if each not in (found.empty or ())],
             but=set(prefixes),
             ranges=lambda prefix: ready_long(prefix, found.unregistered_before, found.now),
             limit=max(found.room, MOST_UNSERVED),

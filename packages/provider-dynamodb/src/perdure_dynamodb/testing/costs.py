@@ -262,7 +262,7 @@ def _event(instance: str, name: str, data: bytes = _PAYLOAD) -> Message:
 
 
 async def _lease_turn(
-    provider: DynamoDBProvider, turns: list[LeasedTurn] | None = None, *, limit: int = 1
+    provider: DynamoDBProvider, turns: list[LeasedTurn] | None = None, *, limit: int = 10
 ) -> None:
     serves = Serves(orchestrations={"flow": frozenset()})
     request = TurnRequest(token=uuid.uuid4().hex, limit=limit, lease_for=_LEASE, serves=serves)
@@ -275,7 +275,7 @@ async def _lease_work(
     provider: DynamoDBProvider, works: list[LeasedActivity] | None = None
 ) -> None:
     request = ActivityRequest(
-        token=uuid.uuid4().hex, limit=1, lease_for=_LEASE, names=frozenset({"work"})
+        token=uuid.uuid4().hex, limit=10, lease_for=_LEASE, names=frozenset({"work"})
     )
     found = await provider.lease_activities(request)
     if works is not None:
