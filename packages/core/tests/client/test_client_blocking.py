@@ -10,8 +10,10 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
+from types import FrameType
 
 import perdure
 import pytest
@@ -74,6 +76,36 @@ class Sticking:
 def open_stuck() -> tuple[BlockingClient, Stuck]:
     plugin = Sticking()
     return BlockingClient.open("memory://", plugins=[plugin]), plugin.provider
+
+
+@contextmanager
+def interrupt_after(begun: threading.Event) -> Iterator[None]:
+    """Interrupt the main thread once this has begun.
+
+    The signal is sent until it is heard: the interpreter does not look for one between its last
+    instruction and a wait for a lock, and the wait then goes on.
+    """
+    heard = threading.Event()
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        if not heard.is_set():
+            heard.set()
+            raise KeyboardInterrupt
+
+    def interrupt() -> None:
+        begun.wait(5)
+        while not heard.is_set():
+            os.kill(os.getpid(), signal.SIGINT)
+            heard.wait(0.1)
+
+    before = signal.signal(signal.SIGINT, hear)
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+        signal.signal(signal.SIGINT, before)
 
 
 def public(kind):
@@ -178,16 +210,8 @@ def test_closing_ends_the_calls_under_way():
 def test_an_interrupt_cancels_the_call_that_waits():
     client, provider = open_stuck()
     with client:
-
-        def interrupt():
-            provider.begun.wait(5)
-            os.kill(os.getpid(), signal.SIGINT)
-
-        thread = threading.Thread(target=interrupt)
-        thread.start()
-        with pytest.raises(KeyboardInterrupt):
+        with interrupt_after(provider.begun), pytest.raises(KeyboardInterrupt):
             client.get_orchestration_status("i")
-        thread.join()
 
         assert provider.cancelled.wait(5)
 
@@ -275,16 +299,9 @@ def test_an_interrupted_opening_does_not_stay_open():
         yield MemoryProvider()
         closed.set()
 
-    def interrupt():
-        opening.wait(5)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    with pytest.raises(KeyboardInterrupt):
+    with interrupt_after(opening), pytest.raises(KeyboardInterrupt):
         LoopThread(slow)
     interrupted.set()
-    thread.join()
 
     assert closed.wait(5)
 

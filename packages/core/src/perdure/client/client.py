@@ -137,6 +137,8 @@ class Client(ManagementClient):
         """Like `start_orchestration`, but `input` is a value also with a name.
 
         The value is anything that pydantic encodes; otherwise `InvalidPayload` names its type.
+        With a function, a type checker sees the result, but not whether the input fits: pass
+        functions to `start` or `start_orchestration`.
         """
         return await self._start(instance, start_of_value(orchestration, input), None)
 
