@@ -30,7 +30,7 @@ Both:
   `observers` calls those of the application
 - `isolation_gate` runs suspected work with nothing beside it
 - `clock_skew`, `stall_watch` notice clocks that differ and a loop that stands still
-- `provider_guard` makes every call end, and tells `health` what fails; `stop_signals`;
-  `host_loop` steps executions outside of host tasks;
-  `unique_ids`
+- `provider_guard` makes every call end, and tells `health` what fails; `repeated_failures`
+  logs a lasting failure once
+- `host_loop` steps executions outside of host tasks; `stop_signals`, `unique_ids`
 """

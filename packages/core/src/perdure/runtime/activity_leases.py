@@ -18,7 +18,8 @@ Invariants, with the clauses of the contract that they rest on:
 2. An activity has one owner, so one result reaches the store once: through `finish` of a commit
    (COMMIT-13) or through `complete_activity` (ACT-7), never through both.
 3. An activity runs once at a time in a process. Its lease may expire while it runs, and a lease
-   call may return it again (ACT-2): then it goes on under the new lease (`adopt`).
+   call may return it again (ACT-2): then it goes on under the new lease (`adopt`). If it is not
+   wanted any more it ends first; only a thread that hangs is not waited for beyond its grace.
 4. A slot is taken exactly while an activity is RUNNING.
 """
 

@@ -2,7 +2,7 @@
 
 The runner runs them; the register `ActivityLeases` says what this process holds. If a lease call
 returns an activity that is held here, since its lease had expired, the held one goes on under the
-new lease: no activity runs twice beside itself in a process.
+new lease, so that it does not run twice at once.
 """
 
 from __future__ import annotations
