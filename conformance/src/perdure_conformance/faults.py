@@ -10,40 +10,29 @@ The same seed and the same order of calls give the same faults.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from enum import StrEnum
 from random import Random
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from perdure.contract import (
     ActivityCompletion,
     ActivityLease,
     ActivityRelease,
-    ActivityRequest,
-    CancellationWait,
-    ChangeWait,
-    CommitAnswer,
     DelegatingProvider,
-    HistoryPage,
-    InstanceState,
-    LeasedActivity,
-    LeasedTurn,
-    Message,
-    NewInstance,
     Provider,
+    ProviderCall,
     ProviderSpec,
     ProviderWrapper,
     TurnCommit,
     TurnLease,
     TurnRelease,
-    TurnRequest,
-    WorkWait,
     hookimpl,
 )
 from perdure.errors import StorageFailed, StorageUnavailable
 
-T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Fault(StrEnum):
@@ -116,12 +105,8 @@ class FaultyProvider(DelegatingProvider):
         super().__init__(inner)
         self._faults = faults
 
-    async def _call(
-        self,
-        operation: str,
-        call: Callable[[], Awaitable[T]],
-        lose_leases: Callable[[], Awaitable[None]] | None = None,
-    ) -> T:
+    async def around(self, operation: str, call: ProviderCall[R]) -> R:
+        """Make the call, with the fault that is chosen for it."""
         match self._faults.choose(operation):
             case Fault.BEFORE:
                 raise StorageUnavailable(
@@ -144,91 +129,27 @@ class FaultyProvider(DelegatingProvider):
             case Fault.TWICE:
                 await call()
             case Fault.LEASE_LOSS:
-                if lose_leases is not None:
-                    await lose_leases()
+                await self._lose_leases(call.argument)
             case None:
                 pass
         return await call()
 
-    async def _lose_turns(self, leases: Sequence[TurnLease]) -> None:
-        for lease in leases:
-            await self.inner.release_turn(TurnRelease(lease=lease))
+    async def _lose_leases(self, argument: object) -> None:
+        """Release the leases that the argument of a call names, if it names any."""
+        for lease in _leases_in(argument):
+            if isinstance(lease, TurnLease):
+                await self.inner.release_turn(TurnRelease(lease=lease))
+            else:
+                await self.inner.release_activity(ActivityRelease(lease=lease))
 
-    async def _lose_activities(self, leases: Sequence[ActivityLease]) -> None:
-        for lease in leases:
-            await self.inner.release_activity(ActivityRelease(lease=lease))
 
-    async def create_instance(self, new: NewInstance) -> None:
-        await self._call("create_instance", lambda: self.inner.create_instance(new))
-
-    async def send(self, messages: Sequence[Message]) -> None:
-        await self._call("send", lambda: self.inner.send(messages))
-
-    async def lease_turns(self, request: TurnRequest) -> Sequence[LeasedTurn]:
-        return await self._call("lease_turns", lambda: self.inner.lease_turns(request))
-
-    async def read_history(
-        self, instance: str, execution: int, *, incarnation: str, after: int = 0
-    ) -> HistoryPage:
-        return await self._call(
-            "read_history",
-            lambda: self.inner.read_history(
-                instance, execution, incarnation=incarnation, after=after
-            ),
-        )
-
-    async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:
-        async def lose_leases() -> None:
-            await self._lose_activities(commit.finish)
-            lease = TurnLease(instance=commit.instance, token=commit.token)
-            await self._lose_turns([lease])
-
-        return await self._call("commit_turn", lambda: self.inner.commit_turn(commit), lose_leases)
-
-    async def release_turn(self, release: TurnRelease) -> None:
-        await self._call("release_turn", lambda: self.inner.release_turn(release))
-
-    async def renew_turns(
-        self, leases: Sequence[TurnLease], *, lease_for: timedelta
-    ) -> frozenset[TurnLease]:
-        return await self._call(
-            "renew_turns",
-            lambda: self.inner.renew_turns(leases, lease_for=lease_for),
-            lambda: self._lose_turns(leases),
-        )
-
-    async def lease_activities(self, request: ActivityRequest) -> Sequence[LeasedActivity]:
-        return await self._call("lease_activities", lambda: self.inner.lease_activities(request))
-
-    async def complete_activity(self, completion: ActivityCompletion) -> None:
-        await self._call(
-            "complete_activity",
-            lambda: self.inner.complete_activity(completion),
-            lambda: self._lose_activities([completion.lease]),
-        )
-
-    async def release_activity(self, release: ActivityRelease) -> None:
-        await self._call("release_activity", lambda: self.inner.release_activity(release))
-
-    async def renew_activities(
-        self, leases: Sequence[ActivityLease], *, lease_for: timedelta
-    ) -> frozenset[ActivityLease]:
-        return await self._call(
-            "renew_activities",
-            lambda: self.inner.renew_activities(leases, lease_for=lease_for),
-            lambda: self._lose_activities(leases),
-        )
-
-    async def read_instance(self, instance: str) -> InstanceState | None:
-        return await self._call("read_instance", lambda: self.inner.read_instance(instance))
-
-    async def wait_for_work(self, wait: WorkWait) -> None:
-        await self._call("wait_for_work", lambda: self.inner.wait_for_work(wait))
-
-    async def wait_for_cancellation(self, wait: CancellationWait) -> frozenset[ActivityLease]:
-        return await self._call(
-            "wait_for_cancellation", lambda: self.inner.wait_for_cancellation(wait)
-        )
-
-    async def wait_for_change(self, wait: ChangeWait) -> None:
-        await self._call("wait_for_change", lambda: self.inner.wait_for_change(wait))
+def _leases_in(argument: object) -> list[TurnLease | ActivityLease]:
+    if isinstance(argument, TurnCommit):
+        own = TurnLease(instance=argument.instance, token=argument.token)
+        return [*argument.finish, own]
+    if isinstance(argument, ActivityCompletion):
+        return [argument.lease]
+    if isinstance(argument, Sequence) and not isinstance(argument, str):
+        each = cast("Sequence[object]", argument)
+        return [one for one in each if isinstance(one, TurnLease | ActivityLease)]
+    return []

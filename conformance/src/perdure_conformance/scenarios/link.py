@@ -9,37 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import TypeVar, cast
 
-from perdure.contract import (
-    ActivityCompletion,
-    ActivityLease,
-    ActivityRelease,
-    ActivityRequest,
-    CancellationWait,
-    CommitAnswer,
-    DelegatingProvider,
-    HistoryPage,
-    InstanceState,
-    LeasedActivity,
-    LeasedTurn,
-    Message,
-    NewInstance,
-    Provider,
-    TurnCommit,
-    TurnLease,
-    TurnRelease,
-    TurnRequest,
-    WorkWait,
-)
+from perdure.contract import CommitAnswer, DelegatingProvider, Provider, ProviderCall, TurnCommit
 from perdure.errors import StorageFailed, StorageUnavailable
 
 from perdure_conformance.scenarios.simulation_clocks import CURRENT_WAIT, Wait
 
-T = TypeVar("T")
+R = TypeVar("R")
 
 Disturbance = Callable[[str, object, Callable[[], Awaitable[object]]], Awaitable[object]]
 """Gets the operation, its first argument, and the call itself; returns the answer."""
@@ -81,18 +60,36 @@ class Link(DelegatingProvider):
         if isinstance(self.disturbance, Held):
             self.disturbance.let_through()
 
-    async def _pass(self, operation: str, argument: object, call: Callable[[], Awaitable[T]]) -> T:
+    async def around(self, operation: str, call: ProviderCall[R]) -> R:
+        """Pass the call on: watched, disturbed or cut."""
+        if operation == "wait_for_change":
+            return await call()
+        if operation in ("wait_for_work", "wait_for_cancellation"):
+            return await self._wait(operation, call)
         self.calls[operation] += 1
         await self._stop_if_cut()
         try:
             if self.disturbance is None:
                 return await self._watched(call)
-            answer = await self.disturbance(operation, argument, lambda: self._watched(call))
-            return cast("T", answer)
+            answer = await self.disturbance(operation, call.argument, lambda: self._watched(call))
+            return cast("R", answer)
         finally:
             await self._stop_if_cut()
 
-    async def _watched(self, call: Callable[[], Awaitable[T]]) -> T:
+    async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:
+        return await super().commit_turn(commit if self.rewrite is None else self.rewrite(commit))
+
+    async def _wait(self, operation: str, call: ProviderCall[R]) -> R:
+        """A wait is not under way in the storage while its clock sleeps."""
+        await self._stop_if_cut()
+        with self._waiting():
+            answer = await call()
+        if isinstance(self.disturbance, Held):
+            await self.disturbance.silence(operation)
+        await self._stop_if_cut()
+        return answer
+
+    async def _watched(self, call: ProviderCall[R]) -> R:
         await self._stop_if_cut()
         self._under_way += 1
         try:
@@ -105,76 +102,6 @@ class Link(DelegatingProvider):
             await self._disposed.wait()
             raise StorageFailed("the process is gone", operation="any")
 
-    async def create_instance(self, new: NewInstance) -> None:
-        await self._pass("create_instance", new, lambda: self.inner.create_instance(new))
-
-    async def send(self, messages: Sequence[Message]) -> None:
-        await self._pass("send", messages, lambda: self.inner.send(messages))
-
-    async def lease_turns(self, request: TurnRequest) -> Sequence[LeasedTurn]:
-        return await self._pass("lease_turns", request, lambda: self.inner.lease_turns(request))
-
-    async def read_history(
-        self, instance: str, execution: int, *, incarnation: str, after: int = 0
-    ) -> HistoryPage:
-        return await self._pass(
-            "read_history",
-            instance,
-            lambda: self.inner.read_history(
-                instance, execution, incarnation=incarnation, after=after
-            ),
-        )
-
-    async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:
-        written = commit if self.rewrite is None else self.rewrite(commit)
-        return await self._pass("commit_turn", commit, lambda: self.inner.commit_turn(written))
-
-    async def release_turn(self, release: TurnRelease) -> None:
-        await self._pass("release_turn", release, lambda: self.inner.release_turn(release))
-
-    async def renew_turns(
-        self, leases: Sequence[TurnLease], *, lease_for: timedelta
-    ) -> frozenset[TurnLease]:
-        return await self._pass(
-            "renew_turns", leases, lambda: self.inner.renew_turns(leases, lease_for=lease_for)
-        )
-
-    async def lease_activities(self, request: ActivityRequest) -> Sequence[LeasedActivity]:
-        return await self._pass(
-            "lease_activities", request, lambda: self.inner.lease_activities(request)
-        )
-
-    async def complete_activity(self, completion: ActivityCompletion) -> None:
-        await self._pass(
-            "complete_activity", completion, lambda: self.inner.complete_activity(completion)
-        )
-
-    async def release_activity(self, release: ActivityRelease) -> None:
-        await self._pass("release_activity", release, lambda: self.inner.release_activity(release))
-
-    async def renew_activities(
-        self, leases: Sequence[ActivityLease], *, lease_for: timedelta
-    ) -> frozenset[ActivityLease]:
-        return await self._pass(
-            "renew_activities",
-            leases,
-            lambda: self.inner.renew_activities(leases, lease_for=lease_for),
-        )
-
-    async def wait_for_work(self, wait: WorkWait) -> None:
-        await self._stop_if_cut()
-        with self._waiting():
-            await self.inner.wait_for_work(wait)
-
-    async def wait_for_cancellation(self, wait: CancellationWait) -> frozenset[ActivityLease]:
-        await self._stop_if_cut()
-        with self._waiting():
-            gone = await self.inner.wait_for_cancellation(wait)
-        if isinstance(self.disturbance, Held):
-            await self.disturbance.silence("wait_for_cancellation")
-        await self._stop_if_cut()
-        return gone
-
     @contextmanager
     def _waiting(self) -> Generator[None]:
         mark = Wait()
@@ -185,11 +112,6 @@ class Link(DelegatingProvider):
         finally:
             CURRENT_WAIT.reset(token)
             self._waits.discard(mark)
-
-    async def read_instance(self, instance: str) -> InstanceState | None:
-        return await self._pass(
-            "read_instance", instance, lambda: self.inner.read_instance(instance)
-        )
 
 
 def losing_answers(operation: str, times: int = 1) -> Disturbance:
