@@ -6,6 +6,7 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import re
 import subprocess
 import sys
 import tomllib
@@ -121,6 +122,36 @@ def test_each_module_of_core_imports_only_from_the_layers_below() -> None:
     ]
 
     assert wrong == []
+
+
+ARCHITECTURE = ROOT / "docs" / "build-on-it" / "architecture.md"
+
+
+def test_the_page_about_the_architecture_names_what_each_folder_imports() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", ARCHITECTURE.read_text("utf-8"), re.MULTILINE)
+
+    assert {folder: {folder, *re.findall(r"`(\w+)`", used)} for folder, used in rows} == MAY_USE
+
+
+def test_every_stop_of_the_walks_is_there_and_no_walk_has_more_than_ten() -> None:
+    walks = ARCHITECTURE.read_text("utf-8").partition("## Three walks")[2].split("\n### ")[1:]
+    stops = [re.findall(r"`([a-z_]+(?:\.\w+)+)`", walk) for walk in walks]
+
+    assert [len(re.findall(r"^\d+\. ", walk, re.MULTILINE)) <= 10 for walk in walks] == [True] * 3
+    for stop in (stop for walk in stops for stop in walk):
+        assert _find(f"perdure.{stop}") is not None, stop
+
+
+def _find(path: str) -> object:
+    """The function or class of this path; None if there is none."""
+    names = path.split(".")
+    found: object = importlib.import_module(names[0])
+    for place, name in enumerate(names[1:], 2):
+        try:
+            found = importlib.import_module(".".join(names[:place]))
+        except ModuleNotFoundError:
+            found = getattr(found, name, None)
+    return found
 
 
 @pytest.mark.parametrize("name", PUBLIC_PACKAGES)
