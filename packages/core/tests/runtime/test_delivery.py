@@ -21,8 +21,9 @@ class FakeExecution:
         self.got: list[str] = []
         self.terminal: object = None
         self.unwanted: set[str] = set()
+        self.is_quiet = True
 
-    def accept(self, message: Message, now: int) -> bool:
+    def accept(self, message: Message, now: int, most: int) -> bool:
         if message.id == "damaged":
             raise UndecodableData("it is damaged")
         self.got.append(message.id)
@@ -30,7 +31,7 @@ class FakeExecution:
             self.terminal = "the end"
         return True
 
-    def accept_result(self, kind: MessageKind, result: ResultData, now: int) -> bool:
+    def accept_result(self, kind: MessageKind, result: ResultData, now: int, most: int) -> bool:
         if result.result in self.unwanted:
             return False
         self.got.append(str(result.result))
@@ -87,7 +88,12 @@ class Stage:
         self.delivery.execution = cast("Execution", self.execution)
 
     def deliver(self, most_results: int = 16) -> UndecodableData | None:
-        return self.delivery.deliver(self.begin, 0, most_results)
+        steps = self.delivery.deliver(self.begin, 0, most_results)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                return done.value
 
 
 def test_a_cancellation_comes_before_what_came_with_it_and_after_the_start() -> None:

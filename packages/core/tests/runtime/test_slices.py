@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from datetime import timedelta
 from itertools import pairwise
 
@@ -13,7 +13,7 @@ from perdure.contract import Provider
 from perdure.errors import StorageUnavailable
 from perdure.history import Event
 from perdure.observe import RuntimeEvent, TurnLost
-from perdure.replay.execution import Execution
+from perdure.replay.execution import STEP, Execution
 from perdure.runtime import host_loop
 from perdure.runtime.host_loop import NoLongerWanted, Pacer, run_in_slices
 
@@ -148,12 +148,12 @@ def replayed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     log: list[str] = []
     deliver = Execution._deliver
 
-    def logged(execution: Execution, event: Event) -> None:
+    def logged(execution: Execution, event: Event, most: int) -> None:
         if execution._transcript.replaying:
             log.append("step")
             for act in list(acts):
                 act(len(log))
-        deliver(execution, event)
+        deliver(execution, event, most)
 
     monkeypatch.setattr(host_loop, "SLICE", 0)
     monkeypatch.setattr(Execution, "_deliver", logged)
@@ -162,6 +162,7 @@ def replayed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return log
 
 
+Eventually = Callable[[Callable[[], object]], Awaitable[object]]
 acts: list[Callable[[int], None]] = []
 
 
@@ -263,3 +264,77 @@ async def test_a_replay_whose_lease_is_lost_is_given_up(
     assert [lost.reason for lost in observer.lost] == ["the lease was lost"]
     assert left == [True, False]
     assert replayed.count("step") < 2 * LENGTH
+
+
+async def test_one_event_that_wakes_many_waits_runs_in_slices_live_and_in_replay(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    monkeypatch.setattr(host_loop, "SLICE", 0)
+    crowd, ticks, woken_at = perdure.Registry(), 0, list[int]()
+    waiters = 10 * STEP
+
+    @crowd.orchestration
+    async def flow(ctx: perdure.OrchestrationContext) -> int:
+        gate = asyncio.Event()
+
+        async def wait() -> None:
+            await gate.wait()
+            woken_at.append(ticks)
+
+        tasks = [asyncio.create_task(wait()) for _ in range(waiters)]
+        await ctx.schedule_wait("open")
+        gate.set()
+        await asyncio.gather(*tasks)
+        await ctx.schedule_wait("end")
+        return len(tasks)
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(tick())
+    handle = await perdure.Client(provider).start_orchestration("it", flow)
+    await handle.raise_event("open")
+    async with perdure.Runtime(provider, crowd):
+        await eventually(lambda: len(woken_at) == waiters)
+    live = len(set(woken_at))
+    woken_at.clear()
+    async with perdure.Runtime(provider, crowd):
+        await handle.raise_event("end")
+        result = await handle.result(timeout=10)
+    beside.cancel()
+
+    assert result == len(woken_at) == waiters
+    assert min(live, len(set(woken_at))) >= waiters // STEP
+
+
+async def test_many_messages_are_delivered_in_slices(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_loop, "SLICE", 0)
+    listening, ticks, heard_at = perdure.Registry(), 0, list[int]()
+
+    @listening.orchestration
+    async def flow(ctx: perdure.OrchestrationContext) -> None:
+        for _ in range(50):
+            await ctx.schedule_wait("e")
+            heard_at.append(ticks)
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0)
+
+    handle = await perdure.Client(provider).start_orchestration("it", flow)
+    for _ in range(50):
+        await handle.raise_event("e")
+    beside = asyncio.create_task(tick())
+    async with perdure.Runtime(provider, listening):
+        await handle.result(timeout=10)
+    beside.cancel()
+
+    assert len(heard_at) == 50
+    assert len(set(heard_at)) == 50

@@ -34,6 +34,11 @@ from perdure.replay.signals import UndecodableData
 from perdure.replay.transcript import PYTHON
 from perdure.replay.turn import TurnDraft, decoded, end_of_work, settle
 
+WHOLE = 1 << 62
+"""No limit to the callbacks of a delivery but that of the loop."""
+STEP = 200
+"""How many callbacks a step of long work runs: about two milliseconds."""
+
 
 class Execution:
     """One execution. Create it with `begin` or `rebuild`; use it in one thread, outside host tasks."""
@@ -82,12 +87,13 @@ class Execution:
         *,
         cleanup_timeout: timedelta,
         trace_paths: bool = False,
+        most: int = WHOLE,
     ) -> Execution:
-        """A new execution, run from its start event until it waits."""
+        """A new execution, run from its start event until it waits, or for so many callbacks."""
         execution = cls(
             started, definition, catalog, cleanup_timeout=cleanup_timeout, trace_paths=trace_paths
         )
-        execution._deliver_new(started)
+        execution._deliver_new(started, most)
         return execution
 
     @classmethod
@@ -127,9 +133,9 @@ class Execution:
         trace_paths: bool = False,
         compare: Compare = DEFAULT_COMPARE,
     ) -> Generator[None, None, Execution]:
-        """Rebuild the execution as its history left it; each step delivers one event.
+        """Rebuild the execution as its history left it; each step delivers one event, or goes on with one that has much to run.
 
-        Nothing is under way between two steps, and closing the generator frees the execution. If
+        Between two steps its loop is not entered, and closing the generator frees the execution. If
         values differ from the recorded ones, the recorded ones are used, and `differences` lists
         them. Raises `HistoryMismatch` if the code asks for something else than the history has (or,
         with `compare` "strict", for other values), `UndecodableData` if the history does not begin
@@ -170,41 +176,53 @@ class Execution:
 
     # Driving it
 
-    def accept(self, message: Message, now: Instant) -> bool:
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it waits for the next delivery. If not, `run_on` goes first."""
+        return self.loop.is_quiet
+
+    def run_on(self, most: int) -> None:
+        """Go on with the last delivery, for so many callbacks at most."""
+        self._run(most)
+
+    def accept(self, message: Message, now: Instant, most: int = WHOLE) -> bool:
         """Deliver a message and run; returns False if the message no longer matters.
 
-        Raises `UndecodableData` and leaves the execution unchanged.
+        It runs until it waits, or for so many callbacks; see `is_quiet`. Raises `UndecodableData`
+        and leaves the execution unchanged.
         """
         kind = message.kind
         if kind is MessageKind.START:
             return False
         if kind is MessageKind.EVENT:
-            return self._accept_event(message, now)
+            return self._accept_event(message, now, most)
         if kind is MessageKind.CANCEL:
-            return self.accept_cancel(decoded(message, decode_cancel).reason, now)
+            return self.accept_cancel(decoded(message, decode_cancel).reason, now, most)
         result = decoded(message, decode_result)
         if kind is MessageKind.TIMER and message.visible_at is not None:
             # A timer is never early by the history's own time, even if this clock is behind.
             now = max(now, message.visible_at)
-        return self.accept_result(kind, result, now)
+        return self.accept_result(kind, result, now, most)
 
-    def accept_result(self, kind: MessageKind, data: ResultData, now: Instant) -> bool:
+    def accept_result(
+        self, kind: MessageKind, data: ResultData, now: Instant, most: int = WHOLE
+    ) -> bool:
         """Deliver the end of scheduled work; returns False if the work is no longer under way."""
         work = self._commands.work.get(data.scheduled)
         if self.terminal is not None or work is None or work.kind is not kind:
             return False
-        self._deliver_new(end_of_work(kind, data, self._commands.next_event, self._time(now)))
+        self._deliver_new(end_of_work(kind, data, self._commands.next_event, self._time(now)), most)
         return True
 
-    def accept_cancel(self, reason: str, now: Instant) -> bool:
+    def accept_cancel(self, reason: str, now: Instant, most: int = WHOLE) -> bool:
         """Deliver a request to cancel; returns False after an earlier one, or after the end."""
         if self.terminal is not None or self.cancel_reason is not None:
             return False
         number, at = self._commands.next_event, self._time(now)
-        self._deliver_new(history.CancelRequested(event_id=number, at=at, reason=reason))
+        self._deliver_new(history.CancelRequested(event_id=number, at=at, reason=reason), most)
         return True
 
-    def _accept_event(self, message: Message, now: Instant) -> bool:
+    def _accept_event(self, message: Message, now: Instant, most: int) -> bool:
         if self.terminal is not None or self._commands.inbox.knows(message.id):
             return False
         data = decoded(message, decode_raised)
@@ -215,7 +233,7 @@ class Execution:
             data=data.data,
             message_id=message.id,
         )
-        self._deliver_new(event)
+        self._deliver_new(event, most)
         return True
 
     def fail(self, details: ErrorDetails) -> None:
@@ -249,7 +267,10 @@ class Execution:
         try:
             while (event := transcript.next_incoming()) is not None:
                 if transcript.terminal is None:
-                    self._deliver(event)
+                    self._deliver(event, STEP)
+                    while not self.is_quiet:
+                        yield
+                        self.run_on(STEP)
                     self._commands.boundary.check()
                 yield
         except BaseException:
@@ -259,18 +280,22 @@ class Execution:
             transcript.end_replay()
         self.loop.is_silent = transcript.closed
 
-    def _deliver_new(self, event: Event) -> None:
+    def _deliver_new(self, event: Event, most: int) -> None:
         self.loop.is_silent = False
         self._transcript.events.append(event)
-        self._deliver(event)
+        self._deliver(event, most)
 
-    def _deliver(self, event: Event) -> None:
+    def _deliver(self, event: Event, most: int) -> None:
         self._transcript.last_event = self._transcript.delivered = event.event_id
         self.loop.set_time(event.at)
+        self._run(most, event)
+
+    def _run(self, most: int, event: Event | None = None) -> None:
         self.loop.open()
         try:
-            self._hand_over(event)
-            self.loop.run_until_quiet()
+            if event is not None:
+                self._hand_over(event)
+            self.loop.run_until_quiet(most)
         except EndlessRun as endless:
             self._end_failed(endless)
         finally:

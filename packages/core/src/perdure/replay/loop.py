@@ -94,22 +94,25 @@ class OrchestrationLoop(GuardedLoop):
         """The tasks that raised and may still be awaited."""
         self._endless_sleeps = 0
         self._prune_at = _FEW_TASKS
+        self._callbacks_left = _MOST_CALLBACKS
+        """For the event that is being delivered."""
         self._halted = False
         self._discarded = False
         self._abandoned: list[AsyncGenerator[Any, Any]] | None = None
 
     # Running it
 
-    def run_until_quiet(self) -> None:
-        """Run ready callbacks until none is left or `halt` was called.
+    def run_until_quiet(self, most: int = _MOST_CALLBACKS) -> None:
+        """Run ready callbacks until none is left, `halt` was called, or so many were run.
 
-        Raises `EndlessRun` after two million callbacks, since nothing else in the process could run
-        meanwhile. A replay ends at the same callback, because callbacks are counted, not timed.
+        Raises `EndlessRun` after two million callbacks for one event. A replay ends at the same
+        callback, because callbacks are counted, not timed.
         """
         outside = self._enter()
+        budget = min(most, self._callbacks_left)
         try:
             ready = self._ready
-            for _ in range(_MOST_CALLBACKS):
+            for _ in range(budget):
                 if self._halted or not ready:
                     return
                 handle = ready.popleft()
@@ -132,10 +135,18 @@ class OrchestrationLoop(GuardedLoop):
             # With many tasks, `create_task` does it from time to time.
             if len(self._tasks) <= _FEW_TASKS:
                 self._forget_ended_tasks()
+        self._callbacks_left -= budget
+        if self._callbacks_left or self.is_quiet:
+            return
         raise EndlessRun(
             f"the orchestration ran {_MOST_CALLBACKS} callbacks without waiting for anything from"
             " outside; wait for an activity, an event or a timer instead of asking in a loop"
         )
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no callback is left to run."""
+        return self._halted or not self._ready
 
     def _forget_ended_tasks(self) -> None:
         """Drop references to ended tasks, so that asyncio reports unawaited exceptions when they are freed."""
@@ -179,6 +190,7 @@ class OrchestrationLoop(GuardedLoop):
     def set_time(self, now: Instant) -> None:
         """Set the time to that of the event that is delivered next; it never steps back."""
         self._now = max(self._now, now)
+        self._callbacks_left = _MOST_CALLBACKS
 
     @property
     def now(self) -> Instant:
@@ -215,7 +227,7 @@ class OrchestrationLoop(GuardedLoop):
             pending = self.waiting_tasks()
             if not pending:
                 break
-            self._halted = False
+            self._halted, self._callbacks_left = False, _MOST_CALLBACKS
             for task in pending:
                 task.cancel()
             with suppress(EndlessRun):

@@ -11,11 +11,11 @@ tasks of the orchestration.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 from perdure.clock import Instant
 from perdure.records.instances import InstanceState, Message, MessageKind
-from perdure.replay.execution import Execution
+from perdure.replay.execution import STEP, Execution
 from perdure.replay.signals import UndecodableData
 from perdure.runtime.activity_leases import HeldActivity
 from perdure.runtime.parking import UNDECODABLE, parked_and_cancelled
@@ -84,21 +84,22 @@ class Delivery:
 
     def deliver(
         self, begin: Callable[[Message], Execution], now: Instant, most_results: int
-    ) -> UndecodableData | None:
+    ) -> Generator[None, None, UndecodableData | None]:
         """Give the execution its messages and results; returns why a message stays undelivered.
 
+        In steps, so that many messages, and one that wakes much, do not hold up the host's loop.
         `begin` makes the execution of a start message. Raises what it raises.
         """
         self.consumed = []
-        undecodable = self._deliver_messages(begin, now)
+        undecodable = yield from self._deliver_messages(begin, now)
         execution = self.execution
         if undecodable is None and execution is not None and self.results:
-            self._deliver_results(execution, now, most_results)
+            yield from self._deliver_results(execution, now, most_results)
         return undecodable
 
     def _deliver_messages(
         self, begin: Callable[[Message], Execution], now: Instant
-    ) -> UndecodableData | None:
+    ) -> Generator[None, None, UndecodableData | None]:
         limit = 1 if self._one_by_one else len(self.messages)
         try:
             for message in self.messages[:limit]:
@@ -109,8 +110,12 @@ class Delivery:
                         )
                     self.execution = begin(message)
                 else:
-                    self.execution.accept(message, now)
+                    self.execution.accept(message, now, STEP)
                 self.consumed.append(message.id)
+                while not self.execution.is_quiet:
+                    yield
+                    self.execution.run_on(STEP)
+                yield
                 if self.execution.terminal is not None:
                     break
         except UndecodableData as error:
@@ -123,18 +128,26 @@ class Delivery:
             del self.messages[: len(self.consumed)]
         return None
 
-    def _deliver_results(self, execution: Execution, now: Instant, most: int) -> None:
+    def _deliver_results(self, execution: Execution, now: Instant, most: int) -> Generator[None]:
         delivered = 0
-        for held in self.results:
-            if len(self.taken) >= most or execution.terminal is not None:
-                break
-            delivered += 1
-            result = held.result
-            if result is not None and execution.accept_result(MessageKind.ACTIVITY, result, now):
+        try:
+            for held in self.results:
+                if len(self.taken) >= most or execution.terminal is not None:
+                    break
+                delivered += 1
+                result = held.result
+                kind = MessageKind.ACTIVITY
+                if result is None or not execution.accept_result(kind, result, now, STEP):
+                    # It was cancelled meanwhile: the commit that did it removed the activity.
+                    self.dropped.append(held)
+                    continue
                 self.taken.append(held)
-            else:  # it was cancelled meanwhile: the commit that did it removed the activity
-                self.dropped.append(held)
-        del self.results[:delivered]
+                while not execution.is_quiet:
+                    yield
+                    execution.run_on(STEP)
+                yield
+        finally:
+            del self.results[:delivered]
 
     def take_back(self) -> None:
         """The turn is void: its results go their own way."""

@@ -19,7 +19,7 @@ from perdure.contract.provider import Provider
 from perdure.model.wire import decode_start
 from perdure.records.instances import InstanceState, Message
 from perdure.records.limits import ENGINE
-from perdure.replay.execution import PYTHON, Execution
+from perdure.replay.execution import PYTHON, STEP, Execution
 from perdure.replay.signals import UndecodableData
 from perdure.runtime.held_instance import HeldInstance
 from perdure.runtime.histories import read_history
@@ -174,6 +174,7 @@ class Executions:
             self._catalog,
             cleanup_timeout=self._options.cleanup_timeout,
             trace_paths=self._options.trace_paths,
+            most=STEP,
         )
 
     async def keep(self, instance: str, execution: Execution, last_commit: str | None) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from datetime import timedelta
 from enum import Enum
 
@@ -44,7 +44,7 @@ from perdure.runtime.commits import make_turn_commit
 from perdure.runtime.delivery import Delivery
 from perdure.runtime.executions import NotRegistered
 from perdure.runtime.held_instance import HeldInstance
-from perdure.runtime.host_loop import NoLongerWanted, run_outside_tasks
+from perdure.runtime.host_loop import NoLongerWanted, run_in_slices
 from perdure.runtime.parking import (
     BROKEN,
     FORBIDDEN,
@@ -82,6 +82,7 @@ class LeasedInstance:
         "_is_lost",
         "_message_came",
         "_services",
+        "_undecodable",
         "_waiter",
         "has_begun",
         "held",
@@ -97,6 +98,8 @@ class LeasedInstance:
         self._delivery = Delivery(
             leased.state, leased.messages, more=leased.more, one_by_one=leased.attempt > 1
         )
+        self._undecodable: UndecodableData | None = None
+        """Why the turn that is made left a message undelivered."""
         self._is_isolated = isolated
         self.task: asyncio.Task[None] | None = None
         """The task that runs it."""
@@ -239,7 +242,8 @@ class LeasedInstance:
     async def _turn(self) -> _After:
         """Deliver what is in hand, commit, begin what the commit asks for."""
         services, delivery = self._services, self._delivery
-        undecodable = await run_outside_tasks(self._deliver)
+        await run_in_slices(self._deliver())
+        undecodable = self._undecodable
         draft = self._take_draft()
         if undecodable is not None and not (delivery.consumed or delivery.taken or draft.events):
             raise undecodable
@@ -262,9 +266,11 @@ class LeasedInstance:
             raise undecodable
         return await self._after(commit, draft, answer)
 
-    def _deliver(self) -> UndecodableData | None:
+    def _deliver(self) -> Generator[None]:
         provider = self._services.provider
-        return self._delivery.deliver(self._begin, provider.clock.now(), provider.finish_limit)
+        self._undecodable = yield from self._delivery.deliver(
+            self._begin, provider.clock.now(), provider.finish_limit
+        )
 
     def _begin(self, start: Message) -> Execution:
         held, now = self.held, self._services.provider.clock.now()
