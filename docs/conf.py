@@ -52,18 +52,26 @@ html_copy_source = True
 html_extra_path = ["site"]  # leads from the root of the site to its first page
 
 
+BELOW = {
+    "docs/explain/decisions/README": "[!R]*",
+    "docs/build-on-it/checks": "../conformance/*",
+    "CONTRIBUTING": "compatibility/README",
+}
+"""Pages of the sidebar, and those that it has below them."""
+
+
 def add_contents(app: Sphinx, name: str, source: list[str]) -> None:
-    """Append the sidebar's parts to the index, which stays plain Markdown in the repository."""
-    if name != root_doc:
-        return
-    parts = [
-        "```{toctree}\n:hidden:\n:glob:\nexplain/decisions/*\nconformance/*\n../compatibility/README\n```",
-    ]
-    for part in source[0].split("\n## ")[1:]:
-        caption = part.partition("\n")[0]
-        pages = re.findall(r"\]\(([^)]+)\.md\)", part)
-        parts.append("\n".join(["```{toctree}", ":hidden:", f":caption: {caption}", *pages, "```"]))
-    source[0] += "\n\n" + "\n\n".join(parts) + "\n"
+    """Append the sidebar's parts to the pages, which stay plain Markdown in the repository."""
+    if name == root_doc:
+        parts = [part.partition("\n") for part in source[0].split("\n## ")[1:]]
+        for caption, _, part in parts:
+            source[0] += contents(f":caption: {caption}", *re.findall(r"\]\(([^)]+)\.md\)", part))
+    elif name in BELOW:
+        source[0] += contents(":glob:", BELOW[name])
+
+
+def contents(*lines: str) -> str:
+    return "\n\n" + "\n".join(["```{toctree}", ":hidden:", *lines, "```"]) + "\n"
 
 
 def leave_out_of_search(app: Sphinx) -> None:
