@@ -17,7 +17,6 @@ from perdure.contract import (
     Message,
     MessageKind,
     NewActivity,
-    NewInstance,
     ParkedMark,
     Serves,
     TurnCommit,
@@ -30,6 +29,7 @@ from perdure_conformance.comparison.requests import TurnRenewal, ask
 from perdure_conformance.comparison.state_machine import compare_with_model
 from perdure_conformance.comparison.visible import first_difference, visible
 from perdure_conformance.model import ModelProvider, Store
+from perdure_conformance.samples import new_instance
 from perdure_dynamodb.testing.faults import FaultyCalls, Stall
 from perdure_dynamodb.testing.model import ModelCalls
 from perdure_dynamodb.testing.model_backend import ModelBackend
@@ -105,10 +105,7 @@ async def pair(open_on_model, model, clock):
 
 
 def new(instance):
-    start = Message(
-        id="start", instance=instance, kind=MessageKind.START, data=b"", incarnation="first"
-    )
-    return NewInstance(instance=instance, incarnation="first", name="flow", start=start)
+    return new_instance(instance, incarnation="first", data=b"")
 
 
 def look(token):

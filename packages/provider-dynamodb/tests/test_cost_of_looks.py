@@ -11,12 +11,12 @@ from perdure.contract import (
     Message,
     MessageKind,
     NewActivity,
-    NewInstance,
     Serves,
     TurnCommit,
     TurnRequest,
 )
 from perdure.errors import StorageUnavailable
+from perdure_conformance.samples import new_instance
 from perdure_dynamodb.testing.faults import Fault, FaultyCalls, Stall
 from perdure_dynamodb.testing.metering import MeteringCalls
 
@@ -25,12 +25,7 @@ LEASE = 30 * SECOND
 
 
 async def create(provider, instance, name="flow"):
-    start = Message(
-        id="start", instance=instance, kind=MessageKind.START, data=b"", incarnation="first"
-    )
-    await provider.create_instance(
-        NewInstance(instance=instance, incarnation="first", name=name, start=start)
-    )
+    await provider.create_instance(new_instance(instance, incarnation="first", name=name, data=b""))
 
 
 async def lease(provider, limit=100, unregistered_for=None):

@@ -6,16 +6,14 @@ from uuid import uuid4
 import pytest
 from perdure.contract import (
     ActivityRequest,
-    Message,
-    MessageKind,
     NewActivity,
-    NewInstance,
     Serves,
     TurnCommit,
     TurnLease,
     TurnRequest,
 )
 from perdure.errors import StorageUnavailable
+from perdure_conformance.samples import new_instance
 from perdure_dynamodb.testing.faults import Fault, FaultyCalls
 
 LEASE = timedelta(seconds=30)
@@ -25,12 +23,7 @@ IN_FRONT_OF_THE_REST = 220
 
 
 async def create(provider, instance, name="flow"):
-    start = Message(
-        id="start", instance=instance, kind=MessageKind.START, data=b"", incarnation="first"
-    )
-    await provider.create_instance(
-        NewInstance(instance=instance, incarnation="first", name=name, start=start)
-    )
+    await provider.create_instance(new_instance(instance, incarnation="first", name=name, data=b""))
 
 
 async def lease(provider, token=None, limit=100):

@@ -8,25 +8,20 @@ import pytest
 from perdure.contract import (
     ExecutionEnd,
     InstanceStatus,
-    Message,
-    MessageKind,
     NewChild,
-    NewInstance,
     Serves,
     TurnCommit,
     TurnRequest,
 )
 from perdure.errors import StorageUnavailable
+from perdure_conformance.samples import new_instance
 from perdure_dynamodb.testing.faults import Fault, FaultyCalls
 
 LEASE = timedelta(seconds=30)
 
 
 def new(instance, incarnation):
-    start = Message(
-        id="start", instance=instance, kind=MessageKind.START, data=b"", incarnation=incarnation
-    )
-    return NewInstance(instance=instance, incarnation=incarnation, name="flow", start=start)
+    return new_instance(instance, incarnation=incarnation, data=b"")
 
 
 async def lease(provider):

@@ -12,7 +12,6 @@ from perdure.contract import (
     Message,
     MessageKind,
     NewActivity,
-    NewInstance,
     Serves,
     TurnCommit,
     TurnLease,
@@ -20,6 +19,7 @@ from perdure.contract import (
     TurnRequest,
 )
 from perdure.errors import StorageUnavailable
+from perdure_conformance.samples import new_instance
 from perdure_dynamodb import _purge
 from perdure_dynamodb.testing.faults import Fault, FaultyCalls, Stall
 
@@ -28,10 +28,7 @@ LEASE = 30 * SECOND
 
 
 def new(instance):
-    start = Message(
-        id="start", instance=instance, kind=MessageKind.START, data=b"", incarnation="first"
-    )
-    return NewInstance(instance=instance, incarnation="first", name="flow", start=start)
+    return new_instance(instance, incarnation="first", data=b"")
 
 
 async def lease(provider, limit=10):

@@ -8,13 +8,11 @@ import pytest
 from perdure.contract import (
     ExecutionEnd,
     InstanceStatus,
-    Message,
-    MessageKind,
-    NewInstance,
     Serves,
     TurnCommit,
     TurnRequest,
 )
+from perdure_conformance.samples import new_instance
 from perdure_dynamodb.testing.faults import FaultyCalls, Stall
 
 NAMES = [f"i-{number}" for number in range(6)]
@@ -25,12 +23,7 @@ QUERIES = 3 * SHARDS
 
 async def create_all(provider):
     for name in NAMES:
-        start = Message(
-            id="start", instance=name, kind=MessageKind.START, data=b"", incarnation="first"
-        )
-        await provider.create_instance(
-            NewInstance(instance=name, incarnation="first", name="flow", start=start)
-        )
+        await provider.create_instance(new_instance(name, incarnation="first", data=b""))
 
 
 async def end_all(provider):

@@ -7,11 +7,11 @@ from uuid import uuid4
 from perdure.contract import (
     Message,
     MessageKind,
-    NewInstance,
     Serves,
     TurnCommit,
     TurnRequest,
 )
+from perdure_conformance.samples import new_instance
 from perdure_dynamodb.testing.faults import Fault, FaultyCalls, Stall
 
 LARGE = b"x" * 10_000
@@ -22,12 +22,7 @@ def event(name, data=LARGE):
 
 
 async def create(provider):
-    start = Message(
-        id="start", instance="one", kind=MessageKind.START, data=b"", incarnation="first"
-    )
-    await provider.create_instance(
-        NewInstance(instance="one", incarnation="first", name="flow", start=start)
-    )
+    await provider.create_instance(new_instance("one", incarnation="first", data=b""))
 
 
 async def lease(provider):

@@ -6,14 +6,12 @@ from uuid import uuid4
 from perdure.contract import (
     ActivityRequest,
     InstanceStatus,
-    Message,
-    MessageKind,
     NewActivity,
-    NewInstance,
     Serves,
     TurnCommit,
     TurnRequest,
 )
+from perdure_conformance.samples import new_instance
 from perdure_dynamodb._keys import shard_of
 from perdure_dynamodb._shards import GRACE, REFRESH
 from perdure_dynamodb.testing.faults import FaultyCalls
@@ -30,12 +28,7 @@ def names(prefix):
 
 
 async def create(provider, instance):
-    start = Message(
-        id="start", instance=instance, kind=MessageKind.START, data=b"", incarnation="first"
-    )
-    await provider.create_instance(
-        NewInstance(instance=instance, incarnation="first", name="flow", start=start)
-    )
+    await provider.create_instance(new_instance(instance, incarnation="first", data=b""))
 
 
 async def take_turns(provider):

@@ -7,14 +7,12 @@ from uuid import uuid4
 import pytest
 from perdure.contract import (
     ActivityRequest,
-    Message,
-    MessageKind,
     NewActivity,
-    NewInstance,
     Serves,
     TurnCommit,
     TurnRequest,
 )
+from perdure_conformance.samples import new_instance
 from perdure_dynamodb import _other_queues
 
 MINUTE = timedelta(minutes=1)
@@ -24,12 +22,7 @@ async def add(provider, activities):
     """Add activities, fifty to an instance."""
     for number in range(0, len(activities), 50):
         instance = uuid4().hex
-        start = Message(
-            id="start", instance=instance, kind=MessageKind.START, data=b"", incarnation="first"
-        )
-        await provider.create_instance(
-            NewInstance(instance=instance, incarnation="first", name="flow", start=start)
-        )
+        await provider.create_instance(new_instance(instance, incarnation="first", data=b""))
         serves = Serves(orchestrations={"flow": frozenset()})
         [turn] = await provider.lease_turns(
             TurnRequest(token=uuid4().hex, limit=1, lease_for=MINUTE, serves=serves)

@@ -7,13 +7,11 @@ from uuid import uuid4
 import pytest
 from perdure.contract import (
     ChangeWait,
-    Message,
-    MessageKind,
-    NewInstance,
     Serves,
     TurnCommit,
     TurnRequest,
 )
+from perdure_conformance.samples import new_instance
 from perdure_dynamodb.testing.faults import Fault, FaultyCalls
 from perdure_dynamodb.testing.metering import MeteringCalls
 
@@ -22,12 +20,7 @@ MINUTE = timedelta(minutes=1)
 
 
 async def create(provider, instance):
-    start = Message(
-        id="start", instance=instance, kind=MessageKind.START, data=b"", incarnation="first"
-    )
-    await provider.create_instance(
-        NewInstance(instance=instance, incarnation="first", name="flow", start=start)
-    )
+    await provider.create_instance(new_instance(instance, incarnation="first", data=b""))
 
 
 async def lease(provider):
