@@ -13,21 +13,18 @@ from collections.abc import AsyncGenerator, Awaitable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
-from typing import TypedDict, TypeVar, Unpack
+from typing import TypeVar, Unpack
 
 from perdure.clock import Clock, Instant, ManualClock, to_microseconds
 from perdure.contract import (
     ActivityCompletion,
-    ActivityLease,
     ActivityRequest,
     CommitAnswer,
-    ExecutionEnd,
     InstanceState,
     LeasedActivity,
     LeasedTurn,
     Message,
     NewActivity,
-    NewChild,
     NewInstance,
     Provider,
     ProviderAdmin,
@@ -40,39 +37,22 @@ from perdure.contract import (
 
 from perdure_conformance.backend import Backend
 from perdure_conformance.expect import ClauseBroken, expect, expect_equal
-from perdure_conformance.samples import LEASE, SERVES, WORK, incarnation_of, new_instance, result
+from perdure_conformance.samples import (
+    LEASE,
+    SERVES,
+    WORK,
+    CommitFields,
+    commit_of,
+    incarnation_of,
+    new_instance,
+    result,
+)
 from perdure_conformance.tampering import EventPlace, Tampering
 
 T = TypeVar("T")
 
 PATIENCE = 20.0
 """Real seconds after which a call that has to return is given up."""
-
-
-class CommitFields(TypedDict, total=False):
-    """The fields of a commit that a check may set."""
-
-    id: str
-    incarnation: str
-    token: str
-    execution: int
-    expected_event: int
-    events: tuple[bytes, ...]
-    remove: tuple[str, ...]
-    finish: tuple[ActivityLease, ...]
-    cancel: tuple[str, ...]
-    add: tuple[NewActivity, ...]
-    activity_token: str
-    activity_lease_for: timedelta
-    send: tuple[Message, ...]
-    front: tuple[Message, ...]
-    create: tuple[NewChild, ...]
-    end: ExecutionEnd
-    version: str
-    unpin: bool
-    engine: int
-    keep_for: timedelta
-    held: frozenset[str]
 
 
 class Bench:
@@ -201,17 +181,7 @@ class Bench:
 
     def draft(self, turn: LeasedTurn, **fields: Unpack[CommitFields]) -> TurnCommit:
         """A commit of this turn. By default it removes the delivered messages."""
-        state = turn.state
-        commit = TurnCommit(
-            id=self.fresh("commit"),
-            instance=state.instance,
-            incarnation=state.incarnation,
-            token=turn.token,
-            execution=state.execution,
-            expected_event=state.last_event,
-            remove=tuple(message.id for message in turn.messages),
-        )
-        return replace(commit, **fields)
+        return commit_of(turn, **{"id": self.fresh("commit"), **fields})
 
     async def commit(self, turn: LeasedTurn, **fields: Unpack[CommitFields]) -> CommitAnswer:
         """Commit this turn."""

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
+from typing import TypedDict, Unpack
 
 from perdure.clock import Instant
 from perdure.contract import (
+    ActivityLease,
+    ExecutionEnd,
     LeasedTurn,
     Message,
     MessageKind,
     NewActivity,
+    NewChild,
     NewInstance,
     ParentLink,
     Serves,
+    TurnCommit,
 )
 
 SECOND = timedelta(seconds=1)
@@ -126,3 +133,44 @@ def ids(messages: Iterable[Message]) -> list[str]:
 def delivered(turn: LeasedTurn) -> list[str]:
     """The ids of the messages of a turn, in order."""
     return ids(turn.messages)
+
+
+class CommitFields(TypedDict, total=False):
+    """The fields of a commit that a check may set."""
+
+    id: str
+    incarnation: str
+    token: str
+    execution: int
+    expected_event: int
+    events: tuple[bytes, ...]
+    remove: tuple[str, ...]
+    finish: tuple[ActivityLease, ...]
+    cancel: tuple[str, ...]
+    add: tuple[NewActivity, ...]
+    activity_token: str
+    activity_lease_for: timedelta
+    send: tuple[Message, ...]
+    front: tuple[Message, ...]
+    create: tuple[NewChild, ...]
+    end: ExecutionEnd
+    version: str
+    unpin: bool
+    engine: int
+    keep_for: timedelta
+    held: frozenset[str]
+
+
+def commit_of(turn: LeasedTurn, **fields: Unpack[CommitFields]) -> TurnCommit:
+    """A commit of this turn. By default it removes the delivered messages."""
+    state = turn.state
+    commit = TurnCommit(
+        id=f"commit-{uuid.uuid4().hex}",
+        instance=state.instance,
+        incarnation=state.incarnation,
+        token=turn.token,
+        execution=state.execution,
+        expected_event=state.last_event,
+        remove=tuple(message.id for message in turn.messages),
+    )
+    return replace(commit, **fields)

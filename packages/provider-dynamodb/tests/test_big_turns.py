@@ -15,12 +15,12 @@ from perdure.contract import (
     MessageKind,
     NewActivity,
     NewChild,
-    NewInstance,
     Serves,
-    TurnCommit,
     TurnRequest,
 )
 from perdure.errors import ActivityLeaseLost, LeaseLost, StorageUnavailable
+from perdure_conformance import samples
+from perdure_conformance.samples import new_instance
 from perdure_dynamodb._transport import Unanswered
 from perdure_dynamodb.testing.faults import FaultyCalls, Stall
 
@@ -33,8 +33,7 @@ def message(message_id, instance="big", kind=MessageKind.EVENT, data=b"", incarn
 
 
 def new(instance="big", incarnation="first"):
-    start = message("start", instance, MessageKind.START, incarnation=incarnation)
-    return NewInstance(instance=instance, incarnation=incarnation, name="flow", start=start)
+    return new_instance(instance, incarnation=incarnation, data=b"")
 
 
 def turn_request(token):
@@ -48,16 +47,7 @@ def work_request(token, limit=5000):
 
 
 def commit_of(turn, **fields):
-    defaults = {
-        "id": "commit",
-        "instance": turn.state.instance,
-        "incarnation": turn.state.incarnation,
-        "token": turn.token,
-        "execution": turn.state.execution,
-        "expected_event": turn.state.last_event,
-        "remove": tuple(each.id for each in turn.messages),
-    }
-    return TurnCommit(**{**defaults, **fields})
+    return samples.commit_of(turn, **{"id": "commit", **fields})
 
 
 def activities(count):

@@ -7,14 +7,12 @@ import pytest
 from perdure.contract import (
     ActivityRequest,
     CancellationWait,
-    Message,
-    MessageKind,
     NewActivity,
-    NewInstance,
     Serves,
     TurnCommit,
     TurnRequest,
 )
+from perdure_conformance.samples import new_instance
 from perdure_dynamodb.testing.faults import FaultyCalls
 from perdure_dynamodb.testing.metering import MeteringCalls
 
@@ -24,12 +22,7 @@ LEASE = 30 * SECOND
 
 async def start(provider):
     """A turn of a new instance."""
-    message = Message(
-        id="start", instance="alpha", kind=MessageKind.START, data=b"", incarnation="first"
-    )
-    await provider.create_instance(
-        NewInstance(instance="alpha", incarnation="first", name="flow", start=message)
-    )
+    await provider.create_instance(new_instance("alpha", incarnation="first", data=b""))
     serves = Serves(orchestrations={"flow": frozenset()})
     [turn] = await provider.lease_turns(
         TurnRequest(token="t", limit=1, lease_for=LEASE, serves=serves)  # noqa: S106 # no secret

@@ -10,11 +10,10 @@ from perdure.contract import (
     InstanceStatus,
     NewChild,
     Serves,
-    TurnCommit,
     TurnRequest,
 )
 from perdure.errors import StorageUnavailable
-from perdure_conformance.samples import new_instance
+from perdure_conformance.samples import commit_of, new_instance
 from perdure_dynamodb.testing.faults import Fault, FaultyCalls
 
 LEASE = timedelta(seconds=30)
@@ -28,18 +27,6 @@ async def lease(provider):
     serves = Serves(orchestrations={"flow": frozenset()})
     return await provider.lease_turns(
         TurnRequest(token=uuid4().hex, limit=1, lease_for=LEASE, serves=serves)
-    )
-
-
-def commit_of(turn, **fields):
-    return TurnCommit(
-        id=uuid4().hex,
-        instance=turn.state.instance,
-        incarnation="first",
-        token=turn.token,
-        execution=1,
-        remove=tuple(each.id for each in turn.messages),
-        **{"expected_event": turn.state.last_event, **fields},
     )
 
 

@@ -13,13 +13,12 @@ from perdure.contract import (
     MessageKind,
     NewActivity,
     Serves,
-    TurnCommit,
     TurnLease,
     TurnRelease,
     TurnRequest,
 )
 from perdure.errors import StorageUnavailable
-from perdure_conformance.samples import new_instance
+from perdure_conformance.samples import commit_of, new_instance
 from perdure_dynamodb import _purge
 from perdure_dynamodb.testing.faults import Fault, FaultyCalls, Stall
 
@@ -41,19 +40,6 @@ async def lease(provider, limit=10):
 async def lease_work(provider, limit=10):
     return await provider.lease_activities(
         ActivityRequest(token=uuid4().hex, limit=limit, lease_for=LEASE, names=frozenset({"work"}))
-    )
-
-
-def commit_of(turn, **fields):
-    return TurnCommit(
-        id=uuid4().hex,
-        instance=turn.state.instance,
-        incarnation="first",
-        token=turn.token,
-        execution=1,
-        expected_event=turn.state.last_event,
-        remove=tuple(each.id for each in turn.messages),
-        **fields,
     )
 
 

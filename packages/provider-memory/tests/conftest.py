@@ -20,6 +20,7 @@ from perdure.contract import (
     TurnCommit,
     TurnRequest,
 )
+from perdure_conformance.samples import commit_of, new_instance
 from perdure_memory import MemoryOptions, MemoryProvider
 
 SECOND = timedelta(seconds=1)
@@ -46,9 +47,8 @@ class Bench:
         return Message(id=message_id, instance=instance, kind=kind, **fields)
 
     def new(self, instance: str = "a", incarnation: str = "first", **fields) -> NewInstance:
-        start = self.message("start", instance, MessageKind.START, incarnation=incarnation)
-        fields.setdefault("name", "order")
-        return NewInstance(instance=instance, incarnation=incarnation, start=start, **fields)
+        given = {"incarnation": incarnation, "name": "order", "data": b"", **fields}
+        return new_instance(instance, **given)
 
     async def create(self, instance: str = "a", **fields) -> None:
         await self.provider.create_instance(self.new(instance, **fields))
@@ -74,16 +74,7 @@ class Bench:
         return list(await self.provider.lease_activities(ActivityRequest(token=token, **fields)))
 
     def commit_of(self, turn: LeasedTurn, **fields) -> TurnCommit:
-        fields.setdefault("id", f"commit {next(self.numbers)}")
-        fields.setdefault("remove", tuple(message.id for message in turn.messages))
-        return TurnCommit(
-            instance=turn.state.instance,
-            incarnation=turn.state.incarnation,
-            token=turn.token,
-            execution=turn.state.execution,
-            expected_event=turn.state.last_event,
-            **fields,
-        )
+        return commit_of(turn, **{"id": f"commit {next(self.numbers)}", **fields})
 
     async def commit(self, turn: LeasedTurn, **fields):
         return await self.provider.commit_turn(self.commit_of(turn, **fields))

@@ -26,6 +26,7 @@ from perdure.contract import (
     TurnCommit,
     TurnRequest,
 )
+from perdure_conformance.samples import commit_of, new_instance
 from perdure_sqlite import SQLiteOptions, SQLiteProvider
 
 LEASE = timedelta(seconds=30)
@@ -42,19 +43,9 @@ class Make:
         self._count += 1
         return f"{prefix}-{self._count}"
 
-    def start(self, instance: str, incarnation: str = "one") -> Message:
-        return Message(
-            id="start",
-            instance=instance,
-            kind=MessageKind.START,
-            data=b"input",
-            incarnation=incarnation,
-        )
-
     def new(self, instance: str, *, incarnation: str = "one", **fields: Any) -> NewInstance:
-        start = self.start(instance, incarnation)
-        given: dict[str, Any] = {"name": "process", **fields}
-        return NewInstance(instance=instance, incarnation=incarnation, start=start, **given)
+        given: dict[str, Any] = {"name": "process", "data": b"input", **fields}
+        return new_instance(instance, incarnation=incarnation, **given)
 
     def event(self, instance: str, **fields: Any) -> Message:
         given: dict[str, Any] = {"id": self.unique("event"), "data": b"event", **fields}
@@ -69,18 +60,14 @@ class Make:
         return ActivityLease(instance=instance, activity=activity, token=token)
 
     def commit(self, turn: LeasedTurn, **fields: Any) -> TurnCommit:
-        state = turn.state
-        commit = TurnCommit(
-            id=self.unique("commit"),
-            instance=state.instance,
-            incarnation=state.incarnation,
-            token=turn.token,
-            execution=state.execution,
-            expected_event=state.last_event,
-            activity_token=RUNTIME,
-            activity_lease_for=LEASE,
-        )
-        return replace(commit, **fields)
+        given = {
+            "id": self.unique("commit"),
+            "remove": (),
+            "activity_token": RUNTIME,
+            "activity_lease_for": LEASE,
+            **fields,
+        }
+        return commit_of(turn, **given)
 
 
 class Desk:
