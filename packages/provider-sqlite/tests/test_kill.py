@@ -4,7 +4,7 @@ import os
 import random
 
 import pytest
-from perdure_conformance.crashes.rounds import Killing
+from perdure_conformance.crashes.rounds import CrashRounds
 
 KILLS = int(os.environ.get("PERDURE_KILLS", "15"))
 SEED = int(os.environ.get("PERDURE_SEED", random.randrange(10**6)))
@@ -13,9 +13,11 @@ SEED = int(os.environ.get("PERDURE_SEED", random.randrange(10**6)))
 @pytest.mark.slow
 @pytest.mark.timeout(60 + 20 * KILLS)
 async def test_nothing_is_lost_when_processes_are_killed_again_and_again(tmp_path):
-    killing = Killing(url=f"sqlite:///{tmp_path}/killed.db", instances=50, shared=True, seed=SEED)
+    rounds = CrashRounds(
+        url=f"sqlite:///{tmp_path}/killed.db", instances=50, shared=True, seed=SEED
+    )
     print(f"seed {SEED}")  # shown where it fails; PERDURE_SEED repeats the moments
 
-    await killing.run(kills=KILLS)
+    await rounds.run(kills=KILLS)
 
-    assert killing.kills >= KILLS
+    assert rounds.kills >= KILLS

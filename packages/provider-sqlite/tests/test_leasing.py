@@ -1,6 +1,7 @@
 """Leasing: only what is ready is looked at, whatever else the file holds."""
 
 import sqlite3
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -222,7 +223,7 @@ async def test_a_repeated_commit_gives_its_answer_again_after_a_renewal_elsewher
 async def test_what_continues_as_new_may_send_to_its_next_execution(desk, make):
     provider = await desk.open()
     turn = await desk.leased(provider, "a")
-    again = make.new("a").start
+    again = replace(make.new("a").start, execution=2)
     to_next = Message(
         id="n", instance="a", kind=MessageKind.TIMER, data=b"", incarnation="one", execution=2
     )
