@@ -4,7 +4,8 @@ Execution:
 
 - `execution`: one live execution; delivers events and messages, and rebuilds it from a history
 - `commands`: what the code asks for, and how an execution ends
-- `context`, `calls`: the context that an orchestration gets, and its calls
+- `context`, `scheduling`, `calls`: the context that an orchestration gets, the part of it that
+  schedules activities and orchestrations, and how a call is read
 - `turn`: the events that messages become, the work under way, and what a turn brings about
 - `outgoing`: what an execution sends, as records of the contract
 - `inbox`: external events and the waits for them

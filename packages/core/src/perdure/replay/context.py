@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from asyncio import events
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import (
     TYPE_CHECKING,
@@ -17,56 +17,42 @@ from typing import (
     ParamSpec,
     TypeAlias,
     TypeVar,
-    overload,
 )
 from uuid import UUID
 
-from perdure.authoring.functions import ContextMarker
-from perdure.authoring.retry import RetryPolicy
 from perdure.clock import to_datetime, to_microseconds
 from perdure.errors import InvalidDuration, InvalidInput
 from perdure.model.durations import to_duration
 from perdure.model.identifiers import check_identifier
 from perdure.model.payload import check_annotation, encode
-from perdure.model.settings import require
 from perdure.model.shown import shown
-from perdure.replay.calls import (
-    OMITTED,
-    check_optional_id,
-    check_optional_version,
-    only_input,
-    read_activity_call,
-    read_orchestration_call,
-)
+from perdure.replay.calls import check_optional_version, read_orchestration_call
 from perdure.replay.commands import Commands
 from perdure.replay.loop import OrchestrationLoop
 from perdure.replay.replay_logger import ReplayLogger
+from perdure.replay.scheduling import SchedulingContext, require_function
 from perdure.replay.signals import ExecutionEnded
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
-I = TypeVar("I")  # noqa: E741 # the input
 P = ParamSpec("P")
 R = TypeVar("R")
 OnInvalid: TypeAlias = Literal["wait", "raise"]
 """What a wait does with an event whose data does not fit: keep waiting, or raise."""
 
-Cancellation: TypeAlias = Literal["drop", "wait"]
-"""What a cancellation does to an activity that is under way."""
 
-
-class OrchestrationContext(ContextMarker):
+class OrchestrationContext(SchedulingContext):
     """The first argument of an orchestration; valid for one execution.
 
     A `schedule_*` call schedules the work at once and returns a future; awaiting it is optional.
     Cancelling the future cancels the work. All methods are synchronous and cost no turn.
     """
 
-    __slots__ = ("_commands", "_logger")
+    __slots__ = ("_logger",)
 
     def __init__(self, commands: Commands) -> None:
-        self._commands = commands
+        super().__init__(commands)
         self._logger: ReplayLogger | None = None
 
     @property
@@ -119,128 +105,6 @@ class OrchestrationContext(ContextMarker):
         self._commands.require_running("ctx.random")
         return self._commands.randomness.random()
 
-    @overload
-    def activity(
-        self,
-        activity: Callable[P, Awaitable[R]],
-        *,
-        retry: RetryPolicy | None = None,
-        tag: str | None = None,
-        cancellation: Cancellation = "drop",
-    ) -> Callable[P, asyncio.Future[R]]: ...
-    @overload
-    def activity(
-        self,
-        activity: Callable[P, R],
-        *,
-        retry: RetryPolicy | None = None,
-        tag: str | None = None,
-        cancellation: Cancellation = "drop",
-    ) -> Callable[P, asyncio.Future[R]]: ...
-    def activity(
-        self,
-        activity: Callable[..., object],
-        *,
-        retry: RetryPolicy | None = None,
-        tag: str | None = None,
-        cancellation: Cancellation = "drop",
-    ) -> Callable[..., asyncio.Future[Any]]:
-        """The activity, to be called with its own arguments: `ctx.activity(charge)(order, cents=500)`.
-
-        The call schedules it, as `schedule_activity` does, and returns the future of its result.
-        A type checker sees the parameters and the result of the function. An argument that is
-        left out takes its default in the activity; it is not stored.
-        """
-        _require_function(activity, "activity")
-
-        def schedule(*args: object, **kwargs: object) -> asyncio.Future[Any]:
-            return self._schedule_activity(
-                "ctx.activity", activity, args, kwargs, Any, retry, tag, cancellation
-            )
-
-        return schedule
-
-    @overload
-    def schedule_activity(
-        self,
-        activity: Callable[[I], Awaitable[R]],
-        input: I,
-        *,
-        retry: RetryPolicy | None = None,
-        tag: str | None = None,
-        cancellation: Cancellation = "drop",
-    ) -> asyncio.Future[R]: ...
-    @overload
-    def schedule_activity(
-        self,
-        activity: Callable[[], Awaitable[R]],
-        *,
-        retry: RetryPolicy | None = None,
-        tag: str | None = None,
-        cancellation: Cancellation = "drop",
-    ) -> asyncio.Future[R]: ...
-    @overload
-    def schedule_activity(
-        self,
-        activity: Callable[[I], R],
-        input: I,
-        *,
-        retry: RetryPolicy | None = None,
-        tag: str | None = None,
-        cancellation: Cancellation = "drop",
-    ) -> asyncio.Future[R]: ...
-    @overload
-    def schedule_activity(
-        self,
-        activity: Callable[[], R],
-        *,
-        retry: RetryPolicy | None = None,
-        tag: str | None = None,
-        cancellation: Cancellation = "drop",
-    ) -> asyncio.Future[R]: ...
-    @overload
-    def schedule_activity(
-        self,
-        activity: str,
-        input: object = ...,
-        *,
-        result_type: TypeForm[R] = Any,
-        retry: RetryPolicy | None = None,
-        tag: str | None = None,
-        cancellation: Cancellation = "drop",
-    ) -> asyncio.Future[R]: ...
-    def schedule_activity(
-        self,
-        activity: Callable[..., object] | str,
-        input: object = OMITTED,
-        *,
-        result_type: object = Any,
-        retry: RetryPolicy | None = None,
-        tag: str | None = None,
-        cancellation: Cancellation = "drop",
-    ) -> asyncio.Future[Any]:
-        """Run an activity, given as the function or by its registered name.
-
-        With a function, `input` is its first argument; `ctx.activity` passes several. With a
-        name, `input` is what the activity takes: the value of its one parameter, or a dictionary
-        by the names of several; the result is decoded as `result_type`.
-
-        The future raises `ActivityFailed`, or `ActivityTimeout` if a limit of the policy is over.
-        Without `retry` there is one attempt. `tag` routes it to runtimes that run the tag.
-
-        `cancellation` says what a cancellation of the future, or of the task that awaits it, means
-        for work that is under way. With `"drop"` the result is discarded. With `"wait"` the activity
-        is asked to end (`cancel_requested`), no attempt follows the one under way, and the await
-        continues until its outcome arrives; then `CancelledError` is raised, and the future holds
-        the outcome, which you can await again.
-
-        Raises `InvalidPayload` if the input does not fit the activity's parameters.
-        """
-        args, call = only_input(input), "ctx.schedule_activity"
-        return self._schedule_activity(
-            call, activity, args, {}, result_type, retry, tag, cancellation
-        )
-
     def schedule_timer(self, delay: timedelta | float | datetime) -> asyncio.Future[None]:
         """A future that completes after `delay` (a `timedelta` or seconds), or at an aware datetime.
 
@@ -277,141 +141,6 @@ class OrchestrationContext(ContextMarker):
         name = check_identifier(name, "event name")
         return commands.schedule_wait(name, result_type, raises=on_invalid == "raise")
 
-    def sub_orchestration(
-        self,
-        orchestration: Callable[Concatenate[OrchestrationContext, P], Awaitable[R]],
-        *,
-        instance: str | None = None,
-        version: str | None = None,
-    ) -> Callable[P, asyncio.Future[R]]:
-        """A child orchestration, to be called with its own arguments besides the context.
-
-        `ctx.sub_orchestration(ship, instance="ship-1")(order, express=True)` starts it, as
-        `schedule_sub_orchestration` does, and returns the future of its result. A type checker
-        sees the parameters and the result of the function.
-        """
-        _require_function(orchestration, "sub_orchestration")
-
-        def schedule(*args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R]:
-            return self._schedule_child(
-                "ctx.sub_orchestration", orchestration, args, kwargs, Any, instance, version
-            )
-
-        return schedule
-
-    @overload
-    def schedule_sub_orchestration(
-        self,
-        orchestration: Callable[[OrchestrationContext, I], Awaitable[R]],
-        input: I,
-        *,
-        instance: str | None = None,
-        version: str | None = None,
-    ) -> asyncio.Future[R]: ...
-    @overload
-    def schedule_sub_orchestration(
-        self,
-        orchestration: Callable[[OrchestrationContext], Awaitable[R]],
-        *,
-        instance: str | None = None,
-        version: str | None = None,
-    ) -> asyncio.Future[R]: ...
-    @overload
-    def schedule_sub_orchestration(
-        self,
-        orchestration: str,
-        input: object = ...,
-        *,
-        instance: str | None = None,
-        version: str | None = None,
-        result_type: TypeForm[R] = Any,
-    ) -> asyncio.Future[R]: ...
-    def schedule_sub_orchestration(
-        self,
-        orchestration: Callable[..., object] | str,
-        input: object = OMITTED,
-        *,
-        instance: str | None = None,
-        version: str | None = None,
-        result_type: object = Any,
-    ) -> asyncio.Future[Any]:
-        """Run a child orchestration; the future gets its result, also after it continued as new.
-
-        With a function, `input` is its first argument after the context; `ctx.sub_orchestration`
-        passes several. With a name, `input` is what it takes: the value of its one parameter, or
-        a dictionary by the names of several.
-
-        The future raises `SubOrchestrationFailed`, or `SubOrchestrationAlreadyExists` if `instance`
-        is in use. The default id consists of this instance's id, the execution and the schedule
-        event. Without `version`, the newest runs. Children that are still running when
-        this execution ends are cancelled.
-        """
-        args, call = only_input(input), "ctx.schedule_sub_orchestration"
-        return self._schedule_child(call, orchestration, args, {}, result_type, instance, version)
-
-    def orchestration(
-        self,
-        orchestration: Callable[Concatenate[OrchestrationContext, P], Awaitable[object]],
-        *,
-        instance: str | None = None,
-        version: str | None = None,
-    ) -> Callable[P, str]:
-        """An orchestration that runs on its own, to be called with its arguments.
-
-        `ctx.orchestration(remind)(customer, days=3)` starts it, as `schedule_orchestration` does,
-        and returns its instance id.
-        """
-        _require_function(orchestration, "orchestration")
-
-        def schedule(*args: P.args, **kwargs: P.kwargs) -> str:
-            return self._schedule_detached(
-                "ctx.orchestration", orchestration, args, kwargs, instance, version
-            )
-
-        return schedule
-
-    @overload
-    def schedule_orchestration(
-        self,
-        orchestration: Callable[[OrchestrationContext, I], Awaitable[object]],
-        input: I,
-        *,
-        instance: str | None = None,
-        version: str | None = None,
-    ) -> str: ...
-    @overload
-    def schedule_orchestration(
-        self,
-        orchestration: Callable[[OrchestrationContext], Awaitable[object]],
-        *,
-        instance: str | None = None,
-        version: str | None = None,
-    ) -> str: ...
-    @overload
-    def schedule_orchestration(
-        self,
-        orchestration: str,
-        input: object = ...,
-        *,
-        instance: str | None = None,
-        version: str | None = None,
-    ) -> str: ...
-    def schedule_orchestration(
-        self,
-        orchestration: Callable[..., object] | str,
-        input: object = OMITTED,
-        *,
-        instance: str | None = None,
-        version: str | None = None,
-    ) -> str:
-        """Start an orchestration that runs on its own; returns its instance id.
-
-        Its input is passed as with `schedule_sub_orchestration`. If the id is in use, nothing starts:
-        the runtime logs that and notifies observers.
-        """
-        args, call = only_input(input), "ctx.schedule_orchestration"
-        return self._schedule_detached(call, orchestration, args, {}, instance, version)
-
     def continue_as(
         self,
         orchestration: Callable[Concatenate[OrchestrationContext, P], Awaitable[object]],
@@ -425,7 +154,7 @@ class OrchestrationContext(ContextMarker):
         or of another version of it; which version runs is what `version` says. Raises
         `InvalidInput` for the function of another orchestration.
         """
-        _require_function(orchestration, "continue_as", "continue_as_new")
+        require_function(orchestration, "continue_as", "continue_as_new")
 
         def end(*args: P.args, **kwargs: P.kwargs) -> NoReturn:
             self._commands.require_running("ctx.continue_as")
@@ -449,9 +178,9 @@ class OrchestrationContext(ContextMarker):
         are cancelled. Without `version`, the newest version runs.
 
         `input` is what the orchestration takes: the value of its one parameter, or a dictionary
-        by the names of several, which `continue_as` takes as arguments. Without `version`, it is checked against this orchestration's own
-        parameters: raises `InvalidPayload` if it does not fit. The input of another version is
-        not checked.
+        by the names of several, which `continue_as` takes as arguments. Without `version`, it is
+        checked against this orchestration's own parameters: raises `InvalidPayload` if it does not
+        fit. The input of another version is not checked.
         """
         commands = self._commands
         commands.require_running("ctx.continue_as_new")
@@ -463,71 +192,6 @@ class OrchestrationContext(ContextMarker):
             text = encode(input, what="input")
         commands.continue_as_new(text, version)
         raise ExecutionEnded
-
-    def _schedule_activity(
-        self,
-        call: str,
-        activity: Callable[..., object] | str,
-        args: tuple[object, ...],
-        kwargs: Mapping[str, object],
-        result_type: object,
-        retry: RetryPolicy | None,
-        tag: str | None,
-        cancellation: Cancellation,
-    ) -> asyncio.Future[Any]:
-        commands = self._commands
-        commands.require_running(call)
-        asked = read_activity_call(commands.catalog, activity, args, kwargs, result_type)
-        if tag is not None:
-            check_identifier(tag, "tag")
-        if retry is not None:
-            require(retry, RetryPolicy, "retry", "pass RetryPolicy(max_attempts=…)")
-        if cancellation not in ("drop", "wait"):
-            raise InvalidInput(
-                f'cancellation {shown(cancellation)} is unknown; pass "drop" or "wait"'
-            )
-        name, text, result = asked
-        patient = cancellation == "wait"
-        return commands.schedule_activity(name, text, result, tag=tag, retry=retry, patient=patient)
-
-    def _schedule_child(
-        self,
-        call: str,
-        orchestration: Callable[..., object] | str,
-        args: tuple[object, ...],
-        kwargs: Mapping[str, object],
-        result_type: object,
-        instance: str | None,
-        version: str | None,
-    ) -> asyncio.Future[Any]:
-        self._commands.require_running(call)
-        name, text, result = read_orchestration_call(orchestration, args, kwargs, result_type)
-        check_optional_id(instance)
-        check_optional_version(version)
-        return self._commands.schedule_child(name, version, text, instance, result)
-
-    def _schedule_detached(
-        self,
-        call: str,
-        orchestration: Callable[..., object] | str,
-        args: tuple[object, ...],
-        kwargs: Mapping[str, object],
-        instance: str | None,
-        version: str | None,
-    ) -> str:
-        self._commands.require_running(call)
-        name, text, _ = read_orchestration_call(orchestration, args, kwargs)
-        check_optional_id(instance)
-        check_optional_version(version)
-        return self._commands.schedule_detached(name, version, text, instance)
-
-
-def _require_function(function: object, method: str, with_name: str | None = None) -> None:
-    if isinstance(function, str):
-        raise InvalidInput(
-            f"ctx.{method}({function!r}) was given a name, whose parameters are not known; pass"
-            f" the function, or use ctx.{with_name or f'schedule_{method}'}"
-        )
 
 
 def orchestration_context() -> OrchestrationContext | None:
