@@ -307,7 +307,7 @@ def every_request_to_cancel_is_recorded(patch):
 
     accept = Execution.accept_cancel
     patch.setattr(Execution, "accept_cancel", accept_cancel)
-    patch.setattr("perdure.client.calls._CANCEL_ID", "cancel")
+    patch.setattr("perdure.client.calls.CANCEL_ID", "cancel")
 
 
 @spoils("9")
@@ -328,7 +328,7 @@ def running_activities_are_not_told(patch):
 
 @spoils("9c")
 def the_outcome_of_cancelled_work_is_dropped(patch):
-    patch.setattr(Commands, "ask_to_end", lambda self, scheduled: False)
+    patch.setattr(Commands, "request_end", lambda self, scheduled: False)
 
 
 @spoils("9c")

@@ -336,10 +336,10 @@ class FailsNowhere(WithDoors):
 @pytest.mark.parametrize(
     ("id", "what"), [("COMMIT-28", "a commit"), ("CALL-10", "a look for turns")]
 )
-def test_a_harness_that_lets_nothing_fail_is_noticed(id, what):
+def test_a_backend_that_makes_nothing_fail_is_noticed(id, what):
     (check,) = (check for check in CLAUSES if check.id == id)
 
-    assert judge(check, FailsNowhere()).message == f"the harness lets no step of {what} fail"
+    assert judge(check, FailsNowhere()).message == f"the backend makes no step of {what} fail"
 
 
 def test_a_broken_provider_is_caught(broken, clause):

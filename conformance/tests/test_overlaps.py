@@ -191,6 +191,18 @@ def test_a_look_for_activities_may_pass_over_what_is_given_back_meanwhile_and_no
     assert not states(before, Exchange(asked, without["b"]), Exchange(release, None))
 
 
+def test_a_look_gets_two_unregistered_activities_of_a_queue_that_is_not_busy():
+    added = tuple(NewActivity(id=name, name="other", data=b"") for name in "ab")
+    before = two_instances(look("one"), commit("one", add=added))
+    CLOCK.advance(LEASE)
+    request = replace(look_for_work("new"), unregistered_for=LEASE / 2)
+    work = answer(copy_of(before), request)
+
+    assert len(work) == 2
+    assert states(before, Exchange(request, work), Exchange((event("m"),), None))
+    assert not states(before, Exchange(request, frozenset()), Exchange((event("m"),), None))
+
+
 def test_a_renewal_tells_of_each_activity_as_it_is_before_or_after_a_commit():
     added = tuple(NewActivity(id=name, name="work", data=b"") for name in "ab")
     before = two_instances(look("one"), commit("one", "first", add=added), look_for_work("old"))

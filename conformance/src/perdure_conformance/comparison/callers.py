@@ -51,6 +51,8 @@ T = TypeVar("T")
 
 SERVES = Serves(orchestrations={"flow": frozenset({"1.0.0"})}, engine=1)
 LEASE = timedelta(seconds=30)
+WAITED = timedelta(seconds=5)
+"""How long unregistered work has waited where a look asks for it."""
 IDS = ("a", "b", "c")
 
 
@@ -63,6 +65,8 @@ class Known:
     work: list[LeasedActivity] = field(default_factory=list[LeasedActivity])
     commits: list[TurnCommit] = field(default_factory=list[TurnCommit])
     count: int = 0
+    created_at: Instant = 0
+    """When an instance was last created."""
     repeatable: dict[type, str] = field(default_factory=dict[type, str])
     """By kind of look, the token of the last one, until another call names it."""
 
@@ -74,6 +78,8 @@ class Known:
         }
         if asked is not None:
             self.repeatable[type(request)] = asked
+        if isinstance(request, NewInstance) or (isinstance(request, TurnCommit) and request.create):
+            self.created_at = self.clock.now()
         if isinstance(answer, frozenset):
             found = sorted(answer, key=repr)
             self.turns[:0] = [each for each in found if isinstance(each, LeasedTurn)]
@@ -109,7 +115,9 @@ class Known:
                     limit=100,
                     lease_for=LEASE,
                     serves=SERVES,
-                    unregistered_for=timedelta(seconds=5) if intent.unregistered else None,
+                    unregistered_for=WAITED
+                    if intent.unregistered and self._all_are_old()
+                    else None,
                 )
             case intents.LeaseWork():
                 return ActivityRequest(
@@ -118,7 +126,7 @@ class Known:
                     lease_for=LEASE,
                     names=frozenset({"work"}),
                     tags=frozenset({"gpu"} if intent.tagged else {None}),
-                    unregistered_for=timedelta(seconds=5) if intent.unregistered else None,
+                    unregistered_for=WAITED if intent.unregistered else None,
                 )
             case intents.RepeatCommit():
                 return pick(self.commits, intent.commit)
@@ -127,11 +135,11 @@ class Known:
                     TurnLease(instance=turn.state.instance, token=turn.token) for turn in self.turns
                 )
                 seconds = timedelta(seconds=intent.seconds)
-                return TurnRenewal(leases=tuple(leases), lease_for=seconds)
+                return TurnRenewal(leases=tuple(leases), lease_for=seconds) if leases else None
             case intents.RenewWork():
                 seconds = timedelta(seconds=intent.seconds)
                 found = dict.fromkeys(each.lease for each in self.work)
-                return ActivityRenewal(leases=tuple(found), lease_for=seconds)
+                return ActivityRenewal(leases=tuple(found), lease_for=seconds) if found else None
             case intents.ReleaseTurn() | intents.Commit():
                 return self._of_turn(intent)
             case intents.CompleteWork() | intents.ReleaseWork():
@@ -170,6 +178,10 @@ class Known:
             execution=work.execution,
         )
         return ActivityCompletion(lease=work.lease, message=message)
+
+    def _all_are_old(self) -> bool:
+        """Whether it makes no difference if an event or its instance is older (LEASE-10)."""
+        return self.clock.now() >= self.created_at + to_microseconds(WAITED)
 
     def _token(self, kind: type[TurnRequest | ActivityRequest], *, again: bool) -> str:
         token = self.repeatable.get(kind) if again else None
@@ -241,10 +253,15 @@ class Known:
         return spoil(commit, intent.wrong)
 
     def _sent(self, intent: intents.Commit, turn: LeasedTurn) -> Iterator[Message]:
-        """The messages that the commit sends; the contract leaves their order among `if_exists` free."""
+        """The messages that the commit sends.
+
+        None goes to the own mailbox where the contract leaves its order among `if_exists` free
+        (COMMIT-17), or whether a void one holds its id (COMMIT-14).
+        """
+        is_free = intent.child is not None or intent.end is not End.NOT
         for mail in intent.send:
             message = self.message(mail, execution=turn.state.execution)
-            if intent.child is None or message.instance != turn.state.instance:
+            if not is_free or message.instance != turn.state.instance:
                 yield message
 
     def _activity(self, intent: intents.Commit, place: int) -> NewActivity:

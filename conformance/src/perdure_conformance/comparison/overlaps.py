@@ -120,7 +120,7 @@ def _tracks(
             activities = {*before.tables.activities, *_added(beside), *work}
             passed_over = _work_given_back(beside) - work.keys()
             return [
-                [_lease_activity(request, key, work.get(key))]
+                [_lease_activity(request, key, work.get(key), before=before)]
                 for key in sorted(activities - passed_over)
             ]
         case TurnRenewal() | ActivityRenewal() if isinstance(found, frozenset):
@@ -160,7 +160,7 @@ def _lease_turn(request: TurnRequest, instance: str, found: LeasedTurn | None) -
     """The lease of one instance, or none, and then the reading of its messages."""
 
     async def lease(store: Store) -> bool:
-        leased = view_of(store, instance=instance).lease_turns(request)
+        leased = view_of(store, instances={instance}).lease_turns(request)
         if found is None or not leased:
             return found is None and not leased
         return replace(leased[0], messages=(), more=False) == replace(
@@ -174,13 +174,33 @@ def _lease_turn(request: TurnRequest, instance: str, found: LeasedTurn | None) -
 
 
 def _lease_activity(
-    request: ActivityRequest, key: tuple[str, str], found: LeasedActivity | None
+    request: ActivityRequest,
+    key: tuple[str, str],
+    found: LeasedActivity | None,
+    *,
+    before: Store,
 ) -> Step:
+    """The lease of one activity, or none.
+
+    Whether it is unregistered depends on other activities that are leased (ACT-24), but not on those
+    that this call leases itself.
+    """
+    own_before = _leased_under(request.token, before)
+
     async def step(store: Store) -> bool:
-        leased = view_of(store, instance=key[0], activities=[key]).lease_activities(request)
-        return tuple(leased) == (() if found is None else (found,))
+        own = _leased_under(request.token, store) - own_before
+        busy = {other for other, row in store.tables.activities.items() if store.is_live(row.lease)}
+        view = view_of(store, instances=store.tables.instances, activities={key, *(busy - own)})
+        leased = [
+            each for each in view.lease_activities(request) if (each.instance, each.id) == key
+        ]
+        return leased == ([] if found is None else [found])
 
     return step
+
+
+def _leased_under(token: str, store: Store) -> set[tuple[str, str]]:
+    return {key for key, row in store.tables.activities.items() if store.is_held(row.lease, token)}
 
 
 def _renewal(

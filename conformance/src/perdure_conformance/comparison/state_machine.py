@@ -125,7 +125,7 @@ class Comparison(RuleBasedStateMachine):
             self.calls([intent], 0)
         self.calls([LeaseTurns()], 0)
 
-    @rule(asked=st.lists(intents, min_size=1, max_size=4), through=st.integers(0, 1))
+    @rule(asked=st.lists(intents, min_size=1, max_size=8), through=st.integers(0, 1))
     def calls(self, asked: Sequence[Intent], through: int) -> None:
         """Calls, one after the other, to one of the provider objects."""
         for intent in asked:
@@ -182,22 +182,18 @@ class Comparison(RuleBasedStateMachine):
             answers.append([await ask(model, one), await ask(model, other)])
         return answers
 
-    @rule(seconds=moments)
-    def time_passes(self, seconds: float) -> None:
-        """The clock moves."""
-        self._trace.append(f"{seconds:g} s pass")
-        self._bench.advance(timedelta(seconds=seconds))
-
-    @rule(abandon=st.booleans())
-    def another_object(self, abandon: bool) -> None:
-        """A provider object is opened; an old one may be abandoned, as by a crash."""
-        if len(self._objects) >= 4:
-            return
-        self._trace.append("an object is abandoned" if abandon else "an object is opened")
-        self._objects.insert(0, self._run(self._bench.open()))
-        if abandon:
-            self._objects = self._objects[:1]
-            self._known.repeatable.clear()
+    @rule(seconds=st.none() | moments, abandon=st.booleans())
+    def meanwhile(self, seconds: float | None, abandon: bool) -> None:
+        """The clock moves, or a provider object is opened; an old one may be abandoned."""
+        if seconds is not None:
+            self._trace.append(f"{seconds:g} s pass")
+            self._bench.advance(timedelta(seconds=seconds))
+        elif len(self._objects) < 4:
+            self._trace.append("an object is abandoned" if abandon else "an object is opened")
+            self._objects.insert(0, self._run(self._bench.open()))
+            if abandon:
+                self._objects = self._objects[:1]
+                self._known.repeatable.clear()
 
     def _difference(self, difference: str) -> ClauseBroken:
         self._differs = True

@@ -39,16 +39,17 @@ def copy_of(store: Store) -> Store:
     return copy
 
 
-def view_of(store: Store, *, instance: str, activities: Collection[tuple[str, str]] = ()) -> Store:
-    """A store that has these rows alone, the very same ones: what changes here changes there."""
+def view_of(
+    store: Store, *, instances: Collection[str], activities: Collection[tuple[str, str]] = ()
+) -> Store:
+    """A store that has only these rows of the other one: what changes here changes there."""
     tables = store.tables
     view = Store()
     view.now = store.now
-    row = tables.instances.get(instance)
     view.tables = replace(
         tables,
-        instances={} if row is None else {instance: row},
-        activities={key: tables.activities[key] for key in activities if key in tables.activities},
+        instances={key: row for key, row in tables.instances.items() if key in instances},
+        activities={key: row for key, row in tables.activities.items() if key in activities},
     )
     return view
 
