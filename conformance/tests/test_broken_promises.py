@@ -323,7 +323,7 @@ def children_are_left_behind(patch):
 
 @spoils("9")
 def running_activities_are_not_told(patch):
-    patch.setattr(ActivityCancellation, "tell_unwanted", lambda self, held: None)
+    patch.setattr(ActivityCancellation, "cancel_activity", lambda self, held: None)
 
 
 @spoils("9c")
@@ -333,7 +333,7 @@ def the_outcome_of_cancelled_work_is_dropped(patch):
 
 @spoils("9c")
 def work_is_not_asked_to_end(patch):
-    patch.setattr(ActivityCancellation, "ask_to_end", lambda self, instance, activities: None)
+    patch.setattr(ActivityCancellation, "request_end", lambda self, instance, activities: None)
 
 
 @spoils("10", "10a")

@@ -33,7 +33,7 @@ def activity_logger(name: str) -> logging.Logger:
     return logging.getLogger(f"perdure.activity.{name}")
 
 
-def tell(
+def log_line(
     logger: logging.Logger,
     level: int,
     message: str,
@@ -56,7 +56,7 @@ def tell(
             raise
         if error is not None:
             without = f"{message} (its trace could not be logged)"
-            tell(logger, level, without, *args, fields=fields)
+            log_line(logger, level, without, *args, fields=fields)
 
 
 def _user_trace(error: BaseException) -> TracebackType | None:

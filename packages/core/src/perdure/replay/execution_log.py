@@ -6,7 +6,13 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from perdure.diagnostics.logs import Fields, activity_logger, orchestration_logger, tell, trace_text
+from perdure.diagnostics.logs import (
+    Fields,
+    activity_logger,
+    log_line,
+    orchestration_logger,
+    trace_text,
+)
 from perdure.errors import ActivityFailed
 from perdure.history import OrchestrationStarted
 
@@ -48,7 +54,9 @@ class ExecutionLog:
         """Log an exception that nothing handled or awaited; the loop leaves out those of a replay."""
         message = "instance %r: %s"
         instance = self._started.instance
-        tell(self.logger, logging.ERROR, message, instance, what, fields=self.fields, error=error)
+        log_line(
+            self.logger, logging.ERROR, message, instance, what, fields=self.fields, error=error
+        )
 
     def never_awaited(self, task: asyncio.Task[object]) -> None:
         """Log that a task raised, and that nothing awaited it."""
@@ -69,7 +77,7 @@ class ExecutionLog:
         """Log a failed attempt that the process of the activity could not log itself."""
         if self.is_silent:
             return
-        tell(
+        log_line(
             activity_logger(failure.activity),
             logging.ERROR if last else logging.WARNING,
             "activity %r of instance %r failed in attempt %s: %s; %s%s",
@@ -88,7 +96,7 @@ class ExecutionLog:
 
     def _warn(self, message: str, *args: object, error: BaseException | None = None) -> None:
         if not self.is_silent:
-            tell(
+            log_line(
                 self.logger,
                 logging.WARNING,
                 message,

@@ -157,10 +157,10 @@ class AttemptLimit:
     task was cancelled for another reason too.
     """
 
-    def __init__(self, clock: Clock, limit: timedelta, *, tell: Callable[[], None]) -> None:
+    def __init__(self, clock: Clock, limit: timedelta, *, request_end: Callable[[], None]) -> None:
         self._clock = clock
         self._limit = limit
-        self._tell = tell
+        self._request_end = request_end
         self._task: asyncio.Task[object] | None = None
         self._timer: asyncio.Future[None] | None = None
         self.is_over = False
@@ -192,7 +192,7 @@ class AttemptLimit:
     def _end(self, timer: asyncio.Future[None]) -> None:
         if self._task is not None and not timer.cancelled():
             self.is_over = True
-            self._tell()
+            self._request_end()
             self._task.cancel()
 
 

@@ -53,9 +53,9 @@ class ActivityCancellation:
         chosen = None if activities is None else set(activities)
         for held in tuple(self._leases.running_of(instance)):
             if chosen is None or held.id in chosen:
-                self.tell_unwanted(held)
+                self.cancel_activity(held)
 
-    def ask_to_end(self, instance: str, activities: Iterable[str]) -> None:
+    def request_end(self, instance: str, activities: Iterable[str]) -> None:
         """Tell running activities of an instance to end; their results are still wanted."""
         chosen = set(activities)
         for held in self._leases.running_of(instance):
@@ -69,12 +69,12 @@ class ActivityCancellation:
         for lease, held in gone.items():
             if held.token == lease.token:  # else it goes on under another lease
                 if held.state is LeaseState.RUNNING:
-                    self.tell_unwanted(held)
+                    self.cancel_activity(held)
                 else:
                     self._leases.release(held)
             self._background.spawn(self._store.account_for(lease))
 
-    def tell_unwanted(self, held: HeldActivity) -> None:
+    def cancel_activity(self, held: HeldActivity) -> None:
         """Tell an activity that its result is not wanted; after the grace period, cancel it."""
         if not held.is_wanted:
             return

@@ -1,4 +1,4 @@
-"""What is told of activities: log lines about failures, and the events of observers."""
+"""What is reported of activities: log lines about failures, and the events of observers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 
 from perdure.authoring.retry import RetryPolicy
 from perdure.clock import Instant
-from perdure.diagnostics.logs import Fields, activity_logger, tell
+from perdure.diagnostics.logs import Fields, activity_logger, log_line
 from perdure.errors import ActivityFailed
 from perdure.model.details import ErrorDetails
 from perdure.model.wire import ActivityData
@@ -18,14 +18,12 @@ from perdure.runtime.observers import Observers
 _LOGGER = logging.getLogger("perdure.activity")
 
 
-def tell_failed(
-    held: HeldActivity, data: ActivityData, failed: FailedCall, *, wanted: bool
-) -> None:
+def log_failed(held: HeldActivity, data: ActivityData, failed: FailedCall, *, wanted: bool) -> None:
     """An attempt failed: a warning with its trace, or an error where no attempt follows."""
     last, after = False, "it was cancelled before, so its outcome is dropped"
     if wanted:
         last, after = _what_follows(held.name, data, failed.details)
-    tell(
+    log_line(
         activity_logger(held.name),
         logging.ERROR if last else logging.WARNING,
         "activity %r of instance %r failed in attempt %s: %s; %s",
@@ -39,10 +37,10 @@ def tell_failed(
     )
 
 
-def tell_given_up(held: HeldActivity, details: ErrorDetails) -> None:
+def log_given_up(held: HeldActivity, details: ErrorDetails) -> None:
     """It failed without being run: it ended its process too often, or no runtime has it."""
     # Not under its own name: what is not registered here may have any.
-    tell(
+    log_line(
         _LOGGER,
         logging.ERROR,
         "activity %r of instance %r failed: %s",
@@ -81,9 +79,9 @@ def activity_fields(held: HeldActivity) -> Fields:
 def observe_start(
     observers: Observers, held: HeldActivity, data: ActivityData, at: Instant
 ) -> None:
-    """Tell the observers that the function of an activity is about to be called."""
+    """Notify the observers that the function of an activity is about to be called."""
     if observers.any:
-        observers.tell(
+        observers.notify(
             ActivityStarted(
                 at=at,
                 instance=held.instance,
@@ -96,9 +94,9 @@ def observe_start(
 
 
 def observe_end(observers: Observers, held: HeldActivity, outcome: str, at: Instant) -> None:
-    """Tell the observers that it has `completed`, `failed`, or was `cancelled`."""
+    """Notify the observers that it has `completed`, `failed`, or was `cancelled`."""
     if observers.any:
-        observers.tell(
+        observers.notify(
             ActivityEnded(
                 at=at,
                 instance=held.instance,

@@ -30,10 +30,10 @@ from perdure.runtime.activity_leases import (
 )
 from perdure.runtime.activity_log import (
     activity_fields,
+    log_failed,
+    log_given_up,
     observe_end,
     observe_start,
-    tell_failed,
-    tell_given_up,
 )
 from perdure.runtime.activity_store import ActivityStore
 from perdure.runtime.clock_skew import ClockSkew
@@ -164,7 +164,7 @@ class ActivityRunner:
         if held.delivery > self._options.max_attempts + 1:
             poisoned = Poisoned(work=f"activity {held.name!r}", attempts=held.delivery - 1)
             details = ApplicationFailure(poisoned)
-            tell_given_up(held, details)
+            log_given_up(held, details)
             await self._finish(held, details, held.event)
             return
         async with self._gate.isolated() as is_isolated:
@@ -199,7 +199,7 @@ class ActivityRunner:
         outcome = await self._call(definition, text, data.timeout, context)
         self._learn(held.name, began)
         if isinstance(outcome, FailedCall):
-            tell_failed(held, data, outcome, wanted=held.is_wanted)
+            log_failed(held, data, outcome, wanted=held.is_wanted)
             outcome = outcome.details
         await self._finish(held, outcome, data.event)
 
@@ -212,7 +212,7 @@ class ActivityRunner:
     ) -> str | FailedCall:
         if timeout is None:
             return await self._caller.call(definition, text, context)
-        with AttemptLimit(self._clock, timeout, tell=context.cancellation.request):
+        with AttemptLimit(self._clock, timeout, request_end=context.cancellation.request):
             return await self._caller.call(definition, text, context)
         return FailedCall(timed_out("attempt_timeout", retryable=True))
 

@@ -70,7 +70,7 @@ class ActivityStore:
         Raises `ActivityLeaseLost` if the result is not wanted or another process has taken the
         activity over, and the storage's error if this runtime ends.
         """
-        told = ""
+        logged = ""
         while True:
             completion = ActivityCompletion(lease=held.lease, message=message)
             try:
@@ -86,8 +86,8 @@ class ActivityStore:
             except ProviderError as error:
                 if self.is_stopping or isinstance(error, StorageClosed):
                     raise
-                if str(error) != told:
-                    told = str(error)
+                if str(error) != logged:
+                    logged = str(error)
                     _LOGGER.warning(
                         "the result of activity %s of instance %r could not be stored yet: %s",
                         held.id,

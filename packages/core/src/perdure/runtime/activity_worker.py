@@ -32,7 +32,7 @@ from perdure.runtime.activity_leases import (
     HeldActivity,
     ResultTaker,
 )
-from perdure.runtime.activity_log import activity_fields, tell_given_up
+from perdure.runtime.activity_log import activity_fields, log_given_up
 from perdure.runtime.activity_runner import ActivityRunner
 from perdure.runtime.activity_store import ActivityStore
 from perdure.runtime.clock_skew import ClockSkew
@@ -277,7 +277,7 @@ class ActivityWorker:
                 activity_tag=None if is_tag_served else held.tag,
             )
             details = ConfigurationFailure(kind)
-            tell_given_up(held, details)
+            log_given_up(held, details)
             await self.store.complete(held, ResultData(scheduled=held.event, details=details))
         else:
             if is_tag_served:

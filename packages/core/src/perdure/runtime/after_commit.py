@@ -1,4 +1,4 @@
-"""After a commit: note it, begin and cancel activities, wake waiters, log, tell the observers."""
+"""After a commit: note it, begin and cancel activities, wake waiters, log, notify observers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from perdure.contract.notifier import Notifier
-from perdure.diagnostics.logs import orchestration_logger, tell, trace_text
+from perdure.diagnostics.logs import log_line, orchestration_logger, trace_text
 from perdure.history import OrchestrationFailed
 from perdure.model.details import Cancelled
 from perdure.observe import (
@@ -42,7 +42,7 @@ def follow(
     if direct:
         activities.start_direct(commit, direct, answer)
     if draft.ending_activities:
-        activities.cancellation.ask_to_end(commit.instance, draft.ending_activities)
+        activities.cancellation.request_end(commit.instance, draft.ending_activities)
     if draft.cancelled_activities:
         activities.cancellation.cancel(commit.instance, draft.cancelled_activities)
     if draft.end is not None:
@@ -72,7 +72,7 @@ def _report(
     draft: TurnDraft,
     answer: CommitAnswer,
 ) -> None:
-    """Log what ended and what went unanswered, and tell the observers."""
+    """Log what ended and what went unanswered, and notify the observers."""
     orchestration, version = held.state.name, held.version or ""
     observers, at = services.observers, services.provider.clock.now()
     _log_end(commit, draft, orchestration=orchestration, version=version)
@@ -82,16 +82,16 @@ def _report(
     for instance in refused:
         fields = {"perdure_instance": commit.instance, "perdure_detached": instance}
         message = "instance %r did not start %r: the id is in use"
-        tell(_LOGGER, logging.WARNING, message, commit.instance, instance, fields=fields)
+        log_line(_LOGGER, logging.WARNING, message, commit.instance, instance, fields=fields)
     for unfit in draft.unfit:
         fields = {"perdure_instance": commit.instance, "perdure_event": unfit.name}
         message = "instance %r waits on: event %r, raised with the id %r, does not fit its wait: %s"
         words = (commit.instance, unfit.name, unfit.event_id, unfit.reason)
-        tell(_LOGGER, logging.WARNING, message, *words, fields=fields)
+        log_line(_LOGGER, logging.WARNING, message, *words, fields=fields)
     if not observers.any:
         return
     for unfit in draft.unfit:
-        observers.tell(
+        observers.notify(
             EventRefused(
                 at=at,
                 instance=commit.instance,
@@ -104,8 +104,8 @@ def _report(
             )
         )
     for instance in refused:
-        observers.tell(DetachedStartRefused(at=at, instance=commit.instance, detached=instance))
-    observers.tell(
+        observers.notify(DetachedStartRefused(at=at, instance=commit.instance, detached=instance))
+    observers.notify(
         TurnCommitted(
             at=at,
             instance=commit.instance,
@@ -116,7 +116,7 @@ def _report(
         )
     )
     if draft.end is not None:
-        observers.tell(
+        observers.notify(
             ExecutionEnded(
                 at=at,
                 instance=commit.instance,
@@ -138,7 +138,7 @@ def _log_end(commit: TurnCommit, draft: TurnDraft, *, orchestration: str, versio
         "perdure_version": version,
     }
     if draft.unawaited:
-        tell(
+        log_line(
             orchestration_logger(orchestration),
             logging.WARNING,
             "instance %r ended while %s was under way, which nothing had awaited: it is dropped;"
@@ -148,7 +148,7 @@ def _log_end(commit: TurnCommit, draft: TurnDraft, *, orchestration: str, versio
             fields=fields,
         )
     if draft.dropped:
-        tell(
+        log_line(
             orchestration_logger(orchestration),
             logging.WARNING,
             'instance %r ended while %s was under way with cancellation="wait": it is cancelled'
@@ -168,7 +168,7 @@ def _log_end(commit: TurnCommit, draft: TurnDraft, *, orchestration: str, versio
         message = "instance %r of orchestration %r failed: %s%s"
         level = logging.ERROR
         args = (last.details.display_message(), trace_text(last.details))
-    tell(_LOGGER, level, message, commit.instance, orchestration, *args, fields=fields)
+    log_line(_LOGGER, level, message, commit.instance, orchestration, *args, fields=fields)
 
 
 def _listed(unawaited: Sequence[str]) -> str:

@@ -144,7 +144,7 @@ class Executions:
             compare=self._options.compare,
         )
         rebuilt.append(execution)
-        self._differences.tell(execution)
+        self._differences.report(execution)
 
     def begin(self, message: Message, held: HeldInstance, now: Instant) -> Execution:
         """A new execution from its start message; raises `NotRegistered`, `UndecodableData`."""

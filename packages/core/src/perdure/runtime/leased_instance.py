@@ -167,10 +167,10 @@ class LeasedInstance:
             await self._park_or_fail(_reason(refused), str(refused))
         except NoLongerWanted:
             if self._is_lost:
-                self._tell_lost(None)
+                self._report_lost(None)
             await self.give_back()
         except (LeaseLost, HistoryConflict, InstanceNotFound, ExecutionNotFound) as lost:
-            self._tell_lost(lost)
+            self._report_lost(lost)
             if isinstance(lost, LeaseLost) and not isinstance(lost, ActivityLeaseLost):
                 self._services.skew.lease_lost(self.held.instance, self.held.until)
             # If another process has taken the instance over, this says that no process ended.
@@ -179,7 +179,7 @@ class LeasedInstance:
             instance = self.held.instance
             fields = of_instance(instance)
             _LOGGER.warning("turn of instance %r failed: %s", instance, error, extra=fields)
-            self._tell_lost(error)
+            self._report_lost(error)
             await self.give_back(delay=_AFTER_FAILURE)
         except asyncio.CancelledError:
             await self.give_back()
@@ -223,7 +223,7 @@ class LeasedInstance:
                 self._waiter = None
                 self.idle_since = None
         if self._is_lost:
-            self._tell_lost(None)
+            self._report_lost(None)
             await self.give_back()
             return _After.STOP
         if delivery.results:
@@ -372,10 +372,10 @@ class LeasedInstance:
         else:
             await fail(self._services, self.held, messages, cancelled)
 
-    def _tell_lost(self, error: Exception | None) -> None:
+    def _report_lost(self, error: Exception | None) -> None:
         services = self._services
         if services.observers.any:
-            services.observers.tell(
+            services.observers.notify(
                 TurnLost(
                     at=services.provider.clock.now(),
                     instance=self.held.instance,

@@ -27,7 +27,7 @@ class Observers:
         self.any = bool(self._calls)
         """Whether there is an observer; if there is none, no event need be made."""
 
-    def tell(self, event: RuntimeEvent) -> None:
+    def notify(self, event: RuntimeEvent) -> None:
         """Call every observer with the event."""
         for call in self._calls:
             try:

@@ -1,7 +1,7 @@
-"""Parked instances: the reasons, and what this runtime has told of each.
+"""Parked instances: the reasons, and what this runtime has reported of each.
 
 An instance is parked when it cannot go on for now. The runtime leaves a mark with the reason in
-the store, tells of it once for each reason, and hides an instance longer each time.
+the store, reports it once for each reason, and hides an instance longer each time.
 
 A function that is not registered and a tag that is not served have one reason. Where one runtime
 lacks the function and another the tag, two reasons would replace each other at every look, and the
@@ -20,7 +20,7 @@ from datetime import timedelta
 from typing import Final
 
 from perdure.clock import Clock, Instant
-from perdure.diagnostics.logs import tell
+from perdure.diagnostics.logs import log_line
 from perdure.model.details import ApplicationFailure, Cancelled, encodable
 from perdure.model.wire import decode_cancel
 from perdure.observe import InstanceParked
@@ -62,16 +62,18 @@ class ParkedInstances:
         self._observers = observers
         self._known: OrderedDict[str, _Parked] = OrderedDict()
 
-    def mark(self, instance: str, reason: str, details: str, *, told: bool = False) -> ParkedMark:
+    def mark(
+        self, instance: str, reason: str, details: str, *, reported: bool = False
+    ) -> ParkedMark:
         """The mark to leave on an instance. Tells of it, unless that was done before.
 
-        `told`: whether the instance has a mark for this reason already.
+        `reported`: whether the instance has a mark for this reason already.
         """
         # It may quote user code, whose names can have what no storage takes.
         details = encodable(details)[:_LONGEST_DETAILS]
         reasons = self._parked(instance).reasons
-        if not told and reason not in reasons:
-            self._tell(instance, reason, details)
+        if not reported and reason not in reasons:
+            self._report(instance, reason, details)
         reasons.add(reason)
         return ParkedMark(reason=reason, details=details)
 
@@ -93,12 +95,12 @@ class ParkedInstances:
             self._known.popitem(last=False)
         return parked
 
-    def _tell(self, instance: str, reason: str, details: str) -> None:
+    def _report(self, instance: str, reason: str, details: str) -> None:
         fields = {"perdure_instance": instance, "perdure_reason": reason}
         message = "instance %r is parked (%s): %s"
-        tell(_LOGGER, logging.WARNING, message, instance, reason, details, fields=fields)
+        log_line(_LOGGER, logging.WARNING, message, instance, reason, details, fields=fields)
         if self._observers.any:
-            self._observers.tell(
+            self._observers.notify(
                 InstanceParked(
                     at=self._clock.now(), instance=instance, reason=reason, details=details
                 )

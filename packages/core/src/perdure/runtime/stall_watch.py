@@ -51,11 +51,11 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
+class Standstill:
     """What the thread saw in a loop that stood still."""
 
-    beat: float
-    """The last beat before it: tells which standstill it was."""
+    heartbeat: float
+    """The last heartbeat before it: tells which standstill it was."""
     late: float
     work: Work | None
     where: str | None
@@ -77,10 +77,10 @@ class StallWatch:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread = 0
-        self._last_beat = 0.0
-        self._told: float | None = None
-        """The last beat before the standstill that the thread told of."""
-        self._sight: Sight | None = None
+        self._last_heartbeat = 0.0
+        self._logged: float | None = None
+        """The last heartbeat before the standstill that the thread has logged."""
+        self._seen: Standstill | None = None
 
     def arm(self) -> None:
         """Watch from now on, as long as something is under way; called in the loop."""
@@ -89,7 +89,7 @@ class StallWatch:
         self.is_armed = True
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
-        self._beat_again(self._loop)
+        self._schedule_heartbeat(self._loop)
         self._armed.set()
         if self._thread is None:
             self._thread = threading.Thread(
@@ -104,17 +104,17 @@ class StallWatch:
 
     # In the loop
 
-    def _beat_again(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._last_beat = time.monotonic()
-        loop.call_later(self._interval, self._beat, loop)
+    def _schedule_heartbeat(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._last_heartbeat = time.monotonic()
+        loop.call_later(self._interval, self._heartbeat, loop)
 
-    def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
-        late = time.monotonic() - self._last_beat - self._interval
-        if late > self._limit and self._told != self._last_beat:
-            sight = self._sight
-            self._tell(late, sight if sight and sight.beat == self._last_beat else None)
+    def _heartbeat(self, loop: asyncio.AbstractEventLoop) -> None:
+        late = time.monotonic() - self._last_heartbeat - self._interval
+        if late > self._limit and self._logged != self._last_heartbeat:
+            seen = self._seen
+            self._log(late, seen if seen and seen.heartbeat == self._last_heartbeat else None)
         if self._is_busy() and not self._closed.is_set():
-            self._beat_again(loop)
+            self._schedule_heartbeat(loop)
         else:
             self.is_armed = False
             self._armed.clear()
@@ -130,27 +130,27 @@ class StallWatch:
             now = time.monotonic()
             if now - began > self._interval + self._limit / 2:
                 continue  # the whole process stood still, so the loop's stack says nothing
-            beat = self._last_beat
-            late = now - beat - self._interval
+            heartbeat = self._last_heartbeat
+            late = now - heartbeat - self._interval
             if late > self._limit / 2 and self._armed.is_set():
-                self._look(beat, late)
+                self._look(heartbeat, late)
 
-    def _look(self, beat: float, late: float) -> None:
+    def _look(self, heartbeat: float, late: float) -> None:
         if self._loop is None or not self._loop.is_running():
             return  # it was left: nothing is meant to run in it
-        seen = self._sight
-        if seen is None or seen.beat != beat or seen.late <= self._limit:
+        seen = self._seen
+        if seen is None or seen.heartbeat != heartbeat or seen.late <= self._limit:
             # Once beyond the limit, and before it in case the loop goes on first.
-            seen = self._sight = self._see(beat, late)
-        if late > max(self._limit, _NOT_COMING_BACK) and self._told != beat:
-            self._told = beat
-            self._tell(late, seen)
+            seen = self._seen = self._see(heartbeat, late)
+        if late > max(self._limit, _NOT_COMING_BACK) and self._logged != heartbeat:
+            self._logged = heartbeat
+            self._log(late, seen)
 
-    def _see(self, beat: float, late: float) -> Sight:
+    def _see(self, heartbeat: float, late: float) -> Standstill:
         innermost = sys._current_frames().get(self._loop_thread)  # pyright: ignore[reportPrivateUsage] # the documented way to another thread's stack
         frames = list(_frames_in_loop(innermost))
         work = _work_of(frames) or self._work_of_task()
-        return Sight(beat=beat, late=late, work=work, where=_place_in(frames))
+        return Standstill(heartbeat=heartbeat, late=late, work=work, where=_place_in(frames))
 
     def _work_of_task(self) -> Work | None:
         """Of a task that an activity has started: its context has the activity's variable."""
@@ -159,9 +159,9 @@ class StallWatch:
         context = get_context().get(CURRENT) if get_context is not None else None
         return _activity_of(context)
 
-    def _tell(self, late: float, sight: Sight | None) -> None:
+    def _log(self, late: float, seen: Standstill | None) -> None:
         stood = f"stood still for {late:.1f} s, more than a third of a lease"
-        if sight is None or (sight.work is None and sight.where is None):
+        if seen is None or (seen.work is None and seen.where is None):
             _LOGGER.warning(
                 "the process %s: it was suspended, had no CPU, or ran code that lets no other"
                 " thread run",
@@ -172,9 +172,9 @@ class StallWatch:
             "the event loop %s: %s ran in it%s; move what blocks into a plain function, which"
             " runs in a thread as an activity",
             stood,
-            sight.work or "other code",
-            f", at {sight.where}" if sight.where else "",
-            extra=sight.work.fields if sight.work else None,
+            seen.work or "other code",
+            f", at {seen.where}" if seen.where else "",
+            extra=seen.work.fields if seen.work else None,
         )
 
 

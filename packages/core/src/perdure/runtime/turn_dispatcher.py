@@ -226,7 +226,7 @@ class TurnDispatcher:
                         # Not tried again: other work waits until it is away.
                         why, delay = suspected(leased.attempt - 1), RETURN_AFTER
                         await park(
-                            services, held, SUSPECTED, why, delay=delay, is_told=True, tries=1
+                            services, held, SUSPECTED, why, delay=delay, is_reported=True, tries=1
                         )
         except asyncio.CancelledError:
             await self._give_back_unbegun(instance)
@@ -255,7 +255,7 @@ class TurnDispatcher:
         of = f" version {state.version}" if state.version else ""
         details = f"orchestration {state.name!r}{of} is not registered in this runtime"
         # Without a delay, so that a runtime that has it takes it at once.
-        await park(services, held, UNREGISTERED, details, delay=timedelta(0), is_told=True)
+        await park(services, held, UNREGISTERED, details, delay=timedelta(0), is_reported=True)
 
 
 def _poisoned(leased: LeasedTurn) -> ApplicationFailure:

@@ -53,17 +53,17 @@ async def park(
     details: str,
     *,
     delay: timedelta | None = None,
-    is_told: bool = False,
+    is_reported: bool = False,
     tries: int = PATIENT_TRIES,
 ) -> None:
     """Give the lease back with a mark that says why the instance cannot go on.
 
-    `delay`: how long to hide it; by default longer each time. `is_told`: a mark for this reason
-    that the instance has already was told of, by whichever runtime left it.
+    `delay`: how long to hide it; by default longer each time. `is_reported`: a mark for this
+    reason that the instance has already was reported, by whichever runtime left it.
     """
     instance, mark = held.instance, held.state.parked
-    told = is_told and mark is not None and mark.reason == reason
-    parked = services.parked.mark(instance, reason, details, told=told)
+    reported = is_reported and mark is not None and mark.reason == reason
+    parked = services.parked.mark(instance, reason, details, reported=reported)
     if delay is None:
         delay = services.parked.next_delay(instance)
     await give_back(services, held, delay=delay, parked=parked, tries=tries)

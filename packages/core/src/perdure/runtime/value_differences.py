@@ -1,4 +1,4 @@
-"""Tells of values that differ from the history: once, however often an instance is rebuilt."""
+"""Reports values that differ from the history: once, however often an instance is rebuilt."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from collections import OrderedDict
 
 from perdure.clock import Clock
-from perdure.diagnostics.logs import tell
+from perdure.diagnostics.logs import log_line
 from perdure.observe import ValueDiffered
 from perdure.replay.comparing import ValueDifference
 from perdure.replay.execution import Execution
@@ -17,32 +17,32 @@ _MOST_KNOWN = 10_000
 
 
 class ValueDifferences:
-    """Remembers what it has told; it forgets the oldest first."""
+    """Remembers what it has reported; it forgets the oldest first."""
 
     def __init__(self, clock: Clock, observers: Observers) -> None:
         self._clock = clock
         self._observers = observers
-        self._told: OrderedDict[tuple[object, ...], None] = OrderedDict()
+        self._reported: OrderedDict[tuple[object, ...], None] = OrderedDict()
 
-    def tell(self, execution: Execution) -> None:
-        """Log and tell observers what differs in an execution that was rebuilt."""
+    def report(self, execution: Execution) -> None:
+        """Log what differs, and notify observers of it, in an execution that was rebuilt."""
         started = execution.started
         for one in execution.differences:
             place = (one.kind, one.name, one.field, one.path)
             if self._is_new((started.instance, started.execution, *place)):
-                self._tell(execution, one)
+                self._report_one(execution, one)
 
     def _is_new(self, key: tuple[object, ...]) -> bool:
-        new = key not in self._told
-        self._told[key] = None
-        self._told.move_to_end(key)
-        if len(self._told) > _MOST_KNOWN:
-            self._told.popitem(last=False)
+        new = key not in self._reported
+        self._reported[key] = None
+        self._reported.move_to_end(key)
+        if len(self._reported) > _MOST_KNOWN:
+            self._reported.popitem(last=False)
         return new
 
-    def _tell(self, execution: Execution, difference: ValueDifference) -> None:
+    def _report_one(self, execution: Execution, difference: ValueDifference) -> None:
         started, definition = execution.started, execution.definition
-        tell(
+        log_line(
             _LOGGER,
             logging.WARNING,
             "instance %r: the code of %r version %s asks with another value than event %d of the"
@@ -59,7 +59,7 @@ class ValueDifferences:
             },
         )
         if self._observers.any:
-            self._observers.tell(
+            self._observers.notify(
                 ValueDiffered(
                     at=self._clock.now(),
                     instance=started.instance,
