@@ -12,7 +12,7 @@ from datetime import timedelta
 import perdure.authoring.registry
 import perdure.model.payload
 import pytest
-from perdure.codec.comparing import Comparison
+from perdure.codec.round_trip import Comparison
 from perdure.contract import CommitAnswer, InstanceStatus, MessageKind
 from perdure.errors import ActivityLeaseLost, InstanceAlreadyExists, LeaseLost, StorageFailed
 from perdure.replay.commands import Commands

@@ -16,9 +16,9 @@ BIG = "1" * 5000
         ("[1, -1E+999]", r"\$\[1\] is -1E\+999"),
         ('{"a": {"b": [0, 1e400]}}', r"\$\.a\.b\[1\] is 1e400"),
         (f"{'9' * 400}.5", r"\$ is 99999999999999999999, which"),
-        ('{"a": 1, "a": 2}', r"\$\.a stands twice in its object"),
-        ('[{}, {"x y": {"b": 1, "c": 2, "b": 3}}]', r"\$\[1\]\['x y'\]\.b stands twice"),
-        ('{"a": 1, "\\u0061": 2}', r"\$\.a stands twice"),
+        ('{"a": 1, "a": 2}', r"\$\.a occurs twice in its object"),
+        ('[{}, {"x y": {"b": 1, "c": 2, "b": 3}}]', r"\$\[1\]\['x y'\]\.b occurs twice"),
+        ('{"a": 1, "\\u0061": 2}', r"\$\.a occurs twice"),
         (BIG, r"\$ is an integer of more than 4300 digits"),
         (f'{{"a": "é",\n "b": [1, {BIG}]}}', r"\$\.b\[1\] is an integer of more"),
         (

@@ -45,7 +45,7 @@ async def test_a_start_whose_input_would_not_come_back_stores_nothing(provider) 
         await client.start_orchestration("i", enter, login)
     with pytest.raises(perdure.InvalidPayload, match=r"\$\.token is a secret"):
         await client.start_orchestration_typed("i", "enter", login)
-    with pytest.raises(perdure.InvalidPayload, match=r"\$\.user stands twice"):
+    with pytest.raises(perdure.InvalidPayload, match=r"\$\.user occurs twice"):
         await client.start_orchestration("i", "enter", '{"user": "ada", "user": "bob"}')
 
     assert await client.get_orchestration_status("i") == perdure.NotFound()

@@ -1,20 +1,23 @@
-"""From values to JSON text and back, so that what is encoded comes back equal or is refused.
+"""From values to JSON text and back. A value that does not round-trip is refused when it is encoded.
 
-`codec` holds one decoder and encoder per annotation, found by `written`: the annotation exactly
-as it was written. For the types and values that `plain` knows to come back, encoding is all that
-is done. For all others the text is read again at once; `comparing` finds where the result
-differs, with `places` to tell where an annotation says nothing, and `differences` says it with
-the path and the way out. `ordering` gives what has no order one text. `texts` checks JSON text
-that comes ready made. `unstorable` finds types of which no value can be stored.
+- `codec`: one encoder and decoder for each annotation
+- `annotations`: an annotation exactly as it is spelled, to find its codec
+- `plain`: types and values that are known to round-trip, so that encoding is enough
+- `round_trip`: compares any other value with what its text decodes to
+- `untyped_parts`, `untyped_values`: the parts of a type that are `Any`, and values without a type
+- `differences`, `error_locations`: errors with the path in the value and the advice
+- `ordering`: one text for values without an order, such as sets
+- `texts`: checks of JSON text that the caller passes
+- `unstorable`: types of which no value can be stored
 """
 
 from perdure.codec.codec import Codec, codec_of, dump_untyped
-from perdure.codec.differences import DoesNotComeBack, reason_of, shows_value
+from perdure.codec.differences import DoesNotRoundTrip, reason_of, shows_value
 from perdure.codec.texts import check_json
 
 __all__ = [
     "Codec",
-    "DoesNotComeBack",
+    "DoesNotRoundTrip",
     "check_json",
     "codec_of",
     "dump_untyped",

@@ -1,7 +1,7 @@
-"""One codec per annotation: encodes and decodes, and knows when encoding needs a second look.
+"""One codec for each annotation: it encodes and decodes, and checks that values round-trip.
 
-A value that is exactly of a plain type is encoded and that is all. Any other is decoded again at
-once, compared with what went in, and encoded a second time to the same text.
+A value that is exactly of a plain type is only encoded. The text of any other value is decoded at
+once and compared with the value, and encoding that again must give the same text.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pydantic_core import PydanticSerializationError, ValidationError, from_json, to_json
 
-from perdure.codec.comparing import Comparison
-from perdure.codec.differences import DoesNotComeBack, Path, many_texts, reason_of
+from perdure.codec.annotations import SpelledAnnotation
+from perdure.codec.differences import DoesNotRoundTrip, Path, many_texts, reason_of
+from perdure.codec.error_locations import explain_refusal, explain_unreadable
 from perdure.codec.ordering import in_order
-from perdure.codec.places import Schema, left_out, mentions, place_of
 from perdure.codec.plain import (
     Check,
     NotPlain,
@@ -23,11 +23,11 @@ from perdure.codec.plain import (
     is_plain_json,
     may_hold_a_long_integer,
 )
-from perdure.codec.reading import JsonReading
-from perdure.codec.searching import explain_refusal, explain_unread
+from perdure.codec.round_trip import Comparison
 from perdure.codec.texts import unreadable
 from perdure.codec.unstorable import why_unstorable
-from perdure.codec.written import Written
+from perdure.codec.untyped_parts import Schema, left_out, mentions, untyped_part_of
+from perdure.codec.untyped_values import UntypedValues
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 class Codec:
-    """Encodes and decodes by one annotation; raises pydantic's error where it cannot be used."""
+    """Encodes and decodes by one annotation; raises pydantic's error if the annotation is not usable."""
 
     __slots__ = (
         "_adapter",
@@ -55,42 +55,42 @@ class Codec:
         plain = _plain_type(schema)
         self._plain = None if plain is None else plain.values
         self._has_conditions = plain is not None and plain.has_conditions
-        self._place = place_of(schema)
+        self._place = untyped_part_of(schema)
         self._holds_sets = mentions(schema, "set", "frozenset")
         self.left_out = left_out(schema)
-        """The fields of a model or a dataclass that its author excludes."""
+        """The fields of a model or a dataclass that its author excludes from encoding."""
 
     @property
     def is_plain(self) -> bool:
-        """Whether values that are exactly of the type are known to come back."""
+        """Whether values that are exactly of the type are known to round-trip."""
         return self._plain is not None
 
     def why_unstorable(self) -> str | None:
-        """Why no value of the type can be stored, and what to do; None where values can."""
+        """Why no value of the type can be stored, and what to do instead; None if values can be."""
         return why_unstorable(cast("dict[str, Any]", self._adapter.core_schema))
 
     @property
     def may_hold_sets(self) -> bool:
-        """Whether values may have parts without an order."""
+        """Whether values may contain sets, which have no order."""
         return self._holds_sets or self._place is not None
 
     def load(self, text: str | bytes) -> Any:
-        """The value of a JSON text; fields are found by name and by alias."""
+        """Decode JSON text; fields may have their name or their alias."""
         return self._adapter.validator.validate_json(text, by_alias=True, by_name=True)
 
     def dump(self, value: object, path: Path = None) -> bytes:
-        """The JSON text of a value that comes back equal; `path` is where the value stands.
+        """Encode a value as JSON text; `path` is its location in a larger value.
 
-        Raises `DoesNotComeBack`, or what pydantic raises for a value that does not fit.
+        Raises `DoesNotRoundTrip`, or pydantic's error for a value that does not fit the annotation.
         """
-        # Written out, for this is passed by every value of every step.
+        # Written out for speed, because every value of every step passes here.
         plain = self._plain
         if plain is None or type(value) not in plain.kinds:
             return self._dump_compared(value, path)
         if plain.is_one is not None and not _is_one(plain.is_one, value):
             return self._dump_compared(value, path)
         try:
-            # Of warnings there are none, and asking for them costs more.
+            # There are no warnings to ask for, and asking costs more.
             data = self._to_json(value, warnings=False, round_trip=True)
         except PydanticSerializationError as error:
             raise explain_refusal(value, path, error) or error from None
@@ -103,7 +103,7 @@ class Codec:
         try:
             back = _read(self.load, data)
         except ValidationError as error:
-            raise explain_unread(value, path) or error from None
+            raise explain_unreadable(value, path) or error from None
         _COMPARISON.same(value, back, self._place, path)
         if self._ordered_text(back, path) != data:
             raise many_texts(path, value)
@@ -128,7 +128,7 @@ def _read(read: Callable[[bytes], T], data: bytes) -> T:
 
 
 def dump_untyped(value: object) -> bytes:
-    """The JSON text of a value that no annotation describes; raises `DoesNotComeBack`."""
+    """Encode a value without an annotation as JSON text; raises `DoesNotRoundTrip`."""
     is_plain = is_plain_json(value)
     try:
         data = to_json(value, inf_nan_mode="constants", by_alias=False)
@@ -141,7 +141,7 @@ def dump_untyped(value: object) -> bytes:
 
 
 def codec_of(annotation: object) -> Codec:
-    """The codec of an annotation as it is written; raises pydantic's error where there is none."""
+    """The codec of an annotation as it is spelled; raises pydantic's error if it is not usable."""
     known = _RECENT.get(id(annotation))
     if known is not None and known[0] is annotation:
         return known[1]
@@ -154,14 +154,14 @@ def codec_of(annotation: object) -> Codec:
 
 _MOST_CODECS = 1024
 _RECENT: dict[int, tuple[object, Codec]] = {}
-"""By identity, for a type such as `list[int]` takes longer to hash than a value to encode."""
+"""By identity, because hashing a type such as `list[int]` takes longer than encoding a value."""
 
 
 def _find(annotation: object) -> Codec:
     if isinstance(annotation, type):
         return _cached_by_class(annotation)
     try:
-        return _cached_by_spelling(Written(annotation))
+        return _cached_by_spelling(SpelledAnnotation(annotation))
     except TypeError:  # some part of it cannot be hashed
         return Codec(annotation)
 
@@ -172,34 +172,34 @@ def _cached_by_class(annotation: type) -> Codec:
 
 
 @lru_cache(maxsize=_MOST_CODECS)
-def _cached_by_spelling(written: Written) -> Codec:
+def _cached_by_spelling(written: SpelledAnnotation) -> Codec:
     return Codec(written.annotation)
 
 
 def _adapter(annotation: object) -> TypeAdapter[Any]:
-    # Imported at the first use: this is most of what importing pydantic costs.
+    # Imported at first use, because it is most of the cost of importing pydantic.
     from pydantic import ConfigDict, PydanticUserError, TypeAdapter
 
     try:
-        # JSON has no NaN and no infinity; as strings they come back as the floats they were.
+        # JSON has no NaN and no infinity; as strings they round-trip.
         config = ConfigDict(ser_json_inf_nan="strings")
         return TypeAdapter[Any](annotation, config=config)  # pyright: ignore[reportArgumentType] # an annotation, as a value
     except PydanticUserError as error:
         if error.code != "type-adapter-config-unused":
             raise
-        # A model or dataclass, with a configuration of its own.
+        # A model or dataclass with its own configuration.
         return TypeAdapter[Any](annotation)  # pyright: ignore[reportArgumentType] # an annotation, as a value
 
 
 def _check_by_type(value: object, annotation: object, path: Path) -> bool:
-    """Check that it comes back by this type; says whether it may hold a set."""
+    """Check that a value round-trips by this type; returns whether it may contain a set."""
     try:
         codec = codec_of(annotation)
         codec.dump(value, path)
-    except DoesNotComeBack:
+    except DoesNotRoundTrip:
         raise
     except Exception as error:
-        raise DoesNotComeBack(
+        raise DoesNotRoundTrip(
             path,
             f"is a {type(value).__name__} that cannot be checked: {reason_of(error, 120)}",
             "pass plain data, or a pydantic model",
@@ -228,5 +228,5 @@ def _left_out(kind: type) -> frozenset[str]:
         return frozenset()
 
 
-_READING = JsonReading(_check_by_type)
+_READING = UntypedValues(_check_by_type)
 _COMPARISON = Comparison(_READING.check, _left_out)

@@ -1,6 +1,6 @@
-"""What is wrong with a value that does not come back: where, why, and what to do about it.
+"""Errors for values that do not round-trip: the path, the reason and the advice.
 
-A message names types, fields and keys, and never shows a value: it may be a secret.
+A message names types, fields and keys, and never shows a value, which may be a secret.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ _LONGEST_PATH = 160
 _UNEXPECTED = re.compile(
     r"Expected `([^`]+)`.*?\[(?:field_name='([^']*)', )?input_value=.*?, input_type=(\w+)", re.S
 )
-"""How pydantic's serializers say that a value is of another type; they show the value."""
+"""How pydantic's serializers report a value of another type; such a message shows the value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a path: the place it starts from, and a field, a key or an index."""
+    """One step of a path: the path before it, and a field, a key or an index."""
 
     before: Path
     step: str | int
 
 
 Path: TypeAlias = Step | None
-"""A place within a value; None is the value itself. Made into text only for a message."""
+"""The location of a part in a value; None is the value itself. Rendered only for a message."""
 
 
 def show(path: Path) -> str:
-    """The place as JSONPath, such as `$.items[2].created`."""
+    """The path as JSONPath, such as `$.items[2].created`."""
     steps: list[str | int] = []
     while path is not None:
         steps.append(path.step)
@@ -43,7 +43,7 @@ def show(path: Path) -> str:
 
 
 def show_steps(steps: Iterable[str | int]) -> str:
-    """The same, of the steps from the outside in; what is too long for a message is cut."""
+    """The JSONPath of steps from the outside in; a long one is shortened."""
     shown = "$" + "".join(map(_show_step, steps))
     return shown if len(shown) <= _LONGEST_PATH else shown[: _LONGEST_PATH - 1] + "…"
 
@@ -57,20 +57,20 @@ def _show_step(step: str | int) -> str:
     return f"[{cut!r}]"
 
 
-class DoesNotComeBack(ValueError):
-    """A value whose text is not read as an equal value; `str` says where, why and the way out."""
+class DoesNotRoundTrip(ValueError):
+    """A value whose text does not decode to an equal value; `str` has the path, reason and advice."""
 
     def __init__(self, path: Path | str, why: str, way_out: str) -> None:
         place = path if isinstance(path, str) else show(path)
         super().__init__(f"{place} {why}; {way_out}")
 
 
-def explain(path: Path, value: object, back: object) -> DoesNotComeBack:
-    """Say what the difference of a value and what came back most likely comes from."""
+def explain(path: Path, value: object, back: object) -> DoesNotRoundTrip:
+    """The most likely reason for the difference between a value and the decoded one."""
     kind, back_kind = type(value), type(back)
     name, back_name = kind.__name__, back_kind.__name__
     if hasattr(kind, "get_secret_value"):
-        return DoesNotComeBack(
+        return DoesNotRoundTrip(
             path,
             "is a secret, of which only asterisks would be stored",
             "pass its get_secret_value() as a str, or let the activity read it from its resources",
@@ -80,42 +80,42 @@ def explain(path: Path, value: object, back: object) -> DoesNotComeBack:
     if isinstance(value, datetime) and isinstance(back, datetime):
         return instant(path)
     if kind is back_kind:
-        return DoesNotComeBack(
+        return DoesNotRoundTrip(
             path,
             f"comes back as another {name}",
             "look for a serializer that loses something, or a validator that changes what it gets",
         )
     if issubclass(kind, back_kind):
-        return DoesNotComeBack(
+        return DoesNotRoundTrip(
             path,
             f"is of type {name} and comes back as its base {back_name}, without what {name} adds",
             f"annotate it as {name}, or as a union of the subclasses with a discriminator",
         )
     if _is_plain_data(kind) or _is_plain_data(back_kind):
-        return DoesNotComeBack(
+        return DoesNotRoundTrip(
             path,
             f"is of type {name} and comes back as {back_name}",
             f"annotate it as {name}, put {name} first in a union, or pass a {back_name}",
         )
-    return DoesNotComeBack(
+    return DoesNotRoundTrip(
         path,
         f"is of type {name} and comes back as {back_name}",
         f"give the union of {back_name} and {name} a discriminator",
     )
 
 
-def not_finite(path: Path) -> DoesNotComeBack:
-    """A float that JSON has no number for."""
-    return DoesNotComeBack(
+def not_finite(path: Path) -> DoesNotRoundTrip:
+    """The reason if a float has no JSON number."""
+    return DoesNotRoundTrip(
         path,
         "is NaN or infinity, which JSON has no number for",
         'annotate it as float alone, in a model with ser_json_inf_nan="strings", or pass None',
     )
 
 
-def instant(path: Path) -> DoesNotComeBack:
-    """An instant that another one comes back for."""
-    return DoesNotComeBack(
+def instant(path: Path) -> DoesNotRoundTrip:
+    """The reason if a datetime decodes to another instant."""
+    return DoesNotRoundTrip(
         path,
         "is a datetime that comes back as another instant, since the text has no fractions of a"
         " minute in its offset",
@@ -123,9 +123,9 @@ def instant(path: Path) -> DoesNotComeBack:
     )
 
 
-def not_in_init(path: Path) -> DoesNotComeBack:
-    """A field that decoding cannot set."""
-    return DoesNotComeBack(
+def not_in_init(path: Path) -> DoesNotRoundTrip:
+    """The reason if decoding cannot set a field."""
+    return DoesNotRoundTrip(
         path,
         "is a field with init=False, which decoding leaves at its default",
         "let __init__ take it, or make it a property",
@@ -134,31 +134,31 @@ def not_in_init(path: Path) -> DoesNotComeBack:
 
 def entries_differ(
     path: Path, value: Mapping[object, object], back: Mapping[object, object]
-) -> DoesNotComeBack:
-    """Entries that are no longer there, or stand under other keys."""
+) -> DoesNotRoundTrip:
+    """The reason if entries are missing or have other keys."""
     lost = [key for key in value if key not in back]
     if len(back) == len(value) or not lost or not all(type(key) is str for key in lost):
         return keys_differ(path, value)
-    return DoesNotComeBack(
+    return DoesNotRoundTrip(
         Step(path, str(lost[0])),
         "has a key that the annotation does not have, and is not read",
         "add the key to the type, or leave it out",
     )
 
 
-def keys_differ(path: Path, value: Mapping[object, object]) -> DoesNotComeBack:
-    """Keys that are no longer the same, or no longer as many."""
+def keys_differ(path: Path, value: Mapping[object, object]) -> DoesNotRoundTrip:
+    """The reason if keys differ or have merged."""
     kinds = ", ".join(sorted({type(key).__name__ for key in value}))
-    return DoesNotComeBack(
+    return DoesNotRoundTrip(
         path,
         f"has keys ({kinds}) that change or become equal as JSON, where every key is a text",
         "use texts without surrogates, or keys of one type that the annotation names",
     )
 
 
-def many_texts(path: Path, value: object) -> DoesNotComeBack:
-    """A value that is encoded otherwise when it is encoded again."""
-    return DoesNotComeBack(
+def many_texts(path: Path, value: object) -> DoesNotRoundTrip:
+    """The error for a value that encodes to another text the second time."""
+    return DoesNotRoundTrip(
         path,
         f"is of type {type(value).__name__}, and has another text when it is encoded again",
         "look for a serializer that uses a clock, chance or the identity of an object",
@@ -166,8 +166,8 @@ def many_texts(path: Path, value: object) -> DoesNotComeBack:
 
 
 def reason_of(error: Exception, longest: int = 300) -> str:
-    """The first thing that is wrong by an error, in one line."""
-    if isinstance(error, DoesNotComeBack):
+    """The first problem in an error, as one line."""
+    if isinstance(error, DoesNotRoundTrip):
         return str(error)
     if isinstance(error, ValidationError):
         first, *others = error.errors(include_url=False, include_input=False)
@@ -185,12 +185,12 @@ def reason_of(error: Exception, longest: int = 300) -> str:
 
 
 def shows_value(error: Exception) -> bool:
-    """Whether the text of an error of pydantic quotes the value."""
+    """Whether the message of a pydantic error quotes the value."""
     return isinstance(error, ValidationError) or _UNEXPECTED.search(str(error)) is not None
 
 
 def _message(error: ErrorDetails) -> str:
-    """What pydantic says, where it does not quote the value."""
+    """The message of a pydantic error, unless it quotes the value."""
     if error["type"] == "union_tag_invalid":
         return f"the tag is none of the expected ones: {error.get('ctx', {}).get('expected_tags')}"
     return error["msg"]

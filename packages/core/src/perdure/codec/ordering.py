@@ -1,8 +1,8 @@
-"""One text for what has no order: sets are written in the order of their items' texts.
+"""One text for values without an order: the items of a set are ordered by their texts.
 
-A set is read in an order that depends on the hash seed of the process. Serializers keep the
-order in which they read it, so a value and the JSON that was made of it can be walked side by
-side. Where a serializer of the user's made something else of a part, that part is left as it is.
+A set iterates in an order that depends on the hash seed of the process. A serializer keeps that
+order, so a value and its JSON can be walked side by side. A part that a serializer of the user has
+changed into something else stays as it is.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import cast
 
 from pydantic_core import from_json, to_json
 
-from perdure.codec.comparing import field_names
+from perdure.codec.round_trip import field_names
 
 
 def in_order(value: object, data: bytes) -> bytes:
-    """The JSON text of a value, with the items of its sets in the order of their texts."""
+    """The JSON text of a value, with the items of sets ordered by their texts."""
     return to_json(_ordered(value, from_json(data)), inf_nan_mode="constants")
 
 
@@ -52,7 +52,7 @@ def _ordered_entries(value: object, json: dict[str, object]) -> dict[str, object
 
 
 def _field(value: object, key: str) -> object:
-    """The field that stands under a key: its name, or an alias of it."""
+    """The field for a key, which is its name or its alias."""
     kind = type(value)
     names = field_names(kind) or ()
     if key in names:

@@ -1,15 +1,14 @@
-"""What is known to come back: values that are exactly of plain types.
+"""Plain types, whose values are known to round-trip.
 
-A type is plain where its schema, as pydantic makes it, holds nothing but exact scalars, lists,
-tuples, sets, dictionaries, and models and dataclasses made of such fields: no serializer, no
-validator, no setting that changes a value, no field that is left out. JSON carries a value that is
-of such a type in all its parts, and decoding gives it back, so that neither needs a look at the
-text. Where the schema also has constraints, which refuse a value and never change one, it is
-enough that the text can be decoded.
+A type is plain if its pydantic schema holds only exact scalars, lists, tuples, sets, dictionaries,
+and models and dataclasses of such fields: no serializer, no validator, no setting that changes a
+value, and no excluded field. A value that is exactly of such a type round-trips, so its text need
+not be checked. If the schema also has constraints, which refuse values and never change them, the
+text only needs to decode.
 
-Each type is analysed once. Whatever this module does not know, in a schema or in a value, is not
-plain, and is compared with what comes back: a new version of pydantic can make encoding slower,
-and not wrong.
+Each type is analysed once. A schema or value that this module does not know is not plain, and is
+compared with its decoded text. A new version of pydantic can therefore make encoding slower, but not
+wrong.
 """
 
 from __future__ import annotations
@@ -24,69 +23,69 @@ from types import NoneType
 from typing import Any, cast
 from uuid import UUID
 
-from perdure.codec.places import Schema, definitions_of, fields_of
+from perdure.codec.untyped_parts import Schema, definitions_of, fields_of
 
 _MOST_DIGITS = 4300
-"""Of an integer: readers of JSON, and Python, refuse a longer one."""
+"""The most digits of an integer that JSON readers and Python accept."""
 
 _MOST_BITS = 14_000
-"""Which are fewer digits than that."""
+"""Bits of an integer that surely has fewer digits than that."""
 
 _ALL_DIGITS_ALIKE = bytes.maketrans(b"123456789", b"000000000")
 _TOO_MANY_DIGITS = b"0" * (_MOST_DIGITS + 1)
 
 _DEEPEST = 100
-"""Of values without an annotation; what is deeper is read again, for readers have a limit."""
+"""The depth up to which a value without an annotation is plain, since readers have a limit."""
 
 Check = Callable[[Any], bool]
 
 
 class Plain:
-    """Tells whether values are exactly of a plain type."""
+    """Checks whether values are exactly of a plain type."""
 
     __slots__ = ("is_one", "kinds")
 
     def __init__(self, kinds: Iterable[type], is_one: Check | None = None) -> None:
         self.kinds = frozenset(kinds)
-        """The types that a value is of exactly."""
+        """The exact types that a value may have."""
         self.is_one = is_one
-        """What must be true beside; None where the type says all."""
+        """A further condition; None if the type is enough."""
 
     def one(self, value: Any) -> bool:
-        """Whether this value is."""
+        """Whether this value is of the type."""
         return type(value) in self.kinds and (self.is_one is None or self.is_one(value))
 
     def each(self, values: Iterable[Any]) -> bool:
-        """Whether all of these are; they are read twice."""
+        """Whether all of these values are; iterates them twice."""
         return self.kinds.issuperset(map(type, values)) and (
             self.is_one is None or all(map(self.is_one, values))
         )
 
 
 class PlainType:
-    """A plain type: which values are of it, and what else their text needs."""
+    """A plain type: its values, and what their text needs beyond that."""
 
     __slots__ = ("has_conditions", "values")
 
     def __init__(self, schema: Schema) -> None:
-        """Raise `NotPlain` for the schema of any other type."""
+        """Analyse a schema; raises `NotPlain` for any other type."""
         analysis = _Analysis(definitions_of(schema))
         self.values = analysis.of(schema)
         self.has_conditions = analysis.has_conditions
-        """Whether a value may be of the type and still be refused when it is decoded."""
+        """Whether a value of the type may be refused when it is decoded, by a constraint."""
 
 
 class NotPlain(Exception):
-    """Some part of a schema is not plain, or not known."""
+    """A part of a schema is not plain, or not known."""
 
 
 def may_hold_a_long_integer(data: bytes) -> bool:
-    """Whether JSON text has so many digits in a row that its readers refuse an integer of them."""
+    """Whether JSON text may hold an integer with more digits than readers accept."""
     return len(data) > _MOST_DIGITS and _TOO_MANY_DIGITS in data.translate(_ALL_DIGITS_ALIKE)
 
 
 def is_plain_json(value: object, depth: int = 0) -> bool:
-    """Whether a value is exactly what JSON reads its text as."""
+    """Whether a value without an annotation is exactly what its JSON text decodes to."""
     kind = type(value)
     if kind is str or kind is bool or value is None:
         return True
@@ -115,7 +114,7 @@ _SIMPLE = frozenset({str, bool, NoneType})
 
 
 def _are_texts(keys: Collection[Any]) -> bool:
-    """Whether all are exact strings that JSON carries; pydantic replaces surrogates in keys."""
+    """Whether all are exact strings without surrogates, which pydantic would replace in keys."""
     if not _TEXT.issuperset(map(type, keys)):
         return False
     if all(map(str.isascii, keys)):
@@ -131,7 +130,7 @@ _TEXT = frozenset({str})
 
 
 def _is_plain_instant(value: datetime) -> bool:
-    # The text has no fractions of a minute in an offset, and a zone may have them.
+    # The text has only whole minutes in an offset, and a zone may have seconds.
     return value.tzinfo is None or value.tzinfo is UTC
 
 
@@ -149,7 +148,7 @@ _SCALARS: Mapping[str, Plain] = {
     "timedelta": Plain([timedelta]),
 }
 _TOLD_APART = frozenset({"str", "bool", "int", "none"})
-"""Scalars that JSON tells from one another, so that a union of them is plain."""
+"""Scalars that JSON tells apart, so that a union of them is plain."""
 
 _KEYS: Mapping[str, Callable[[Collection[Any]], bool]] = {
     "str": _are_texts,
@@ -272,7 +271,7 @@ class _Analysis:
 
     def _of_dict(self, schema: Schema) -> Plain:
         self._allow(schema, _ALWAYS | {"keys_schema", "values_schema"})
-        # Where the annotation names no keys, those that JSON has come back.
+        # Without a type for keys, the string keys of JSON are kept.
         keys = schema.get("keys_schema", {"type": "str"})
         self._allow(keys, _SCALAR)
         are_keys = _KEYS.get(keys["type"])
@@ -306,7 +305,7 @@ class _Analysis:
     def _field(self, field: Schema, named: Mapping[str, object]) -> Plain:
         self._allow(field, _FIELD)
         alias = field.get("validation_alias")
-        # An alias that is the name of another field would be read in its place.
+        # An alias that is the name of another field would be decoded as that field.
         if alias is not None and (not isinstance(alias, str) or alias in named):
             raise NotPlain
         if field.get("init") is False:
@@ -314,7 +313,7 @@ class _Analysis:
         return self.of(field["schema"])
 
     def _allow(self, schema: Schema, known: Collection[str], *, off: Collection[str] = ()) -> None:
-        """Raise where the schema has something unknown, or something on that is to be off."""
+        """Raise `NotPlain` if the schema has an unknown key, or a setting that must be off."""
         others = schema.keys() - known
         if not others <= _CONDITIONS or any(schema.get(name) for name in off):
             raise NotPlain
@@ -322,7 +321,7 @@ class _Analysis:
 
 
 def _check_of_fields(fields: Mapping[str, Plain]) -> Check | None:
-    """One look at the types of all fields, then one at those where the type does not say all."""
+    """Check the types of all fields first, and then the fields that need more than that."""
     if not fields:
         return None
     read = _reader(tuple(fields))

@@ -1,8 +1,8 @@
-"""Checks JSON text that comes ready made: that it can be read, and is read as what it says.
+"""Checks of JSON text that the caller passes: it must decode to exactly what it says.
 
-The reader of stored text is pydantic's. It refuses an integer of more than 4,300 digits and what
-is nested deeper than some 200 levels, makes infinity of `1e400`, and keeps the last of two entries
-under one key. Text that it would refuse or change is refused before it is stored.
+Pydantic decodes stored text. It refuses integers of more than 4,300 digits and nesting deeper than
+about 200 levels, turns `1e400` into infinity, and keeps the last of two entries with the same key.
+Text that pydantic would refuse or change is refused before it is stored.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from perdure.codec.differences import DoesNotComeBack, show_steps
+from perdure.codec.differences import DoesNotRoundTrip, show_steps
 
 _PLACE = re.compile(r" at line (\d+) column (\d+)")
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},:]|[^\s\[\]{},:"]+', re.S)
 
 
 def check_json(data: bytes) -> None:
-    """Raise `DoesNotComeBack` for JSON that is read otherwise, ValueError for what is no JSON."""
+    """Raise `DoesNotRoundTrip` for JSON that decodes to something else, ValueError for other text."""
     try:
         from_json(data, allow_inf_nan=False)
     except ValueError as error:
         raise unreadable(data, error) or error from None
-    # The standard library's reader shows each number and each entry; only a flaw is looked for.
+    # The standard library's decoder passes each number and each entry to a callback.
     import json
 
     flaw = _Flaw()
@@ -35,23 +35,23 @@ def check_json(data: bytes) -> None:
         raise _locate(data)
 
 
-def unreadable(data: bytes, error: ValueError) -> DoesNotComeBack | None:
-    """What pydantic refuses to read though it is JSON; None where that is not what happened."""
+def unreadable(data: bytes, error: ValueError) -> DoesNotRoundTrip | None:
+    """The reason why pydantic refuses JSON text; None if it does not."""
     reason = str(error)
     place = _PLACE.search(reason)
     if place is None:
         return None
     if "number out of range" in reason:
         why = "is an integer of more than 4300 digits, which readers of JSON refuse"
-        return DoesNotComeBack(_place_at(data, *place.groups()), why, "pass it as a text")
+        return DoesNotRoundTrip(_place_at(data, *place.groups()), why, "pass it as a text")
     if "recursion limit" in reason:
         why = "is nested deeper than the 200 levels that readers of JSON allow"
-        return DoesNotComeBack(_place_at(data, *place.groups()), why, "make it flatter")
+        return DoesNotRoundTrip(_place_at(data, *place.groups()), why, "make it flatter")
     return None
 
 
 class _Flaw:
-    """Notes that there is a number or an entry that is read as something else."""
+    """Records that a number or an entry decodes to something else."""
 
     def __init__(self) -> None:
         self.found = False
@@ -63,22 +63,22 @@ class _Flaw:
         self.found |= len(dict(pairs)) != len(pairs)
 
 
-def _locate(data: bytes) -> DoesNotComeBack:
+def _locate(data: bytes) -> DoesNotRoundTrip:
     keys: set[tuple[str | int, ...]] = set()
     for _, steps, token in _tokens(data):
         if token == b":":
             if steps in keys:
-                why = "stands twice in its object, and only the last entry would be read"
-                return DoesNotComeBack(show_steps(steps), why, "give each key once")
+                why = "occurs twice in its object, and only the last entry would be read"
+                return DoesNotRoundTrip(show_steps(steps), why, "give each key once")
             keys.add(steps)
         elif token[0] in b"-0123456789" and isinf(float(token)):
             why = f"is {token[:20].decode()}, which is read as infinity"
-            return DoesNotComeBack(show_steps(steps), why, "pass a smaller number, or a text")
+            return DoesNotRoundTrip(show_steps(steps), why, "pass a smaller number, or a text")
     raise AssertionError("a flaw was found and cannot be found again")
 
 
 def _place_at(data: bytes, line: str, column: str) -> str:
-    """The path of the value that reaches to this place of the text."""
+    """The path of the value that ends at this offset of the text."""
     lines = data.split(b"\n")[: int(line) - 1]
     offset = sum(map(len, lines)) + len(lines) + int(column)
     found: tuple[str | int, ...] = ()
@@ -90,7 +90,7 @@ def _place_at(data: bytes, line: str, column: str) -> str:
 
 
 def _tokens(data: bytes) -> Iterator[tuple[int, tuple[str | int, ...], bytes]]:
-    """Each token of valid JSON, with where it ends and the path of the value it belongs to."""
+    """The tokens of valid JSON, each with its end and the path of its value."""
     steps: tuple[Any, ...] = ()
     in_array: list[bool] = []
     text = b""

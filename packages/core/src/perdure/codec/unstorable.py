@@ -1,7 +1,7 @@
 """Types of which no value can be stored, found in their schema before there is a value.
 
-Only what is known to fail with every value is found: a secret is encoded as asterisks, a function
-and an iterator not at all. Where the author of a class says how it is encoded, that counts.
+Only types that fail with every value are found: a secret is encoded as asterisks, a function and an
+iterator not at all. A class whose author defines its encoding is accepted.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
-from perdure.codec.places import NO_SCHEMAS, Schema
+from perdure.codec.untyped_parts import NO_SCHEMAS, Schema
 
 _KINDS = {
     "callable": "a function cannot be stored; pass the name of one",
@@ -22,7 +22,7 @@ _ASTERISKS = (
 
 
 def why_unstorable(schema: Schema) -> str | None:
-    """Why no value can be stored, and what to do; None for a type that is not known to fail."""
+    """Why no value can be stored, and what to do instead; None for a type not known to fail."""
     pending: list[object] = [schema]
     while pending:
         part = pending.pop()
@@ -43,7 +43,7 @@ def why_unstorable(schema: Schema) -> str | None:
 
 
 def _encoder(schema: Schema) -> object:
-    """The function that encodes it instead of pydantic, or None."""
+    """The function that encodes the type in place of pydantic, or None."""
     serialization = schema.get("serialization")
     if not isinstance(serialization, Mapping):
         return None
@@ -51,6 +51,6 @@ def _encoder(schema: Schema) -> object:
 
 
 def _is_secret(encoder: object) -> bool:
-    """Whether it is what pydantic encodes `SecretStr` and the like with."""
+    """Whether this is pydantic's encoder for `SecretStr` and the like."""
     module, name = getattr(encoder, "__module__", ""), getattr(encoder, "__name__", "")
     return module == "pydantic.types" and name.startswith("_serialize_secret")

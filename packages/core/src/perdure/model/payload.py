@@ -13,7 +13,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from perdure.codec import (
-    DoesNotComeBack,
+    DoesNotRoundTrip,
     check_json,
     codec_of,
     dump_untyped,
@@ -51,7 +51,7 @@ def encode(value: object, annotation: object = Any, *, what: str = "value") -> s
         text = data.decode()
     except _UNFIT as error:
         wanted = "" if annotation is Any else f" as {type_name(annotation)}"
-        way_out = "" if isinstance(error, DoesNotComeBack) else f"; {_WAY_OUT}"
+        way_out = "" if isinstance(error, DoesNotRoundTrip) else f"; {_WAY_OUT}"
         raise InvalidPayload(
             f"{what} of type {type(value).__name__!r} cannot be encoded{wanted}:"
             f" {reason_of(error)}{way_out}"
@@ -129,7 +129,7 @@ def check_text(
         raise _too_large(what, len(data))
     try:
         check_json(data)
-    except DoesNotComeBack as error:
+    except DoesNotRoundTrip as error:
         raise InvalidPayload(f"{what} {_shorten(text)} cannot be stored: {error}") from None
     except ValueError as error:
         raise InvalidPayload(
@@ -148,7 +148,7 @@ def _too_large(what: str, size: int) -> PayloadTooLarge:
 
 def _cause(error: Exception) -> Exception | None:
     """The error as a cause, where it says more than `reason_of` and does not show the value."""
-    return None if isinstance(error, DoesNotComeBack) or shows_value(error) else error
+    return None if isinstance(error, DoesNotRoundTrip) or shows_value(error) else error
 
 
 def type_name(annotation: object) -> str:

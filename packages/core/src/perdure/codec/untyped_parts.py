@@ -1,7 +1,7 @@
-"""Where an annotation says nothing: the parts of a type that are `Any` or `object`.
+"""The untyped parts of an annotation: those that are `Any` or `object`.
 
-Found in the schema that pydantic makes of the annotation. Where the schema has something that
-this module does not know, the place counts as typed, and the comparison is strict.
+They are found in the schema that pydantic makes of the annotation. A part that this module does not
+know counts as typed, and is compared strictly.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ _ANY: Schema = {"type": "any"}
 _ALTERNATIVES = ("json_schema", "python_schema", "lax_schema", "strict_schema")
 _FIELDS = ("model-fields", "dataclass-args", "typed-dict")
 NO_SCHEMAS = frozenset({"default", "metadata", "serialization"})
-"""The keys of a schema whose values are no schemas."""
+"""The keys of a schema whose values are not schemas."""
 
 
-class Place:
-    """What a schema allows at one place of a value."""
+class UntypedPart:
+    """What a schema allows for one part of a value."""
 
     __slots__ = ("_definitions", "_schemas", "untyped")
 
@@ -27,41 +27,41 @@ class Place:
         self._definitions = definitions
         self._schemas = _structures(schemas, definitions)
         self.untyped: bool = any(schema["type"] == "any" for schema in self._schemas)
-        """Whether whatever JSON says may come back here."""
+        """Whether the part may decode to any JSON value."""
 
-    def items(self) -> Place:
-        """The place of the items of a list, a tuple or a set."""
+    def items(self) -> UntypedPart:
+        """The part for the items of a list, a tuple or a set."""
         return self._place(_items)
 
-    def extras(self) -> Place:
-        """The place of fields that a model allows and does not declare."""
+    def extras(self) -> UntypedPart:
+        """The part for extra fields of a model."""
         return self._place(_extras)
 
     def has_untyped_keys(self) -> bool:
-        """Whether it is a dictionary whose keys may come back as whatever JSON says."""
+        """Whether it is a dictionary with untyped keys."""
         return self._place(_keys).untyped
 
-    def field(self, name: object) -> Place:
-        """The place of a field."""
+    def field(self, name: object) -> UntypedPart:
+        """The part for a field."""
         return self._place(lambda schema: _field(schema, name))
 
-    def entry(self, key: object) -> Place:
-        """The place of the value under this key of a dictionary."""
+    def entry(self, key: object) -> UntypedPart:
+        """The part for the value of this key of a dictionary."""
         return self._place(lambda schema: (*_values(schema), *_field(schema, key)))
 
-    def _place(self, inner: Callable[[Schema], Iterable[Schema]]) -> Place:
+    def _place(self, inner: Callable[[Schema], Iterable[Schema]]) -> UntypedPart:
         found = (each for schema in self._schemas for each in inner(schema))
-        return Place(found, self._definitions)
+        return UntypedPart(found, self._definitions)
 
 
-def place_of(schema: Schema) -> Place | None:
-    """The place of the whole value; None where no part of it is untyped."""
+def untyped_part_of(schema: Schema) -> UntypedPart | None:
+    """The part for the whole value; None if no part of it is untyped."""
     definitions = definitions_of(schema)
-    return Place([schema], definitions) if mentions(schema, "any") else None
+    return UntypedPart([schema], definitions) if mentions(schema, "any") else None
 
 
 def definitions_of(schema: Schema) -> Mapping[str, Schema]:
-    """The schemas that others refer to, by their reference."""
+    """The schemas that others refer to, by reference."""
     if schema["type"] != "definitions":
         return {}
     return {each["ref"]: each for each in schema["definitions"]}
@@ -78,7 +78,7 @@ def left_out(schema: Schema) -> frozenset[str]:
 
 
 def _structures(schemas: Iterable[Schema], definitions: Mapping[str, Schema]) -> list[Schema]:
-    """The schemas that say how a value is made up, out of those that wrap them."""
+    """The schemas that describe the structure of a value, without their wrappers."""
     found: list[Schema] = []
     seen: set[int] = set()
     pending = list(schemas)
@@ -144,7 +144,7 @@ def _field(schema: Schema, name: object) -> Iterator[Schema]:
 
 
 def fields_of(schema: Schema) -> Iterator[tuple[str, Schema]]:
-    """The fields of a model, a dataclass or a typed dictionary; none for another schema."""
+    """The fields of a model, a dataclass or a typed dictionary; empty for other schemas."""
     if schema["type"] not in _FIELDS:
         return
     fields: Any = schema["fields"]
@@ -155,7 +155,7 @@ def fields_of(schema: Schema) -> Iterator[tuple[str, Schema]]:
 
 
 def mentions(schema: Schema, *kinds: str) -> bool:
-    """Whether some part of the schema is of these kinds; what has no type of its own is `any`."""
+    """Whether any part of the schema is of one of these kinds; an untyped part is `any`."""
     pending: list[object] = [schema]
     while pending:
         part = pending.pop()
@@ -170,7 +170,7 @@ def mentions(schema: Schema, *kinds: str) -> bool:
 
 
 def _leaves_open(schema: Schema) -> bool:
-    """Whether it is a collection, or a class with extra fields, that does not say of what."""
+    """Whether it is a collection or a class with extra fields whose items have no type."""
     kind = schema.get("type")
     if kind in ("list", "set", "frozenset"):
         return "items_schema" not in schema

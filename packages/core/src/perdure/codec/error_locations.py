@@ -1,4 +1,4 @@
-"""Finds the part of a value that is meant by an error which names no place."""
+"""Finds the part of a value that caused an error which has no path."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from typing import cast
 
-from perdure.codec.comparing import field_names
-from perdure.codec.differences import DoesNotComeBack, Path, Step, not_finite
+from perdure.codec.differences import DoesNotRoundTrip, Path, Step, not_finite
+from perdure.codec.round_trip import field_names
 
 
-def explain_refusal(value: object, path: Path, error: ValueError) -> DoesNotComeBack | None:
-    """What pydantic refuses to make JSON of, where it does not say where it stands."""
+def explain_refusal(value: object, path: Path, error: ValueError) -> DoesNotRoundTrip | None:
+    """The error for a value that pydantic cannot encode, if its own error has no path."""
     if "surrogates" in str(error):
-        return DoesNotComeBack(
+        return DoesNotRoundTrip(
             _place_of_surrogates(value, path),
             "is a text with surrogates, which UTF-8 cannot carry",
             "remove them, or pass the bytes in base64",
         )
     if "recursion" in str(error).lower():
         why = "is nested deeper than the 200 levels that readers of JSON allow"
-        return DoesNotComeBack(path, why, "make it flatter")
+        return DoesNotRoundTrip(path, why, "make it flatter")
     return None
 
 
-def explain_unread(value: object, path: Path) -> DoesNotComeBack | None:
-    """Why pydantic does not read the text that it made itself, where that is known."""
+def explain_unreadable(value: object, path: Path) -> DoesNotRoundTrip | None:
+    """The error for a value whose text pydantic cannot decode, if the reason is known."""
     for place, part in _all_parts(value, path):
         if isinstance(part, float) and not math.isfinite(part):
             return not_finite(place)

@@ -1,10 +1,10 @@
-"""Compares a value with what its text is read as, place by place.
+"""Compares a value with what its text decodes to, part by part.
 
-Equality alone can lie: NaN equals nothing, a field may be left out of it, a class may not define
-it, and two zones never agree on an hour that comes twice. So models and dataclasses are compared
-by their fields, objects without an `__eq__` by their state, and types must be the same. Only the
-base of a type of plain data may stand for it where both are equal (a `str` for a `StrEnum`, a
-`float` for an `int`), for that is what the annotation promises.
+Equality alone is not enough: NaN equals nothing, a class may leave a field out of it or not define
+it, and two time zones never agree on an hour that occurs twice. Models and dataclasses are therefore
+compared by their fields, and objects without `__eq__` by their state, and types must be the same.
+Only the base of a plain type may replace it if both are equal (a `str` for a `StrEnum`, a `float`
+for an `int`), because the annotation promises no more.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, TypeAlias, cast
 from uuid import UUID
 
 from perdure.codec.differences import (
-    DoesNotComeBack,
+    DoesNotRoundTrip,
     Path,
     Step,
     entries_differ,
@@ -26,13 +26,13 @@ from perdure.codec.differences import (
     instant,
     not_in_init,
 )
-from perdure.codec.places import Place
+from perdure.codec.untyped_parts import UntypedPart
 
 _BASES = (
     *(str, int, float, bytes, dict, list, tuple, set, frozenset),
     *(date, datetime, time, timedelta, Decimal, UUID),
 )
-"""Types of plain data, which may come back in the place of their subclasses."""
+"""Plain types, which may replace their subclasses."""
 
 _MISSING = object()
 _Entries: TypeAlias = Mapping[object, object]
@@ -40,9 +40,9 @@ _Items: TypeAlias = Collection[object]
 
 
 class Comparison:
-    """One comparison; raises `DoesNotComeBack` at the first difference.
+    """One comparison; raises `DoesNotRoundTrip` at the first difference.
 
-    `check_reading` checks a value where the annotation says nothing, `left_out` names the fields
+    `check_reading` checks the parts that the annotation leaves untyped, `left_out` names the fields
     that the author of a class excludes.
     """
 
@@ -56,8 +56,8 @@ class Comparison:
         self._check_reading = check_reading
         self._left_out = left_out
 
-    def same(self, value: object, back: object, place: Place | None, path: Path) -> None:
-        """Compare a value with what came back for it at a place of the annotation."""
+    def same(self, value: object, back: object, place: UntypedPart | None, path: Path) -> None:
+        """Compare a value with the decoded one; `place` is the untyped part of the annotation, if any."""
         if place is not None and place.untyped:
             self._check_reading(value, path)
             return
@@ -76,7 +76,7 @@ class Comparison:
             self._same_object(value, back, path)
 
     def _same_entries(
-        self, value: _Entries, back: _Entries, place: Place | None, path: Path
+        self, value: _Entries, back: _Entries, place: UntypedPart | None, path: Path
     ) -> None:
         if len(value) != len(back):
             raise entries_differ(path, value, back)
@@ -90,21 +90,25 @@ class Comparison:
             inner = None if place is None else place.entry(key)
             self.same(item, other, inner, Step(path, str(key)))
 
-    def _same_items(self, value: _Items, back: _Items, place: Place | None, path: Path) -> None:
+    def _same_items(
+        self, value: _Items, back: _Items, place: UntypedPart | None, path: Path
+    ) -> None:
         if len(value) != len(back):
             raise explain(path, value, back)
         inner = None if place is None else place.items()
         for index, (item, other) in enumerate(zip(value, back, strict=True)):
             self.same(item, other, inner, Step(path, index))
 
-    def _same_members(self, value: _Items, back: _Items, place: Place | None, path: Path) -> None:
+    def _same_members(
+        self, value: _Items, back: _Items, place: UntypedPart | None, path: Path
+    ) -> None:
         if place is not None and place.items().untyped:
             self._check_reading(value, path)
         elif value != back:
             raise explain(path, value, back)
 
-    def _same_fields(self, value: Any, back: Any, place: Place | None, path: Path) -> bool:
-        """Compare the fields of a model or a dataclass; False for any other object."""
+    def _same_fields(self, value: Any, back: Any, place: UntypedPart | None, path: Path) -> bool:
+        """Compare the fields of a model or a dataclass; returns False for any other object."""
         kind = type(cast("object", value))
         names = field_names(kind)
         if names is None:
@@ -125,14 +129,14 @@ class Comparison:
         return True
 
     def _same_field(
-        self, value: object, back: object, name: str, place: Place | None, path: Path
+        self, value: object, back: object, name: str, place: UntypedPart | None, path: Path
     ) -> None:
         ours, theirs = getattr(value, name, _MISSING), getattr(back, name, _MISSING)
         if ours is theirs:
             return
         try:
             self.same(ours, theirs, place, path)
-        except DoesNotComeBack:
+        except DoesNotRoundTrip:
             fields = cast("Mapping[str, Any]", getattr(value, "__dataclass_fields__", {}))
             if name in fields and not fields[name].init:
                 raise not_in_init(path) from None
@@ -158,7 +162,7 @@ def field_names(kind: type) -> tuple[str, ...] | None:
 
 
 def _may_stand_for(base: type, value: object) -> bool:
-    """Whether a type is what an annotation promises for a value of another type."""
+    """Whether a value of this base type may replace the value."""
     if base is float:
         return isinstance(value, int | float)
     return base in _BASES and isinstance(value, base)
@@ -177,7 +181,7 @@ def _equal(value: object, back: object) -> bool:
 
 
 def _state(value: object) -> _Entries:
-    """The attributes of an object, those in slots included."""
+    """The attributes of an object, including those in slots."""
     state: dict[object, object] = dict(getattr(value, "__dict__", {}))
     for kind in type(value).__mro__:
         slots = cast("str | Iterable[str]", kind.__dict__.get("__slots__", ()))

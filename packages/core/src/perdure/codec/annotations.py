@@ -1,7 +1,7 @@
-"""An annotation exactly as it was written, to find its codec by.
+"""An annotation exactly as it is spelled, to find its codec.
 
-Python says that `A | B` equals `B | A`, and so does every type that holds one of them. To a
-decoder they are two types: the first member that fits wins.
+In Python `A | B` equals `B | A`, and so do types that contain them. For a decoder they differ: the
+first member that fits wins.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, cast, get_args, get_origin
 
 
-class Written:
-    """Wraps an annotation; equal to another one only where both are spelled alike."""
+class SpelledAnnotation:
+    """Wraps an annotation; two are equal only if they are spelled alike."""
 
     __slots__ = ("_hash", "_spelling", "annotation")
 
@@ -20,7 +20,7 @@ class Written:
         self._hash = hash(self._spelling)  # TypeError where some part cannot be hashed
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Written) and self._spelling == other._spelling
+        return isinstance(other, SpelledAnnotation) and self._spelling == other._spelling
 
     def __hash__(self) -> int:
         return self._hash
@@ -34,10 +34,10 @@ def _spelling(annotation: object) -> object:
         return annotation
     parts: tuple[Any, ...] = get_args(annotation)
     if origin is Literal:
-        # 1 and True are equal, and two literals.
+        # 1 and True are equal, but are different literals.
         literals = cast("tuple[object, ...]", parts)
         return (origin, *((type(literal), literal) for literal in literals))
     if origin is Annotated:
         return (origin, _spelling(parts[0]), *parts[1:])
-    # With its own class, for `List[int]` is not written as `list[int]`.
+    # With its class, because `List[int]` is not spelled like `list[int]`.
     return (type(annotation), origin, *map(_spelling, parts))

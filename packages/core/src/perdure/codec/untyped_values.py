@@ -1,9 +1,9 @@
-"""Checks values that no annotation describes: what comes back is what JSON says.
+"""Checks values without an annotation, which decode to plain JSON values.
 
-Lists, dictionaries, texts, numbers, true, false and null come back, a tuple or a set as a list, a
-date as its text, a model as a dictionary. Each part must be one that would come back by its own
-type: then nothing is lost that an annotation could give back, and a secret, a shifted instant or
-keys that merge are refused here too.
+Lists, dictionaries, strings, numbers, booleans and None round-trip; a tuple or a set becomes a list, a
+date its text, a model a dictionary. Each part must round-trip by its own type, so that nothing is
+lost that an annotation could restore. A secret, a shifted datetime or keys that merge are therefore
+refused here too.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import cast
 
 from pydantic_core import from_json, to_json
 
-from perdure.codec.differences import DoesNotComeBack, Path, Step, keys_differ, not_finite
+from perdure.codec.differences import DoesNotRoundTrip, Path, Step, keys_differ, not_finite
 from perdure.codec.plain import is_plain_json
 
 
-class JsonReading:
-    """`check_by_type` checks that a value comes back by a type, and says whether it may hold sets."""
+class UntypedValues:
+    """`check_by_type` checks that a value round-trips by a type; returns whether it may contain sets."""
 
     __slots__ = ("_check_by_type",)
 
@@ -29,9 +29,9 @@ class JsonReading:
         self._check_by_type = check_by_type
 
     def check(self, value: object, path: Path) -> bool:
-        """Whether some part may have no order.
+        """Check a value; returns whether a part may be a set, which has no order.
 
-        Raises `DoesNotComeBack` where some part would not come back by its own type.
+        Raises `DoesNotRoundTrip` if a part does not round-trip by its own type.
         """
         if is_plain_json(value):
             return False
@@ -74,5 +74,5 @@ class JsonReading:
     ) -> None:
         try:
             self._check_by_type(dict.fromkeys(keys), dict[kind, None], path)
-        except DoesNotComeBack as error:
+        except DoesNotRoundTrip as error:
             raise keys_differ(path, value) from error
