@@ -46,7 +46,7 @@ GROUPS = {
 
 def main(arguments: list[str]) -> int:
     """Carry out one command; returns its exit code."""
-    if sys.version_info < (3, 11):  # noqa: UP036 # anybody may start this file with any Python
+    if sys.version_info < (3, 11):  # noqa: UP036 # this file may be started with any Python
         return _refuse(
             f"this is Python {sys.version.split()[0]}, and Perdure needs 3.11 or newer;"
             " run this file with a newer one, such as `python3.12 dev.py test`"

@@ -37,7 +37,7 @@ class LeasesActivitiesForAMinute(Store):
 
 
 @breaks("ACT-2", "ACT-19")
-class LeasesActivitiesToEverybody(Store):
+class LeasesActivitiesToAllCallers(Store):
     def is_available(self, row):
         return row.visible_at is None and self.is_wanted(row)
 
@@ -178,7 +178,7 @@ class BelievesLiveLeasesOnly(FindsLeases):
 
 
 @breaks("ACT-8", "ACT-13", "ACT-14", "ACT-18", "COMMIT-5")
-class BelievesWhoeverHeldItOnce(Store):
+class AcceptsAnEarlierHolder(Store):
     def __init__(self):
         super().__init__()
         self.tokens = set()
@@ -194,7 +194,7 @@ class BelievesWhoeverHeldItOnce(Store):
 
 
 @breaks("ACT-8", "ACT-13")
-class BelievesWhoeverCallsFirst(FindsLeases):
+class AcceptsTheFirstCaller(FindsLeases):
     def found(self, row, lease):
         return self.is_wanted(row)
 
@@ -294,7 +294,7 @@ class CountsLateReleasesOfActivities(ReleasesActivities):
 
 
 @breaks("ACT-13")
-class ReleasesWhoeverHoldsIt(ReleasesActivities):
+class ReleasesForAnotherHolder(ReleasesActivities):
     def changed(self, release):
         row = self.tables.activities.get((release.lease.instance, release.lease.activity))
         if row is None or row.lease is None:

@@ -608,7 +608,7 @@ class OverwritesChildren(Store):
 
 
 @breaks("COMMIT-17")
-class TellsNobodyThatAnIdIsInUse(Store):
+class HidesThatAnIdIsInUse(Store):
     def create_child(self, child):
         return super().create_child(replace(child, if_exists=None))
 

@@ -27,7 +27,7 @@ class LeasesForAMinute(Store):
 
 
 @breaks("LEASE-2", "LEASE-18")
-class LeasesToEverybody(Store):
+class LeasesToAllCallers(Store):
     def is_ready(self, row):
         held, row.lease = row.lease, None
         ready = super().is_ready(row)
@@ -402,7 +402,7 @@ class ReleasesByInstance(Store):
 
 
 @breaks("LEASE-16")
-class ParksForWhoeverAsks(Store):
+class ParksForAnyCaller(Store):
     def release_turn(self, release):
         row = self.tables.instances.get(release.lease.instance)
         if row is not None and release.parked is not None:
@@ -429,7 +429,7 @@ class AccountsForCountedReleases(Store):
 
 
 @breaks("LEASE-21", "ACT-23")
-class AccountsForWhoeverAsks(Store):
+class AccountsForAnyCaller(Store):
     def is_accounted(self, row, token, counted):
         return super().is_accounted(row, row.taken_from or token, counted)
 
@@ -611,7 +611,7 @@ class CutsLargeEvents(Store):
 
 
 @breaks("READ-1")
-class ShowsWhoeverHasMail(Store):
+class ShowsIdsThatHaveMail(Store):
     def read_instance(self, instance):
         row = self.tables.instances.get(instance)
         if row is None and self.tables.mailboxes.get(instance):

@@ -377,7 +377,7 @@ def what_was_taken_back_is_done_all_the_same(patch):
 
 
 @spoils("21", "21a", "21d")
-def everybody_is_blamed(patch):
+def every_instance_is_blamed(patch):
     start = TurnDispatcher._start
 
     def suspicious(self, leased):
@@ -468,7 +468,7 @@ def waiting_asks_without_a_pause(patch):
 
 
 @spoils("36", "24")
-def results_go_to_nobody_in_a_rebuilt_execution(patch):
+def results_are_lost_in_a_rebuilt_execution(patch):
     rebuilding = Execution.rebuilding.__func__
 
     def forgetful(cls, *arguments, **options):

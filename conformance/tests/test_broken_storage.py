@@ -1,4 +1,4 @@
-"""A storage that is damaged or fails: providers that pass it on, hide it, or let everybody feel it."""
+"""A storage that is damaged or fails: providers that pass it on, hide it, or let it hurt other instances."""
 
 import copy
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""The order process undoes what was done, wherever it fails or is cancelled.
+"""The order process undoes what was done, at whatever step it fails or is cancelled.
 
 One order is played again and again on a store in memory; each time it is cancelled, or a service
 fails, at another request to the world outside: before it is booked, or after, with its answer

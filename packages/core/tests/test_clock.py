@@ -47,7 +47,7 @@ def test_a_manual_clock_starts_where_it_is_told():
     assert to_datetime(ManualClock(start).now()) == start
 
 
-async def test_a_manual_clock_wakes_whoever_is_due_in_the_order_of_the_due_times():
+async def test_a_manual_clock_wakes_sleepers_that_are_due_in_the_order_of_the_due_times():
     clock = ManualClock()
     woken: list[int] = []
 
@@ -89,7 +89,7 @@ async def test_no_duration_is_no_sleep():
     assert clock.next_due is None
 
 
-async def test_a_cancelled_sleeper_disturbs_nobody():
+async def test_a_cancelled_sleeper_disturbs_no_other():
     clock = ManualClock()
     first = asyncio.create_task(clock.sleep(SECOND))
     second = asyncio.create_task(clock.sleep(2 * SECOND))

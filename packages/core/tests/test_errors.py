@@ -14,7 +14,7 @@ from perdure.model.status import Parked
 
 DETAILS = ApplicationFailure(Raised(type_name="ValueError", message="no"))
 PARKED = Parked(
-    reason="unregistered", details="nobody has it", since=datetime(2024, 1, 1, tzinfo=UTC)
+    reason="unregistered", details="no runtime has it", since=datetime(2024, 1, 1, tzinfo=UTC)
 )
 CLASSES = [
     value
@@ -130,7 +130,7 @@ def test_a_wait_that_timed_out_says_why_nothing_moved():
 
     assert "no such instance exists yet" in str(errors.WaitTimeout("i", second, exists=False))
     assert "still running" in str(errors.WaitTimeout("i", second))
-    assert "parked (unregistered): nobody has it" in str(
+    assert "parked (unregistered): no runtime has it" in str(
         errors.WaitTimeout("i", second, parked=PARKED)
     )
     assert "within 0.25 s" in str(errors.WaitTimeout("i", second / 4))

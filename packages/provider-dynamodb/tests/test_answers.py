@@ -41,7 +41,7 @@ async def endpoint(*answers):
             endpoint_url=f"http://127.0.0.1:{port}",
             region="eu-west-1",
             access_key_id="local",
-            secret_access_key="local",  # noqa: S106 # nobody checks it
+            secret_access_key="local",  # noqa: S106 # DynamoDB Local does not check it
         )
 
 

@@ -146,7 +146,7 @@ async def crash_at(number, model, open_on_model, commit):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(0, 60, 3))
-async def test_whoever_comes_next_finds_all_or_nothing(number, open_on_model, model, clock):
+async def test_the_next_call_finds_all_or_nothing(number, open_on_model, model, clock):
     async with open_on_model() as provider:
         await provider.create_instance(new())
         await provider.create_instance(new("taken"))

@@ -24,7 +24,7 @@ class TestModelWithFaults(ProviderConformance):
         attempts = {}
 
         def plan(operation, parameters):
-            # Never three times in a row, since nobody moves the clock on which a third waits.
+            # Never three times in a row, since nothing moves the clock on which a third waits.
             attempts[id(parameters)] = attempt = attempts.get(id(parameters), 0) + 1
             if random_number() > 0.1 or attempt % 3 == 0:
                 return None

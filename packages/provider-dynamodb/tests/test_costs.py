@@ -55,7 +55,7 @@ async def test_a_step_is_one_request_and_ten_write_units_however_long_the_histor
 
     async with local_calls(dynamodb_url) as (local, options):
         calls = MeteringCalls(local)
-        # The clock stands, so nobody looks for work unless it was announced.
+        # The clock stands, so no runtime looks for work unless it was announced.
         async with (
             open_on(calls, options, clock=ManualClock()) as provider,
             perdure.Runtime(provider, app),

@@ -1,6 +1,6 @@
 """Looks of several processes under random outages: healthy work is run once, and never suspected.
 
-Hundreds of rows stand in the queues, most of which nobody here serves. Any request of a look may be
+Hundreds of rows stand in the queues, most of which no runtime here serves. Any request of a look may be
 throttled or lose its answer, alone or in an outage that outlasts all repeats. No process dies, and
 each runs at once what a look returns, so nothing counts as leased before.
 """

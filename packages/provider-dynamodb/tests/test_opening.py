@@ -29,7 +29,7 @@ KEYS = "access_key_id=local&secret_access_key=local"
 
 @pytest.fixture(autouse=True)
 def unconfigured(monkeypatch, tmp_path):
-    """A machine on which nobody has set up AWS."""
+    """A machine on which AWS is not set up."""
     for name in (
         "AWS_ACCESS_KEY_ID",
         "AWS_DEFAULT_REGION",
@@ -81,7 +81,7 @@ async def answering(status, body):
 
 
 @pytest.mark.slow
-async def test_an_endpoint_that_nobody_serves_is_named():
+async def test_an_endpoint_that_does_not_answer_is_named():
     async with answering(200, b"") as endpoint:
         pass
 
@@ -123,7 +123,7 @@ async def test_no_region_and_an_impossible_one_are_told_apart_from_the_rest(opti
     ("options", "said"),
     [
         ("", "NoCredentialsError"),
-        ("&profile=nobody", "nobody"),
+        ("&profile=missing", "missing"),
     ],
 )
 async def test_credentials_that_are_not_there_are_asked_for(options, said):
@@ -262,7 +262,7 @@ class BeingCreated:
         return {"Table": {**definition("Orders"), "TableStatus": status}}
 
 
-async def test_a_table_that_somebody_else_is_just_creating_is_waited_for():
+async def test_a_table_that_another_process_is_just_creating_is_waited_for():
     class Passing(ManualClock):
         async def sleep(self, duration):
             self.advance(duration)

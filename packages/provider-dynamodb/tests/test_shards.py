@@ -72,7 +72,7 @@ def places(model, instances):
     }
 
 
-async def test_what_is_written_before_during_and_after_a_growth_is_found_by_everybody(
+async def test_what_is_written_before_during_and_after_a_growth_is_found_by_every_process(
     open_on_model, model, clock
 ):
     before, during, after, late = (names(each) for each in ("before", "during", "after", "late"))
@@ -82,7 +82,7 @@ async def test_what_is_written_before_during_and_after_a_growth_is_found_by_ever
         async with open_on_model(shards=4) as new:
             for name in during:
                 await create(new, name)
-            # Whoever has not learned of it finds all the same.
+            # A process that has not learned of it finds all the same.
             assert places(model, during) == {"0"}
             assert await take_turns(old) == sorted(before + during)
             assert await take_work(new) == sorted(before + during)
@@ -109,7 +109,7 @@ async def test_what_is_written_before_during_and_after_a_growth_is_found_by_ever
                 assert depths.worker_queue == len(late)
 
 
-async def test_readers_look_into_new_shards_before_anybody_writes_there(
+async def test_readers_look_into_new_shards_before_any_process_writes_there(
     open_on_model, model, clock
 ):
     looked_into = set()

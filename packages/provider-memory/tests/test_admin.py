@@ -32,7 +32,7 @@ async def test_a_full_last_page_has_no_token(bench):
 
 
 @pytest.mark.parametrize("token", ["", "x", "before-9", "before--1", "before-1\n", "before-01"])
-async def test_a_token_of_somebody_else_is_refused(bench, token):
+async def test_a_foreign_token_is_refused(bench, token):
     await bench.create()
 
     with pytest.raises(InvalidInput, match="token"):
@@ -74,7 +74,7 @@ async def test_statuses_executions_and_counts_agree(bench):
     assert counts.running_instances + counts.completed_instances + counts.failed_instances == 4
 
 
-async def test_queues_count_what_nobody_leases_and_nothing_void(bench):
+async def test_queues_count_what_is_not_leased_and_nothing_void(bench):
     admin = bench.provider.as_management_capability()
     await bench.provider.send([bench.message("kept for later", "absent")])
     await bench.create("leased")

@@ -59,7 +59,7 @@ async def test_a_kept_lease_counts_as_one_attempt(bench):
     assert (await bench.lease_one()).attempt == 2
 
 
-async def test_an_expired_lease_is_renewed_used_and_given_back_while_nobody_took_the_instance(
+async def test_an_expired_lease_is_renewed_used_and_given_back_while_no_other_took_the_instance(
     bench,
 ):
     await bench.create()
@@ -76,7 +76,9 @@ async def test_an_expired_lease_is_renewed_used_and_given_back_while_nobody_took
     assert (await bench.lease_one()).attempt == 1
 
 
-async def test_a_lease_left_by_a_clock_that_stepped_back_is_anybodys_and_stands_until_then(bench):
+async def test_a_lease_left_by_a_clock_that_stepped_back_is_free_to_take_and_stands_until_then(
+    bench,
+):
     await bench.create()
     turn = await bench.lease_one()
     bench.clock.step_back(3600 * SECOND)

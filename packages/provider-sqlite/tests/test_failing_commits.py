@@ -70,7 +70,7 @@ class Scene:
                 make.event("alpha", id="own", data=payload),
                 make.event("alpha", id="own later", visible_at=later),
                 make.event("beta", id="to another", data=payload),
-                make.event("ghost", id="to nobody yet"),
+                make.event("ghost", id="to no instance yet"),
             ),
             front=(make.event("alpha", id="front"),),
             create=(
@@ -133,7 +133,7 @@ def scene(desk, make, tmp_path):
 
 
 @pytest.mark.parametrize("end", ENDS)
-async def test_whichever_statement_fails_nothing_has_happened_and_a_repeat_succeeds(scene, end):
+async def test_if_any_statement_fails_nothing_has_happened_and_a_repeat_succeeds(scene, end):
     steps, wanted = await (await scene(end=end)).count_statements()
     assert steps > 20
 
@@ -148,7 +148,7 @@ async def test_whichever_statement_fails_nothing_has_happened_and_a_repeat_succe
 
 
 @pytest.mark.parametrize("durability", ["full", "normal"])
-async def test_whichever_answer_of_the_database_is_lost_a_repeat_makes_it_happen_once(
+async def test_if_any_answer_of_the_database_is_lost_a_repeat_makes_it_happen_once(
     scene, durability
 ):
     steps, wanted = await (await scene(durability=durability)).count_statements()
@@ -179,7 +179,7 @@ async def test_whichever_answer_of_the_database_is_lost_a_repeat_makes_it_happen
         (sqlite3.SQLITE_CORRUPT, StorageCorrupt, False),
     ],
 )
-async def test_the_error_says_whether_a_repeat_may_help_whichever_statement_it_comes_from(
+async def test_the_error_says_whether_a_repeat_may_help_for_every_statement(
     scene, code, kind, retryable, monkeypatch
 ):
     monkeypatch.setattr("perdure_sqlite._file.disk_space._INTERVAL", float("inf"))
@@ -295,7 +295,7 @@ async def test_a_write_that_the_system_cuts_off_leaves_nothing_behind(scene, dur
     assert await fresh.carried_out() == wanted
 
 
-async def test_a_failure_in_a_group_reaches_nobody_where_the_repeat_succeeds(scene):
+async def test_a_failure_in_a_group_reaches_no_caller_where_the_repeat_succeeds(scene):
     fresh = await scene()
     steps, _ = await fresh.count_statements()
 

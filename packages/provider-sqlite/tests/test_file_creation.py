@@ -46,7 +46,7 @@ async def test_a_file_that_was_cut_off_to_nothing_is_refused(tmp_path, make):
 
 
 @pytest.mark.slow
-def test_a_file_that_somebody_is_writing_just_now_is_waited_for(tmp_path):
+def test_a_file_that_another_process_is_writing_just_now_is_waited_for(tmp_path):
     path = tmp_path / "x.db"
     path.touch()
     writing = threading.Timer(0.1, path.write_bytes, [b"something"])
@@ -84,7 +84,7 @@ async def test_a_process_that_dies_while_making_it_leaves_no_file_of_that_name(
     assert await names_after_opening(path) == {"x.db"}
 
 
-def test_what_a_dead_process_left_aside_is_in_nobodys_way(tmp_path):
+def test_what_a_dead_process_left_aside_disturbs_nothing(tmp_path):
     path = tmp_path / "x.db"
     aside = tmp_path / f".perdure-{os.getpid()}-{threading.get_native_id()}.new"
     aside.write_bytes(b"half a file")

@@ -1,4 +1,4 @@
-"""A disk that is full: the log is moved into the file and cut off, before anybody is told."""
+"""A disk that is full: the log is moved into the file and cut off, before a caller is told."""
 
 import asyncio
 import sqlite3

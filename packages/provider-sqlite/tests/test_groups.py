@@ -219,7 +219,7 @@ async def test_a_call_that_failed_can_be_made_again(desk, make, poisoned):
     assert (await provider.read_instance("a")).last_event == 1
 
 
-async def test_a_queue_that_was_rolled_back_is_made_anew(desk, make, poisoned):
+async def test_a_queue_that_was_rolled_back_is_made_again(desk, make, poisoned):
     provider = await desk.open()
     turn = await desk.leased(provider, "a")
     poisoned(b"bad")

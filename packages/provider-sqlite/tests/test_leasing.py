@@ -139,14 +139,14 @@ async def test_unregistered_instances_that_were_just_looked_at_do_not_hide_older
     provider = await desk.open(durability="normal")
     for n in range(20):
         await provider.create_instance(make.new(f"i{n:02}", name="unknown"))
-    nobody = Serves(orchestrations={})
+    nothing = Serves(orchestrations={})
     patience = timedelta(seconds=10)
     desk.clock.advance(timedelta(seconds=11))
     seen: list[str] = []
 
     for _ in range(4):
         turns = await provider.lease_turns(
-            make.request(serves=nobody, unregistered_for=patience, limit=5)
+            make.request(serves=nothing, unregistered_for=patience, limit=5)
         )
         for turn in turns:
             seen.append(turn.state.instance)
@@ -154,7 +154,7 @@ async def test_unregistered_instances_that_were_just_looked_at_do_not_hide_older
             await provider.release_turn(TurnRelease(lease=lease, counted=False))
 
     assert sorted(seen) == [f"i{n:02}" for n in range(20)]
-    assert not await provider.lease_turns(make.request(serves=nobody, unregistered_for=patience))
+    assert not await provider.lease_turns(make.request(serves=nothing, unregistered_for=patience))
 
 
 async def test_an_instance_on_a_shelf_too_early_is_put_back_when_the_clock_went_back(desk, make):

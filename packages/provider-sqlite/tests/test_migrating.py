@@ -148,7 +148,7 @@ async def test_a_file_that_lacks_a_table_is_refused_by_its_name(tmp_path, table)
             pass
 
 
-async def test_indexes_that_are_missing_are_made_anew(tmp_path, make):
+async def test_indexes_that_are_missing_are_made_again(tmp_path, make):
     path = tmp_path / "x.db"
     async with SQLiteProvider(SQLiteOptions(path=path)) as provider:
         await provider.create_instance(make.new("a"))

@@ -155,13 +155,13 @@ async def test_a_parked_mark_is_a_change(desk, make):
     waiting = await started(provider.wait_for_change(ChangeWait(instance="a", timeout=HOUR)))
 
     lease = TurnLease(instance="a", token=turn.token)
-    mark = ParkedMark(reason="unregistered", details="nobody has it")
+    mark = ParkedMark(reason="unregistered", details="no runtime has it")
     await provider.release_turn(TurnRelease(lease=lease, parked=mark))
 
     await asyncio.wait_for(waiting, 10)
 
 
-async def test_whoever_waits_for_the_end_sleeps_through_other_commits(desk, make):
+async def test_a_waiter_for_the_end_sleeps_through_other_commits(desk, make):
     provider = await desk.open()
     turn = await desk.leased(provider, "a")
     wait = ChangeWait(instance="a", timeout=HOUR, until_ended=True)
@@ -177,7 +177,7 @@ async def test_whoever_waits_for_the_end_sleeps_through_other_commits(desk, make
 
 
 class CountingClock(SystemClock):
-    """Counts how often somebody sleeps, and how long."""
+    """Counts how often a call sleeps, and how long."""
 
     def __init__(self) -> None:
         self.sleeps: list[float] = []
@@ -218,7 +218,7 @@ async def test_an_idle_provider_asks_less_and_less_often(desk):
     assert len(polls) < 40
 
 
-async def test_nobody_asks_while_nobody_waits(desk, make):
+async def test_nothing_is_asked_while_nothing_waits(desk, make):
     clock = CountingClock()
     provider = await desk.open(clock=clock)
     await provider.create_instance(make.new("a"))

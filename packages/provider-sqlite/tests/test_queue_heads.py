@@ -160,7 +160,7 @@ async def test_a_look_for_what_is_served_does_not_see_tags_and_versions_that_wai
     assert max(found.values()) < 1000
 
 
-async def test_tags_that_wait_for_nobody_are_found_oldest_first_however_many(desk, make):
+async def test_tags_without_a_runtime_are_found_oldest_first_however_many(desk, make):
     provider = await desk.open()
     turn = await desk.leased(provider, "a")
     for number in range(40):

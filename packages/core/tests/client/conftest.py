@@ -49,11 +49,11 @@ class Stage:
     async def settle(self, condition: Callable[[], bool]) -> None:
         """Let the event loop turn until the condition holds, for five real seconds at most."""
         async with asyncio.timeout(5):
-            while not condition():  # noqa: ASYNC110 # nobody sets an event for it
+            while not condition():  # noqa: ASYNC110 # there is no event for it
                 await asyncio.sleep(0)
 
     async def asleep(self) -> None:
-        """Let the event loop turn until somebody sleeps on the clock."""
+        """Let the event loop turn until a call sleeps on the clock."""
         await self.settle(lambda: self.clock.next_due is not None)
 
     async def pass_time(self, task: asyncio.Task[T]) -> T:

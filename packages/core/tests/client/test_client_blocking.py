@@ -316,7 +316,7 @@ async def test_inside_an_event_loop_it_may_be_called_from_a_thread():
 
 
 @pytest.mark.slow
-def test_a_client_that_nobody_closes_does_not_keep_the_process():
+def test_a_client_that_is_never_closed_does_not_keep_the_process():
     code = "import perdure; perdure.BlockingClient.open('memory://'); print('end')"
     begun = time.monotonic()
     done = subprocess.run(

@@ -104,8 +104,8 @@ async def test_an_event_to_an_ended_instance_is_ignored(client, stage):
     assert (await client.get_queue_depths()).orchestrator_queue == 0
 
 
-async def test_an_event_to_nobody_delays_nobody(client, stage):
-    await client.raise_event("nobody", "go")
+async def test_an_event_to_an_unknown_id_delays_no_other(client, stage):
+    await client.raise_event("unknown", "go")
     await client.start_orchestration("i", "Sum")
     await stage.complete("i", "1")
 
@@ -131,7 +131,7 @@ async def test_cancelling_twice_is_cancelling_once(client, stage):
     assert await cancels(stage, "i") == ["first"]
 
 
-async def test_a_cancel_of_nobody_does_nothing_even_to_a_later_instance(client, stage):
+async def test_a_cancel_of_an_unknown_id_does_nothing_even_to_a_later_instance(client, stage):
     await client.cancel_instance("i", "too early")
     await client.start_orchestration("i", "Sum")
 
@@ -157,7 +157,7 @@ async def test_a_cancel_of_an_ended_instance_writes_nothing(provider, client, st
     await client.start_orchestration("i", "Sum")
     await stage.complete("i", "1")
     await Client(ReadOnly(provider)).cancel_instance("i", "later")
-    await Client(ReadOnly(provider)).cancel_instance("nobody", "why")
+    await Client(ReadOnly(provider)).cancel_instance("unknown", "why")
 
     assert await client.get_orchestration_status("i") == Completed(output="1")
 

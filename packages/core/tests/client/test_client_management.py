@@ -300,7 +300,7 @@ async def test_the_figures_add_up(client, stage, clock):
 async def test_queue_depths_count_what_waits(client):
     await client.start_orchestration("i", "Sum")
     await client.raise_event("i", "go")
-    await client.raise_event("nobody", "go")
+    await client.raise_event("unknown", "go")
 
     assert await client.get_queue_depths() == QueueDepths(
         orchestrator_queue=2, worker_queue=0, timer_queue=0

@@ -37,7 +37,7 @@ class Order(BaseModel):
     """An input with a rule."""
 
     number: int = Field(gt=0)
-    customer: str = Field(default="nobody", alias="customerName")
+    customer: str = Field(default="none", alias="customerName")
 
 
 @dataclass
@@ -146,7 +146,7 @@ async def test_a_versioned_start_pins_exactly_that_version(client, stage):
 async def test_a_typed_start_by_name_encodes_the_value(client, stage):
     await client.start_orchestration_typed("i", "Sum", Order(number=3))
 
-    assert (await started_input(stage, "i"))[0] == '{"number":3,"customer":"nobody"}'
+    assert (await started_input(stage, "i"))[0] == '{"number":3,"customer":"none"}'
 
 
 @pytest.mark.parametrize("version", ["1", "v1.0.0", "", "01.0.0", 1])
@@ -320,7 +320,7 @@ async def test_a_start_by_call_encodes_the_arguments_by_their_names(client, stag
     handle = await client.start("i", pay, version="2.0.0")(Order(number=3), cents=7)
 
     text, turn = await started_input(stage, "i")
-    assert text == '{"order":{"number":3,"customer":"nobody"},"cents":7}'
+    assert text == '{"order":{"number":3,"customer":"none"},"cents":7}'
     assert (handle.instance, turn.state.name, turn.state.version) == ("i", "Sum", "2.0.0")
     with pytest.raises(NotRegistered, match="'charge' is registered as an activity"):
         await client.start("j", charge)(Order(number=1))

@@ -199,13 +199,13 @@ async def test_polls_begin_at_5_ms_and_double_to_100_ms(provider, stage, clock):
     assert [gap // 1000 for gap in gaps] == [5, 10, 20, 40, 80, 100, 100, 100, 45]
 
 
-async def test_waiting_for_nobody_costs_a_look_each_time_and_no_history(provider, stage):
+async def test_waiting_for_an_unknown_id_costs_a_look_each_time_and_no_history(provider, stage):
     class Expensive(Deaf):
         async def read_history(self, *arguments, **options):
             raise AssertionError("a wait read a history")
 
     deaf = Expensive(provider)
-    waiting = asyncio.ensure_future(Client(deaf).wait_for_orchestration("nobody", 10))
+    waiting = asyncio.ensure_future(Client(deaf).wait_for_orchestration("unknown", 10))
 
     with pytest.raises(WaitTimeout) as caught:
         await stage.pass_time(waiting)

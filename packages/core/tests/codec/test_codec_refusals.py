@@ -386,7 +386,7 @@ def test_what_the_author_left_out_by_name_is_left_out():
     assert decode(text, LeftOut) == LeftOut(name="ada")
 
 
-def test_sets_have_one_order_wherever_they_stand():
+def test_sets_have_one_order_in_every_place():
     words = ["e", "d", "c", "b", "a"]
 
     assert encode(Names(set(words)), Names) == '["a","b","c","d","e"]'

@@ -195,7 +195,7 @@ def test_what_was_raised_is_known_by_its_class_or_a_base_or_their_names():
     assert not ApplicationFailure(Cancelled(reason="enough")).is_a("Cancelled")
 
 
-def test_the_data_of_a_failure_is_decoded_anew_for_whoever_reads_it():
+def test_the_data_of_a_failure_is_decoded_again_for_each_reader():
     details = ApplicationFailure(FULL)
     details.data["status"] = 500
 

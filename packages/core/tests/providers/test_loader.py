@@ -219,7 +219,7 @@ async def test_a_module_that_is_no_provider_plugin_is_refused_with_the_reason(
     assert "pip install" in str(error)
 
 
-async def test_a_hook_of_somebody_else_may_be_optional(install):
+async def test_a_hook_of_another_project_may_be_optional(install):
     install(plugin_source(extra="@hookimpl(optionalhook=True)\ndef perdure_conformance(): ..."))
 
     async with open_provider("fake://") as provider:

@@ -263,7 +263,7 @@ def test_an_abandoned_generator_that_waits_in_its_cleanup_is_given_up() -> None:
     assert closed == ["cancelled"]
 
 
-def test_tasks_that_nobody_awaits_run_and_end_with_the_execution() -> None:
+def test_tasks_that_are_never_awaited_run_and_end_with_the_execution() -> None:
     async def flow(ctx: OrchestrationContext) -> str:
         async def forgotten(name: str) -> None:
             while True:
@@ -290,7 +290,7 @@ def test_a_coroutine_that_was_created_and_never_started_changes_nothing() -> Non
 # Errors in odd places
 
 
-def test_an_exception_in_a_callback_is_logged_once_and_hurts_nobody(
+def test_an_exception_in_a_callback_is_logged_once_and_disturbs_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def flow(ctx: OrchestrationContext) -> str:
@@ -305,7 +305,7 @@ def test_an_exception_in_a_callback_is_logged_once_and_hurts_nobody(
     assert "ZeroDivisionError" in str(caplog.records[0].exc_info)
 
 
-def test_an_exit_in_a_callback_is_logged_and_hurts_nobody(
+def test_an_exit_in_a_callback_is_logged_and_disturbs_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def leave() -> None:

@@ -452,7 +452,7 @@ def test_one_future_of_gather_has_one_order_and_is_taken() -> None:
     assert play(world_of(flow)).output == "[[null],[null],[null],null]"
 
 
-# The context of whoever asks
+# The context of the caller
 
 
 def test_a_library_finds_the_context_of_the_orchestration_that_calls_it() -> None:

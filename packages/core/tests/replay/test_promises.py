@@ -73,7 +73,7 @@ def test_two_events_of_a_name_go_to_two_waits_in_order_also_out_of_one_batch() -
     assert world.output == "[1,2]"
 
 
-def test_an_event_that_nobody_waits_for_is_kept_and_hurts_nobody() -> None:
+def test_an_event_without_a_wait_is_kept_and_disturbs_nothing() -> None:
     world = World(app=app, name="one_wait", restart="cold").start()
     world.deliver(world.raise_event("number", "1"), world.raise_event("number", "2"))
     world.deliver(world.raise_event("other", '"text"'))
@@ -255,7 +255,7 @@ def test_cancelling_cancels_activities_timers_waits_and_children() -> None:
     assert reason_of(world) == "stop"
 
 
-def test_a_parent_that_is_cancelled_passes_its_reason_on_to_a_child_that_nobody_awaits() -> None:
+def test_a_parent_that_is_cancelled_passes_its_reason_on_to_a_child_that_is_never_awaited() -> None:
     world = World(app=app, name="detour").start()
     world.deliver(world.cancel("because"))
 
@@ -407,7 +407,7 @@ async def continues_from_a_task(ctx: OrchestrationContext, number: int) -> int:
     return -1
 
 
-def test_continue_as_new_is_decided_at_the_call_wherever_it_stands() -> None:
+def test_continue_as_new_is_decided_at_the_call_in_every_place() -> None:
     for world in play_everywhere(
         lambda mode: World(app=app, name="continues_from_a_task", input="0", restart=mode)
     ):
@@ -524,7 +524,7 @@ def test_an_orchestration_can_catch_what_an_activity_raised() -> None:
     ]
 
 
-def test_what_nobody_catches_fails_the_instance_with_a_trace_without_machine_paths() -> None:
+def test_what_is_never_caught_fails_the_instance_with_a_trace_without_machine_paths() -> None:
     details = play(World(app=app, name="does_not_catch")).failure
 
     assert details.category() == "application"

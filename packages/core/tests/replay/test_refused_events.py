@@ -110,13 +110,13 @@ def test_a_wait_that_refused_can_still_be_cancelled() -> None:
         try:
             return await asyncio.wait_for(ctx.schedule_wait("decision", str), 5)
         except TimeoutError:
-            return "nobody answered"
+            return "no answer"
 
     world = world_of(limited).start()
     world.deliver(world.raise_event("decision", "1"))
     world.deliver("timer")
 
-    assert world.output == '"nobody answered"'
+    assert world.output == '"no answer"'
     assert world.events(WorkCancelled)[0].scheduled == world.events(WaitCreated)[0].event_id
 
 

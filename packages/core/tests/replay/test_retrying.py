@@ -126,7 +126,7 @@ def make_late(until: int, policy: str = "attempt") -> World:
     return world
 
 
-def test_the_limit_of_an_attempt_goes_to_whoever_runs_it() -> None:
+def test_the_limit_of_an_attempt_goes_to_the_worker() -> None:
     world = play(make_late(2))
 
     data = [a.data for d in world.drafts for a in d.activities.values()]
@@ -238,7 +238,7 @@ def test_cancelling_the_future_cancels_the_attempt_under_way() -> None:
         assert world.output == '"after"'
 
 
-def test_a_failure_that_nobody_awaits_is_no_mistake(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failure_that_is_never_awaited_is_no_mistake(caplog: pytest.LogCaptureFixture) -> None:
     world = World(app=app, name="ignores", answer_activity=failing(9)).start()  # type: ignore[arg-type]
     world.deliver("work")
     world.deliver(world.raise_event("stop"))

@@ -1,7 +1,9 @@
 """Histories that earlier releases wrote: today's code rebuilds them, whole and at every turn.
 
 `stored/0.1.0.json` has what the vocabulary and 60 random programs wrote under release 0.1.0, and
-how long each history was after each of its turns.
+how long each history was after each of its turns. Python 3.11 wrote them. Random programs race
+timeouts against results, which ends otherwise on another minor version: there the vocabulary alone
+is rebuilt.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import pytest
 from perdure import OrchestrationContext, Registry
 from perdure.authoring.registry import Catalog
 from perdure.history import Event, decode_event
-from perdure.replay.execution import Execution
+from perdure.replay.execution import PYTHON, Execution
 from perdure.replay.turn import TurnDraft
 
 from .random_programs import Interpreter, Node
@@ -58,7 +60,14 @@ def rebuild(events: list[Event], cleanup_timeout: float) -> Execution:
     )
 
 
-@pytest.mark.parametrize("stored", [pytest.param(one, id=one["program"]) for one in STORED])
+@pytest.mark.parametrize(
+    "stored",
+    [
+        pytest.param(one, id=one["program"])
+        for one in STORED
+        if PYTHON == "3.11" or not one["program"].startswith("random")
+    ],
+)
 def test_a_stored_history_is_rebuilt_at_every_turn_and_asks_for_nothing_new(stored) -> None:
     for execution in stored["executions"]:
         events = [

@@ -269,7 +269,7 @@ async def test_an_instance_that_never_ran_and_that_no_runtime_has_registered_end
     timed_provider, clock, pass_time
 ) -> None:
     client = perdure.Client(timed_provider)
-    await client.start_orchestration("it", "nobody has this")
+    await client.start_orchestration("it", "registered nowhere")
     async with runtime_of(timed_provider, perdure.Registry()):
         await pass_time(lambda: is_parked(client, "it", "unregistered"))
         # Looks at what is known already have become rare by now.

@@ -143,7 +143,7 @@ async def test_a_first_loss_before_any_work_was_kept_makes_a_pause(clock) -> Non
     assert 0.5 <= await length_of_a_pause(skew, clock) <= 1.5
 
 
-async def test_pauses_grow_while_much_is_lost_and_begin_anew_later(clock) -> None:
+async def test_pauses_grow_while_much_is_lost_and_begin_again_later(clock) -> None:
     skew = ClockSkew(clock, SECOND)
 
     async def paused() -> float:

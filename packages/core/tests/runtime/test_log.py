@@ -249,12 +249,12 @@ async def test_a_parked_instance_is_a_warning_once_for_each_reason(
 
     @app.orchestration
     async def main(ctx: perdure.OrchestrationContext) -> None:
-        await ctx.schedule_activity("nobody has this")
+        await ctx.schedule_activity("registered nowhere")
 
     client = perdure.Client(timed_provider)
     async with Runtime(timed_provider, app):
         await client.start_orchestration("a", main)
-        await client.start_orchestration("b", "nobody has this either")
+        await client.start_orchestration("b", "registered nowhere either")
         before = clock.now()
         late = before + 60_000_000
         await pass_time(lambda: clock.now() > late, step=timedelta(milliseconds=250))

@@ -1,4 +1,4 @@
-"""How often a runtime looks into the storage: for work, and for work that nobody takes."""
+"""How often a runtime looks into the storage: for work, and for work that no runtime takes."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def test_what_stays_unregistered_is_looked_at_ever_more_rarely_and_still_f
 ) -> None:
     looks = Looks(timed_provider)
     client = perdure.Client(timed_provider)
-    await client.start_orchestration("i", "nobody")
+    await client.start_orchestration("i", "registered nowhere")
     options = RuntimeOptions(unregistered_timeout=timedelta(minutes=2))
     async with Runtime(looks, perdure.Registry(), options=options):
         await _pass(clock, pass_time, 110)

@@ -16,7 +16,7 @@ from pydantic import PlainSerializer, PlainValidator
 
 
 class Abort(BaseException):
-    """Of no class that anybody expects."""
+    """Of no class that code expects."""
 
 
 class Untold(Exception):

@@ -100,7 +100,7 @@ async def test_async_activities_find_room_while_all_threads_are_taken(
         gates[0].open.set()
 
 
-async def test_a_thread_that_nobody_waits_for_keeps_its_slot_until_its_function_ends(
+async def test_a_thread_that_is_not_waited_for_keeps_its_slot_until_its_function_ends(
     timed_provider, clock, eventually, gates
 ) -> None:
     client = perdure.Client(timed_provider)

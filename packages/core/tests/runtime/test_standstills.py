@@ -1,4 +1,4 @@
-"""A process that stands still past its leases, and goes on: nothing runs twice, nobody is blamed."""
+"""A process that stands still past its leases, and goes on: nothing runs twice, nothing is blamed."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ async def test_a_result_that_is_being_stored_counts_under_the_new_lease(
     assert (work.begun, tap.deliveries) == (1, [2])
 
 
-async def test_a_commit_counts_however_late_while_nobody_else_took_the_instance(
+async def test_a_commit_counts_however_late_while_no_other_process_took_the_instance(
     tap, work, clock, eventually
 ) -> None:
     work.end.set()

@@ -40,7 +40,7 @@ async def steps(ctx: perdure.OrchestrationContext) -> list[object]:
 
 @flows.orchestration
 async def strange(ctx: perdure.OrchestrationContext) -> None:
-    await ctx.schedule_activity("nobody has this")
+    await ctx.schedule_activity("registered nowhere")
 
 
 app.include(flows)

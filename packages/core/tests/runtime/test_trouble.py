@@ -253,7 +253,7 @@ async def test_unregistered_work_is_parked_taken_at_once_where_it_is_known_or_fa
 
     client = perdure.Client(timed_provider)
     taken = await client.start_orchestration("taken", rare)
-    failing = await client.start_orchestration("failing", "nobody has this")
+    failing = await client.start_orchestration("failing", "registered nowhere")
     a_day = RuntimeOptions(unregistered_timeout=timedelta(days=1))
     async with Runtime(timed_provider, perdure.Registry(), options=a_day):
 
@@ -279,7 +279,7 @@ async def test_unregistered_work_is_parked_taken_at_once_where_it_is_known_or_fa
     match await failing.status():
         case perdure.Failed(details=perdure.ConfigurationFailure(kind=kind)):
             assert kind == perdure.Unregistered(
-                what="orchestration", name="nobody has this", version=None
+                what="orchestration", name="registered nowhere", version=None
             )
         case other:
             raise AssertionError(other)
@@ -318,7 +318,7 @@ async def test_a_suspect_that_cannot_be_given_back_is_told_of_and_costs_nothing_
     assert "Traceback" not in caplog.text
 
 
-async def test_observers_hear_of_refused_detached_starts_and_one_that_raises_hurts_nobody(
+async def test_observers_hear_of_refused_detached_starts_and_one_that_raises_disturbs_nothing(
     provider, caplog
 ) -> None:
     app = perdure.Registry()
@@ -339,7 +339,7 @@ async def test_observers_hear_of_refused_detached_starts_and_one_that_raises_hur
         return ctx.schedule_orchestration(main, instance="taken")
 
     client = perdure.Client(provider)
-    taken = await client.start_orchestration("taken", "nobody has this")
+    taken = await client.start_orchestration("taken", "registered nowhere")
     async with Runtime(provider, app, plugins=[Broken(), Observer()]):
         handle = await client.start_orchestration("i", main)
 

@@ -30,7 +30,7 @@ async def mark_of(handle: perdure.OrchestrationHandle[object]) -> perdure.Parked
     return status.parked if isinstance(status, perdure.Running) else None
 
 
-async def test_a_tag_that_nobody_serves_parks_by_name_until_a_runtime_serves_it(
+async def test_a_tag_that_no_runtime_serves_parks_by_name_until_a_runtime_serves_it(
     timed_provider, clock, pass_time
 ) -> None:
     client = perdure.Client(timed_provider)
