@@ -1,4 +1,4 @@
-"""Suspicious work that is to run isolated: what it costs the work beside it, and what it must not."""
+"""Suspected work that runs isolated: what it costs the work beside it, and what it must not."""
 
 from __future__ import annotations
 
