@@ -6,10 +6,14 @@ from types import ModuleType
 
 from perdure_conformance.check import Check
 from perdure_conformance.clauses import (
+    activity_completions,
     activity_leases,
+    activity_releases,
     calls,
     commit_conditions,
     commit_effects,
+    commit_races,
+    commit_state,
     creation,
     durability,
     durations,
@@ -20,6 +24,8 @@ from perdure_conformance.clauses import (
     management,
     model_and_races,
     turn_leases,
+    turn_releases,
+    unregistered_work,
     waiting,
 )
 
@@ -30,18 +36,55 @@ _MODULES: tuple[ModuleType, ...] = (
     creation,
     mailboxes,
     turn_leases,
+    turn_releases,
+    unregistered_work,
     histories,
     commit_conditions,
     commit_effects,
+    commit_state,
+    commit_races,
     failed_commits,
     activity_leases,
+    activity_completions,
+    activity_releases,
     waiting,
     management,
     durability,
     model_and_races,
 )
 
+FAMILIES = (
+    "CALL",
+    "CREATE",
+    "MAIL",
+    "LEASE",
+    "HIST",
+    "READ",
+    "COMMIT",
+    "ACT",
+    "WAIT",
+    "ADMIN",
+    "DURABLE",
+    "SHARED",
+    "MODEL",
+    "RACE",
+)
+"""The families of clauses, in the order of the contract."""
+
+
+def _place(clause: Check) -> tuple[int, int]:
+    return FAMILIES.index(clause.family), int(clause.id.rpartition("-")[2])
+
+
 CLAUSES: tuple[Check, ...] = tuple(
-    value for module in _MODULES for value in vars(module).values() if isinstance(value, Check)
+    sorted(
+        (
+            value
+            for module in _MODULES
+            for value in vars(module).values()
+            if isinstance(value, Check)
+        ),
+        key=_place,
+    )
 )
 """A check for every clause, in the order of the contract."""

@@ -1,22 +1,17 @@
-"""ACT: activity leases and completions."""
+"""ACT: leases of activities: who gets one, for how long, and its renewal."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from dataclasses import replace
 from datetime import timedelta
 
 from perdure.contract import (
     ALLOWED_SKEW,
-    ActivityCompletion,
     ActivityLease,
     ActivityRelease,
     ExecutionEnd,
     InstanceStatus,
-    LeasedActivity,
-    ParkedMark,
-    ParkedState,
 )
 from perdure.errors import ActivityLeaseLost
 
@@ -29,7 +24,6 @@ from perdure_conformance.samples import (
     WORK,
     delivered,
     restart,
-    result,
     work,
 )
 
@@ -159,177 +153,6 @@ async def a_repeated_lease_finds_its_own_work(bench: Bench) -> None:
     expect(first[0].id not in left, "a completed activity was found again")
 
 
-@check("ACT-7")
-async def a_completion_tells_the_instance(bench: Bench) -> None:
-    """A completion removes the activity and puts its message, whether or not the instance is leased."""
-    turn = await bench.with_activities(work("job"), work("second"))
-    leased = {each.id: each for each in await bench.lease_work()}
-    await bench.complete(leased["job"], message="done")
-    turn = await bench.keep(turn)
-    expect_equal(delivered(turn), ["done"], "message of a completion, while the turn is leased")
-    await bench.commit(turn)
-    told = result("second-done", data=b"payload")
-    await bench.provider.complete_activity(
-        ActivityCompletion(lease=leased["second"].lease, message=told)
-    )
-    turn = await bench.take()
-    expect_equal(
-        turn.messages, (told,), "message of a completion, while the instance is not leased"
-    )
-    bench.advance(LEASE)
-    await bench.expect_no_work("both were completed")
-
-
-@check("ACT-8")
-async def a_lost_lease_completes_nothing(bench: Bench) -> None:
-    """Without its lease a completion is refused and nothing changes; an expired one stands."""
-    turn = await bench.with_activities(work("late"))
-    late = await bench.take_work("late")
-    bench.advance(LEASE - SECOND)
-    turn = await bench.keep(turn, add=(work("job"),))
-    bench.advance(SECOND)
-    await bench.complete(late, message="late")
-    turn = await bench.keep(turn)
-    expect_equal(delivered(turn), ["late"], "message of a completion under an expired lease")
-    first = await bench.take_work()
-    stranger = ActivityLease(instance="alpha", activity="job", token="a stranger's")
-    told = result("result-job")
-    with expect_refusal(ActivityLeaseLost, "a completion under another token") as refusal:
-        await bench.provider.complete_activity(ActivityCompletion(lease=stranger, message=told))
-    expect_equal(
-        (refusal.error.instance, refusal.error.activities), ("alpha", ("job",)), "what it names"
-    )
-    bench.advance(LEASE - SECOND)
-    turn = await bench.keep(turn)
-    bench.advance(SECOND)
-    second = await bench.take_work()
-    with expect_refusal(ActivityLeaseLost, "a completion after another took over"):
-        await bench.complete(first, message="too late")
-    turn = await bench.keep(turn)
-    expect_equal(delivered(turn), [], "messages of refused completions")
-    await bench.provider.release_activity(ActivityRelease(lease=second.lease))
-    with expect_refusal(ActivityLeaseLost, "a completion after a release"):
-        await bench.complete(second)
-    third = await bench.take_work()
-    await bench.complete(third, message="good")
-    for again in (third, first):
-        with expect_refusal(ActivityLeaseLost, "a completion of what is completed"):
-            await bench.complete(again, message="twice")
-    turn = await bench.keep(turn)
-    expect_equal(delivered(turn), ["good"], "messages of all completions")
-
-
-@check("ACT-9")
-async def a_void_activity_completes_nothing(bench: Bench) -> None:
-    """The completion of a void activity is refused and nothing changes."""
-    turn = await bench.with_activities(work("job"))
-    old = await bench.take_work()
-    turn = await bench.keep(turn, end=AGAIN, front=(restart(2),))
-    told = result("void", execution=None)
-    with expect_refusal(ActivityLeaseLost, "a completion for an earlier execution"):
-        await bench.provider.complete_activity(ActivityCompletion(lease=old.lease, message=told))
-    turn = await bench.keep(turn, add=(work("next"),))
-    expect_equal(delivered(turn), [], "messages after a refused completion")
-    leased = await bench.take_work("next")
-    before = await bench.state()
-    await bench.commit(turn, end=COMPLETED)
-    with expect_refusal(ActivityLeaseLost, "a completion for an ended instance"):
-        await bench.complete(leased)
-    expect_equal(before.status, InstanceStatus.RUNNING, "status before the end")
-    await bench.expect_nothing_ready("the instance has ended")
-
-
-@check("ACT-10")
-async def a_cancelled_activity_is_gone(bench: Bench) -> None:
-    """A cancelled activity cannot be completed, and its lease is gone at the next renewal."""
-    turn = await bench.with_activities(work("job"), work("other"))
-    leased = {each.id: each for each in await bench.lease_work()}
-    turn = await bench.keep(turn, cancel=("job",))
-    gone = await bench.provider.renew_activities(
-        [each.lease for each in leased.values()], lease_for=LEASE
-    )
-    expect_equal(gone, frozenset({leased["job"].lease}), "gone after a cancellation")
-    with expect_refusal(ActivityLeaseLost, "the completion of a cancelled activity"):
-        await bench.complete(leased["job"])
-    turn = await bench.keep(turn)
-    expect_equal(delivered(turn), [], "messages of a cancelled activity")
-    bench.advance(2 * LEASE)
-    expect_equal([e.id for e in await bench.lease_work()], ["other"], "activities left")
-
-
-@check("ACT-11")
-async def activities_are_given_back(bench: Bench) -> None:
-    """A released activity is leased again at once or after the delay, counted or not."""
-    await bench.with_activities(work("job"))
-    leased = await bench.take_work()
-    await bench.provider.release_activity(ActivityRelease(lease=leased.lease, counted=False))
-    leased = await bench.take_work()
-    expect_equal(leased.delivery, 1, "delivery after an uncounted release")
-    await bench.provider.release_activity(ActivityRelease(lease=leased.lease))
-    leased = await bench.take_work()
-    expect_equal(leased.delivery, 2, "delivery after a counted release")
-    minute = timedelta(minutes=1)
-    release = ActivityRelease(lease=leased.lease, delay=minute, counted=False)
-    await bench.provider.release_activity(release)
-    bench.advance(minute - INSTANT)
-    await bench.expect_no_work("a microsecond before the delay is over")
-    bench.advance(INSTANT)
-    expect_equal((await bench.take_work()).delivery, 2, "delivery after a delay")
-
-
-@check("ACT-12")
-async def a_release_marks_the_instance(bench: Bench) -> None:
-    """A parked mark of a released activity marks its instance, and later marks keep the instant."""
-    turn = await bench.with_activities(work("job"))
-    first = bench.now
-    for details in ("first", "second"):
-        leased = await bench.take_work()
-        mark = ParkedMark(reason="unregistered", details=details)
-        await bench.provider.release_activity(ActivityRelease(lease=leased.lease, parked=mark))
-        expected = ParkedState(reason="unregistered", details=details, since=first)
-        expect_equal((await bench.state()).parked, expected, "the mark")
-        bench.advance(SECOND)
-    leased = await bench.take_work()
-    mark = ParkedMark(reason="undecodable", details="third")
-    await bench.provider.release_activity(ActivityRelease(lease=leased.lease, parked=mark))
-    expected = ParkedState(reason="undecodable", details="third", since=bench.now)
-    expect_equal((await bench.state()).parked, expected, "a mark for another reason")
-    leased = await bench.take_work()
-    await bench.provider.release_activity(ActivityRelease(lease=leased.lease))
-    expect((await bench.state()).parked is not None, "a release without a mark cleared it")
-    await bench.commit(turn)
-    expect_equal((await bench.state()).parked, None, "the mark after a commit")
-
-
-@check("ACT-13")
-async def a_late_release_of_an_activity_counts_until_another_holds_it(bench: Bench) -> None:
-    """A release of an expired lease has its full effect; of one that is gone it has none."""
-    turn = await bench.with_activities(work("job"))
-    leased = await bench.take_work()
-    bench.advance(LEASE)
-    mark = ParkedMark(reason="late", details="late")
-    late = ActivityRelease(lease=leased.lease, delay=SECOND, counted=False, parked=mark)
-    await bench.provider.release_activity(late)
-    expected = ParkedState(reason="late", details="late", since=bench.now)
-    expect_equal((await bench.state()).parked, expected, "the mark of a release after the end")
-    await bench.expect_no_work("released with a delay after its end")
-    bench.advance(SECOND)
-    first = await bench.take_work()
-    expect_equal(first.delivery, 1, "delivery after an uncounted release of an expired lease")
-    await bench.commit(turn)
-    bench.advance(LEASE)
-    second = await bench.take_work()
-    expect_equal(second.delivery, 2, "delivery after another took over")
-    late = ActivityRelease(lease=first.lease, delay=SECOND, counted=False, parked=mark)
-    await bench.provider.release_activity(late)
-    await bench.expect_no_work("another holds it, and a late release came")
-    expect_equal((await bench.state()).parked, None, "the mark of a late release")
-    await bench.complete(second)
-    await bench.provider.release_activity(ActivityRelease(lease=second.lease, parked=mark))
-    await bench.expect_no_work("it was released after its completion")
-    expect_equal((await bench.state()).parked, None, "the mark of a release after completion")
-
-
 @check("ACT-14")
 async def activity_leases_are_renewed_while_they_stand(bench: Bench) -> None:
     """A renewal extends what stands, live or expired, and names what is gone."""
@@ -391,61 +214,6 @@ async def void_activities_are_never_leased(bench: Bench) -> None:
     await bench.expect_no_work("its instance has ended")
     found = await bench.lease_work(names=frozenset({"x"}), unregistered_for=SECOND)
     expect_equal(len(found), 0, "void activities leased as unregistered")
-
-
-@check("ACT-16")
-async def unregistered_activities_are_found(bench: Bench) -> None:
-    """With `unregistered_for` a call also gets activities without a matching name or tag, once they waited that long."""
-    minute = timedelta(minutes=1)
-    unregistered = {
-        "name": work("name", name="other"),
-        "tag": work("tag", tag="gpu"),
-        "both": work("both", name="other", tag="gpu"),
-    }
-    await bench.with_activities(*unregistered.values())
-    bench.advance(minute - INSTANT)
-    expect_equal(len(await bench.lease_work(unregistered_for=minute)), 0, "unregistered too early")
-    bench.advance(INSTANT)
-    expect_equal(len(await bench.lease_work()), 0, "unregistered without being asked for")
-    await bench.with_activities(work("served"), instance="beta")
-    found = {each.id: each for each in await bench.lease_work(unregistered_for=minute)}
-    expect_equal(
-        {name: (each.name, each.tag, each.served) for name, each in found.items()},
-        {name: (each.name, each.tag, False) for name, each in unregistered.items()}
-        | {"served": ("work", None, True)},
-        "activities leased, and whether served",
-    )
-    for name in unregistered:
-        release = ActivityRelease(lease=found[name].lease, counted=False)
-        await bench.provider.release_activity(release)
-    bench.advance(minute - INSTANT)
-    leased = {each.id for each in await bench.lease_work(unregistered_for=minute)}
-    expect_equal(leased & unregistered.keys(), set(), "unregistered too early after their release")
-    bench.advance(INSTANT)
-    leased = {each.id for each in await bench.lease_work(unregistered_for=minute)}
-    expect_equal(
-        leased & unregistered.keys(), set(unregistered), "unregistered a minute after their release"
-    )
-
-
-@check("ACT-17")
-async def unregistered_activities_delay_no_others(bench: Bench) -> None:
-    """Matching activities come first, however many others wait."""
-    turn = await bench.started()
-    kinds = (("other", None), ("other", "gpu"), (None, "gpu"))
-    others = [
-        work(f"a-{n:04}", name=kinds[n % 3][0] or "work", tag=kinds[n % 3][1]) for n in range(1200)
-    ]
-    for begin in range(0, 1200, 300):
-        turn = await bench.keep(turn, remove=("start",), add=tuple(others[begin : begin + 300]))
-    bench.advance(SECOND)
-    turn = await bench.keep(turn, add=(work("mine"),))
-    leased = await bench.lease_work(limit=1)
-    expect_equal([each.id for each in leased], ["mine"], "leased behind 1,200 others")
-    bench.advance(SECOND)
-    await bench.keep(turn, add=(work("mine too"),))
-    leased = await bench.lease_work(limit=1, unregistered_for=SECOND)
-    expect_equal([each.id for each in leased], ["mine too"], "leased first, with unregistered ones")
 
 
 @check("ACT-18")
@@ -524,87 +292,3 @@ async def activity_ids_are_an_instances_own(bench: Bench) -> None:
     turns["a"] = await bench.keep(turns["a"])
     turns["b"] = await bench.keep(turns["b"])
     expect_equal((delivered(turns["a"]), delivered(turns["b"])), ([], ["result-job"]), "messages")
-
-
-@check("ACT-22")
-async def unregistered_activities_are_left_to_callers_that_serve_them(bench: Bench) -> None:
-    """An activity that was leased as unregistered and given back is leased at once by a caller that serves it."""
-    await bench.with_activities(work("job", tag="gpu"))
-    bench.advance(SECOND)
-    (looked_at,) = await bench.lease_work(token="mine", unregistered_for=SECOND)
-    (again,) = await bench.lease_work(token="mine", tags=frozenset({"gpu"}))
-    expect_equal(again, replace(looked_at, served=True), "the repeat of a call that serves it")
-    (again,) = await bench.lease_work(token="mine")
-    expect_equal(again, replace(looked_at, served=False), "the repeat of one that does not")
-    release = ActivityRelease(lease=looked_at.lease, counted=False)
-    await bench.provider.release_activity(release)
-    found = await bench.lease_work(tags=frozenset({"gpu"}))
-    expect_equal([(each.id, each.delivery) for each in found], [("job", 1)], "activities leased")
-
-
-@check("ACT-23")
-async def a_delivery_that_was_taken_over_is_accounted_for(bench: Bench) -> None:
-    """An uncounted release of the lease that was last taken over lowers `delivery`, once, and does nothing else."""
-    await bench.with_activities(work("job"))
-
-    async def after_the_end(delivery: int) -> LeasedActivity:
-        bench.advance(LEASE)
-        leased = await bench.take_work()
-        expect_equal(leased.delivery, delivery, "delivery")
-        return leased
-
-    async def release(lease: ActivityLease, *, counted: bool = False) -> None:
-        mark = ParkedMark(reason="stalled", details="stalled")
-        await bench.provider.release_activity(
-            ActivityRelease(lease=lease, delay=SECOND, counted=counted, parked=mark)
-        )
-        expect_equal(
-            (await bench.state()).parked, None, "the mark after a release that only counts back"
-        )
-        await bench.expect_no_work("another caller holds it, and the earlier worker released it")
-
-    first = await after_the_end(1)
-    second = await after_the_end(2)
-    await release(first.lease, counted=True)
-    await release(replace(first.lease, token="a stranger's"))
-    third = await after_the_end(3)
-    await release(first.lease)
-    fourth = await after_the_end(4)
-    await release(third.lease)
-    await release(third.lease)
-    last = await after_the_end(4)
-    await bench.provider.release_activity(ActivityRelease(lease=last.lease, counted=False))
-    await bench.provider.release_activity(ActivityRelease(lease=fourth.lease, counted=False))
-    expect_equal((await bench.take_work()).delivery, 3, "delivery after both released uncounted")
-    await release(second.lease)
-
-
-@check("ACT-24")
-async def what_another_is_busy_with_is_not_unregistered(bench: Bench) -> None:
-    """While one activity of a name and tag is leased, no caller gets another one as unregistered."""
-    lines = {"gpu": ("render", "gpu"), "cpu": ("render", None), "other": ("encode", "gpu")}
-    await bench.with_activities(
-        *(
-            work(f"{line} {n}", name=name, tag=tag)
-            for n in (1, 2)
-            for line, (name, tag) in lines.items()
-        )
-    )
-    busy = await bench.lease_work(
-        limit=1, names=frozenset({"render"}), tags=frozenset({"gpu"}), lease_for=LEASE
-    )
-    expect_equal([each.id for each in busy], ["gpu 1"], "leased by the one that serves it")
-    bench.advance(2 * SECOND)
-    found = await bench.lease_work(unregistered_for=SECOND, token="first look")
-    left = ["cpu 1", "cpu 2", "other 1", "other 2"]
-    expect_equal(sorted(each.id for each in found), left, "unregistered beside a busy line")
-    for each in found:
-        release = ActivityRelease(lease=each.lease, counted=False)
-        await bench.provider.release_activity(release)
-    bench.advance(LEASE - 2 * SECOND)
-    found = await bench.lease_work(unregistered_for=SECOND, token="second look")
-    expect_equal(
-        {"gpu 1", "gpu 2"} - {each.id for each in found},
-        set(),
-        "not found as unregistered, though the lease has run out",
-    )
