@@ -163,7 +163,7 @@ class Store:
     def unregistered_activities(
         self, request: ActivityRequest, now: Instant
     ) -> list[ReadyQueue[Activity]]:
-        """The queues of ready activities that neither the caller registers nor another serves."""
+        """The ready queues that the caller does not register, without those with a lease (ACT-24)."""
         unregistered = {
             (tag, key): queue
             for tag, queues in self.activities.queues.items()
@@ -172,8 +172,8 @@ class Store:
         }
         if not unregistered:
             return []
-        served = self.activities.leased_queues(now)
-        return [queue for key, queue in unregistered.items() if key not in served]
+        busy = self.activities.leased_queues(now)
+        return [queue for key, queue in unregistered.items() if key not in busy]
 
     def notify_change(self, instance: Instance) -> None:
         """Wake the calls that wait for a change of this instance."""

@@ -62,7 +62,7 @@ class SQLiteOptions(BaseModel):
         """Read a URL: its path without the first slash is the file."""
         if url.netloc:
             raise InvalidProviderUrl(
-                f"{url.masked!r} has {url.netloc!r} where a host would stand; write three slashes"
+                f"{url.masked!r} has {url.netloc!r} in place of a host; write three slashes"
                 " before a relative path ('sqlite:///orders.db') and four before an absolute one"
             )
         path = url.path.removeprefix("/")

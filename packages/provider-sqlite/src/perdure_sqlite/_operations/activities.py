@@ -172,7 +172,7 @@ def _unregistered(
     request: ActivityRequest,
     now: Instant,
 ) -> list[ActivityQueueHead]:
-    """Queues with work that neither the caller registers nor another is busy with (ACT-24)."""
+    """The ready queues that the caller does not register, without those with a lease (ACT-24)."""
     ready = [
         head
         for head in heads
@@ -181,8 +181,8 @@ def _unregistered(
     if not ready:
         return []
     leased = connection.execute(LEASED_ACTIVITY_QUEUES, (now, now + FARTHEST_END))
-    served = {queue for (queue,) in leased}
-    return [head for head in ready if head.queue not in served]
+    busy = {queue for (queue,) in leased}
+    return [head for head in ready if head.queue not in busy]
 
 
 def complete_activity(transaction: Transaction, completion: ActivityCompletion) -> None:
