@@ -233,6 +233,18 @@ class DeliversNothingWhereOneIsTooLarge(Delivers):
         return tuple(taken), len(taken) < len(waiting)
 
 
+@breaks("MAIL-16")
+class LeavesACancellationInItsPlace(Store):
+    def cancellations(self, behind):
+        return []
+
+
+@breaks("MAIL-16")
+class DeliversAHeldCancellationAgain(Store):
+    def delivery(self, instance, held=()):
+        return super().delivery(instance, frozenset(held) - {"cancel"})
+
+
 @breaks("MAIL-14")
 class HoldsFiveThousand(Store):
     def put(self, message):

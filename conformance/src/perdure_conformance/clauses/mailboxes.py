@@ -280,3 +280,22 @@ async def concurrent_sends_lose_nothing(bench: Bench) -> None:
     )
     found = delivered(await bench.take())
     expect_equal(sorted(found), sorted({"start", *wanted}), "messages delivered")
+
+
+@check("MAIL-16")
+async def a_cancellation_waits_behind_nothing(bench: Bench) -> None:
+    """A cancellation is in the next delivery, whatever is before it, and in no later one."""
+    count = 2 * MAX_MESSAGES_PER_DELIVERY
+    sent = [event(f"e-{n:05}") for n in range(count)]
+    await bench.provider.send(sent)
+    await bench.create()
+    await bench.send(result("cancel", kind=MessageKind.CANCEL, execution=None), event("last"))
+    wanted = ["start", *ids(sent), "last"]
+    turn = await bench.take()
+    expect_equal(
+        (delivered(turn), turn.more), ([*wanted[:1000], "cancel"], True), "the first delivery"
+    )
+    turn = await bench.keep(turn, remove=(), held=frozenset(delivered(turn)))
+    expect_equal(delivered(turn), wanted[1000:2000], "delivered next, while the first are held")
+    turn = await bench.keep(turn, remove=("cancel",))
+    expect_equal(delivered(turn), wanted[:1000], "delivered after the cancellation was consumed")

@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from perdure.clock import Instant, to_microseconds
 from perdure.contract import (
+    CANCEL_ID,
     FARTHEST_END,
     InstanceStatus,
     Message,
@@ -142,6 +143,11 @@ class Mailboxes:
     ) -> tuple[tuple[Message, ...], bool]:
         """The first visible messages that the caller does not hold, and whether others wait."""
         messages = (entry.message for entry in self.visible(instance))
-        free = (message for message in messages if message.id not in held)
+        free = [message for message in messages if message.id not in held]
         page, more = first_page(free, lambda message: len(message.data))
-        return tuple(page), more
+        return (*page, *self.cancellations(free[len(page) :])), more
+
+    def cancellations(self, behind: Sequence[Message]) -> list[Message]:
+        """What is delivered of the messages behind a page."""
+        kind = MessageKind.CANCEL
+        return [each for each in behind if each.id == CANCEL_ID and each.kind is kind]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import perdure
+import pytest
 from perdure import Runtime, RuntimeOptions
 from perdure.authoring.registry import Catalog
 from perdure.contract import (
@@ -400,3 +401,17 @@ async def test_a_parked_instance_that_is_not_cancelled_stays(
         await pass_time(lambda: clock.now() - began > 100_000_000)
 
         assert await is_parked(client, "child", "nondeterminism")
+
+
+@pytest.mark.slow
+async def test_a_cancellation_behind_thousands_of_messages_ends_a_parked_instance(
+    timed_provider, eventually, pass_time
+) -> None:
+    client = await start_family(timed_provider, eventually)
+    await asyncio.gather(*(client.raise_event("child", "later") for _ in range(1500)))
+    async with runtime_of(timed_provider, family(edited=True)):
+        await pass_time(lambda: is_parked(client, "child", "nondeterminism"))
+        await client.cancel_instance("child", "give up")
+        await pass_time(lambda: has_ended(client, "child"))
+
+        assert await client.get_orchestration_status("child") == perdure.Failed(details=CANCELLED)

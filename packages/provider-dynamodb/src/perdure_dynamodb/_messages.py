@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from perdure.clock import Instant
 from perdure.contract import (
+    CANCEL_ID,
     Message,
     MessageKind,
     first_page,
@@ -130,7 +131,10 @@ async def deliver(
         (row for row in fitting if is_visible(row, now)), key=lambda row: row.text("ord")
     )
     later = [row for row in fitting if not is_visible(row, now)]
-    chosen, more = first_page((row for row in visible if _id_of(row) not in held), size_of)
+    free = [row for row in visible if _id_of(row) not in held]
+    chosen, more = first_page(free, size_of)
+    # The place of a cancellation may be behind thousands of others (MAIL-16).
+    chosen += [row for row in free[len(chosen) :] if _is_cancellation(row)]
     payloads = await read_payloads(namespace.table, chosen)
     messages = tuple(
         _message(instance, row, data) for row, data in zip(chosen, payloads, strict=True)
@@ -150,6 +154,10 @@ def is_visible(row: Row, now: Instant) -> bool:
     """Whether the time of a message has come."""
     due = row.number_or_none("due")
     return due is None or due <= now
+
+
+def _is_cancellation(row: Row) -> bool:
+    return _id_of(row) == CANCEL_ID and row.text("kin") == MessageKind.CANCEL
 
 
 def _visible_since(row: Row) -> Instant:

@@ -9,12 +9,12 @@ messages are void.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from heapq import merge
 from itertools import count, takewhile
 from typing import TypeAlias
 
-from perdure.contract import Instant, Message, MessageKind, first_page
+from perdure.contract import CANCEL_ID, Instant, Message, MessageKind, first_page
 
 _Rank: TypeAlias = tuple[int, int, int, int]
 """Start, front or usual; an instant, negative at the front; the batch at the front; the arrival.
@@ -108,7 +108,21 @@ class Mailbox:
         if held:
             messages = (message for message in messages if message.id not in held)
         page, more = first_page(messages, lambda message: len(message.data))
+        if more:
+            page += self._cancellation_behind(page, now, held)
         return tuple(page), more
+
+    def _cancellation_behind(
+        self, page: Sequence[Message], now: Instant, held: Collection[str]
+    ) -> list[Message]:
+        """The visible cancellation, if it is not in the page (MAIL-16)."""
+        rank = self._ranks.get(CANCEL_ID)
+        if rank is None or CANCEL_ID in held:
+            return []
+        found = self._messages[rank]
+        is_visible = found.visible_at is None or found.visible_at <= now
+        is_one = found.kind is MessageKind.CANCEL and is_visible
+        return [found] if is_one and found not in page else []
 
     def visible_since(self, now: Instant) -> Instant | None:
         """Since when a message has been visible without interruption; None if none is."""

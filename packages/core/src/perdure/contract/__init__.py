@@ -39,6 +39,7 @@ from perdure.errors import (
     StorageFailed,
     StorageUnavailable,
 )
+from perdure.model.message_ids import CANCEL_ID
 from perdure.records.activities import (
     ActivityCompletion,
     ActivityLease,
@@ -93,6 +94,7 @@ from perdure.records.turns import (
 
 __all__ = [
     "ALLOWED_SKEW",
+    "CANCEL_ID",
     "CONTRACT",
     "ENGINE",
     "FARTHEST_END",

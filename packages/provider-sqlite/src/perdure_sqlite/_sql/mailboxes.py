@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from perdure.contract import CANCEL_ID, MessageKind
 from sqlalchemy import and_, case, delete, func, or_, select, tuple_
 
 from perdure_sqlite._schema.tables import early_events, messages
@@ -75,15 +76,26 @@ READ_MAILBOX_TIMES = render(
     "instance",
 )
 """Since when a message has been visible, and when the first scheduled message is due."""
+_delivered = (
+    messages.c.id,
+    messages.c.kind,
+    messages.c.data,
+    messages.c.addressed,
+    messages.c.execution,
+    messages.c.visible_at,
+)
+FIND_CANCELLATION = render(
+    select(*_delivered).where(
+        _of_instance,
+        messages.c.id == constant(CANCEL_ID),
+        messages.c.kind == constant(MessageKind.CANCEL.value),
+        _is_visible,
+    ),
+    "instance",
+    "now",
+)
 VISIBLE_MESSAGES = render(
-    select(
-        messages.c.id,
-        messages.c.kind,
-        messages.c.data,
-        messages.c.addressed,
-        messages.c.execution,
-        messages.c.visible_at,
-    )
+    select(*_delivered)
     .where(
         _of_instance,
         # No message behind the horizon is visible, so scheduled messages are not read.
