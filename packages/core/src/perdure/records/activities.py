@@ -16,10 +16,13 @@ class NewActivity:
     id: str
     """Unique within the instance's incarnation."""
     name: str
+    """The registered name of the activity."""
     data: bytes
+    """Opaque to the provider."""
     tag: str | None = None
-    """Only runtimes that serve this tag lease it; None: those that serve untagged activities."""
+    """Only runtimes that run this tag lease it; None: those that run untagged activities."""
     visible_at: Instant | None = None
+    """When it can be leased; None: at once, independent of any clock."""
     lease: bool = False
     """Whether the commit adds it already leased, under its `activity_token`."""
 
@@ -38,13 +41,19 @@ class ActivityRequest:
     """A call of `lease_activities`."""
 
     token: str
+    """The token of every lease that this call gives. A repeat of the call with the same token
+    returns the leases that it already gave."""
     limit: int
+    """The most activities to return."""
     lease_for: timedelta
+    """How long the leases last; more than zero and at most `LONGEST_LEASE`."""
     names: frozenset[str]
+    """The registered names."""
     tags: frozenset[str | None] = frozenset({None})
+    """The tags that the caller runs; None stands for untagged activities."""
     unregistered_for: timedelta | None = None
     """If set, also return activities that have waited at least this long because no runtime
-    registers their name or serves their tag."""
+    registers their name and runs their tag."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +69,13 @@ class LeasedActivity:
     data: bytes
     token: str
     until: Instant
+    """The end of the lease."""
     delivery: int
     """The number of leases so far, this one included, without releases that do not count."""
     added_at: Instant
+    """When the commit added it."""
     served: bool = True
+    """False for an activity that was returned because of `unregistered_for`."""
 
     @property
     def lease(self) -> ActivityLease:
@@ -77,6 +89,7 @@ class ActivityCompletion:
 
     lease: ActivityLease
     message: Message
+    """Goes to the instance's mailbox."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +98,8 @@ class ActivityRelease:
 
     lease: ActivityLease
     delay: timedelta = timedelta(0)
+    """Hides the activity for this long; at most `LONGEST_LEASE`."""
     counted: bool = True
+    """False: this lease does not count as a delivery."""
     parked: ParkedMark | None = None
     """If set, marks the activity's instance as parked."""

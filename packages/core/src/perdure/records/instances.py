@@ -43,8 +43,10 @@ class Message:
     id: str
     """Unique in the mailbox: a second message with an id that the mailbox holds is dropped."""
     instance: str
+    """The id of the instance that it is addressed to."""
     kind: MessageKind
     data: bytes
+    """Opaque to the provider."""
     incarnation: str | None = None
     """The incarnation addressed. None for external events, which address the instance that has
     the id when they are delivered."""
@@ -67,10 +69,12 @@ class ParentLink:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParkedMark:
-    """Why an instance cannot go on for now."""
+    """Why an instance cannot continue for now."""
 
     reason: str
+    """A word from a fixed list, such as `unregistered`."""
     details: str
+    """A sentence for people."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +125,9 @@ class InstanceState:
     """The id of the last commit; None before the first."""
     status: InstanceStatus
     output: bytes | None
+    """The output of the last execution; None while the instance runs."""
     created_at: Instant
     updated_at: Instant
+    """The time of the last commit, or of the creation before the first."""
     parked: ParkedState | None = None
     parent: ParentLink | None = None

@@ -5,28 +5,29 @@ from __future__ import annotations
 from datetime import timedelta
 
 CONTRACT: tuple[int, int] = (1, 0)
-"""Major and minor version of the provider contract, apart from the packages' versions."""
+"""The major and minor version of the provider contract, independent of package versions."""
 
 ENGINE = 1
 """The newest format of histories and messages that this core writes and reads."""
 
 MAX_MESSAGES_PER_DELIVERY = 1000
-"""The most messages that a lease or the answer of a commit carries."""
+"""The most messages in a leased turn, in the answer of a commit, or events in a history page."""
 
 MAX_BYTES_PER_DELIVERY = 4 * 1024 * 1024
-"""The most bytes of payload that they carry; at least one message is always delivered."""
+"""The most bytes of their payloads; at least one message or event is always returned."""
 
 LONGEST_LEASE = timedelta(minutes=5)
 """The longest lease and the longest delay."""
 
 ALLOWED_SKEW = timedelta(seconds=60)
-"""A lease or a delay that ends later than now + LONGEST_LEASE + ALLOWED_SKEW is over."""
+"""How far clocks may differ: a lease or a delay that ends later than now + LONGEST_LEASE +
+ALLOWED_SKEW is void."""
 
 MANAGEMENT = "management"
 """Capability: `as_management_capability` returns a `ProviderAdmin`."""
 
 PERSISTENT = "persistent"
-"""Capability: what was acknowledged is there after the process is gone."""
+"""Capability: acknowledged data survives the end of the process."""
 
 SHARED = "shared"
 """Capability: several processes may open the same storage at once."""

@@ -17,7 +17,9 @@ class WorkWait:
 
     timeout: timedelta
     serves: Serves | None = None
+    """The instances to wait for; None: none."""
     activity_names: frozenset[str] = frozenset()
+    """The activities to wait for; empty: none."""
     activity_tags: frozenset[str | None] = frozenset({None})
 
 
@@ -30,7 +32,7 @@ class ChangeWait:
     last_commit: str | None = None
     parked: ParkedState | None = None
     exists: bool = True
-    """False where the caller saw no instance; `last_commit` and `parked` are None then."""
+    """False if the caller saw no instance; `last_commit` and `parked` are None then."""
     until_ended: bool = False
     """A hint: the caller waits for the creation, the end or the parking of the instance. A provider
     may skip other commits, and may also wake the caller for them."""
@@ -38,7 +40,7 @@ class ChangeWait:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancellationWait:
-    """A call of `wait_for_cancellation`: what the caller runs, and how long it waits at most."""
+    """A call of `wait_for_cancellation`: the leases of running activities, and the longest wait."""
 
     leases: tuple[ActivityLease, ...]
     timeout: timedelta
@@ -54,6 +56,7 @@ class ExecutionState:
     event_count: int
     started_at: Instant
     completed_at: Instant | None
+    """None while it runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

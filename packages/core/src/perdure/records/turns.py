@@ -1,4 +1,4 @@
-"""Turns: leasing an instance, reading its history, committing what came of a turn."""
+"""Turns: leasing an instance, reading its history, committing the result of a turn."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from perdure.records.limits import ENGINE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serves:
-    """What a runtime can run: the filter of `lease_turns`."""
+    """The orchestrations that a runtime registers: the filter of `lease_turns`."""
 
     orchestrations: Mapping[str, frozenset[str]]
     """Registered names, each with its registered versions."""
     engine: int = ENGINE
-    """Instances that ask for a newer engine are not leased."""
+    """Instances that need a newer engine are not leased."""
 
     def accepts(self, name: str, version: str | None) -> bool:
         """Whether an instance of this name, and pinned to this version, can be run."""
@@ -41,7 +41,9 @@ class TurnRequest:
     """The token of every lease that this call gives. A repeat of the call with the same token
     returns the leases that it already gave."""
     limit: int
+    """The most instances to return."""
     lease_for: timedelta
+    """How long the leases last; more than zero and at most `LONGEST_LEASE`."""
     serves: Serves
     unregistered_for: timedelta | None = None
     """If set, also return instances that have been ready at least this long because no runtime
@@ -55,6 +57,7 @@ class LeasedTurn:
     state: InstanceState
     token: str
     until: Instant
+    """The end of the lease."""
     attempt: int
     """The number of leases since the last commit of the instance, this one included."""
     messages: tuple[Message, ...]
@@ -79,10 +82,12 @@ class TurnRelease:
 
     lease: TurnLease
     delay: timedelta = timedelta(0)
-    """Hides the instance for this long, including messages that arrive meanwhile."""
+    """Hides the instance for this long, including messages that arrive meanwhile; at most
+    `LONGEST_LEASE`."""
     counted: bool = True
     """False: this lease does not count as an attempt."""
     parked: ParkedMark | None = None
+    """If set, marks the instance as parked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +95,9 @@ class StoredEvent:
     """One event of a history."""
 
     number: int
+    """From 1, without gaps."""
     data: bytes
+    """Opaque to the provider."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,20 +153,26 @@ class TurnCommit:
     cancel: tuple[str, ...] = ()
     """Ids of activities to remove, leased or not; unknown ids are ignored."""
     add: tuple[NewActivity, ...] = ()
+    """Activities to add to the queue."""
     activity_token: str | None = None
+    """The token of the leases of activities that are added leased."""
     activity_lease_for: timedelta | None = None
+    """How long these leases last."""
     send: tuple[Message, ...] = ()
     """Messages for the mailbox of any instance, visible now or later."""
     front: tuple[Message, ...] = ()
     """Messages for the front of the own mailbox, in this order. A message whose id the mailbox
     holds moves to the front."""
     create: tuple[NewChild, ...] = ()
+    """Instances to create."""
     end: ExecutionEnd | None = None
+    """If set, ends the execution."""
     version: str | None = None
     """If set, pins the instance to this version; with CONTINUED_AS_NEW, the next execution."""
     unpin: bool = False
     """With CONTINUED_AS_NEW: the next execution chooses the newest registered version."""
     engine: int | None = None
+    """If set, the oldest engine that can run the instance from now on."""
     keep_for: timedelta | None = None
     """Keeps the lease and extends it to now plus this duration; None: releases it."""
     held: frozenset[str] = frozenset()
@@ -180,3 +193,4 @@ class CommitAnswer:
     """If the lease is kept: visible messages that are not in `held`, in order, up to the limits of
     a delivery."""
     more: bool = False
+    """Whether the mailbox has further visible messages."""
