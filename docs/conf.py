@@ -28,6 +28,7 @@ include_patterns = [
         for folder in ("start", "write", "operate", "explain", "look-up", "build-on-it")
     ),
     "docs/conformance/*.md",
+    "docs/tests/questions.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "compatibility/README.md",
@@ -53,9 +54,9 @@ html_extra_path = ["site"]  # leads from the root of the site to its first page
 
 
 BELOW = {
-    "docs/explain/decisions/README": "[!R]*",
-    "docs/build-on-it/checks": "../conformance/*",
-    "CONTRIBUTING": "compatibility/README",
+    "docs/explain/decisions/README": ["[!R]*"],
+    "docs/build-on-it/checks": ["../conformance/*"],
+    "CONTRIBUTING": ["compatibility/README", "docs/tests/questions"],
 }
 """Pages of the sidebar, and those that it has below them."""
 
@@ -67,7 +68,7 @@ def add_contents(app: Sphinx, name: str, source: list[str]) -> None:
         for caption, _, part in parts:
             source[0] += contents(f":caption: {caption}", *re.findall(r"\]\(([^)]+)\.md\)", part))
     elif name in BELOW:
-        source[0] += contents(":glob:", BELOW[name])
+        source[0] += contents(":glob:", *BELOW[name])
 
 
 def contents(*lines: str) -> str:
