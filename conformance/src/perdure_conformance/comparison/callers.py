@@ -220,7 +220,8 @@ class Known:
         state = turn.state
         again = intent.end is End.AGAIN
         work = [each for each in self.work if each.instance == state.instance]
-        leases = tuple(dict.fromkeys(each.lease for each in work))
+        newest = {each.id: each.lease for each in reversed(work)}
+        leases = tuple(newest[each] for each in dict.fromkeys(each.id for each in work))
         added = tuple(self._activity(intent, place) for place in range(intent.add))
         known = [each.id for each in work]
         front = tuple(
