@@ -157,7 +157,9 @@ async def test_unregistered_instances_that_were_just_looked_at_do_not_hide_older
     assert not await provider.lease_turns(make.request(serves=nothing, unregistered_for=patience))
 
 
-async def test_an_instance_on_a_shelf_too_early_is_put_back_when_the_clock_went_back(desk, make):
+async def test_an_instance_in_a_bucket_too_early_is_moved_back_when_the_clock_stepped_back(
+    desk, make
+):
     provider = await desk.open()
     turn = await desk.leased(provider, "a")
     due = desk.clock.now() + 10_000_000

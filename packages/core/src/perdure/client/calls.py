@@ -12,7 +12,7 @@ from typing import cast
 
 from perdure.clock import to_datetime
 from perdure.contract.provider import Provider
-from perdure.contract.retries import repeated
+from perdure.contract.retries import with_retries
 from perdure.errors import InvalidInput, StorageCorrupt
 from perdure.model.details import ErrorDetails
 from perdure.model.guards import refuse_inside_orchestration
@@ -46,7 +46,7 @@ DEFAULT_REASON = "requested by a client"
 async def create(provider: Provider, new: NewInstance) -> None:
     """Create the instance; raises `InstanceAlreadyExists`."""
     # Every retry has the same incarnation, so a lost response does not start it twice.
-    await repeated(provider.clock, lambda: provider.create_instance(new))
+    await with_retries(provider.clock, lambda: provider.create_instance(new))
     provider.notifier.notify_turns(new.instance)
 
 
@@ -68,7 +68,7 @@ async def raise_event(
         kind=MessageKind.EVENT,
         data=encode_raised(EventData(name=name, data=text)),
     )
-    await repeated(provider.clock, lambda: provider.send([message]))
+    await with_retries(provider.clock, lambda: provider.send([message]))
     provider.notifier.notify_turns(instance)
 
 
@@ -88,13 +88,13 @@ async def cancel(provider: Provider, instance: str, reason: str) -> None:
         incarnation=state.incarnation,
         data=data,
     )
-    await repeated(provider.clock, lambda: provider.send([message]))
+    await with_retries(provider.clock, lambda: provider.send([message]))
     provider.notifier.notify_turns(instance)
 
 
 async def read(provider: Provider, instance: str) -> InstanceState | None:
     """The state of an instance, or None."""
-    return await repeated(provider.clock, lambda: provider.read_instance(instance))
+    return await with_retries(provider.clock, lambda: provider.read_instance(instance))
 
 
 async def read_status(provider: Provider, instance: str) -> OrchestrationStatus:

@@ -16,7 +16,7 @@ from perdure.client.page import Page
 from perdure.clock import to_datetime
 from perdure.contract.admin import ProviderAdmin
 from perdure.contract.provider import Provider
-from perdure.contract.retries import repeated
+from perdure.contract.retries import with_retries
 from perdure.errors import (
     ExecutionNotFound,
     InstanceNotFound,
@@ -150,7 +150,7 @@ class ManagementClient:
         return admin
 
     async def _retried(self, call: Callable[[], Awaitable[R]]) -> R:
-        return await repeated(self._provider.clock, call)
+        return await with_retries(self._provider.clock, call)
 
     async def _list(
         self, call: str, status: InstanceStatus | None, page_size: int | None, token: str | None

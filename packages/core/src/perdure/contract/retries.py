@@ -25,7 +25,7 @@ _FIRST_PAUSE = timedelta(milliseconds=50)
 _LONGEST_PAUSE = timedelta(seconds=1)
 
 
-async def repeated(clock: Clock, call: Callable[[], Awaitable[R]], *, tries: int = TRIES) -> R:
+async def with_retries(clock: Clock, call: Callable[[], Awaitable[R]], *, tries: int = TRIES) -> R:
     """The result of `call`, which is tried up to `tries` times while its error is retryable.
 
     Waits on `clock` about 50 ms after the first try and twice as long each time, up to a second.

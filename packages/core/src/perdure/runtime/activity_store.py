@@ -10,7 +10,7 @@ import logging
 from datetime import timedelta
 
 from perdure.contract.provider import Provider
-from perdure.contract.retries import PATIENT_TRIES, repeated
+from perdure.contract.retries import PATIENT_TRIES, with_retries
 from perdure.errors import ActivityLeaseLost, ProviderError, StorageClosed
 from perdure.model.message_ids import activity_result_id
 from perdure.model.wire import ResultData, encode_result
@@ -74,7 +74,7 @@ class ActivityStore:
         while True:
             completion = ActivityCompletion(lease=held.lease, message=message)
             try:
-                await repeated(
+                await with_retries(
                     self._provider.clock,
                     lambda each=completion: self._provider.complete_activity(each),
                     tries=PATIENT_TRIES,
@@ -118,7 +118,7 @@ class ActivityStore:
         """Give the lease back; where that fails it runs out."""
         release = ActivityRelease(lease=held.lease, delay=delay, counted=False, parked=parked)
         try:
-            await repeated(
+            await with_retries(
                 self._provider.clock,
                 lambda: self._provider.release_activity(release),
                 tries=PATIENT_TRIES,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from perdure.contract.retries import PATIENT_TRIES, repeated
+from perdure.contract.retries import PATIENT_TRIES, with_retries
 from perdure.model.details import ErrorDetails
 from perdure.model.wire import StartData, decode_start
 from perdure.records.instances import Message, MessageKind
@@ -43,7 +43,7 @@ async def end_without_code(
         consumed=[message.id for message in messages],
         options=services.options,
     )
-    answer = await repeated(
+    answer = await with_retries(
         provider.clock, lambda: provider.commit_turn(commit), tries=PATIENT_TRIES
     )
     await services.executions.forget(state.instance)

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import suppress
 
 from perdure.contract.provider import Provider
-from perdure.contract.retries import PATIENT_TRIES, repeated
+from perdure.contract.retries import PATIENT_TRIES, with_retries
 from perdure.errors import ExecutionNotFound, InstanceNotFound, StorageCorrupt
 from perdure.history import Event, decode_event
 from perdure.records.instances import InstanceState
@@ -59,7 +59,7 @@ async def _pages(provider: Provider, state: InstanceState) -> AsyncGenerator[Seq
         )
 
     while more:
-        page = await repeated(provider.clock, read_on, tries=PATIENT_TRIES)
+        page = await with_retries(provider.clock, read_on, tries=PATIENT_TRIES)
         if not page.events:
             return
         yield page.events

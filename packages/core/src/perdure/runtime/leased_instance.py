@@ -21,7 +21,7 @@ from datetime import timedelta
 from enum import Enum
 
 from perdure.clock import Instant
-from perdure.contract.retries import PATIENT_TRIES, repeated
+from perdure.contract.retries import PATIENT_TRIES, with_retries
 from perdure.diagnostics.logs import of_instance
 from perdure.errors import (
     ActivityLeaseLost,
@@ -290,7 +290,7 @@ class LeasedInstance:
     async def _commit(self, commit: TurnCommit, direct: Sequence[DraftActivity]) -> CommitAnswer:
         provider = self._services.provider
         try:
-            return await repeated(
+            return await with_retries(
                 provider.clock, lambda: provider.commit_turn(commit), tries=PATIENT_TRIES
             )
         except BaseException:

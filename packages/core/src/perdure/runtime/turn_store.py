@@ -9,7 +9,7 @@ import logging
 from collections.abc import Sequence
 from datetime import timedelta
 
-from perdure.contract.retries import PATIENT_TRIES, repeated
+from perdure.contract.retries import PATIENT_TRIES, with_retries
 from perdure.diagnostics.logs import of_instance
 from perdure.errors import LeaseLost, ProviderError
 from perdure.model.details import ErrorDetails
@@ -36,7 +36,7 @@ async def give_back(
     provider, instance = services.provider, held.instance
     release = TurnRelease(lease=held.lease, delay=delay, counted=False, parked=parked)
     try:
-        await repeated(provider.clock, lambda: provider.release_turn(release), tries=tries)
+        await with_retries(provider.clock, lambda: provider.release_turn(release), tries=tries)
     except ProviderError as error:
         fields = of_instance(instance)
         _LOGGER.warning("the lease of %r was not given back: %s", instance, error, extra=fields)
