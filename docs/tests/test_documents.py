@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from perdure import RuntimeOptions, errors, observe
+from perdure import Exponential, RetryPolicy, RuntimeOptions, errors, observe
 from perdure.contract import hooks
 from perdure.model import application_errors
 from perdure_conformance.catalogue import ALL_CHECKS
@@ -173,6 +173,17 @@ def test_every_setting_of_a_runtime_is_documented_with_its_default() -> None:
 
     assert dict(rows) == {
         field.name: _as_written(field.default) for field in dataclasses.fields(RuntimeOptions)
+    }
+
+
+def test_every_field_of_a_retry_policy_is_documented_with_its_default() -> None:
+    text = (ROOT / "docs" / "write" / "time-limits-and-retries.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| `(.+?)` \|", text, re.MULTILINE)
+
+    defaults = {field.name: field.default for field in dataclasses.fields(RetryPolicy)}
+    assert dict(rows) == {
+        name: "Exponential()" if value == Exponential() else str(value)
+        for name, value in defaults.items()
     }
 
 
