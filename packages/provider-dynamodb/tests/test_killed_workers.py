@@ -12,7 +12,7 @@ from random import Random
 import perdure
 import pytest
 
-INSTANCES = int(os.environ.get("PERDURE_TEST_KILL_INSTANCES", "40"))
+INSTANCES = int(os.environ.get("PERDURE_TEST_KILL_INSTANCES", "20"))
 WORKERS = 4
 SCRIPT = Path(__file__).with_name("killed_worker.py")
 

@@ -6,7 +6,7 @@ import random
 import pytest
 from perdure_conformance.crashes.rounds import CrashRounds
 
-KILLS = int(os.environ.get("PERDURE_KILLS", "15"))
+KILLS = int(os.environ.get("PERDURE_KILLS", "8"))
 SEED = int(os.environ.get("PERDURE_SEED", random.randrange(10**6)))
 
 
