@@ -15,6 +15,7 @@ from perdure_dynamodb._activity_memory import WANTED, ActivityMemory
 from perdure_dynamodb._changes import Changes, FenceFailed, Mailbox
 from perdure_dynamodb._keys import delayed_until
 from perdure_dynamodb._lease_memory import BoundedMemory
+from perdure_dynamodb._litter import Litter
 from perdure_dynamodb._locks import (
     LEASE_STANDS,
     PARKING,
@@ -43,6 +44,7 @@ class Activities:
         changes: Changes,
         staged_commits: StagedCommits,
         memory: ActivityMemory,
+        litter: Litter,
     ) -> None:
         self._namespace = namespace
         self._table = namespace.table
@@ -50,6 +52,7 @@ class Activities:
         self._staged = staged_commits
         self._tokens: BoundedMemory[str, dict[Key, None]] = BoundedMemory()
         self._known = memory
+        self._litter = litter
         self._unreturned: UnreturnedLeases[ActivityLease] = UnreturnedLeases(self._give_back)
 
     def added(self, commit: TurnCommit, items: Sequence[Item]) -> None:
@@ -99,6 +102,7 @@ class Activities:
             raise ActivityLeaseLost(lease.instance, [lease.activity], operation="complete_activity")
         buffer = ChunkBuffer.empty()
         post = self._changes.post(message, buffer)
+        marks = await self._litter.mark(lease.instance, buffer.payloads)
         await buffer.write(self._table)
         removal = Delete(
             key=self._key(lease),
@@ -111,9 +115,11 @@ class Activities:
         )
         known = {lease.instance: Mailbox.of(lock)}
         try:
-            outcome = await self._changes.carry_out([post], fence=lambda _: [removal], known=known)
+            outcome = await self._changes.carry_out(
+                [post], fence=lambda _: [removal, *marks], known=known
+            )
         except FenceFailed:
-            await buffer.remove(self._table)
+            await self._litter.drop(buffer, marks)
             raise ActivityLeaseLost(
                 lease.instance, [lease.activity], operation="complete_activity"
             ) from None

@@ -149,13 +149,17 @@ class Changes:
     ) -> Create:
         """The change that creates an instance with its start message."""
         partition = self._keys.partition(new.instance)
+        start = message_item(self._namespace, new.start, buffer)
+        lock = new_lock(
+            new, partition=partition, queue=self._namespace.turn_queue(new.instance), now=now
+        )
+        if chunks_of(Row(start)):
+            lock["lit"] = 1
         return Create(
             instance=new.instance,
-            lock=new_lock(
-                new, partition=partition, queue=self._namespace.turn_queue(new.instance), now=now
-            ),
+            lock=lock,
             listing=self.listing(new.instance, RUNNING, created=now),
-            start=message_item(self._namespace, new.start, buffer),
+            start=start,
             if_exists=if_exists,
         )
 
@@ -394,7 +398,12 @@ def put_into(
 
 def signal_of(lock: Lock, item: Item) -> Signal:
     """The signal that a message was put."""
-    return Signal(lock, arrival_of(behind(item, lock.newest_arrival)), "due" not in item)
+    return Signal(
+        lock,
+        arrival_of(behind(item, lock.newest_arrival)),
+        opens="due" not in item,
+        has_chunks=bool(chunks_of(Row(item))),
+    )
 
 
 def put_unless_void(item: Item, validity: Validity) -> Put | None:

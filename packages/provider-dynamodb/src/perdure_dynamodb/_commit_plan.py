@@ -31,7 +31,7 @@ from perdure_dynamodb._lease_memory import RememberedLease
 from perdure_dynamodb._locks import LEASE_STANDS, Validity
 from perdure_dynamodb._messages import message_item
 from perdure_dynamodb._namespace import Namespace
-from perdure_dynamodb._payloads import LASTING, ChunkBuffer
+from perdure_dynamodb._payloads import LASTING, TRANSIENT, ChunkBuffer
 from perdure_dynamodb._segments import pack
 from perdure_dynamodb._signals import unsignalled
 from perdure_dynamodb._table import Key, Update
@@ -94,6 +94,14 @@ class CommitPlan:
         return min(dues, default=None)
 
     @property
+    def puts_chunks(self) -> bool:
+        """Whether payloads of messages or activities go into chunks of the instance."""
+        return any(
+            partition == self.lock_key[0] and chunk_id.startswith(TRANSIENT)
+            for partition, chunk_id, _ in self.buffer.payloads
+        )
+
+    @property
     def puts_into_own_mailbox(self) -> bool:
         """Whether the commit itself puts messages into the own mailbox that are visible at once."""
         own = any(message.visible_at is None for message in self._own_messages)
@@ -108,6 +116,19 @@ class CommitPlan:
             or self.puts_into_own_mailbox
             or bool(in_use)
             or (due is not None and due <= self.now)
+        )
+
+    @property
+    def leaves_nothing(self) -> bool:
+        """Whether the instance ends and leaves nothing to be removed, unless a message came."""
+        lease, commit = self.lease, self.commit
+        return self.ends and not (
+            lease.leaves(commit.remove)
+            or lease.next_due is not None
+            or lease.has_chunks
+            or self._own_messages
+            or commit.front
+            or commit.cancel
         )
 
     def leaves_messages(self, in_use: Sequence[str]) -> bool:
@@ -315,6 +336,7 @@ class _LockChange:
         for name, value in self._plan.output.items():
             self._set_or_not(name, value)
         self._set_or_remove("acu", self._plan.activities_until)
+        self._set_or_not("lit", 1 if self._plan.puts_chunks else None)
 
     def add_lease(self) -> None:
         """The end of the lease, whether it is kept or not."""
@@ -332,7 +354,7 @@ class _LockChange:
         """Where the instance stands in the queue from now on."""
         plan, lease, until = self._plan, self._plan.lease, self._plan.until
         if plan.ends:
-            self._removes += ["gpk", "gsk"]
+            self._end_place()
             return
         if until is None:
             if plan.leaves_messages(in_use):
@@ -350,6 +372,15 @@ class _LockChange:
                 return
         if lease.signals is not None:
             self._conditions.append(unsignalled(lease.signals, self._values))
+
+    def _end_place(self) -> None:
+        """An instance that leaves something behind stands where it is until that is removed."""
+        plan, lease = self._plan, self._plan.lease
+        if plan.leaves_nothing and lease.signals is not None:
+            self._removes += ["gpk", "gsk"]
+            self._conditions.append(unsignalled(lease.signals, self._values))
+        elif not lease.place_until:
+            self._stand(open_since(plan.now))
 
     def add_stage(self, parts: int) -> None:
         """That the rest is in a manifest; the instance stands first in the queue meanwhile."""

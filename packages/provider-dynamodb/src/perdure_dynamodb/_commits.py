@@ -35,6 +35,7 @@ from perdure_dynamodb._commit_plan import CommitPlan, Planner, engine_after, ver
 from perdure_dynamodb._ids_in_use import IdsInUse
 from perdure_dynamodb._keys import activity_key
 from perdure_dynamodb._lease_memory import LeaseMemory, RememberedLease
+from perdure_dynamodb._litter import Litter
 from perdure_dynamodb._locks import Lock, Validity
 from perdure_dynamodb._messages import Delivery, deliver, read_mailbox
 from perdure_dynamodb._namespace import Namespace
@@ -62,6 +63,7 @@ class Commits:
         leases: TurnLeases,
         memory: LeaseMemory,
         ids_in_use: IdsInUse,
+        litter: Litter,
     ) -> None:
         self._namespace = namespace
         self._table = namespace.table
@@ -72,6 +74,7 @@ class Commits:
         self._leases = leases
         self._memory = memory
         self._ids_in_use = ids_in_use
+        self._litter = litter
         self._planner = Planner(namespace, changes)
 
     async def commit(self, commit: TurnCommit) -> CommitAnswer:
@@ -87,10 +90,11 @@ class Commits:
             plan = self._planner.plan(commit, known)
             # Until it is known how this ends, what is known of the lock may be wrong.
             self._memory.forget(commit.instance, commit.token)
+            marks = await self._litter.mark(commit.instance, plan.buffer.payloads)
             try:
-                in_use = await self._carry_out(plan)
+                in_use = await self._carry_out(plan, marks)
             except FenceFailed:
-                await plan.buffer.remove(self._table)
+                await self._litter.drop(plan.buffer, marks)
                 before, known = known, None
                 continue
             self._after(plan)
@@ -121,22 +125,23 @@ class Commits:
             raise ActivityLeaseLost(commit.instance, lost, operation="commit_turn")
         return lock
 
-    async def _carry_out(self, plan: CommitPlan) -> frozenset[str]:
+    async def _carry_out(self, plan: CommitPlan, marks: Sequence[Action]) -> frozenset[str]:
         await self._write_chunks(plan)
         # The lock, the activities that are finished, and an item for ids in use.
         weight = weight_of(plan.changes) + 1 + len(plan.commit.finish) + bool(plan.commit.create)
+        weight += len(marks)
         if weight <= TRANSACTION_LIMIT:
             outcome = await self._changes.carry_out(
                 plan.changes,
-                fence=lambda in_use: self._fence(plan, in_use),
+                fence=lambda in_use: [*self._fence(plan, in_use), *marks],
                 known={plan.commit.instance: plan.mailbox},
             )
             await self._changes.signal(outcome)
             self._namespace.purge.chunks(outcome.unused)
             return frozenset(outcome.in_use)
-        return await self._carry_out_staged(plan)
+        return await self._carry_out_staged(plan, marks)
 
-    async def _carry_out_staged(self, plan: CommitPlan) -> frozenset[str]:
+    async def _carry_out_staged(self, plan: CommitPlan, marks: Sequence[Action]) -> frozenset[str]:
         commit = plan.commit
         staged = await self._staged.stage(
             commit.instance,
@@ -147,7 +152,13 @@ class Commits:
         finished = finishing(self._namespace, commit)
         try:
             await self._changes.carry_out(
-                [], fence=lambda _: [plan.fence((), parts=len(staged.keys)), *finished]
+                [],
+                fence=lambda _: [
+                    plan.fence((), parts=len(staged.keys)),
+                    *finished,
+                    *marks,
+                    *staged.marks,
+                ],
             )
         except FenceFailed:
             await self._staged.discard(staged)
@@ -189,7 +200,7 @@ class Commits:
         self._activities.added(commit, plan.activities)
         if lease.answer is not None:
             purge.answer(commit.instance, lease.answer)
-        if commit.end is not None:
+        if commit.end is not None and not plan.leaves_nothing:
             purge.instance(commit.instance, plan.validity)
         if not plan.keeps:
             self._memory.end(commit.instance, commit.token)
@@ -234,6 +245,7 @@ class Commits:
             # One that is removed and held may have been put again by the same commit.
             delivered=(lease.delivered - set(commit.remove)) | commit.held,
             next_due=plan.next_due,
+            has_chunks=lease.has_chunks or plan.puts_chunks,
             answer=plan.answer if in_use else None,
         )
 

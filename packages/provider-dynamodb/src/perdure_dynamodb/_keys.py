@@ -24,8 +24,8 @@ LISTING = "B"
 CONTINUED = "C"
 """Marks an instance that ever continued as new, for the listing of these."""
 
-KEEPER = "N#keeper"
-"""Keeps an instance in the ready queue while it has many early events, which are not there."""
+EARLY_MARKER = "N#keeper"
+"""With it version 0.1.0 kept an instance in the queue that had many early events."""
 
 VOID_RANGE = ("M#", "W$")
 """From the first to past the last of what is void when an instance ends."""
@@ -84,6 +84,11 @@ def in_use_key(answer: str, batch: int) -> str:
 def chunk_key(chunk_id: str, number: int) -> str:
     """A part of a large payload; the id says of what kind (see `payloads`)."""
     return f"{chunk_id}#{number:05d}"
+
+
+def litter_key(mark: str) -> str:
+    """The marker of chunks that nothing refers to yet."""
+    return f"G#{mark}"
 
 
 def manifest_key(stage: str, number: int) -> str:
@@ -296,6 +301,10 @@ class Keys:
     def work(self, shard: int) -> str:
         """A shard of the queue of activities, of all tags."""
         return f"{self.prefix}W#{shard}"
+
+    def litter(self, shard: int) -> str:
+        """A shard of the markers of chunks that nothing refers to yet."""
+        return f"{self.prefix}G#{shard}"
 
     def listing(self, status: str, shard: int) -> str:
         """A shard of the instances of a status."""

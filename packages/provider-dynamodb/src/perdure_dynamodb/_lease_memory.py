@@ -59,6 +59,8 @@ class RememberedLease:
     """The messages that were delivered and not removed."""
     next_due: Instant | None = None
     """When the next of the messages is due that were not visible yet."""
+    has_chunks: bool = False
+    """Whether a payload of a message or an activity ever went into chunks."""
     wary: int = 0
     """For so many commits more the mailbox is read after each, since messages keep coming."""
     answer: str | None = None
@@ -81,6 +83,7 @@ class RememberedLease:
             lease_for=lease_for,
             place_until=0 if place is None else ready_time(place),
             since=0 if place is None else waits_since(place),
+            has_chunks=lock.has_chunks,
             answer=lock.row.text_or_none("ans"),
         )
 

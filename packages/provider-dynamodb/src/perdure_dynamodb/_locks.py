@@ -14,7 +14,8 @@ last event, `cid` last commit, `stat` status, `oup` output, `cre`/`upd` created 
 over last, `hid` end of a delay, `att` attempt, `rel` last release, `trn` turn number, `sig` number
 of signals, `stm` stamp of the newest, `sta` start of the execution, `tev` events of earlier
 executions, `ans`/`acu` answer of the last commit (`inu` in version 0.1.0), `stg`/`stp`/`stn` a
-staged commit, `stf` that it frees the lease at its end.
+staged commit, `stf` that it frees the lease at its end, `lit` that payloads of messages
+or activities went into chunks.
 """
 
 from __future__ import annotations
@@ -172,6 +173,11 @@ class Lock:
     def signals(self) -> int:
         """How often a sender has told that it put a message."""
         return self.row.number_or_none("sig") or 0
+
+    @property
+    def has_chunks(self) -> bool:
+        """Whether a payload of a message or an activity ever went into chunks."""
+        return "lit" in self.row
 
     @property
     def newest_arrival(self) -> Instant:

@@ -2,8 +2,7 @@
 
 Chunks are written before the item that refers to them and are invisible until then, so they
 need no transaction, which would cost twice. Their ids are never used again, hence chunks are
-never read in part or changed. Those that nobody refers to, because a process died in between,
-are removed when the instance ends, but for those of histories and outputs, which stay.
+never read in part or changed. `litter` removes those whose writer died in between.
 """
 
 from __future__ import annotations
@@ -32,16 +31,21 @@ Reference: TypeAlias = str
 """A chunk id and the number of its chunks, as `id:count`."""
 
 
+Payload: TypeAlias = tuple[str, str, str]
+"""Of a payload in chunks the partition, the chunk id and the number of chunks."""
+
+
 @dataclass(slots=True)
 class ChunkBuffer:
     """Chunks that are to be written before the items that refer to them."""
 
     items: list[Item]
+    payloads: list[Payload]
 
     @classmethod
     def empty(cls) -> ChunkBuffer:
         """No chunks yet."""
-        return cls([])
+        return cls([], [])
 
     def place(
         self, partition: str, data: bytes, *, kind: str, name: str = "dat"
@@ -53,6 +57,7 @@ class ChunkBuffer:
         parts = [data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES)]
         for number, part in enumerate(parts):
             self.items.append({"pk": partition, "sk": chunk_key(chunk_id, number), "dat": part})
+        self.payloads.append((partition, chunk_id, str(len(parts))))
         return {reference_name(name): f"{chunk_id}:{len(parts)}", size_name(name): len(data)}
 
     async def write(self, table: Table) -> None:

@@ -44,6 +44,7 @@ from perdure.errors import (
     InstanceNotFound,
     PerdureError,
     ProviderError,
+    StorageUnavailable,
 )
 
 from perdure_dynamodb._activities import Activities
@@ -51,7 +52,7 @@ from perdure_dynamodb._activity_looks import ActivityLooks
 from perdure_dynamodb._activity_memory import ActivityMemory
 from perdure_dynamodb._admin import DynamoDBAdmin
 from perdure_dynamodb._arrivals import Arrivals
-from perdure_dynamodb._changes import Changes
+from perdure_dynamodb._changes import Changes, FenceFailed
 from perdure_dynamodb._commits import FINISH_LIMIT, Commits
 from perdure_dynamodb._counting import Counting
 from perdure_dynamodb._heartbeats import Heartbeats
@@ -59,6 +60,7 @@ from perdure_dynamodb._histories import read_page
 from perdure_dynamodb._ids_in_use import IdsInUse
 from perdure_dynamodb._keys import LOCK, Keys
 from perdure_dynamodb._lease_memory import LeaseMemory
+from perdure_dynamodb._litter import Litter
 from perdure_dynamodb._locks import Lock
 from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._payloads import ChunkBuffer, read_payload
@@ -98,14 +100,16 @@ class DynamoDBProvider(Provider):
         signals = Signals(self._namespace)
         self._changes = Changes(self._namespace, signals)
         ids_in_use = IdsInUse(self._namespace)
-        self._staged = StagedCommits(self._namespace, self._changes, ids_in_use)
+        self._litter = Litter(self._namespace)
+        self._staged = StagedCommits(self._namespace, self._changes, ids_in_use, self._litter)
         memory, activity_memory = LeaseMemory(), ActivityMemory()
-        self._sending = Sending(self._namespace, self._changes, signals)
+        self._sending = Sending(self._namespace, self._changes, signals, self._litter)
         self._activities = Activities(
             self._namespace,
             changes=self._changes,
             staged_commits=self._staged,
             memory=activity_memory,
+            litter=self._litter,
         )
         self._activity_looks = ActivityLooks(
             self._namespace,
@@ -137,6 +141,7 @@ class DynamoDBProvider(Provider):
             leases=self._leases,
             memory=memory,
             ids_in_use=ids_in_use,
+            litter=self._litter,
         )
         self._watching = Watching(self._changes, clock=clock, runs_here=memory.holds)
         self._admin = DynamoDBAdmin(
@@ -172,6 +177,7 @@ class DynamoDBProvider(Provider):
         """Lease ready instances."""
         check_lease("lease_for", request.lease_for)
         begun: set[TurnLease] = set()
+        self._litter.look_now_and_then()
         return await _whole(
             "lease_turns",
             self._turns.lease(request, begun),
@@ -256,8 +262,15 @@ class DynamoDBProvider(Provider):
     async def _create(self, new: NewInstance) -> None:
         buffer = ChunkBuffer.empty()
         create = self._changes.create(new, buffer, now=self.clock.now())
+        marks = await self._litter.mark(new.instance, buffer.payloads)
         await buffer.write(self._table)
-        outcome = await self._changes.carry_out([create], fence=lambda _: ())
+        try:
+            outcome = await self._changes.carry_out([create], fence=lambda _: marks)
+        except FenceFailed:
+            await self._litter.drop(buffer, marks)
+            raise StorageUnavailable(
+                "the payload was written too long ago; try again", operation="create_instance"
+            ) from None
         self._namespace.purge.chunks(outcome.unused)
         if outcome.in_use:
             raise InstanceAlreadyExists(new.instance)

@@ -14,10 +14,10 @@ from collections.abc import Coroutine, Iterable, Mapping, Sequence
 
 from perdure.errors import ProviderError
 
-from perdure_dynamodb._keys import VOID_RANGE, Keys, in_use_key
-from perdure_dynamodb._locks import Lock, Validity
+from perdure_dynamodb._keys import LOCK, VOID_RANGE, Keys, in_use_key
+from perdure_dynamodb._locks import RUNNING, Lock, Validity
 from perdure_dynamodb._payloads import chunks_of
-from perdure_dynamodb._table import Delete, Key, Select, Table, at_once
+from perdure_dynamodb._table import Delete, Key, Select, Table, Update, at_once
 from perdure_dynamodb._values import Plain, Row
 
 _NEEDED = "pk, sk, inc, exe, datc"
@@ -57,14 +57,17 @@ class Purge:
 
     def void_messages(self, rows: Sequence[Row], locks: Mapping[str, Lock]) -> None:
         """Remove those of the rows of a queue that are void; other rows are no business here."""
-        void = [
-            row
-            for row in rows
-            if (lock := locks.get(self._keys.instance_of(row.text("pk")))) is not None
-            and row.text("sk")[:2] in ("M#", "N#", "W#")
-            and lock.validity.outlived(row)
-        ]
+        void: list[Row] = []
+        ended: dict[str, Lock] = {}
+        for row in rows:
+            lock = locks.get(self._keys.instance_of(row.text("pk")))
+            if lock is not None and not lock.running:
+                ended[lock.instance] = lock
+            elif lock is not None and row.text("sk") != LOCK and lock.validity.outlived(row):
+                void.append(row)
         self.void_rows(void)
+        for lock in ended.values():
+            self.instance(lock.instance, lock.validity)
 
     def answer(self, instance: str, answer: str) -> None:
         """Remove the ids in use of a commit that is not the last one any more."""
@@ -90,6 +93,16 @@ class Purge:
             )
             rows = [row async for row in self._table.query_all(select)]
             await self._remove([row for row in rows if validity.outlived(row)])
+        if not validity.running:
+            # Until now it stood in the queue, so that what a crash leaves behind is found.
+            await self._table.try_write(
+                Update(
+                    key=(self._keys.partition(instance), LOCK),
+                    change="REMOVE gpk, gsk",
+                    condition="stat <> :running AND attribute_exists(gpk)",
+                    values={":running": RUNNING},
+                )
+            )
 
     async def _remove(self, rows: Sequence[Row]) -> None:
         addressed = [row for row in rows if row.text("sk")[:2] in ("M#", "W#")]

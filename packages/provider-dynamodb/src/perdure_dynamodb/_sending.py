@@ -12,14 +12,24 @@ from collections.abc import Sequence
 
 from perdure.clock import Instant
 from perdure.contract import Message
+from perdure.errors import StorageUnavailable
 
-from perdure_dynamodb._changes import Changes, Mailbox, Post, put_into, signal_of
+from perdure_dynamodb._changes import (
+    Changes,
+    FenceFailed,
+    Mailbox,
+    Outcome,
+    Post,
+    put_into,
+    signal_of,
+)
 from perdure_dynamodb._keys import FOREVER, open_since
+from perdure_dynamodb._litter import Litter
 from perdure_dynamodb._locks import Lock
 from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._payloads import ChunkBuffer
 from perdure_dynamodb._signals import Signals
-from perdure_dynamodb._table import Select, at_once, in_groups
+from perdure_dynamodb._table import Action, Select, at_once, in_groups
 
 TOGETHER = 49
 """Messages in one transaction: each may need a look at its instance."""
@@ -28,11 +38,14 @@ TOGETHER = 49
 class Sending:
     """Puts messages into the mailboxes of one namespace."""
 
-    def __init__(self, namespace: Namespace, changes: Changes, signals: Signals) -> None:
+    def __init__(
+        self, namespace: Namespace, changes: Changes, signals: Signals, litter: Litter
+    ) -> None:
         self._namespace = namespace
         self._table = namespace.table
         self._changes = changes
         self._signals = signals
+        self._litter = litter
 
     async def send(self, messages: Sequence[Message]) -> None:
         """Each to its mailbox, in the order given."""
@@ -57,15 +70,27 @@ class Sending:
         for some in in_groups(messages, TOGETHER):
             buffer = ChunkBuffer.empty()
             posts = [self._changes.post(message, buffer) for message in some]
+            marks = await self._litter.mark(messages[0].instance, buffer.payloads)
             await buffer.write(self._table)
             # A put that is repeated, for want of an answer, may come after the message was
             # consumed; one with chunks, which are gone by then, needs a transaction's token.
             if lock is not None and lock.is_sound and len(posts) == 1 and not buffer.items:
                 await self._send_one(lock, posts[0])
             else:
-                outcome = await self._changes.carry_out(posts, fence=lambda _: ())
+                outcome = await self._send_some(posts, buffer, marks)
                 self._namespace.purge.chunks(outcome.unused)
                 await self._changes.signal(outcome)
+
+    async def _send_some(
+        self, posts: Sequence[Post], buffer: ChunkBuffer, marks: Sequence[Action]
+    ) -> Outcome:
+        try:
+            return await self._changes.carry_out(posts, fence=lambda _: marks)
+        except FenceFailed:
+            await self._litter.drop(buffer, marks)
+            raise StorageUnavailable(
+                "the payloads were written too long ago to be sent; try again", operation="send"
+            ) from None
 
     async def _send_one(self, lock: Lock, post: Post) -> None:
         # It needs no reminder: a sender that dies before the signal has promised nothing.

@@ -23,19 +23,19 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from perdure.clock import Instant, to_microseconds
+from perdure.contract import is_in_force
 from perdure.errors import StorageUnavailable
 
-from perdure_dynamodb._keys import open_since
+from perdure_dynamodb._keys import EARLY_MARKER, locked_until, open_since, ready_time
 from perdure_dynamodb._locks import RUNNING, Lock
 from perdure_dynamodb._namespace import Namespace
-from perdure_dynamodb._table import Update, at_once
+from perdure_dynamodb._table import Delete, Update, Write, at_once
 from perdure_dynamodb._values import Plain, Row
 
 REMINDER = to_microseconds(timedelta(seconds=5))
 """After so many microseconds a message reminds of itself, if the signal of it was lost."""
 
 _MOST_ATTEMPTS = 20
-_COUNTED = "SET sig = if_not_exists(sig, :zero) + :one, stm = :stamp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,17 @@ class Signal:
     """Of the newest of the messages."""
     opens: bool = True
     """Whether one of them is visible at once; the others have rows of their own."""
+    has_chunks: bool = False
+    """Whether the payload of one of them is in chunks."""
 
     def joined(self, other: Signal) -> Signal:
         """Both in one."""
-        return Signal(self.lock, max(self.stamp, other.stamp), self.opens or other.opens)
+        return Signal(
+            self.lock,
+            max(self.stamp, other.stamp),
+            opens=self.opens or other.opens,
+            has_chunks=self.has_chunks or other.has_chunks,
+        )
 
 
 class Signals:
@@ -69,26 +76,20 @@ class Signals:
 
     async def _repeat(self, lock: Lock, rows: tuple[Row, ...]) -> None:
         await self._signal(Signal(lock, lock.newest_arrival))
-        await at_once(
-            self._namespace.table.try_write(
-                Update(
-                    key=(row.text("pk"), row.text("sk")),
-                    change="REMOVE gpk, gsk",
-                    condition="gsk = :seen",
-                    values={":seen": row.text("gsk")},
-                )
-            )
-            for row in rows
-        )
+        await at_once(self._namespace.table.try_write(_without_place(row)) for row in rows)
 
     async def _signal(self, signal: Signal) -> None:
         lock = signal.lock
         for _ in range(_MOST_ATTEMPTS):
-            if not lock.is_sound or not lock.running:
+            if not lock.is_sound:
+                return
+            if not lock.running:
+                # What was put is void, and nothing else tells of it.
+                self._namespace.purge.instance(lock.instance, lock.validity)
                 return
             opens = signal.opens and lock.place is None
             is_done, row = await self._namespace.table.try_write(
-                self._opening(lock, signal.stamp) if opens else self._counting(lock, signal.stamp)
+                self._opening(lock, signal) if opens else self._counting(lock, signal)
             )
             if is_done or row is None or not signal.opens:
                 return
@@ -99,31 +100,60 @@ class Signals:
             operation="send",
         )
 
-    def _counting(self, lock: Lock, stamp: Instant) -> Update:
+    def _counting(self, lock: Lock, signal: Signal) -> Update:
         """For one that stands in the queue."""
+        change, values = _counted(signal)
         return Update(
             key=self._namespace.lock_key(lock.instance),
-            change=_COUNTED,
-            condition="attribute_exists(gpk)",
-            values={":zero": 0, ":one": 1, ":stamp": stamp},
+            change=change,
+            condition="attribute_exists(gpk) AND stat = :running",
+            values=values,
         )
 
-    def _opening(self, lock: Lock, stamp: Instant) -> Update:
-        """For one that stands nowhere."""
-        values: dict[str, Plain] = {
-            ":zero": 0,
-            ":one": 1,
-            ":stamp": stamp,
+    def _opening(self, lock: Lock, signal: Signal) -> Update:
+        """For one that stands nowhere: only version 0.1.0 has locked it, or its lease ran out."""
+        change, values = _counted(signal)
+        values |= {
             ":queue": self._namespace.turn_queue(lock.instance),
-            ":place": lock.prefix + open_since(self._namespace.now),
-            ":running": RUNNING,
+            ":place": lock.prefix + _place_of(lock, self._namespace.now),
+            ":turn": lock.turn,
         }
         return Update(
             key=self._namespace.lock_key(lock.instance),
-            change=f"{_COUNTED}, gpk = :queue, gsk = :place",
-            condition="attribute_not_exists(gpk) AND stat = :running",
+            change=f"{change}, gpk = :queue, gsk = :place",
+            condition="attribute_not_exists(gpk) AND stat = :running AND trn = :turn",
             values=values,
         )
+
+
+def _counted(signal: Signal) -> tuple[str, dict[str, Plain]]:
+    change = "SET sig = if_not_exists(sig, :zero) + :one, stm = :stamp"
+    if signal.has_chunks:
+        change += ", lit = :one"
+    return change, {":zero": 0, ":one": 1, ":stamp": signal.stamp, ":running": RUNNING}
+
+
+def _without_place(row: Row) -> Write:
+    """Take a message's own row out of the queue, if it stands where it was found."""
+    key, seen = (row.text("pk"), row.text("sk")), row.text("gsk")
+    if key[1] == EARLY_MARKER:
+        return Delete(key=key, condition="gsk = :seen", values={":seen": seen})
+    # Version 0.1.0 told the arrival of a message by its place alone.
+    return Update(
+        key=key,
+        change="SET arr = if_not_exists(arr, :arrived) REMOVE gpk, gsk",
+        condition="gsk = :seen",
+        values={":seen": seen, ":arrived": ready_time(seen)},
+    )
+
+
+def _place_of(lock: Lock, now: Instant) -> str:
+    hidden = lock.row.number_or_none("hid")
+    if lock.until is not None and is_in_force(lock.until, now):
+        return locked_until(lock.until, since=now)
+    if hidden is not None and is_in_force(hidden, now):
+        return locked_until(hidden, since=None)
+    return open_since(now)
 
 
 def unsignalled(signals: int, values: dict[str, Plain]) -> str:

@@ -30,6 +30,7 @@ from perdure.errors import ProviderError, StorageCorrupt, StorageUnavailable
 from perdure_dynamodb._changes import Changes, FenceFailed, Mailbox
 from perdure_dynamodb._ids_in_use import IdsInUse
 from perdure_dynamodb._keys import LOCK, locked_until, manifest_key, open_since
+from perdure_dynamodb._litter import Litter
 from perdure_dynamodb._locks import Lock
 from perdure_dynamodb._manifest import Batch, dump, in_batches, load
 from perdure_dynamodb._namespace import Namespace
@@ -47,6 +48,8 @@ class Staged:
     id: str
     batches: Sequence[Batch]
     keys: Sequence[Key]
+    marks: Sequence[Action]
+    """What the transaction that decides has to do with the marker of the manifest."""
 
 
 @dataclass(slots=True)
@@ -68,12 +71,15 @@ class Finished:
 class StagedCommits:
     """Stages commits and carries staged ones out."""
 
-    def __init__(self, namespace: Namespace, changes: Changes, in_use: IdsInUse) -> None:
+    def __init__(
+        self, namespace: Namespace, changes: Changes, in_use: IdsInUse, litter: Litter
+    ) -> None:
         self._namespace = namespace
         self._table = namespace.table
         self._keys = namespace.keys
         self._changes = changes
         self._in_use = in_use
+        self._litter = litter
         self._tasks: dict[str, asyncio.Task[Lock | None]] = {}
 
     async def stage(
@@ -98,15 +104,17 @@ class StagedCommits:
             }
             for number, start in enumerate(range(0, len(data), CHUNK_BYTES))
         ]
+        payload = (partition, manifest_key(stage, 0)[:-6], str(len(items)))
+        marks = await self._litter.mark(instance, [payload])
         for some in in_groups(items, 40):
             await self._table.put_many(some)
             await meanwhile()
         keys = [(partition, str(item["sk"])) for item in items]
-        return Staged(id=stage, batches=batches, keys=keys)
+        return Staged(id=stage, batches=batches, keys=keys, marks=marks)
 
     async def discard(self, staged: Staged) -> None:
         """Remove a manifest that was not committed."""
-        await self._table.delete_many(staged.keys)
+        await self._table.delete_many([*staged.keys, *(each.key for each in staged.marks)])
 
     async def finish(self, lock: Lock, staged: Staged | None = None) -> Lock:
         """Carry out what is left of the staged commit that the lock points at.
@@ -197,13 +205,11 @@ class StagedCommits:
             is_freed = "stf" in lock.row
             if is_freed:
                 removes += ["stf", "tok", "unt"]
-            if lock.running:
-                until = None if is_freed else lock.until
-                sets += ["gpk = :queue", "gsk = :ready"]
-                values[":queue"] = self._namespace.turn_queue(lock.instance)
-                values[":ready"] = lock.prefix + self._place_after(until)
-            else:
-                removes += ["gpk", "gsk"]
+            # One that has ended stands there until what it left behind is removed.
+            until = lock.until if lock.running and not is_freed else None
+            sets += ["gpk = :queue", "gsk = :ready"]
+            values[":queue"] = self._namespace.turn_queue(lock.instance)
+            values[":ready"] = lock.prefix + self._place_after(until)
         change = f"SET {', '.join(sets)}" if sets else ""
         if removes:
             change += f" REMOVE {', '.join(removes)}"

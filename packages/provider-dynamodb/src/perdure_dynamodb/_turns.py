@@ -30,6 +30,7 @@ from perdure.errors import ProviderError, StorageCorrupt
 from perdure_dynamodb._changes import Changes
 from perdure_dynamodb._far_looks import FarLooks
 from perdure_dynamodb._keys import (
+    EARLY_MARKER,
     LOCK,
     PREFIXES,
     Range,
@@ -313,10 +314,14 @@ class Turns:
         found.under_way += finished.under_way
         for candidate in candidates:
             lock = finished.locks.get(candidate.instance)
-            if lock is None or not lock.running or not candidate.reminders:
+            if lock is None or not lock.running:
                 continue
-            if not lock.is_free(found.now):
-                self._signals.repeat(lock, candidate.reminders)
+            is_locked = not lock.is_free(found.now)
+            rows = [
+                row for row in candidate.reminders if is_locked or row.text("sk") == EARLY_MARKER
+            ]
+            if rows:
+                self._signals.repeat(lock, rows)
         return finished.locks
 
     async def _take_all(self, locks: Sequence[Lock], found: _Found, *, served: bool) -> None:

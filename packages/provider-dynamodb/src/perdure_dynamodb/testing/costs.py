@@ -345,4 +345,4 @@ async def _remove(table: Table, keys: Keys, shards: int) -> None:
 def _queues(keys: Keys, shard: int) -> Sequence[str]:
     statuses = [each.value for each in InstanceStatus]
     listings = [keys.listing(status, shard) for status in statuses]
-    return [keys.waiting(shard), *listings]
+    return [keys.waiting(shard), keys.litter(shard), *listings]

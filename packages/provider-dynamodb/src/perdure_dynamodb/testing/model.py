@@ -228,6 +228,10 @@ class ModelCalls:
         if not self.index_lag:
             self._catch_up()
 
+    def replace(self, key: Key, item: Item | None) -> None:
+        """Store an item as it is, or remove it, past all requests."""
+        self._set(key, item)
+
     def show_everything(self) -> None:
         """Let the index show all that has happened."""
         self._late = [(0, key, item) for _, key, item in self._late]
