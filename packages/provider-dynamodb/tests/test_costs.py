@@ -19,7 +19,7 @@ from perdure_dynamodb._schema import create_table
 from perdure_dynamodb.testing.costs import TITLE, Cost, measure
 from perdure_dynamodb.testing.metering import MeteringCalls
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "operate" / "dynamodb.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "explain" / "dynamodb-internals.md"
 STEPS = 200
 
 

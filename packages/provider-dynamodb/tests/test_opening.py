@@ -227,7 +227,8 @@ async def test_a_table_of_another_shape_is_refused_with_the_fault(dynamodb_url, 
     name = f"Wrong-{change.__name__}"
     url = dynamodb_url.replace("//PerdureTests", f"//{name}")
     async with aws_calls(DynamoDBOptions.from_url(ProviderUrl.parse(url))) as calls:
-        await calls.call("CreateTable", change(definition(name)))
+        unprotected = {**definition(name), "DeletionProtectionEnabled": False}
+        await calls.call("CreateTable", change(unprotected))
         try:
             message = await refusal_of(url, WrongTableShape)
         finally:
@@ -245,7 +246,13 @@ async def test_a_table_is_created_where_that_is_asked_for(dynamodb_url):
         async with perdure.open_provider(url), perdure.open_provider(url):
             pass
         await _schema.check_table(calls, "Created", where="here", create=False, clock=SystemClock())
+        described = await calls.call("DescribeTable", {"TableName": "Created"})
+        await calls.call(
+            "UpdateTable", {"TableName": "Created", "DeletionProtectionEnabled": False}
+        )
         await calls.call("DeleteTable", {"TableName": "Created"})
+
+    assert described["Table"]["DeletionProtectionEnabled"] is True
 
 
 class BeingCreated:

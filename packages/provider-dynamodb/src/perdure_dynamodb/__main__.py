@@ -7,7 +7,7 @@ import asyncio
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from perdure.clock import SystemClock
 from perdure.contract import ProviderUrl
@@ -26,6 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run.add_argument("--port", type=int, default=None, help="the port; a free one by default")
     create = commands.add_parser("create-table", help="create the table unless it exists")
     check = commands.add_parser("check-table", help="check that the table can be used")
+    create.add_argument(
+        "--tag", action="append", default=[], metavar="KEY=VALUE", help="a tag of a new table"
+    )
     costs = commands.add_parser(
         "costs", help="do every operation once, in a namespace of its own, and count"
     )
@@ -37,7 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _run_local(chosen.port)
         if chosen.command == "costs":
             return asyncio.run(_count(chosen.url))
-        return asyncio.run(_open(chosen.url, create=chosen.command == "create-table"))
+        if chosen.command == "create-table":
+            return asyncio.run(_open(chosen.url, create=True, tags=_tags(chosen.tag)))
+        return asyncio.run(_open(chosen.url, create=False, tags={}))
     except (PerdureError, ValueError, local.LocalUnavailable) as error:
         sys.stderr.write(f"{error}\n")
         return 1
@@ -67,10 +72,20 @@ async def _count(url: str) -> int:
     return 0
 
 
-async def _open(url: str, *, create: bool) -> int:
+def _tags(texts: Sequence[str]) -> dict[str, str]:
+    tags: dict[str, str] = {}
+    for text in texts:
+        key, sign, value = text.partition("=")
+        if not key or not sign:
+            raise ValueError(f"{text!r} is no tag; write it like 'service=orders'")
+        tags[key] = value
+    return tags
+
+
+async def _open(url: str, *, create: bool, tags: Mapping[str, str]) -> int:
     options = DynamoDBOptions.from_url(ProviderUrl.parse(url))
     options = options.model_copy(update={"create_table": create})
-    async with open_on_aws(options, clock=SystemClock()) as provider:
+    async with open_on_aws(options, clock=SystemClock(), tags=tags) as provider:
         sys.stdout.write(f"the table of {provider.description} is ready\n")
     return 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 
 import aioboto3  # pyright: ignore[reportMissingTypeStubs]
@@ -22,11 +22,15 @@ from perdure_dynamodb._transport import Calls
 
 @asynccontextmanager
 async def open_on_aws(
-    options: DynamoDBOptions, *, clock: Clock, session: aioboto3.Session | None = None
+    options: DynamoDBOptions,
+    *,
+    clock: Clock,
+    session: aioboto3.Session | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[DynamoDBProvider]:
     """A provider with a client of its own, and with a session of its own unless one is given."""
     async with (
-        checked_calls(options, clock=clock, session=session) as calls,
+        checked_calls(options, clock=clock, session=session, tags=tags) as calls,
         open_on(calls, options, clock=clock) as provider,
     ):
         yield provider
@@ -34,7 +38,11 @@ async def open_on_aws(
 
 @asynccontextmanager
 async def checked_calls(
-    options: DynamoDBOptions, *, clock: Clock, session: aioboto3.Session | None = None
+    options: DynamoDBOptions,
+    *,
+    clock: Clock,
+    session: aioboto3.Session | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[Calls]:
     """A client, and a table that was looked at, or created where that is asked for."""
     context = aws_calls(options, session)
@@ -51,6 +59,7 @@ async def checked_calls(
             create=options.create_table,
             clock=clock,
             until=until,
+            tags=tags,
         )
         yield calls
     finally:

@@ -67,11 +67,14 @@ class EndpointUnreachable(StorageUnavailable):
     """Nobody answers at the region's or the given endpoint."""
 
 
-def definition(table: str) -> Mapping[str, object]:
+def definition(table: str, tags: Mapping[str, str] | None = None) -> Mapping[str, object]:
     """The parameters of `CreateTable`."""
+    named = {"Tags": [{"Key": key, "Value": value} for key, value in (tags or {}).items()]}
     return {
         "TableName": table,
         "BillingMode": "PAY_PER_REQUEST",
+        "DeletionProtectionEnabled": True,
+        **(named if tags else {}),
         "AttributeDefinitions": [
             {"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk", "gpk", "gsk")
         ],
@@ -89,22 +92,44 @@ def definition(table: str) -> Mapping[str, object]:
     }
 
 
-async def create_table(calls: Calls, table: str, *, clock: Clock) -> None:
-    """Create the table unless it exists, and wait until it can be used."""
+async def create_table(
+    calls: Calls, table: str, *, clock: Clock, tags: Mapping[str, str] | None = None
+) -> None:
+    """Create the table unless it exists, and wait until it can be used.
+
+    It has deletion protection, and point-in-time recovery where the endpoint knows of it.
+    """
+    is_new = True
     try:
-        await _persistently(calls, "CreateTable", definition(table))
+        await _persistently(calls, "CreateTable", definition(table, tags))
     except Refused as error:
         if error.code != "ResourceInUseException":
             raise
+        is_new = False
     for _ in range(60):
         described = await _describe(calls, table)
         if described is not None and described.get("TableStatus") == "ACTIVE":
+            if is_new:
+                await _keep_backups(calls, table)
             return
         await clock.sleep(timedelta(seconds=1))
     raise StorageUnavailable(
         f"table {table!r} was not ready a minute after its creation; open it again later",
         operation="open",
     )
+
+
+async def _keep_backups(calls: Calls, table: str) -> None:
+    parameters = {
+        "TableName": table,
+        "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True},
+    }
+    try:
+        await _persistently(calls, "UpdateContinuousBackups", parameters)
+    except Refused as error:
+        # DynamoDB Local has no backups.
+        if error.code != "UnknownOperationException":
+            raise
 
 
 async def check_table(
@@ -115,6 +140,7 @@ async def check_table(
     create: bool,
     clock: Clock,
     until: float | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> None:
     """Complain, each fault with its own class, unless the table can be used as it is.
 
@@ -124,7 +150,7 @@ async def check_table(
         async with asyncio.timeout_at(until):
             described = await _describe(calls, table)
         if create and (described is None or described.get("TableStatus") == "CREATING"):
-            await create_table(calls, table, clock=clock)
+            await create_table(calls, table, clock=clock, tags=tags)
             described = await _describe(calls, table)
     if described is None:
         raise TableMissing(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from perdure.clock import Clock, Instant, to_microseconds
+from perdure.errors import StorageFailed
 
 from perdure_dynamodb._keys import Keys, shard_of
 from perdure_dynamodb._options import DEFAULT_SHARDS
@@ -49,7 +50,22 @@ class Shards:
 
     async def open(self, wanted: int | None) -> None:
         """Read the settings, or make them, and let the shards grow where that is wanted."""
-        row = await self._table.write(
+        try:
+            row = await self._open(wanted)
+        except StorageFailed:
+            # A role that only reads can look at a namespace that exists.
+            row = await self._table.get(self._keys.config, _SORT)
+            if row is None:
+                raise
+            wanted = None
+        self._learn(row)
+        self.opening = row.number("opn") if row else 0
+        # Again, if another process lets them grow at the same time, by less.
+        while wanted is not None and wanted > self._settings.new:
+            await self._grow(wanted)
+
+    async def _open(self, wanted: int | None) -> Row | None:
+        return await self._table.write(
             Update(
                 key=(self._keys.config, _SORT),
                 change="SET opn = if_not_exists(opn, :zero) + :one,"
@@ -58,11 +74,6 @@ class Shards:
                 values={":zero": 0, ":one": 1, ":count": wanted or DEFAULT_SHARDS},
             )
         )
-        self._learn(row)
-        self.opening = row.number("opn") if row else 0
-        # Again, if somebody else lets them grow at the same time, by less.
-        while wanted is not None and wanted > self._settings.new:
-            await self._grow(wanted)
 
     async def refresh(self) -> None:
         """Look for new settings, if that is due."""

@@ -149,7 +149,9 @@ async def _measure_calls(meter: _Meter, provider: DynamoDBProvider) -> None:
     async def charge(operation: str, work: Awaitable[object]) -> None:
         await meter.charge(operation, provider, work)
 
-    # The first look after opening also asks for what a wrong clock has locked for too long.
+    # The first looks after opening also ask for what a wrong clock has locked for too long, and for
+    # what dead processes left.
+    await _lease_turn(provider)
     await _lease_work(provider)
     await charge("look for turns, and find none", _lease_turn(provider))
     await charge("look for activities, and find none", _lease_work(provider))
