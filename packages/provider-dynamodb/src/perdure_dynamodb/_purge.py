@@ -62,7 +62,9 @@ class Purge:
         for row in rows:
             lock = locks.get(self._keys.instance_of(row.text("pk")))
             if lock is not None and not lock.running:
-                ended[lock.instance] = lock
+                # The rest of a staged commit comes first.
+                if lock.stage is None:
+                    ended[lock.instance] = lock
             elif lock is not None and row.text("sk") != LOCK and lock.validity.outlived(row):
                 void.append(row)
         self.void_rows(void)
@@ -99,7 +101,8 @@ class Purge:
                 Update(
                     key=(self._keys.partition(instance), LOCK),
                     change="REMOVE gpk, gsk",
-                    condition="stat <> :running AND attribute_exists(gpk)",
+                    condition="stat <> :running AND attribute_exists(gpk)"
+                    " AND attribute_not_exists(stg)",
                     values={":running": RUNNING},
                 )
             )

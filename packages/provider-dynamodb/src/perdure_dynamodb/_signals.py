@@ -85,7 +85,8 @@ class Signals:
                 return
             if not lock.running:
                 # What was put is void, and nothing else tells of it.
-                self._namespace.purge.instance(lock.instance, lock.validity)
+                if lock.stage is None:
+                    self._namespace.purge.instance(lock.instance, lock.validity)
                 return
             opens = signal.opens and lock.place is None
             is_done, row = await self._namespace.table.try_write(
