@@ -1,8 +1,20 @@
 """Every module of broken providers has one test, run for each of the module's broken providers."""
 
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+
 import pytest
-from perdure_conformance.broken_providers import Broken
+from perdure_conformance.broken_providers import (
+    Broken,
+    BrokenPromise,
+    StoreBackend,
+    what_catches,
+)
+from perdure_conformance.check import Check
 from perdure_conformance.comparison import state_machine
+from perdure_conformance.model import ModelProvider
+from perdure_conformance.scenarios import SCENARIOS, simulation
 
 
 @pytest.fixture(autouse=True)
@@ -11,7 +23,36 @@ def _soon_simple_enough(monkeypatch):
     monkeypatch.setattr(state_machine, "SIMPLIFYING", 0.2)
 
 
+@pytest.fixture
+def notices(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> Callable[[BrokenPromise, Check], bool]:
+    """Tells whether a scenario fails where its promise is broken."""
+    caplog.set_level(logging.CRITICAL)
+    monkeypatch.setattr(simulation, "LIMIT", timedelta(minutes=3))
+
+    def does_notice(broken: BrokenPromise, scenario: Check) -> bool:
+        provider = broken.spoil(monkeypatch) or ModelProvider
+        spoiled = Broken(
+            name=broken.name,
+            clauses=(scenario.id,),
+            make=lambda: StoreBackend(provider=provider),
+        )
+        return what_catches(spoiled, scenario) is not None
+
+    return does_notice
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "broken_promise" in metafunc.fixturenames:
+        scenarios = {scenario.id: scenario for scenario in SCENARIOS}
+        cases = [
+            pytest.param(value, scenarios[number], id=f"{value.name}-{number}")
+            for value in vars(metafunc.module).values()
+            if isinstance(value, BrokenPromise)
+            for number in value.scenarios
+        ]
+        metafunc.parametrize(("broken_promise", "scenario"), cases)
     if "broken" not in metafunc.fixturenames:
         return
     cases = [

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import pytest
 from perdure.clock import Clock
 from perdure.contract import CONTRACT, MANAGEMENT, Provider, StoredEvent
 from perdure.errors import PerdureError
@@ -90,6 +91,29 @@ def breaks(*clauses: str) -> Callable[[type], Broken]:
 
     def marked(kind: type) -> Broken:
         return Broken(name=kind.__name__, clauses=clauses, make=lambda: backend_of(kind))
+
+    return marked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokenPromise:
+    """A provider or a runtime that breaks what users are promised."""
+
+    name: str
+    scenarios: Sequence[str]
+    """The scenarios that must fail."""
+    spoil: Callable[[pytest.MonkeyPatch], type[ModelProvider] | None]
+    """Patches core, or returns the provider objects to use in place of the model's."""
+
+
+def breaks_promises(
+    *numbers: str,
+) -> Callable[[Callable[[pytest.MonkeyPatch], type[ModelProvider] | None]], BrokenPromise]:
+    """Mark a function as one that breaks the promises of these scenarios, by their numbers."""
+
+    def marked(spoil: Callable[[pytest.MonkeyPatch], type[ModelProvider] | None]) -> BrokenPromise:
+        ids = [f"SCENARIO-{number}" for number in numbers]
+        return BrokenPromise(name=spoil.__name__, scenarios=ids, spoil=spoil)
 
     return marked
 
