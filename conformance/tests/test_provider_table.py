@@ -33,9 +33,13 @@ DOCUMENT = f"""# Providers
 def reported(tmp_path):
     """Writes a document and a report, and reads what the document says then."""
 
-    def run(outcome):
+    def run(outcome, tested_on=""):
         declaration = Declaration(
-            scheme="acme", contract=(1, 0), capabilities=frozenset(), description="acme://here"
+            scheme="acme",
+            contract=(1, 0),
+            capabilities=frozenset(),
+            description="acme://here",
+            tested_on=tested_on,
         )
         results = [Result(id=check.id, outcome=outcome) for check in CLAUSES]
         write_report(pronounce(declaration, CLAUSES, results), tmp_path / "reports")
@@ -56,6 +60,11 @@ def test_a_conformant_provider_is_said_to_be(reported):
         "| perdure-acme | `acme://here` | [conformant to contract 1.0](reports/conformance.md),"
         f" suite {version('perdure-conformance')}, 20"
     )
+
+
+def test_an_emulator_is_named_in_the_table_and_in_the_report(reported, tmp_path):
+    assert reported(Outcome.PASSED, "Acme Local")[5].endswith(", on Acme Local |")
+    assert ", on Acme Local.\n" in (tmp_path / "reports" / "conformance.md").read_text("utf-8")
 
 
 def test_any_other_is_not(reported):

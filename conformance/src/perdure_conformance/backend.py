@@ -59,6 +59,8 @@ class Declaration:
     """The kinds of tampering that the backend offers, by the names in `tampering`."""
     distribution: str = UNKNOWN
     version: str = UNKNOWN
+    tested_on: str = ""
+    """What the storage was, if it is not the one that users run, such as an emulator."""
 
     @classmethod
     def unknown(cls, scheme: str, description: str = UNKNOWN) -> Self:

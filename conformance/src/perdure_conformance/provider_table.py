@@ -51,7 +51,9 @@ def cell_of(report: Mapping[str, Any], link: str) -> str:
     contract = ".".join(str(part) for part in report["provider"]["contract"])
     verdict = f"{'conformant' if report['conformant'] is True else 'not conformant'} to contract"
     suite, day = report["suite"]["version"], report["date"][:10]
-    return f"[{verdict} {contract}]({link}), suite {suite}, {day}"
+    tested_on = report["provider"].get("tested_on")
+    storage = f", on {tested_on}" if tested_on else ""
+    return f"[{verdict} {contract}]({link}), suite {suite}, {day}{storage}"
 
 
 def with_cells(text: str, cells: Mapping[str, str]) -> str:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from perdure_conformance.backend import UNKNOWN
+from perdure_conformance.backend import UNKNOWN, Declaration
 from perdure_conformance.check import Check
 from perdure_conformance.runner import Outcome, Result
 from perdure_conformance.verdict import Verdict
@@ -106,6 +106,7 @@ def as_json(verdict: Verdict) -> str:
             "capabilities": sorted(declaration.capabilities),
             "tampering": sorted(declaration.tampering),
             "description": declaration.description,
+            "tested_on": declaration.tested_on,
         },
         "suite": {
             "version": verdict.suite,
@@ -142,7 +143,7 @@ def as_markdown(verdict: Verdict) -> str:
     lines += [
         f"Capabilities: {', '.join(sorted(declaration.capabilities)) or 'none'}.",
         f"Tampering that the backend offers: {', '.join(sorted(declaration.tampering)) or 'none'}.",
-        f"Tested on {verdict.date:%Y-%m-%d}.",
+        f"Tested on {verdict.date:%Y-%m-%d}{_storage(declaration)}.",
         f"With perdure {verdict.core}, perdure-conformance {verdict.suite}, Python {verdict.python}.",
         "",
     ]
@@ -159,6 +160,10 @@ def as_markdown(verdict: Verdict) -> str:
     for check, result in listed(verdict):
         lines += ["", f"## {check.id}: {result.outcome}", "", "```", result.message, "```"]
     return "\n".join(lines) + "\n"
+
+
+def _storage(declaration: Declaration) -> str:
+    return f", on {declaration.tested_on}" if declaration.tested_on else ""
 
 
 def markdown_row(cells: Sequence[str]) -> str:

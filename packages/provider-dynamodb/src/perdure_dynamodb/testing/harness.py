@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
 
 import aioboto3  # pyright: ignore[reportMissingTypeStubs]
 from perdure.clock import Clock, SystemClock
@@ -24,15 +25,19 @@ from perdure_dynamodb._table import Table
 from perdure_dynamodb._transport import Calls
 from perdure_dynamodb.testing.tampering import TAMPERING, TableTampering
 
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+
 
 class SessionBackend(TableTampering):
     """Opens provider objects on the table of a URL."""
 
     def __init__(self, url: str, declaration: Declaration) -> None:
         super().__init__(self._table)
-        self.declaration = replace(declaration, tampering=TAMPERING)
         self.url: str | None = url
         self._options = DynamoDBOptions.from_url(ProviderUrl.parse(url))
+        host = urlsplit(self._options.endpoint_url or "").hostname
+        tested_on = "DynamoDB Local" if host in _THIS_MACHINE else ""
+        self.declaration = replace(declaration, tampering=TAMPERING, tested_on=tested_on)
         self._session = aioboto3.Session(profile_name=self._options.profile)
         self._clients: dict[asyncio.AbstractEventLoop, _Client] = {}
 
