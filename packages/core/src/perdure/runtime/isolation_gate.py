@@ -11,9 +11,9 @@ process has it.
 A runtime leases nothing that could not begin: not while suspected work runs isolated, and not
 before the process is empty. Another process may run that work meanwhile.
 
-Both are bounded. What ends its process does so soon, so after a while of isolation other work is
-let in beside the suspected work, which may wait for it. Where the work inside does not end for the
-sake of suspected work, newcomers are kept out for longer the next time, and as much more rarely.
+Both are bounded. Work that ends its process does so soon, so after a minute of isolation the gate
+lets other work in: the suspected work may wait for it. If the process does not become empty in
+time, the gate keeps newcomers out for longer the next time, and in proportion more rarely.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from perdure.contract.waiting import first_of
 RETURN_AFTER = timedelta(seconds=1)
 """How long suspected work that could not run isolated is given back for."""
 _LONGEST_ISOLATION = timedelta(minutes=1)
-"""How long suspected work runs isolated; it goes on with other work beside it then."""
+"""How long suspected work runs isolated; afterwards it goes on beside other work."""
 _PATIENCE = to_microseconds(timedelta(seconds=30))
-"""How long newcomers are kept out for its sake at first; twice as long after each time in vain."""
+"""How long newcomers are kept out at first; twice as long after each time in vain."""
 _LONGEST_PATIENCE = to_microseconds(timedelta(minutes=10))
 _WHEN_EMPTY = to_microseconds(RETURN_AFTER + timedelta(seconds=1))
 """How long at most once nothing is inside any more."""
