@@ -13,6 +13,7 @@ import math
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from types import FunctionType
 from typing import Any
 
 import perdure
@@ -276,6 +277,12 @@ OTHERS: ANY_CALL = {
         lambda v: perdure.Registry().orchestration(compare=v)(_new_orchestration()),
         {"None"},
     ),
+    "Registry: replace": (lambda v: perdure.Registry(replace=v), FLAG),
+    "activity: function": (
+        lambda v: perdure.Registry().activity(_copy(v)),
+        {"None", "function of nothing", "function of one"},
+    ),
+    "orchestration: function": (lambda v: perdure.Registry().orchestration(v), {"None"}),
     "include": (lambda v: perdure.Registry().include(v), NEVER),
     "Client: provider": (perdure.Client, NEVER),
     "open_provider: clock": (lambda v: perdure.open_provider("memory://", clock=v), {"None"}),
@@ -289,7 +296,19 @@ OTHERS: ANY_CALL = {
     "ManualClock: step_back": (lambda v: perdure.ManualClock().step_back(v), DURATION),
     "RetryAfter": (perdure.RetryAfter, DURATION),
 }
+RUNTIME: ANY_CALL = {
+    "provider": (lambda p, v: perdure.Runtime(v), NEVER),
+    "registries": (lambda p, v: perdure.Runtime(p, v), NEVER),
+    "options": (lambda p, v: perdure.Runtime(p, options=v), {"None"}),
+    "plugins": (lambda p, v: perdure.Runtime(p, plugins=v), COLLECTION),
+}
 _COUNTER = itertools.count()
+
+
+def _copy(value: object) -> Any:
+    """Another function of the same code: registering one marks it."""
+    is_function = isinstance(value, FunctionType)
+    return FunctionType(value.__code__, globals(), value.__name__) if is_function else value
 
 
 def _new() -> str:
@@ -328,7 +347,7 @@ def what_is_shown(value: object) -> Iterator[str]:
     elif isinstance(value, list | tuple | set | dict):
         yield "are empty" if not value else shown(next(iter(value)))
     else:
-        yield type(value).__name__
+        yield getattr(value, "__name__", type(value).__name__)
 
 
 async def accepted_of(make: Callable[[Any], object]) -> set[str]:
@@ -397,6 +416,13 @@ async def test_an_argument_takes_its_own_values(name: str) -> None:
     call, taken = OTHERS[name]
 
     assert await accepted_of(call) == taken
+
+
+@pytest.mark.parametrize("name", RUNTIME)
+async def test_an_argument_of_a_runtime_takes_its_own_values(name: str) -> None:
+    call, taken = RUNTIME[name]
+    async with perdure.open_provider("memory://") as provider:
+        assert await accepted_of(lambda value: call(provider, value)) == taken
 
 
 @pytest.mark.parametrize("name", CLIENT)
