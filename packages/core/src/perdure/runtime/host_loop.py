@@ -55,12 +55,33 @@ def run_in_slices(
     The steps keep what they make where their caller finds it, because the caller may be cancelled
     when the future is done already.
     """
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[None] = loop.create_future()
+    slices = _Slices(steps, wanted, now)
+    slices.loop.call_soon(slices.run, True)
+    return slices.future
 
-    def run_slice(first: bool) -> None:
-        if future.done() or not (first or wanted()):
-            _run(steps.close, loop.create_future())
+
+class _Slices:
+    """The steps that are left. Not a closure, which would hold itself until it is collected."""
+
+    __slots__ = ("_now", "_steps", "_wanted", "future", "loop")
+
+    def __init__(
+        self,
+        steps: Generator[None, None, object],
+        wanted: Callable[[], bool],
+        now: Callable[[], float],
+    ) -> None:
+        self._steps = steps
+        self._wanted = wanted
+        self._now = now
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[None] = self.loop.create_future()
+
+    def run(self, first: bool) -> None:
+        """Run a slice, and see to the next."""
+        future, steps, now = self.future, self._steps, self._now
+        if future.done() or not (first or self._wanted()):
+            _run(steps.close, self.loop.create_future())
             if not future.done():
                 future.set_exception(NoLongerWanted())
             return
@@ -77,10 +98,7 @@ def run_in_slices(
             if not isinstance(error, Exception):
                 raise
         else:
-            loop.call_soon(run_slice, False)
-
-    loop.call_soon(run_slice, True)
-    return future
+            self.loop.call_soon(self.run, False)
 
 
 class Pacer:
