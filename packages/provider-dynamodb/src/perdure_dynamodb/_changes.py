@@ -24,6 +24,7 @@ from perdure_dynamodb._keys import (
     LOCK,
     due_at,
     is_reminder,
+    is_timer_key,
     prefix_of,
     reminder_at,
 )
@@ -403,6 +404,7 @@ def signal_of(lock: Lock, item: Item) -> Signal:
         arrival_of(behind(item, lock.newest_arrival)),
         opens="due" not in item,
         has_chunks=bool(chunks_of(Row(item))),
+        among_timers=is_timer_key(str(item["sk"])),
     )
 
 

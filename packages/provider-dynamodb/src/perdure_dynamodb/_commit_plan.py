@@ -21,13 +21,14 @@ from perdure_dynamodb._keys import (
     activity_key,
     execution_key,
     front_order,
+    is_timer_key,
     locked_until,
     message_key,
     open_since,
     segment_key,
     turn_prefix,
 )
-from perdure_dynamodb._lease_memory import RememberedLease
+from perdure_dynamodb._lease_memory import MANY_TIMERS, RememberedLease
 from perdure_dynamodb._locks import LEASE_STANDS, Validity
 from perdure_dynamodb._messages import message_item
 from perdure_dynamodb._namespace import Namespace
@@ -100,6 +101,12 @@ class CommitPlan:
             partition == self.lock_key[0] and chunk_id.startswith(TRANSIENT)
             for partition, chunk_id, _ in self.buffer.payloads
         )
+
+    @property
+    def timers(self) -> int:
+        """How many messages stand among the timers, about."""
+        keys = (message_key(message.id) for message in self._own_messages)
+        return self.lease.timers + sum(map(is_timer_key, keys))
 
     @property
     def puts_into_own_mailbox(self) -> bool:
@@ -337,6 +344,17 @@ class _LockChange:
             self._set_or_not(name, value)
         self._set_or_remove("acu", self._plan.activities_until)
         self._set_or_not("lit", 1 if self._plan.puts_chunks else None)
+        self._add_timers()
+
+    def _add_timers(self) -> None:
+        """What the next lease may know of the timers, where they are many."""
+        plan = self._plan
+        if plan.timers >= MANY_TIMERS and plan.next_due is not None:
+            self._set_or_not("nxt", plan.next_due)
+            self._set_or_not("nxn", plan.timers)
+            self._set_or_not("nxs", plan.lease.timer_signals)
+        else:
+            self._removes += ["nxt", "nxn", "nxs"]
 
     def add_lease(self) -> None:
         """The end of the lease, whether it is kept or not."""

@@ -34,7 +34,7 @@ from perdure_dynamodb._changes import Changes, FenceFailed, weight_of
 from perdure_dynamodb._commit_plan import CommitPlan, Planner, engine_after, version_after
 from perdure_dynamodb._ids_in_use import IdsInUse
 from perdure_dynamodb._keys import activity_key
-from perdure_dynamodb._lease_memory import LeaseMemory, RememberedLease
+from perdure_dynamodb._lease_memory import MANY_TIMERS, LeaseMemory, RememberedLease
 from perdure_dynamodb._litter import Litter
 from perdure_dynamodb._locks import Lock, Validity
 from perdure_dynamodb._messages import Delivery, deliver, read_mailbox
@@ -213,13 +213,9 @@ class Commits:
         kept = self._kept(plan, in_use)
         delivery: Delivery | None = None
         if plan.reads_mailbox(tuple(in_use)):
-            if kept.signals is None and kept.wary <= 1:
-                kept.signals = await self._signals_now(commit)
-            kept.wary = max(0, kept.wary - 1)
-            delivery = await self._deliver(commit, plan.validity)
+            delivery = await self._read_for(commit, plan, kept)
             if delivery is None:
                 return answer
-            kept.note(delivery, signals=kept.signals)
         self._memory.attempt(commit.token, commit.instance)
         self._memory.put(commit.instance, commit.token, kept)
         answer = replace(answer, lease_until=plan.until)
@@ -245,13 +241,32 @@ class Commits:
             # One that is removed and held may have been put again by the same commit.
             delivered=(lease.delivered - set(commit.remove)) | commit.held,
             next_due=plan.next_due,
+            timers=plan.timers,
             has_chunks=lease.has_chunks or plan.puts_chunks,
             answer=plan.answer if in_use else None,
         )
 
-    async def _signals_now(self, commit: TurnCommit) -> int | None:
-        row = await self._table.get(*self._namespace.lock_key(commit.instance))
-        return None if row is None else Lock(commit.instance, row).signals
+    async def _read_for(
+        self, commit: TurnCommit, plan: CommitPlan, kept: RememberedLease
+    ) -> Delivery | None:
+        """What the mailbox holds; notes what is known from then on."""
+        timer_signals, with_timers = None, True
+        if kept.timers >= MANY_TIMERS or (kept.signals is None and kept.wary <= 1):
+            row = await self._table.get(*self._namespace.lock_key(commit.instance))
+            if row is not None:
+                lock = Lock(commit.instance, row)
+                kept.signals, timer_signals = lock.signals, lock.timer_signals
+                with_timers = kept.needs_timers(self._namespace.now, timer_signals=timer_signals)
+        kept.wary = max(0, kept.wary - 1)
+        delivery = await self._deliver(commit, plan.validity, with_timers=with_timers)
+        if delivery is not None:
+            kept.note(
+                delivery,
+                signals=kept.signals,
+                timer_signals=timer_signals,
+                with_timers=with_timers,
+            )
+        return delivery
 
     async def _answer_again(self, commit: TurnCommit, lock: Lock) -> CommitAnswer:
         others = [each for each in commit.send if each.instance != commit.instance]
@@ -271,9 +286,12 @@ class Commits:
             answer, lease_until=lock.until, messages=delivery.messages, more=delivery.more
         )
 
-    async def _deliver(self, commit: TurnCommit, validity: Validity) -> Delivery | None:
+    async def _deliver(
+        self, commit: TurnCommit, validity: Validity, *, with_timers: bool = True
+    ) -> Delivery | None:
         """What the mailbox holds, or None where another process has taken the lease over."""
-        rows = await read_mailbox(self._table, self._keys.partition(commit.instance))
+        partition = self._keys.partition(commit.instance)
+        rows = await read_mailbox(self._table, partition, timers=with_timers)
         try:
             delivery = await deliver(
                 self._namespace,
@@ -305,5 +323,6 @@ def _learned(lock: Lock, before: RememberedLease | None, now: Instant) -> Rememb
     learned.lease_for = before.lease_for
     learned.delivered, learned.unread = before.delivered, before.unread
     learned.next_due, learned.chunks = before.next_due, before.chunks
+    learned.timers, learned.timer_signals = before.timers, before.timer_signals
     learned.wary = WARY
     return learned

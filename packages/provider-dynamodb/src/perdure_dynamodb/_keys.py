@@ -51,6 +51,16 @@ def message_key(message_id: str) -> str:
     return f"M#{message_id}"
 
 
+MAILBOX = ("M#", "M$")
+TIMERS = ("M#timer:", "M#timer;")
+"""Within a mailbox: from the first to past the last message whose id is that of a timer."""
+
+
+def is_timer_key(sort_key: str) -> bool:
+    """Whether a message stands among the timers."""
+    return sort_key.startswith(TIMERS[0])
+
+
 def activity_key(activity_id: str) -> str:
     """An activity, by its id."""
     return f"W#{activity_id}"

@@ -20,6 +20,8 @@ from perdure_dynamodb._messages import Delivery
 from perdure_dynamodb._table import Key
 
 MOST = 20_000
+MANY_TIMERS = 20
+"""A read of fewer messages costs no more than one of none."""
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -59,6 +61,10 @@ class RememberedLease:
     """The messages that were delivered and not removed."""
     next_due: Instant | None = None
     """When the next of the messages is due that were not visible yet."""
+    timers: int = 0
+    """How many messages stand among the timers, about."""
+    timer_signals: int = 0
+    """So many signals of timers there were when that was known."""
     has_chunks: bool = False
     """Whether a payload of a message or an activity ever went into chunks."""
     wary: int = 0
@@ -83,6 +89,9 @@ class RememberedLease:
             lease_for=lease_for,
             place_until=0 if place is None else ready_time(place),
             since=0 if place is None else waits_since(place),
+            next_due=lock.next_due,
+            timers=lock.timers,
+            timer_signals=lock.timer_signals,
             has_chunks=lock.has_chunks,
             answer=lock.row.text_or_none("ans"),
         )
@@ -100,13 +109,34 @@ class RememberedLease:
         length = to_microseconds(lease_for)
         return now + length // 2 <= self.place_until <= now + length
 
-    def note(self, delivery: Delivery, *, signals: int | None) -> None:
+    def needs_timers(self, now: Instant, *, timer_signals: int) -> bool:
+        """Whether the timers have to be read with the rest of the mailbox.
+
+        Where they are few that costs nothing. Where they are many, and none is due or new, they
+        are left out.
+        """
+        is_known = self.next_due is not None and self.timer_signals == timer_signals
+        return self.timers < MANY_TIMERS or not is_known or (self.next_due or 0) <= now
+
+    def note(
+        self,
+        delivery: Delivery,
+        *,
+        signals: int | None,
+        timer_signals: int | None = None,
+        with_timers: bool = True,
+    ) -> None:
         """Note what was read from the mailbox, after so many signals."""
         self.signals = signals
         self.unread = delivery.more
         self.delivered |= {message.id for message in delivery.messages}
-        self.next_due = delivery.next_due
         self.chunks.update(delivery.chunks)
+        dues = [delivery.next_due, None if with_timers else self.next_due]
+        self.next_due = min((due for due in dues if due is not None), default=None)
+        if with_timers:
+            self.timers = delivery.timers
+            # Where it is not known, the timers are read again when they are many.
+            self.timer_signals = -1 if timer_signals is None else timer_signals
 
     def leaves(self, removed: Collection[str]) -> bool:
         """Whether visible messages are left, or may be, when these are removed."""

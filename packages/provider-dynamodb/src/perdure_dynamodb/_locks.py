@@ -12,7 +12,8 @@ Attributes: `inc` incarnation, `orc` name, `ver` version, `eng` engine, `exe` ex
 last event, `cid` last commit, `stat` status, `oup` output, `cre`/`upd` created and updated,
 `pkr`/`pkd`/`pks` parked, `par` parent, `tok`/`unt` lease, `tkf` token of the lease that was taken
 over last, `hid` end of a delay, `att` attempt, `rel` last release, `trn` turn number, `sig` number
-of signals, `stm` stamp of the newest, `sta` start of the execution, `tev` events of earlier
+of signals, `sgt` of those of timers, `stm` stamp of the newest, `nxt`/`nxn`/`nxs` next due time
+of the timers, their number, and the number of signals at which that was known, `sta` start of the execution, `tev` events of earlier
 executions, `ans`/`acu` answer of the last commit (`inu` in version 0.1.0), `stg`/`stp`/`stn` a
 staged commit, `stf` that it frees the lease at its end, `lit` that payloads of messages
 or activities went into chunks.
@@ -173,6 +174,22 @@ class Lock:
     def signals(self) -> int:
         """How often a sender has told that it put a message."""
         return self.row.number_or_none("sig") or 0
+
+    @property
+    def timer_signals(self) -> int:
+        """How many of the signals told of messages that stand among the timers."""
+        return self.row.number_or_none("sgt") or 0
+
+    @property
+    def timers(self) -> int:
+        """How many messages stood about among the timers at the last commit that knew."""
+        return self.row.number_or_none("nxn") or 0
+
+    @property
+    def next_due(self) -> Instant | None:
+        """When the next of them is due; None where it is not known, or one came since."""
+        is_known = self.row.number_or_none("nxs") == self.timer_signals
+        return self.row.number_or_none("nxt") if is_known else None
 
     @property
     def has_chunks(self) -> bool:

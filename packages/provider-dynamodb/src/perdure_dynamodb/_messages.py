@@ -22,8 +22,11 @@ from perdure.contract import (
 )
 
 from perdure_dynamodb._keys import (
+    MAILBOX,
     START_ORDER,
+    TIMERS,
     due_at,
+    is_timer_key,
     later_order,
     message_key,
     open_since,
@@ -104,16 +107,22 @@ class Delivery:
     """About when the earliest visible message became visible."""
     next_due: Instant | None
     """When the next of those that are not visible yet is due."""
+    timers: int
+    """How many of these stand among the timers."""
     early: tuple[Row, ...]
     """Events that came before the instance and are due later: they stand in no queue yet."""
     void: tuple[Row, ...]
     """What may be removed."""
 
 
-async def read_mailbox(table: Table, partition: str) -> list[Row]:
-    """All messages of a mailbox, in no particular order."""
-    select = Select(partition=partition, first="M#", last="M$")
-    return [row async for row in table.query_all(select)]
+async def read_mailbox(table: Table, partition: str, *, timers: bool = True) -> list[Row]:
+    """All messages of a mailbox, or all but those among the timers, in no particular order."""
+    ranges = [MAILBOX] if timers else [(MAILBOX[0], TIMERS[0]), (TIMERS[1], MAILBOX[1])]
+    found: list[Row] = []
+    for first, last in ranges:
+        select = Select(partition=partition, first=first, last=last)
+        found += [row async for row in table.query_all(select)]
+    return found
 
 
 async def deliver(
@@ -145,6 +154,7 @@ async def deliver(
         chunks={_id_of(row): keys for row in chosen if (keys := chunks_of(row))},
         visible_since=min(map(_visible_since, visible), default=None),
         next_due=min((row.number("due") for row in later), default=None),
+        timers=sum(is_timer_key(row.text("sk")) for row in later),
         early=tuple(row for row in later if is_early(namespace, row)),
         void=tuple(row for row in rows if validity.outlived(row)),
     )

@@ -49,6 +49,8 @@ class Signal:
     """Whether one of them is visible at once; the others have rows of their own."""
     has_chunks: bool = False
     """Whether the payload of one of them is in chunks."""
+    among_timers: bool = False
+    """Whether one of them stands among the timers."""
 
     def joined(self, other: Signal) -> Signal:
         """Both in one."""
@@ -57,6 +59,7 @@ class Signal:
             max(self.stamp, other.stamp),
             opens=self.opens or other.opens,
             has_chunks=self.has_chunks or other.has_chunks,
+            among_timers=self.among_timers or other.among_timers,
         )
 
 
@@ -131,6 +134,8 @@ def _counted(signal: Signal) -> tuple[str, dict[str, Plain]]:
     change = "SET sig = if_not_exists(sig, :zero) + :one, stm = :stamp"
     if signal.has_chunks:
         change += ", lit = :one"
+    if signal.among_timers:
+        change += ", sgt = if_not_exists(sgt, :zero) + :one"
     return change, {":zero": 0, ":one": 1, ":stamp": signal.stamp, ":running": RUNNING}
 
 

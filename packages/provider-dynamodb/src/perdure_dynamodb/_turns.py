@@ -419,14 +419,22 @@ class Turns:
 
     async def _read(self, lock: Lock, found: _Found) -> Delivery:
         """What the mailbox of an instance that was leased holds; remembers the lease with it."""
-        rows = await read_mailbox(self._table, self._namespace.keys.partition(lock.instance))
+        known = RememberedLease.of(lock, found.request.lease_for)
+        with_timers = known.needs_timers(found.now, timer_signals=lock.timer_signals)
+        rows = await read_mailbox(
+            self._table, self._namespace.keys.partition(lock.instance), timers=with_timers
+        )
         delivery = await deliver(
             self._namespace, rows, instance=lock.instance, validity=lock.validity, now=found.now
         )
         self._namespace.purge.void_rows(delivery.void)
         await self._open_early(lock, delivery)
-        known = RememberedLease.of(lock, found.request.lease_for)
-        known.note(delivery, signals=lock.signals)
+        known.note(
+            delivery,
+            signals=lock.signals,
+            timer_signals=lock.timer_signals,
+            with_timers=with_timers,
+        )
         self._memory.put(lock.instance, found.request.token, known)
         return delivery
 
