@@ -316,7 +316,7 @@ sys.exit("\\n".join(wrong) or None)
 
 def _install_tools(session: nox.Session, *groups: str) -> None:
     wanted = [entry for group in ("build", *groups) for entry in _requirements(group)]
-    session.install("--constraint", "constraints.txt", *wanted)
+    session.install("--constraint", "constraints.txt", *dict.fromkeys(wanted))
 
 
 def _requirements(group: str) -> list[str]:

@@ -136,6 +136,21 @@ def test_the_oldest_versions_are_those_that_the_packages_declare(menu: ModuleTyp
     }
 
 
+def test_every_dependency_and_every_ignored_rule_says_why() -> None:
+    files = [ROOT / "pyproject.toml", *ROOT.glob("packages/*/pyproject.toml")]
+    files.append(ROOT / "conformance" / "pyproject.toml")
+    entry = re.compile(r'\s*"([\w.-]+(?:\[\w+\])?[<>=~!]+[^"]*|[A-Z]+\d+)",?\s*(#.*)?$')
+    found = [
+        (path.parent.name, match)
+        for path in files
+        for match in map(entry.fullmatch, path.read_text("utf-8").splitlines())
+        if match
+    ]
+
+    assert len(found) >= 30
+    assert [(where, match[1]) for where, match in found if not match[2]] == []
+
+
 def test_a_command_that_is_not_known_is_answered_with_those_that_are() -> None:
     asked = subprocess.run(
         [sys.executable, str(ROOT / "dev.py"), "nonsense"],
