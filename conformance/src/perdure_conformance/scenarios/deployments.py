@@ -340,7 +340,7 @@ async def what_is_unregistered_for_too_long_fails(simulation: Simulation) -> Non
 
 
 @scenario("SCENARIO-28c")
-async def an_activity_with_an_unserved_tag_is_parked(simulation: Simulation) -> None:
+async def an_activity_with_an_unregistered_tag_is_parked(simulation: Simulation) -> None:
     """An activity whose tag no runtime serves parks its instance, visibly, with the tag named; other instances are unaffected, and a runtime that serves the tag takes the activity at once, however many others look for work."""
     client, app = simulation.client, activities()
 

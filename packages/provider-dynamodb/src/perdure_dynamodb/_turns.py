@@ -59,7 +59,7 @@ FROM_OLDEST = 4
 """One of so many instances that a look takes is the oldest, where there are more than it has room
 for."""
 
-MOST_UNSERVED = 100
+MOST_UNREGISTERED = 100
 """So many locks of instances that the caller does not serve are read in one look, unless it has
 room for more."""
 
@@ -273,7 +273,7 @@ class Turns:
             [each for each in self._partitions if each not in (found.empty or ())],
             but=set(prefixes),
             ranges=lambda prefix: ready_long(prefix, found.unregistered_before, found.now),
-            limit=max(found.room, MOST_UNSERVED),
+            limit=max(found.room, MOST_UNREGISTERED),
         )
         found.unregistered += self._candidates(rows, found)
 
@@ -286,7 +286,7 @@ class Turns:
         )
         # The next look goes on behind these: a mark that the caller sets takes them out of it.
         behind = [each for each in waiting if each.since > self._unregistered_until]
-        chosen = (behind or waiting)[: max(found.room, MOST_UNSERVED)]
+        chosen = (behind or waiting)[: max(found.room, MOST_UNREGISTERED)]
         self._unregistered_until = chosen[-1].since if len(behind) > len(chosen) else 0
         locks = await self._locks(chosen, found)
         ready = [
