@@ -15,7 +15,7 @@ import pytest
 from .markdown import ROOT
 
 REFERENCE = ROOT / "docs" / "look-up" / "api"
-PACKAGES = ("perdure", "perdure.contract")
+PACKAGES = ("perdure", "perdure.contract", "perdure.testing")
 
 
 def described(package: str) -> Counter[str]:

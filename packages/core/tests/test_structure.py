@@ -35,6 +35,7 @@ PUBLIC_PACKAGES = (
     "perdure",
     "perdure.contract",
     "perdure.client",
+    "perdure.testing",
     "perdure_memory",
     "perdure_sqlite",
     "perdure_dynamodb",
@@ -60,6 +61,10 @@ MAY_USE = {
     "runtime": {
         "codec", "records", "model", "diagnostics", "authoring", "contract", "providers", "replay",
         "client", "runtime",
+    },
+    "testing": {
+        "codec", "records", "model", "diagnostics", "authoring", "contract", "providers", "replay",
+        "client", "runtime", "testing",
     },
 }  # fmt: skip
 """What the modules of a folder may import; the page about the layout draws it."""

@@ -12,6 +12,7 @@ Each folder imports only from those above it:
 - `replay/`: the engine, without I/O; it knows no provider
 - `client/`: starts and watches instances, and reaches a runtime only through the provider
 - `runtime/`: leases work, runs it, commits what came of it
+- `testing/`: proofs for your tests; nothing else imports it
 """
 
 from perdure.authoring.registry import Registry
@@ -92,6 +93,7 @@ from perdure.model.status import (
 )
 from perdure.providers.loader import open_provider
 from perdure.providers.plugins import installed_plugins
+from perdure.records.history_document import ExecutionHistory, HistoryDocument
 from perdure.records.instances import InstanceStatus
 from perdure.replay.context import OrchestrationContext, orchestration_context
 from perdure.runtime.activity_context import ActivityContext, activity_context
@@ -118,6 +120,7 @@ __all__ = [
     "Corruption",
     "DuplicateRegistration",
     "ErrorDetails",
+    "ExecutionHistory",
     "ExecutionInfo",
     "ExecutionNotFound",
     "Exponential",
@@ -126,6 +129,7 @@ __all__ = [
     "Fixed",
     "ForbiddenInOrchestration",
     "Handle",
+    "HistoryDocument",
     "InfrastructureFailure",
     "InstanceAlreadyExists",
     "InstanceInfo",

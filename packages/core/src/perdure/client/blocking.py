@@ -36,6 +36,7 @@ from perdure.errors import ClientUnusable
 from perdure.history import Event
 from perdure.model.guards import refuse_inside_orchestration
 from perdure.model.status import Completed, Failed, OrchestrationStatus
+from perdure.records.history_document import HistoryDocument
 from perdure.records.instances import InstanceStatus
 
 if TYPE_CHECKING:
@@ -307,6 +308,9 @@ class BlockingClient:
 
     def read_execution_history(self, instance: str, execution: int) -> list[Event]:
         return self._caller.run(self._client.read_execution_history, instance, execution)
+
+    def export_history(self, instance: str) -> HistoryDocument:
+        return self._caller.run(self._client.export_history, instance)
 
     def get_system_metrics(self) -> SystemMetrics:
         return self._caller.run(self._client.get_system_metrics)

@@ -29,6 +29,7 @@ from perdure.model.details import ErrorDetails
 from perdure.model.guards import refuse_inside_orchestration
 from perdure.model.identifiers import check_identifier
 from perdure.model.shown import shown
+from perdure.records.history_document import ExecutionHistory, HistoryDocument
 from perdure.records.instances import InstanceState, InstanceStatus
 from perdure.records.queries import ExecutionState
 from perdure.records.turns import StoredEvent
@@ -116,6 +117,31 @@ class ManagementClient:
             stored, more = await self._retried(read_page)
             events.extend(_decode(instance, execution, event) for event in stored)
         return events
+
+    @on_any_loop
+    async def export_history(self, instance: str) -> HistoryDocument:
+        """An instance with the histories of all its executions, to keep as JSON text.
+
+        `perdure.testing.check_history` replays it against code. Raises as
+        `read_execution_history` does.
+        """
+        self._admin("export_history")
+        state = await self._existing(instance, "export_history")
+        numbers = await self.list_executions(instance)
+        return HistoryDocument(
+            instance=instance,
+            orchestration=state.name,
+            status=state.status,
+            executions=tuple(
+                [
+                    ExecutionHistory(
+                        number=number,
+                        events=tuple(await self.read_execution_history(instance, number)),
+                    )
+                    for number in numbers
+                ]
+            ),
+        )
 
     @on_any_loop
     async def get_system_metrics(self) -> SystemMetrics:

@@ -8,6 +8,7 @@ them in plain fields. Instants are microseconds since the epoch; durations are `
 - `instances`: instances, their messages, their states
 - `turns`: turn leases, histories, commits
 - `activities`: the activity queue
+- `history_document`: an instance with all its histories, as JSON text
 - `queries`: waiting for changes, and the management capability
 
 Providers import them from `perdure.contract`.

@@ -30,5 +30,5 @@ Determinism:
 Logs:
 
 - `execution_log`, `replay_logger`: log each thing once, and nothing in replay
-- `code_locations`: the lines of user code that run or wait
+- `code_locations`: the lines of user code that run or wait, and the stacks of waiting tasks
 """

@@ -9,11 +9,35 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from types import FrameType
 
 from perdure.diagnostics.frames import is_user_code, module_of
 
 _MOST_PLACES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingTask:
+    """A task of an orchestration that waits, and where its code stands."""
+
+    name: str
+    """The name of the task; the orchestration itself is `orchestration`."""
+    stack: tuple[str, ...]
+    """The lines of user code as `module:line in function`, outermost first."""
+
+    def __str__(self) -> str:
+        return f"{self.name} waits at {', '.join(self.stack)}"
+
+
+def stacks_of(tasks: Iterable[asyncio.Task[object]]) -> tuple[WaitingTask, ...]:
+    """Where these tasks wait; those that run no user code are left out."""
+    found = ((task.get_name(), _stack(task)) for task in tasks)
+    return tuple(WaitingTask(name, stack) for name, stack in found if stack)
+
+
+def _stack(task: asyncio.Task[object]) -> tuple[str, ...]:
+    return tuple(_line(frame) for frame in _awaited(task.get_coro()) if _is_own_code(frame))
 
 
 def running_at(home: str) -> str:
@@ -34,15 +58,22 @@ def _place(frames: Iterable[FrameType], home: str) -> str:
     """The line to report, from frames in the order innermost to outermost; empty if there is none."""
     package, innermost = home.partition(".")[0], ""
     for frame in frames:
-        module = module_of(frame)
-        top = module.partition(".")[0]
-        if not is_user_code(frame) or top in sys.stdlib_module_names:
+        if not _is_own_code(frame):
             continue
-        line = f"{module}:{frame.f_lineno} in {frame.f_code.co_name}"
-        if top == package:
+        line = _line(frame)
+        if module_of(frame).partition(".")[0] == package:
             return f"{line}, through {innermost}" if innermost else line
         innermost = innermost or line
     return innermost
+
+
+def _is_own_code(frame: FrameType) -> bool:
+    """Whether the frame runs neither the standard library nor Perdure."""
+    return is_user_code(frame) and module_of(frame).partition(".")[0] not in sys.stdlib_module_names
+
+
+def _line(frame: FrameType) -> str:
+    return f"{module_of(frame)}:{frame.f_lineno} in {frame.f_code.co_name}"
 
 
 def _outwards(frame: FrameType | None) -> Iterator[FrameType]:

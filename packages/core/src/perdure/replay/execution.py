@@ -25,12 +25,13 @@ from perdure.model.details import ApplicationFailure, ErrorDetails
 from perdure.model.payload import NULL, encode
 from perdure.model.wire import ResultData, decode_cancel, decode_raised, decode_result
 from perdure.records.instances import Message, MessageKind
+from perdure.replay.code_locations import WaitingTask, stacks_of
 from perdure.replay.commands import Commands
 from perdure.replay.comparing import ValueDifference
 from perdure.replay.context import OrchestrationContext
 from perdure.replay.inbox import MOST_SEEN
 from perdure.replay.loop import EndlessRun, OrchestrationLoop
-from perdure.replay.signals import UndecodableData
+from perdure.replay.signals import HistoryMismatch, UndecodableData
 from perdure.replay.transcript import PYTHON
 from perdure.replay.turn import TurnDraft, decoded, end_of_work, settle
 
@@ -174,6 +175,11 @@ class Execution:
         """The values that differ from the history, for the replay check and the log."""
         return self._transcript.differences
 
+    @property
+    def waiting(self) -> tuple[WaitingTask, ...]:
+        """Where the code stands: the stack of each task that waits."""
+        return stacks_of(self.loop.waiting_tasks())
+
     # Driving it
 
     @property
@@ -273,7 +279,9 @@ class Execution:
                         self.run_on(STEP)
                     self._commands.boundary.check()
                 yield
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, HistoryMismatch):
+                error.waiting = self.waiting
             self.discard()
             raise
         finally:

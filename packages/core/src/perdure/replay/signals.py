@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from perdure.errors import PerdureError
+from perdure.replay.code_locations import WaitingTask
 
 
 class ExecutionEnded(BaseException):  # a signal, not an error
@@ -13,7 +14,14 @@ class HistoryMismatch(PerdureError):
     """The code disagrees with the history; the message names the event, both sides and the line."""
 
     def __init__(
-        self, message: str, *, event_id: int, expected: str, found: str, where: str
+        self,
+        message: str,
+        *,
+        event_id: int,
+        expected: str,
+        found: str,
+        where: str,
+        differs: str = "",
     ) -> None:
         super().__init__(message)
         self.event_id = event_id
@@ -23,6 +31,10 @@ class HistoryMismatch(PerdureError):
         """The command of the code."""
         self.where = where
         """Module, line and function of the user's code."""
+        self.differs = differs
+        """If only a value differs: which, and at which path in it."""
+        self.waiting: tuple[WaitingTask, ...] = ()
+        """Where the tasks of the orchestration stood."""
 
 
 class ForbiddenUse(PerdureError):

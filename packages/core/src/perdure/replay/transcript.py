@@ -225,16 +225,18 @@ class Transcript:
         began = self._started.python
         python = f"; the history began on Python {began}, this is {PYTHON}"
         if differing is None:
-            difference, advice = "", _ADVICE
+            differs, advice = "", _ADVICE
         else:
-            difference = f", which differs in {differing.field} at {differing.path}"
+            differs = f"{differing.field} at {differing.path}"
             advice = _ADVICE_ON_VALUES
         message = (
             f"event {number} of instance {self._started.instance!r}: the history has {has}, and"
-            f" the code of {self._code} asked for {found}{at}{difference}"
+            f" the code of {self._code} asked for {found}{at}{differs and f', which differs in {differs}'}"
             f"{python if began != PYTHON else ''}; {advice}"
         )
-        return HistoryMismatch(message, event_id=number, expected=has, found=found, where=where)
+        return HistoryMismatch(
+            message, event_id=number, expected=has, found=found, where=where, differs=differs
+        )
 
     def _child_id(self, number: int) -> str:
         return child_instance(self._started.instance, self._started.execution, number)
