@@ -249,13 +249,13 @@ class Bench:
 
     async def complete(self, work: LeasedActivity, *, message: str | None = None) -> None:
         """Complete an activity."""
-        told = result(
+        outcome = result(
             message or f"result-{work.id}",
             work.instance,
             incarnation=work.incarnation,
             execution=work.execution,
         )
-        await self.provider.complete_activity(ActivityCompletion(lease=work.lease, message=told))
+        await self.provider.complete_activity(ActivityCompletion(lease=work.lease, message=outcome))
 
     async def state(
         self, instance: str = "alpha", provider: Provider | None = None

@@ -66,8 +66,8 @@ async def fetch(provider: Provider, number: int) -> None:
     await first_or_second_turn(provider, f"t-{number}-1")
     request = ActivityRequest(token=f"w-{number}", limit=1, lease_for=LEASE, names=WORK)
     for leased in await provider.lease_activities(request):
-        told = result("done", leased.instance, data=PAYLOAD)
-        await provider.complete_activity(ActivityCompletion(lease=leased.lease, message=told))
+        outcome = result("done", leased.instance, data=PAYLOAD)
+        await provider.complete_activity(ActivityCompletion(lease=leased.lease, message=outcome))
     await first_or_second_turn(provider, f"t-{number}-2")
 
 

@@ -36,13 +36,13 @@ async def a_completion_tells_the_instance(bench: Bench) -> None:
     turn = await bench.keep(turn)
     expect_equal(delivered(turn), ["done"], "message of a completion, while the turn is leased")
     await bench.commit(turn)
-    told = result("second-done", data=b"payload")
+    outcome = result("second-done", data=b"payload")
     await bench.provider.complete_activity(
-        ActivityCompletion(lease=leased["second"].lease, message=told)
+        ActivityCompletion(lease=leased["second"].lease, message=outcome)
     )
     turn = await bench.take()
     expect_equal(
-        turn.messages, (told,), "message of a completion, while the instance is not leased"
+        turn.messages, (outcome,), "message of a completion, while the instance is not leased"
     )
     bench.advance(LEASE)
     await bench.expect_no_work("both were completed")
@@ -61,9 +61,9 @@ async def a_lost_lease_completes_nothing(bench: Bench) -> None:
     expect_equal(delivered(turn), ["late"], "message of a completion under an expired lease")
     first = await bench.take_work()
     stranger = ActivityLease(instance="alpha", activity="job", token="a stranger's")
-    told = result("result-job")
+    outcome = result("result-job")
     with expect_refusal(ActivityLeaseLost, "a completion under another token") as refusal:
-        await bench.provider.complete_activity(ActivityCompletion(lease=stranger, message=told))
+        await bench.provider.complete_activity(ActivityCompletion(lease=stranger, message=outcome))
     expect_equal(
         (refusal.error.instance, refusal.error.activities), ("alpha", ("job",)), "what it names"
     )
@@ -93,9 +93,9 @@ async def a_void_activity_completes_nothing(bench: Bench) -> None:
     turn = await bench.with_activities(work("job"))
     old = await bench.take_work()
     turn = await bench.keep(turn, end=AGAIN, front=(restart(2),))
-    told = result("void", execution=None)
+    outcome = result("void", execution=None)
     with expect_refusal(ActivityLeaseLost, "a completion for an earlier execution"):
-        await bench.provider.complete_activity(ActivityCompletion(lease=old.lease, message=told))
+        await bench.provider.complete_activity(ActivityCompletion(lease=old.lease, message=outcome))
     turn = await bench.keep(turn, add=(work("next"),))
     expect_equal(delivered(turn), [], "messages after a refused completion")
     leased = await bench.take_work("next")

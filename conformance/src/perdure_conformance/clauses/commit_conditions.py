@@ -185,7 +185,7 @@ async def preconditions_have_an_order(bench: Bench) -> None:
         await bench.provider.commit_turn(replace(good, id="another", expected_event=5))
 
 
-async def everything(bench: Bench, instance: str) -> TurnCommit:
+async def full_commit(bench: Bench, instance: str) -> TurnCommit:
     """A commit of a new instance that does all that a commit can do, except ending the execution."""
     turn = await bench.with_activities(
         work("finished", lease=False), work("cancelled"), work("left"), instance=instance
@@ -229,7 +229,7 @@ async def a_refused_commit_changes_nothing(bench: Bench) -> None:
 async def expect_untouched(bench: Bench, refused_as: type[Exception], keep: bool) -> None:
     """Refuse a commit that does everything, and look at all that it could have changed."""
     instance = f"{refused_as.__name__}-{keep}"
-    good = await everything(bench, instance)
+    good = await full_commit(bench, instance)
     bad = replace(good, id="refused", keep_for=LEASE if keep else None)
     if refused_as is LeaseLost:
         bad = replace(bad, token="another")
@@ -251,7 +251,7 @@ async def expect_untouched(bench: Bench, refused_as: type[Exception], keep: bool
 async def expect_as_before(
     bench: Bench, good: TurnCommit, before: tuple[InstanceState, list[StoredEvent]], after: str
 ) -> None:
-    """Complain unless nothing of what `everything` prepared has changed.
+    """Complain unless nothing of what `full_commit` prepared has changed.
 
     It looks at the mailbox by a commit that has no other effect.
     """
@@ -293,7 +293,7 @@ async def a_repeated_commit_is_answered_again(bench: Bench) -> None:
     for turn in await bench.lease():
         await bench.commit(turn)
     for keep in (None, LEASE):
-        good = await everything(bench, f"repeated-{keep is not None}")
+        good = await full_commit(bench, f"repeated-{keep is not None}")
         await expect_repeatable(bench, replace(good, keep_for=keep))
     turn = await bench.started("ended")
     await bench.send(event("unread", "ended"))

@@ -227,7 +227,7 @@ async def children_are_created(bench: Bench) -> None:
 
 @check("COMMIT-17")
 async def an_id_in_use_is_told(bench: Bench) -> None:
-    """Where a child's id is in use the commit stands and the committer is told."""
+    """If a child's id is in use, the commit stands and the committer is notified."""
     ended = await bench.started("ended")
     await bench.commit(ended, end=COMPLETED)
     await bench.create("running")
@@ -257,7 +257,7 @@ async def an_id_in_use_is_told(bench: Bench) -> None:
     )
     answer = await bench.provider.commit_turn(draft)
     expect_equal(answer.in_use, frozenset({"ended", "running", "alpha"}), "in_use")
-    expect_equal(sorted(ids(answer.messages)), ["told-ended", "told-own"], "what it was told")
+    expect_equal(sorted(ids(answer.messages)), ["told-ended", "told-own"], "the notifications")
     after = [await bench.state(name) for name in ("ended", "running", "same")]
     expect_equal(after, before, "the instances that had the ids")
     expect_equal((await bench.state("fresh")).incarnation, "other", "the child that was free")

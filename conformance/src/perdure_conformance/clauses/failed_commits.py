@@ -10,9 +10,9 @@ from perdure.errors import HistoryConflict, LeaseLost, ProviderError
 from perdure_conformance.bench import Bench
 from perdure_conformance.check import check
 from perdure_conformance.clauses.commit_conditions import (
-    everything,
     expect_as_before,
     expect_repeatable,
+    full_commit,
 )
 from perdure_conformance.expect import ClauseBroken, expect
 from perdure_conformance.samples import LEASE, SECOND
@@ -30,7 +30,7 @@ async def a_commit_that_fails_is_whole_or_nothing(bench: Bench) -> None:
     for turn in await bench.lease():
         await bench.commit(turn)
     for step in range(1, MOST_STEPS + 1):
-        good = await everything(bench, f"i-{step:03}")
+        good = await full_commit(bench, f"i-{step:03}")
         good = replace(good, keep_for=LEASE if step % 2 else None)
         if not await fails_cleanly(bench, good, step):
             expect(step > 1, "the backend makes no step of a commit fail")

@@ -43,7 +43,7 @@ async def a_holder_reads_every_commit(bench: Bench) -> None:
     for number in range(9):
         provider = objects[number % 3]
         turn = await bench.take(provider=provider)
-        expect_equal(turn.state.last_event, number, "the last event that the lease tells")
+        expect_equal(turn.state.last_event, number, "the last event of the lease")
         events = await bench.history(provider=provider)
         expect_equal(len(events), number, "events read by the holder")
         await provider.send([event(f"next-{number}")])

@@ -57,8 +57,8 @@ IDS = ("a", "b", "c")
 
 
 @dataclass(slots=True)
-class Known:
-    """What the callers know: all answers so far."""
+class Callers:
+    """The callers of the provider, and what they know by all answers so far."""
 
     clock: ManualClock
     turns: list[LeasedTurn] = field(default_factory=list[LeasedTurn])
@@ -278,7 +278,7 @@ class Known:
     def _child(self, intent: intents.Commit, turn: LeasedTurn) -> NewChild:
         state = turn.state
         child = new_instance(
-            intents.Create(instance=intent.child or 0, incarnation=int(intent.told))
+            intents.Create(instance=intent.child or 0, incarnation=int(intent.notified))
         )
         parent = ParentLink(
             instance=state.instance,
@@ -286,8 +286,8 @@ class Known:
             execution=state.execution,
             event=1,
         )
-        told = Message(
-            id=self.fresh("told"),
+        notice = Message(
+            id=self.fresh("notice"),
             instance=state.instance,
             kind=MessageKind.CHILD,
             data=b"in use",
@@ -295,7 +295,7 @@ class Known:
             execution=state.execution,
         )
         return NewChild(
-            instance=replace(child, parent=parent), if_exists=told if intent.told else None
+            instance=replace(child, parent=parent), if_exists=notice if intent.notified else None
         )
 
 

@@ -102,7 +102,7 @@ class Commit:
     send: tuple[Mail, ...] = ()
     front: tuple[Mail, ...] = ()
     child: int | None = None
-    told: bool = False
+    notified: bool = False
     end: End = End.NOT
     keep: bool = False
     version: int = 0
@@ -187,7 +187,7 @@ commits = st.builds(
     send=few_mails,
     front=few_mails,
     child=st.none() | small,
-    told=st.booleans(),
+    notified=st.booleans(),
     end=st.sampled_from((End.NOT,) * 8 + (End.AGAIN, End.AGAIN, End.COMPLETED)),
     keep=st.sampled_from((True, True, False)),
     version=st.sampled_from((0, 0, 1, 2, 3)),

@@ -22,7 +22,7 @@ from perdure.contract import MANAGEMENT, Provider
 
 from perdure_conformance.backend import Backend
 from perdure_conformance.bench import Bench, open_bench
-from perdure_conformance.comparison.callers import IDS, Known
+from perdure_conformance.comparison.callers import IDS, Callers
 from perdure_conformance.comparison.descriptions import described
 from perdure_conformance.comparison.intents import Create, Intent, LeaseTurns, intents
 from perdure_conformance.comparison.overlaps import Exchange, may_overlap, states_after
@@ -96,7 +96,7 @@ class Comparison(RuleBasedStateMachine):
         """By token of a look for work, the object that was asked."""
         self._states = [Store()]
         """The states that the model may be in: calls at once may leave more than one."""
-        self._known = Known(self._bench.clock)
+        self._callers = Callers(self._bench.clock)
 
     def _run(self, work: Coroutine[object, object, T]) -> T:
         """The result of the work; every error breaks the promise, and is kept as a finding."""
@@ -129,7 +129,7 @@ class Comparison(RuleBasedStateMachine):
     def calls(self, asked: Sequence[Intent], through: int) -> None:
         """Calls, one after the other, to one of the provider objects."""
         for intent in asked:
-            request = self._known.request(intent)
+            request = self._callers.request(intent)
             if request is not None:
                 self._run(self._one_call(request, through))
 
@@ -143,12 +143,12 @@ class Comparison(RuleBasedStateMachine):
             raise self._difference(
                 f"the provider answered\n  {described(found)}\nand the model\n  {described(answers)}"
             )
-        self._known.learn(request, found)
+        self._callers.learn(request, found)
 
     @rule(first=intents, second=intents)
     def two_calls_at_once(self, first: Intent, second: Intent) -> None:
         """Two calls at once, to two provider objects where there are two."""
-        requests = [self._known.request(first), self._known.request(second)]
+        requests = [self._callers.request(first), self._callers.request(second)]
         match [request for request in requests if request is not None]:
             case [one, other] if may_overlap(one, other):
                 self._run(self._two_calls(one, other))
@@ -171,8 +171,8 @@ class Comparison(RuleBasedStateMachine):
             )
         self._states = after
         await self._compare(self._provider(0))
-        self._known.learn(first, found[0])
-        self._known.learn(second, found[1])
+        self._callers.learn(first, found[0])
+        self._callers.learn(second, found[1])
 
     async def _in_turn(self, first: Request, second: Request) -> Sequence[object]:
         """The answers of the model to one call after the other, in both orders."""
@@ -193,7 +193,7 @@ class Comparison(RuleBasedStateMachine):
             self._objects.insert(0, self._run(self._bench.open()))
             if abandon:
                 self._objects = self._objects[:1]
-                self._known.repeatable.clear()
+                self._callers.repeatable.clear()
 
     def _difference(self, difference: str) -> ClauseBroken:
         self._differs = True

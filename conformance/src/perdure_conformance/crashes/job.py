@@ -1,4 +1,4 @@
-"""What a process is told to do, and the lines by which it tells what is done.
+"""The job of a process, and the lines by which it reports its progress.
 
 A line is printed once the call that it is about has returned, so a line that was read is an
 acknowledgement. What was not acknowledged may have taken effect or not; a later process does it

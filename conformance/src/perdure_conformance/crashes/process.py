@@ -42,7 +42,7 @@ async def serve(job: Job) -> None:
         open_provider(job.url, clock=SystemClock()) as provider,
         Runtime(provider, app, options=options),
     ):
-        tell(READY)
+        report(READY)
         client = Client(provider)
         await asyncio.gather(*(drive(client, job, name, at) for name, at in job.drive.items()))
         if not job.drive:
@@ -53,24 +53,24 @@ async def drive(client: Client, job: Job, instance: str, number: int | None) -> 
     """Start an instance, and raise its numbers one after the other."""
     if number is None:
         number = 0
-        # It exists where a process started it that was killed before it could tell.
+        # It exists where a process started it that was killed before it reported it.
         with contextlib.suppress(InstanceAlreadyExists):
             await client.start_orchestration(instance, collect, list[int]())
-        tell(STARTED, instance)
+        report(STARTED, instance)
     # So that not all of them do everything at once.
     await asyncio.sleep(job.pace * random.random())  # noqa: S311 # no secret
     while job.last is None or number <= job.last:
         await client.raise_event(instance, "number", str(number), event_id=str(number))
-        tell(RAISED, instance, number)
+        report(RAISED, instance, number)
         number += 1
         await asyncio.sleep(job.pace)
     await client.raise_event(instance, "number", str(END), event_id="end")
     status = await client.wait_for_orchestration(instance, PATIENCE)
     ended = status.output if isinstance(status, Completed) else json.dumps(repr(status))
-    tell(ENDED, instance, ended)
+    report(ENDED, instance, ended)
 
 
-def tell(*words: object) -> None:
+def report(*words: object) -> None:
     """Write a line that the parent reads; it is there even if the process is killed next."""
     print(*words, flush=True)
 
@@ -78,16 +78,16 @@ def tell(*words: object) -> None:
 class Process:
     """A running process, as its parent sees it."""
 
-    def __init__(self, child: asyncio.subprocess.Process, heard: Callable[[str], None]) -> None:
+    def __init__(self, child: asyncio.subprocess.Process, on_line: Callable[[str], None]) -> None:
         self._child = child
-        self._heard = heard
+        self._on_line = on_line
         self._ready = asyncio.Event()
         self._reading = asyncio.ensure_future(self._read())
         self._errors = asyncio.ensure_future(self._read_errors())
 
     @classmethod
-    async def begin(cls, job: Job, heard: Callable[[str], None]) -> Self:
-        """Start a process; `heard` is given each line that it writes."""
+    async def begin(cls, job: Job, on_line: Callable[[str], None]) -> Self:
+        """Start a process; `on_line` is given each line that it writes."""
         child = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -97,7 +97,7 @@ class Process:
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
-        return cls(child, heard)
+        return cls(child, on_line)
 
     @property
     def over(self) -> bool:
@@ -131,7 +131,7 @@ class Process:
             # What was cut off by the kill was not acknowledged.
             if line.endswith(b"\n"):
                 text = line.decode().rstrip("\n")
-                self._heard(text)
+                self._on_line(text)
                 if text == READY:
                     self._ready.set()
 

@@ -27,9 +27,9 @@ from perdure_conformance.crashes.workload import app
 from perdure_conformance.expect import expect, expect_equal
 from perdure_conformance.inspection import inspect_instance
 
-LONGEST_LIFE = 0.6
+LONGEST_RUN = 0.6
 """Real seconds after which a serving process is killed at the latest."""
-LONGEST_BIRTH = 0.5
+LONGEST_START = 0.5
 """Real seconds after its start, for a process that is killed before it serves."""
 PACE = 0.4
 """Real seconds between two numbers of one instance, so that processes keep up."""
@@ -53,26 +53,26 @@ class CrashRounds:
 
     async def run(self, kills: int) -> None:
         """Run rounds until this many processes were killed, then the last one; complain about losses."""
-        chance = random.Random(self.seed)  # noqa: S311 # repeatable, not secret
+        randomness = random.Random(self.seed)  # noqa: S311 # repeatable, not secret
         self.progress = {f"instance-{number}": Progress() for number in range(self.instances)}
         rounds = 0
         while self.kills < kills:
-            await self._round(chance, 2 if self.shared and rounds % 2 else 1)
+            await self._round(randomness, 2 if self.shared and rounds % 2 else 1)
             rounds += 1
         await self._finish()
         await self._inspect()
 
-    async def _round(self, chance: random.Random, count: int) -> None:
+    async def _round(self, randomness: random.Random, count: int) -> None:
         processes = [
             await Process.begin(self._job(share, None), self._hear) for share in self._shares(count)
         ]
-        self.errors += await asyncio.gather(*(self._kill(chance, each) for each in processes))
+        self.errors += await asyncio.gather(*(self._kill(randomness, each) for each in processes))
         self.kills += count
 
-    async def _kill(self, chance: random.Random, process: Process) -> str:
-        in_birth = chance.random() < 0.2
-        moment = chance.uniform(0, LONGEST_BIRTH if in_birth else LONGEST_LIFE)
-        if not in_birth:
+    async def _kill(self, randomness: random.Random, process: Process) -> str:
+        while_starting = randomness.random() < 0.2
+        moment = randomness.uniform(0, LONGEST_START if while_starting else LONGEST_RUN)
+        if not while_starting:
             await process.be_ready()
         await asyncio.sleep(moment)
         return await process.kill()

@@ -148,7 +148,7 @@ class Activities(Mailboxes):
         )
 
     def complete_activity(self, completion: ActivityCompletion) -> None:
-        """Remove the activity and tell its instance, or refuse."""
+        """Remove the activity and put its message, or refuse."""
         lease = completion.lease
         if self.leased_row(lease) is None:
             raise ActivityLeaseLost(lease.instance, [lease.activity], operation="complete_activity")

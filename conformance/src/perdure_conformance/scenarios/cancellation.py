@@ -163,7 +163,7 @@ async def cleanup_has_a_limit(simulation: Simulation) -> None:
     expect_equal(len(await simulation.recorded("alpha", TimerFired)), 1, "timers fired")
 
 
-class Labour:
+class RunningActivities:
     """Activities that go on until they are cancelled, and what became of them."""
 
     def __init__(self) -> None:
@@ -173,7 +173,7 @@ class Labour:
         """When each got CancelledError."""
 
 
-def family(simulation: Simulation, labour: Labour, place: str) -> Registry:
+def family(simulation: Simulation, running: RunningActivities, place: str) -> Registry:
     """An activity of one place, which watches for its cancellation."""
     app = Registry()
 
@@ -183,10 +183,10 @@ def family(simulation: Simulation, labour: Labour, place: str) -> Registry:
         try:
             while True:
                 if context.cancel_requested:
-                    labour.told.setdefault(place, simulation.clock.now())
+                    running.told.setdefault(place, simulation.clock.now())
                 await simulation.clock.sleep(timedelta(milliseconds=100))
         except asyncio.CancelledError:
-            labour.cancelled[place] = simulation.clock.now()
+            running.cancelled[place] = simulation.clock.now()
             raise
 
     return app
@@ -226,11 +226,11 @@ def parents(app: Registry) -> Registry:
 @scenario("SCENARIO-9")
 async def everything_beneath_is_cancelled(simulation: Simulation) -> None:
     """Cancelling an instance cancels its activities, children and grandchildren; activities in the process that commits are told at once, others within the poll interval where the provider tells of cancellations, and at their next renewal at the latest; after the grace period they get CancelledError; their results are not recorded."""
-    labour = Labour()
+    running = RunningActivities()
     options = RuntimeOptions(cancel_grace=timedelta(seconds=10))
-    here = parents(family(simulation, labour, "here"))
+    here = parents(family(simulation, running, "here"))
     await simulation.node(here, options=options)
-    await simulation.node(family(simulation, labour, "elsewhere"), options=options)
+    await simulation.node(family(simulation, running, "elsewhere"), options=options)
     await simulation.client.start_orchestration("parent", "parent")
     await simulation.until(
         lambda: len(simulation.observer.saw(ActivityStarted)) == 2, "two activities"
@@ -241,13 +241,13 @@ async def everything_beneath_is_cancelled(simulation: Simulation) -> None:
     for instance in ("parent", "child", "grandchild"):
         await expect_cancelled(simulation, instance, "enough")
     expect_soon(since(simulation, began), "the end of three generations")
-    await simulation.until(lambda: len(labour.cancelled) == 2, "CancelledError in both activities")
-    told = {place: timedelta(microseconds=at - began) for place, at in labour.told.items()}
+    await simulation.until(lambda: len(running.cancelled) == 2, "CancelledError in both activities")
+    told = {place: timedelta(microseconds=at - began) for place, at in running.told.items()}
     expect_soon(told["here"], "telling an activity in the same process")
     limit = SOON if simulation.bench.provider.tells_of_cancellations else timedelta(seconds=11)
     expect(told["elsewhere"] <= limit, f"told elsewhere after {told['elsewhere']}")
-    for place, at in labour.cancelled.items():
-        grace = timedelta(microseconds=at - labour.told[place])
+    for place, at in running.cancelled.items():
+        grace = timedelta(microseconds=at - running.told[place])
         expect(timedelta(seconds=9) < grace < timedelta(seconds=12), f"{place}: grace of {grace}")
     await simulation.settle()
     expect_equal(
@@ -267,8 +267,8 @@ async def a_parent_is_told_once_of_a_cancelled_child(simulation: Simulation) -> 
     await simulation.until_recorded("parent", ChildFailed)
     await simulation.client.raise_event("parent", "go")
     message = str(await simulation.output("parent"))
-    expect(message.endswith("canceled: enough"), f"what the parent was told: {message}")
-    expect_equal(len(await simulation.recorded("parent", ChildFailed)), 1, "times it was told")
+    expect(message.endswith("canceled: enough"), f"what the parent got: {message}")
+    expect_equal(len(await simulation.recorded("parent", ChildFailed)), 1, "failures in the parent")
 
 
 @scenario("SCENARIO-9b")

@@ -67,7 +67,7 @@ async def an_id_in_use_is_no_child(simulation: Simulation) -> None:
         expect_equal(len(await simulation.recorded(parent, ChildRefused)), 1, "refusals recorded")
     refused = [(e.instance, e.detached) for e in simulation.observer.saw(DetachedStartRefused)]
     expected = [("kept", "stranger"), ("cancelled", "stranger")]
-    expect_equal(refused, expected, "detached starts told as refused")
+    expect_equal(refused, expected, "observed refusals of detached starts")
     await client.cancel_instance("cancelled", "enough")
     await simulation.failure("cancelled")
     await node.stop()
@@ -94,11 +94,13 @@ async def a_parent_hears_of_every_failure(simulation: Simulation) -> None:
         "too_large": ["application", "PayloadTooLarge"],
     }
     for child, told in expected.items():
-        expect_equal(await simulation.output(f"parent {child}"), told, f"told of {child}")
+        expect_equal(
+            await simulation.output(f"parent {child}"), told, f"what the parent of {child} got"
+        )
     await simulation.until_recorded("child wait", WaitCreated)
     await client.cancel_instance("child wait", "enough")
     told = await simulation.output("parent wait")
-    expect_equal(told, ["application", "Cancelled"], "told of a cancelled child")
+    expect_equal(told, ["application", "Cancelled"], "what the parent of a cancelled child got")
 
     async def is_parked() -> bool:
         return (await simulation.state("child unknown")).parked is not None
@@ -106,7 +108,7 @@ async def a_parent_hears_of_every_failure(simulation: Simulation) -> None:
     await simulation.until(is_parked, "the unknown child's mark")
     await simulation.jump(timedelta(hours=1, minutes=1))
     told = await simulation.output("parent unknown")
-    expect_equal(told, ["configuration", "Unregistered"], "told of an unknown child")
+    expect_equal(told, ["configuration", "Unregistered"], "what the parent of an unknown child got")
     for child in ("raising", "too_large", "wait", "unknown"):
         failures = await simulation.recorded(f"parent {child}", ChildFailed)
-        expect_equal(len(failures), 1, f"times that the parent of {child} was told")
+        expect_equal(len(failures), 1, f"failures in the parent of {child}")

@@ -128,7 +128,7 @@ async def edited_code_parks_its_instances(simulation: Simulation) -> None:
         what = "event 2 of instance 'alpha': the history has ActivityScheduled(name='old'"
         expect(mark.details.startswith(what), f"the details begin otherwise: {mark.details}")
         expect(found in mark.details.partition("asked for")[2], f"not {found}: {mark.details}")
-        expect("secret" not in mark.details, f"the details tell the input: {mark.details}")
+        expect("secret" not in mark.details, f"the details show the input: {mark.details}")
         place = re.search(r"deployments:(\d+) in flow", mark.details)
         expect(place is not None, f"the details name no source line: {mark.details}")
         with expect_refusal(WaitTimeout, "waiting for a parked instance") as refusal:
@@ -162,8 +162,10 @@ async def a_value_that_differs_is_told_and_the_recorded_one_counts(simulation: S
     expect_equal(await simulation.output("alpha"), "secret", "output")
     told = [event for event in simulation.observer.saw(ValueDiffered) if event.instance == "alpha"]
     places = [(event.event, event.kind, event.name, event.field, event.path) for event in told]
-    expect_equal(places, [(2, "ActivityScheduled", "old", "input", "$")], "what was told")
-    expect("secret" not in str(told) and "other" not in str(told), f"the value is told: {told}")
+    expect_equal(
+        places, [(2, "ActivityScheduled", "old", "input", "$")], "the observed differences"
+    )
+    expect("secret" not in str(told) and "other" not in str(told), f"the value is shown: {told}")
 
 
 @scenario("SCENARIO-27b")
@@ -179,7 +181,7 @@ async def a_value_that_differs_parks_where_that_is_asked_for(simulation: Simulat
     mark = await until_parked(simulation, "alpha")
     expect_equal(mark.reason, "nondeterminism", "the reason")
     expect("differs in input at $;" in mark.details, f"no place in the details: {mark.details}")
-    expect("secret" not in mark.details, f"the details tell the input: {mark.details}")
+    expect("secret" not in mark.details, f"the details show the input: {mark.details}")
     await node.stop()
     await simulation.node(original(), options=RuntimeOptions(compare="strict"))
     expect_equal(await simulation.output("alpha"), "secret", "output")
@@ -202,7 +204,7 @@ async def a_parked_instance_can_be_cancelled(simulation: Simulation) -> None:
     await client.cancel_instance("child", "give up")
     expected = ApplicationFailure(Cancelled(reason="give up"))
     expect_equal(await simulation.failure("child"), expected, "how it ended")
-    expect_equal(await simulation.output("parent"), "canceled: give up", "what the parent was told")
+    expect_equal(await simulation.output("parent"), "canceled: give up", "what the parent got")
     kind = (await simulation.failure("grandchild")).kind
     expect(isinstance(kind, Cancelled), f"the grandchild ended as {kind!r}")
     history = await simulation.history("child")
@@ -395,7 +397,7 @@ async def an_unregistered_instance_can_be_cancelled(simulation: Simulation) -> N
         await client.cancel_instance(name, "give up")
         expected = ApplicationFailure(Cancelled(reason="give up"))
         expect_equal(await simulation.failure(name), expected, f"the end of {name!r}")
-    expect_equal(await simulation.output("parent"), "canceled: give up", "what the parent was told")
+    expect_equal(await simulation.output("parent"), "canceled: give up", "what the parent got")
 
 
 @scenario("SCENARIO-41")

@@ -169,7 +169,7 @@ async def an_event_that_does_not_fit_is_told_and_the_wait_goes_on(simulation: Si
     await client.raise_event("alpha", "number", "2")
     expect_equal(await simulation.output("alpha"), [1, 2], "events taken")
     told = [(event.name, event.event_id) for event in simulation.observer.saw(Refused)]
-    expect_equal(told, [("number", "early"), ("number", "late")], "events told of")
+    expect_equal(told, [("number", "early"), ("number", "late")], "observed refusals")
     expect_equal(len(await simulation.recorded("alpha", EventRefused)), 2, "refusals recorded")
 
 
@@ -195,7 +195,7 @@ async def a_wait_may_ask_for_the_error(simulation: Simulation) -> None:
     await simulation.node(app)
     await client.raise_event("alpha", "next", '"this"')
     expect_equal(await simulation.output("alpha"), "refused, then this", "output")
-    expect_equal(simulation.observer.saw(Refused), [], "events told of")
+    expect_equal(simulation.observer.saw(Refused), [], "observed refusals")
 
 
 @scenario("SCENARIO-35")

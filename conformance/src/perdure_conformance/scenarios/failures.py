@@ -112,9 +112,9 @@ async def an_activitys_exception_can_be_caught(simulation: Simulation) -> None:
             return bool(await simulation.recorded(name, ActivityFailedEvent))
 
         await simulation.until(real_time_passes, "the failure", within=timedelta(hours=1))
-        told = cast("list[str]", await simulation.output(activity))
-        expect_equal(told[:3], [activity, "CardDeclined", "no money for 7"], "what was caught")
-        expect(told[3:], "the details have no trace")
+        caught = cast("list[str]", await simulation.output(activity))
+        expect_equal(caught[:3], [activity, "CardDeclined", "no money for 7"], "what was caught")
+        expect(caught[3:], "the details have no trace")
 
 
 @scenario("SCENARIO-37a")

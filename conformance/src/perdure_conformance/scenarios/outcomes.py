@@ -149,9 +149,9 @@ async def failures_carry_their_causes(simulation: Simulation) -> None:
         ],
         "the chain",
     )
-    told = details.display_message()
+    shown = details.display_message()
     for message in ("the order is broken", "the query failed", "the peer went away"):
-        expect(message in told, f"the message does not say {message!r}: {told}")
+        expect(message in shown, f"the message does not say {message!r}: {shown}")
 
 
 def saying() -> Registry:

@@ -28,14 +28,14 @@ class Killer:
         self.node: Node | None = None
         self.deaths = 0
 
-    def strike(self) -> None:
+    def kill_node(self) -> None:
         """Kill the node. The code that runs on it goes on without effect."""
         if self.node is not None:
             self.deaths += 1
             self.node.crash()
             self.node = None
 
-    async def feed(self, app: Registry, *instances: str) -> None:
+    async def replace_killed_nodes(self, app: Registry, *instances: str) -> None:
         """Start a new node whenever one was killed, until the instances have ended."""
 
         async def killed_or_done() -> bool:
@@ -53,7 +53,7 @@ def deadly(killer: Killer) -> Registry:
 
     @app.activity
     async def kill() -> None:
-        killer.strike()
+        killer.kill_node()
 
     @app.activity
     async def work() -> str:
@@ -62,7 +62,7 @@ def deadly(killer: Killer) -> Registry:
     @app.orchestration
     async def killing(ctx: OrchestrationContext) -> None:
         await ctx.schedule_wait("go")
-        killer.strike()
+        killer.kill_node()
 
     @app.orchestration
     async def innocent(ctx: OrchestrationContext) -> str:
@@ -103,12 +103,12 @@ async def a_deadly_turn_is_found_out(simulation: Simulation) -> None:
     await node.stop()
     for instance in (*others[:3], "child", *others[3:]):
         await client.raise_event(instance, "go")
-    await killer.feed(app, *others, "parent", "child")
+    await killer.replace_killed_nodes(app, *others, "parent", "child")
     details = await simulation.failure("child")
     kind = details.kind
     expect(isinstance(kind, Poisoned), f"the deadly instance ended as {details!r}")
     expect_equal(killer.deaths, 3, "deaths, the one alone included")
-    expect_equal(await simulation.output("parent"), "Poisoned", "what the parent was told")
+    expect_equal(await simulation.output("parent"), "Poisoned", "what the parent got")
     for other in others:
         expect_equal(await simulation.output(other), "done", f"output of {other!r}")
 
@@ -129,7 +129,7 @@ async def a_deadly_activity_is_found_out(simulation: Simulation) -> None:
         await client.start_orchestration(instance, "innocent")
         await client.raise_event(instance, "go")
     await client.start_orchestration("deadly", "kill_by_activity")
-    await killer.feed(app, *others, "deadly")
+    await killer.replace_killed_nodes(app, *others, "deadly")
     expect_equal(await simulation.output("deadly"), ["Poisoned", "done"], "what was caught")
     expect_equal(killer.deaths, 3, "deaths, the one alone included")
     failures = await simulation.recorded("deadly", ActivityFailedEvent)

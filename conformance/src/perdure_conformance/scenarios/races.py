@@ -22,7 +22,7 @@ from perdure_conformance.scenarios.simulation import Node, Simulation, scenario
 
 
 class Gates:
-    """Activities that return when they are told to."""
+    """Activities that return when the scenario lets them."""
 
     def __init__(self) -> None:
         self.gates: dict[str, asyncio.Event] = {}

@@ -22,7 +22,7 @@ def counting() -> Registry:
 
     @app.orchestration
     async def take(ctx: OrchestrationContext) -> list[int]:
-        """Takes numbers until it is told to end."""
+        """Takes numbers until the end event."""
         taken: list[int] = []
         while True:
             number = await ctx.schedule_wait("number", int)
@@ -32,7 +32,7 @@ def counting() -> Registry:
 
     @app.orchestration
     async def take_again(ctx: OrchestrationContext, taken: list[int]) -> list[int]:
-        """Takes one number an execution until it is told to end."""
+        """Takes one number an execution until the end event."""
         number = await ctx.schedule_wait("number", int)
         if number >= 0:
             ctx.continue_as_new([*taken, number])

@@ -356,7 +356,7 @@ async def open_simulation(bench: Bench) -> AsyncGenerator[Simulation]:
 
 def _has_ready_callbacks() -> bool:
     """Whether anything else is about to run in this round of the event loop."""
-    # No public interface tells it; without this one a chain of callbacks would look quiet.
+    # There is no public interface for it; without it a chain of callbacks would look quiet.
     return bool(getattr(asyncio.get_running_loop(), "_ready", ()))
 
 

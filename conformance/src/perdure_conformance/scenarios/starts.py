@@ -255,7 +255,7 @@ async def broken_ids_are_refused_at_the_edge(simulation: Simulation) -> None:
 
 
 def register_named(app: Registry, name: str) -> None:
-    """Register an orchestration and an activity under one name; they tell it."""
+    """Register an orchestration and an activity under one name, which they return."""
 
     @app.activity(name=name)
     async def say() -> str:
