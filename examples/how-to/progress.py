@@ -51,6 +51,7 @@ async def main() -> None:
         assert await handle.result(timeout=10) == 3
         assert table.execute("SELECT * FROM progress").fetchall() == [("book-1", 3, 3)]
         assert await converted(client, "book-1") == 3
+    table.close()
 
 
 asyncio.run(main())
