@@ -1,143 +1,124 @@
-"""Tests of orchestrations: plain, over time, with fakes, and with a restart in the middle."""
+"""Tests of orchestrations on a stage: over time, with fakes, cancelled, and with a crash."""
 
 import asyncio
 from datetime import timedelta
 
 import perdure
-import perdure_memory
+from perdure.testing import Stage, run_activity
 
 app = perdure.Registry()
-runs: list[int] = []
 
 
 class Bank:
-    """What the activities of a test are given."""
+    """The resources of the activities: what has been charged, by idempotency key."""
 
     def __init__(self) -> None:
         self.charged: dict[str, int] = {}
 
 
 @app.activity
-async def double(number: int) -> int:
-    return 2 * number
-
-
-@app.activity
-async def charge(cents: int) -> None:
+async def charge(cents: int) -> str:
     context = perdure.activity_context(Bank)
     context.resources.charged[context.idempotency_key] = cents
+    return f"receipt for {cents}"
 
 
 @app.activity
-async def step(number: int) -> None:
-    runs.append(number)
+async def refund(receipt: str) -> None:
+    raise NotImplementedError("the bank is not connected yet")
+
+
+@app.activity
+async def remind(customer: str) -> None:
+    raise NotImplementedError("mail is not connected yet")
 
 
 @app.orchestration
-async def quadruple(ctx: perdure.OrchestrationContext, number: int) -> int:
-    return await ctx.schedule_activity(double, await ctx.schedule_activity(double, number))
+async def approve(ctx: perdure.OrchestrationContext, customer: str) -> str:
+    try:
+        async with asyncio.timeout(timedelta(days=7).total_seconds()):
+            return await ctx.schedule_wait("approval", str)
+    except TimeoutError:
+        await ctx.schedule_activity(remind, customer)
+        return "reminded"
 
 
 @app.orchestration
-async def remind(ctx: perdure.OrchestrationContext) -> str:
-    began = ctx.now()
-    await asyncio.sleep(timedelta(days=30).total_seconds())
-    return f"{(ctx.now() - began).days} days later"
+async def pay(ctx: perdure.OrchestrationContext, cents: int) -> str:
+    policy = perdure.RetryPolicy(max_attempts=3, backoff=perdure.Fixed(timedelta(minutes=1)))
+    receipt = await ctx.schedule_activity(charge, cents, retry=policy)
+    try:
+        await ctx.schedule_wait("delivered")
+    except asyncio.CancelledError:
+        await ctx.schedule_activity(refund, receipt)
+        raise
+    return receipt
 
 
-@app.orchestration
-async def pay(ctx: perdure.OrchestrationContext, cents: int) -> None:
-    await ctx.schedule_activity(charge, cents)
+async def test_the_reminder_comes_after_a_week() -> None:
+    async with Stage(app) as stage:
+        reminder = stage.fake(remind, returns=None)
+
+        assert await stage.run(approve, "Ada") == "reminded"
+        assert reminder.inputs == ["Ada"]
+        assert stage.elapsed == timedelta(days=7)
 
 
-@app.orchestration
-async def two_steps(ctx: perdure.OrchestrationContext) -> None:
-    await ctx.schedule_activity(step, 1)
-    await ctx.schedule_wait("go")
-    await ctx.schedule_activity(step, 2)
+async def test_a_payment_is_tried_three_times() -> None:
+    async with Stage(app) as stage:
+        payment = stage.fake(charge, calls=[ConnectionError, TimeoutError("slow"), "a receipt"])
+        order = await stage.start(pay, 500)
+        await order.raise_event("delivered")
+
+        assert await order.result() == "a receipt"
+        assert payment.inputs == [500, 500, 500]
 
 
-async def test_a_number_is_doubled_twice() -> None:
-    async with perdure.open_provider("memory://") as provider, perdure.Runtime(provider, app):
-        handle = await perdure.Client(provider).start_orchestration("it", quadruple, 3)
+async def test_an_approval_ends_the_wait() -> None:
+    async with Stage(app, fake_all=True) as stage:
+        order = await stage.start(approve, "Ada")
+        await stage.settle()
+        await order.raise_event("approval", '"yes"')
 
-        assert await handle.result(timeout=5) == 12
-
-
-async def comes_to(client: perdure.Client, instance: str, kind: str) -> None:
-    """Wait in real time until the history has an event of this kind."""
-    async with asyncio.timeout(5):
-        while True:
-            events = await client.read_execution_history(instance, 1)
-            if any(event.kind == kind for event in events):
-                return
-            await asyncio.sleep(0.001)
+        assert await order.result() == "yes"
 
 
-async def test_the_reminder_comes_after_a_month() -> None:
-    clock = perdure.ManualClock()
-    async with (
-        perdure.open_provider("memory://", clock=clock) as provider,
-        perdure.Runtime(provider, app),
-    ):
-        client = perdure.Client(provider)
-        handle = await client.start_orchestration("it", remind)
-        await comes_to(client, "it", "TimerCreated")
+async def test_a_cancelled_order_gives_the_money_back() -> None:
+    async with Stage(app, resources=Bank()) as stage:
+        refunded = stage.fake(refund, returns=None)
+        order = await stage.start(pay, 500)
+        await stage.settle()
+        await order.cancel("changed my mind")
 
-        clock.advance(timedelta(days=30))
-
-        assert await handle.result() == "30 days later"
+        assert isinstance(await order.wait(), perdure.Failed)
+        assert refunded.inputs == ["receipt for 500"]
 
 
-async def test_the_bank_is_asked_once() -> None:
+async def test_a_crash_charges_no_one_twice() -> None:
     bank = Bank()
-    async with (
-        perdure.open_provider("memory://") as provider,
-        perdure.Runtime(provider, app, resources=bank),
-    ):
-        await (await perdure.Client(provider).start_orchestration("it", pay, 500)).result(timeout=5)
+    async with Stage(app, resources=bank) as stage:
+        order = await stage.start(pay, 500)
+        await stage.settle()
+        await stage.crash()
+        await order.raise_event("delivered")
 
+        assert await order.result() == "receipt for 500"
     assert list(bank.charged.values()) == [500]
 
 
-async def test_a_failing_service_is_seen_by_the_orchestration() -> None:
-    fakes = perdure.Registry()
-    fakes.orchestration(quadruple)
+async def test_the_activity_alone() -> None:
+    bank = Bank()
 
-    @fakes.activity(name="double")
-    async def fails(number: int) -> int:
-        raise ConnectionError("out of reach")
-
-    async with perdure.open_provider("memory://") as provider, perdure.Runtime(provider, fakes):
-        handle = await perdure.Client(provider).start_orchestration("it", quadruple, 3)
-
-        match await handle.wait(timeout=5):
-            case perdure.Failed(details=details):
-                assert "out of reach" in details.display_message()
-            case perdure.Completed():
-                raise AssertionError("it cannot have completed")
-
-
-async def test_a_step_is_not_done_again_after_a_restart() -> None:
-    async with perdure.open_provider("memory://restart") as provider:
-        client = perdure.Client(provider)
-        await client.start_orchestration("it", two_steps)
-        async with perdure.Runtime(provider, app):
-            await comes_to(client, "it", "WaitCreated")
-        await client.raise_event("it", "go")
-        async with perdure.Runtime(provider, app):
-            await client.wait_for_orchestration("it", timeout=5)
-
-    assert runs == [1, 2]
-    perdure_memory.drop("restart")
+    assert await run_activity(charge, 500, resources=bank) == "receipt for 500"
 
 
 async def main() -> None:
-    await test_a_number_is_doubled_twice()
-    await test_the_reminder_comes_after_a_month()
-    await test_the_bank_is_asked_once()
-    await test_a_failing_service_is_seen_by_the_orchestration()
-    await test_a_step_is_not_done_again_after_a_restart()
+    await test_the_reminder_comes_after_a_week()
+    await test_a_payment_is_tried_three_times()
+    await test_an_approval_ends_the_wait()
+    await test_a_cancelled_order_gives_the_money_back()
+    await test_a_crash_charges_no_one_twice()
+    await test_the_activity_alone()
 
 
 asyncio.run(main())

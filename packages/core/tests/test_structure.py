@@ -20,6 +20,7 @@ import perdure.contract
 import perdure.contract.hooks
 import perdure.errors
 import perdure.model.application_errors
+import perdure.testing
 import pytest
 
 ROOT = Path(__file__).parents[3]
@@ -62,6 +63,7 @@ MAY_USE = {
         "codec", "records", "model", "diagnostics", "authoring", "contract", "providers", "replay",
         "client", "runtime",
     },
+    # Applications use it in their tests alone.
     "testing": {
         "codec", "records", "model", "diagnostics", "authoring", "contract", "providers", "replay",
         "client", "runtime", "testing",
@@ -183,7 +185,7 @@ def test_everything_that_can_be_caught_is_an_error_of_one_root() -> None:
     assert strays == []
 
 
-@pytest.mark.parametrize("package", [perdure, perdure.contract, perdure.errors])
+@pytest.mark.parametrize("package", [perdure, perdure.contract, perdure.errors, perdure.testing])
 def test_every_public_thing_says_what_it_is(package: ModuleType) -> None:
     silent = [path for name, value in _public(package) for path in _silent(name, value)]
 

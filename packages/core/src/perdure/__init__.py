@@ -12,7 +12,7 @@ Each folder imports only from those above it:
 - `replay/`: the engine, without I/O; it knows no provider
 - `client/`: starts and watches instances, and reaches a runtime only through the provider
 - `runtime/`: leases work, runs it, commits what came of it
-- `testing/`: proofs for your tests; nothing else imports it
+- `testing/`: an application in a test, and replay checks; nothing else imports it
 """
 
 from perdure.authoring.registry import Registry

@@ -77,6 +77,7 @@ class StallWatch:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_thread = 0
+        self._next_heartbeat: asyncio.TimerHandle | None = None
         self._last_heartbeat = 0.0
         self._logged: float | None = None
         """The last heartbeat before the standstill that the thread has logged."""
@@ -98,7 +99,10 @@ class StallWatch:
             self._thread.start()
 
     def close(self) -> None:
-        """End the thread."""
+        """End the thread and the heartbeat; called in the loop."""
+        if self._next_heartbeat is not None:
+            # The loop would keep the whole runtime until the next heartbeat.
+            self._next_heartbeat.cancel()
         self._closed.set()
         self._armed.set()
 
@@ -106,7 +110,7 @@ class StallWatch:
 
     def _schedule_heartbeat(self, loop: asyncio.AbstractEventLoop) -> None:
         self._last_heartbeat = time.monotonic()
-        loop.call_later(self._interval, self._heartbeat, loop)
+        self._next_heartbeat = loop.call_later(self._interval, self._heartbeat, loop)
 
     def _heartbeat(self, loop: asyncio.AbstractEventLoop) -> None:
         late = time.monotonic() - self._last_heartbeat - self._interval

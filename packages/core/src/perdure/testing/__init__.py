@@ -1,5 +1,14 @@
-"""Testing durable programs: stored histories are replayed against the code of today.
+"""Testing durable programs: the real engine in a test, and replay checks of stored histories.
 
+    async with Stage(app) as stage:
+        charge = stage.fake(charge_card, returns=Receipt(id="r1"))
+        receipt = await stage.run(process_order, order)
+
+- `stage`: an application in a test: its runtime, its client and its clock
+- `fakes`: stand-ins for activities, checked against their signatures
+- `single_activity`: one activity alone, with its context
+- `stage_time`, `stage_provider`, `stage_client`, `stage_runtime`: what is under way, what becomes
+  due, and who waits for it
 - `replay_check`: replays histories without running anything
 - `replay_report`: what a check found
 - `history_sources`: folders, clients and URLs as sources of histories
@@ -9,16 +18,25 @@ Applications never import this package outside their tests.
 
 from perdure.replay.code_locations import WaitingTask
 from perdure.replay.comparing import ValueDifference
+from perdure.testing.fakes import Fake, FakeCall
 from perdure.testing.replay_check import check_histories, check_history
 from perdure.testing.replay_report import CheckedExecution, Disagreement, ReplayReport, Verdict
+from perdure.testing.single_activity import run_activity
+from perdure.testing.stage import Stage
+from perdure.testing.stage_time import NothingHappens
 
 __all__ = [
     "CheckedExecution",
     "Disagreement",
+    "Fake",
+    "FakeCall",
+    "NothingHappens",
     "ReplayReport",
+    "Stage",
     "ValueDifference",
     "Verdict",
     "WaitingTask",
     "check_histories",
     "check_history",
+    "run_activity",
 ]

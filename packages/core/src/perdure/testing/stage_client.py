@@ -1,0 +1,69 @@
+"""The client of a stage: while the test waits for the end of an instance, time skips."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from perdure.client import Client
+from perdure.client.handle import Handle
+from perdure.client.starting import Start
+from perdure.contract.provider import Provider
+from perdure.contract.waiting import pass_over
+from perdure.model.durations import to_duration
+from perdure.model.status import Completed, Failed
+from perdure.testing.stage_time import StageTime
+
+R_co = TypeVar("R_co", covariant=True)
+
+
+class StageHandle(Handle[R_co]):
+    """A handle whose waits let time skip."""
+
+    __slots__ = ("_time",)
+
+    def __init__(
+        self, provider: Provider, instance: str, result_type: object, time: StageTime
+    ) -> None:
+        super().__init__(provider, instance, result_type)
+        self._time = time
+
+    async def wait(self, timeout: timedelta | float | None = None) -> Completed | Failed:
+        return await _wait(super().wait, self.instance, timeout, self._time)
+
+
+class StageClient(Client):
+    """A client whose waits let time skip."""
+
+    def __init__(self, provider: Provider, time: StageTime) -> None:
+        super().__init__(provider)
+        self._time = time
+
+    async def wait_for_orchestration(
+        self, instance: str, timeout: timedelta | float | None = None
+    ) -> Completed | Failed:
+        async def wait(timeout: timedelta | float | None) -> Completed | Failed:
+            return await super(StageClient, self).wait_for_orchestration(instance, timeout)
+
+        return await _wait(wait, instance, timeout, self._time)
+
+    async def _start(self, instance: str, start: Start, version: str | None) -> Handle[Any]:
+        await super()._start(instance, start, version)
+        return StageHandle(self.provider, instance, start.result_type, self._time)
+
+
+async def _wait(
+    wait: Any, instance: str, timeout: timedelta | float | None, time: StageTime
+) -> Completed | Failed:
+    limit = None if timeout is None else to_duration(timeout, "timeout")
+    with time.awaiting(instance, limit) as in_vain:
+        waiting = asyncio.ensure_future(wait(limit))
+        try:
+            await asyncio.wait((waiting, in_vain), return_when=asyncio.FIRST_COMPLETED)
+            if not waiting.done():
+                in_vain.result()
+            return await waiting
+        finally:
+            waiting.cancel()
+            waiting.add_done_callback(pass_over)

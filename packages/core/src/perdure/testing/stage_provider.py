@@ -1,0 +1,72 @@
+"""The storage as one process of a stage sees it: watched, and cut off when the process crashes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TypeVar, cast
+
+from perdure.contract.delegate import DelegatingProvider, ProviderCall
+from perdure.contract.provider import Provider
+from perdure.records.activities import ActivityRelease
+from perdure.records.instances import Message
+from perdure.records.queries import ChangeWait, WorkWait
+from perdure.records.turns import TurnCommit, TurnRelease
+from perdure.testing.stage_time import StageTime
+
+R = TypeVar("R")
+
+_READS = frozenset({"lease_turns", "lease_activities", "read_history", "read_instance"})
+
+
+class StageProvider(DelegatingProvider):
+    """Passes calls on, and tells the stage's time what is under way and what becomes due.
+
+    Waits sleep on the clock alone: everything that changes the storage passes through providers of
+    this class, whose notifier wakes what waits.
+    """
+
+    def __init__(self, inner: Provider, time: StageTime) -> None:
+        super().__init__(inner)
+        self.tells_of_work = self.tells_of_changes = True
+        # Cancellations are committed by the one runtime of the stage, which knows of them.
+        self.tells_of_cancellations = False
+        self._time = time
+        self._crashed = False
+
+    def crash(self) -> None:
+        """No later call has an effect, and no answer of an earlier one arrives."""
+        self._crashed = True
+
+    async def around(self, operation: str, call: ProviderCall[R]) -> R:
+        """Make the call, and note what becomes due by it."""
+        await self._stop_after_crash()
+        with self._time.call(changes=operation not in _READS):
+            answer = await call()
+        await self._stop_after_crash()
+        self._note(call.argument)
+        return answer
+
+    async def wait_for_work(self, wait: WorkWait) -> None:
+        await self.clock.sleep(wait.timeout)
+
+    async def wait_for_change(self, wait: ChangeWait) -> None:
+        await self.clock.sleep(wait.timeout)
+
+    async def _stop_after_crash(self) -> None:
+        if self._crashed:
+            await asyncio.Event().wait()
+
+    def _note(self, argument: object) -> None:
+        match argument:
+            case TurnCommit(send=send, front=front, add=added):
+                for each in (*send, *front, *added):
+                    self._time.due_at(each.visible_at)
+            case TurnRelease(delay=delay) | ActivityRelease(delay=delay):
+                self._time.due_after(delay)
+            case list() | tuple():
+                for each in cast("Sequence[object]", argument):
+                    if isinstance(each, Message):
+                        self._time.due_at(each.visible_at)
+            case _:
+                pass

@@ -1,0 +1,203 @@
+"""Time in a test: what is under way, what becomes due, and the jumps of the clock between them.
+
+Time stands still while anything can happen without it: a call to the storage, a turn, an activity,
+a callback of the event loop. Only when nothing moves, and the test waits for an instance, the
+clock jumps to the next instant at which something becomes due. What becomes due is read from the
+calls to the storage that pass by: visible messages, delays and the leases of a crashed runtime.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from perdure.clock import Instant, ManualClock, to_datetime, to_microseconds
+from perdure.contract.notifier import Notifier
+from perdure.errors import PerdureError
+
+_QUIET_ROUNDS = 4
+"""Rounds of the event loop without a call or a callback after which nothing moves."""
+_SHORT_SLEEPS = to_microseconds(timedelta(seconds=2))
+"""How long after a change the sleeps of the runtime are gone through one by one."""
+
+
+class NothingHappens(PerdureError):
+    """The test waits for an instance that can never go on: nothing is under way, nothing is due.
+
+    The message says where the instance stands. Raise the event that it waits for, or fake the
+    activity that fails.
+    """
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Awaited:
+    """A wait of the test for the end of an instance."""
+
+    instance: str
+    until: Instant | None
+    """When it times out."""
+    failed: asyncio.Future[None]
+    """Gets the error if the wait can never end."""
+
+
+class StageTime:
+    """See the module."""
+
+    def __init__(self, clock: ManualClock, notifier: Notifier, busy: Callable[[], bool]) -> None:
+        """`busy` tells whether an activity is under way."""
+        self.clock = clock
+        self._notifier = notifier
+        self._busy = busy
+        self._calls = 0
+        self._changed_at = clock.now()
+        self._due: list[Instant] = []
+        self._awaited: set[Awaited] = set()
+        self._wanted = asyncio.Event()
+        self._jumps = asyncio.Lock()
+
+    # What passes by
+
+    @contextmanager
+    def call(self, *, changes: bool) -> Generator[None]:
+        """A call to the storage is under way in the block; `changes` tells whether it may write."""
+        self._calls += 1
+        if changes:
+            self._changed_at = self.clock.now()
+        try:
+            yield
+        finally:
+            self._calls -= 1
+
+    def due_at(self, instant: Instant | None) -> None:
+        """Something becomes due at this instant."""
+        if instant is not None and instant > self.clock.now():
+            heapq.heappush(self._due, instant)
+
+    def due_after(self, delay: timedelta) -> None:
+        """Something becomes due after this delay."""
+        self.due_at(self.clock.now() + to_microseconds(delay))
+
+    @contextmanager
+    def awaiting(self, instance: str, timeout: timedelta | None) -> Generator[asyncio.Future[None]]:
+        """The test waits for an instance in the block; the future gets an error if it waits in vain."""
+        until = None if timeout is None else self.clock.now() + to_microseconds(timeout)
+        failed = asyncio.get_running_loop().create_future()
+        awaited = Awaited(instance, until, failed)
+        self._awaited.add(awaited)
+        self._wanted.set()
+        try:
+            yield failed
+        finally:
+            failed.cancel()
+            self._awaited.discard(awaited)
+            if not self._awaited:
+                self._wanted.clear()
+
+    # Standing still
+
+    async def settle(self) -> None:
+        """Return when nothing can happen before time passes or the test does something."""
+        await self._until_quiet(lambda: self._calls > 0 or self._busy())
+
+    async def _until_quiet(self, moving: Callable[[], bool]) -> None:
+        quiet = 0
+        while quiet < _QUIET_ROUNDS:
+            if _has_ready_callbacks():
+                quiet = 0
+                await asyncio.sleep(0)
+            elif moving():
+                quiet = 0
+                # A thread, a socket or an activity is at work: do not spin meanwhile.
+                await asyncio.sleep(0.0005)
+            else:
+                quiet += 1
+                await asyncio.sleep(0)
+
+    # Passing
+
+    async def skip_for_ever(self, why_stuck: Callable[[str], Awaitable[str | None]]) -> None:
+        """Let time pass whenever the test waits for an instance and nothing moves.
+
+        `why_stuck` says why an instance can't go on by itself, or None if only time is missing.
+        """
+        while True:
+            await self._wanted.wait()
+            await self.settle()
+            async with self._jumps:
+                if self._awaited and not self._step_to(self._next_sleep()):
+                    await self._jump(why_stuck)
+
+    async def _jump(self, why_stuck: Callable[[str], Awaitable[str | None]]) -> None:
+        due = self._next_due()
+        for awaited in tuple(self._awaited):
+            why = await why_stuck(awaited.instance)
+            if why is None and due is None:
+                why = "nothing is under way and nothing is due"
+            if why is not None and not awaited.failed.done():
+                awaited.failed.set_exception(
+                    NothingHappens(f"instance {awaited.instance!r} does not go on: {why}")
+                )
+                await asyncio.sleep(0)
+                return
+        self._step_to(due)
+
+    async def advance(self, duration: timedelta) -> None:
+        """Let this much time pass, and everything happen that becomes due in it.
+
+        Time passes beside activities that run, in steps that keep their leases.
+        """
+        end = self.clock.now() + to_microseconds(duration)
+        async with self._jumps:
+            while self.clock.now() < end:
+                await self._until_quiet(lambda: self._calls > 0)
+                sleep = self.clock.next_due if self._busy() else self._next_sleep()
+                stops = [end, *filter(None, (sleep, self._next_due()))]
+                self._step_to(max(min(stops), self.clock.now() + 1))
+            await self._until_quiet(lambda: self._calls > 0)
+
+    async def run(self, work: Coroutine[Any, Any, object]) -> None:
+        """Let time pass until the work is done, sleep by sleep."""
+        task = asyncio.ensure_future(work)
+        try:
+            while not task.done():
+                await self._until_quiet(lambda: self._calls > 0)
+                if not task.done() and not self._step_to(self.clock.next_due):
+                    await asyncio.sleep(0.0005)  # a thread is at work
+            task.result()
+        finally:
+            task.cancel()
+
+    def _next_sleep(self) -> Instant | None:
+        """The end of a sleep of the runtime that belongs to what has just happened."""
+        sleep = self.clock.next_due
+        return sleep if sleep is not None and sleep <= self._changed_at + _SHORT_SLEEPS else None
+
+    def _next_due(self) -> Instant | None:
+        now = self.clock.now()
+        while self._due and self._due[0] <= now:
+            heapq.heappop(self._due)
+        deadlines = [each.until for each in self._awaited if each.until is not None]
+        return min([*self._due[:1], *(each for each in deadlines if each > now)], default=None)
+
+    def _step_to(self, instant: Instant | None) -> bool:
+        if instant is None:
+            return False
+        self.clock.advance(timedelta(microseconds=max(0, instant - self.clock.now())))
+        # The runtime sleeps longer than this step: it looks for what has become due.
+        self._notifier.notify_turns()
+        self._notifier.notify_activities()
+        return True
+
+    def __repr__(self) -> str:
+        return f"<StageTime at {to_datetime(self.clock.now())}>"
+
+
+def _has_ready_callbacks() -> bool:
+    """Whether anything else is about to run in this round of the event loop."""
+    # No public interface tells it; without this one a chain of callbacks would look quiet.
+    return bool(getattr(asyncio.get_running_loop(), "_ready", ()))

@@ -1,0 +1,344 @@
+"""The stage: the real engine in a test, with time that skips, fakes, crashes and restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from datetime import UTC, datetime, timedelta
+
+import perdure
+import pytest
+from perdure import Failed, OrchestrationFailed, RuntimeOptions, WaitTimeout
+from perdure.errors import InvalidInput, InvalidPayload, NotRegistered, PerdureError
+from perdure.testing import NothingHappens, Stage
+
+from .shop import (
+    WEEK,
+    Charge,
+    app,
+    approve,
+    charge_card,
+    order,
+    pay,
+    refund,
+    remind,
+    ship,
+    sleep_twice,
+    wait_for_ever,
+)
+
+# What a new user tests first: five to eight lines each.
+
+
+async def test_a_reminder_after_a_week() -> None:
+    async with Stage(app) as stage:
+        reminder = stage.fake(remind, returns=None)
+
+        assert await stage.run(approve) == "reminded"
+        assert reminder.inputs == ["Ada"]
+        assert stage.elapsed == WEEK
+
+
+async def test_a_payment_that_fails_twice() -> None:
+    async with Stage(app) as stage:
+        charge = stage.fake(charge_card, calls=[ConnectionError("busy"), TimeoutError, "paid"])
+
+        assert await stage.run(pay, 500) == "paid"
+        assert charge.inputs == [Charge(500)] * 3
+        assert stage.elapsed == timedelta(seconds=20)
+
+
+async def test_an_approval_that_comes() -> None:
+    async with Stage(app, fake_all=True) as stage:
+        waiting = await stage.start(approve)
+        await stage.settle()
+        await waiting.raise_event("approval", '"Grace"')
+
+        assert await waiting.result() == "Grace"
+        assert stage.elapsed == timedelta(0)
+
+
+async def test_a_cancellation_is_compensated() -> None:
+    async with Stage(app, resources=[]) as stage:
+        refunded = stage.fake(refund, returns=None)
+        running = await stage.start(order, 700)
+        await stage.settle()
+        await running.cancel("changed my mind")
+
+        assert isinstance(await running.wait(), Failed)
+        assert refunded.inputs == ["receipt 1"]
+
+
+# Time
+
+
+async def test_the_clock_stops_at_each_instant_at_which_something_is_due() -> None:
+    async with Stage(app, start=datetime(2031, 5, 1, tzinfo=UTC)) as stage:
+        assert await stage.run(sleep_twice) == 2 * 86_400
+
+        assert stage.elapsed == timedelta(days=2)
+        assert stage.clock.now() == 1_935_532_800_000_000
+
+
+async def test_time_does_not_skip_unless_the_test_waits_for_an_end() -> None:
+    async with Stage(app) as stage:
+        running = await stage.start(approve)
+        await stage.settle()
+        await asyncio.sleep(0.01)
+
+        assert stage.elapsed == timedelta(0)
+        await running.cancel()
+
+
+async def test_time_never_jumps_over_an_activity_that_runs() -> None:
+    ends = asyncio.Event()
+
+    async def charge(charge: Charge) -> str:
+        asyncio.get_running_loop().call_later(0.02, ends.set)
+        await ends.wait()
+        return f"paid {charge.cents}"
+
+    async with Stage(app) as stage:
+        stage.fake(charge_card, calls=charge)
+
+        assert await stage.run(pay, 5) == "paid 5"
+        assert stage.elapsed < timedelta(seconds=1)
+
+
+async def test_without_skipping_only_the_test_moves_the_clock() -> None:
+    async with Stage(app, skip=False) as stage:
+        stage.fake(remind, returns=None)
+        running = await stage.start(approve)
+        await stage.advance(WEEK - timedelta(seconds=1))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(running.wait(), 0.01)
+        await stage.advance(1)
+
+        assert await running.result() == "reminded"
+
+
+async def test_time_that_is_moved_beside_an_activity_takes_no_lease_from_it() -> None:
+    began, ends = asyncio.Event(), asyncio.Event()
+
+    async def charge(charge: Charge) -> str:
+        began.set()
+        await ends.wait()
+        return "paid in the end"
+
+    options = RuntimeOptions(max_attempts=1)  # the loss of one lease would be the end
+    async with Stage(app, options=options) as stage:
+        fake = stage.fake(charge_card, calls=charge)
+        running = await stage.start(pay, 5)
+        await began.wait()
+        await stage.advance(timedelta(hours=2))
+        ends.set()
+
+        assert await running.result() == "paid in the end"
+        assert len(fake.calls) == 1
+
+
+async def test_the_time_limit_of_a_wait_is_kept() -> None:
+    async with Stage(app) as stage:
+        running = await stage.start(wait_for_ever)
+
+        with pytest.raises(WaitTimeout):
+            await running.wait(timedelta(hours=3))
+        assert timedelta(hours=3) <= stage.elapsed < timedelta(hours=3, seconds=5)
+
+
+# A test that can't go on says why
+
+
+async def test_a_wait_that_can_never_end_says_so() -> None:
+    async with Stage(app) as stage:
+        with pytest.raises(NothingHappens, match="nothing is under way and nothing is due"):
+            await stage.run(wait_for_ever)
+
+
+async def test_a_parked_instance_says_why_it_is_parked() -> None:
+    rest = perdure.Registry()
+    rest.orchestration(name="wait_for_ever")(wait_for_ever_otherwise)
+    async with perdure.open_provider("memory://parked"):  # keeps the store
+        async with Stage(app, url="memory://parked") as stage:
+            await stage.client.start_orchestration("it", wait_for_ever)
+            await stage.settle()
+        async with Stage(rest, url="memory://parked") as stage:
+            await stage.client.raise_event("it", "never")
+
+            with pytest.raises(NothingHappens, match=r"parked \(nondeterminism\)"):
+                await stage.client.wait_for_orchestration("it")
+
+
+async def wait_for_ever_otherwise(ctx: perdure.OrchestrationContext) -> None:
+    """Other code than the history's."""
+    await asyncio.sleep(5)
+
+
+async def test_a_failure_is_raised_with_its_details() -> None:
+    async with Stage(app) as stage:
+        stage.fake(charge_card, raises=ValueError("no such card"))
+
+        with pytest.raises(OrchestrationFailed, match="no such card"):
+            await stage.run(pay, 5)
+
+
+# Fakes
+
+
+async def test_what_is_not_faked_is_real() -> None:
+    card: list[int] = []
+    async with Stage(app, resources=card) as stage:
+        assert await stage.run(pay, 300) == "receipt 1"
+
+    assert card == [300]
+
+
+async def test_a_fake_gets_the_arguments_by_name_where_there_are_several() -> None:
+    async with Stage(app, resources=[]) as stage:
+        shipped = stage.fake(ship, calls=lambda item, express=False: f"{item} {express}")
+        running = await stage.start(order, 5)
+        await running.raise_event("approval", '"yes"')
+
+        assert await running.result() == "book True"
+        assert shipped.inputs == [{"item": "book", "express": True}]
+
+
+async def test_a_plain_activity_is_faked_by_an_async_function_too() -> None:
+    told: list[str] = []
+
+    async def remind_quietly(customer: str) -> None:
+        told.append(f"{customer} in {threading.current_thread().name}")
+
+    async with Stage(app) as stage:
+        stage.fake(remind, calls=remind_quietly)
+        await stage.run(approve)
+
+    assert told == [f"Ada in {threading.main_thread().name}"]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "error", "says"),
+    [
+        ({"returns": 5}, InvalidPayload, "result of the fake of activity 'charge_card'"),
+        ({"raises": "an error"}, InvalidInput, "pass an exception or its class"),
+        ({"raises": UnicodeDecodeError}, InvalidInput, "pass an instance"),
+        ({"calls": lambda: "paid"}, InvalidInput, "take the parameters charge"),
+        ({"calls": []}, InvalidInput, "a list of outcomes in turn"),
+        ({"calls": ["paid", 5]}, InvalidPayload, "result of the fake"),
+        ({"returns": "paid", "raises": ValueError}, InvalidInput, "has 2 outcomes"),
+        ({}, InvalidInput, "has 0 outcomes"),
+    ],
+)
+async def test_a_fake_that_does_not_fit_is_refused_when_it_is_made(outcome, error, says) -> None:
+    async with Stage(app) as stage:
+        with pytest.raises(error, match=says):
+            stage.fake(charge_card, **outcome)
+
+
+async def test_what_cannot_be_faked_is_refused() -> None:
+    async with Stage(app) as stage:
+        with pytest.raises(NotRegistered, match="not registered as an activity of this stage"):
+            stage.fake(asyncio.sleep, returns=None)
+        with pytest.raises(InvalidInput, match="is an orchestration"):
+            stage.fake(pay, returns="paid")
+
+
+async def test_a_fake_that_runs_out_of_outcomes_says_so() -> None:
+    async with Stage(app) as stage:
+        stage.fake(charge_card, calls=[ConnectionError])
+
+        with pytest.raises(OrchestrationFailed, match="more often than it has outcomes"):
+            await stage.run(pay, 5)
+
+
+async def test_a_stage_on_which_all_is_faked_refuses_real_activities() -> None:
+    async def run() -> None:
+        async with Stage(app, fake_all=True) as stage:
+            with pytest.raises(OrchestrationFailed, match="'charge_card' is not faked"):
+                await stage.run(pay, 5)
+
+    with pytest.raises(PerdureError, match="activities without a fake: 'charge_card'"):
+        await run()
+
+
+# Trouble
+
+
+@pytest.mark.parametrize("trouble", ["restart", "crash", "evict"])
+async def test_an_instance_goes_on_after(trouble: str) -> None:
+    card: list[int] = []
+    async with Stage(app, resources=card) as stage:
+        running = await stage.start(order, 40)
+        await stage.settle()
+        await getattr(stage, trouble)()
+        await running.raise_event("approval", '"yes"')
+
+        assert await running.result() == "book by air"
+        kinds = [event.kind for event in await stage.history(running.instance)]
+    assert card == [40]
+    assert kinds.count("ActivityScheduled") == 1
+
+
+async def test_a_crash_in_the_middle_of_an_activity_runs_it_again() -> None:
+    began = asyncio.Event()
+    forever = asyncio.Event()
+    deliveries: list[int] = []
+
+    async def charge(charge: Charge) -> str:
+        deliveries.append(perdure.activity_context().delivery)
+        began.set()
+        if len(deliveries) == 1:
+            await forever.wait()
+        return "paid"
+
+    async with Stage(app) as stage:
+        stage.fake(charge_card, calls=charge)
+        running = await stage.start(pay, 5)
+        await began.wait()
+        await stage.crash()
+
+        assert await running.result() == "paid"
+    assert deliveries == [1, 2]
+
+
+# Anywhere
+
+
+@pytest.mark.parametrize("url", ["memory://", "sqlite:///stage.db"])
+async def test_a_stage_stands_on_any_provider(url: str, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with Stage(app, url=url) as stage:
+        stage.fake(remind, returns=None)
+
+        assert await stage.run(approve) == "reminded"
+        assert stage.elapsed == WEEK
+
+
+@pytest.mark.slow
+async def test_many_stages_leave_nothing_behind() -> None:
+    async def one() -> None:
+        async with Stage(app) as stage:
+            stage.fake(remind, returns=None)
+            await stage.run(approve)
+
+    for _ in range(5):
+        await one()
+    gc.collect()
+    objects, threads = len(gc.get_objects()), threading.active_count()
+    for _ in range(50):
+        await one()
+    gc.collect()
+
+    assert len(gc.get_objects()) - objects < 500
+    assert threading.active_count() == threads
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_a_stage_is_entered_once() -> None:
+    stage = Stage(app)
+    async with stage:
+        pass
+
+    with pytest.raises(PerdureError, match="make a new one for each test"):
+        await stage.__aenter__()
