@@ -6,7 +6,7 @@ import asyncio
 
 import perdure
 import pytest
-from perdure import Runtime
+from perdure import Runtime, RuntimeOptions
 from perdure.contract import CommitAnswer, DelegatingProvider, NewActivity, Provider, TurnCommit
 from perdure.errors import StorageFailed
 from perdure.model.wire import decode_activity
@@ -119,3 +119,27 @@ async def test_it_counts_as_one_delivery_that_the_next_commit_finishes() -> None
     first, second = provider.commits
     (finished,) = second.finish
     assert (finished.activity, finished.token) == (first.add[0].id, first.id)
+
+
+async def test_a_commit_that_cannot_be_made_keeps_no_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    app, calls = application()
+
+    def breaks(*arguments: object, **named: object) -> None:
+        raise RuntimeError("a defect")
+
+    async with perdure.open_provider("memory://") as provider:
+        client = perdure.Client(provider)
+        options = RuntimeOptions(max_concurrent_activities=1)
+        async with Runtime(provider, app, options=options):
+            with monkeypatch.context() as patch:
+                patch.setattr("perdure.runtime.leased_instance.make_turn_commit", breaks)
+                await client.start_orchestration("broken", "flow")
+                await rounds()
+            handle = await client.start_orchestration("sound", "flow")
+
+            assert await handle.result(timeout=5) == 7
+            status = await client.get_orchestration_status("broken")
+    assert isinstance(status, perdure.Running)
+    assert status.parked is not None
+    assert status.parked.reason == "broken"
+    assert calls == [{"number": 7}]

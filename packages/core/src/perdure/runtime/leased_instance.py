@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from datetime import timedelta
 from enum import Enum
 
@@ -37,7 +37,7 @@ from perdure.records.instances import InstanceStatus, Message
 from perdure.records.turns import CommitAnswer, LeasedTurn, TurnCommit
 from perdure.replay.execution import Execution
 from perdure.replay.signals import ForbiddenUse, HistoryMismatch, UndecodableData
-from perdure.replay.turn import DraftActivity, TurnDraft
+from perdure.replay.turn import TurnDraft
 from perdure.runtime.activity_leases import HeldActivity
 from perdure.runtime.after_commit import follow
 from perdure.runtime.commits import make_turn_commit
@@ -248,18 +248,22 @@ class LeasedInstance:
         if undecodable is not None and not (delivery.consumed or delivery.taken or draft.events):
             raise undecodable
         direct = services.activities.reserve(draft.activities.values())
-        commit = make_turn_commit(
-            services,
-            self.held,
-            delivery,
-            draft,
-            direct,
-            undecodable=undecodable,
-            may_keep=not self._is_isolated,
-        )
-        # Before the commit: a message that comes during it may be missing in the answer.
-        self._message_came = False
-        answer = await self._commit(commit, direct)
+        try:
+            commit = make_turn_commit(
+                services,
+                self.held,
+                delivery,
+                draft,
+                direct,
+                undecodable=undecodable,
+                may_keep=not self._is_isolated,
+            )
+            # Before the commit: a message that comes during it may be missing in the answer.
+            self._message_came = False
+            answer = await self._commit(commit)
+        except BaseException:
+            services.activities.unreserve(direct)
+            raise
         self._release(delivery.taken)
         follow(services, self.held, commit, draft, answer, direct)
         if undecodable is not None:
@@ -287,17 +291,13 @@ class LeasedInstance:
             delivery.take_back()
             raise
 
-    async def _commit(self, commit: TurnCommit, direct: Sequence[DraftActivity]) -> CommitAnswer:
+    async def _commit(self, commit: TurnCommit) -> CommitAnswer:
+        # If it fails, the activities whose results were taken stay with this lease until it ends.
+        # If their own leases are gone, or the commit did take effect, `complete_activity` says so.
         provider = self._services.provider
-        try:
-            return await with_retries(
-                provider.clock, lambda: provider.commit_turn(commit), tries=PATIENT_TRIES
-            )
-        except BaseException:
-            # The activities whose results were taken stay with this lease until it ends. If their
-            # own leases are gone, or the commit did take effect, `complete_activity` says so.
-            self._services.activities.unreserve(direct)
-            raise
+        return await with_retries(
+            provider.clock, lambda: provider.commit_turn(commit), tries=PATIENT_TRIES
+        )
 
     async def _after(self, commit: TurnCommit, draft: TurnDraft, answer: CommitAnswer) -> _After:
         delivery = self._delivery
