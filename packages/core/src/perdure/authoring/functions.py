@@ -28,6 +28,7 @@ from typing import (
 )
 
 from perdure.authoring.parameters import Parameters
+from perdure.authoring.retry import RetryPolicy
 from perdure.errors import InvalidSignature
 from perdure.model.comparison import Compare
 
@@ -56,6 +57,10 @@ class ActivityReference:
     parameters: Parameters
     result_type: object
     """The annotation of its result; `Any` where it has none."""
+    retry: RetryPolicy | None = None
+    """The retry policy of a call that does not name one."""
+    tag: str | None = None
+    """The tag of a call that does not name one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +72,8 @@ class ActivityDefinition:
     asynchronous: bool
     """False: a plain function, which runs in a thread."""
     where: str
+    aliases: tuple[str, ...] = ()
+    """Former names."""
     compare: Compare | None = None
     """None: the setting of the orchestration or of the runtime counts."""
     cancel_grace: timedelta | None = None
@@ -85,6 +92,8 @@ class OrchestrationDefinition:
     reference: OrchestrationReference
     function: Callable[..., Awaitable[object]]
     where: str
+    aliases: tuple[str, ...] = ()
+    """Former names."""
     compare: Compare | None = None
     """None: the setting of the runtime counts."""
 

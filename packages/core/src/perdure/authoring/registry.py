@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType
 from typing import TypeVar, cast, overload
 
+from perdure.authoring.aliases import Aliases, checked_aliases
 from perdure.authoring.determinism import find_nondeterminism
 from perdure.authoring.functions import (
     ACTIVITY_ATTRIBUTE,
@@ -26,6 +28,7 @@ from perdure.authoring.functions import (
     read_signature,
     where_defined,
 )
+from perdure.authoring.retry import RetryPolicy
 from perdure.errors import DuplicateRegistration, InvalidSignature, NondeterministicCode
 from perdure.model.comparison import Compare, check_compare
 from perdure.model.durations import to_duration
@@ -51,6 +54,8 @@ class Registry:
         self._replace = to_flag(replace, "replace")
         self._activities: dict[str, ActivityDefinition] = {}
         self._orchestrations: dict[tuple[str, str], OrchestrationDefinition] = {}
+        self._activity_aliases = Aliases("activity")
+        self._orchestration_aliases = Aliases("orchestration")
 
     @overload
     def activity(self, function: F, /) -> F: ...
@@ -60,6 +65,9 @@ class Registry:
         /,
         *,
         name: str | None = None,
+        aliases: Collection[str] = (),
+        retry: RetryPolicy | None = None,
+        tag: str | None = None,
         compare: Compare | None = None,
         cancel_grace: timedelta | float | None = None,
     ) -> Callable[[F], F]: ...
@@ -69,6 +77,9 @@ class Registry:
         /,
         *,
         name: str | None = None,
+        aliases: Collection[str] = (),
+        retry: RetryPolicy | None = None,
+        tag: str | None = None,
         compare: Compare | None = None,
         cancel_grace: timedelta | float | None = None,
     ) -> Callable[..., object]:
@@ -76,21 +87,23 @@ class Registry:
 
         An `async def` runs in the event loop, a plain `def` in a thread. Its parameters are its
         input: none, one, or several, with defaults and by keyword; `*args`, `**kwargs` and
-        several parameters by position only are refused. `compare` says what happens where a
+        several parameters by position only are refused. `aliases` are former names: histories and
+        queued work that have them run this function. `retry` and `tag` are what a call means that
+        does not say otherwise. `compare` says what happens where a
         replay passes it another input than the history has; it counts above the setting of the
         orchestration and of the runtime. `cancel_grace` is how long an async activity goes on
         after it was told that its result is not wanted any more, before it gets
         `CancelledError`; without it, the runtime's setting counts.
-        Raises `InvalidSignature`, `InvalidDuration` or `DuplicateRegistration`.
+        Raises `InvalidSignature`, `InvalidInput` or `DuplicateRegistration`.
         """
         frame = _caller()
-        grace = None if cancel_grace is None else to_duration(cancel_grace, "cancel_grace")
+        settings = _activity_settings(aliases, retry, tag, compare, cancel_grace)
         if function is not None:
-            self._add_activity(function, name, compare, grace, frame)
+            self._add_activity(function, name, settings, frame)
             return function
 
         def decorate(function: Callable[..., object]) -> Callable[..., object]:
-            self._add_activity(function, name, compare, grace, frame)
+            self._add_activity(function, name, settings, frame)
             return function
 
         return decorate
@@ -100,6 +113,9 @@ class Registry:
         function: Callable[..., object],
         *,
         name: str,
+        aliases: Collection[str] = (),
+        retry: RetryPolicy | None = None,
+        tag: str | None = None,
         compare: Compare | None = None,
         cancel_grace: timedelta | float | None = None,
     ) -> None:
@@ -107,8 +123,8 @@ class Registry:
 
         As `activity` otherwise.
         """
-        grace = None if cancel_grace is None else to_duration(cancel_grace, "cancel_grace")
-        self._add_activity(function, name, compare, grace, _caller())
+        settings = _activity_settings(aliases, retry, tag, compare, cancel_grace)
+        self._add_activity(function, name, settings, _caller())
 
     @overload
     def orchestration(self, function: OrchestrationFunction, /) -> OrchestrationFunction: ...
@@ -118,6 +134,7 @@ class Registry:
         /,
         *,
         name: str | None = None,
+        aliases: Collection[str] = (),
         version: str = DEFAULT_VERSION,
         allow: Collection[str] = (),
         compare: Compare | None = None,
@@ -128,6 +145,7 @@ class Registry:
         /,
         *,
         name: str | None = None,
+        aliases: Collection[str] = (),
         version: str = DEFAULT_VERSION,
         allow: Collection[str] = (),
         compare: Compare | None = None,
@@ -135,21 +153,22 @@ class Registry:
         """Register an `async def` as an orchestration.
 
         Its first parameter is the context. The others are its input, as with an activity.
-        `version` is a semantic version. `allow` names uses such as `"time.time"` that are known
+        `aliases` are former names: instances that have them run this function. `version` is a
+        semantic version. `allow` names uses such as `"time.time"` that are known
         to be harmless where they stand. `compare` says what happens where a replay asks with
         other values than the history has; it counts above the setting of the runtime.
-        Raises `InvalidSignature`, `InvalidVersion`, `NondeterministicCode` or
+        Raises `InvalidSignature`, `InvalidInput`, `NondeterministicCode` or
         `DuplicateRegistration`.
         """
         frame = _caller()
         if function is not None:
-            self._add_orchestration(function, name, version, allow, compare, frame)
+            self._add_orchestration(function, name, aliases, version, allow, compare, frame)
             return function
 
         def decorate(
             function: Callable[..., Awaitable[object]],
         ) -> Callable[..., Awaitable[object]]:
-            self._add_orchestration(function, name, version, allow, compare, frame)
+            self._add_orchestration(function, name, aliases, version, allow, compare, frame)
             return function
 
         return decorate
@@ -170,18 +189,29 @@ class Registry:
         """All orchestrations, in all versions."""
         return iter(tuple(self._orchestrations.values()))
 
+    def aliases_of_activities(self) -> Mapping[str, str]:
+        """The name of the activity that each alias stands for."""
+        return dict(self._activity_aliases.names)
+
+    def aliases_of_orchestrations(self) -> Mapping[str, str]:
+        """The name of the orchestration that each alias stands for."""
+        return dict(self._orchestration_aliases.names)
+
     def _add_activity(
         self,
         function: Callable[..., object],
         name: str | None,
-        compare: Compare | None,
-        cancel_grace: timedelta | None,
+        settings: _ActivitySettings,
         frame: FrameType,
     ) -> None:
         chosen = _chosen_name(function, name, "activity", ACTIVITY_ATTRIBUTE)
         signature = read_signature(function, chosen, takes_context=False, frame=frame)
         reference = ActivityReference(
-            name=chosen, parameters=signature.parameters, result_type=signature.result_type
+            name=chosen,
+            parameters=signature.parameters,
+            result_type=signature.result_type,
+            retry=settings.retry,
+            tag=settings.tag,
         )
         self._store_activity(
             ActivityDefinition(
@@ -189,8 +219,9 @@ class Registry:
                 function=function,
                 asynchronous=is_async(function),
                 where=where_defined(function),
-                compare=_checked(compare),
-                cancel_grace=cancel_grace,
+                aliases=checked_aliases(settings.aliases, chosen, "activity"),
+                compare=settings.compare,
+                cancel_grace=settings.cancel_grace,
             )
         )
         _mark(function, ACTIVITY_ATTRIBUTE, reference)
@@ -199,6 +230,7 @@ class Registry:
         self,
         function: Callable[..., Awaitable[object]],
         name: str | None,
+        aliases: Collection[str],
         version: str,
         allow: Collection[str],
         compare: Compare | None,
@@ -219,12 +251,16 @@ class Registry:
                 reference=reference,
                 function=function,
                 where=where_defined(function),
+                aliases=checked_aliases(aliases, chosen, "orchestration"),
                 compare=_checked(compare),
             )
         )
         _mark(function, ORCHESTRATION_ATTRIBUTE, reference)
 
     def _store_activity(self, definition: ActivityDefinition) -> None:
+        self._activity_aliases.add(
+            definition.name, definition.aliases, self._activities, replace=self._replace
+        )
         known = self._activities.setdefault(definition.name, definition)
         if self._replace:
             self._activities[definition.name] = definition
@@ -235,6 +271,10 @@ class Registry:
             )
 
     def _store_orchestration(self, definition: OrchestrationDefinition) -> None:
+        names = {name for name, _ in self._orchestrations}
+        self._orchestration_aliases.add(
+            definition.name, definition.aliases, names, replace=self._replace
+        )
         key = (definition.name, definition.version)
         known = self._orchestrations.setdefault(key, definition)
         if self._replace:
@@ -256,9 +296,15 @@ class Catalog:
             union.include(registry)
         self._activities = {definition.name: definition for definition in union.activities()}
         self.activities: Mapping[str, ActivityDefinition] = self._activities
+        """By present names; `activity` takes aliases too."""
+        self.activity_aliases = union.aliases_of_activities()
+        """The present name of each alias."""
+        self.orchestration_aliases = union.aliases_of_orchestrations()
+        """The present name of each alias."""
         versions: dict[str, dict[str, OrchestrationDefinition]] = {}
         for definition in union.orchestrations():
-            versions.setdefault(definition.name, {})[definition.version] = definition
+            for name in (definition.name, *definition.aliases):
+                versions.setdefault(name, {})[definition.version] = definition
         self._orchestrations = versions
         self._newest = {
             name: max(known.values(), key=lambda definition: version_key(definition.version))
@@ -269,6 +315,16 @@ class Catalog:
         """Let another function run a registered activity from now on, as tests do."""
         self._activities[definition.name] = definition
 
+    def activity(self, name: str) -> ActivityDefinition | None:
+        """The activity of this name or alias; None where it is not registered."""
+        return self.activities.get(self.activity_aliases.get(name, name))
+
+    def served_activities(self) -> Iterator[tuple[str, ActivityDefinition]]:
+        """Every activity under each of its names, aliases included."""
+        yield from self.activities.items()
+        for alias, name in self.activity_aliases.items():
+            yield alias, self.activities[name]
+
     def orchestration(self, name: str, version: str | None) -> OrchestrationDefinition | None:
         """The version asked for, or the newest; None where it is not registered."""
         if version is None:
@@ -277,11 +333,12 @@ class Catalog:
 
     def orchestrations(self) -> Iterator[OrchestrationDefinition]:
         """All orchestrations, in all versions."""
-        for known in self._orchestrations.values():
-            yield from known.values()
+        for name, known in self._orchestrations.items():
+            if name not in self.orchestration_aliases:
+                yield from known.values()
 
     def versions(self) -> Mapping[str, frozenset[str]]:
-        """The registered versions of every name."""
+        """The registered versions of every name and alias."""
         return {name: frozenset(known) for name, known in self._orchestrations.items()}
 
     def activity_of(self, function: Callable[..., object]) -> ActivityReference | None:
@@ -290,6 +347,36 @@ class Catalog:
             if definition.function == function:
                 return definition.reference
         return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ActivitySettings:
+    """What a registration says of an activity besides its name."""
+
+    aliases: Collection[str]
+    retry: RetryPolicy | None
+    tag: str | None
+    compare: Compare | None
+    cancel_grace: timedelta | None
+
+
+def _activity_settings(
+    aliases: Collection[str],
+    retry: RetryPolicy | None,
+    tag: str | None,
+    compare: Compare | None,
+    cancel_grace: timedelta | float | None,
+) -> _ActivitySettings:
+    """The settings, checked; raises `InvalidInput`."""
+    if retry is not None:
+        require(retry, RetryPolicy, "retry", "pass RetryPolicy(max_attempts=…)")
+    return _ActivitySettings(
+        aliases=aliases,
+        retry=retry,
+        tag=None if tag is None else check_identifier(tag, "tag"),
+        compare=_checked(compare),
+        cancel_grace=None if cancel_grace is None else to_duration(cancel_grace, "cancel_grace"),
+    )
 
 
 def _checked(compare: Compare | None) -> Compare | None:

@@ -16,6 +16,7 @@ History:
 
 - `transcript`: the growing history, and the comparison with it in replay
 - `recording`, `comparing`: finding the recorded command, and what must agree with it
+- `present_names`: histories under the present names of functions
 - `signals`: the errors that replay raises
 
 Determinism:

@@ -16,6 +16,7 @@ from perdure.authoring.functions import (
     orchestration_reference,
 )
 from perdure.authoring.registry import Catalog
+from perdure.authoring.retry import RetryPolicy
 from perdure.errors import NotRegistered
 from perdure.model.identifiers import check_identifier
 from perdure.model.payload import check_annotation, encode
@@ -24,19 +25,21 @@ from perdure.model.versions import check_version
 
 
 class _Omitted:
-    """The default of an omitted input, since None is an input."""
+    """The default of what a call may leave out where None is a value."""
 
 
 OMITTED: Final = _Omitted()
 
 
 class Call(NamedTuple):
-    """The name, the payload and the result type of a call."""
+    """The name, the payload and the result type of a call, and the defaults of an activity."""
 
     name: str
     text: str
     """The payload."""
     result_type: object
+    retry: RetryPolicy | None = None
+    tag: str | None = None
 
 
 def read_activity_call(
@@ -48,11 +51,17 @@ def read_activity_call(
 ) -> Call:
     """A call of an activity; raises `NotRegistered` for a function that is not an activity."""
     if isinstance(activity, str):
-        return _read_named(activity, args, "activity", result_type)
-    reference = activity_reference(activity) or catalog.activity_of(activity)
-    if reference is None:
-        raise _not_registered(activity, "activity")
-    return _read_function(reference, args, kwargs, "activity")
+        call = _read_named(activity, args, "activity", result_type)
+        known = catalog.activity(call.name)
+        reference = None if known is None else known.reference
+    else:
+        reference = activity_reference(activity) or catalog.activity_of(activity)
+        if reference is None:
+            raise _not_registered(activity, "activity")
+        call = _read_function(reference, args, kwargs, "activity")
+    if reference is None or (reference.retry is None and reference.tag is None):
+        return call
+    return call._replace(retry=reference.retry, tag=reference.tag)
 
 
 def read_orchestration_call(

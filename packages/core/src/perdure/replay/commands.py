@@ -155,6 +155,7 @@ class Commands:
 
         If `patient`, a cancellation waits for the outcome of the attempt under way.
         """
+        name = self.catalog.activity_aliases.get(name, name)
         recorded = self.started.format >= _FORMAT_WITH_POLICIES
         text = policy_text(retry) if retry is not None and recorded else None
         scheduled = self.transcript.ask(
@@ -221,6 +222,7 @@ class Commands:
         self, name: str, version: str | None, input: str, instance: str | None, result_type: object
     ) -> ScheduledFuture[Any]:
         """Schedule a child; without an id it gets the default one."""
+        name = self.catalog.orchestration_aliases.get(name, name)
         child = self.transcript.ask(
             history.ChildScheduled, instance=instance, name=name, input=input, version=version
         )
@@ -235,6 +237,7 @@ class Commands:
         self, name: str, version: str | None, input: str, instance: str | None
     ) -> str:
         """Start an independent orchestration; returns its id."""
+        name = self.catalog.orchestration_aliases.get(name, name)
         started = self.transcript.ask(
             history.DetachedScheduled, instance=instance, name=name, input=input, version=version
         )

@@ -159,13 +159,13 @@ class OrchestrationContext(SchedulingContext):
         def end(*args: P.args, **kwargs: P.kwargs) -> NoReturn:
             self._commands.require_running("ctx.continue_as")
             check_optional_version(version)
-            name, text, _ = read_orchestration_call(orchestration, args, kwargs)
-            if name != self.name:
+            asked = read_orchestration_call(orchestration, args, kwargs)
+            if asked.name != self.name:
                 raise InvalidInput(
-                    f"ctx.continue_as was given orchestration {name!r} in {self.name!r}, which"
+                    f"ctx.continue_as was given orchestration {asked.name!r} in {self.name!r}, which"
                     " goes on as itself; use ctx.orchestration to start another"
                 )
-            self._commands.continue_as_new(text, version)
+            self._commands.continue_as_new(asked.text, version)
             raise ExecutionEnded
 
         return end

@@ -31,6 +31,7 @@ from perdure.replay.comparing import ValueDifference
 from perdure.replay.context import OrchestrationContext
 from perdure.replay.inbox import MOST_SEEN
 from perdure.replay.loop import EndlessRun, OrchestrationLoop
+from perdure.replay.present_names import under_present_names
 from perdure.replay.signals import HistoryMismatch, UndecodableData
 from perdure.replay.transcript import PYTHON
 from perdure.replay.turn import TurnDraft, decoded, end_of_work, settle
@@ -269,7 +270,7 @@ class Execution:
 
     def _replay(self, events: Sequence[Event]) -> Generator[None]:
         transcript = self._transcript
-        transcript.begin_replay(events)
+        transcript.begin_replay(under_present_names(events, self._commands.catalog))
         try:
             while (event := transcript.next_incoming()) is not None:
                 if transcript.terminal is None:

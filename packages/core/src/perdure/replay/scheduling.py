@@ -18,6 +18,7 @@ from typing import (
     Self,
     TypeAlias,
     TypeVar,
+    cast,
     overload,
 )
 
@@ -61,8 +62,8 @@ class SchedulingContext(ContextMarker):
         self,
         activity: Callable[P, Awaitable[R]],
         *,
-        retry: RetryPolicy | None = None,
-        tag: str | None = None,
+        retry: RetryPolicy | None = ...,
+        tag: str | None = ...,
         cancellation: Cancellation = "drop",
     ) -> Callable[P, asyncio.Future[R]]: ...
     @overload
@@ -70,16 +71,16 @@ class SchedulingContext(ContextMarker):
         self,
         activity: Callable[P, R],
         *,
-        retry: RetryPolicy | None = None,
-        tag: str | None = None,
+        retry: RetryPolicy | None = ...,
+        tag: str | None = ...,
         cancellation: Cancellation = "drop",
     ) -> Callable[P, asyncio.Future[R]]: ...
     def activity(
         self,
         activity: Callable[..., object],
         *,
-        retry: RetryPolicy | None = None,
-        tag: str | None = None,
+        retry: object = OMITTED,
+        tag: object = OMITTED,
         cancellation: Cancellation = "drop",
     ) -> Callable[..., asyncio.Future[Any]]:
         """The activity, to be called with its own arguments: `ctx.activity(charge)(order, cents=500)`.
@@ -103,8 +104,8 @@ class SchedulingContext(ContextMarker):
         activity: Callable[[I], Awaitable[R]],
         input: I,
         *,
-        retry: RetryPolicy | None = None,
-        tag: str | None = None,
+        retry: RetryPolicy | None = ...,
+        tag: str | None = ...,
         cancellation: Cancellation = "drop",
     ) -> asyncio.Future[R]: ...
     @overload
@@ -112,8 +113,8 @@ class SchedulingContext(ContextMarker):
         self,
         activity: Callable[[], Awaitable[R]],
         *,
-        retry: RetryPolicy | None = None,
-        tag: str | None = None,
+        retry: RetryPolicy | None = ...,
+        tag: str | None = ...,
         cancellation: Cancellation = "drop",
     ) -> asyncio.Future[R]: ...
     @overload
@@ -122,8 +123,8 @@ class SchedulingContext(ContextMarker):
         activity: Callable[[I], R],
         input: I,
         *,
-        retry: RetryPolicy | None = None,
-        tag: str | None = None,
+        retry: RetryPolicy | None = ...,
+        tag: str | None = ...,
         cancellation: Cancellation = "drop",
     ) -> asyncio.Future[R]: ...
     @overload
@@ -131,8 +132,8 @@ class SchedulingContext(ContextMarker):
         self,
         activity: Callable[[], R],
         *,
-        retry: RetryPolicy | None = None,
-        tag: str | None = None,
+        retry: RetryPolicy | None = ...,
+        tag: str | None = ...,
         cancellation: Cancellation = "drop",
     ) -> asyncio.Future[R]: ...
     @overload
@@ -142,8 +143,8 @@ class SchedulingContext(ContextMarker):
         input: object = ...,
         *,
         result_type: TypeForm[R] = Any,
-        retry: RetryPolicy | None = None,
-        tag: str | None = None,
+        retry: RetryPolicy | None = ...,
+        tag: str | None = ...,
         cancellation: Cancellation = "drop",
     ) -> asyncio.Future[R]: ...
     def schedule_activity(
@@ -152,8 +153,8 @@ class SchedulingContext(ContextMarker):
         input: object = OMITTED,
         *,
         result_type: object = Any,
-        retry: RetryPolicy | None = None,
-        tag: str | None = None,
+        retry: object = OMITTED,
+        tag: object = OMITTED,
         cancellation: Cancellation = "drop",
     ) -> asyncio.Future[Any]:
         """Run an activity, given as the function or by its registered name.
@@ -163,7 +164,8 @@ class SchedulingContext(ContextMarker):
         by the names of several; the result is decoded as `result_type`.
 
         The future raises `ActivityFailed`, or `ActivityTimeout` if a limit of the policy is over.
-        Without `retry` there is one attempt. `tag` routes it to runtimes that run the tag.
+        `retry` and `tag` stand above those of the activity's registration. Without a policy, as
+        with `retry=None`, there is one attempt. A tag routes it to runtimes that run the tag.
 
         `cancellation` says what a cancellation of the future, or of the task that awaits it, means
         for work that is under way. With `"drop"` the result is discarded. With `"wait"` the activity
@@ -320,24 +322,27 @@ class SchedulingContext(ContextMarker):
         args: tuple[object, ...],
         kwargs: Mapping[str, object],
         result_type: object,
-        retry: RetryPolicy | None,
-        tag: str | None,
+        retry: object,
+        tag: object,
         cancellation: Cancellation,
     ) -> asyncio.Future[Any]:
         commands = self._commands
         commands.require_running(call)
         asked = read_activity_call(commands.catalog, activity, args, kwargs, result_type)
-        if tag is not None:
-            check_identifier(tag, "tag")
-        if retry is not None:
-            require(retry, RetryPolicy, "retry", "pass RetryPolicy(max_attempts=…)")
+        chosen_tag = asked.tag if tag is OMITTED else _checked_tag(tag)
+        policy = asked.retry if retry is OMITTED else _checked_policy(retry)
         if cancellation not in ("drop", "wait"):
             raise InvalidInput(
                 f'cancellation {shown(cancellation)} is unknown; pass "drop" or "wait"'
             )
-        name, text, result = asked
-        patient = cancellation == "wait"
-        return commands.schedule_activity(name, text, result, tag=tag, retry=retry, patient=patient)
+        return commands.schedule_activity(
+            asked.name,
+            asked.text,
+            asked.result_type,
+            tag=chosen_tag,
+            retry=policy,
+            patient=cancellation == "wait",
+        )
 
     def _schedule_child(
         self,
@@ -350,10 +355,12 @@ class SchedulingContext(ContextMarker):
         version: str | None,
     ) -> asyncio.Future[Any]:
         self._commands.require_running(call)
-        name, text, result = read_orchestration_call(orchestration, args, kwargs, result_type)
+        asked = read_orchestration_call(orchestration, args, kwargs, result_type)
         check_optional_id(instance)
         check_optional_version(version)
-        return self._commands.schedule_child(name, version, text, instance, result)
+        return self._commands.schedule_child(
+            asked.name, version, asked.text, instance, asked.result_type
+        )
 
     def _schedule_detached(
         self,
@@ -365,10 +372,20 @@ class SchedulingContext(ContextMarker):
         version: str | None,
     ) -> str:
         self._commands.require_running(call)
-        name, text, _ = read_orchestration_call(orchestration, args, kwargs)
+        asked = read_orchestration_call(orchestration, args, kwargs)
         check_optional_id(instance)
         check_optional_version(version)
-        return self._commands.schedule_detached(name, version, text, instance)
+        return self._commands.schedule_detached(asked.name, version, asked.text, instance)
+
+
+def _checked_tag(tag: object) -> str | None:
+    return None if tag is None else check_identifier(cast("str", tag), "tag")
+
+
+def _checked_policy(retry: object) -> RetryPolicy | None:
+    if retry is None:
+        return None
+    return require(retry, RetryPolicy, "retry", "pass RetryPolicy(max_attempts=…)")
 
 
 def require_function(function: object, method: str, with_name: str | None = None) -> None:

@@ -110,7 +110,8 @@ class ActivityCancellation:
     def _grace(self, held: HeldActivity) -> timedelta:
         if held.deadline is not None and self._clock.now() >= held.deadline:
             return timedelta(0)
-        own = self._catalog.activities[held.name].cancel_grace
+        definition = self._catalog.activity(held.name)
+        own = None if definition is None else definition.cancel_grace
         return self._options.cancel_grace if own is None else own
 
     def cancel_running(self) -> None:

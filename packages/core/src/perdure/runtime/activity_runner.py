@@ -12,7 +12,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from perdure.authoring.functions import ActivityDefinition
 from perdure.authoring.registry import Catalog
@@ -175,7 +175,7 @@ class ActivityRunner:
                 await self._store.park(held, SUSPECTED, why, delay=RETURN_AFTER)
 
     async def _execute(self, held: HeldActivity) -> None:
-        definition = self._catalog.activities[held.name]
+        definition = cast("ActivityDefinition", self._catalog.activity(held.name))
         data = held.data
         if data is None:
             try:

@@ -46,7 +46,7 @@ class Slots:
     def __init__(self, catalog: Catalog, options: RuntimeOptions, threads: ThreadPool) -> None:
         self._kinds = {
             name: Kind.ASYNC if definition.asynchronous else Kind.BLOCKING
-            for name, definition in catalog.activities.items()
+            for name, definition in catalog.served_activities()
         }
         self._names = {
             kind: frozenset(name for name, its_kind in self._kinds.items() if its_kind is kind)
