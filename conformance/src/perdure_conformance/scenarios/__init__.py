@@ -3,6 +3,7 @@
 - `simulation`: the runtimes, the client and the clock of a scenario
 - `link`: stands between a runtime and its storage; counts calls, holds them, loses answers
 - `simulation_clocks`: the clocks of a simulation
+- `parking`: marks of parked instances
 - the other modules: the scenarios, by subject
 """
 
@@ -27,6 +28,7 @@ from perdure_conformance.scenarios import (
     repeated_calls,
     starts,
     timers,
+    unregistered,
 )
 
 _MODULES: tuple[ModuleType, ...] = (
@@ -41,6 +43,7 @@ _MODULES: tuple[ModuleType, ...] = (
     damage,
     timers,
     deployments,
+    unregistered,
     failures,
     outcomes,
     repeated_calls,

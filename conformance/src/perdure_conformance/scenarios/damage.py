@@ -8,7 +8,7 @@ from perdure import OrchestrationContext, Registry
 from perdure.history import WaitCreated
 
 from perdure_conformance.expect import expect, expect_equal
-from perdure_conformance.scenarios.deployments import until_parked
+from perdure_conformance.scenarios.parking import until_parked
 from perdure_conformance.scenarios.simulation import SOON, Simulation, scenario
 from perdure_conformance.tampering import RAW_HISTORY
 
