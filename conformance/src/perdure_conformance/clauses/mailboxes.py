@@ -284,7 +284,7 @@ async def concurrent_sends_lose_nothing(bench: Bench) -> None:
 
 @check("MAIL-16")
 async def a_cancellation_waits_behind_nothing(bench: Bench) -> None:
-    """A cancellation is in the next delivery, whatever is before it, and in no later one."""
+    """A cancellation is in the next delivery, however many messages are before it, and in no later one."""
     count = 2 * MAX_MESSAGES_PER_DELIVERY
     sent = [event(f"e-{n:05}") for n in range(count)]
     await bench.provider.send(sent)

@@ -172,7 +172,7 @@ async def taken_up(simulation: Simulation, execution: int) -> bool:
 
 @scenario("SCENARIO-14")
 async def a_parent_gets_the_result_of_the_last_execution(simulation: Simulation) -> None:
-    """A child that continues as new, on whatever node, and then ends, gives its parent the final result once."""
+    """A child that continues as new, on any node, and then ends, gives its parent the final result once."""
     app = continuing()
     node = await simulation.node(app)
     await simulation.client.start_orchestration("parent", "parent")

@@ -103,7 +103,7 @@ def raising() -> Registry:
 
 @scenario("SCENARIO-43")
 async def whatever_is_raised_is_the_outcome(simulation: Simulation) -> None:
-    """Whatever an activity raises, in the event loop or in a thread, or an orchestration, is its outcome, recorded once and at once: exceptions that are no `Exception`, those that end a process, and those that have no text included; the process lives."""
+    """Everything that an activity raises, in the event loop or in a thread, or that an orchestration raises, is its outcome, recorded once and at once: exceptions that are no `Exception`, those that end a process, and those that have no text included; the process lives."""
     client = simulation.client
     node = await simulation.node(raising())
     for name in RAISED:

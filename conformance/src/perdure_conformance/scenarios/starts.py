@@ -203,7 +203,7 @@ async def what_is_too_large_is_refused(simulation: Simulation) -> None:
 
 @scenario("SCENARIO-39")
 async def odd_ids_are_told_apart(simulation: Simulation) -> None:
-    """Ids, names and event names of 1 to 512 bytes without control characters work, whatever they hold, and none is taken for another."""
+    """Ids, names and event names of 1 to 512 bytes without control characters work with any content, and none is taken for another."""
     client, app = simulation.client, Registry()
 
     @app.orchestration
