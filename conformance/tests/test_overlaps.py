@@ -153,6 +153,17 @@ def test_a_repeat_may_be_told_of_the_messages_that_a_newer_commit_has_left():
     assert state.tables.instances["a"].state.last_commit == "newer"
 
 
+def test_the_messages_of_two_commits_of_one_instance_are_not_compared():
+    before = two_instances(look("one"))
+    older, newer = commit("one", "older"), commit("one", "newer", events=(b"event",))
+    after_both = copy_of(before)
+    strange = replace(answer(after_both, older), messages=(event("strange"),))
+    newest = answer(after_both, newer)
+
+    assert states(before, Exchange(older, strange), Exchange(newer, newest))
+    assert not states(before, Exchange(older, strange), Exchange((event("m", "b"),), None))
+
+
 def test_a_repeat_is_never_told_another_end_of_its_lease():
     before = two_instances(look("one"))
     first = commit("one", "first")
