@@ -1,86 +1,124 @@
-"""When leases are renewed: after a third of their length, and before new work is leased late."""
+"""Renewal in rounds: which leases are due, and when a runtime renews before it leases again."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import timedelta
 
 import perdure
 import pytest
 from perdure import Runtime, RuntimeOptions
-from perdure.clock import Instant
-from perdure.contract import Provider
+from perdure.clock import to_microseconds
+from perdure.contract import DelegatingProvider
+from perdure.errors import StorageUnavailable
 from perdure.runtime.renewal import LeaseRenewal
+from perdure_memory import MemoryProvider
 
-LEASE = timedelta(seconds=30)
-SECOND = 1_000_000
+SECOND = timedelta(seconds=1)
+LENGTH = 30 * SECOND
 
 
-class Rounds(LeaseRenewal):
-    """Takes notes of its rounds, each of which takes some time."""
+class Renewal(LeaseRenewal):
+    """Takes notes of its rounds, and fails where told to."""
 
-    what = "nothing"
+    what = "turns"
 
-    def __init__(self, provider: Provider) -> None:
-        super().__init__(provider, LEASE, LEASE / 6)
-        self.rounds: list[tuple[Instant, Instant]] = []
-        self.gate: asyncio.Event | None = None
+    def __init__(self, clock) -> None:
+        super().__init__(MemoryProvider(clock=clock), LENGTH, 5 * SECOND)
+        self.rounds: list[int] = []
+        self.fails = False
+        self.may_end = asyncio.Event()
+        self.may_end.set()
 
-    async def _renew(self, now: Instant, until: Instant) -> None:
-        self.rounds.append((now, until))
-        if self.gate is not None:
-            await self.gate.wait()
+    async def _renew(self, now: int, until: int) -> None:
+        assert until == now + to_microseconds(LENGTH)
+        self.rounds.append(now)
+        await self.may_end.wait()
+        if self.fails:
+            raise StorageUnavailable("throttled", operation="renew_turns")
 
 
 @pytest.fixture
-async def renewal(clock: perdure.ManualClock):
-    async with perdure.open_provider("memory://", clock=clock) as provider:
-        yield Rounds(provider)
-
-
-async def test_it_is_overdue_after_half_a_lease_and_after_a_clock_stepped_back(
-    renewal: Rounds, clock: perdure.ManualClock
-) -> None:
-    clock.advance(LEASE / 2)
-    in_time = renewal.is_overdue
-    clock.advance(timedelta(microseconds=1))
-    late = renewal.is_overdue
-    await renewal.renew()
-    after = renewal.is_overdue
-    clock.step_back(timedelta(microseconds=1))
-
-    assert (in_time, late, after, renewal.is_overdue) == (False, True, False, True)
-
-
-async def test_a_round_counts_from_its_beginning_and_the_next_waits_for_it(
-    renewal: Rounds, clock: perdure.ManualClock
-) -> None:
-    renewal.gate = asyncio.Event()
-    began = clock.now()
-    first = asyncio.ensure_future(renewal.renew())
-    await asyncio.sleep(0)
-    clock.advance(LEASE)  # the process stands still
-    second = asyncio.ensure_future(renewal.renew())
-    await asyncio.sleep(0)
-    during = list(renewal.rounds)
-    renewal.gate.set()
-    await asyncio.gather(first, second)
-
-    assert during == [(began, began + 30 * SECOND)]
-    assert renewal.rounds[1:] == [(clock.now(), clock.now() + 30 * SECOND)]
+def renewal(clock) -> Renewal:
+    return Renewal(clock)
 
 
 @pytest.mark.parametrize(
     ("left", "is_due"),
-    [(-1, True), (0, True), (19, True), (20, False), (30, False), (31, True)],
-    ids=["expired", "ends now", "a third used up", "young", "new", "the clock stepped back"],
+    [(30, False), (21, False), (20, False), (19, True), (-5, True), (31, True)],
 )
-async def test_a_lease_is_due_when_a_third_is_used_up_or_its_end_cannot_be(
-    renewal: Rounds, left: int, is_due: bool
-) -> None:
-    now = 1_000 * SECOND
+def test_a_lease_is_due_when_a_third_of_it_is_used_up(renewal, clock, left, is_due) -> None:
+    now = clock.now()
+    until = now + to_microseconds(left * SECOND)
 
-    assert renewal.is_due(now + left * SECOND, now, 10 * SECOND) is is_due
+    assert renewal.is_due(until, now, to_microseconds(LENGTH) // 3) is is_due
+
+
+def test_renewal_is_overdue_after_half_a_lease_without_a_round(renewal, clock) -> None:
+    clock.advance(15 * SECOND)
+    in_time = renewal.is_overdue
+    clock.advance(timedelta(microseconds=1))
+
+    assert not in_time
+    assert renewal.is_overdue
+
+
+def test_renewal_is_overdue_once_a_clock_has_stepped_back(renewal, clock) -> None:
+    clock.step_back(SECOND)
+
+    assert renewal.is_overdue
+
+
+async def test_a_round_counts_from_its_beginning(renewal, clock) -> None:
+    renewal.may_end.clear()
+    task = asyncio.create_task(renewal.renew())
+    await asyncio.sleep(0)
+    clock.advance(16 * SECOND)
+    renewal.may_end.set()
+    await task
+
+    assert renewal.is_overdue
+
+
+async def test_a_round_that_fails_renews_nothing(renewal, clock) -> None:
+    renewal.fails = True
+    clock.advance(16 * SECOND)
+    with pytest.raises(StorageUnavailable):
+        await renewal.renew()
+
+    assert renewal.is_overdue
+
+
+async def test_rounds_go_on_after_a_failure_which_is_logged(renewal, clock, caplog) -> None:
+    renewal.fails = True
+    began = clock.now()
+    task = asyncio.create_task(renewal.renew_for_ever())
+    with caplog.at_level(logging.WARNING, logger="perdure.runtime"):
+        for number in range(3):
+            await asyncio.sleep(0)
+            clock.advance(5 * SECOND)
+            for _ in range(5):
+                await asyncio.sleep(0)
+            renewal.fails = number < 1
+    task.cancel()
+
+    assert renewal.rounds == [began + to_microseconds(5 * n * SECOND) for n in (1, 2, 3)]
+    assert not renewal.is_overdue
+    assert "renewing turns failed" in caplog.text
+
+
+async def test_two_rounds_never_overlap(renewal) -> None:
+    renewal.may_end.clear()
+    tasks = [asyncio.create_task(renewal.renew()) for _ in range(2)]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    at_once = len(renewal.rounds)
+    renewal.may_end.set()
+    await asyncio.gather(*tasks)
+
+    assert at_once == 1
+    assert len(renewal.rounds) == 2
 
 
 async def test_a_turn_lease_that_is_kept_for_long_is_renewed_until_its_commit_stands(
@@ -88,7 +126,7 @@ async def test_a_turn_lease_that_is_kept_for_long_is_renewed_until_its_commit_st
 ) -> None:
     app, begun, let = perdure.Registry(), asyncio.Event(), asyncio.Event()
 
-    class Slow(perdure.contract.DelegatingProvider):
+    class Slow(DelegatingProvider):
         renewed = 0
 
         async def commit_turn(self, commit):
@@ -105,7 +143,7 @@ async def test_a_turn_lease_that_is_kept_for_long_is_renewed_until_its_commit_st
         return "done"
 
     provider = Slow(timed_provider)
-    async with Runtime(provider, app, options=RuntimeOptions(turn_lease=LEASE)):
+    async with Runtime(provider, app, options=RuntimeOptions(turn_lease=LENGTH)):
         handle = await perdure.Client(provider).start_orchestration("i", flow)
         await begun.wait()
         await pass_time(lambda: provider.renewed >= 3, step=timedelta(seconds=2))
