@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
+from perdure.contract import MessageKind
 from perdure_conformance.broken_providers import breaks, what_catches
 from perdure_conformance.clauses import CLAUSES
 from perdure_conformance.model import Store
@@ -186,6 +187,34 @@ class GivesBackWhatWasTakenOver(Store):
         row = self.tables.instances.get(release.lease.instance)
         if row is not None and row.taken_from == release.lease.token and row.lease is not None:
             self.release_turn(replace(release, lease=replace(release.lease, token=row.lease.token)))
+
+
+@breaks("LEASE-22")
+class KeepsTheDelayOfACancelledInstance(Store):
+    def end_delay(self, instance):
+        pass
+
+
+@breaks("LEASE-22", "LEASE-14")
+class EndsTheDelayForAnyMessage(Store):
+    def put(self, message):
+        super().put(message)
+        self.end_delay(message.instance)
+
+
+@breaks("LEASE-22")
+class KeepsTheDelayWhereTheCancellationIsHeld(Store):
+    def put(self, message):
+        if message.id not in self.tables.mailboxes.get(message.instance, {}):
+            super().put(message)
+
+
+@breaks("LEASE-22")
+class EndsTheDelayForACancellationThatIsDueLater(Store):
+    def put(self, message):
+        super().put(message)
+        if message.kind is MessageKind.CANCEL:
+            self.end_delay(message.instance)
 
 
 def test_a_broken_provider_is_caught(broken, clause):

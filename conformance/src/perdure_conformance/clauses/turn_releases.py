@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from perdure.contract import (
     LeasedTurn,
+    MessageKind,
     ParkedMark,
     ParkedState,
     TurnLease,
@@ -16,7 +17,7 @@ from perdure.contract import (
 from perdure_conformance.bench import Bench, held_by
 from perdure_conformance.check import check
 from perdure_conformance.expect import expect, expect_equal
-from perdure_conformance.samples import LEASE, SECOND, delivered, event
+from perdure_conformance.samples import LEASE, SECOND, delivered, event, result
 
 HOUR = timedelta(hours=1)
 INSTANT = timedelta(microseconds=1)
@@ -164,3 +165,32 @@ async def a_lease_that_was_taken_over_is_accounted_for(bench: Bench) -> None:
     await release(held_by(kept))
     await after_the_end(2)
     await release(second)
+
+
+@check("LEASE-22")
+async def a_cancellation_ends_a_delay(bench: Bench) -> None:
+    """A cancellation makes an instance ready that was released with a delay, and nothing else does."""
+    cancel = result("cancel", kind=MessageKind.CANCEL, execution=None)
+    turn = await bench.started()
+    release = TurnRelease(lease=held_by(turn), delay=timedelta(seconds=30), counted=False)
+    await bench.provider.release_turn(release)
+    await bench.send(event("other"))
+    expect_equal(len(await bench.lease()), 0, "leased during the delay")
+    await bench.send(cancel)
+    turn = await bench.take()
+    expect_equal(delivered(turn), ["start", "other", "cancel"], "delivered at once")
+    release = replace(release, lease=held_by(turn))
+    await bench.provider.release_turn(release)
+    expect_equal(len(await bench.lease()), 0, "leased during the second delay")
+    await bench.send(cancel)
+    turn = await bench.take()
+    turn = await bench.keep(turn, remove=("cancel",))
+    await bench.send(cancel)
+    expect_equal(len(await bench.lease()), 0, "leased beside the lease that is kept")
+    await bench.commit(turn, remove=("cancel",), keep_for=None)
+    turn = await bench.take()
+    await bench.provider.release_turn(replace(release, lease=held_by(turn)))
+    await bench.send(
+        result("later", kind=MessageKind.CANCEL, execution=None, visible_at=bench.after(SECOND))
+    )
+    expect_equal(len(await bench.lease()), 0, "leased for a cancellation that is not visible yet")

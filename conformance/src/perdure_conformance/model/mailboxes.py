@@ -77,11 +77,21 @@ class Mailboxes:
     def put(self, message: Message) -> None:
         """Put a message into its mailbox, unless it is void or held already (MAIL-5)."""
         mailbox = self.tables.mailboxes.setdefault(message.instance, {})
-        if message.id in mailbox or self.is_void(message):
+        if self.is_void(message):
+            return
+        if message.kind is MessageKind.CANCEL and message.visible_at is None:
+            self.end_delay(message.instance)
+        if message.id in mailbox:
             return
         mailbox[message.id] = MailboxEntry(
             message=message, due=self.due_time(message), arrival=self.count()
         )
+
+    def end_delay(self, instance: str) -> None:
+        """Let the instance be leased at once, if it is not leased now (LEASE-22)."""
+        row = self.tables.instances.get(instance)
+        if row is not None and row.lease is None:
+            row.hidden_until = None
 
     def put_front(self, messages: Sequence[Message]) -> None:
         """Put messages ahead of all others, in the order given (COMMIT-15)."""

@@ -415,3 +415,22 @@ async def test_a_cancellation_behind_thousands_of_messages_ends_a_parked_instanc
         await pass_time(lambda: has_ended(client, "child"))
 
         assert await client.get_orchestration_status("child") == perdure.Failed(details=CANCELLED)
+
+
+async def test_a_parked_instance_hears_of_its_cancellation_at_once(
+    timed_provider, clock, eventually, pass_time
+) -> None:
+    client = await start_family(timed_provider, eventually)
+    await client.raise_event("child", "go")
+    async with runtime_of(timed_provider, family(edited=True)):
+        await pass_time(lambda: is_parked(client, "child", "nondeterminism"))
+        # Several tries later, each is half a minute after the last.
+        for _ in range(90):
+            clock.advance(timedelta(seconds=1))
+            for _ in range(5):
+                await asyncio.sleep(0)
+        before = clock.now()
+        await client.cancel_instance("child", "give up")
+        await eventually(lambda: has_ended(client, "child"))
+
+        assert clock.now() == before

@@ -405,6 +405,7 @@ def signal_of(lock: Lock, item: Item) -> Signal:
         opens="due" not in item,
         has_chunks=bool(chunks_of(Row(item))),
         among_timers=is_timer_key(str(item["sk"])),
+        ends_delay=item["kin"] == MessageKind.CANCEL.value and "due" not in item,
     )
 
 

@@ -215,6 +215,10 @@ class Lock:
         """Whether the lease is live under this token."""
         return self.token == token and is_in_force(self.until, now)
 
+    def is_delayed(self, now: Instant) -> bool:
+        """Whether it was released with a delay that is not over."""
+        return self.token is None and is_in_force(self.row.number_or_none("hid"), now)
+
     def is_free(self, now: Instant) -> bool:
         """Whether there is neither a lease nor a delay."""
         return not is_in_force(self.until, now) and not is_in_force(

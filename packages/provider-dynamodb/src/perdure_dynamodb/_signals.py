@@ -51,6 +51,8 @@ class Signal:
     """Whether the payload of one of them is in chunks."""
     among_timers: bool = False
     """Whether one of them stands among the timers."""
+    ends_delay: bool = False
+    """Whether one of them is a cancellation (LEASE-22)."""
 
     def joined(self, other: Signal) -> Signal:
         """Both in one."""
@@ -60,6 +62,7 @@ class Signal:
             opens=self.opens or other.opens,
             has_chunks=self.has_chunks or other.has_chunks,
             among_timers=self.among_timers or other.among_timers,
+            ends_delay=self.ends_delay or other.ends_delay,
         )
 
 
@@ -91,10 +94,13 @@ class Signals:
                 if lock.stage is None:
                     self._namespace.purge.instance(lock.instance, lock.validity)
                 return
-            opens = signal.opens and lock.place is None
-            is_done, row = await self._namespace.table.try_write(
-                self._opening(lock, signal) if opens else self._counting(lock, signal)
-            )
+            if signal.ends_delay and lock.is_delayed(self._namespace.now):
+                update = self._ending_delay(lock, signal)
+            elif signal.opens and lock.place is None:
+                update = self._opening(lock, signal)
+            else:
+                update = self._counting(lock, signal)
+            is_done, row = await self._namespace.table.try_write(update)
             if is_done or row is None or not signal.opens:
                 return
             lock = Lock(lock.instance, row)
@@ -111,6 +117,22 @@ class Signals:
             key=self._namespace.lock_key(lock.instance),
             change=change,
             condition="attribute_exists(gpk) AND stat = :running",
+            values=values,
+        )
+
+    def _ending_delay(self, lock: Lock, signal: Signal) -> Update:
+        """For one that is delayed: it is ready at once."""
+        change, values = _counted(signal)
+        values |= {
+            ":queue": self._namespace.turn_queue(lock.instance),
+            ":place": lock.prefix + open_since(self._namespace.now),
+            ":turn": lock.turn,
+        }
+        return Update(
+            key=self._namespace.lock_key(lock.instance),
+            change=f"{change}, gpk = :queue, gsk = :place REMOVE hid",
+            condition="attribute_exists(hid) AND attribute_not_exists(tok)"
+            " AND stat = :running AND trn = :turn",
             values=values,
         )
 

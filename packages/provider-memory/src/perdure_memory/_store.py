@@ -88,6 +88,8 @@ class Store:
                 mailbox.put(message, self.stamp(now))
         elif instance.is_addressed_by(message):
             instance.mailbox.put(message, self.stamp(now))
+            if message.kind is MessageKind.CANCEL and message.visible_at is None:
+                instance.hidden_until = None
             self.turns.place(instance, now)
 
     def add_activity(self, activity: Activity) -> None:

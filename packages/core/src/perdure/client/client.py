@@ -196,7 +196,7 @@ class Client(ManagementClient):
 
         The instance ends as `Failed`, kind cancelled, with the message "canceled: REASON", after its
         cleanup; its children are cancelled too. A parked instance whose code cannot continue ends
-        without its code at the next attempt, at most 30 seconds later. The call has no effect on an
+        at once, without its code. The call has no effect on an
         instance that is unknown or has ended, even on a later instance with that id. If you call it
         twice, the first reason counts.
         """

@@ -19,7 +19,7 @@ from perdure.contract import (
 )
 
 from perdure_sqlite._schema.ready_index import BUCKETS, HIDDEN, READY, bucket_of
-from perdure_sqlite._sql.instances import SAVE_ARRIVALS
+from perdure_sqlite._sql.instances import END_DELAY, SAVE_ARRIVALS
 from perdure_sqlite._sql.mailboxes import (
     ADD_EARLY_EVENT,
     ADD_MESSAGE,
@@ -80,14 +80,24 @@ class Mailboxes:
 def put(
     transaction: Transaction, row: InstanceRow, message: Message, *, due: Instant | None = None
 ) -> bool:
-    """Add a message that is not void; returns False if the mailbox holds its id already."""
+    """Add a message that is not void, unless the mailbox holds its id; returns whether it has changed
+    the row."""
     if due is None:
         due = transaction.stamp() if message.visible_at is None else message.visible_at
     place = START if message.kind is MessageKind.START else USUAL
-    if not _insert(transaction, row, message, place, due):
-        return False
-    _update_bucket_on_arrival(transaction, row, message.visible_at, due)
-    return True
+    is_new = _insert(transaction, row, message, place, due)
+    if message.kind is MessageKind.CANCEL and message.visible_at is None and _is_delayed(row):
+        row.held_until = None
+        transaction.execute(END_DELAY, (row.number,))
+        update_bucket(transaction, row)
+        return True
+    if is_new:
+        _update_bucket_on_arrival(transaction, row, message.visible_at, due)
+    return is_new
+
+
+def _is_delayed(row: InstanceRow) -> bool:
+    return row.lease_token is None and row.held_until is not None
 
 
 def put_front(transaction: Transaction, row: InstanceRow, messages: Iterable[Message]) -> None:

@@ -180,6 +180,7 @@ GRANT_TURN = _change("attempt", "lease_token", "held_until", "bucket", "ready_at
 RELEASE_TURN = _change(
     "attempt", "held_until", "released_at", "bucket", "ready_at", clear=("lease_token",)
 )
+END_DELAY = _change(clear=("held_until",))
 UNCOUNT_TURN = render(uncount(instances, _is_named, "attempt"), "namespace", "id", "token")
 PARK = render(
     update(instances)
