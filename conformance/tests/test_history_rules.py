@@ -36,6 +36,7 @@ def test_a_good_history_has_no_faults():
     assert violations_in(GOOD[:-1], ended=False) == []
 
 
+PATCH = history.PatchApplied(event_id=2, at=10, name="add-check")
 WAIT = history.WaitCreated(event_id=2, at=10, name="go")
 REFUSED = history.EventRefused(event_id=4, at=20, event=3, wait=2, reason="too short")
 REFUSING = (STARTED, WAIT, replace(RAISED, event_id=3), REFUSED)
@@ -57,6 +58,7 @@ def test_a_refused_event_is_no_fault():
             altered(6, replace(DONE, event_id=6, at=30)), True, id="work that ended twice"
         ),
         pytest.param(altered(5, replace(RAISED, event_id=5)), True, id="an event raised twice"),
+        pytest.param((STARTED, PATCH, replace(PATCH, event_id=3)), False, id="a patch twice"),
         pytest.param(altered(5, replace(DONE, at=5)), True, id="time that goes back"),
         pytest.param(altered(3, replace(TIMER, fire_at=31)), True, id="a timer that is early"),
         pytest.param(GOOD[:-1], True, id="no terminal event"),

@@ -33,7 +33,7 @@ def violations_in(events: Sequence[Event], *, ended: bool) -> list[str]:
     """All violations in one execution's history, as sentences.
 
     Events are numbered from 1 without gaps. The first is the start, and the only one. The event
-    that ends work comes once, after that work's schedule event. No external event is there twice.
+    that ends work comes once, after that work's schedule event. No external event and no patch is there twice.
     Time never goes back. An execution that has `ended` has one terminal event, the last; a
     running one has none.
     """
@@ -41,6 +41,7 @@ def violations_in(events: Sequence[Event], *, ended: bool) -> list[str]:
         *_faults_in_numbers(events),
         *_faults_in_order(events),
         *_faults_in_refusals(events),
+        *_faults_in_patches(events),
         *_faults_in_time(events),
         *_faults_in_ends(events, ended),
     ]
@@ -88,6 +89,15 @@ def _faults_in_refusals(events: Sequence[Event]) -> Iterator[str]:
             if event.event in refused:
                 yield f"event {event.event_id} refuses {event.event} a second time"
             refused.add(event.event)
+
+
+def _faults_in_patches(events: Sequence[Event]) -> Iterator[str]:
+    names: set[str] = set()
+    for event in events:
+        if isinstance(event, history.PatchApplied):
+            if event.name in names:
+                yield f"event {event.event_id} records patch {event.name!r} a second time"
+            names.add(event.name)
 
 
 def _faults_in_time(events: Sequence[Event]) -> Iterator[str]:

@@ -104,6 +104,7 @@ def test_every_kind_is_incoming_terminal_or_a_command() -> None:
         "ChildScheduled",
         "DetachedScheduled",
         "WorkCancelled",
+        "PatchApplied",
     }
 
 

@@ -191,6 +191,15 @@ class WorkCancelled(HistoryEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PatchApplied(HistoryEvent):
+    """The execution took the path of a patch, where it came to the patch first."""
+
+    name: str
+    deprecated: bool = False
+    """Whether only `deprecate_patch` asked for it: code without the call agrees too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CancelRequested(HistoryEvent):
     """A client or a parent requested the cancellation of the instance."""
 
@@ -250,6 +259,7 @@ Event: TypeAlias = (
     | ChildRefused
     | DetachedScheduled
     | WorkCancelled
+    | PatchApplied
     | CancelRequested
     | OrchestrationCompleted
     | OrchestrationFailed
@@ -268,6 +278,7 @@ _CLASSES: Mapping[str, type[Event]] = {
         ChildScheduled,
         DetachedScheduled,
         WorkCancelled,
+        PatchApplied,
     )
 }
 _FIELDS: Mapping[type[Event], tuple[str, ...]] = {

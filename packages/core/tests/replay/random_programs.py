@@ -17,11 +17,14 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from perdure import Fixed, OrchestrationContext, Registry, RetryPolicy
+from perdure.authoring.registry import Catalog
+from perdure.history import PatchApplied
 from perdure.model.details import ApplicationFailure, Raised
 
 from .driver import Answer, Restart, World, play, shuffled
 
 programs = Registry()
+unpatched_programs = Registry()
 variable = contextvars.ContextVar("variable", default=0)
 Node = list[Any]
 DEEPEST = 4
@@ -91,6 +94,7 @@ _LEAVES = (
     *("retry", "sleep", "event") * 2,
     *("child", "detached", "put", "get", "set", "await_set", "notify", "await_change"),
     *("schedule", "take", "drop", "cancel", "join", "raise", "chance", "yield", "cancel_self"),
+    *("patch",) * 2,
 )
 _WAITS = (("any", "wait"), ("any", "wait"), ("int", "wait"), ("int", "raise"))
 """The type of a wait, and what becomes of it where an event does not fit."""
@@ -236,6 +240,12 @@ class Interpreter:
     async def _chance(self, _: int) -> None:
         self._note(f"{self._ctx.random().random()} {self._ctx.uuid4()} {self._ctx.now()}")
 
+    async def _patch(self, slot: int) -> None:
+        applies = self._ctx.patched(f"patch{slot}")
+        self._note(applies)
+        if applies:
+            await self._act("a")
+
     async def _cancel_self(self, _: int) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -360,6 +370,19 @@ class Interpreter:
             await self.node(inner)
 
 
+@unpatched_programs.orchestration(name="interpret")
+async def interpret_unpatched(ctx: OrchestrationContext, trees: list[Node]) -> list[str]:
+    """Run the first tree as the code did before it got its patches."""
+    return await UnpatchedInterpreter(ctx, trees).run()
+
+
+class UnpatchedInterpreter(Interpreter):
+    """Interprets programs without their patches."""
+
+    async def _patch(self, slot: int) -> None:
+        self._note(False)
+
+
 # Playing them
 
 
@@ -406,3 +429,34 @@ def _check_order(seed: int, order: int) -> int:
         live.discard()
         restarted.discard()
     return sum(len(one) for one in live.histories)
+
+
+def check_patching(seed: int) -> int:
+    """Play a program without its patches, deploy them in the middle, and rebuild it everywhere.
+
+    Returns how many patches it came to after that.
+    """
+    pick = random.Random(f"patching/{seed}")
+    patched, unpatched = Catalog([programs]), Catalog([unpatched_programs])
+    live, restarted = make_world(seed, "never"), make_world(seed, "never")
+    choose = {id(world): shuffled(f"{seed}/patching") for world in (live, restarted)}
+    deployed_after = pick.randint(0, 3)
+    try:
+        for world in (live, restarted):
+            world.catalog = unpatched
+            world.start()
+            for _ in range(deployed_after):
+                if not world.ended and world.waiting:
+                    world.deliver(*choose[id(world)](world.waiting))
+            world.catalog = patched
+            if not world.ended:
+                world.forget()
+        restarted.restart = "cold"
+        for world in (live, restarted):
+            play(world, choose[id(world)])
+        assert restarted.histories == live.histories, f"seed {seed}"
+        assert restarted.drafts == live.drafts, f"seed {seed}"
+    finally:
+        live.discard()
+        restarted.discard()
+    return sum(isinstance(event, PatchApplied) for events in live.histories for event in events)

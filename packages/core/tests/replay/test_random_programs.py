@@ -15,7 +15,7 @@ from perdure.replay.execution import Execution
 from perdure.replay.loop import OrchestrationLoop
 from perdure.replay.turn import TurnDraft
 
-from .random_programs import check
+from .random_programs import check, check_patching
 
 COUNT = int(os.environ.get("PERDURE_PROGRAMS", "500"))
 FIRST = int(os.environ.get("PERDURE_FIRST_SEED", "0"))
@@ -27,6 +27,13 @@ BLOCK = 100
 def test_random_programs_replay_alike(first: int) -> None:
     for seed in range(first, min(first + BLOCK, FIRST + COUNT)):
         check(seed)
+
+
+@pytest.mark.slow
+def test_programs_that_get_patches_while_they_run_replay_alike() -> None:
+    applied = [check_patching(seed) for seed in range(FIRST, FIRST + 300)]
+
+    assert sum(map(bool, applied)) >= 10
 
 
 @pytest.mark.slow

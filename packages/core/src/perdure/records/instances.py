@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from perdure.clock import Instant
-from perdure.records.limits import ENGINE
+from perdure.records.limits import FIRST_ENGINE
 
 
 class MessageKind(StrEnum):
@@ -103,7 +103,7 @@ class NewInstance:
     version: str | None = None
     """The version that the instance is pinned to; None: the newest registered one, chosen at the
     first turn."""
-    engine: int = ENGINE
+    engine: int = FIRST_ENGINE
     """The oldest engine that can run the instance."""
     parent: ParentLink | None = None
 

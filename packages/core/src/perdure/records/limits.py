@@ -7,8 +7,15 @@ from datetime import timedelta
 CONTRACT: tuple[int, int] = (1, 0)
 """The major and minor version of the provider contract, independent of package versions."""
 
-ENGINE = 1
-"""The newest format of histories and messages that this core writes and reads."""
+ENGINE = 2
+"""The newest format of histories and messages that this core writes and reads: 2 adds patches."""
+
+ENGINE_WITH_PATCHES = 2
+"""What an instance needs whose history has a patch."""
+
+FIRST_ENGINE = 1
+"""What a new instance needs. Its engine rises when its history gets what needs a newer one, so that
+older runtimes go on with all other instances."""
 
 MAX_MESSAGES_PER_DELIVERY = 1000
 """The most messages in a leased turn, in the answer of a commit, or events in a history page."""

@@ -25,6 +25,7 @@ from perdure.model.guards import forbid
 from perdure.model.message_ids import event_id_of
 from perdure.model.wire import ActivityData, encode_details
 from perdure.records.instances import InstanceStatus, MessageKind
+from perdure.records.limits import ENGINE_WITH_PATCHES
 from perdure.records.turns import ExecutionEnd
 from perdure.replay.boundary import Boundary
 from perdure.replay.execution_log import ExecutionLog
@@ -49,6 +50,7 @@ class Commands:
         "_compare",
         "_draft",
         "_ending",
+        "_patches",
         "boundary",
         "cancel_reason",
         "catalog",
@@ -91,6 +93,8 @@ class Commands:
         """By the number of the schedule event."""
         self._ending: set[int] | None = None
         """Activities that were asked to end, by the number of the schedule event."""
+        self._patches: dict[str, bool] | None = None
+        """Whether each patch applies, decided where the execution came to it first."""
         self._draft: TurnDraft | None = None
         self.cancel_reason: str | None = None
 
@@ -255,6 +259,22 @@ class Commands:
         if not self.transcript.closed:
             self._wait(Wait(number, name, future, result_type, raises))
         return future
+
+    def patched(self, name: str, *, deprecated: bool) -> bool:
+        """Whether the patch applies: its history says so, or the execution comes to it now."""
+        if self._patches is None:
+            self._patches = {}
+        if name not in self._patches:
+            self._patches[name] = self._comes_to_patch(name, deprecated)
+        return self._patches[name]
+
+    def _comes_to_patch(self, name: str, deprecated: bool) -> bool:
+        if self.transcript.replaying:
+            return self.transcript.has_patch(name)
+        self.transcript.ask(history.PatchApplied, name=name, deprecated=deprecated)
+        if self.transcript.effective:
+            self.draft.engine = ENGINE_WITH_PATCHES
+        return True
 
     def continue_as_new(self, input: str, version: str | None) -> None:
         """End this execution and begin the next one; a cancellation takes precedence."""

@@ -105,6 +105,27 @@ class OrchestrationContext(SchedulingContext):
         self._commands.require_running("ctx.random")
         return self._commands.randomness.random()
 
+    def patched(self, name: str) -> bool:
+        """Whether the changed code applies to this execution: True if it began after the change.
+
+        An execution that came to the call before the change gets False, every time it asks. One
+        that comes to it for the first time gets True, and its history records that once. Runtimes
+        of an older Perdure leave such an instance alone.
+        """
+        commands = self._commands
+        commands.require_running("ctx.patched")
+        return commands.patched(check_identifier(name, "patch name"), deprecated=False)
+
+    def deprecate_patch(self, name: str) -> None:
+        """Take the place of `patched` once no execution is left that gets False.
+
+        Executions that recorded the patch go on. When none of those is left either, remove the call:
+        histories that only this call has marked agree with code without it.
+        """
+        commands = self._commands
+        commands.require_running("ctx.deprecate_patch")
+        commands.patched(check_identifier(name, "patch name"), deprecated=True)
+
     def schedule_timer(self, delay: timedelta | float | datetime) -> asyncio.Future[None]:
         """A future that completes after `delay` (a `timedelta` or seconds), or at an aware datetime.
 

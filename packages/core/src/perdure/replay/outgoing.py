@@ -34,7 +34,6 @@ from perdure.model.wire import (
     encode_start,
 )
 from perdure.records.instances import Message, MessageKind, NewInstance, ParentLink
-from perdure.records.limits import ENGINE
 from perdure.records.turns import NewChild
 from perdure.replay.turn import DraftActivity
 
@@ -115,7 +114,6 @@ class Outgoing:
             incarnation=incarnation,
             name=name,
             version=version,
-            engine=ENGINE,
             parent=parent,
             start=Message(
                 id=start_id(incarnation),

@@ -5,6 +5,7 @@ due. If the order has no visible effect, it may get a later one:
 
 - Cancellations commute with everything, because they ask for nothing new. Those of nested scopes
   happen in the order of addresses, which differs from run to run.
+- A patch has no effect of its own. Code without the call agrees with one that is deprecated.
 - The refusal of an event is made by the engine, and belongs to that event.
 - Consecutive requests of the same kind, name and id are told apart by their values, so that each
   gets the result that it had before, in any order.
@@ -16,12 +17,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 from perdure.history import (
     INCOMING,
     TERMINAL,
     Event,
     EventRefused,
+    PatchApplied,
     WorkCancelled,
 )
 from perdure.replay.comparing import identity, own_fields, same_request
@@ -33,7 +36,16 @@ _DEFAULT_ID = object()
 class Recording:
     """The events of a history: incoming ones in order, and commands as the code asks for them."""
 
-    __slots__ = ("_child_id", "_cursor", "_events", "_run", "_taken", "agreed")
+    __slots__ = (
+        "_child_id",
+        "_cursor",
+        "_events",
+        "_optional",
+        "_passed",
+        "_run",
+        "_taken",
+        "agreed",
+    )
 
     def __init__(self, events: Sequence[Event], child_id: Callable[[int], str]) -> None:
         self._events = events
@@ -44,6 +56,14 @@ class Recording:
         self._taken: set[int] = set()
         """Indexes behind the cursor that were taken out of order."""
         self._run: _Run | None = None
+        self._optional = frozenset(
+            place
+            for place, event in enumerate(events)
+            if type(event) is PatchApplied and event.deprecated
+        )
+        """Indexes of deprecated patches, which are passed where the code does not ask for them."""
+        self._passed: set[str] = set()
+        """The names of those that were passed since the last delivery."""
         self.agreed = True
         """Whether the command that was taken last agrees with its request in every value."""
 
@@ -60,6 +80,7 @@ class Recording:
     def take_due(self) -> None:
         """Take the due event, and begin a new run."""
         self._run = None
+        self._passed.clear()
         self._take(self._cursor)
 
     def take(self, kind: type[Event], asked: Mapping[str, object], number: int) -> Event | None:
@@ -83,6 +104,16 @@ class Recording:
             return True
         # Commands may have been taken out of order, so the refusal may not be due.
         place = None if self._run is None else self._run.place((EventRefused, event), self._is_open)
+        if place is None:
+            return False
+        self._take(place)
+        return True
+
+    def take_patch(self, name: str) -> bool:
+        """Take the patch of this name; returns False if the step has none."""
+        if name in self._passed:
+            return True
+        place = self._open_run().place((PatchApplied, name), self._is_open)
         if place is None:
             return False
         self._take(place)
@@ -127,8 +158,11 @@ class Recording:
             self._taken.add(place)
             return
         self._cursor += 1
-        while self._taken and self._cursor in self._taken:
-            self._taken.remove(self._cursor)
+        while self._cursor in self._taken or self._cursor in self._optional:
+            if self._cursor in self._taken:
+                self._taken.remove(self._cursor)
+            else:
+                self._passed.add(cast("PatchApplied", self._events[self._cursor]).name)
             self._cursor += 1
 
 
@@ -141,7 +175,7 @@ class _Run:
 
     def __init__(self, events: Sequence[Event], start: int, child_id: Callable[[int], str]) -> None:
         self._requests: deque[int] = deque()
-        """The indexes of all commands but cancellations and refusals, in order."""
+        """The indexes of all commands but cancellations, refusals and patches, in order."""
         self._groups: dict[int, int] = {}
         """The group of each index: consecutive commands for the same request are a group."""
         self._places: dict[tuple[object, ...], deque[int]] = {}
@@ -154,6 +188,9 @@ class _Run:
             if isinstance(event, WorkCancelled | EventRefused):
                 which = event.scheduled if isinstance(event, WorkCancelled) else event.event
                 self._places.setdefault((type(event), which), deque()).append(place)
+                continue
+            if isinstance(event, PatchApplied):
+                self._places.setdefault((PatchApplied, event.name), deque()).append(place)
                 continue
             values = _values(event, child_id)
             request = (type(event), identity(type(event), values))

@@ -144,4 +144,6 @@ class TurnDraft:
     """Events that waits have refused, for the log and observers."""
     end: ExecutionEnd | None = None
     version: str | None = None
+    engine: int | None = None
+    """The engine that the history needs from this turn on; None: as before."""
     unpin: bool = False

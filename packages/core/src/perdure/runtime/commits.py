@@ -130,6 +130,7 @@ def make_commit(
         end=draft.end,
         version=version,
         unpin=draft.unpin,
+        engine=draft.engine,
         keep_for=keep_for,
         held=frozenset(in_hand),
     )
