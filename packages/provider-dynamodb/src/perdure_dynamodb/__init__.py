@@ -5,15 +5,19 @@ Open it by URL, `perdure.open_provider("dynamodb://Table?region=eu-west-1")`, or
 files fit together, from the outside in:
 
 - `_plugin`, `_options`, `_opening`, `_provider`: what core sees
-- `_turns`, `_commits`, `_activities`, `_heartbeats`, `_sending`, `_watching`, `_admin`: the
-  contract's methods
-- `_changes`, `_staged_commits`, `_manifest`, `_ids_in_use`: what goes together, in one transaction
-  or staged
-- `_queue_scan`, `_other_queues`, `_counting`, `_listing`, `_histories`: finding
-- `_lease_memory`, `_activity_memory`, `_unreturned_leases`, `_purge`: remembering and removing
-- `_locks`, `_messages`, `_segments`, `_payloads`, `_keys`, `_shards`: what the items look like
-- `_table`, `_values`, `_retries`, `_transport`, `_aws`: requests, down to the one place where they
-  leave
+- `_sending`, `_turns`, `_turn_leases`, `_commits`, `_activity_looks`, `_activities`, `_heartbeats`,
+  `_watching`, `_admin`: the contract's methods
+- `_commit_plan`, `_changes`, `_staged_commits`, `_manifest`, `_ids_in_use`: what goes together, in
+  one transaction or staged
+- `_signals`: how an instance learns of its messages
+- `_queue_scan`, `_other_queues`, `_busy_queues`, `_far_looks`, `_counting`, `_listing`,
+  `_histories`: finding
+- `_lease_memory`, `_activity_memory`, `_unreturned_leases`: remembering
+- `_purge`, `_litter`: removing
+- `_locks`, `_messages`, `_activity_items`, `_segments`, `_payloads`, `_keys`, `_shards`,
+  `_arrivals`: what the items look like
+- `_namespace`, `_table`, `_values`, `_retries`, `_transport`, `_aws`: requests, down to the one
+  place where they leave
 - `_schema`, `local`: the table, and DynamoDB Local for tests and development
 """
 

@@ -19,7 +19,7 @@ from perdure_dynamodb._litter import Litter
 from perdure_dynamodb._locks import (
     LEASE_STANDS,
     PARKING,
-    PARKING_ANEW,
+    PARKING_AGAIN,
     RUNNING,
     SAME_REASON,
     Lock,
@@ -148,7 +148,7 @@ class Activities:
             await self._table.try_write(update)
         else:
             other_reason = "attribute_exists(pkr) AND pkr <> :reason"
-            for change, reason in ((PARKING, SAME_REASON), (PARKING_ANEW, other_reason)):
+            for change, reason in ((PARKING, SAME_REASON), (PARKING_AGAIN, other_reason)):
                 parking = Update(
                     key=self._namespace.lock_key(lease.instance),
                     change=f"SET {change}",

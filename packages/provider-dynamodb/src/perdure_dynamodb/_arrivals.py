@@ -1,4 +1,4 @@
-"""Arrivals of arrival: they order what came without a due time of its own.
+"""Arrivals: they order what came without a due time of its own.
 
 They never go back within a process, whatever the clock does. Between processes they follow the
 clocks, as far as these agree; a process that opens starts no lower than what waits already.

@@ -2,7 +2,7 @@
 
 A change says what is wanted, not yet how: whether a message is dropped because its id is held,
 or a child is not created because its id is in use, is known only when the transaction meets the
-table. So a transaction is built, tried, and built anew without what turned out to be in the way,
+table. So a transaction is built, tried, and built again without what turned out to be in the way,
 until it succeeds or its fence fails. The fence is what the caller puts first: the conditions
 under which anything may happen at all. Each attempt carries out everything or nothing.
 """
@@ -198,7 +198,7 @@ class Changes:
     async def read_sound_locks(
         self, instances: Sequence[str], *, consistent: bool = True
     ) -> dict[str, Lock]:
-        """Those that exist and can be understood: what is damaged must be in nobody's way."""
+        """Those that exist and can be understood: what is damaged must not hinder others."""
         found = await self.read_locks(instances, consistent=consistent)
         sound: dict[str, Lock] = {}
         for instance, lock in found.items():
@@ -331,7 +331,7 @@ class _Build:
                 self._post_to_absent(post, place)
                 return
             if not lock.is_sound:
-                # Whoever repairs it finds what was sent meanwhile.
+                # A repair finds what was sent meanwhile.
                 self._put_once(Put(item=post.item, condition=ABSENT), place)
                 return
             mailbox = Mailbox.of(lock)

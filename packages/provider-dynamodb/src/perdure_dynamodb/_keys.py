@@ -7,7 +7,7 @@ staged commits, activities) lies between `M` and `W`, and nothing else does.
 The instance's id is always the rest of a key, so whatever characters it has, it cannot be taken
 for another's. The namespace, which comes first, is escaped.
 
-The index `due` is sparse: an item is in it only while somebody must find it without knowing its
+The index `due` is sparse: an item is in it only while it has to be found without its
 instance. Its correctness is never relied upon, since it lags: what is found there is looked up
 in the table before anything is done with it.
 """

@@ -294,7 +294,7 @@ PARKING = "pkr = :reason, pkd = :details, pks = if_not_exists(pks, :since)"
 
 SAME_REASON = "(attribute_not_exists(pkr) OR pkr = :reason)"
 
-PARKING_ANEW = "pkr = :reason, pkd = :details, pks = :since"
+PARKING_AGAIN = "pkr = :reason, pkd = :details, pks = :since"
 """Sets a parked mark in place of one for another reason."""
 
 

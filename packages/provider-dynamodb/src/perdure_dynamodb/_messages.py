@@ -1,7 +1,7 @@
 """Messages as items, and the reading of a mailbox.
 
 A message's key is its id, so a second one of the same id meets the first; its place in the
-mailbox is the attribute `ord`, and whoever reads the mailbox sorts by it. Reading is one
+mailbox is the attribute `ord`, by which a reader sorts. Reading is one
 strongly consistent query, so that nothing that was acknowledged is ever missed.
 
 Attributes: `kin` kind, `dat` payload, `inc`, `exe` what it addresses, `due` visible-at, `arr` stamp of
@@ -97,7 +97,7 @@ def _order(message: Message, order: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """What a mailbox holds for whoever has the lease."""
+    """What a mailbox holds for the holder of the lease."""
 
     messages: tuple[Message, ...]
     more: bool

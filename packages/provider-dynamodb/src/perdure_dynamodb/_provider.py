@@ -152,7 +152,7 @@ class DynamoDBProvider(Provider):
 
     @property
     def table(self) -> Table:
-        """Through what it talks to DynamoDB, for whoever tests what its requests can suffer."""
+        """Its way to DynamoDB, for tests of what requests can suffer."""
         return self._table
 
     async def open(self) -> None:
@@ -314,7 +314,7 @@ async def _whole(
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        # Only so long, since whoever shuts down may have no store to talk to any more.
+        # Only so long: at a shutdown the storage may be gone.
         await asyncio.wait([asyncio.ensure_future(_end(task, undo))], timeout=_TO_GIVE_BACK)
         raise
 

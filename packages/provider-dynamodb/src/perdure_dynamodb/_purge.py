@@ -1,7 +1,7 @@
-"""Removing what is void: messages, activities and their payloads that nobody will ever take.
+"""Removing what is void: messages, activities and their payloads that no call will ever take.
 
 Nothing depends on it: what is void is recognised wherever it is read. It is done beside the
-caller's work, and what a crash leaves behind is removed by whoever meets it in a queue. An
+caller's work, and what a crash leaves behind is removed by the process that meets it in a queue. An
 item is removed only if it stays void whatever happens to its instance, and under the condition
 that it is still the one that was found.
 """

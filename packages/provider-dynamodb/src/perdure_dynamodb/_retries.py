@@ -2,7 +2,7 @@
 
 A request is built once and sent verbatim each time; a transaction carries a token that makes a
 repeat within ten minutes have no second effect. Conditional writes outside of transactions may
-meet their own effect when they are repeated: whoever sends them recognises that.
+meet their own effect when they are repeated: the caller recognises that.
 
 The pauses grow from the first repeat on, and all repeats of a process share one budget: a table
 that is throttled is not asked more often because more calls wait for it.

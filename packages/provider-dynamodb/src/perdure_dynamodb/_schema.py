@@ -64,7 +64,7 @@ class RegionInvalid(StorageFailed):
 
 
 class EndpointUnreachable(StorageUnavailable):
-    """Nobody answers at the region's or the given endpoint."""
+    """No answer from the region's or the given endpoint."""
 
 
 def definition(table: str, tags: Mapping[str, str] | None = None) -> Mapping[str, object]:

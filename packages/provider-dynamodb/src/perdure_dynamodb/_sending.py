@@ -1,7 +1,7 @@
 """Sending: messages into mailboxes, outside of commits.
 
 One message to an instance that exists is one conditional put. Several to one mailbox go in
-transactions, in their order, so that nobody sees a later one without an earlier one. An event
+transactions, in their order, so that no reader sees a later one without an earlier one. An event
 to an id that does not exist is put out of the ready queue, under the condition that the id
 still does not exist: so either the creator finds it, or it finds the instance.
 """

@@ -2,7 +2,7 @@
 
 The number of shards may grow while processes are running. Readers look into the larger number
 as soon as they know of it; writers use it only after a grace in which every reader has learned
-of it, so nothing is ever put where nobody looks.
+of it, so nothing is ever put where no reader looks.
 """
 
 from __future__ import annotations

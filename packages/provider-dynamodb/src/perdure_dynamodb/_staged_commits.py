@@ -7,12 +7,12 @@
    progress number `stp` of the lock item from its own place to the next; the last one takes
    the pointer away.
 
-Why it is right. The progress number makes each batch happen exactly once, whoever carries it
-out: who comes late, after a stall or a crash, meets another number and has no effect. Until the
-pointer is gone nobody leases, commits, or runs activities of the instance; whoever wants to
-carries out the rest first. Looks for work leave it alone while the committer's lease is live, and
-otherwise don't wait for it. The lock item stands at the head of the ready queue meanwhile, so
-the rest is found when the committer is gone.
+Why it is right. The progress number makes each batch happen exactly once, whichever process carries
+it out: a process that comes late, after a stall or a crash, meets another number and has no effect.
+Until the pointer is gone no process leases, commits, or runs activities of the instance; one that
+wants to carries out the rest first. Looks for work leave it alone while the committer's lease is in
+force, and otherwise don't wait for it. The lock item stands at the head of the queue meanwhile, so the
+rest is found when the committer is gone.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ class StagedCommits:
         return open_since(now) if until is None else locked_until(until, since=now)
 
     async def _load(self, lock: Lock) -> list[Batch] | None:
-        """The batches, or None where they are gone because somebody else has finished them."""
+        """The batches, or None where another process has finished and removed them."""
         prefix = manifest_key(lock.stage or "", 0)[:-5]
         select = Select(partition=lock.row.text("pk"), first=prefix, last=prefix + "~")
         parts = [row.bytes_or_none("dat") or b"" async for row in self._table.query_all(select)]

@@ -21,7 +21,7 @@ from perdure_dynamodb._lease_memory import LeaseMemory, RememberedLease
 from perdure_dynamodb._locks import (
     LEASE_STANDS,
     PARKING,
-    PARKING_ANEW,
+    PARKING_AGAIN,
     SAME_REASON,
     Lock,
     parking_values,
@@ -162,7 +162,7 @@ class TurnLeases:
             if signals is not None and (row.number_or_none("sig") or 0) != signals:
                 signals = None
             else:
-                parking = PARKING_ANEW
+                parking = PARKING_AGAIN
         # A repeat, for want of an answer, may meet its own effect: then another token, or none,
         # is the one that was taken over.
         if not is_done and not end.counted and row is not None:

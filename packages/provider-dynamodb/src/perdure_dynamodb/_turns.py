@@ -138,7 +138,7 @@ class Turns:
         self._other_queues = OtherQueues(self._table, within=PREFIXES)
         self._far_looks = FarLooks()
         self._taking: set[str] = set()
-        """Instances that a call of this process is just taking: others needn't try."""
+        """Instances that a call of this process is taking now."""
         self._looks = random.randrange(FROM_OLDEST)  # noqa: S311 # no secret
         self._unregistered_until: Instant = 0
         """Up to here the last look went through those that it does not serve."""

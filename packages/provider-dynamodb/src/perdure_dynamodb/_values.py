@@ -47,8 +47,8 @@ def from_wire(wire: Wire) -> Plain:
         case "M":
             return {name: from_wire(each) for name, each in cast("dict[str, Wire]", value).items()}
         case _:
-            # Of a kind that is never written here. Whoever needs the attribute complains, not
-            # whoever reads the item among others.
+            # Of a kind that is never written here. A reader that needs the attribute complains, and
+            # others are not hindered.
             return _STRANGE
 
 

@@ -57,7 +57,7 @@ def _endpoint(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Gener
 
 @contextmanager
 def _shared(folder: Path) -> Generator[str]:
-    """One process for all workers; whoever started it waits until nobody uses it any more."""
+    """One process for all workers; the worker that started it waits until no other uses it."""
     if sys.platform == "win32":
         raise AssertionError("locks of files work differently here")
     import fcntl

@@ -3,7 +3,7 @@
 DynamoDB Local cannot be asked: it rounds a transaction as one item, and charges nothing for a
 read that finds nothing. So the units come from the rules that DynamoDB publishes, applied to the
 items as they stand before and after each request; these looks go past the counters. Writes pass
-one at a time, since somebody else's write in between would be charged twice.
+one at a time, since another caller's write in between would be charged twice.
 
 - A write costs 1 unit for each started KB of the larger of the item before and after it, at
   least 1, and twice that in a transaction. A condition that fails costs as much.

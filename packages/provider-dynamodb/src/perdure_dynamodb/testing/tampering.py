@@ -63,7 +63,7 @@ class TableTampering:
         self._reached = reached
 
     async def replace_event(self, place: EventPlace, data: bytes) -> None:
-        """Pack the segment that holds the event anew."""
+        """Pack the segment that holds the event again."""
 
         def replaced(events: list[StoredEvent], at: int) -> list[StoredEvent]:
             return [*events[:at], replace(events[at], data=data), *events[at + 1 :]]
@@ -97,7 +97,7 @@ class TableTampering:
 
 
 async def change_segment(table: Table, place: EventPlace, change: Changed) -> None:
-    """Store the segment that holds an event anew, past the provider."""
+    """Store the segment that holds an event again, past the provider."""
     partition = Keys.of(place.namespace).partition(place.instance)
     select = Select(
         partition=partition,
