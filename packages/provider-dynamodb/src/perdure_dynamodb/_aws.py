@@ -7,7 +7,7 @@ Only this module imports the driver; what the driver raises leaves it as the tra
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
 from typing import Protocol, cast
@@ -17,41 +17,12 @@ from aiobotocore.config import AioConfig  # pyright: ignore[reportMissingTypeStu
 from botocore import xform_name  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
 
+from perdure_dynamodb._direct import Credentials, direct_calls
+from perdure_dynamodb._errors import translate
 from perdure_dynamodb._options import DynamoDBOptions
-from perdure_dynamodb._transport import (
-    Answer,
-    Busy,
-    ConditionFailed,
-    Parameters,
-    Reason,
-    Refused,
-    TransactionCancelled,
-    Unanswered,
-)
-from perdure_dynamodb._values import Row, Wire
-
-_BUSY = frozenset(
-    {
-        "ProvisionedThroughputExceededException",
-        "ReplicatedWriteConflictException",
-        "RequestLimitExceeded",
-        "RequestThrottled",
-        "Throttling",
-        "ThrottlingException",
-        "TransactionConflictException",
-        "TransactionInProgressException",
-        "LimitExceededException",
-    }
-)
-_UNANSWERED = frozenset(
-    {"InternalServerError", "InternalFailure", "ServiceUnavailable", "500", "502", "503", "504"}
-)
-
+from perdure_dynamodb._transport import Answer, Calls, Parameters, Refused, Unanswered
 
 _OK = 200
-_REQUEST_TIMEOUT = 408
-_TOO_MANY_REQUESTS = 429
-_SERVER_ERROR = 500
 
 _CREDENTIALS = frozenset(
     {
@@ -83,7 +54,7 @@ class AwsCalls:
             method = cast("_Method", getattr(self._client, xform_name(operation)))
             return await method(**parameters)
         except ClientError as error:
-            raise _translate(cast("Answer", error.response)) from error
+            raise _translated(cast("Answer", error.response)) from error
         except (BotoCoreError, TimeoutError, OSError, _Unreadable) as error:
             if type(error).__name__ in _CREDENTIALS:
                 raise Refused(type(error).__name__, str(error)) from error
@@ -99,7 +70,7 @@ class _Method(Protocol):
 @asynccontextmanager
 async def aws_calls(
     options: DynamoDBOptions, session: aioboto3.Session | None = None
-) -> AsyncGenerator[AwsCalls]:
+) -> AsyncGenerator[Calls]:
     """One client with its connection pool, for as long as the context lasts."""
     try:
         session = session or aioboto3.Session(profile_name=options.profile)
@@ -109,7 +80,12 @@ async def aws_calls(
         raise Refused(type(error).__name__, str(error)) from error
     try:
         _events_of(client).register("before-parse.dynamodb", _look_at_answer)
-        yield AwsCalls(client)
+        if options.direct:
+            endpoint, region = _place_of(client)
+            async with direct_calls(endpoint, region, lambda: _credentials_of(client)) as calls:
+                yield calls
+        else:
+            yield AwsCalls(client)
     finally:
         await entered.__aexit__(None, None, None)
 
@@ -157,6 +133,30 @@ def _events_of(client: object) -> _Events:
     return cast("_Events", client.meta.events)  # type: ignore[attr-defined] # untyped
 
 
+def _place_of(client: object) -> tuple[str, str]:
+    """The endpoint and the region that the driver has worked out."""
+    meta = client.meta  # type: ignore[attr-defined] # untyped
+    return cast("str", meta.endpoint_url), cast("str", meta.region_name)
+
+
+class _Renewing(Protocol):
+    """The driver's credentials, which it renews in time."""
+
+    async def get_frozen_credentials(self) -> Credentials: ...
+
+
+async def _credentials_of(client: object) -> Credentials:
+    """The credentials that the driver would sign with now."""
+    signer = client._request_signer  # type: ignore[attr-defined] # no public way
+    found = cast("_Renewing | None", signer._credentials)  # no public way
+    if found is None:
+        raise Refused("NoCredentialsError", "there are no credentials")
+    try:
+        return await found.get_frozen_credentials()
+    except BotoCoreError as error:
+        raise Refused(type(error).__name__, str(error)) from error
+
+
 def _look_at_answer(*, response_dict: Mapping[str, object], **_: object) -> None:
     """Refuse an answer that the driver would take for an empty one.
 
@@ -172,25 +172,12 @@ def _look_at_answer(*, response_dict: Mapping[str, object], **_: object) -> None
         raise _Unreadable(f"the answer's checksum is not {checksum}, as its header says")
 
 
-def _translate(response: Answer) -> Exception:
+def _translated(response: Answer) -> Exception:
     error = cast("Mapping[str, str]", response.get("Error", {}))
-    code = error.get("Code", "unknown")
     metadata = cast("Mapping[str, object]", response.get("ResponseMetadata", {}))
-    status = cast("int", metadata.get("HTTPStatusCode", 0))
-    message = error.get("Message") or cast("str", response.get("Message", ""))
-    if code == "ConditionalCheckFailedException":
-        return ConditionFailed(_row(response.get("Item")))
-    if code == "TransactionCanceledException":
-        reasons = cast("Sequence[Mapping[str, object]]", response.get("CancellationReasons", ()))
-        return TransactionCancelled(
-            [Reason(str(each.get("Code", "None")), _row(each.get("Item"))) for each in reasons]
-        )
-    if code in _BUSY or status == _TOO_MANY_REQUESTS:
-        return Busy(f"{code}: {message}")
-    if code in _UNANSWERED or status == _REQUEST_TIMEOUT or status >= _SERVER_ERROR:
-        return Unanswered(f"{code}: {message}")
-    return Refused(code, message)
-
-
-def _row(wire: object) -> Row | None:
-    return Row.from_wire(cast("Mapping[str, Wire]", wire)) if wire else None
+    return translate(
+        error.get("Code", "unknown"),
+        error.get("Message") or cast("str", response.get("Message", "")),
+        cast("int", metadata.get("HTTPStatusCode", 0)),
+        response,
+    )

@@ -37,6 +37,8 @@ class DynamoDBOptions(BaseModel):
     session_token: SecretStr | None = Field(default=None, min_length=1)
     create_table: bool = False
     """Create the table, on demand, where it does not exist."""
+    direct: bool = False
+    """Sign and send requests without the driver, which then only finds credentials and endpoint."""
     shards: int | None = Field(default=None, ge=1, le=MOST_SHARDS)
     """Into how many parts the queues are split. Stored with the namespace when it is first
     opened (4 where none is given); a larger number than the stored one makes it grow."""

@@ -6,6 +6,7 @@ else in the package knows that a number travels as text.
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator, Mapping
 from typing import Final, NoReturn, TypeAlias, cast
@@ -41,7 +42,10 @@ def from_wire(wire: Wire) -> Plain:
         case "N" if re.fullmatch(r"-?[0-9]+", number := cast("str", value)):
             return int(number)
         case "B":
-            return bytes(cast("bytes", value))
+            # The driver gives bytes, and an answer as it came their text.
+            return (
+                base64.b64decode(value) if isinstance(value, str) else bytes(cast("bytes", value))
+            )
         case "L":
             return [from_wire(each) for each in cast("list[Wire]", value)]
         case "M":

@@ -1,0 +1,168 @@
+"""Requests that are signed and sent without the driver, which takes most of a step's processor time.
+
+The driver still finds the credentials, the region and the endpoint. Only what a request needs is done
+here: DynamoDB's JSON, a signature of version 4, and one POST over a connection that is kept.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import zlib
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol, cast
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from perdure_dynamodb._errors import translate
+from perdure_dynamodb._transport import Answer, Parameters, Unanswered
+
+_OK = 200
+_VERSION = "DynamoDB_20120810"
+_CONTENT_TYPE = "application/x-amz-json-1.0"
+_TIMEOUT = aiohttp.ClientTimeout(total=8, connect=3)
+_CONNECTIONS = 64
+_KEPT = 50
+"""Seconds that an unused connection is kept."""
+
+
+class Credentials(Protocol):
+    """What signs a request, as the driver gives it."""
+
+    access_key: str
+    secret_key: str
+    token: str | None
+
+
+GetCredentials = Callable[[], Awaitable[Credentials]]
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Signs requests for a service in a region."""
+
+    region: str
+    service: str
+    host: str
+
+    def headers(
+        self, body: bytes, headers: Mapping[str, str], credentials: Credentials, at: datetime
+    ) -> dict[str, str]:
+        """The headers of a POST to `/`, with its signature."""
+        stamp = at.strftime("%Y%m%dT%H%M%SZ")
+        signed = {**headers, "host": self.host, "x-amz-date": stamp}
+        if credentials.token:
+            signed["x-amz-security-token"] = credentials.token
+        names = sorted(signed)
+        listed = ";".join(names)
+        canonical = "\n".join(
+            [
+                "POST",
+                "/",
+                "",
+                *(f"{name}:{signed[name]}" for name in names),
+                "",
+                listed,
+                hashlib.sha256(body).hexdigest(),
+            ]
+        )
+        scope = f"{stamp[:8]}/{self.region}/{self.service}/aws4_request"
+        digest = hashlib.sha256(canonical.encode()).hexdigest()
+        text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{digest}"
+        signature = _hmac(self._key(credentials.secret_key, stamp[:8]), text).hex()
+        signed["authorization"] = (
+            f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/{scope},"
+            f" SignedHeaders={listed}, Signature={signature}"
+        )
+        return signed
+
+    def _key(self, secret: str, day: str) -> bytes:
+        key = _hmac(f"AWS4{secret}".encode(), day)
+        for part in (self.region, self.service, "aws4_request"):
+            key = _hmac(key, part)
+        return key
+
+
+class DirectCalls:
+    """Requests through a pool of connections, which is open as long as its owner says."""
+
+    def __init__(
+        self,
+        pool: aiohttp.ClientSession,
+        endpoint: str,
+        signer: Signer,
+        credentials: GetCredentials,
+    ) -> None:
+        self._pool = pool
+        self._endpoint = endpoint
+        self._signer = signer
+        self._credentials = credentials
+
+    async def call(self, operation: str, parameters: Parameters) -> Answer:
+        """One request, once."""
+        body = json.dumps(parameters, separators=(",", ":"), default=_encoded).encode()
+        headers = {"content-type": _CONTENT_TYPE, "x-amz-target": f"{_VERSION}.{operation}"}
+        credentials = await self._credentials()
+        signed = self._signer.headers(body, headers, credentials, datetime.now(UTC))
+        try:
+            async with self._pool.post(
+                self._endpoint, data=body, headers=signed, allow_redirects=False
+            ) as response:
+                answer = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unanswered(f"{type(error).__name__}: {error}") from error
+        content = read_answer(response.status, answer, response.headers.get("x-amz-crc32"))
+        if response.status != _OK:
+            code = str(content.get("__type", "unknown")).rpartition("#")[2]
+            message = str(content.get("message") or content.get("Message") or "")
+            raise translate(code, message, response.status, content)
+        return content
+
+
+def read_answer(status: int, body: bytes, checksum: str | None) -> Answer:
+    """The content of an answer; raises `Unanswered` for one that is not DynamoDB's."""
+    if checksum is not None and int(checksum) != zlib.crc32(body):
+        raise Unanswered(f"the answer's checksum is not {checksum}, as its header says")
+    try:
+        content: object = json.loads(body)
+    except ValueError:
+        content = None
+    if isinstance(content, dict):
+        return cast("Answer", content)
+    if status == _OK:
+        raise Unanswered(f"the answer is no JSON object but begins with {body[:40]!r}")
+    return {}
+
+
+@asynccontextmanager
+async def direct_calls(
+    endpoint: str, region: str, credentials: GetCredentials
+) -> AsyncGenerator[DirectCalls]:
+    """A pool of connections to an endpoint, for as long as the context lasts."""
+    signer = Signer(region, "dynamodb", urlsplit(endpoint).netloc)
+    connector = aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_KEPT)
+    async with aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=_TIMEOUT,
+        trust_env=True,
+        auto_decompress=False,
+        skip_auto_headers=("Accept-Encoding", "User-Agent", "Accept"),
+    ) as pool:
+        yield DirectCalls(pool, endpoint, signer, credentials)
+
+
+def _encoded(value: object) -> str:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    raise TypeError(f"{value!r} cannot be sent")
+
+
+def _hmac(key: bytes, text: str) -> bytes:
+    return hmac.new(key, text.encode(), hashlib.sha256).digest()
