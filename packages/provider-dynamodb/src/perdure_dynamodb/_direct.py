@@ -16,20 +16,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol, cast
-from urllib.parse import urlsplit
-
-import aiohttp
 
 from perdure_dynamodb._errors import translate
+from perdure_dynamodb._http import Pool
 from perdure_dynamodb._transport import Answer, Parameters, Unanswered
 
 _OK = 200
 _VERSION = "DynamoDB_20120810"
 _CONTENT_TYPE = "application/x-amz-json-1.0"
-_TIMEOUT = aiohttp.ClientTimeout(total=8, connect=3)
-_CONNECTIONS = 64
-_KEPT = 50
-"""Seconds that an unused connection is kept."""
 
 
 class Credentials(Protocol):
@@ -92,15 +86,8 @@ class Signer:
 class DirectCalls:
     """Requests through a pool of connections, which is open as long as its owner says."""
 
-    def __init__(
-        self,
-        pool: aiohttp.ClientSession,
-        endpoint: str,
-        signer: Signer,
-        credentials: GetCredentials,
-    ) -> None:
+    def __init__(self, pool: Pool, signer: Signer, credentials: GetCredentials) -> None:
         self._pool = pool
-        self._endpoint = endpoint
         self._signer = signer
         self._credentials = credentials
 
@@ -111,13 +98,10 @@ class DirectCalls:
         credentials = await self._credentials()
         signed = self._signer.headers(body, headers, credentials, datetime.now(UTC))
         try:
-            async with self._pool.post(
-                self._endpoint, data=body, headers=signed, allow_redirects=False
-            ) as response:
-                answer = await response.read()
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            response = await self._pool.post(signed, body)
+        except (TimeoutError, OSError) as error:
             raise Unanswered(f"{type(error).__name__}: {error}") from error
-        content = read_answer(response.status, answer, response.headers.get("x-amz-crc32"))
+        content = read_answer(response.status, response.body, response.headers.get("x-amz-crc32"))
         if response.status != _OK:
             code = str(content.get("__type", "unknown")).rpartition("#")[2]
             message = str(content.get("message") or content.get("Message") or "")
@@ -145,17 +129,11 @@ async def direct_calls(
     endpoint: str, region: str, credentials: GetCredentials
 ) -> AsyncGenerator[DirectCalls]:
     """A pool of connections to an endpoint, for as long as the context lasts."""
-    signer = Signer(region, "dynamodb", urlsplit(endpoint).netloc)
-    connector = aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_KEPT)
-    async with aiohttp.ClientSession(
-        connector=connector,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=_TIMEOUT,
-        trust_env=True,
-        auto_decompress=False,
-        skip_auto_headers=("Accept-Encoding", "User-Agent", "Accept"),
-    ) as pool:
-        yield DirectCalls(pool, endpoint, signer, credentials)
+    pool = Pool(endpoint)
+    try:
+        yield DirectCalls(pool, Signer(region, "dynamodb", pool.host), credentials)
+    finally:
+        await pool.close()
 
 
 def _encoded(value: object) -> str:
