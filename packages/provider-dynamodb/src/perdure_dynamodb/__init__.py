@@ -16,8 +16,8 @@ files fit together, from the outside in:
 - `_purge`, `_litter`: removing
 - `_locks`, `_messages`, `_activity_items`, `_segments`, `_payloads`, `_keys`, `_shards`,
   `_arrivals`: what the items look like
-- `_namespace`, `_table`, `_values`, `_retries`, `_transport`, `_aws`: requests, down to the one
-  place where they leave
+- `_namespace`, `_table`, `_values`, `_retries`, `_transport`, `_errors`, `_aws`, `_direct`, `_http`:
+  requests, down to the place where they leave
 - `_schema`, `local`: the table, and DynamoDB Local for tests and development
 """
 
