@@ -187,7 +187,7 @@ async def a_cancellation_ends_a_delay(bench: Bench) -> None:
     turn = await bench.keep(turn, remove=("cancel",))
     await bench.send(cancel)
     expect_equal(len(await bench.lease()), 0, "leased beside the lease that is kept")
-    await bench.commit(turn, remove=("cancel",), keep_for=None)
+    await bench.commit(turn, remove=("cancel",))
     turn = await bench.take()
     await bench.provider.release_turn(replace(release, lease=held_by(turn)))
     await bench.send(
