@@ -52,7 +52,9 @@ def test_the_comparison_finds_results_that_are_delivered_together(
 ) -> None:
     run, take = OrchestrationLoop.run_until_quiet, Execution.take_turn
     monkeypatch.setattr(
-        OrchestrationLoop, "run_until_quiet", lambda loop: run(loop) if loop.is_silent else None
+        OrchestrationLoop,
+        "run_until_quiet",
+        lambda loop, most: run(loop, most) if loop.is_silent else None,
     )
 
     def run_and_take(execution: Execution) -> TurnDraft:
