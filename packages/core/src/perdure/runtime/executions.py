@@ -183,6 +183,10 @@ class Executions:
         if evicted is not None:
             await self.discard(evicted)
 
+    def keep_none(self) -> None:
+        """Cache nothing from now on: every lease rebuilds its execution. For tests."""
+        self._cache = ExecutionCache(0)
+
     async def forget(self, instance: str) -> None:
         """Free what is cached of an instance."""
         live = self._cache.take(instance)

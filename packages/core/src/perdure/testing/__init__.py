@@ -9,6 +9,7 @@
 - `single_activity`: one activity alone, with its context
 - `stage_time`, `stage_provider`, `stage_client`, `stage_runtime`: what is under way, what becomes
   due, and who waits for it
+- `survival`, `proof_stage`: an orchestration with a crash at each of its commits
 - `replay_check`: replays histories without running anything
 - `replay_report`: what a check found
 - `history_sources`: folders, clients and URLs as sources of histories
@@ -19,24 +20,31 @@ Applications never import this package outside their tests.
 from perdure.replay.code_locations import WaitingTask
 from perdure.replay.comparing import ValueDifference
 from perdure.testing.fakes import Fake, FakeCall
+from perdure.testing.proof_stage import Crash, CrashSite
 from perdure.testing.replay_check import check_histories, check_history
 from perdure.testing.replay_report import CheckedExecution, Disagreement, ReplayReport, Verdict
 from perdure.testing.single_activity import run_activity
 from perdure.testing.stage import Stage
 from perdure.testing.stage_time import NothingHappens
+from perdure.testing.survival import NotSurvived, Survival, survive
 
 __all__ = [
     "CheckedExecution",
+    "Crash",
+    "CrashSite",
     "Disagreement",
     "Fake",
     "FakeCall",
+    "NotSurvived",
     "NothingHappens",
     "ReplayReport",
     "Stage",
+    "Survival",
     "ValueDifference",
     "Verdict",
     "WaitingTask",
     "check_histories",
     "check_history",
     "run_activity",
+    "survive",
 ]

@@ -12,6 +12,7 @@ from perdure.errors import InvalidInput
 from perdure.model.application_errors import NonRetryable
 from perdure.model.payload import encode
 from perdure.model.shown import shown
+from perdure.runtime.activity_context import activity_context
 
 UNSET: Any = object()
 
@@ -135,15 +136,20 @@ def _checked_outcomes(outcomes: object, definition: ActivityDefinition, what: st
 
 def _in_turn(outcomes: list[object], what: str) -> Callable[..., object]:
     left: Iterator[object] = iter(outcomes)
+    given: dict[tuple[str, int], object] = {}
 
     def outcome(*_: object, **__: object) -> object:
-        try:
-            each = next(left)
-        except StopIteration:
-            raise NonRetryable(
-                f"the {what} was called more often than it has outcomes, which are"
-                f" {len(outcomes)}; add one for each attempt"
-            ) from None
+        context = activity_context()
+        attempt = (context.idempotency_key, context.attempt)
+        if attempt not in given:
+            try:
+                given[attempt] = next(left)
+            except StopIteration:
+                raise NonRetryable(
+                    f"the {what} was called more often than it has outcomes, which are"
+                    f" {len(outcomes)}; add one for each attempt"
+                ) from None
+        each = given[attempt]
         if isinstance(each, BaseException):
             raise each
         return each

@@ -83,7 +83,7 @@ class Stage:
         if fake_all:
             for definition in self._catalog.activities.values():
                 fake = refusing_fake(definition, self._refused.append)
-                self._fakes[definition.name] = fake_definition(definition, fake)
+                self._install(fake_definition(definition, fake))
         self.clock = ManualClock(start)
         """The clock of everything on the stage."""
         self._began = self.clock.now()
@@ -98,7 +98,7 @@ class Stage:
             opened = open_provider(self._url, clock=self.clock)
             self._storage: Provider = await self._exit.enter_async_context(opened)
             self._time = StageTime(self.clock, self._storage.notifier, self._is_busy)
-            self._client = StageClient(StageProvider(self._storage, self._time), self._time)
+            self._client = StageClient(self._client_link(), self._time)
             self._begin()
             await self._runtime.__aenter__()
         except BaseException:
@@ -205,9 +205,12 @@ class Stage:
         """
         definition = self._definition(activity)
         fake = make_fake(definition, returns=returns, raises=raises, calls=calls)
-        self._fakes[definition.name] = fake_definition(definition, fake)
+        self._install(fake_definition(definition, fake))
         self._runtime.replace_activity(self._fakes[definition.name])
         return fake
+
+    def _install(self, definition: ActivityDefinition) -> None:
+        self._fakes[definition.name] = definition
 
     def _definition(self, activity: Callable[..., object]) -> ActivityDefinition:
         if orchestration_reference(activity) is not None:
@@ -245,9 +248,9 @@ class Stage:
 
     async def restart(self) -> None:
         """Stop the runtime in order, and start a new one: as a deployment does."""
-        await self._time.run(self._runtime.__aexit__(None, None, None))
-        self._begin()
-        await self._runtime.__aenter__()
+        with self._time.paused():
+            await self._time.run(self._runtime.__aexit__(None, None, None))
+            await self._start_again()
 
     async def crash(self) -> None:
         """Kill the runtime, and start a new one: nothing that it did since its last commit counts.
@@ -256,11 +259,20 @@ class Stage:
         Activities that run in a thread go on to their end, and their results are dropped.
         """
         self._link.crash()
-        await self._time.run(self._runtime.__aexit__(None, None, None))
-        self._time.due_after(self._options.turn_lease)
-        self._time.due_after(self._options.activity_lease)
+        with self._time.paused():
+            await self._bury()
+            self._time.due_after(self._options.turn_lease)
+            self._time.due_after(self._options.activity_lease)
+            await self._start_again()
+
+    async def _bury(self) -> None:
+        self._link.bury()
+        await self._time.run(self._runtime.kill())
+
+    async def _start_again(self) -> None:
         self._begin()
         await self._runtime.__aenter__()
+        self._time.wake_waits()
 
     async def evict(self) -> None:
         """Remove every instance from memory, so that each is rebuilt from its history."""
@@ -268,7 +280,7 @@ class Stage:
         await self._runtime.evict()
 
     def _begin(self) -> None:
-        self._link = StageProvider(self._storage, self._time)
+        self._link = self._new_link()
         self._runtime = StageRuntime(
             self._link,
             *self._registries,
@@ -278,6 +290,12 @@ class Stage:
         )
         for definition in self._fakes.values():
             self._runtime.replace_activity(definition)
+
+    def _new_link(self) -> StageProvider:
+        return StageProvider(self._storage, self._time)
+
+    def _client_link(self) -> StageProvider:
+        return StageProvider(self._storage, self._time)
 
     def _is_busy(self) -> bool:
         return self._runtime.statistics.activities_running > 0

@@ -32,18 +32,20 @@ class StageProvider(DelegatingProvider):
         # Cancellations are committed by the one runtime of the stage, which knows of them.
         self.tells_of_cancellations = False
         self._time = time
-        self._crashed = False
+        self.has_crashed = False
+        """Whether its process has crashed."""
+        self._is_buried = False
 
     def crash(self) -> None:
         """No later call has an effect, and no answer of an earlier one arrives."""
-        self._crashed = True
+        self.has_crashed = True
 
     async def around(self, operation: str, call: ProviderCall[R]) -> R:
         """Make the call, and note what becomes due by it."""
-        await self._stop_after_crash()
+        await self.stop_after_crash()
         with self._time.call(changes=operation not in _READS):
             answer = await call()
-        await self._stop_after_crash()
+        await self.stop_after_crash()
         self._note(call.argument)
         return answer
 
@@ -53,8 +55,16 @@ class StageProvider(DelegatingProvider):
     async def wait_for_change(self, wait: ChangeWait) -> None:
         await self.clock.sleep(wait.timeout)
 
-    async def _stop_after_crash(self) -> None:
-        if self._crashed:
+    def bury(self) -> None:
+        """End the calls of what is left of the process after its crash."""
+        self._is_buried = True
+
+    async def stop_after_crash(self) -> None:
+        """Never return once the process has crashed."""
+        if self._is_buried:
+            # Cleanup code would call again and again, and wait each time until it is cancelled.
+            raise asyncio.CancelledError
+        if self.has_crashed:
             await asyncio.Event().wait()
 
     def _note(self, argument: object) -> None:

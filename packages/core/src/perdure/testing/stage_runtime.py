@@ -17,3 +17,13 @@ class StageRuntime(Runtime):
         """Give idle leases back and drop every execution between its turns."""
         self._turn_leases.let_go()
         await self._services.executions.clear()
+
+    def keep_no_executions(self) -> None:
+        """Rebuild an instance from its history for each lease."""
+        self._services.executions.keep_none()
+
+    async def kill(self) -> None:
+        """Leave the block without a wait for anything: nothing that is under way counts."""
+        self._shutdown.hurry()  # without the grace period
+        self._shutdown.hurry()  # without the leases given back
+        await self.__aexit__(None, None, None)

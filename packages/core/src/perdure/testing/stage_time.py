@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ class StageTime:
         self._notifier = notifier
         self._busy = busy
         self._calls = 0
+        self._pauses = 0
         self._changed_at = clock.now()
         self._due: list[Instant] = []
         self._awaited: set[Awaited] = set()
@@ -72,6 +74,15 @@ class StageTime:
             yield
         finally:
             self._calls -= 1
+
+    @contextmanager
+    def paused(self) -> Generator[None]:
+        """In the block a runtime ends and another one begins: no time skips meanwhile."""
+        self._pauses += 1
+        try:
+            yield
+        finally:
+            self._pauses -= 1
 
     def due_at(self, instant: Instant | None) -> None:
         """Something becomes due at this instant."""
@@ -98,25 +109,33 @@ class StageTime:
             if not self._awaited:
                 self._wanted.clear()
 
+    def wake_waits(self) -> None:
+        """Let waits look again: a runtime that has crashed may have told of no change."""
+        for awaited in self._awaited:
+            self._notifier.notify_instance(awaited.instance)
+
     # Standing still
 
     async def settle(self) -> None:
         """Return when nothing can happen before time passes or the test does something."""
-        await self._until_quiet(lambda: self._calls > 0 or self._busy())
+        await self._until_quiet(lambda: self._is_moving() or self._busy())
+
+    def _is_moving(self) -> bool:
+        return self._calls > 0 or self._pauses > 0
 
     async def _until_quiet(self, moving: Callable[[], bool]) -> None:
         quiet = 0
         while quiet < _QUIET_ROUNDS:
             if _has_ready_callbacks():
                 quiet = 0
-                await asyncio.sleep(0)
+                await _next_round()
             elif moving():
                 quiet = 0
                 # A thread, a socket or an activity is at work: do not spin meanwhile.
                 await asyncio.sleep(0.0005)
             else:
                 quiet += 1
-                await asyncio.sleep(0)
+                await _next_round()
 
     # Passing
 
@@ -129,8 +148,10 @@ class StageTime:
             await self._wanted.wait()
             await self.settle()
             async with self._jumps:
-                if self._awaited and not self._step_to(self._next_sleep()):
-                    await self._jump(why_stuck)
+                # A runtime may have crashed while another one moved the time.
+                if self._pauses or not self._awaited or self._step_to(self._next_sleep()):
+                    continue
+                await self._jump(why_stuck)
 
     async def _jump(self, why_stuck: Callable[[str], Awaitable[str | None]]) -> None:
         due = self._next_due()
@@ -154,11 +175,11 @@ class StageTime:
         end = self.clock.now() + to_microseconds(duration)
         async with self._jumps:
             while self.clock.now() < end:
-                await self._until_quiet(lambda: self._calls > 0)
+                await self._until_quiet(self._is_moving)
                 sleep = self.clock.next_due if self._busy() else self._next_sleep()
                 stops = [end, *filter(None, (sleep, self._next_due()))]
                 self._step_to(max(min(stops), self.clock.now() + 1))
-            await self._until_quiet(lambda: self._calls > 0)
+            await self._until_quiet(self._is_moving)
 
     async def run(self, work: Coroutine[Any, Any, object]) -> None:
         """Let time pass until the work is done, sleep by sleep."""
@@ -197,7 +218,23 @@ class StageTime:
         return f"<StageTime at {to_datetime(self.clock.now())}>"
 
 
+_looking: Counter[asyncio.AbstractEventLoop] = Counter()
+"""How many tasks of an event loop wait for its next round only to look whether it is quiet."""
+
+
+async def _next_round() -> None:
+    loop = asyncio.get_running_loop()
+    _looking[loop] += 1
+    try:
+        await asyncio.sleep(0)
+    finally:
+        _looking[loop] -= 1
+        if not _looking[loop]:
+            del _looking[loop]
+
+
 def _has_ready_callbacks() -> bool:
-    """Whether anything else is about to run in this round of the event loop."""
+    """Whether anything else is about to run in this round of the event loop, but other looks."""
+    loop = asyncio.get_running_loop()
     # No public interface tells it; without this one a chain of callbacks would look quiet.
-    return bool(getattr(asyncio.get_running_loop(), "_ready", ()))
+    return len(getattr(loop, "_ready", ())) > _looking[loop]
