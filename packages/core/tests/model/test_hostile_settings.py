@@ -190,6 +190,7 @@ PROVIDERS: dict[type[BaseModel], dict[str, set[str]]] = {
         "secret_access_key": {"None"},
         "session_token": {"None"},
         "create_table": {"True", "False", "0", "1"},
+        "direct": {"True", "False", "0", "1"},
         "shards": {"None", "1", "digit", "Decimal"},
     },
 }
