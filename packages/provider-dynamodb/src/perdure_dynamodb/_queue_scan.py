@@ -25,6 +25,9 @@ from perdure_dynamodb._values import Row
 HEAD = 16
 """Rows of the first page: a read of up to 4 KB costs the same."""
 PAGE = 400
+THOROUGH = 4
+"""One of so many scans reads the heads of all ranges, however much the first ones have."""
+FAR_MORE = 8
 MOST_PAGES = 25
 """Of each range in one scan."""
 
@@ -54,6 +57,7 @@ class QueueScan:
         self._stops: dict[tuple[str, str], Mapping[str, str]] = {}
         self._from_head: set[tuple[str, str]] = set()
         """The ranges that the last scan read on from right behind the head."""
+        self._scans = 0
 
     async def rounds(
         self,
@@ -69,9 +73,14 @@ class QueueScan:
         If `empty` is set, partitions that hold nothing at all, in the ranges or not, are added.
         """
         walks: list[_Walk] = []
+        self._scans += 1
+        # Where there is far more than room, most scans leave the later ranges to the others.
+        enough = len(ranges) * HEAD if self._scans % THOROUGH == 0 else FAR_MORE * room
         start = random.randrange(len(partitions))  # noqa: S311 # no secret
         for some in in_groups([*partitions[start:], *partitions[:start]], max(1, room)):
-            heads = await at_once(self._head(partition, ranges, empty) for partition in some)
+            heads = await at_once(
+                self._head(partition, ranges, empty, enough) for partition in some
+            )
             walks += [walk for _, going_on in heads for walk in going_on]
             yield _by_time([row for rows, _ in heads for row in rows])
         try:
@@ -90,7 +99,7 @@ class QueueScan:
                 self._note_stop(walk)
 
     async def _head(
-        self, partition: str, ranges: Sequence[Range], empty: set[str] | None
+        self, partition: str, ranges: Sequence[Range], empty: set[str] | None, enough: int
     ) -> tuple[Sequence[Row], Sequence[_Walk]]:
         """The first rows of each range, and the ranges that have more."""
         rows: list[Row] = []
@@ -120,6 +129,8 @@ class QueueScan:
             else:
                 walks.append(_Walk(partition, within, page.next))
                 at = ranges.index(within) + 1
+                if len(rows) > enough:
+                    break
             if at < len(ranges):
                 first, last = ranges[at].first, ranges[-1].last
         return rows, walks
