@@ -73,7 +73,7 @@ async def survive(
     `resources` makes the resources of a run, and `effects` is called with them at its end: return
     what must not happen twice, such as the bookings of a bank. `script(stage, handle)` raises
     events, cancels, or moves time, as a test does after `stage.start`; it is called in each run.
-    `fakes` are made anew for each run.
+    `fakes` are made again for each run.
 
     With `crashes`, only one run with these crashes is made, one after the other, for each kind of
     memory. A crash that a run does not come to does not happen.
