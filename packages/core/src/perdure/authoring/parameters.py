@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from perdure.errors import InvalidPayload
+from perdure.model.hidden_payload import HIDDEN, HiddenValue
 from perdure.model.payload import NULL, decode, encode
 from perdure.model.shown import shown
 
@@ -78,6 +79,8 @@ class Parameters:
                 raise _takes_none(function, ", ".join([*map(shown, args), *named]))
             return NULL
         bound = self._bind(args, kwargs, function)
+        if any(type(value) is HiddenValue for value in bound.values()):
+            return HIDDEN
         return encode(bound, self.payload_type, what=f"input of {function}")
 
     def encode_payload(self, payload: object, function: str) -> str:
@@ -107,7 +110,10 @@ class Parameters:
             value = decode(text, self.payload_type, what=f"input of {function}")
             return ((), {self.names[0]: value}) if self._by_name else ((value,), {})
         given = "{}" if text.strip() == NULL else text
-        return (), decode(given, self.payload_type, what=f"input of {function}")
+        values = decode(given, self.payload_type, what=f"input of {function}")
+        if type(values) is HiddenValue:
+            values = {name: HiddenValue() for name in self.types}
+        return (), values
 
     def _bind(
         self, args: tuple[object, ...], kwargs: Mapping[str, object], function: str

@@ -35,6 +35,7 @@ from perdure.contract.provider import Provider
 from perdure.errors import ClientUnusable
 from perdure.history import Event
 from perdure.model.guards import refuse_inside_orchestration
+from perdure.model.hidden_payload import Payloads
 from perdure.model.status import Completed, Failed, OrchestrationStatus
 from perdure.records.history_document import HistoryDocument
 from perdure.records.instances import InstanceStatus
@@ -309,8 +310,8 @@ class BlockingClient:
     def read_execution_history(self, instance: str, execution: int) -> list[Event]:
         return self._caller.run(self._client.read_execution_history, instance, execution)
 
-    def export_history(self, instance: str) -> HistoryDocument:
-        return self._caller.run(self._client.export_history, instance)
+    def export_history(self, instance: str, *, payloads: Payloads = "full") -> HistoryDocument:
+        return self._caller.run(self._client.export_history, instance, payloads=payloads)
 
     def get_system_metrics(self) -> SystemMetrics:
         return self._caller.run(self._client.get_system_metrics)

@@ -27,8 +27,10 @@ from perdure.errors import (
 from perdure.history import Event, decode_event
 from perdure.model.details import ErrorDetails
 from perdure.model.guards import refuse_inside_orchestration
+from perdure.model.hidden_payload import Payloads
 from perdure.model.identifiers import check_identifier
 from perdure.model.shown import shown
+from perdure.records.hiding import hide_payloads
 from perdure.records.history_document import ExecutionHistory, HistoryDocument
 from perdure.records.instances import InstanceState, InstanceStatus
 from perdure.records.queries import ExecutionState
@@ -119,27 +121,28 @@ class ManagementClient:
         return events
 
     @on_any_loop
-    async def export_history(self, instance: str) -> HistoryDocument:
+    async def export_history(
+        self, instance: str, *, payloads: Payloads = "full"
+    ) -> HistoryDocument:
         """An instance with the histories of all its executions, to keep as JSON text.
 
+        With `payloads="hash"` a hash stands for each payload and for the text of each error, with
+        `"none"` nothing is told of them. Names, ids, tags and retry policies are always there.
         `perdure.testing.check_history` replays it against code. Raises as
         `read_execution_history` does.
         """
         self._admin("export_history")
+        if payloads not in ("full", "hash", "none"):
+            raise InvalidInput(f'payloads {shown(payloads)}; pass "full", "hash" or "none"')
         state = await self._existing(instance, "export_history")
         numbers = await self.list_executions(instance)
         return HistoryDocument(
             instance=instance,
             orchestration=state.name,
             status=state.status,
+            payloads=payloads,
             executions=tuple(
-                [
-                    ExecutionHistory(
-                        number=number,
-                        events=tuple(await self.read_execution_history(instance, number)),
-                    )
-                    for number in numbers
-                ]
+                [await self._execution_history(instance, number, payloads) for number in numbers]
             ),
         )
 
@@ -166,6 +169,14 @@ class ManagementClient:
             orchestrator_queue=depths.orchestrator_queue,
             worker_queue=depths.worker_queue,
             timer_queue=depths.timer_queue,
+        )
+
+    async def _execution_history(
+        self, instance: str, number: int, payloads: Payloads
+    ) -> ExecutionHistory:
+        events = await self.read_execution_history(instance, number)
+        return ExecutionHistory(
+            number=number, events=tuple(hide_payloads(event, payloads) for event in events)
         )
 
     def _admin(self, call: str) -> ProviderAdmin:

@@ -21,6 +21,7 @@ from perdure.codec import (
     shows_value,
 )
 from perdure.errors import InvalidInput, InvalidPayload, PayloadTooLarge
+from perdure.model.hidden_payload import HiddenValue, is_hidden, text_of
 from perdure.model.shown import shown
 
 LARGEST_PAYLOAD = 16 * 1024 * 1024
@@ -43,6 +44,8 @@ def encode(value: object, annotation: object = Any, *, what: str = "value") -> s
     values have the same text in every process. Raises `InvalidPayload` for a value that cannot be
     restored, and `PayloadTooLarge`; `what` names the value in the message.
     """
+    if type(value) is HiddenValue:
+        return text_of(value)
     try:
         if annotation is Any or annotation is object:
             data = dump_untyped(value)
@@ -72,6 +75,8 @@ def decode(text: str, annotation: object = Any, *, what: str = "value") -> Any:
             return from_json(text)
         return codec_of(annotation).load(text)
     except _UNFIT as error:
+        if is_hidden(text):
+            return HiddenValue(text)
         reason = reason_of(error)
         # The text is not shown: this message is logged and recorded, and the text may be a secret.
         unfit = InvalidPayload(

@@ -9,6 +9,7 @@ them in plain fields. Instants are microseconds since the epoch; durations are `
 - `turns`: turn leases, histories, commits
 - `activities`: the activity queue
 - `history_document`: an instance with all its histories, as JSON text
+- `hiding`: events without their payloads
 - `queries`: waiting for changes, and the management capability
 
 Providers import them from `perdure.contract`.

@@ -41,6 +41,7 @@ class Boundary:
             return
         self._from_outside = not self._loop.runs_here()
         used = ForbiddenUse(f"{error}; it was used at {running_at(self._home)}")
+        used.error = error
         self._transcript.refuse(used)
         if self._from_outside and not self._loop.is_running():
             _LOGGER.warning(

@@ -18,6 +18,7 @@ from pydantic_core import from_json
 from perdure import history
 from perdure.history import Event, TimerCreated
 from perdure.model.details import ErrorDetails
+from perdure.model.hidden_payload import hide_alike, is_hidden, may_be_equal
 
 _MUST_AGREE: Mapping[type[Event], tuple[str, ...]] = {
     history.ActivityScheduled: ("name", "attempt"),
@@ -79,6 +80,16 @@ def same_request(recorded: Event, asked: Mapping[str, object]) -> bool:
     )
 
 
+def hidden_alike(recorded: Event, asked: Mapping[str, object]) -> dict[str, object]:
+    """The values of a command with those payloads hidden that are hidden in the recorded event."""
+    hidden = dict(asked)
+    for name in _TEXTS.intersection(asked):
+        text, value = getattr(recorded, name), asked[name]
+        if isinstance(text, str) and isinstance(value, str) and is_hidden(text):
+            hidden[name] = hide_alike(value, text)
+    return hidden
+
+
 def differences(recorded: Event, asked: Mapping[str, object]) -> list[ValueDifference]:
     """Where the values of a command differ from those of the recorded event for the same request."""
     settled = ("details", *_MUST_AGREE.get(type(recorded), ()))
@@ -106,6 +117,8 @@ def _paths(name: str, recorded: object, asked: object) -> list[str]:
         return []
     if name not in _TEXTS or not isinstance(recorded, str) or not isinstance(asked, str):
         return ["$"]
+    if is_hidden(recorded) or is_hidden(asked):
+        return [] if may_be_equal(recorded, asked) else ["$"]
     try:
         before, now = cast("object", from_json(recorded)), cast("object", from_json(asked))
     except ValueError:

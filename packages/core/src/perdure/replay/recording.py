@@ -27,7 +27,7 @@ from perdure.history import (
     PatchApplied,
     WorkCancelled,
 )
-from perdure.replay.comparing import identity, own_fields, same_request
+from perdure.replay.comparing import hidden_alike, identity, own_fields, same_request
 
 _DEFAULT_ID = object()
 """Stands for the default id, which is made of the event's number."""
@@ -51,7 +51,7 @@ class Recording:
         self._events = events
         self._child_id = child_id
         """Makes the default id of a child from the number of its event."""
-        self._cursor = 0
+        self._cursor: int = 0
         """The index of the first event that was not taken."""
         self._taken: set[int] = set()
         """Indexes behind the cursor that were taken out of order."""
@@ -142,6 +142,7 @@ class Recording:
             return None
         if kind in TERMINAL:
             return first
+        values = hidden_alike(event, values)
         exact = run.place((run.group(first), *_in_order(kind, values)), self._is_open)
         return first if exact is None else exact
 

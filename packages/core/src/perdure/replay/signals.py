@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perdure.errors import PerdureError
+from perdure.errors import ForbiddenInOrchestration, PerdureError
 from perdure.replay.code_locations import WaitingTask
 
 
@@ -42,6 +42,11 @@ class ForbiddenUse(PerdureError):
 
     The turn is void, even if the code caught the refusal.
     """
+
+    last_event: int = 0
+    """The number of the last event before it."""
+    error: ForbiddenInOrchestration | None = None
+    """What the call raised, if it was a call."""
 
 
 class UndecodableData(PerdureError):

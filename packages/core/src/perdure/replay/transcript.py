@@ -19,6 +19,7 @@ from perdure.diagnostics.frames import is_user_code, module_of
 from perdure.history import INCOMING, Event, OrchestrationFailed, OrchestrationStarted
 from perdure.model.comparison import Compare
 from perdure.model.details import ErrorDetails, Raised
+from perdure.model.hidden_payload import is_hidden
 from perdure.model.identifiers import child_instance
 from perdure.replay.comparing import ValueDifference, differences, own_fields
 from perdure.replay.loop import OrchestrationLoop
@@ -145,6 +146,7 @@ class Transcript:
         """Record a forbidden use: the turn is void, and no further callback runs."""
         if not self.closed:
             self.forbidden = use
+            use.last_event = self.last_event
             self.closed = True
             self._loop.halt()
 
@@ -286,6 +288,9 @@ def _show(kind: type[Event], fields: Mapping[str, object]) -> str:
     shown: list[str] = []
     for name, value in fields.items():
         if name in _PAYLOADS and value is not None:
+            if is_hidden(str(value)):
+                shown.append(f"{name} hidden")
+                continue
             digest = hashlib.blake2b(str(value).encode(), digest_size=4).hexdigest()
             shown.append(f"{name} #{digest}")
         elif name == "details":

@@ -13,6 +13,7 @@
 - `replay_check`: replays histories without running anything
 - `replay_report`: what a check found
 - `history_sources`: folders, clients and URLs as sources of histories
+- `command`: the command `perdure`
 
 Applications never import this package outside their tests.
 """

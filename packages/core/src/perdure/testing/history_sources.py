@@ -6,13 +6,17 @@ import random
 from collections.abc import AsyncGenerator
 from os import PathLike
 from pathlib import Path
+from typing import TypeVar
 
 from perdure.client.client import Client
 from perdure.errors import InvalidInput
+from perdure.model.hidden_payload import Payloads
 from perdure.model.settings import require
 from perdure.providers.loader import open_provider
 from perdure.records.history_document import HistoryDocument
 from perdure.records.instances import InstanceStatus
+
+T = TypeVar("T")
 
 _SEED = 0
 """A sample is the same each time, so that a check that failed fails again."""
@@ -40,21 +44,24 @@ async def documents_of(
     orchestration: str | None,
     running: bool,
     sample: int | None,
+    payloads: Payloads = "full",
 ) -> AsyncGenerator[HistoryDocument]:
     """The documents one after the other, in an order that is the same each time."""
     if isinstance(histories, str) and "://" in histories:
         async with open_provider(histories) as provider:
             client = Client(provider)
-            async for document in _stored(client, orchestration, running, sample):
+            async for document in _stored(client, orchestration, running, sample, payloads):
                 yield document
     elif isinstance(histories, str | PathLike):
-        for path in files_of(Path(histories)):
+        taken = 0
+        for path in _sampled(files_of(Path(histories)), sample):
             document = read_document(path)
-            if _is_wanted(document, orchestration, running):
+            if _is_wanted(document, orchestration, running) and (sample is None or taken < sample):
+                taken += 1
                 yield document
     else:
         require(histories, Client, "histories", "pass a Client, a URL or a folder")
-        async for document in _stored(histories, orchestration, running, sample):
+        async for document in _stored(histories, orchestration, running, sample, payloads):
             yield document
 
 
@@ -64,10 +71,14 @@ def _is_wanted(document: HistoryDocument, orchestration: str | None, running: bo
 
 
 async def _stored(
-    client: Client, orchestration: str | None, running: bool, sample: int | None
+    client: Client,
+    orchestration: str | None,
+    running: bool,
+    sample: int | None,
+    payloads: Payloads,
 ) -> AsyncGenerator[HistoryDocument]:
     taken = 0
-    for instance in await _ids(client, running, shuffled=sample is not None):
+    for instance in _sampled(await _ids(client, running), sample):
         if sample is not None and taken >= sample:
             return
         if orchestration is not None:
@@ -75,10 +86,17 @@ async def _stored(
             if info.orchestration_name != orchestration:
                 continue
         taken += 1
-        yield await client.export_history(instance)
+        yield await client.export_history(instance, payloads=payloads)
 
 
-async def _ids(client: Client, running: bool, *, shuffled: bool) -> list[str]:
+def _sampled(found: list[T], sample: int | None) -> list[T]:
+    """In an order by chance, if only some are wanted."""
+    if sample is not None:
+        random.Random(_SEED).shuffle(found)  # noqa: S311 # a sample, not a secret
+    return found
+
+
+async def _ids(client: Client, running: bool) -> list[str]:
     ids: list[str] = []
     token: str | None = None
     while True:
@@ -90,7 +108,4 @@ async def _ids(client: Client, running: bool, *, shuffled: bool) -> list[str]:
         ids.extend(page)
         token = page.next_token
         if token is None:
-            break
-    if shuffled:
-        random.Random(_SEED).shuffle(ids)  # noqa: S311 # a sample, not a secret
-    return ids
+            return ids

@@ -26,6 +26,7 @@ from perdure.history import (
     OrchestrationStarted,
 )
 from perdure.model.details import Cancelled, Poisoned, Unregistered
+from perdure.model.hidden_payload import HiddenPayloadUsed
 from perdure.records.history_document import ExecutionHistory, HistoryDocument
 from perdure.replay.execution import PYTHON, Execution
 from perdure.replay.signals import ForbiddenUse, HistoryMismatch, UndecodableData
@@ -140,7 +141,12 @@ def _replay(
         )
         checked = _checked(started, disagreement=found)
         return replace(checked, waiting=mismatch.waiting)
-    except (ForbiddenUse, UndecodableData) as refused:
+    except ForbiddenUse as refused:
+        if isinstance(refused.error, HiddenPayloadUsed):
+            note = f"compared up to event {refused.last_event} of {len(events)}: {refused}"
+            return replace(_checked(started), verdict="agrees in part", note=note)
+        return _checked(started, disagreement=Disagreement(message=str(refused)))
+    except UndecodableData as refused:
         return _checked(started, disagreement=Disagreement(message=str(refused)))
     checked = replace(
         _checked(started),

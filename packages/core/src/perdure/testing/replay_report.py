@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -10,8 +11,11 @@ from perdure.replay.code_locations import WaitingTask
 from perdure.replay.comparing import ValueDifference
 from perdure.replay.execution import PYTHON
 
-Verdict: TypeAlias = Literal["agrees", "disagrees", "not replayed"]
-"""Whether the code agrees with a history; `not replayed` where no code will run it again."""
+Verdict: TypeAlias = Literal["agrees", "agrees in part", "disagrees", "not replayed"]
+"""Whether the code agrees with a history.
+
+`agrees in part`: the code looks into a payload that the document hides, so the rest is not known.
+`not replayed`: no code will run it again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,10 +111,13 @@ class ReplayReport:
 
     @property
     def summary(self) -> str:
-        """How many executions agree, disagree, and were not replayed, in one line."""
-        verdicts = [each.verdict for each in self.executions]
-        return (
-            f"{len(verdicts)} execution{'' if len(verdicts) == 1 else 's'}: {verdicts.count('agrees')} agree,"
-            f" {verdicts.count('disagrees')} disagree,"
-            f" {verdicts.count('not replayed')} not replayed"
-        )
+        """How many executions there are with each verdict, in one line."""
+        count = Counter[str](each.verdict for each in self.executions)
+        found = [
+            f"{count['agrees']} agree",
+            *([f"{count['agrees in part']} in part"] if count["agrees in part"] else []),
+            f"{count['disagrees']} disagree",
+            f"{count['not replayed']} not replayed",
+        ]
+        total = len(self.executions)
+        return f"{total} execution{'' if total == 1 else 's'}: {', '.join(found)}"
