@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 
 import perdure
-from perdure.testing import NotSurvived, Stage, run_activity, survive
+from perdure.testing import Stage, run_activity, survive
 
 app = perdure.Registry()
 
@@ -14,7 +14,6 @@ class Bank:
 
     def __init__(self) -> None:
         self.charged: dict[str, int] = {}
-        self.entries: list[int] = []
 
 
 @app.activity
@@ -22,11 +21,6 @@ async def charge(cents: int) -> str:
     context = perdure.activity_context(Bank)
     context.resources.charged[context.idempotency_key] = cents
     return f"receipt for {cents}"
-
-
-@app.activity
-async def book(cents: int) -> None:
-    perdure.activity_context(Bank).resources.entries.append(cents)
 
 
 @app.activity
@@ -59,11 +53,6 @@ async def pay(ctx: perdure.OrchestrationContext, cents: int) -> str:
         await ctx.schedule_activity(refund, receipt)
         raise
     return receipt
-
-
-@app.orchestration
-async def deposit(ctx: perdure.OrchestrationContext, cents: int) -> None:
-    await ctx.schedule_activity(book, cents)
 
 
 async def test_the_reminder_comes_after_a_week() -> None:
@@ -128,13 +117,6 @@ async def test_no_crash_charges_twice() -> None:
     await survive(app, pay, 500, script=deliver, resources=Bank, effects=booked)
 
 
-async def show_a_double_effect() -> None:
-    try:
-        await survive(app, deposit, 500, resources=Bank, effects=lambda bank: bank.entries)
-    except NotSurvived as found:
-        print("\n".join(str(found).splitlines()[:2]))
-
-
 async def test_the_activity_alone() -> None:
     bank = Bank()
 
@@ -148,7 +130,6 @@ async def main() -> None:
     await test_a_cancelled_order_gives_the_money_back()
     await test_a_crash_charges_no_one_twice()
     await test_no_crash_charges_twice()
-    await show_a_double_effect()
     await test_the_activity_alone()
 
 

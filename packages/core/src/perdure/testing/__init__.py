@@ -10,6 +10,7 @@
 - `stage_time`, `stage_provider`, `stage_client`, `stage_runtime`: what is under way, what becomes
   due, and who waits for it
 - `survival`, `proof_stage`: an orchestration with a crash at each of its commits
+- `exploration`, `arrivals`: an orchestration in every order in which its results can arrive
 - `replay_check`: replays histories without running anything
 - `replay_report`: what a check found
 - `history_sources`: folders, clients and URLs as sources of histories
@@ -20,6 +21,7 @@ Applications never import this package outside their tests.
 
 from perdure.replay.code_locations import WaitingTask
 from perdure.replay.comparing import ValueDifference
+from perdure.testing.exploration import Exploration, ExploredOutcome, explore
 from perdure.testing.fakes import Fake, FakeCall
 from perdure.testing.proof_stage import Crash, CrashSite
 from perdure.testing.replay_check import check_histories, check_history
@@ -34,6 +36,8 @@ __all__ = [
     "Crash",
     "CrashSite",
     "Disagreement",
+    "Exploration",
+    "ExploredOutcome",
     "Fake",
     "FakeCall",
     "NotSurvived",
@@ -46,6 +50,7 @@ __all__ = [
     "WaitingTask",
     "check_histories",
     "check_history",
+    "explore",
     "run_activity",
     "survive",
 ]

@@ -5,16 +5,24 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
-from perdure.authoring.functions import ActivityDefinition
-from perdure.errors import InvalidInput
+from perdure.authoring.functions import (
+    ActivityDefinition,
+    activity_reference,
+    orchestration_reference,
+)
+from perdure.authoring.registry import Catalog
+from perdure.errors import InvalidInput, NotRegistered
 from perdure.model.application_errors import NonRetryable
 from perdure.model.payload import encode
 from perdure.model.shown import shown
 from perdure.runtime.activity_context import activity_context
 
 UNSET: Any = object()
+
+Fakes: TypeAlias = Mapping[Callable[..., object], Callable[..., object] | Sequence[object]]
+"""Activities, each with what `calls=` of `Stage.fake` takes: a function, or outcomes in turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,20 @@ class Fake:
         self.calls.append(FakeCall(args, kwargs))
         outcome = self._outcome(*args, **kwargs)
         return await outcome if inspect.isawaitable(outcome) else outcome
+
+
+def faked_definition(catalog: Catalog, activity: Callable[..., object]) -> ActivityDefinition:
+    """The definition of an activity that is to be faked; raises `NotRegistered`, `InvalidInput`."""
+    if orchestration_reference(activity) is not None:
+        raise InvalidInput(f"{shown(activity)} is an orchestration; fake the activities it uses")
+    reference = activity_reference(activity) or catalog.activity_of(activity)
+    definition = None if reference is None else catalog.activities.get(reference.name)
+    if definition is None:
+        raise NotRegistered(
+            f"{shown(activity)} is not registered as an activity of this stage; pass the"
+            " function that is registered"
+        )
+    return definition
 
 
 def make_fake(

@@ -30,11 +30,14 @@ from perdure.runtime.options import RuntimeOptions
 R = TypeVar("R")
 
 
-class _NoClient:
-    """Stands for the client of an activity that was given none."""
+class NoClient:
+    """Stands for the client of an activity that has none; says why."""
+
+    def __init__(self, why: str) -> None:
+        self._why = why
 
     def __getattr__(self, name: str) -> NoReturn:
-        raise PerdureError(f"the activity uses its client ({name}); pass client= to run_activity")
+        raise PerdureError(f"the activity uses its client ({name}); {self._why}")
 
 
 @overload
@@ -99,7 +102,9 @@ def run_activity(
         attempt=attempt,
         delivery=delivery,
         idempotency_key=idempotency_key or f"{uuid.uuid4().hex}:1:1",
-        client=cast("Client", _NoClient()) if client is None else client,
+        client=cast("Client", NoClient("pass client= to run_activity"))
+        if client is None
+        else client,
         resources=resources,
         cancellation=Cancellation(threading.Lock()),
     )
@@ -114,6 +119,23 @@ async def _run(
     cancel_after: timedelta | None,
 ) -> object:
     caller = ActivityCaller(RuntimeOptions())
+    try:
+        outcome = await call_activity(caller, definition, text, context, cancel_after)
+    finally:
+        caller.close()
+    if not isinstance(outcome, FailedCall):
+        return decode(outcome, definition.reference.result_type, what="the result")
+    raise outcome.error or PerdureError(outcome.details.display_message())
+
+
+async def call_activity(
+    caller: ActivityCaller,
+    definition: ActivityDefinition,
+    text: str,
+    context: ActivityContext[object],
+    cancel_after: timedelta | None = None,
+) -> str | FailedCall:
+    """Call an activity in a task of its own, as a runtime does."""
     outcomes: list[str | FailedCall] = []
 
     async def call() -> None:
@@ -129,11 +151,7 @@ async def _run(
         await task
     finally:
         task.cancel()
-        caller.close()
-    (outcome,) = outcomes
-    if not isinstance(outcome, FailedCall):
-        return decode(outcome, definition.reference.result_type, what="the result")
-    raise outcome.error or PerdureError(outcome.details.display_message())
+    return outcomes[0]
 
 
 def _definition(activity: Callable[..., object], frame: FrameType) -> ActivityDefinition:

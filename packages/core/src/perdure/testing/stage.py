@@ -11,23 +11,25 @@ from itertools import count
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Never, ParamSpec, Self, TypeVar, overload
 
-from perdure.authoring.functions import (
-    ActivityDefinition,
-    activity_reference,
-    orchestration_reference,
-)
+from perdure.authoring.functions import ActivityDefinition, orchestration_reference
 from perdure.authoring.registry import Catalog, Registry
 from perdure.clock import ManualClock
 from perdure.contract.provider import Provider
-from perdure.errors import InvalidInput, NotRegistered, PerdureError
+from perdure.errors import PerdureError
 from perdure.history import Event
 from perdure.model.durations import to_duration
 from perdure.model.settings import require
-from perdure.model.shown import shown
 from perdure.providers.loader import open_provider
 from perdure.records.limits import LONGEST_LEASE
 from perdure.runtime.options import RuntimeOptions
-from perdure.testing.fakes import UNSET, Fake, fake_definition, make_fake, refusing_fake
+from perdure.testing.fakes import (
+    UNSET,
+    Fake,
+    fake_definition,
+    faked_definition,
+    make_fake,
+    refusing_fake,
+)
 from perdure.testing.stage_client import StageClient
 from perdure.testing.stage_provider import StageProvider
 from perdure.testing.stage_runtime import StageRuntime
@@ -203,7 +205,7 @@ class Stage:
 
         Raises `InvalidInput` or `InvalidPayload` if the fake does not fit the activity's signature.
         """
-        definition = self._definition(activity)
+        definition = faked_definition(self._catalog, activity)
         fake = make_fake(definition, returns=returns, raises=raises, calls=calls)
         self._install(fake_definition(definition, fake))
         self._runtime.replace_activity(self._fakes[definition.name])
@@ -211,20 +213,6 @@ class Stage:
 
     def _install(self, definition: ActivityDefinition) -> None:
         self._fakes[definition.name] = definition
-
-    def _definition(self, activity: Callable[..., object]) -> ActivityDefinition:
-        if orchestration_reference(activity) is not None:
-            raise InvalidInput(
-                f"{shown(activity)} is an orchestration; fake the activities it uses"
-            )
-        reference = activity_reference(activity) or self._catalog.activity_of(activity)
-        definition = None if reference is None else self._catalog.activities.get(reference.name)
-        if definition is None:
-            raise NotRegistered(
-                f"{shown(activity)} is not registered as an activity of this stage; pass the"
-                " function that is registered"
-            )
-        return definition
 
     # Time
 

@@ -20,11 +20,9 @@ from perdure.history import Event
 from perdure.model.settings import require
 from perdure.model.shown import shown
 from perdure.model.status import Completed, Failed
+from perdure.testing.fakes import Fakes
 from perdure.testing.proof_stage import Crash, CrashPlan, CrashSite, ProofStage
 from perdure.testing.stage import Stage
-
-Fakes: TypeAlias = Mapping[Callable[..., object], Callable[..., object] | Sequence[object]]
-"""Activities, each with what `calls=` of `Stage.fake` takes: a function, or outcomes in turn."""
 
 Script: TypeAlias = Callable[[Stage, Handle[Any]], Awaitable[object]]
 """What happens to the instance from outside, after its start: events, cancellations, time."""
