@@ -151,3 +151,61 @@ async def test_a_provider_that_cannot_tell_of_cancellations_costs_the_loop_nothi
             handle = await perdure.Client(provider).start_orchestration("i", main)
 
             assert await handle.result(timeout=10) == 42
+
+
+@control.orchestration
+async def order(ctx: perdure.OrchestrationContext) -> str:
+    try:
+        return await ctx.schedule_activity("pay", "order", cancellation="wait")
+    except asyncio.CancelledError:
+        await ctx.schedule_activity("pay", "cleanup", cancellation="wait")
+        raise
+
+
+@models.activity
+async def pay(what: str) -> str:
+    """Stop when asked to; what is scheduled by a cleanup is not asked, and ends by itself."""
+    context = perdure.activity_context()
+    talk = context.resources
+    assert isinstance(talk, Talk)
+    talk.contexts[what] = context
+    for _ in range(100 if what == "cleanup" else 100_000):
+        if context.cancel_requested:
+            return f"{what} was asked to end"
+        await asyncio.sleep(0)
+    return f"{what} came to its end"
+
+
+@pytest.mark.parametrize("url", ["memory://ask", "sqlite:///ask.db"])
+async def test_awaited_work_in_another_process_is_asked_to_end(
+    url: str, clock: perdure.ManualClock, eventually, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    talk = Talk()
+    async with (
+        perdure.open_provider(url, clock=clock) as first,
+        perdure.open_provider(url, clock=clock) as second,
+        Runtime(first, control),
+        Runtime(second, models, resources=talk),
+    ):
+        client = perdure.Client(first)
+        handle = await client.start_orchestration("o", order)
+
+        async def passes(done) -> None:
+            async def moved() -> bool:
+                clock.advance(timedelta(milliseconds=200))
+                return await done() if asyncio.iscoroutinefunction(done) else done()
+
+            await eventually(moved)
+
+        await passes(lambda: "order" in talk.contexts)
+        await handle.cancel("enough")
+
+        async def ended() -> bool:
+            return isinstance(await handle.status(), perdure.Failed)
+
+        await passes(ended)
+        history = await client.read_execution_history("o", 1)
+
+    results = [event.result for event in history if event.kind == "ActivityCompleted"]
+    assert results == ['"order was asked to end"', '"cleanup came to its end"']

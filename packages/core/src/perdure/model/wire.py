@@ -70,6 +70,8 @@ class ActivityData:
     """The names of exceptions after which its retry policy does not try again."""
     conditional: bool = False
     """Whether the retry policy has a `retry_if`, which may refuse another attempt."""
+    awaited: bool = False
+    """Whether a cancelled orchestration waits for the outcome: the activity is then asked to end."""
 
 
 def encode_start(data: StartData) -> bytes:
@@ -146,6 +148,8 @@ def encode_activity(data: ActivityData) -> bytes:
         plain["non_retryable"] = data.non_retryable
     if data.conditional:
         plain["conditional"] = True
+    if data.awaited:
+        plain["awaited"] = True
     return to_json(plain)
 
 
@@ -162,6 +166,7 @@ def decode_activity(data: bytes) -> ActivityData:
         max_attempts=cast("int | None", plain.get("max_attempts", 1)),
         non_retryable=tuple(cast("list[str]", plain.get("non_retryable", []))),
         conditional=bool(plain.get("conditional", False)),
+        awaited=bool(plain.get("awaited", False)),
     )
 
 

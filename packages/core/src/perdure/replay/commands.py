@@ -168,7 +168,9 @@ class Commands:
         began = self.loop.now
         limit = retry.attempt_timeout if retry is not None and recorded else None
         number, alone = scheduled.event_id, patient and retry is None
-        first = self._attempt(scheduled, number, began, result_type, limit, retry, patient=alone)
+        first = self._attempt(
+            scheduled, number, began, result_type, limit, retry, awaited=patient, patient=alone
+        )
         if recorded and scheduled.retry != text:
             retry = None if scheduled.retry is None else policy_of(scheduled.retry, retry)
         if retry is None:
@@ -183,7 +185,9 @@ class Commands:
                 attempt=number,
                 tag=scheduled.tag,
             )
-            return self._attempt(again, scheduled.event_id, began, result_type, limit, retry)
+            return self._attempt(
+                again, scheduled.event_id, began, result_type, limit, retry, awaited=patient
+            )
 
         stream = self.randomness.stream(f"retry/{scheduled.event_id}")
         if limit is not None:
@@ -201,9 +205,14 @@ class Commands:
         limit: timedelta | None,
         retry: RetryPolicy | None,
         *,
+        awaited: bool,
         patient: bool = False,
     ) -> ScheduledFuture[Any]:
-        """The future of one attempt. `first` is the schedule event of the first attempt, `began` its time."""
+        """The future of one attempt. `first` is the schedule event of the first attempt, `began` its time.
+
+        `awaited` tells the activity that a cancellation waits for its outcome; if `patient`, this
+        future does so, and not the attempts around it.
+        """
         number, name = scheduled.event_id, scheduled.name
         if self.transcript.effective:
             data = ActivityData(
@@ -212,6 +221,7 @@ class Commands:
                 attempt=scheduled.attempt,
                 first=first,
                 timeout=limit,
+                awaited=awaited,
             )
             if retry is not None:
                 data = with_policy(data, retry, began)

@@ -83,6 +83,8 @@ class HeldActivity:
     """When this process took it up."""
     is_wanted: bool = True
     """False once its result is of no use: cancelled, void, or its lease lost."""
+    awaited: bool = False
+    """Whether a cancelled orchestration waits for its outcome; known once its function is called."""
     should_end: bool = False
     """Whether it was asked to end; its result is wanted all the same."""
     task: ActivityTask | None = None
@@ -210,13 +212,25 @@ class ActivityLeases:
             if held.is_wanted and is_due(held.until)
         }
 
+    async def until_busy(self) -> None:
+        """Return once anything runs."""
+        if not self._running:
+            self._is_busy.clear()
+            await self._is_busy.wait()
+
+    def awaited(self) -> list[HeldActivity]:
+        """What runs for orchestrations that wait for the outcome, and was not asked to end yet."""
+        return [
+            held
+            for held in self._running
+            if held.awaited and held.is_wanted and not held.should_end
+        ]
+
     async def begun_before(
         self, latest: Callable[[], Instant]
     ) -> dict[ActivityLease, HeldActivity]:
         """The leases of what runs, is wanted, and began by then; waits until anything runs."""
-        if not self._running:
-            self._is_busy.clear()
-            await self._is_busy.wait()
+        await self.until_busy()
         limit = latest()
         return {
             held.lease: held for held in self._running if held.is_wanted and held.began_at <= limit

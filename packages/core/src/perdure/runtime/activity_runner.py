@@ -185,7 +185,7 @@ class ActivityRunner:
                 return
         # Held as long as the function runs, and needed no more: what it is called with counts.
         held.data, held.stored = None, b""
-        held.deadline = data.deadline
+        held.deadline, held.awaited = data.deadline, data.awaited
         text = [data.input]
         if len(text[0]) >= _LARGE:
             data = replace(data, input="")

@@ -23,9 +23,14 @@ async def read_history(provider: Provider, state: InstanceState) -> list[Event]:
 
     Raises `UndecodableData`, `InstanceNotFound`, `ExecutionNotFound` or `ProviderError`.
     """
+    return await read_events_after(provider, state, 0)
+
+
+async def read_events_after(provider: Provider, state: InstanceState, after: int) -> list[Event]:
+    """The events of the current execution with higher numbers; raises as `read_history`."""
     events: list[Event] = []
     pacer = Pacer()
-    async for page in _pages(provider, state):
+    async for page in _pages(provider, state, after):
         for stored in page:
             try:
                 events.append(decode_event(stored.number, stored.data))
@@ -50,8 +55,10 @@ async def read_readable_history(provider: Provider, state: InstanceState) -> lis
     return events
 
 
-async def _pages(provider: Provider, state: InstanceState) -> AsyncGenerator[Sequence[StoredEvent]]:
-    after, more = 0, state.last_event > 0
+async def _pages(
+    provider: Provider, state: InstanceState, after: int = 0
+) -> AsyncGenerator[Sequence[StoredEvent]]:
+    more = state.last_event > after
 
     def read_on() -> Awaitable[HistoryPage]:
         return provider.read_history(

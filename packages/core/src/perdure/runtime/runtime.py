@@ -23,6 +23,7 @@ from perdure.model.settings import require
 from perdure.runtime.activity_worker import ActivityWorker
 from perdure.runtime.cancellation_watch import CancellationWatch
 from perdure.runtime.clock_skew import ClockSkew
+from perdure.runtime.end_requests import EndRequests
 from perdure.runtime.executions import Executions
 from perdure.runtime.health import FailedStorageCall
 from perdure.runtime.isolation_gate import IsolationGate
@@ -136,6 +137,12 @@ class Runtime:
             self._options.poll_interval,
             lost=self._activities.cancellation.leases_lost,
         )
+        self._end_requests = EndRequests(
+            guarded,
+            self._activities.leases,
+            self._activities.cancellation,
+            self._options.poll_interval,
+        )
         self._shutdown = Shutdown(
             clock, self._options.shutdown_grace, self._turns, self._activities
         )
@@ -160,6 +167,7 @@ class Runtime:
             turns.renewal.renew_for_ever,
             activities.renewal.renew_for_ever,
             self._watch.watch,
+            self._end_requests.watch,
             self._provider.end_hanging_calls,
         )
         return self
