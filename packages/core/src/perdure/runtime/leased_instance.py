@@ -368,7 +368,8 @@ class LeasedInstance:
         messages = self._delivery.all_messages
         cancelled = parked_and_cancelled(self.held.state, reason, messages)
         if cancelled is None:
-            await park(self._services, self.held, reason, details)
+            came = self._message_came
+            await park(self._services, self.held, reason, details, message_came=came)
         else:
             await fail(self._services, self.held, messages, cancelled)
 

@@ -51,6 +51,7 @@ BROKEN: Final = "broken"
 @dataclass(slots=True)
 class _Parked:
     delay: timedelta | None = None
+    follows_at_once: bool = False
     reasons: set[str] = field(default_factory=set[str])
 
 
@@ -77,9 +78,16 @@ class ParkedInstances:
         reasons.add(reason)
         return ParkedMark(reason=reason, details=details)
 
-    def next_delay(self, instance: str) -> timedelta:
-        """How long to hide an instance that cannot go on: longer each time, up to 30 s."""
+    def next_delay(self, instance: str, *, message_came: bool = False) -> timedelta:
+        """How long to hide an instance that cannot go on: longer each time, up to 30 s.
+
+        `message_came`: whether a message came during the try. It may be a cancellation, which the
+        delay would hide, so another try follows at once; every second one at most.
+        """
         parked = self._parked(instance)
+        parked.follows_at_once = message_came and not parked.follows_at_once
+        if parked.follows_at_once:
+            return timedelta(0)
         last = parked.delay
         parked.delay = _FIRST_DELAY if last is None else min(last * 2, _LONGEST_DELAY)
         return parked.delay

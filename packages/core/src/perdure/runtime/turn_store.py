@@ -54,18 +54,20 @@ async def park(
     *,
     delay: timedelta | None = None,
     is_reported: bool = False,
+    message_came: bool = False,
     tries: int = PATIENT_TRIES,
 ) -> None:
     """Give the lease back with a mark that says why the instance cannot go on.
 
-    `delay`: how long to hide it; by default longer each time. `is_reported`: a mark for this
-    reason that the instance has already was reported, by whichever runtime left it.
+    `delay`: how long to hide it; by default longer each time, and not at all if `message_came`
+    under the lease. `is_reported`: a mark for this reason that the instance has already was
+    reported, by whichever runtime left it.
     """
     instance, mark = held.instance, held.state.parked
     reported = is_reported and mark is not None and mark.reason == reason
     parked = services.parked.mark(instance, reason, details, reported=reported)
     if delay is None:
-        delay = services.parked.next_delay(instance)
+        delay = services.parked.next_delay(instance, message_came=message_came)
     await give_back(services, held, delay=delay, parked=parked, tries=tries)
 
 
