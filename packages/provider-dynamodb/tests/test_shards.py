@@ -115,8 +115,9 @@ async def test_readers_look_into_new_shards_before_any_process_writes_there(
     looked_into = set()
 
     def note(operation, parameters):
-        if operation == "Query" and "IndexName" in parameters:
-            looked_into.add(parameters["ExpressionAttributeValues"][":p"]["S"])
+        partition = parameters.get("ExpressionAttributeValues", {}).get(":p", {"S": ""})["S"]
+        if operation == "Query" and "#O#" in partition:
+            looked_into.add(partition)
 
     async with (
         open_on_model(FaultyCalls(model, note), shards=1) as reader,
