@@ -1,22 +1,28 @@
-"""The pytest plugin of Perdure: one test for each stored history.
+"""The pytest plugin of Perdure: one test for each stored history, and stages that are closed.
 
     @pytest.mark.perdure_histories("tests/histories")
     def test_the_code_agrees(perdure_history: perdure.HistoryDocument) -> None:
         check_history(perdure_history, app).raise_if_disagrees()
 
-It stands beside the package `perdure`, and imports it with the first history: pytest loads the
+    async def test_the_reminder(perdure_stage: Callable[..., Stage]) -> None:
+        async with perdure_stage(app) as stage:
+            ...
+
+It stands beside the package `perdure`, and imports it with the first use: pytest loads the
 plugins of an environment with every run, also of tests that don't use Perdure.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 if TYPE_CHECKING:
-    from perdure import HistoryDocument
+    from perdure import HistoryDocument, Registry
+    from perdure.testing import Stage
 
 _MARKER = "perdure_histories"
 _FIXTURE = "perdure_history"
@@ -79,3 +85,24 @@ def perdure_history(request: pytest.FixtureRequest) -> HistoryDocument:
     from perdure.testing.history_sources import read_document
 
     return read_document(path)
+
+
+@pytest.fixture
+def perdure_stage() -> Iterator[Callable[..., Stage]]:
+    """Makes stages, with the arguments of `Stage`; fails the test if one of them was not closed."""
+    from perdure.testing import Stage
+
+    made: list[Stage] = []
+
+    def stage(*registries: Registry, **settings: Any) -> Stage:
+        made.append(Stage(*registries, **settings))
+        return made[-1]
+
+    yield stage
+    left = sum(not each.is_closed for each in made)
+    if left:
+        pytest.fail(
+            f"the test made {len(made)} stages and did not close {left} of them; enter each one"
+            " with `async with`",
+            pytrace=False,
+        )

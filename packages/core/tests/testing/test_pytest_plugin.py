@@ -109,6 +109,46 @@ def test_a_test_without_a_history_fails_and_says_what_to_do(
     assert "passed" not in out
 
 
+STAGES = """
+import perdure
+import pytest
+
+app = perdure.Registry()
+
+@app.orchestration
+async def greet(ctx: perdure.OrchestrationContext) -> str:
+    return "hello"
+
+async def test_closes_each_stage(perdure_stage):
+    async with perdure_stage(app) as first, perdure_stage(app, skip=False) as second:
+        assert await first.run(greet) == await second.run(greet)
+
+def test_makes_no_stage(perdure_stage):
+    pass
+
+def test_forgets_to_enter(perdure_stage):
+    perdure_stage(app)
+
+async def test_forgets_to_leave(perdure_stage):
+    async with perdure_stage(app):
+        pass
+    await perdure_stage(app).__aenter__()
+"""
+
+
+def test_a_stage_that_a_test_does_not_close_fails_it(project: Path) -> None:
+    (project / "test_histories.py").write_text(STAGES, "utf-8")
+
+    out = run(project)
+
+    assert "PASSED test_histories.py::test_closes_each_stage" in out
+    assert "ERROR test_histories.py::test_forgets_to_enter" in out
+    assert "ERROR test_histories.py::test_forgets_to_leave" in out
+    assert "the test made 2 stages and did not close 1 of them; enter each one with" in out
+    assert "PASSED test_histories.py::test_makes_no_stage" in out
+    assert out.count("ERROR test_histories.py") == 2
+
+
 def test_loading_the_plugin_does_not_import_perdure() -> None:
     code = "import sys, pytest_perdure; print('perdure' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -91,6 +91,7 @@ class Stage:
         self._began = self.clock.now()
         self._numbers = count(1)
         self._exit: AsyncExitStack | None = None
+        self._is_closed = False
 
     async def __aenter__(self) -> Self:
         if self._exit is not None:
@@ -125,9 +126,15 @@ class Stage:
         finally:
             assert self._exit is not None  # noqa: S101 # entered
             await self._exit.aclose()
+            self._is_closed = True
         if self._refused and error is None:
             names = ", ".join(map(repr, dict.fromkeys(self._refused)))
             raise PerdureError(f"the test ran activities without a fake: {names}; fake them")
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether its block has ended."""
+        return self._is_closed
 
     # Running
 
