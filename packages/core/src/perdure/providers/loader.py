@@ -81,6 +81,29 @@ def open_provider(
     object that is not a plugin, and the `ProviderError` that the provider raises when it opens its
     storage.
     """
+    opener = find_provider(url_or_options, plugins=plugins)
+    if clock is not None:
+        require(clock, Clock, "clock", "pass a SystemClock() or a ManualClock()")
+    return opener.open(clock or SystemClock())
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderOpener:
+    """A provider that was found, with its options: `open` may be called again and again."""
+
+    _found: _Found
+    _options: BaseModel
+    _manager: pluggy.PluginManager
+
+    def open(self, clock: Clock) -> AbstractAsyncContextManager[Provider]:
+        """The provider is open while the context lasts."""
+        return _open(self._found, self._options, clock, self._manager)
+
+
+def find_provider(
+    url_or_options: str | BaseModel, *, plugins: Sequence[object] = ()
+) -> ProviderOpener:
+    """Find and import the provider, and check its options; raises what `open_provider` raises."""
     manager = create_plugin_manager(plugins)
     if isinstance(url_or_options, str):
         found = _find_by_scheme(ProviderUrl.parse(url_or_options).scheme)
@@ -89,9 +112,7 @@ def open_provider(
         options = url_or_options
         found = _find_by_options(options)
     _check_namespace(options)
-    if clock is not None:
-        require(clock, Clock, "clock", "pass a SystemClock() or a ManualClock()")
-    return _open(found, options, clock or SystemClock(), manager)
+    return ProviderOpener(found, options, manager)
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import wraps
@@ -26,6 +27,7 @@ from perdure.contract.provider import Provider
 from perdure.history import Event, decode_event
 from perdure.model.message_ids import start_id
 from perdure.model.status import Completed, Failed
+from perdure.providers.loader import ProviderOpener
 from perdure.records.activities import (
     ActivityCompletion,
     ActivityLease,
@@ -176,12 +178,18 @@ class ProofStage(Stage):
     """A stage whose process crashes by a plan, and starts again at once."""
 
     def __init__(
-        self, *registries: Registry, resources: object, plan: CrashPlan, cached: bool
+        self,
+        *registries: Registry,
+        storage: ProviderOpener,
+        resources: object,
+        plan: CrashPlan,
+        cached: bool,
     ) -> None:
         self.calls: Counter[tuple[str, str]] = Counter()
         """How often each activity was called, by its name and its input."""
         self.keys: dict[tuple[str, str], set[str]] = {}
         """The idempotency keys of these calls."""
+        self._opener = storage
         self._plan = plan
         self._cached = cached
         self._recovery: asyncio.Task[None] | None = None
@@ -199,6 +207,9 @@ class ProofStage(Stage):
             for state in states
             if state is not None and has_ended(state)
         }
+
+    def _open_storage(self) -> AbstractAsyncContextManager[Provider]:
+        return self._opener.open(self.clock)
 
     def _new_link(self) -> StageProvider:
         return CrashingProvider(self._storage, self._time, self._plan, self._recover)

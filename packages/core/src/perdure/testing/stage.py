@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import count
@@ -98,8 +98,7 @@ class Stage:
             raise PerdureError("this stage was entered before; make a new one for each test")
         self._exit = AsyncExitStack()
         try:
-            opened = open_provider(self._url, clock=self.clock)
-            self._storage: Provider = await self._exit.enter_async_context(opened)
+            self._storage = await self._exit.enter_async_context(self._open_storage())
             self._time = StageTime(self.clock, self._storage.notifier, self._is_busy)
             self._client = StageClient(self._client_link(), self._time)
             self._begin()
@@ -285,6 +284,9 @@ class Stage:
         )
         for definition in self._fakes.values():
             self._runtime.replace_activity(definition)
+
+    def _open_storage(self) -> AbstractAsyncContextManager[Provider]:
+        return open_provider(self._url, clock=self.clock)
 
     def _new_link(self) -> StageProvider:
         return StageProvider(self._storage, self._time)

@@ -20,6 +20,7 @@ from perdure.history import Event
 from perdure.model.settings import require
 from perdure.model.shown import shown
 from perdure.model.status import Completed, Failed
+from perdure.providers.loader import ProviderOpener, find_provider
 from perdure.testing.fakes import Fakes
 from perdure.testing.proof_stage import Crash, CrashPlan, CrashSite, ProofStage
 from perdure.testing.stage import Stage
@@ -79,6 +80,8 @@ async def survive(
     Raises `NotSurvived` at the first run that differs, and whatever the run without a crash raises.
     """
     proof = _Proof(
+        # Found once for all runs, because the search for an installed package takes milliseconds.
+        storage=find_provider("memory://"),
         registries=(app,) if isinstance(app, Registry) else tuple(app),
         orchestration=orchestration,
         input=input,
@@ -136,6 +139,7 @@ class _Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Proof:
+    storage: ProviderOpener
     registries: tuple[Registry, ...]
     orchestration: Callable[..., Awaitable[object]]
     input: object
@@ -184,7 +188,13 @@ class _Proof:
     ) -> _Run:
         """One run; compared with the reference, an instance of it that does not end is a problem."""
         plan, resources = CrashPlan(crashes), self.resources()
-        stage = ProofStage(*self.registries, resources=resources, plan=plan, cached=cached)
+        stage = ProofStage(
+            *self.registries,
+            storage=self.storage,
+            resources=resources,
+            plan=plan,
+            cached=cached,
+        )
         problem = ""
         async with stage:
             for activity, calls in self.fakes.items():
