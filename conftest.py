@@ -6,6 +6,11 @@ import gc
 import signal
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How fast examples are made is a matter of the machine, and of what else runs on it.
+settings.register_profile("workspace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("workspace")
 
 
 def pytest_collection_finish() -> None:

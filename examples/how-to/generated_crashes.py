@@ -31,10 +31,7 @@ async def deposit(ctx: perdure.OrchestrationContext, cents: int) -> None:
     await ctx.schedule_activity(book, cents)
 
 
-settings.register_profile("short", max_examples=5, deadline=None)
-settings.load_profile("short")
-
-
+@settings(max_examples=5, deadline=None)
 @given(crashes=strategies.crashes())
 def test_a_deposit_survives(crashes: list[Crash]) -> None:
     asyncio.run(survive(app, deposit, 500, resources=Bank, effects=booked, crashes=crashes))

@@ -331,7 +331,7 @@ async def test_many_stages_leave_nothing_behind() -> None:
     gc.collect()
 
     assert len(gc.get_objects()) - objects < 500
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads
     assert len(asyncio.all_tasks()) == 1
 
 
