@@ -172,6 +172,23 @@ async def test_several_crashes_come_one_after_the_other() -> None:
     assert survival.runs == 2
 
 
+async def test_a_script_may_crash_restart_and_move_the_time_too() -> None:
+    async def script(stage: Stage, handle: perdure.Handle[str]) -> None:
+        await stage.settle()
+        await stage.crash()
+        await stage.advance(timedelta(minutes=10))
+        await handle.raise_event("approval")
+        await stage.advance(timedelta(days=3))
+        await stage.restart()
+        await stage.evict()
+
+    survival = await survive(
+        app, order, {"cents": 500}, script=script, resources=Bank, effects=by_key
+    )
+
+    assert survival.runs >= 28
+
+
 async def test_what_the_run_without_a_crash_raises_is_raised() -> None:
     with pytest.raises(NothingHappens):
         await survive(app, order, {"cents": 5}, resources=Bank)

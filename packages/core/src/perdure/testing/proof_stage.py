@@ -128,17 +128,16 @@ class CrashingProvider(StageProvider):
         if isinstance(argument, TurnCommit | ActivityCompletion) and not self.has_crashed:
             when = self._plan.next_at(argument)
         if when == "before":
-            self.crash()
+            self._crash_as_planned()
         answer = await super().around(operation, call)
         self._note_leases(argument, answer)
         if when == "after":
-            self.crash()
+            self._crash_as_planned()
             await self.stop_after_crash()
         return answer
 
-    def crash(self) -> None:
-        """End the process here."""
-        super().crash()
+    def _crash_as_planned(self) -> None:
+        self.crash()
         self._crashed()
 
     def _note_leases(self, argument: object, answer: object) -> None:
