@@ -152,11 +152,15 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def protocol(session: nox.Session) -> None:
-    """Fuzz DynamoDB's protocol with crashes and stalls at every request, 3,000 times."""
+    """Fuzz DynamoDB's protocol 3,000 times with crashes and stalls, and play scenarios under faults."""
     _install(session, "test")
-    runs = {"PERDURE_FUZZ_RUNS": _first(session.posargs, "3000")}
-    tests = "packages/provider-dynamodb/tests/test_fuzz.py"
-    session.run("pytest", *ON_ALL_CORES, tests, env=runs)
+    tests = "packages/provider-dynamodb/tests"
+    settings = {
+        "PERDURE_FUZZ_RUNS": _first(session.posargs, "3000"),
+        "PERDURE_TEST_FAULTY_SCENARIOS": "1",
+    }
+    files = [f"{tests}/test_fuzz.py", f"{tests}/test_conformance_model.py"]
+    session.run("pytest", *ON_ALL_CORES, *files, env=settings)
 
 
 @nox.session

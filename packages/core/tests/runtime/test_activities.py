@@ -421,6 +421,7 @@ async def test_a_thread_that_hangs_under_a_lost_lease_does_not_hold_up_the_next_
 
             await pass_time(has_ended)
             result = await handle.result(timeout=1)
+            gate.set()  # the end of the runtime waits for its thread
     finally:
         gate.set()
 

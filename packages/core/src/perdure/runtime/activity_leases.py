@@ -177,7 +177,8 @@ class ActivityLeases:
         if state is LeaseState.RELEASED:
             return
         del (self._running if state is LeaseState.RUNNING else self._handed_over)[held]
-        of_instance = self._by_instance[held.instance]
+        # A newer lease of the same activity may have taken its place, and ended before it.
+        of_instance = self._by_instance.get(held.instance, {})
         if of_instance.get(held.key) is held:
             del of_instance[held.key]
             if not of_instance:
