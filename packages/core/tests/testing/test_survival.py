@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import perdure
 import pytest
 from perdure import NonRetryable, OrchestrationContext, OrchestrationFailed, RetryPolicy
+from perdure.contract import Serves, TurnRequest
 from perdure.errors import InvalidInput, NotRegistered
 from perdure.testing import Crash, NothingHappens, NotSurvived, Stage, survive
+from perdure.testing.proof_stage import CrashingProvider, CrashPlan
+from perdure.testing.stage_time import StageTime
 
 from .shop import WEEK
 
@@ -219,3 +223,34 @@ async def test_two_tasks_of_a_test_may_settle_at_once() -> None:
     async with Stage(app, resources=Bank()) as stage:
         await stage.start(order, 5)
         await asyncio.wait_for(asyncio.gather(stage.settle(), stage.settle()), 5)
+
+
+async def test_a_lease_that_is_given_while_the_process_crashes_is_over_too() -> None:
+    clock = perdure.ManualClock()
+    async with perdure.open_provider("memory://", clock=clock) as storage:
+        time = StageTime(clock, storage.notifier, lambda: False)
+        link = CrashingProvider(storage, time, CrashPlan([]), lambda: None)
+        await perdure.Client(storage).start_orchestration("it", "flow")
+        request = TurnRequest(
+            token="t",  # noqa: S106 # a lease
+            limit=1,
+            lease_for=timedelta(minutes=5),
+            serves=Serves(orchestrations={"flow": frozenset({"1.0.0"})}),
+        )
+        given = storage.lease_turns
+
+        async def lease_and_crash(request: TurnRequest) -> object:
+            leased = await given(request)
+            link.crash()
+            return leased
+
+        storage.lease_turns = lease_and_crash
+        lost = asyncio.ensure_future(link.lease_turns(request))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await link.expire_leases()
+        leased = await given(replace(request, token="another"))  # noqa: S106 # a lease
+        lost.cancel()
+
+    assert [turn.state.instance for turn in leased] == ["it"]
+    assert leased[0].attempt == 2

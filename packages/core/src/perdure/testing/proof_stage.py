@@ -130,7 +130,6 @@ class CrashingProvider(StageProvider):
         if when == "before":
             self._crash_as_planned()
         answer = await super().around(operation, call)
-        self._note_leases(argument, answer)
         if when == "after":
             self._crash_as_planned()
             await self.stop_after_crash()
@@ -140,7 +139,8 @@ class CrashingProvider(StageProvider):
         self.crash()
         self._crashed()
 
-    def _note_leases(self, argument: object, answer: object) -> None:
+    def note_answer(self, argument: object, answer: object) -> None:
+        """Note what the process has leased: a lease may be given while it crashes."""
         if isinstance(argument, TurnCommit) and argument.activity_token is not None:
             for each in argument.add:
                 if each.lease:

@@ -45,9 +45,13 @@ class StageProvider(DelegatingProvider):
         await self.stop_after_crash()
         with self._time.call(changes=operation not in _READS):
             answer = await call()
+        self.note_answer(call.argument, answer)
         await self.stop_after_crash()
         self._note(call.argument)
         return answer
+
+    def note_answer(self, argument: object, answer: object) -> None:
+        """Take note of what the storage has done, also if the process has crashed meanwhile."""
 
     async def wait_for_work(self, wait: WorkWait) -> None:
         await self.clock.sleep(wait.timeout)
