@@ -80,18 +80,12 @@ def lowest(session: nox.Session) -> None:
         _certify_new_package(session)
 
 
-# The scenarios and the comparisons with the model take minutes there, and pytest runs them all.
 _CERTIFY_DYNAMODB = """
-import json, subprocess, sys
+import subprocess, sys
 from perdure_dynamodb import local
-families = "CALL CREATE MAIL LEASE HIST READ COMMIT ACT WAIT ADMIN"
-words = [f"--only={family}-" for family in families.split()]
 with local.running() as endpoint:
-    words = [local.url_of(endpoint), "--report=.", *words]
-    subprocess.call([sys.executable, "-m", "perdure_conformance", *words])
-with open("conformance.json") as report:
-    counts = json.load(report)["counts"]
-sys.exit("not kept on DynamoDB Local" if counts["failed"] or counts["passed"] < 120 else 0)
+    words = [local.url_of(endpoint), "--report=."]
+    sys.exit(subprocess.call([sys.executable, "-m", "perdure_conformance", *words]))
 """
 
 
