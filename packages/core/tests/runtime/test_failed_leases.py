@@ -54,8 +54,9 @@ async def test_what_a_failed_lease_call_took_is_run_when_the_runtime_asks_again(
         async def ended() -> bool:
             return isinstance(await handle.status(), perdure.Completed)
 
-        await pass_time(ended, step=timedelta(milliseconds=200))
+        await pass_time(ended, step=timedelta(milliseconds=50))
 
     assert provider.lost == {"lease_turns", "lease_activities"}
     # Under another token these leases would have to run out first, which takes 30 s.
-    assert clock.now() - started < 10_000_000
+    # Before the leases would have been over; the clock moves on while the storage is slow.
+    assert clock.now() - started < 29_000_000
