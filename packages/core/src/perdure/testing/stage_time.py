@@ -23,7 +23,6 @@ from perdure.errors import PerdureError
 
 _QUIET_ROUNDS = 4
 """Rounds of the event loop without a call or a callback after which nothing moves."""
-_LOOKS_BEFORE_GIVING_UP = 4
 _SHORT_SLEEPS = to_microseconds(timedelta(seconds=2))
 """How long after a change the sleeps of the runtime are gone through one by one."""
 
@@ -56,8 +55,6 @@ class StageTime:
         self._notifier = notifier
         self._busy = busy
         self._calls = 0
-        self._calls_made = 0
-        """How many calls that may write were made."""
         self._pauses = 0
         self._changed_at = clock.now()
         self._due: list[Instant] = []
@@ -71,7 +68,6 @@ class StageTime:
     def call(self, *, changes: bool) -> Generator[None]:
         """A call to the storage is under way in the block; `changes` tells whether it may write."""
         self._calls += 1
-        self._calls_made += changes
         if changes:
             self._changed_at = self.clock.now()
         try:
@@ -160,9 +156,9 @@ class StageTime:
     async def _jump(self, why_stuck: Callable[[str], Awaitable[str | None]]) -> None:
         for awaited in tuple(self._awaited):
             why = await why_stuck(awaited.instance)
+            if self._is_moving():
+                return  # since this looked
             if why is None and self._next_due() is None:
-                if not await self._is_still_quiet():
-                    return
                 why = "nothing is under way and nothing is due"
             if why is not None and not awaited.failed.done():
                 awaited.failed.set_exception(
@@ -170,21 +166,7 @@ class StageTime:
                 )
                 await asyncio.sleep(0)
                 return
-        if not self._is_moving():
-            self._step_to(self._next_due())
-
-    async def _is_still_quiet(self) -> bool:
-        """Whether nothing comes from outside of the event loop either, such as from a thread."""
-        for _ in range(_LOOKS_BEFORE_GIVING_UP):
-            changed_at, calls = self._changed_at, self._calls_made
-            await asyncio.sleep(0.005)
-            await self.settle()
-            if self._next_due() is not None or (changed_at, calls) != (
-                self._changed_at,
-                self._calls_made,
-            ):
-                return False
-        return True
+        self._step_to(self._next_due())
 
     async def advance(self, duration: timedelta) -> None:
         """Let this much time pass, and everything happen that becomes due in it.
