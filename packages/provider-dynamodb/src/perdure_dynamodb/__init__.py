@@ -10,7 +10,7 @@ files fit together, from the outside in:
 - `_commit_plan`, `_changes`, `_staged_commits`, `_manifest`, `_ids_in_use`: what goes together, in
   one transaction or staged
 - `_signals`: how an instance learns of its messages
-- `_queue_scan`, `_other_queues`, `_busy_queues`, `_far_looks`, `_counting`, `_listing`,
+- `_looks`, `_queue_scan`, `_other_queues`, `_busy_queues`, `_far_looks`, `_counting`, `_listing`,
   `_histories`: finding
 - `_lease_memory`, `_activity_memory`, `_unreturned_leases`: remembering
 - `_purge`, `_litter`: removing

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 from perdure.clock import Instant, to_microseconds
 from perdure.contract import (
@@ -47,6 +46,7 @@ from perdure_dynamodb._keys import (
 )
 from perdure_dynamodb._lease_memory import BoundedMemory
 from perdure_dynamodb._locks import PUT_OFF, Lock, damage_mark
+from perdure_dynamodb._looks import Found, carry_out, scan_until_full
 from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._other_queues import OtherQueues
 from perdure_dynamodb._payloads import read_payload
@@ -59,34 +59,13 @@ _LOGGER = logging.getLogger("perdure.dynamodb")
 
 
 @dataclass(slots=True)
-class _Found:
-    """What a call has found so far."""
+class _Found(Found[ActivityRequest, ActivityLease, LeasedActivity]):
+    """What a look for activities has found so far."""
 
-    request: ActivityRequest
-    now: Instant
-    begun: set[ActivityLease]
-    """Leases that the call took or may have taken."""
-    leased: list[LeasedActivity] = field(default_factory=list[LeasedActivity])
     seen: set[Key] = field(default_factory=set[Key])
     taken: set[Key] = field(default_factory=set[Key])
     """Activities that this call has leased itself."""
     unregistered: list[Row] = field(default_factory=list[Row])
-    under_way: list[asyncio.Task[Lock | None]] = field(
-        default_factory=list["asyncio.Task[Lock | None]"]
-    )
-    """Locks whose staged commit is carried out beside the look."""
-
-    empty: set[str] | None = None
-    """The shards that hold nothing at all, where that is worth knowing."""
-
-    @property
-    def room(self) -> int:
-        return self.request.limit - len(self.leased)
-
-    @property
-    def unregistered_before(self) -> Instant:
-        """What does not match is wanted where it waits since this instant or longer."""
-        return self.now - to_microseconds(self.request.unregistered_for or timedelta(0))
 
     def may_have_waited(self, row: Row) -> bool:
         """Whether a row that does not match may be wanted; of a lease it only tells the end."""
@@ -129,21 +108,15 @@ class ActivityLooks:
 
         A look that fails half-way returns what it leased until then.
         """
-        begun |= self._activities.claim_unreturned(request.token)
         found = _Found(request, self._namespace.now, begun)
-        if request.unregistered_for is not None:
-            found.empty = set()
-        try:
-            await self._activities.give_back(())
-            await self._namespace.shards.refresh()
-            await self._look(found)
-        except ProviderError as error:
-            if not found.leased:
-                await self._activities.give_back(begun)
-                raise
-            _LOGGER.warning("a look for activities ended early: %s", error)
-        await self._activities.give_back(begun - {leased.lease for leased in found.leased})
-        return tuple(found.leased)
+        return await carry_out(
+            found,
+            lambda: self._look(found),
+            what="activities",
+            leases=self._activities,
+            refresh=self._namespace.shards.refresh,
+            lease_of=lambda leased: leased.lease,
+        )
 
     async def _look(self, found: _Found, *, again: bool = False) -> None:
         request = found.request
@@ -151,11 +124,7 @@ class ActivityLooks:
             await self._find_held(found)
         prefixes = sorted(_prefixes(request))
         if found.room > 0 and prefixes:
-            async with aclosing(self._rounds(found, prefixes)) as rounds:
-                async for rows in rounds:
-                    await self._take_from(rows, found)
-                    if found.room <= 0:
-                        break
+            await self._scan_queues(found, prefixes)
         if found.room > 0 and request.unregistered_for is not None:
             await self._take_unregistered(found, prefixes)
         if found.under_way and not found.leased and not again:
@@ -164,21 +133,17 @@ class ActivityLooks:
             found.seen.clear()
             await self._look(found, again=True)
 
-    async def _rounds(
-        self, found: _Found, prefixes: Sequence[str]
-    ) -> AsyncGenerator[Sequence[Row]]:
+    async def _scan_queues(self, found: _Found, prefixes: Sequence[str]) -> None:
         looks_far = self._far_looks.begin(found.now)
         ranges: list[Range] = []
         for prefix in prefixes:
             ranges += ready_to_work(prefix, found.now)
             if looks_far:
                 ranges.append(leased_too_long(prefix, found.now + FARTHEST_END))
-        async with aclosing(
-            self._scan.rounds(self._partitions, ranges, room=found.room, empty=found.empty)
-        ) as rounds:
-            async for rows in rounds:
-                yield rows
-        if looks_far:
+        ended = await scan_until_full(
+            found, self._scan, self._partitions, ranges, lambda rows: self._take_from(rows, found)
+        )
+        if looks_far and ended:
             self._far_looks.end()
 
     @property

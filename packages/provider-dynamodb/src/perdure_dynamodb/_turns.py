@@ -11,10 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 from perdure.clock import Instant, to_microseconds
 from perdure.contract import (
@@ -45,6 +44,7 @@ from perdure_dynamodb._keys import (
 )
 from perdure_dynamodb._lease_memory import LeaseMemory, RememberedLease
 from perdure_dynamodb._locks import PUT_OFF, RUNNING, Lock, damage_mark
+from perdure_dynamodb._looks import Found, carry_out, scan_until_full
 from perdure_dynamodb._messages import Delivery, deliver, is_visible, read_mailbox
 from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._other_queues import OtherQueues
@@ -82,32 +82,11 @@ class _Candidate:
 
 
 @dataclass(slots=True)
-class _Found:
-    """What a call has found so far."""
+class _Found(Found[TurnRequest, TurnLease, LeasedTurn]):
+    """What a look for turns has found so far."""
 
-    request: TurnRequest
-    now: Instant
-    begun: set[TurnLease]
-    """Leases that the call took or may have taken."""
-    leased: list[LeasedTurn] = field(default_factory=list[LeasedTurn])
     seen: set[str] = field(default_factory=set[str])
     unregistered: list[_Candidate] = field(default_factory=list["_Candidate"])
-    under_way: list[asyncio.Task[Lock | None]] = field(
-        default_factory=list["asyncio.Task[Lock | None]"]
-    )
-    """Locks whose staged commit is carried out beside the look."""
-
-    empty: set[str] | None = None
-    """The shards that hold nothing at all, where that is worth knowing."""
-
-    @property
-    def room(self) -> int:
-        return self.request.limit - len(self.leased)
-
-    @property
-    def unregistered_before(self) -> Instant:
-        """What does not match is wanted where it waits since this instant or longer."""
-        return self.now - to_microseconds(self.request.unregistered_for or timedelta(0))
 
     def serves(self, lock: Lock) -> bool:
         """Whether the caller serves an instance."""
@@ -148,41 +127,29 @@ class Turns:
 
         A look that fails half-way returns what it leased until then.
         """
-        begun |= self._leases.claim_unreturned(request.token)
         found = _Found(request, self._namespace.now, begun)
-        if request.unregistered_for is not None:
-            found.empty = set()
-        try:
-            await self._leases.give_back(())
-            await self._namespace.shards.refresh()
-            await self._look(found)
-        except ProviderError as error:
-            if not found.leased:
-                await self._leases.give_back(begun)
-                raise
-            _LOGGER.warning("a look for turns ended early: %s", error)
-        await self._leases.give_back(begun - {_lease_of(turn) for turn in found.leased})
-        return tuple(found.leased)
+        return await carry_out(
+            found,
+            lambda: self._look(found),
+            what="turns",
+            leases=self._leases,
+            refresh=self._namespace.shards.refresh,
+            lease_of=_lease_of,
+        )
 
     async def _look(self, found: _Found) -> None:
         await self._find_held(found)
         prefixes = _prefixes(found.request.serves)
         if found.room > 0:
-            async with aclosing(self._rounds(found, prefixes)) as rounds:
-                async for rows in rounds:
-                    await self._take_from(rows, found)
-                    if found.room <= 0:
-                        break
+            await self._scan_queue(found, prefixes)
         if found.room > 0 and found.request.unregistered_for is not None:
             await self._find_unregistered(found, prefixes)
             await self._take_unregistered(found)
         if found.under_way and not found.leased:
             await self._take_finished(found)
 
-    async def _rounds(
-        self, found: _Found, prefixes: Sequence[str]
-    ) -> AsyncGenerator[Sequence[Row]]:
-        """The rows of what the caller serves, and of what version 0.1.0 put into the queue."""
+    async def _scan_queue(self, found: _Found, prefixes: Sequence[str]) -> None:
+        """Take what the caller serves, also where version 0.1.0 put it into the queue."""
         looks_far = self._far_looks.begin(found.now)
         ranges = [Range(open_since(0), "a~")]
         for prefix in prefixes:
@@ -190,12 +157,10 @@ class Turns:
             far = [locked_too_long(prefix, found.now + FARTHEST_END)] if looks_far else []
             ranges += [ready, unlocked, *far, due]
         ranges.append(Range(due_at(0), due_at(found.now, "~")))
-        async with aclosing(
-            self._scan.rounds(self._partitions, ranges, room=found.room, empty=found.empty)
-        ) as rounds:
-            async for rows in rounds:
-                yield rows
-        if looks_far:
+        ended = await scan_until_full(
+            found, self._scan, self._partitions, ranges, lambda rows: self._take_from(rows, found)
+        )
+        if looks_far and ended:
             self._far_looks.end()
 
     @property
