@@ -12,13 +12,12 @@ from perdure.contract import (
     MessageKind,
     NewActivity,
     Serves,
-    TurnCommit,
     TurnLease,
     TurnRelease,
     TurnRequest,
 )
 from perdure.errors import StorageUnavailable
-from perdure_conformance.samples import new_instance
+from perdure_conformance.samples import commit_of, new_instance
 from perdure_dynamodb.testing.faults import Fault, FaultyCalls, Stall
 from perdure_dynamodb.testing.metering import MeteringCalls
 
@@ -43,13 +42,8 @@ async def lease(provider, limit=100, unregistered_for=None):
 
 
 def big_commit(turn):
-    return TurnCommit(
-        id="big",
-        instance=turn.state.instance,
-        incarnation="first",
-        token=turn.token,
-        execution=1,
-        expected_event=0,
+    return commit_of(
+        turn,
         events=(b"1",),
         remove=("start",),
         add=tuple(NewActivity(id=f"a{number}", name="work", data=b"") for number in range(300)),
@@ -136,13 +130,8 @@ async def test_each_instance_of_a_backlog_costs_about_two_read_units(limit, open
             leased += len(turns)
             for turn in turns:
                 await provider.commit_turn(
-                    TurnCommit(
-                        id=uuid4().hex,
-                        instance=turn.state.instance,
-                        incarnation="first",
-                        token=turn.token,
-                        execution=1,
-                        expected_event=0,
+                    commit_of(
+                        turn,
                         remove=("start",),
                     )
                 )

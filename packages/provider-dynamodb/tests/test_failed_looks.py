@@ -8,12 +8,11 @@ from perdure.contract import (
     ActivityRequest,
     NewActivity,
     Serves,
-    TurnCommit,
     TurnLease,
     TurnRequest,
 )
 from perdure.errors import StorageUnavailable
-from perdure_conformance.samples import new_instance
+from perdure_conformance.samples import commit_of, new_instance
 from perdure_dynamodb.testing.faults import Fault, FaultyCalls
 
 LEASE = timedelta(seconds=30)
@@ -45,13 +44,8 @@ async def add_activities(provider, activities):
     await create(provider, "parent")
     [turn] = await lease(provider)
     await provider.commit_turn(
-        TurnCommit(
-            id=uuid4().hex,
-            instance="parent",
-            incarnation="first",
-            token=turn.token,
-            execution=1,
-            expected_event=0,
+        commit_of(
+            turn,
             remove=("start",),
             add=tuple(activities),
         )

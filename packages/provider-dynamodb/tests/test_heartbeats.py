@@ -9,10 +9,9 @@ from perdure.contract import (
     CancellationWait,
     NewActivity,
     Serves,
-    TurnCommit,
     TurnRequest,
 )
-from perdure_conformance.samples import new_instance
+from perdure_conformance.samples import commit_of, new_instance
 from perdure_dynamodb.testing.faults import FaultyCalls
 from perdure_dynamodb.testing.metering import MeteringCalls
 
@@ -32,14 +31,11 @@ async def start(provider):
 
 async def commit(provider, turn, expected_event, **fields):
     await provider.commit_turn(
-        TurnCommit(
-            id=uuid4().hex,
-            instance="alpha",
-            incarnation="first",
-            token=turn.token,
-            execution=1,
+        commit_of(
+            turn,
             expected_event=expected_event,
             events=(b"1",),
+            remove=(),
             keep_for=LEASE,
             **fields,
         )

@@ -20,6 +20,7 @@ from perdure.contract import (
     TurnRequest,
 )
 from perdure.errors import StorageUnavailable
+from perdure_conformance.samples import commit_of
 from perdure_dynamodb._litter import GRACE
 from perdure_dynamodb.testing.faults import Fault, FaultyCalls
 
@@ -41,19 +42,6 @@ async def lease(provider):
     serves = Serves(orchestrations={"flow": frozenset()})
     return await provider.lease_turns(
         TurnRequest(token=uuid4().hex, limit=10, lease_for=LEASE, serves=serves)
-    )
-
-
-def commit_of(turn, **fields):
-    return TurnCommit(
-        id=uuid4().hex,
-        instance="alpha",
-        incarnation="first",
-        token=turn.token,
-        execution=1,
-        expected_event=turn.state.last_event,
-        remove=tuple(each.id for each in turn.messages),
-        **fields,
     )
 
 

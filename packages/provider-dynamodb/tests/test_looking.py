@@ -9,10 +9,9 @@ from perdure.contract import (
     ExecutionEnd,
     InstanceStatus,
     Serves,
-    TurnCommit,
     TurnRequest,
 )
-from perdure_conformance.samples import new_instance
+from perdure_conformance.samples import commit_of, new_instance
 from perdure_dynamodb.testing.faults import FaultyCalls, Stall
 
 NAMES = [f"i-{number}" for number in range(6)]
@@ -33,14 +32,10 @@ async def end_all(provider):
     )
     for turn in await provider.lease_turns(request):
         await provider.commit_turn(
-            TurnCommit(
-                id=uuid4().hex,
-                instance=turn.state.instance,
-                incarnation="first",
-                token=turn.token,
-                execution=1,
-                expected_event=0,
+            commit_of(
+                turn,
                 events=(b"end",),
+                remove=(),
                 end=ExecutionEnd(status=InstanceStatus.COMPLETED, output=b"null"),
             )
         )

@@ -8,10 +8,9 @@ from perdure.contract import (
     Message,
     MessageKind,
     Serves,
-    TurnCommit,
     TurnRequest,
 )
-from perdure_conformance.samples import new_instance
+from perdure_conformance.samples import commit_of, new_instance
 from perdure_dynamodb.testing.faults import Fault, FaultyCalls, Stall
 
 LARGE = b"x" * 10_000
@@ -73,13 +72,8 @@ async def test_a_large_message_that_was_consumed_before_its_repeat_stays_consume
             await asyncio.sleep(0)
         [turn] = await lease(other)
         await other.commit_turn(
-            TurnCommit(
-                id="c",
-                instance="one",
-                incarnation="first",
-                token=turn.token,
-                execution=1,
-                expected_event=0,
+            commit_of(
+                turn,
                 remove=("start", "e"),
             )
         )

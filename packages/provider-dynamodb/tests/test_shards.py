@@ -8,10 +8,9 @@ from perdure.contract import (
     InstanceStatus,
     NewActivity,
     Serves,
-    TurnCommit,
     TurnRequest,
 )
-from perdure_conformance.samples import new_instance
+from perdure_conformance.samples import commit_of, new_instance
 from perdure_dynamodb._keys import shard_of
 from perdure_dynamodb._shards import GRACE, REFRESH
 from perdure_dynamodb.testing.faults import FaultyCalls
@@ -42,13 +41,8 @@ async def take_turns(provider):
     turns = await provider.lease_turns(request)
     for turn in turns:
         await provider.commit_turn(
-            TurnCommit(
-                id=uuid4().hex,
-                instance=turn.state.instance,
-                incarnation="first",
-                token=turn.token,
-                execution=1,
-                expected_event=0,
+            commit_of(
+                turn,
                 remove=("start",),
                 add=(NewActivity(id="w", name="work", data=b""),),
             )

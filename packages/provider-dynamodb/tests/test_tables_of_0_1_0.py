@@ -13,11 +13,11 @@ from perdure.contract import (
     NewInstance,
     Serves,
     StoreQueueDepths,
-    TurnCommit,
     TurnLease,
     TurnRelease,
     TurnRequest,
 )
+from perdure_conformance.samples import commit_of
 from perdure_dynamodb._keys import tag_prefix
 from perdure_dynamodb.testing.metering import MeteringCalls
 
@@ -49,19 +49,6 @@ async def lease(provider, **fields):
     serves = Serves(orchestrations={"flow": frozenset()})
     request = TurnRequest(token=uuid4().hex, limit=10, lease_for=LEASE, serves=serves, **fields)
     return await provider.lease_turns(request)
-
-
-def commit_of(turn, **fields):
-    return TurnCommit(
-        id=uuid4().hex,
-        instance="alpha",
-        incarnation="first",
-        token=turn.token,
-        execution=1,
-        expected_event=turn.state.last_event,
-        remove=tuple(each.id for each in turn.messages),
-        **fields,
-    )
 
 
 def as_version_0_1_0_wrote(model, *, shards=4):

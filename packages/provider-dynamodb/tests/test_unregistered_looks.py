@@ -9,10 +9,9 @@ from perdure.contract import (
     ActivityRequest,
     NewActivity,
     Serves,
-    TurnCommit,
     TurnRequest,
 )
-from perdure_conformance.samples import new_instance
+from perdure_conformance.samples import commit_of, new_instance
 from perdure_dynamodb import _other_queues
 
 MINUTE = timedelta(minutes=1)
@@ -28,13 +27,8 @@ async def add(provider, activities):
             TurnRequest(token=uuid4().hex, limit=1, lease_for=MINUTE, serves=serves)
         )
         await provider.commit_turn(
-            TurnCommit(
-                id=uuid4().hex,
-                instance=instance,
-                incarnation="first",
-                token=turn.token,
-                execution=1,
-                expected_event=0,
+            commit_of(
+                turn,
                 remove=("start",),
                 add=tuple(activities[number : number + 50]),
             )

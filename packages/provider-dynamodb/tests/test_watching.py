@@ -8,10 +8,9 @@ import pytest
 from perdure.contract import (
     ChangeWait,
     Serves,
-    TurnCommit,
     TurnRequest,
 )
-from perdure_conformance.samples import new_instance
+from perdure_conformance.samples import commit_of, new_instance
 from perdure_dynamodb.testing.faults import Fault, FaultyCalls
 from perdure_dynamodb.testing.metering import MeteringCalls
 
@@ -32,13 +31,8 @@ async def lease(provider):
 
 async def commit(provider, turn):
     await provider.commit_turn(
-        TurnCommit(
-            id=uuid4().hex,
-            instance=turn.state.instance,
-            incarnation="first",
-            token=turn.token,
-            execution=1,
-            expected_event=0,
+        commit_of(
+            turn,
             events=(b"1",),
             remove=("start",),
         )

@@ -31,9 +31,10 @@ from perdure import (
     WaitTimeout,
 )
 from perdure.client.loop_thread import LoopThread
-from perdure.contract import DelegatingProvider, Provider
 from perdure.errors import ClientUnusable, ProviderNotInstalled, StorageFailed
 from perdure_memory import MemoryProvider
+
+from .stuck import Stuck
 
 app = Registry()
 
@@ -42,23 +43,6 @@ app = Registry()
 async def double(ctx: OrchestrationContext, number: int) -> int:
     await ctx.schedule_wait("go")
     return 2 * number
-
-
-class Stuck(DelegatingProvider):
-    """A provider whose reads take for ever, and which says when one begins and ends."""
-
-    def __init__(self, inner: Provider) -> None:
-        super().__init__(inner)
-        self.begun = threading.Event()
-        self.cancelled = threading.Event()
-
-    async def read_instance(self, instance):
-        self.begun.set()
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            self.cancelled.set()
-            raise
 
 
 class Sticking:

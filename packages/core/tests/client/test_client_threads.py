@@ -21,12 +21,13 @@ from perdure import (
     WaitTimeout,
     open_provider,
 )
-from perdure.contract import DelegatingProvider
 from perdure.errors import ClientUnusable, ForbiddenInOrchestration, StorageFailed
 from perdure_dynamodb import DynamoDBOptions
 from perdure_dynamodb._opening import open_on
 from perdure_dynamodb.testing.model import ModelCalls
 from perdure_memory import MemoryProvider
+
+from .stuck import Stuck
 
 app = Registry()
 THREADS = 20
@@ -53,23 +54,6 @@ async def each_provider(request, tmp_path):
     opened = dynamodb_model() if request.param == "dynamodb" else open_provider(urls[request.param])
     async with opened as provider:
         yield provider
-
-
-class Stuck(DelegatingProvider):
-    """A provider whose reads take for ever, and which says when one begins and ends."""
-
-    def __init__(self, inner):
-        super().__init__(inner)
-        self.begun = threading.Event()
-        self.cancelled = threading.Event()
-
-    async def read_instance(self, instance):
-        self.begun.set()
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            self.cancelled.set()
-            raise
 
 
 async def test_twenty_threads_share_one_client_on_every_provider(each_provider):
