@@ -36,43 +36,32 @@ def activities() -> Registry:
     return app
 
 
-def original() -> Registry:
-    """The code as it was deployed first."""
+def asking_for(activity: str, text: str) -> Registry:
+    """Code that runs an activity, waits for an event and returns the activity's result."""
     app = activities()
 
     @app.orchestration(name="flow")
     async def flow(ctx: OrchestrationContext) -> str:
-        first = await ctx.schedule_activity("old", "secret", result_type=str)
+        first = await ctx.schedule_activity(activity, text, result_type=str)
         await ctx.schedule_wait("go")
         return first
 
     return app
+
+
+def original() -> Registry:
+    """The code as it was deployed first."""
+    return asking_for("old", "secret")
 
 
 def renamed() -> Registry:
     """The same, but for the activity's name."""
-    app = activities()
-
-    @app.orchestration(name="flow")
-    async def flow(ctx: OrchestrationContext) -> str:
-        first = await ctx.schedule_activity("new", "secret", result_type=str)
-        await ctx.schedule_wait("go")
-        return first
-
-    return app
+    return asking_for("new", "secret")
 
 
 def altered() -> Registry:
     """The same, but for the activity's input."""
-    app = activities()
-
-    @app.orchestration(name="flow")
-    async def flow(ctx: OrchestrationContext) -> str:
-        first = await ctx.schedule_activity("old", "other", result_type=str)
-        await ctx.schedule_wait("go")
-        return first
-
-    return app
+    return asking_for("old", "other")
 
 
 def reordered() -> Registry:
