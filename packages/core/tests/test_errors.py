@@ -29,6 +29,8 @@ MADE = {
     errors.HistoryConflict: errors.HistoryConflict("i", expected=(1, 2), found=(1, 3)),
     errors.LeaseLost: errors.LeaseLost("i", operation="commit_turn"),
     errors.ActivityLeaseLost: errors.ActivityLeaseLost("i", ["a", "b"], operation="commit_turn"),
+    errors.CapabilityMissing: errors.CapabilityMissing("recovery", "memory://x"),
+    errors.InstanceRunning: errors.InstanceRunning("i"),
     errors.ManagementNotAvailable: errors.ManagementNotAvailable("memory://x"),
     errors.WaitTimeout: errors.WaitTimeout("i", timedelta(seconds=1.5), parked=PARKED),
     errors.OrchestrationFailed: errors.OrchestrationFailed("i", DETAILS),

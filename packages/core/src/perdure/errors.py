@@ -22,6 +22,7 @@
     │   └── InvalidProviderOption (ValueError)
     ├── InstanceAlreadyExists                an answer: the id is in use, and nothing was changed
     ├── InstanceNotFound                     an answer: no instance has this id
+    ├── InstanceRunning                      an answer: the call needs an instance that has ended
     ├── ExecutionNotFound                    an answer: the instance has no execution of this number
     ├── ProviderError                        the storage refused or failed; `operation`, `retryable`
     │   ├── HistoryConflict
@@ -31,7 +32,8 @@
     │   ├── StorageFailed                    not retryable: full, read-only, refused
     │   │   └── StorageClosed                the provider is not open
     │   └── StorageCorrupt                   what is stored cannot be read
-    ├── ManagementNotAvailable
+    ├── CapabilityMissing                    the provider lacks what the call needs; `capability`
+    │   └── ManagementNotAvailable
     ├── ClientUnusable (RuntimeError)        a client: closed, in a fork, or blocking its own loop
     ├── WaitTimeout (TimeoutError)
     ├── OrchestrationFailed                  `details`: why the instance failed
@@ -177,6 +179,16 @@ class InstanceNotFound(PerdureError):
         self.instance = instance
 
 
+class InstanceRunning(PerdureError):
+    """The instance is running, and the call needs one that has ended; nothing was changed."""
+
+    def __init__(self, instance: str) -> None:
+        super().__init__(
+            f"instance {instance!r} is running; wait for its end, cancel it, or pass force=True"
+        )
+        self.instance = instance
+
+
 class ExecutionNotFound(PerdureError):
     """The instance exists but has no execution of this number."""
 
@@ -208,13 +220,20 @@ class ProviderError(PerdureError):
 
 
 class HistoryConflict(ProviderError):
-    """A commit expected another last event than the history has; nothing was changed."""
+    """A call expected another execution or last event than the instance has; nothing was changed."""
 
-    def __init__(self, instance: str, *, expected: tuple[int, int], found: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        instance: str,
+        *,
+        expected: tuple[int, int],
+        found: tuple[int, int],
+        operation: str = "commit_turn",
+    ) -> None:
         super().__init__(
-            f"instance {instance!r} is at execution {found[0]}, event {found[1]}, and the commit"
+            f"instance {instance!r} is at execution {found[0]}, event {found[1]}, and {operation}"
             f" expected execution {expected[0]}, event {expected[1]}; read its history again",
-            operation="commit_turn",
+            operation=operation,
         )
         self.instance = instance
         self.expected = expected
@@ -265,15 +284,23 @@ class StorageCorrupt(ProviderError):
     """What is stored cannot be read."""
 
 
-class ManagementNotAvailable(PerdureError):
+class CapabilityMissing(PerdureError):
+    """The provider lacks a capability that the call needs; nothing was changed."""
+
+    def __init__(self, capability: str, provider: str, *, what: str = "") -> None:
+        super().__init__(
+            f"{what or capability} not available on {provider}; use a provider that declares the"
+            f" capability {capability!r}"
+        )
+        self.capability = capability
+        self.provider = provider
+
+
+class ManagementNotAvailable(CapabilityMissing):
     """The provider has no management capability."""
 
     def __init__(self, provider: str) -> None:
-        super().__init__(
-            f"management features not available on {provider}; use a provider that declares the"
-            " capability 'management'"
-        )
-        self.provider = provider
+        super().__init__("management", provider, what="management features")
 
 
 class ClientUnusable(PerdureError, RuntimeError):

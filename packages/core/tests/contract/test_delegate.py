@@ -69,9 +69,13 @@ for each in METHODS:
 @pytest.mark.parametrize("name", METHODS)
 async def test_every_call_passes_the_seam_once_and_reaches_the_inner_provider_as_it_was(name):
     provider = Recorder(Echo())
-    arguments = ("a", 2) if name == "read_history" else ("first",)
+    arguments = {"read_history": ("a", 2), "delete_namespace": ()}.get(name, ("first",))
     options = {
         "read_history": {"incarnation": "n", "after": 3},
+        "delete_instance": {"incarnation": "n"},
+        "prune_executions": {"incarnation": "n", "before": 3},
+        "delete_early_events": {"arrived_before": 4, "limit": 5},
+        "read_values": {"keys": frozenset({"k"})},
         "renew_turns": {"lease_for": timedelta(seconds=1)},
         "renew_activities": {"lease_for": timedelta(seconds=1)},
     }.get(name, {})
@@ -80,7 +84,7 @@ async def test_every_call_passes_the_seam_once_and_reaches_the_inner_provider_as
 
     expected = None if name in RETURN_NOTHING else (name, arguments, options)
     assert answer == expected
-    assert provider.passed == [(name, arguments[0])]
+    assert provider.passed == [(name, arguments[0] if arguments else None)]
 
 
 RETURN_NOTHING = {
@@ -109,6 +113,7 @@ async def test_a_wrapper_can_fail_and_repeat_calls():
 class Quiet(MemoryProvider):
     """Tells of nothing."""
 
+    capabilities = frozenset({"recovery"})
     finish_limit = 99
     tells_of_work = False
     tells_of_changes = False
@@ -119,7 +124,13 @@ class Quiet(MemoryProvider):
 async def test_a_wrapper_passes_on_what_the_provider_says_of_itself(inner):
     outer = Recorder(Recorder(inner))
 
-    for name in ("finish_limit", "tells_of_work", "tells_of_changes", "tells_of_cancellations"):
+    for name in (
+        "capabilities",
+        "finish_limit",
+        "tells_of_work",
+        "tells_of_changes",
+        "tells_of_cancellations",
+    ):
         assert getattr(outer, name) == getattr(inner, name)
     for name in ("clock", "description", "event_loop", "notifier"):
         assert getattr(outer, name) is getattr(inner, name)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+from perdure.errors import CapabilityMissing
 from perdure.records.instances import InstanceStatus
+from perdure.records.limits import LISTING
+from perdure.records.listing import InstancePage, InstanceQuery, InstanceWork
 from perdure.records.queries import ExecutionState, IdPage, StoreMetrics, StoreQueueDepths
 from perdure.records.turns import HistoryPage
 
@@ -56,3 +59,22 @@ class ProviderAdmin(ABC):
     @abstractmethod
     async def count_queues(self) -> StoreQueueDepths:
         """The lengths of the queues, without void messages and activities."""
+
+    async def find_instances(
+        self, query: InstanceQuery, *, limit: int, token: str | None = None
+    ) -> InstancePage:
+        """A page of up to `limit` instances that meet the query, in the order of `list_instances`.
+
+        A page has a bounded cost, whatever is stored: it may come back short, or empty, with a token
+        that leads on. It holds up to `MAX_BYTES_PER_DELIVERY` bytes of outputs and custom statuses, and
+        at least one instance if it found one. An instance that meets the query during the whole
+        listing is on exactly one page. A token that this provider did not return raises
+        `InvalidInput`.
+        """
+        del query, limit, token
+        raise CapabilityMissing(LISTING, type(self).__name__)
+
+    async def read_work(self, instance: str) -> InstanceWork | None:
+        """What is queued for an instance, without void work; None if it does not exist."""
+        del instance
+        raise CapabilityMissing(LISTING, type(self).__name__)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Generic, TypeVar
 
+from perdure.clock import Instant
 from perdure.contract.admin import ProviderAdmin
 from perdure.contract.provider import Provider
 from perdure.records.activities import (
@@ -17,7 +18,8 @@ from perdure.records.activities import (
     LeasedActivity,
 )
 from perdure.records.instances import InstanceState, Message, NewInstance
-from perdure.records.queries import CancellationWait, ChangeWait, WorkWait
+from perdure.records.queries import CancellationWait, ChangeWait, InstanceValues, WorkWait
+from perdure.records.recovery import InstanceReopening, InstanceTermination
 from perdure.records.turns import (
     CommitAnswer,
     HistoryPage,
@@ -53,7 +55,7 @@ class DelegatingProvider(Provider):
 
     Override `around` to measure, log, delay, repeat or fail calls of any method; override a method
     to change what that method passes on or returns. The attributes of `inner` are passed on too:
-    its clock, its notifier, `finish_limit`, and what it tells of (`tells_of_work`,
+    its clock, its notifier, `capabilities`, `finish_limit`, and what it tells of (`tells_of_work`,
     `tells_of_changes`, `tells_of_cancellations`). A wrapper that only measures calls therefore
     changes nothing else, and waits stay as prompt as without it. A wrapper that takes away such a
     promise sets the attribute to False.
@@ -65,6 +67,7 @@ class DelegatingProvider(Provider):
         super().__init__(clock=inner.clock, description=inner.description)
         self.inner = inner
         """The wrapped provider."""
+        self.capabilities = inner.capabilities
         self.finish_limit = inner.finish_limit
         self.tells_of_work = inner.tells_of_work
         self.tells_of_changes = inner.tells_of_changes
@@ -156,6 +159,63 @@ class DelegatingProvider(Provider):
     async def read_instance(self, instance: str) -> InstanceState | None:
         return await self.around(
             "read_instance", ProviderCall(instance, lambda: self.inner.read_instance(instance))
+        )
+
+    async def reopen_instance(self, reopening: InstanceReopening) -> None:
+        await self.around(
+            "reopen_instance",
+            ProviderCall(reopening, lambda: self.inner.reopen_instance(reopening)),
+        )
+
+    async def terminate_instance(self, termination: InstanceTermination) -> bool:
+        return await self.around(
+            "terminate_instance",
+            ProviderCall(termination, lambda: self.inner.terminate_instance(termination)),
+        )
+
+    async def delete_instance(self, instance: str, *, incarnation: str) -> bool:
+        return await self.around(
+            "delete_instance",
+            ProviderCall(
+                instance, lambda: self.inner.delete_instance(instance, incarnation=incarnation)
+            ),
+        )
+
+    async def prune_executions(self, instance: str, *, incarnation: str, before: int) -> int:
+        return await self.around(
+            "prune_executions",
+            ProviderCall(
+                instance,
+                lambda: self.inner.prune_executions(
+                    instance, incarnation=incarnation, before=before
+                ),
+            ),
+        )
+
+    async def delete_early_events(
+        self, instance: str | None, *, arrived_before: Instant | None = None, limit: int
+    ) -> int:
+        return await self.around(
+            "delete_early_events",
+            ProviderCall(
+                instance,
+                lambda: self.inner.delete_early_events(
+                    instance, arrived_before=arrived_before, limit=limit
+                ),
+            ),
+        )
+
+    async def delete_namespace(self) -> None:
+        await self.around(
+            "delete_namespace", ProviderCall(None, lambda: self.inner.delete_namespace())
+        )
+
+    async def read_values(
+        self, instance: str, *, keys: frozenset[str] | None = None
+    ) -> InstanceValues | None:
+        return await self.around(
+            "read_values",
+            ProviderCall(instance, lambda: self.inner.read_values(instance, keys=keys)),
         )
 
     async def wait_for_work(self, wait: WorkWait) -> None:

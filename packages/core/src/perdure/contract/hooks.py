@@ -36,7 +36,8 @@ class ProviderSpec:
     contract: tuple[int, int]
     """The version of the contract that the provider implements: major and minor."""
     capabilities: frozenset[str]
-    """Any of `management`, `persistent` and `shared`."""
+    """Any of `management`, `persistent` and `shared`, and of contract 1.1 `recovery`, `deletion`,
+    `values` and `listing`."""
     options: Callable[[], type[BaseModel]]
     """Returns the options model, which forbids unknown options. Called when a provider is opened."""
     open: Callable[..., AbstractAsyncContextManager[Provider]]

@@ -31,12 +31,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import timedelta
 
-from perdure.clock import Clock
+from perdure.clock import Clock, Instant
 from perdure.contract.admin import ProviderAdmin
 from perdure.contract.event_loop import ProviderLoop
 from perdure.contract.notifier import Notifier
 from perdure.contract.url import masked
-from perdure.errors import InvalidInput
+from perdure.errors import CapabilityMissing, InvalidInput
 from perdure.model.shown import shown
 from perdure.records.activities import (
     ActivityCompletion,
@@ -46,7 +46,9 @@ from perdure.records.activities import (
     LeasedActivity,
 )
 from perdure.records.instances import InstanceState, Message, NewInstance
-from perdure.records.queries import CancellationWait, ChangeWait, WorkWait
+from perdure.records.limits import DELETION, RECOVERY, VALUES
+from perdure.records.queries import CancellationWait, ChangeWait, InstanceValues, WorkWait
+from perdure.records.recovery import InstanceReopening, InstanceTermination
 from perdure.records.turns import (
     CommitAnswer,
     HistoryPage,
@@ -76,6 +78,10 @@ class Provider(ABC):
     A provider never changes a record that it has returned or was given.
     """
 
+    capabilities: frozenset[str] = frozenset()
+    """The capabilities of contract 1.1 that the provider has: any of `RECOVERY`, `DELETION`, `VALUES`
+    and `LISTING`. The methods of the others raise `CapabilityMissing`, and core passes no labels and
+    no values to it."""
     finish_limit: int = 16
     """How many activities one commit may finish; at least 16."""
     tells_of_work: bool = False
@@ -230,6 +236,77 @@ class Provider(ABC):
 
         Raises `StorageCorrupt`, which names the instance, if its fields are not valid.
         """
+
+    async def reopen_instance(self, reopening: InstanceReopening) -> None:
+        """Begin the next execution of an instance, running or ended, all or nothing.
+
+        A repeat is recognised and has no effect: `reopening.id` is the instance's last commit. Raises
+        `InstanceNotFound` unless the incarnation exists, and `HistoryConflict` unless the execution is as
+        expected.
+
+        The current execution ends: as CONTINUED_AS_NEW if it runs, else it stays as it ended. The instance
+        is Running at the next execution and event 0, without output, parked mark, delay and lease,
+        `attempt` is 0, `last_commit` is the id, and `updated_at` is now. Custom status, values and labels
+        stay. The start message is first in the mailbox. Messages and activities of the old execution are
+        void, as are all messages that the instance had when it was ended; other messages of a running
+        instance stay.
+        """
+        del reopening
+        raise CapabilityMissing(RECOVERY, self.description)
+
+    async def terminate_instance(self, termination: InstanceTermination) -> bool:
+        """End a running instance as Failed, all or nothing; returns whether it is this call that did.
+
+        A repeat has no effect and returns True; an instance that has ended otherwise is not changed, and the
+        call returns False. Raises `InstanceNotFound` unless the incarnation exists. The effects are those of
+        a commit that appends `events`, sends `send` and ends the instance, except that the turn lease is gone
+        without having been asked for.
+        """
+        del termination
+        raise CapabilityMissing(RECOVERY, self.description)
+
+    async def delete_instance(self, instance: str, *, incarnation: str) -> bool:
+        """Delete an ended instance and all that belongs to it; returns whether there was one.
+
+        From the moment of the return on, no call sees anything of it, and the id is free; what the storage
+        still holds of it is removed later. Children stay. Without this incarnation the call has no effect.
+        Raises `InstanceRunning`, without a change, if the instance is running.
+        """
+        del instance, incarnation
+        raise CapabilityMissing(DELETION, self.description)
+
+    async def prune_executions(self, instance: str, *, incarnation: str, before: int) -> int:
+        """Delete the executions with numbers below `before`; returns how many there were.
+
+        The current execution always stays. Raises `InstanceNotFound` unless the incarnation exists.
+        """
+        del instance, incarnation, before
+        raise CapabilityMissing(DELETION, self.description)
+
+    async def delete_early_events(
+        self, instance: str | None, *, arrived_before: Instant | None = None, limit: int
+    ) -> int:
+        """Delete up to `limit` external events that wait for instances which do not exist.
+
+        Only those for this id, unless `instance` is None, and only those that arrived earlier, if
+        `arrived_before` is set. Returns how many there were; fewer than `limit` if none is left.
+        """
+        del instance, arrived_before, limit
+        raise CapabilityMissing(DELETION, self.description)
+
+    async def delete_namespace(self) -> None:
+        """Delete everything in the namespace. A call that was cancelled or failed is repeated.
+
+        The caller makes sure that no runtime and no client uses the namespace meanwhile.
+        """
+        raise CapabilityMissing(DELETION, self.description)
+
+    async def read_values(
+        self, instance: str, *, keys: frozenset[str] | None = None
+    ) -> InstanceValues | None:
+        """The values of an instance, all or those with these keys; None if it does not exist."""
+        del instance, keys
+        raise CapabilityMissing(VALUES, self.description)
 
     async def wait_for_work(self, wait: WorkWait) -> None:
         """Return when there may be work to lease, or after the timeout at the latest.

@@ -9,8 +9,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from perdure.errors import InvalidDuration, InvalidInput
-from perdure.records.instances import InstanceStatus
+from perdure.records.instances import InstanceStatus, MessageKind
 from perdure.records.limits import LONGEST_LEASE
+from perdure.records.recovery import InstanceReopening
 from perdure.records.turns import TurnCommit
 
 _NOTHING = timedelta(0)
@@ -57,3 +58,20 @@ def check_commit(commit: TurnCommit, *, finish_limit: int) -> None:
         check_lease("keep_for", commit.keep_for)
     if commit.activity_lease_for is not None:
         check_lease("activity_lease_for", commit.activity_lease_for)
+
+
+def check_reopening(reopening: InstanceReopening) -> None:
+    """Raise `InvalidInput` unless the start message begins the execution after the expected one."""
+    start = reopening.start
+    addressed = (start.kind, start.instance, start.incarnation, start.execution)
+    due = (
+        MessageKind.START,
+        reopening.instance,
+        reopening.incarnation,
+        reopening.execution + 1,
+    )
+    if addressed != due or start.visible_at is not None:
+        raise InvalidInput(
+            f"reopening {reopening.id!r} of instance {reopening.instance!r} has a start message for"
+            f" {addressed[1:]}; address it to {due[1:]}, visible at once"
+        )

@@ -8,9 +8,11 @@ them in plain fields. Instants are microseconds since the epoch; durations are `
 - `instances`: instances, their messages, their states
 - `turns`: turn leases, histories, commits
 - `activities`: the activity queue
+- `recovery`: reopening and terminating an instance
+- `listing`: queries for instances, and what one of them has still to do
 - `history_document`: an instance with all its histories, as JSON text
 - `hiding`: events without their payloads
-- `queries`: waiting for changes, and the management capability
+- `queries`: waiting for changes, values, and the management capability
 
 Providers import them from `perdure.contract`.
 """

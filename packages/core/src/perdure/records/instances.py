@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from perdure.clock import Instant
@@ -106,6 +107,11 @@ class NewInstance:
     engine: int = FIRST_ENGINE
     """The oldest engine that can run the instance."""
     parent: ParentLink | None = None
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Texts by which listings find the instance; needs the capability `listing` unless empty."""
+    replaces: str | None = None
+    """The incarnation of an ended instance with this id that is deleted in the same step; needs
+    the capability `deletion` unless None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,3 +137,10 @@ class InstanceState:
     """The time of the last commit, or of the creation before the first."""
     parked: ParkedState | None = None
     parent: ParentLink | None = None
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    custom_status: bytes | None = None
+    """What the last commit with a custom status set; None before the first."""
+    custom_status_version: int = 0
+    """The number of commits that set a custom status."""
+    value_count: int = 0
+    """The number of values that the instance has."""

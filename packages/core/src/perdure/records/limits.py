@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-CONTRACT: tuple[int, int] = (1, 0)
+CONTRACT: tuple[int, int] = (1, 1)
 """The major and minor version of the provider contract, independent of package versions."""
 
 ENGINE = 2
@@ -38,3 +38,16 @@ PERSISTENT = "persistent"
 
 SHARED = "shared"
 """Capability: several processes may open the same storage at once."""
+
+RECOVERY = "recovery"
+"""Capability of contract 1.1: `reopen_instance` and `terminate_instance`."""
+
+DELETION = "deletion"
+"""Capability of contract 1.1: deleting instances, executions, early events and the namespace, and
+creating an instance in place of an ended one."""
+
+VALUES = "values"
+"""Capability of contract 1.1: the custom status and the values of an instance."""
+
+LISTING = "listing"
+"""Capability of contract 1.1: labels, `find_instances` and `read_work`; it needs `management`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -65,6 +66,15 @@ class IdPage:
 
     ids: tuple[str, ...]
     next_token: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceValues:
+    """Values of an instance, as its last commit left them."""
+
+    incarnation: str
+    last_commit: str | None
+    values: Mapping[str, bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

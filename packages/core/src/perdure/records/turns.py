@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from perdure.clock import Instant
@@ -177,6 +177,11 @@ class TurnCommit:
     """Keeps the lease and extends it to now plus this duration; None: releases it."""
     held: frozenset[str] = frozenset()
     """Ids of messages that the caller still has from this lease; the answer omits them."""
+    custom_status: bytes | None = None
+    """If set, the new custom status of the instance; needs the capability `values`."""
+    values: Mapping[str, bytes | None] = field(default_factory=dict[str, bytes | None])
+    """Values of the instance to set, or with None to delete; the others stay. Needs the capability
+    `values` unless empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,91 @@
+"""Listings: which instances to find, and what one of them has still to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from perdure.clock import Instant
+from perdure.records.instances import InstanceState, InstanceStatus, MessageKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceQuery:
+    """The conditions of a listing; an instance is found if it meets all of them."""
+
+    statuses: frozenset[InstanceStatus] = frozenset()
+    """RUNNING, COMPLETED or FAILED, as the instance stands now; empty: any."""
+    orchestrations: frozenset[str] = frozenset()
+    """The names; empty: any."""
+    parked: bool | None = None
+    """Whether the instance is parked; None: either."""
+    parked_reasons: frozenset[str] = frozenset()
+    """The reasons of a parked instance; empty: any, parked or not."""
+    id_prefix: str = ""
+    """How the id begins."""
+    created_from: Instant | None = None
+    created_before: Instant | None = None
+    updated_from: Instant | None = None
+    updated_before: Instant | None = None
+    parent: str | None = None
+    """The id of the parent; None: any or none."""
+    roots_only: bool = False
+    """Only instances without a parent."""
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Labels that the instance has, among others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstancePage:
+    """Instances that a query found, newest first; `next_token` is None on the last page.
+
+    A page may have fewer instances than its limit, and none, and still have a token.
+    """
+
+    instances: tuple[InstanceState, ...]
+    next_token: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuedActivity:
+    """An activity of an instance that is in the queue."""
+
+    id: str
+    name: str
+    tag: str | None
+    data: bytes
+    added_at: Instant
+    delivery: int
+    """The number of leases so far, without releases that do not count."""
+    visible_at: Instant | None = None
+    """When it can be leased; None: since it was added."""
+    leased_until: Instant | None = None
+    """The end of the lease that stands; None if there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuedMessage:
+    """A message in the mailbox of an instance, without its payload."""
+
+    id: str
+    kind: MessageKind
+    size: int
+    """The size of its payload in bytes."""
+    visible_at: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceWork:
+    """What is queued for an instance: at most the first 1,000 of each kind."""
+
+    attempt: int
+    """The number of counted leases since the last commit."""
+    leased_until: Instant | None
+    """The end of the turn lease that stands; None if there is none."""
+    delayed_until: Instant | None
+    """The end of the delay that is in force; None if there is none."""
+    activities: tuple[QueuedActivity, ...]
+    messages: tuple[QueuedMessage, ...]
+    """In the order of the mailbox."""
+    more: bool = False
+    """Whether there are further activities or messages."""

@@ -1,0 +1,42 @@
+"""Recovery: running an ended or stuck instance again, and ending one without a turn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from perdure.records.instances import Message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceReopening:
+    """Begins another execution of an instance, in whatever state the instance is."""
+
+    id: str
+    """Unique; becomes the instance's `last_commit`. A repeat is recognised by it until the next
+    commit and has no effect."""
+    instance: str
+    incarnation: str
+    execution: int
+    """The number that the current execution is expected to have."""
+    start: Message
+    """Kind START, addressed to this incarnation and to `execution` + 1."""
+    version: str | None = None
+    """If set, pins the instance to this version."""
+    unpin: bool = False
+    """The new execution chooses the newest registered version."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceTermination:
+    """Ends a running instance as Failed, without a turn, leased or not."""
+
+    id: str
+    """Unique; becomes the instance's `last_commit`. A repeat is recognised by it."""
+    instance: str
+    incarnation: str
+    events: tuple[bytes, ...]
+    """Appended to the history of the current execution."""
+    output: bytes
+    """Becomes the output of the instance and of its current execution."""
+    send: tuple[Message, ...] = ()
+    """Messages for other instances, such as the result for the parent."""
