@@ -126,6 +126,26 @@ class UnpinsWithEveryCommit(Fields):
         row.state = replace(row.state, version=commit.version)
 
 
+@breaks("COMMIT-20")
+class LeavesTheInstanceWithItsOldVersion(Store):
+    """A commit that keeps its lease leaves the instance where callers of the old version look."""
+
+    def __init__(self):
+        super().__init__()
+        self.waits_at = {}
+
+    def set_fields(self, row, commit):
+        version = row.state.version
+        super().set_fields(row, commit)
+        if commit.keep_for is not None and version is not None:
+            self.waits_at[commit.instance] = version
+
+    def serves(self, row, request):
+        waits_at = self.waits_at.get(row.state.instance)
+        versions = request.serves.orchestrations.get(row.state.name, ())
+        return super().serves(row, request) and (waits_at is None or waits_at in versions)
+
+
 @breaks("COMMIT-21", "COMMIT-22")
 class KeepsNoLease(Commits):
     def changed(self, commit):

@@ -26,6 +26,7 @@ from perdure_dynamodb._table import Table
 LEASE = timedelta(seconds=30)
 LENGTH = 30_000_000
 ENDED = ExecutionEnd(status=InstanceStatus.COMPLETED, output=b"done")
+AGAIN = ExecutionEnd(status=InstanceStatus.CONTINUED_AS_NEW, output=b"next")
 
 
 class NoTable:
@@ -140,6 +141,26 @@ def test_the_place_in_the_queue_moves_when_the_lease_would_outlast_it(planner, l
     fence = planner.plan(commit(keep_for=LEASE), lease).fence(())
 
     assert ready_time(fence.values[":place"].partition("/")[0]) == clock.now() + LENGTH
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "moves"),
+    [
+        ((None, 1), {"version": "1.0.0"}, False),
+        (("1.0.0", 1), {"version": "1.0.0", "engine": 2}, False),
+        (("1.0.0", 1), {"version": "2.0.0"}, True),
+        (("1.0.0", 1), {"unpin": True, "end": AGAIN}, True),
+        (("1.0.0", 2), {"engine": 1}, True),
+    ],
+)
+def test_a_kept_lease_moves_where_new_code_does_not_look_at_its_place(
+    planner, lease, before, after, moves
+):
+    lease.version, lease.engine = before
+
+    fence = planner.plan(commit(keep_for=LEASE, **after), lease).fence(())
+
+    assert (":place" in fence.values) is moves
 
 
 @pytest.mark.parametrize("has_chunks", [False, True])

@@ -9,6 +9,7 @@ from perdure.contract import (
     ExecutionEnd,
     InstanceStatus,
     ParkedMark,
+    Serves,
     TurnRelease,
 )
 from perdure.errors import ActivityLeaseLost, LeaseLost
@@ -21,6 +22,7 @@ from perdure_conformance.samples import (
     SECOND,
     delivered,
     event,
+    new_instance,
     restart,
     result,
     timer,
@@ -123,6 +125,18 @@ async def pins_and_engines_are_set(bench: Bench) -> None:
     await bench.commit(turn, remove=())
     expect_equal((await bench.state()).engine, 3, "engine after a commit without one")
     await bench.expect_nothing_ready("the instance is pinned to a version that no caller serves")
+    await expect_found_by_its_new_version(bench)
+
+
+async def expect_found_by_its_new_version(bench: Bench) -> None:
+    """Complain unless an instance whose pin changed is leased by a caller that serves only the new version."""
+    new_code = Serves(orchestrations={"flow": frozenset({"2.0.0"})})
+    await bench.create(new_instance("moved", version="1.0.0"))
+    turn = await bench.take("moved")
+    await bench.keep(turn, end=AGAIN, front=(restart(2, "moved"),), version="2.0.0")
+    bench.advance(LEASE)
+    found = [each.state.instance for each in await bench.lease(serves=new_code)]
+    expect_equal(found, ["moved"], "leased by its new version after the kept lease ran out")
 
 
 @check("COMMIT-21")

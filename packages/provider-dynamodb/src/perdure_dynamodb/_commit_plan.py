@@ -114,6 +114,17 @@ class CommitPlan:
         own = any(message.visible_at is None for message in self._own_messages)
         return own or bool(self.commit.front)
 
+    @property
+    def is_found_where_it_stands(self) -> bool:
+        """Whether every process that can run the instance after the commit looks at its place.
+
+        A look goes through the places of the versions that it serves, of instances without a pin, and
+        of all engines up to its own. So the first pin, which every instance gets, moves nothing.
+        """
+        lease = self.lease
+        has_its_version = lease.version in (None, version_after(self.commit, lease))
+        return has_its_version and lease.engine <= engine_after(self.commit, lease)
+
     def reads_mailbox(self, in_use: Sequence[str]) -> bool:
         """Whether the mailbox may have messages that the caller wants and does not have."""
         removed = {*self.commit.remove, *self.commit.held}
@@ -381,9 +392,8 @@ class _LockChange:
             self._removes += ["gpk", "gsk"]
         else:
             keep_for = plan.commit.keep_for
-            has_other_code = plan.commit.unpin and plan.prefix != lease.prefix
-            if keep_for is not None and (
-                has_other_code or not lease.stands_well(plan.now, keep_for)
+            if keep_for is not None and not (
+                plan.is_found_where_it_stands and lease.stands_well(plan.now, keep_for)
             ):
                 self._stand(locked_until(until, since=lease.since))
             if plan.reads_mailbox(in_use):
