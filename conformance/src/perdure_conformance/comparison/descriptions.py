@@ -26,6 +26,8 @@ def described(value: object) -> str:
 
 
 def _is_default(field: Field[object], value: object) -> bool:
+    if field.default_factory is not MISSING:
+        return field.default_factory() == value
     return field.default is not MISSING and field.default == value
 
 

@@ -107,7 +107,7 @@ class NewInstance:
     engine: int = FIRST_ENGINE
     """The oldest engine that can run the instance."""
     parent: ParentLink | None = None
-    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    labels: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
     """Texts by which listings find the instance; needs the capability `listing` unless empty."""
     replaces: str | None = None
     """The incarnation of an ended instance with this id that is deleted in the same step; needs
@@ -137,7 +137,7 @@ class InstanceState:
     """The time of the last commit, or of the creation before the first."""
     parked: ParkedState | None = None
     parent: ParentLink | None = None
-    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    labels: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
     custom_status: bytes | None = None
     """What the last commit with a custom status set; None before the first."""
     custom_status_version: int = 0

@@ -31,7 +31,7 @@ class InstanceQuery:
     """The id of the parent; None: any or none."""
     roots_only: bool = False
     """Only instances without a parent."""
-    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    labels: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
     """Labels that the instance has, among others."""
 
 
