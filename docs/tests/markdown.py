@@ -1,10 +1,11 @@
 """Reads the repository's Markdown: its documents, their Python blocks, headings and links.
 
-A `python` block is a program of the document's own. A `py` block after the comment
-`<!-- file: PATH -->` shows a file of the repository, and one after `<!-- from: PATH -->` lines of
-such a file: each run of lines stands in the file as it is shown, in the same order, and a line
-`# …` stands for lines that are left out. A `text` block after `<!-- output: PATH -->` shows what the
-program prints, and a `py` block after `<!-- other: NAME -->` the code of another system.
+A `python` block is a program of the document's own. A block after the comment
+`<!-- file: PATH -->` shows a file of the repository, in whatever language, and one after
+`<!-- from: PATH -->` lines of such a file: each run of lines stands in the file as it is shown, in
+the same order, and a line `# …` stands for lines that are left out. A `text` block after
+`<!-- output: PATH -->` shows what the program prints, and a `py` block after
+`<!-- other: NAME -->` the code of another system.
 """
 
 from __future__ import annotations
@@ -61,13 +62,13 @@ def programs(document: Path) -> Iterator[Program]:
 def shown_files(document: Path) -> Iterator[tuple[str, str]]:
     """The files of the repository that a document shows, with the sources that it shows."""
     text = document.read_text("utf-8")
-    yield from re.findall(r"^<!-- file: (\S+) -->\n\n```py\n(.*?)^```$", text, _FILES)
+    yield from re.findall(r"^<!-- file: (\S+) -->\n\n```\w+\n(.*?)^```$", text, _FILES)
 
 
 def excerpts(document: Path) -> Iterator[tuple[str, str]]:
     """The files that a document shows lines of, with the lines."""
     text = document.read_text("utf-8")
-    yield from re.findall(r"^<!-- from: (\S+) -->\n\n```py\n(.*?)^```$", text, _FILES)
+    yield from re.findall(r"^<!-- from: (\S+) -->\n\n```\w+\n(.*?)^```$", text, _FILES)
 
 
 def outputs(document: Path) -> Iterator[tuple[str, str]]:

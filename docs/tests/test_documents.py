@@ -87,6 +87,21 @@ def test_every_program_of_the_examples_is_shown_by_a_page() -> None:
     assert programs - shown == set()
 
 
+def test_a_guide_shows_the_files_of_its_supervisor_whole() -> None:
+    guides = [path for path in DOCUMENTS if path.name.startswith("deploy-")]
+    shown = {name for guide in guides for name, _ in shown_files(guide)}
+    kinds = {".service", ".yaml", ".txt", ""}
+    wanted = [path for path in (ROOT / "examples/deploy").rglob("*") if path.is_file()]
+    blocks = re.compile(r"^```(?:ini|yaml|dockerfile)$", re.MULTILINE)
+    marked = re.compile(r"^<!-- file: .+ -->\n\n```(?:ini|yaml|dockerfile)$", re.MULTILINE)
+    texts = [guide.read_text("utf-8") for guide in guides]
+
+    names = {str(path.relative_to(ROOT)) for path in wanted if path.suffix in kinds}
+    assert len(names) >= 7
+    assert names - shown == set()
+    assert [text for text in texts if len(blocks.findall(text)) != len(marked.findall(text))] == []
+
+
 def test_the_index_leads_to_every_page_once() -> None:
     docs = ROOT / "docs"
     linked = [(docs / target).resolve() for target in links(docs / "index.md")]

@@ -10,7 +10,6 @@ import logging
 import os
 import runpy
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -18,14 +17,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, ModuleType
 
-import perdure
 import pytest
 
 from .markdown import ROOT, Program, documents, outputs, programs
 
 LIMIT_SECONDS = 60
 EXAMPLES = ROOT / "examples" / "how-to"
-FILES = sorted(path for path in EXAMPLES.glob("*.py") if path.name != "worker.py")
+FILES = sorted(EXAMPLES.glob("*.py"))
 NEEDED = {"web_django.py": ["django"], "web_fastapi.py": ["fastapi", "httpx2"]}
 OUTPUTS = [each for document in documents() for each in outputs(document)]
 PROGRAMS = [program for document in documents() for program in programs(document)]
@@ -109,22 +107,6 @@ def test_the_example_runs(
     shown = [output for name, output in OUTPUTS if ROOT / name == file]
     printed = capfd.readouterr().out
     assert [output for output in shown if output != printed] == []
-
-
-@pytest.mark.slow
-def test_the_worker_runs_until_it_is_asked_to_stop(tmp_path: Path) -> None:
-    worker = subprocess.Popen([sys.executable, str(EXAMPLES / "worker.py")], cwd=tmp_path)
-    try:
-        with perdure.BlockingClient.open(f"sqlite:///{tmp_path}/worker.db") as client:
-            handle = client.start_orchestration("hello-1", "hello", '"Ada"')
-
-            assert handle.result(timeout=LIMIT_SECONDS) == "hello, Ada"
-        assert (tmp_path / "alive").exists()
-        worker.terminate()
-        assert worker.wait(timeout=LIMIT_SECONDS) == 0
-    finally:
-        worker.kill()
-        worker.wait()
 
 
 def test_a_program_leaves_nothing_at_the_loggers() -> None:
