@@ -71,6 +71,13 @@ def excerpts(document: Path) -> Iterator[tuple[str, str]]:
     yield from re.findall(r"^<!-- from: (\S+) -->\n\n```\w+\n(.*?)^```$", text, _FILES)
 
 
+def captions(document: Path) -> Sequence[tuple[str, str]]:
+    """The files that a document shows lines of, with the paragraph that follows the lines."""
+    text = document.read_text("utf-8")
+    block = r"^<!-- from: (\S+) -->\n\n```\w+\n.*?^```\n(\n.*?)(?:\n\n|\Z)"
+    return re.findall(block, text, _FILES)
+
+
 def outputs(document: Path) -> Iterator[tuple[str, str]]:
     """The programs whose output a document shows, with the output."""
     text = document.read_text("utf-8")

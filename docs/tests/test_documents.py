@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 import re
 from collections import Counter
 from datetime import timedelta
@@ -15,7 +16,16 @@ from perdure.contract import hooks
 from perdure.model import application_errors
 from perdure_conformance.catalogue import ALL_CHECKS
 
-from .markdown import ROOT, documents, excerpts, headings, links, shown_files, stands_in
+from .markdown import (
+    ROOT,
+    captions,
+    documents,
+    excerpts,
+    headings,
+    links,
+    shown_files,
+    stands_in,
+)
 
 DOCUMENTS = documents()
 IDS = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
@@ -56,6 +66,18 @@ def source_of(name: str) -> str:
     """The file; of a template, what it becomes for the scheme `acme`."""
     text = (ROOT / name).read_text("utf-8")
     return text.replace("__scheme__", "acme").replace("__Scheme__", "Acme")
+
+
+def test_the_first_excerpt_of_a_program_is_followed_by_a_link_to_it() -> None:
+    unlinked: list[str] = []
+    for document in DOCUMENTS:
+        first = dict(reversed(captions(document)))  # the first one of each wins
+        for name, after in first.items():
+            target = os.path.relpath(ROOT / name, document.parent)
+            if f"]({target})" not in after:
+                unlinked.append(f"{document.relative_to(ROOT)}: {name}")
+
+    assert unlinked == []
 
 
 def test_an_excerpt_that_is_not_in_its_file_is_found() -> None:

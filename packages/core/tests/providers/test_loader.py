@@ -1,8 +1,10 @@
 """Finding providers: every way in which it fails, and the one in which it does not."""
 
+import re
 import subprocess
 import sys
 from itertools import count
+from pathlib import Path
 from textwrap import dedent
 
 import pytest
@@ -21,6 +23,7 @@ from perdure.providers.loader import open_provider
 from perdure.providers.plugins import create_plugin_manager, installed_plugins
 from pydantic import BaseModel
 
+ROOT = Path(__file__).parents[4]
 PLUGIN = """
 from contextlib import asynccontextmanager
 from perdure.contract import ProviderSpec, hookimpl
@@ -149,6 +152,8 @@ async def test_a_known_provider_that_is_not_installed_comes_with_its_install_lin
 
     assert isinstance(error, ProviderNotInstalled)
     assert "`pip install perdure-sqlite`" in str(error)
+    (in_a_clone,) = re.findall(r"`pip install (\./\S+)` in a clone", str(error))
+    assert (ROOT / in_a_clone / "pyproject.toml").exists()
 
 
 @pytest.mark.parametrize(

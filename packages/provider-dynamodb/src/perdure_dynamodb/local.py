@@ -33,7 +33,10 @@ MAIN_CLASS = "software.amazon.dynamodb.services.local.main.ServerRunner"
 OLDEST_JAVA = 17
 START_SECONDS = 60
 
-_INSTALL = "pip install 'perdure-dynamodb[local]'"
+_INSTALL = (
+    "`pip install 'perdure-dynamodb[local]'`, in a clone"
+    " `pip install './packages/provider-dynamodb[local]'`,"
+)
 
 
 class LocalUnavailable(Exception):

@@ -259,16 +259,24 @@ def _wrap(manager: pluggy.PluginManager, spec: ProviderSpec, provider: Provider)
 def _not_installed(scheme: str) -> ProviderNotInstalled:
     installed = sorted({entry.name for entry in entry_points(PROVIDER_GROUP)})
     if scheme in _KNOWN:
-        advice = f"run `pip install {_KNOWN[scheme]}`"
+        advice = _installing(scheme)
     else:
         close = difflib.get_close_matches(scheme, {*installed, *_KNOWN}, n=1)
         advice = f"did you mean {close[0]!r}? " if close else ""
         if close and close[0] not in installed:
-            advice += f"run `pip install {_KNOWN[close[0]]}`, or "
+            advice += f"{_installing(close[0])}; else "
         advice += "install the distribution that provides it"
     return ProviderNotInstalled(
         f"no provider of scheme {scheme!r} is installed (entry point group {PROVIDER_GROUP!r});"
         f" {advice}; installed are {', '.join(installed) or 'none'}"
+    )
+
+
+def _installing(scheme: str) -> str:
+    """How to install a provider of ours, from a release and from what is not released."""
+    return (
+        f"run `pip install {_KNOWN[scheme]}`, or `pip install ./packages/provider-{scheme}` in a"
+        " clone of Perdure"
     )
 
 
