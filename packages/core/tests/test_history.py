@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from perdure import history
-from perdure.history import INCOMING, TERMINAL, Event, decode_event, encode_event
+from perdure.history import (
+    INCOMING,
+    TERMINAL,
+    CopiedFrom,
+    Event,
+    Kept,
+    Seed,
+    decode_event,
+    encode_event,
+)
 from perdure.model.details import (
     ApplicationFailure,
     Cancelled,
@@ -50,6 +59,20 @@ DETAILS: st.SearchStrategy[ErrorDetails] = st.one_of(
     st.builds(InfrastructureFailure, st.builds(Corruption, message=TEXT)),
 )
 PARENT = st.builds(ParentLink, instance=TEXT, incarnation=TEXT, execution=NUMBER, event=NUMBER)
+RECORDS = {
+    "copied_from": st.builds(
+        CopiedFrom,
+        instance=TEXT,
+        incarnation=TEXT,
+        execution=NUMBER,
+        event=NUMBER,
+        reason=TEXT,
+        requested_at=st.none() | NUMBER,
+    ),
+    "lineage": st.lists(st.builds(Kept, execution=NUMBER, to_event=NUMBER, at=NUMBER)).map(tuple),
+    "seed": st.builds(Seed, instance=TEXT, incarnation=TEXT, execution=NUMBER),
+    "headers": st.dictionaries(TEXT, TEXT),
+}
 KINDS: list[type[Event]] = [
     kind
     for kind in vars(history).values()
@@ -64,8 +87,10 @@ def of_field(name: str, annotation: str) -> st.SearchStrategy[object]:
         return DETAILS
     if name == "parent":
         return st.none() | PARENT
-    if name == "seen":
+    if name in ("seen", "keys"):
         return st.lists(TEXT, max_size=3).map(tuple)
+    if name in RECORDS:
+        return st.none() | RECORDS[name]
     if "int" in annotation or "Instant" in annotation:
         return NUMBER
     return st.none() | TEXT if "None" in annotation else TEXT
@@ -105,6 +130,12 @@ def test_every_kind_is_incoming_terminal_or_a_command() -> None:
         "DetachedScheduled",
         "WorkCancelled",
         "PatchApplied",
+        "StatusSet",
+        "ValueSet",
+        "ValueRead",
+        "ValuesListed",
+        "EventPolled",
+        "EventSent",
     }
 
 

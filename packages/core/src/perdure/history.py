@@ -7,10 +7,10 @@ from 1; the number stands beside the encoded event, not in it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 from pydantic_core import from_json, to_json
 
@@ -49,6 +49,39 @@ class HistoryEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CopiedFrom:
+    """The history that a rewound or forked execution begins with, and who asked for it."""
+
+    instance: str
+    incarnation: str
+    execution: int
+    event: int
+    """The number of the last event that was kept."""
+    reason: str = ""
+    requested_at: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """Up to `to_event`, and behind the one before it, events were first recorded in `execution`."""
+
+    execution: int
+    """An execution of this instance; what its activities and children are known by derives from it."""
+    to_event: int
+    at: Instant
+    """When the rewind or the fork was asked for that kept them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seed:
+    """The execution whose random numbers and order of tasks an execution has."""
+
+    instance: str
+    incarnation: str
+    execution: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OrchestrationStarted(HistoryEvent):
     """The first event of every history."""
 
@@ -66,6 +99,32 @@ class OrchestrationStarted(HistoryEvent):
     """Ids of external events that earlier executions delivered to a wait, newest last."""
     format: int = FORMAT
     """The format of this history; from 2 on it records retry policies."""
+    copied_from: CopiedFrom | None = None
+    """Set in a rewound execution, and in the first one of a fork."""
+    lineage: tuple[Kept, ...] | None = None
+    """Where the kept events were first recorded, by rising `to_event`; None: nothing was kept."""
+    seed: Seed | None = None
+    """None: the execution itself."""
+    start_at: Instant | None = None
+    """The orchestration is not called before; None: at once."""
+    headers: Mapping[str, str] | None = None
+    """What travels from the start to activities and children; None: nothing."""
+
+    @property
+    def is_fork(self) -> bool:
+        """Whether it began with a copy of another instance's history."""
+        source = self.copied_from
+        return source is not None and (source.instance, source.incarnation) != (
+            self.instance,
+            self.incarnation,
+        )
+
+    def origin(self, event: int) -> int:
+        """The execution of this instance in which the event was first recorded."""
+        for kept in self.lineage or ():
+            if event <= kept.to_event:
+                return kept.execution
+        return self.execution
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +162,8 @@ class TimerCreated(HistoryEvent):
 
     fire_at: Instant
     purpose: str = "sleep"
-    """`sleep`, or `cleanup` for the limit that a cancellation sets."""
+    """`sleep`; `cleanup` for the limit that a cancellation sets; `start` where the orchestration
+    begins later; `start_timeout` for the limit of an activity's beginning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +196,7 @@ class EventRefused(HistoryEvent):
     event: int
     """The number of its `EventRaised`."""
     wait: int
-    """The number of the `WaitCreated`."""
+    """The number of the `WaitCreated` or the `EventPolled`."""
     reason: str
 
 
@@ -200,6 +260,70 @@ class PatchApplied(HistoryEvent):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StatusSet(HistoryEvent):
+    """The orchestration set its custom status."""
+
+    value: str
+    """JSON text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueSet(HistoryEvent):
+    """The orchestration set or deleted a value of the instance."""
+
+    key: str
+    value: str | None = None
+    """JSON text; None: the value was deleted."""
+    previous: str | None = None
+    """What the execution had inherited under the key, where this is its first change of it.
+
+    A rewind to an earlier event restores it.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValueRead(HistoryEvent):
+    """The orchestration read a value that the execution had inherited."""
+
+    key: str
+    value: str | None = None
+    """JSON text; None: there was no such value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValuesListed(HistoryEvent):
+    """The orchestration read all values; a `ValueRead` follows for each of these."""
+
+    keys: tuple[str, ...]
+    """The inherited values that the execution had neither read nor changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventPolled(HistoryEvent):
+    """The orchestration took an external event that was there, without waiting."""
+
+    name: str
+    event: int | None = None
+    """The number of its `EventRaised`; None: there was none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventSent(HistoryEvent):
+    """The orchestration raised an external event to an instance."""
+
+    instance: str
+    name: str
+    data: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityStarted(HistoryEvent):
+    """A worker began an activity that has a limit for its beginning."""
+
+    scheduled: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CancelRequested(HistoryEvent):
     """A client or a parent requested the cancellation of the instance."""
 
@@ -230,6 +354,7 @@ class OrchestrationContinuedAsNew(HistoryEvent):
 
 INCOMING = (
     OrchestrationStarted,
+    ActivityStarted,
     ActivityCompleted,
     ActivityFailed,
     TimerFired,
@@ -260,6 +385,13 @@ Event: TypeAlias = (
     | DetachedScheduled
     | WorkCancelled
     | PatchApplied
+    | StatusSet
+    | ValueSet
+    | ValueRead
+    | ValuesListed
+    | EventPolled
+    | EventSent
+    | ActivityStarted
     | CancelRequested
     | OrchestrationCompleted
     | OrchestrationFailed
@@ -279,11 +411,23 @@ _CLASSES: Mapping[str, type[Event]] = {
         DetachedScheduled,
         WorkCancelled,
         PatchApplied,
+        StatusSet,
+        ValueSet,
+        ValueRead,
+        ValuesListed,
+        EventPolled,
+        EventSent,
     )
 }
 _FIELDS: Mapping[type[Event], tuple[str, ...]] = {
     kind: tuple(field.name for field in fields(kind) if field.name != "event_id")
     for kind in _CLASSES.values()
+}
+
+_RECORDS_OF_START: Mapping[str, Callable[..., object]] = {
+    "parent": ParentLink,
+    "copied_from": CopiedFrom,
+    "seed": Seed,
 }
 
 
@@ -308,6 +452,8 @@ def decode_event(number: int, data: bytes) -> Event:
             plain["details"] = details_from_plain(cast("Mapping[str, object]", plain["details"]))
         if kind is OrchestrationStarted:
             _restore_start(plain)
+        elif kind is ValuesListed:
+            plain["keys"] = tuple(cast("list[str]", plain["keys"]))
         return kind(event_id=number, **plain)  # pyright: ignore[reportArgumentType] # JSON data, checked by the constructor's names
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"event {number} cannot be decoded: {error!r}") from error
@@ -316,8 +462,12 @@ def decode_event(number: int, data: bytes) -> Event:
 def _restore_start(plain: dict[str, object]) -> None:
     plain.setdefault("format", FIRST_FORMAT)
     plain["seen"] = tuple(cast("list[str]", plain.get("seen", [])))
-    if "parent" in plain:
-        plain["parent"] = ParentLink(**cast("dict[str, str]", plain["parent"]))  # pyright: ignore[reportArgumentType] # JSON data
+    for name, record in _RECORDS_OF_START.items():
+        if name in plain:
+            plain[name] = record(**cast("dict[str, Any]", plain[name]))
+    if "lineage" in plain:
+        kept = cast("list[dict[str, int]]", plain["lineage"])
+        plain["lineage"] = tuple(Kept(**each) for each in kept)
 
 
 def _shorten(value: object) -> str:

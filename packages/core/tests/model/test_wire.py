@@ -8,11 +8,16 @@ from perdure.history import ActivityFailed, decode_event, encode_event
 from perdure.model.details import ApplicationFailure, Raised
 from perdure.model.wire import (
     ActivityData,
+    HistoryCopy,
     ResultData,
+    StartData,
     decode_activity,
     decode_result,
+    decode_start,
     encode_activity,
     encode_result,
+    encode_start,
+    starts_a_copy,
 )
 
 # Written by 0.1.0.
@@ -21,6 +26,7 @@ RESULT = (
     b'{"scheduled":3,"details":{"category":"application","kind":"raised","type_name":"ValueError",'
     b'"message":"no","trace":["shop:7 pay"],"causes":[],"retryable":true}}'
 )
+START = b'{"input":"7","seen":["event:a"]}'
 FAILED = (
     b'{"kind":"ActivityFailed","at":1900000000000000,"scheduled":3,"details":{"category":'
     b'"application","kind":"raised","type_name":"ValueError","message":"no","trace":["shop:7 pay"],'
@@ -75,3 +81,35 @@ def test_a_failure_with_causes_comes_back_in_a_result_and_in_an_event() -> None:
 
     assert decode_result(encode_result(result)) == result
     assert decode_event(4, encode_event(event)) == event
+
+
+def test_a_plain_start_is_written_and_read_as_before() -> None:
+    start = StartData(input="7", seen=("event:a",))
+
+    assert encode_start(start) == START
+    assert decode_start(START) == start
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        StartData(input="7", start_at=1, headers={"tenant": "acme"}),
+        StartData(
+            copy=HistoryCopy(instance="a", incarnation="b", execution=2, to_event=3),
+            reason="wrong address",
+            requested_at=5,
+            headers={"tenant": "acme"},
+        ),
+    ],
+)
+def test_a_start_comes_back_as_it_was(start: StartData) -> None:
+    encoded = encode_start(start)
+
+    assert decode_start(encoded) == start
+    assert starts_a_copy(encoded) == (start.copy is not None)
+
+
+def test_the_start_of_a_copy_has_no_input_for_a_runtime_that_knows_no_copies() -> None:
+    copy = HistoryCopy(instance="a", incarnation="b", execution=2, to_event=3)
+
+    assert b'"input"' not in encode_start(StartData(input="7", copy=copy))

@@ -10,7 +10,7 @@ import pytest
 from perdure import ForbiddenInOrchestration, InvalidIdentifier, OrchestrationContext, Registry
 from perdure.authoring.registry import Catalog
 from perdure.history import PatchApplied
-from perdure.records.limits import ENGINE, FIRST_ENGINE
+from perdure.records.limits import ENGINE, ENGINE_WITH_PATCHES, FIRST_ENGINE
 from perdure.replay.signals import HistoryMismatch
 
 from .driver import World, play, play_everywhere
@@ -246,8 +246,8 @@ def test_the_turn_that_records_a_patch_asks_for_an_engine_that_knows_it() -> Non
     world.deliver("first#2")
     world.deliver("check#5")
 
-    assert [draft.engine for draft in world.drafts] == [None, ENGINE, None]
-    assert FIRST_ENGINE < ENGINE
+    assert [draft.engine for draft in world.drafts] == [None, ENGINE_WITH_PATCHES, None]
+    assert FIRST_ENGINE < ENGINE_WITH_PATCHES <= ENGINE
     world.discard()
 
 

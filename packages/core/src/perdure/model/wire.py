@@ -3,22 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import cast
+from typing import Final, cast
 
 from pydantic_core import from_json, to_json
 
 from perdure.clock import Instant, to_microseconds
 from perdure.model.details import ErrorDetails, details_from_plain, details_to_plain
+from perdure.model.payload import NULL
+
+_COPY: Final = "copy"
+_COPY_FIRST: Final = b'{"copy":'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryCopy:
+    """The history that a rewound or forked execution begins with: events 2 to `to_event` of this one."""
+
+    instance: str
+    incarnation: str
+    execution: int
+    to_event: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartData:
     """The data of a START message."""
 
-    input: str
+    input: str = NULL
+    """JSON text. A copy has the input of the copied history, and stores none."""
     seen: tuple[str, ...] = ()
+    copy: HistoryCopy | None = None
+    """The history to begin with; None: an empty one."""
+    reason: str = ""
+    """Why the copy was asked for."""
+    requested_at: Instant | None = None
+    """When the copy was asked for."""
+    start_at: Instant | None = None
+    """The orchestration is not called before; None: at once."""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,14 +100,46 @@ class ActivityData:
 
 def encode_start(data: StartData) -> bytes:
     """Encode as JSON."""
-    return to_json({"input": data.input, "seen": data.seen})
+    plain: dict[str, object] = {"input": data.input, "seen": data.seen}
+    if data.copy is not None:
+        # Without an input, runtimes that know no copies cannot decode it and leave it to others.
+        plain = {_COPY: data.copy, "seen": data.seen, "reason": data.reason}
+    if data.requested_at is not None:
+        plain["requested_at"] = data.requested_at
+    if data.start_at is not None:
+        plain["start_at"] = data.start_at
+    if data.headers:
+        plain["headers"] = data.headers
+    return to_json(plain)
 
 
 def decode_start(data: bytes) -> StartData:
     """Decode what the encoder wrote; raises ValueError for other data."""
     plain = _mapping(data)
-    seen = cast("list[str]", plain.get("seen", []))
-    return StartData(input=_text(plain, "input"), seen=tuple(seen))
+    copy = plain.get(_COPY)
+    return StartData(
+        input=NULL if copy is not None else _text(plain, "input"),
+        seen=tuple(cast("list[str]", plain.get("seen", []))),
+        copy=None if copy is None else _copy(cast("Mapping[str, object]", copy)),
+        reason=cast("str", plain.get("reason", "")),
+        requested_at=_optional_number(plain, "requested_at"),
+        start_at=_optional_number(plain, "start_at"),
+        headers=cast("Mapping[str, str]", plain.get("headers", {})),
+    )
+
+
+def starts_a_copy(data: bytes) -> bool:
+    """Whether encoded start data names a history to begin with; cheap, however long the input is."""
+    return data.startswith(_COPY_FIRST)
+
+
+def _copy(plain: Mapping[str, object]) -> HistoryCopy:
+    return HistoryCopy(
+        instance=_text(plain, "instance"),
+        incarnation=_text(plain, "incarnation"),
+        execution=_number(plain, "execution"),
+        to_event=_number(plain, "to_event"),
+    )
 
 
 def encode_raised(data: EventData) -> bytes:
@@ -162,7 +218,7 @@ def decode_activity(data: bytes) -> ActivityData:
         attempt=_number(plain, "attempt"),
         first=_number(plain, "first"),
         timeout=timedelta(microseconds=_number(plain, "timeout")) if "timeout" in plain else None,
-        deadline=_number(plain, "deadline") if "deadline" in plain else None,
+        deadline=_optional_number(plain, "deadline"),
         max_attempts=cast("int | None", plain.get("max_attempts", 1)),
         non_retryable=tuple(cast("list[str]", plain.get("non_retryable", []))),
         conditional=bool(plain.get("conditional", False)),
@@ -202,3 +258,7 @@ def _number(plain: Mapping[str, object], key: str) -> int:
     if not isinstance(value, int):
         raise ValueError(f"expected a number under {key!r}, found {value!r}")
     return value
+
+
+def _optional_number(plain: Mapping[str, object], key: str) -> int | None:
+    return _number(plain, key) if key in plain else None

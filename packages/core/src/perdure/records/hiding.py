@@ -14,7 +14,7 @@ from perdure.model.details import (
 )
 from perdure.model.hidden_payload import Payloads, hide, hide_words
 
-_PAYLOADS: Final = frozenset({"input", "output", "result", "data"})
+_PAYLOADS: Final = frozenset({"input", "output", "result", "data", "value", "previous"})
 
 
 def hide_payloads(event: Event, payloads: Payloads) -> Event:
@@ -24,12 +24,18 @@ def hide_payloads(event: Event, payloads: Payloads) -> Event:
     hidden: dict[str, object] = {}
     for field in fields(event):
         value = getattr(event, field.name)
+        if value is None:
+            continue
         if field.name in _PAYLOADS:
             hidden[field.name] = hide(value, payloads)
         elif field.name == "reason":
             hidden[field.name] = hide_words(value, payloads)
         elif field.name == "details":
             hidden[field.name] = _hide_details(value, payloads)
+        elif field.name == "headers":
+            hidden[field.name] = {name: hide_words(text, payloads) for name, text in value.items()}
+        elif field.name == "copied_from":
+            hidden[field.name] = replace(value, reason=hide_words(value.reason, payloads))
     return replace(event, **hidden) if hidden else event
 
 

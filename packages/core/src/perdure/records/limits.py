@@ -7,11 +7,16 @@ from datetime import timedelta
 CONTRACT: tuple[int, int] = (1, 1)
 """The major and minor version of the provider contract, independent of package versions."""
 
-ENGINE = 2
-"""The newest format of histories and messages that this core writes and reads: 2 adds patches."""
+ENGINE = 3
+"""The newest format of histories and messages that this core writes and reads: 2 adds patches, 3
+what came with contract 1.1."""
 
 ENGINE_WITH_PATCHES = 2
 """What an instance needs whose history has a patch."""
+
+ENGINE_WITH_RECOVERY = 3
+"""What an instance needs that is a rewound one or a fork, starts later, has headers, sets a custom
+status or values, polls or raises events, or limits when an activity begins."""
 
 FIRST_ENGINE = 1
 """What a new instance needs. Its engine rises when its history gets what needs a newer one, so that

@@ -27,12 +27,16 @@ _MUST_AGREE: Mapping[type[Event], tuple[str, ...]] = {
     history.ChildScheduled: ("name", "instance"),
     history.DetachedScheduled: ("name", "instance"),
     history.WorkCancelled: ("scheduled",),
+    history.ValueSet: ("key",),
+    history.ValueRead: ("key",),
+    history.EventPolled: ("name",),
+    history.EventSent: ("instance", "name"),
 }
 _OWN_FIELDS: Mapping[type[Event], tuple[str, ...]] = {
     kind: tuple(field.name for field in fields(kind) if field.name not in ("event_id", "at"))
     for kind in cast("tuple[type[Event], ...]", get_args(Event))
 }
-_TEXTS = frozenset({"input", "output", "retry"})
+_TEXTS = frozenset({"input", "output", "retry", "data", "value"})
 """Fields that are JSON text."""
 _MOST_PATHS = 5
 """How many paths of one value are reported."""

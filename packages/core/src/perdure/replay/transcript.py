@@ -268,7 +268,7 @@ class Transcript:
         return f"a wait or a retry of {self._code}"
 
 
-_PAYLOADS = frozenset({"input", "output", "retry", "result", "data"})
+_PAYLOADS = frozenset({"input", "output", "retry", "result", "data", "value", "previous"})
 _ADVICE = (
     "undo the edit, or register the edited code under a new version; where nothing was edited,"
     " look at that line for what differs from run to run, such as a clock or the order of a set"
