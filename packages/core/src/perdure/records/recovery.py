@@ -24,6 +24,8 @@ class InstanceReopening:
     """If set, pins the instance to this version."""
     unpin: bool = False
     """The new execution chooses the newest registered version."""
+    engine: int | None = None
+    """If set, the oldest engine that can run the instance from now on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
