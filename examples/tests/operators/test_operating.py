@@ -1,0 +1,150 @@
+"""What the operator's guide says of each case holds when the case happens to an order."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import perdure
+import pytest
+from perdure.contract import DelegatingProvider
+from perdure.errors import StorageUnavailable
+
+from .shop import SHIPPED, Shop, director, edition, operating, order, orders
+
+
+@pytest.mark.slow
+async def test_an_edit_that_does_not_fit_parks_orders_until_it_is_undone(tmp_path) -> None:
+    async def charge_first(
+        ctx: perdure.OrchestrationContext, order: orders.Order
+    ) -> orders.Outcome:
+        payment = orders.Task(order=order.number, cents=order.cents)
+        await ctx.schedule_activity(orders.charge, payment, retry=orders.TRY_AGAIN)
+        return orders.Outcome(state="shipped", note="")
+
+    shop = Shop(tmp_path)
+    async with shop.open() as stage:
+        await stage.client.start_orchestration("o-1", orders.process_order, order())
+        await stage.settle()
+
+    async with shop.open(edition(charge_first)) as stage:
+        await director.approve(stage.client, "o-1")
+        await stage.settle()
+        status = await stage.client.get_orchestration_status("o-1")
+    assert isinstance(status, perdure.Running)
+    assert status.parked is not None
+    assert status.parked.reason == "nondeterminism"
+    assert "'reserve'" in str(status.parked.details)
+
+    async with shop.open() as stage:
+        outcome = await stage.client.wait_for_orchestration_typed("o-1", orders.Outcome)
+    assert outcome.state == "shipped"
+    assert shop.left() == SHIPPED
+
+
+@pytest.mark.slow
+async def test_a_restored_file_continues_orders_and_the_bank_knows_their_keys(tmp_path) -> None:
+    shop = Shop(tmp_path)
+    copy = tmp_path / "copy.db"
+    async with shop.open() as stage:
+        handle = await stage.client.start_orchestration("o-1", orders.process_order, order())
+        await stage.settle()
+        await asyncio.to_thread(operating.back_up, shop.file, copy)
+        await director.approve(stage.client, "o-1")
+        assert (await handle.result()).state == "shipped"
+
+    operating.restore(copy, shop.file)
+    async with shop.open() as stage:
+        await stage.settle()
+        assert await stage.client.get_orchestration_status("o-1") == perdure.Running()
+        await director.approve(stage.client, "o-1")  # it was raised after the backup
+        outcome = await stage.client.wait_for_orchestration_typed("o-1", orders.Outcome)
+
+    assert outcome.state == "shipped"
+    assert shop.left() == SHIPPED
+    asked = shop.outside.requests("o-1", "courier")
+    assert [request.booked for request in asked] == [True, False]
+
+
+@pytest.mark.slow
+async def test_orders_wait_while_the_storage_is_throttled_and_no_attempt_is_counted(
+    tmp_path,
+) -> None:
+    shop = Shop(tmp_path)
+    async with perdure.open_provider(f"sqlite:///{shop.file}") as inner:
+        provider = Throttled(inner)
+        async with perdure.Runtime(provider, orders.app, resources=shop.around()) as runtime:
+            client = perdure.Client(inner)
+            await client.start_orchestration("o-1", orders.process_order, order())
+            await until(lambda: waits_for_approval(client))
+            provider.is_throttled = True
+            await director.approve(client, "o-1")
+            await until(lambda: says(not runtime.healthy))
+            error = runtime.statistics.last_error
+            status = await client.get_orchestration_status("o-1")
+            provider.is_throttled = False
+            outcome = await client.wait_for_orchestration_typed("o-1", orders.Outcome, 60)
+            await until(lambda: says(runtime.healthy))
+
+    assert error is not None
+    assert "throttled" in error.message
+    assert status == perdure.Running()
+    assert outcome.state == "shipped"
+    assert shop.left() == SHIPPED
+
+
+class Throttled(DelegatingProvider):
+    is_throttled = False
+
+    async def around(self, operation, call):
+        if self.is_throttled:
+            raise StorageUnavailable("the table is throttled", operation=operation)
+        return await call()
+
+
+async def waits_for_approval(client: perdure.Client) -> bool:
+    events = await client.read_execution_history("o-1", 1)
+    return any(event.kind == "WaitCreated" for event in events)
+
+
+async def says(holds: bool) -> bool:
+    return holds
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(60):
+        while not await holds():  # noqa: ASYNC110 # what is waited for is in the storage
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.slow
+def test_an_order_that_ends_its_process_each_time_fails_as_poisoned(tmp_path) -> None:
+    shop = Shop(tmp_path)
+    crashes = 0
+    words = [sys.executable, str(CRASHING), str(shop.file), str(tmp_path / "outside.db")]
+    with perdure.BlockingClient.open(f"sqlite:///{shop.file}") as client:
+        client.start_orchestration("o-1", orders.process_order, order())
+        while not isinstance(status := client.get_orchestration_status("o-1"), perdure.Failed):
+            worker = subprocess.Popen(words)
+            try:
+                while worker.poll() is None and not ended(client):
+                    time.sleep(0.02)
+                crashes += worker.poll() == 1
+            finally:
+                worker.kill()
+                worker.wait()
+
+        assert isinstance(status.details, perdure.ApplicationFailure)
+        assert isinstance(status.details.kind, perdure.Poisoned)
+        assert 2 < crashes < 6
+
+
+CRASHING = Path(__file__).with_name("crashing_worker.py")
+
+
+def ended(client: perdure.BlockingClient) -> bool:
+    return not isinstance(client.get_orchestration_status("o-1"), perdure.Running)
