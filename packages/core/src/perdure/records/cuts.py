@@ -1,7 +1,7 @@
 """Where a history can be cut, so that a rewound or forked execution goes on from there.
 
 A cut keeps the events up to a number. The execution goes on from an incoming event, to which its
-code answers anew, or from the end of what the code asked for after one. A cut between two commands
+code answers again, or from the end of what the code asked for after one. A cut between two commands
 of one answer would keep half of it.
 """
 
