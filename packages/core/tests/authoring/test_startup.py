@@ -6,11 +6,12 @@ Passing an activity on is no call of it.
 from __future__ import annotations
 
 import asyncio
+import dis
 import functools
 import sys
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, TypedDict
 
 import perdure
@@ -324,6 +325,29 @@ def test_a_type_of_which_values_may_be_stored_is_taken(annotation: Any) -> None:
     flows.orchestration(takes)
 
     refuse_unstorable_types(Catalog([flows]))
+
+
+def test_the_code_of_an_orchestration_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[CodeType] = []
+    get_instructions = dis.get_instructions
+
+    def counted(code: CodeType) -> Iterator[dis.Instruction]:
+        read.append(code)
+        return get_instructions(code)
+
+    monkeypatch.setattr(dis, "get_instructions", counted)
+
+    async def tells(ctx: OrchestrationContext) -> None:
+        await asyncio.gather(*[ctx.schedule_activity(charge, name) for name in ("ada", "bob")])
+
+    flows = Registry()
+    flows.orchestration(tells)
+    first = len(read)
+    for _ in range(3):
+        refuse_direct_calls(Catalog([flows]))
+
+    assert first > 0
+    assert len(read) == first
 
 
 async def test_a_runtime_is_told_at_its_start_what_a_class_that_is_defined_later_lacks() -> None:

@@ -134,6 +134,13 @@ async def test_the_order_within_a_child_is_explored() -> None:
     assert found.outcomes[0].example == ("quote", "end of a child")
 
 
+async def test_a_child_is_faked_by_its_function() -> None:
+    found = await explore(app, ask_child, fakes={first_quote: ["Joan"]})
+
+    assert outputs(found) == {'"Joan"'}
+    assert found.outcomes[0].example == ("end of a child",)
+
+
 async def test_an_orchestration_that_does_not_end_says_where_it_stands() -> None:
     found = await explore(app, wait_for_two, events=[("one", None)])
 
@@ -243,5 +250,5 @@ async def test_wrong_arguments_are_refused() -> None:
         await explore(app, quote)
     with pytest.raises(InvalidInput, match="pass 1 or more"):
         await explore(app, first_quote, limit=0)
-    with pytest.raises(InvalidInput, match="is an orchestration"):
-        await explore(app, first_quote, fakes={all_quotes: ["x"]})
+    with pytest.raises(NotRegistered, match="is not registered; pass the function"):
+        await explore(app, first_quote, fakes={outputs: ["x"]})

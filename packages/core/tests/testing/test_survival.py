@@ -159,6 +159,15 @@ async def test_fakes_are_made_for_each_run() -> None:
     assert survival.outcome == perdure.Completed(output='"paid"')
 
 
+async def test_children_are_faked_too() -> None:
+    survival = await survive(
+        app, order, {"cents": 5}, script=approve, resources=Bank, fakes={ship: ["shipped"]}
+    )
+
+    assert isinstance(survival.outcome, perdure.Completed)
+    assert survival.outcome.output.startswith('"receipt, shipped, 0.')
+
+
 async def test_a_failure_is_an_outcome_too() -> None:
     survival = await survive(
         app, deposit, 5, fakes={book_each_call: [NonRetryable("no such account")]}

@@ -27,6 +27,31 @@ _NULL_COMES_FIRST = sys.version_info < (3, 13)
 _MARKS_OF_A_CALL = ("NULL + ", "NULL|self + ")
 
 
+@dataclass(frozen=True, slots=True)
+class _Instruction:
+    """What the reader needs of one instruction."""
+
+    operation: str
+    argument: object
+    line: int
+    is_call: bool
+    """Whether the instruction itself says that what it loads is called."""
+
+
+@functools.lru_cache(maxsize=1024)
+def _instructions(code: CodeType) -> tuple[_Instruction, ...]:
+    """The instructions of a code object, kept: a test suite makes a runtime for every test."""
+    found: list[_Instruction] = []
+    line = code.co_firstlineno
+    for each in dis.get_instructions(code):
+        if each.positions is not None and each.positions.lineno is not None:
+            line = each.positions.lineno
+        if each.opname not in _TRANSPARENT:
+            is_call = each.opname == "LOAD_METHOD" or _is_marked(each.argrepr)
+            found.append(_Instruction(each.opname, each.argval, line, is_call))
+    return tuple(found)
+
+
 @dataclass(slots=True)
 class Load:
     """One value that code loads, alone or as an attribute of another."""
@@ -97,13 +122,9 @@ class _Reader:
         top: object = None
         imported: object = None
         to_be_called = False
-        line = code.co_firstlineno
-        for instruction in dis.get_instructions(code):
-            if instruction.positions is not None and instruction.positions.lineno is not None:
-                line = instruction.positions.lineno
-            operation, argument = instruction.opname, instruction.argval
-            if operation in _TRANSPARENT:
-                continue
+        for instruction in _instructions(code):
+            operation, argument = instruction.operation, instruction.argument
+            line = instruction.line
             if operation == "PUSH_NULL" and not _NULL_COMES_FIRST:
                 if last is not None:
                     last.called = True
@@ -118,19 +139,21 @@ class _Reader:
             if operation == "PUSH_NULL":
                 to_be_called = True
             elif operation == "IMPORT_NAME":
-                imported, top = self._import(argument), self._import(argument.partition(".")[0])
+                name = cast("str", argument)
+                imported, top = self._import(name), self._import(name.partition(".")[0])
             elif operation == "IMPORT_FROM":
-                top = self._attribute(imported, argument)
+                top = self._attribute(imported, cast("str", argument))
             elif continued:
-                source, top = top, self._attribute(top, argument)
-                last = Load(top, source, argument, code.co_filename, line)
+                name = cast("str", argument)
+                source, top = top, self._attribute(top, name)
+                last = Load(top, source, name, code.co_filename, line)
             elif operation.startswith("STORE_"):
                 top = _store(operation, argument, top, local)
             else:
                 top = self._load(operation, argument, local)
                 last = Load(top, None, None, code.co_filename, line)
             if last is not None:
-                last.called = operation == "LOAD_METHOD" or _is_marked(instruction.argrepr)
+                last.called = instruction.is_call
         if last is not None:
             yield last
         for constant in code.co_consts:

@@ -315,6 +315,13 @@ class Catalog:
         """Let another function run a registered activity from now on, as tests do."""
         self._activities[definition.name] = definition
 
+    def replace_orchestration(self, definition: OrchestrationDefinition) -> None:
+        """Let another function run a registered version from now on, as tests do."""
+        for name in (definition.name, *definition.aliases):
+            self._orchestrations[name][definition.version] = definition
+            if self._newest[name].version == definition.version:
+                self._newest[name] = definition
+
     def activity(self, name: str) -> ActivityDefinition | None:
         """The activity of this name or alias; None where it is not registered."""
         return self.activities.get(self.activity_aliases.get(name, name))

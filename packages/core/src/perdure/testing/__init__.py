@@ -5,7 +5,8 @@
         receipt = await stage.run(process_order, order)
 
 - `stage`: an application in a test: its runtime, its client and its clock
-- `fakes`: stand-ins for activities, checked against their signatures
+- `stage_process`: one process on a stage; a deployment or a crash replaces its runtime
+- `fakes`, `stage_fakes`: stand-ins for activities and children, checked against their signatures
 - `single_activity`: one activity alone, with its context
 - `stage_time`, `stage_provider`, `stage_client`, `stage_runtime`: what is under way, what becomes
   due, and who waits for it
@@ -28,6 +29,7 @@ from perdure.testing.replay_check import check_histories, check_history
 from perdure.testing.replay_report import CheckedExecution, Disagreement, ReplayReport, Verdict
 from perdure.testing.single_activity import run_activity
 from perdure.testing.stage import Stage
+from perdure.testing.stage_process import StageProcess
 from perdure.testing.stage_time import NothingHappens
 from perdure.testing.survival import NotSurvived, Survival, survive
 
@@ -44,6 +46,7 @@ __all__ = [
     "NothingHappens",
     "ReplayReport",
     "Stage",
+    "StageProcess",
     "Survival",
     "ValueDifference",
     "Verdict",

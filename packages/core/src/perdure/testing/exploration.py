@@ -25,7 +25,14 @@ from perdure.records.instances import Message, MessageKind, NewInstance
 from perdure.runtime.activity_call import ActivityCaller
 from perdure.runtime.options import RuntimeOptions
 from perdure.testing.arrivals import Arrivals
-from perdure.testing.fakes import UNSET, Fakes, fake_definition, faked_definition, make_fake
+from perdure.testing.fakes import (
+    UNSET,
+    Fakes,
+    fake_definition,
+    faked_definition,
+    make_fake,
+    replace_in,
+)
 
 _MOST_ARRIVALS = 500
 """After so many arrivals a run counts as endless."""
@@ -230,10 +237,10 @@ class _Runs:
 
     def _catalog(self) -> Catalog:
         catalog = Catalog(self.registries)
-        for activity, calls in self.fakes.items():
-            definition = faked_definition(catalog, activity)
+        for function, calls in self.fakes.items():
+            definition = faked_definition(catalog, function)
             fake = make_fake(definition, returns=UNSET, raises=UNSET, calls=calls)
-            catalog.replace_activity(fake_definition(definition, fake))
+            replace_in(catalog, fake_definition(definition, fake))
         return catalog
 
 

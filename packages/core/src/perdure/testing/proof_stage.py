@@ -190,12 +190,10 @@ class ProofStage(Stage):
         """The idempotency keys of these calls."""
         self._opener = storage
         self._plan = plan
-        self._cached = cached
         self._recovery: asyncio.Task[None] | None = None
         hold = _OPTIONS.hold if cached else timedelta(0)
         super().__init__(*registries, resources=resources, options=replace(_OPTIONS, hold=hold))
-        for definition in self._catalog.activities.values():
-            self._install(definition)
+        self._deployed = replace(self._deployed, keeps_executions=cached)
 
     async def outcomes(self) -> dict[str, Completed | Failed]:
         """The outcome of each instance that has ended."""
@@ -210,19 +208,15 @@ class ProofStage(Stage):
     def _open_storage(self) -> AbstractAsyncContextManager[Provider]:
         return self._opener.open(self.clock)
 
-    def _new_link(self) -> StageProvider:
+    def _new_link(self, *, tells_of_cancellations: bool) -> StageProvider:
+        del tells_of_cancellations
         return CrashingProvider(self._storage, self._time, self._plan, self._recover)
 
     def _client_link(self) -> StageProvider:
         return NamedIncarnations(self._storage, self._time)
 
-    def _begin(self) -> None:
-        super()._begin()
-        if not self._cached:
-            self._runtime.keep_no_executions()
-
-    def _install(self, definition: ActivityDefinition) -> None:
-        super()._install(self._counted(definition))
+    def _wrapper(self) -> Callable[[ActivityDefinition], ActivityDefinition]:
+        return self._counted
 
     def _counted(self, definition: ActivityDefinition) -> ActivityDefinition:
         function = definition.function
@@ -247,13 +241,13 @@ class ProofStage(Stage):
         self._recovery = asyncio.ensure_future(self._start_over(self._recovery))
 
     async def _start_over(self, earlier: asyncio.Task[None] | None) -> None:
-        link = cast("CrashingProvider", self._link)
+        link = cast("CrashingProvider", self._process.link)
         with self._time.paused():
             if earlier is not None:
                 await earlier
-            await self._bury()
+            await self._process.bury()
             await link.expire_leases()
-            await self._start_again()
+            await self._process.start_again()
 
     async def __aexit__(
         self,

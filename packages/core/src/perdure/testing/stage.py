@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+import functools
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import count
@@ -12,27 +13,21 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, Never, ParamSpec, Self, TypeVar, overload
 
 from perdure.authoring.functions import ActivityDefinition, orchestration_reference
-from perdure.authoring.registry import Catalog, Registry
+from perdure.authoring.registry import Registry
 from perdure.clock import ManualClock
 from perdure.contract.provider import Provider
 from perdure.errors import PerdureError
 from perdure.history import Event
 from perdure.model.durations import to_duration
-from perdure.model.settings import require
-from perdure.providers.loader import open_provider
+from perdure.providers.loader import ProviderOpener, find_provider
 from perdure.records.limits import LONGEST_LEASE
 from perdure.runtime.options import RuntimeOptions
-from perdure.testing.fakes import (
-    UNSET,
-    Fake,
-    fake_definition,
-    faked_definition,
-    make_fake,
-    refusing_fake,
-)
+from perdure.runtime.runtime import Runtime
+from perdure.testing.fakes import UNSET, Fake
 from perdure.testing.stage_client import StageClient
+from perdure.testing.stage_fakes import StageFakes
+from perdure.testing.stage_process import Deployed, StageProcess, prepared
 from perdure.testing.stage_provider import StageProvider
-from perdure.testing.stage_runtime import StageRuntime
 from perdure.testing.stage_time import StageTime
 
 if TYPE_CHECKING:
@@ -43,9 +38,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_POLL = timedelta(days=1)
-"""The runtime of a stage is woken by the stage; polls would only break up the jumps of time."""
 _OPTIONS = RuntimeOptions(turn_lease=LONGEST_LEASE, activity_lease=LONGEST_LEASE)
+_MEMORY = "memory://"
 
 
 class Stage:
@@ -54,11 +48,14 @@ class Stage:
     The engine, the runtime and the client are the real ones; the storage is in memory, or any other
     by `url`. Time starts at `start` and skips by itself: while the test awaits the end of an
     instance and nothing is under way, the clock jumps to the next instant at which something is
-    due. It never jumps over an activity that runs. With `skip=False` only `advance` moves it.
+    due. It never jumps over an activity that runs. With `skip=False` only `advance` and `until`
+    move it.
 
-    `resources`, `options` and `plugins` are those of `Runtime`. Each `registry` is used as it is;
-    `fake` replaces activities in this stage alone. With `fake_all`, an activity without a fake
-    fails, and leaving the block raises an error that names it.
+    `resources` and `options` are those of `Runtime`; `plugins` are those of `Runtime` and of
+    `open_provider`, so one that wraps the provider can count calls, or let them fail. Each
+    `registry` is used as it is; `fake` replaces activities and children on this stage alone. With
+    `fake_all`, an activity without a fake fails, and leaving the block raises an error that names
+    it.
     """
 
     def __init__(
@@ -67,29 +64,25 @@ class Stage:
         resources: object = None,
         options: RuntimeOptions | None = None,
         plugins: Sequence[object] = (),
-        url: str | BaseModel = "memory://",
+        url: str | BaseModel = _MEMORY,
         start: datetime | None = None,
         skip: bool = True,
         fake_all: bool = False,
     ) -> None:
-        self._registries = registries
-        self._resources = resources
-        options = require(options or _OPTIONS, RuntimeOptions, "options", "pass RuntimeOptions(…)")
-        self._options = replace(options, poll_interval=_POLL, shutdown_grace=timedelta(0))
-        self._plugins = plugins
+        self._deployed = Deployed(
+            registries=registries,
+            resources=resources,
+            options=prepared(options or _OPTIONS),
+            plugins=plugins,
+        )
         self._url = url
         self._skips = skip
-        self._catalog = Catalog(registries)
-        self._fakes: dict[str, ActivityDefinition] = {}
-        self._refused: list[str] = []
-        if fake_all:
-            for definition in self._catalog.activities.values():
-                fake = refusing_fake(definition, self._refused.append)
-                self._install(fake_definition(definition, fake))
+        self._fakes = StageFakes(refuse_real=fake_all, wrap=self._wrapper())
         self.clock = ManualClock(start)
         """The clock of everything on the stage."""
         self._began = self.clock.now()
         self._numbers = count(1)
+        self._workers: list[StageProcess] = []
         self._exit: AsyncExitStack | None = None
         self._is_closed = False
 
@@ -101,8 +94,8 @@ class Stage:
             self._storage = await self._exit.enter_async_context(self._open_storage())
             self._time = StageTime(self.clock, self._storage.notifier, self._is_busy)
             self._client = StageClient(self._client_link(), self._time)
-            self._begin()
-            await self._runtime.__aenter__()
+            self._process = self._make_process(self._deployed)
+            await self._process.start()
         except BaseException:
             await self._exit.aclose()
             raise
@@ -121,14 +114,13 @@ class Stage:
     ) -> None:
         try:
             await self._stop_skipping()
-            await self._time.run(self._runtime.__aexit__(None, None, None))
+            await self._process.stop()
         finally:
             assert self._exit is not None  # noqa: S101 # entered
             await self._exit.aclose()
             self._is_closed = True
-        if self._refused and error is None:
-            names = ", ".join(map(repr, dict.fromkeys(self._refused)))
-            raise PerdureError(f"the test ran activities without a fake: {names}; fake them")
+        if error is None:
+            self._fakes.raise_if_refused()
 
     @property
     def is_closed(self) -> bool:
@@ -141,6 +133,11 @@ class Stage:
     def client(self) -> StageClient:
         """A client; while one of its waits for the end of an instance lasts, time skips."""
         return self._client
+
+    @property
+    def runtime(self) -> Runtime:
+        """The runtime, for its statistics. A restart or a crash replaces it."""
+        return self._process.runtime
 
     def run(
         self,
@@ -183,42 +180,39 @@ class Stage:
     # Fakes
 
     @overload
-    def fake(self, activity: Callable[..., object], *, returns: object) -> Fake: ...
+    def fake(self, function: Callable[..., object], *, returns: object) -> Fake: ...
     @overload
     def fake(
-        self, activity: Callable[..., object], *, raises: BaseException | type[BaseException]
+        self, function: Callable[..., object], *, raises: BaseException | type[BaseException]
     ) -> Fake: ...
     @overload
     def fake(
         self,
-        activity: Callable[..., object],
+        function: Callable[..., object],
         *,
         calls: Callable[..., object] | Sequence[object],
     ) -> Fake: ...
     def fake(
         self,
-        activity: Callable[..., object],
+        function: Callable[..., object],
         *,
         returns: object = UNSET,
         raises: object = UNSET,
         calls: object = UNSET,
     ) -> Fake:
-        """Replace an activity from now on; the fake records its calls.
+        """Replace an activity or a child from now on; the fake records its calls.
 
-        `returns` is the result of every call, `raises` the exception of every call. `calls` is a
-        function that is called in its place, async or not, or a list of outcomes in turn, in which
-        exceptions are raised. A later fake of the same activity replaces an earlier one.
+        `function` is that of a registered activity or orchestration. `returns` is the result of
+        every call, `raises` the exception of every call. `calls` is a function that is called in
+        its place with its arguments, or a list of outcomes in turn, in which exceptions are raised.
+        The function of an activity may be async or not; that of a child may await what an
+        orchestration may. A later fake of the same function replaces an earlier one.
 
-        Raises `InvalidInput` or `InvalidPayload` if the fake does not fit the activity's signature.
+        Raises `InvalidInput` or `InvalidPayload` if the fake does not fit the signature, and
+        `NotRegistered`.
         """
-        definition = faked_definition(self._catalog, activity)
-        fake = make_fake(definition, returns=returns, raises=raises, calls=calls)
-        self._install(fake_definition(definition, fake))
-        self._runtime.replace_activity(self._fakes[definition.name])
-        return fake
-
-    def _install(self, definition: ActivityDefinition) -> None:
-        self._fakes[definition.name] = definition
+        catalogs = [each.catalog for each in self._processes()]
+        return self._fakes.make(catalogs, function, returns=returns, raises=raises, calls=calls)
 
     # Time
 
@@ -238,13 +232,54 @@ class Stage:
         """
         await self._time.advance(to_duration(duration, "duration"))
 
-    # Trouble
+    async def until(
+        self,
+        condition: Callable[[], object],
+        *,
+        within: timedelta | float = timedelta(days=30),
+    ) -> None:
+        """Let everything happen, and time pass while nothing happens, until the condition holds.
 
-    async def restart(self) -> None:
-        """Stop the runtime in order, and start a new one: as a deployment does."""
-        with self._time.paused():
-            await self._time.run(self._runtime.__aexit__(None, None, None))
-            await self._start_again()
+        The condition is a function, async or not, that is called again and again. Raises
+        `NothingHappens` if it does not hold when nothing is due any more, or after `within`.
+        """
+        await self._time.until(condition, to_duration(within, "within"))
+
+    # Processes
+
+    @asynccontextmanager
+    async def worker(
+        self,
+        *registries: Registry,
+        resources: object = None,
+        options: RuntimeOptions | None = None,
+    ) -> AsyncGenerator[StageProcess]:
+        """Another process with a runtime of its own on the same storage, while the block lasts.
+
+        Fakes count in it too, and it can crash and restart by itself. Put activities of a tag, or
+        a second release of your code, into one.
+        """
+        deployed = replace(
+            self._deployed,
+            registries=registries,
+            resources=resources,
+            options=prepared(options or _OPTIONS),
+        )
+        worker = self._make_process(deployed, tells_of_cancellations=True)
+        await worker.start()
+        self._workers.append(worker)
+        try:
+            yield worker
+        finally:
+            await worker.stop()
+            self._workers.remove(worker)
+
+    async def restart(self, *registries: Registry, options: RuntimeOptions | None = None) -> None:
+        """Stop the runtime in order, and start a new one: as a deployment does.
+
+        With registries, the new runtime has these: deploy another version of your code.
+        """
+        await self._process.restart(*registries, options=options)
 
     async def crash(self) -> None:
         """Kill the runtime, and start a new one: nothing that it did since its last commit counts.
@@ -252,50 +287,46 @@ class Stage:
         What it had leased is free again when the leases are over, five minutes later by default.
         Activities that run in a thread go on to their end, and their results are dropped.
         """
-        self._link.crash()
-        with self._time.paused():
-            await self._bury()
-            self._time.due_after(self._options.turn_lease)
-            self._time.due_after(self._options.activity_lease)
-            await self._start_again()
-
-    async def _bury(self) -> None:
-        self._link.bury()
-        await self._time.run(self._runtime.kill())
-
-    async def _start_again(self) -> None:
-        self._begin()
-        await self._runtime.__aenter__()
-        self._time.wake_waits()
+        await self._process.crash()
 
     async def evict(self) -> None:
         """Remove every instance from memory, so that each is rebuilt from its history."""
         await self.settle()
-        await self._runtime.evict()
+        for each in self._processes():
+            await each.runtime.evict()
 
-    def _begin(self) -> None:
-        self._link = self._new_link()
-        self._runtime = StageRuntime(
-            self._link,
-            *self._registries,
-            resources=self._resources,
-            plugins=self._plugins,
-            options=self._options,
+    def _processes(self) -> list[StageProcess]:
+        return [self._process, *self._workers]
+
+    def _make_process(
+        self, deployed: Deployed, *, tells_of_cancellations: bool = False
+    ) -> StageProcess:
+        return StageProcess(
+            deployed,
+            link=lambda: self._new_link(tells_of_cancellations=tells_of_cancellations),
+            time=self._time,
+            fakes=self._fakes,
         )
-        for definition in self._fakes.values():
-            self._runtime.replace_activity(definition)
+
+    def _wrapper(self) -> Callable[[ActivityDefinition], ActivityDefinition] | None:
+        """What is put around every activity."""
+        return None
 
     def _open_storage(self) -> AbstractAsyncContextManager[Provider]:
-        return open_provider(self._url, clock=self.clock)
+        if self._url == _MEMORY and not self._deployed.plugins:
+            return _memory().open(self.clock)
+        return find_provider(self._url, plugins=self._deployed.plugins).open(self.clock)
 
-    def _new_link(self) -> StageProvider:
-        return StageProvider(self._storage, self._time)
+    def _new_link(self, *, tells_of_cancellations: bool) -> StageProvider:
+        return StageProvider(
+            self._storage, self._time, tells_of_cancellations=tells_of_cancellations
+        )
 
     def _client_link(self) -> StageProvider:
         return StageProvider(self._storage, self._time)
 
     def _is_busy(self) -> bool:
-        return self._runtime.statistics.activities_running > 0
+        return any(each.is_busy for each in self._processes())
 
     async def _why_stuck(self, instance: str) -> str | None:
         """Why an instance does not go on, however much time passes; None if it may."""
@@ -308,3 +339,9 @@ class Stage:
         if self._skipping is not None:
             self._skipping.cancel()
             await asyncio.wait([self._skipping])
+
+
+@functools.cache
+def _memory() -> ProviderOpener:
+    """The provider in memory, found once: the search for it takes longer than a test."""
+    return find_provider(_MEMORY)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import TypeVar, cast
 
 from perdure.contract.delegate import DelegatingProvider, ProviderCall
 from perdure.contract.provider import Provider
-from perdure.records.activities import ActivityRelease
+from perdure.records.activities import ActivityLease, ActivityRelease
 from perdure.records.instances import Message
-from perdure.records.queries import ChangeWait, WorkWait
+from perdure.records.queries import CancellationWait, ChangeWait, WorkWait
 from perdure.records.turns import TurnCommit, TurnRelease
 from perdure.testing.stage_time import StageTime
 
 R = TypeVar("R")
 
-_READS = frozenset({"lease_turns", "lease_activities", "read_history", "read_instance"})
+_READS = frozenset(
+    {"lease_turns", "lease_activities", "read_history", "read_instance", "wait_for_cancellation"}
+)
 
 
 class StageProvider(DelegatingProvider):
@@ -26,11 +30,13 @@ class StageProvider(DelegatingProvider):
     this class, whose notifier wakes what waits.
     """
 
-    def __init__(self, inner: Provider, time: StageTime) -> None:
+    def __init__(
+        self, inner: Provider, time: StageTime, *, tells_of_cancellations: bool = False
+    ) -> None:
         super().__init__(inner)
         self.tells_of_work = self.tells_of_changes = True
-        # Cancellations are committed by the one runtime of the stage, which knows of them.
-        self.tells_of_cancellations = False
+        # The first process of a stage commits them itself, and its looks would slow time down.
+        self.tells_of_cancellations = tells_of_cancellations
         self._time = time
         self.has_crashed = False
         """Whether its process has crashed."""
@@ -58,6 +64,10 @@ class StageProvider(DelegatingProvider):
 
     async def wait_for_change(self, wait: ChangeWait) -> None:
         await self.clock.sleep(wait.timeout)
+
+    async def wait_for_cancellation(self, wait: CancellationWait) -> frozenset[ActivityLease]:
+        await self.clock.sleep(wait.timeout)
+        return await super().wait_for_cancellation(replace(wait, timeout=timedelta(0)))
 
     def bury(self) -> None:
         """End the calls of what is left of the process after its crash."""

@@ -1,17 +1,18 @@
-"""The runtime of a stage: the real one, in which an activity can be replaced."""
+"""The runtime of a stage: the real one, which a test can clear and kill."""
 
 from __future__ import annotations
 
-from perdure.authoring.functions import ActivityDefinition
+from perdure.authoring.registry import Catalog
 from perdure.runtime.runtime import Runtime
 
 
 class StageRuntime(Runtime):
-    """A runtime that lets a test replace activities and clear its memory."""
+    """A runtime that lets a test replace its code, clear its memory and kill it."""
 
-    def replace_activity(self, definition: ActivityDefinition) -> None:
-        """Run this function under the name from now on."""
-        self._catalog.replace_activity(definition)
+    @property
+    def catalog(self) -> Catalog:
+        """The code that it runs; a test may replace definitions in it."""
+        return self._catalog
 
     async def evict(self) -> None:
         """Give idle leases back and drop every execution between its turns."""
@@ -21,6 +22,16 @@ class StageRuntime(Runtime):
     def keep_no_executions(self) -> None:
         """Rebuild an instance from its history for each lease."""
         self._services.executions.keep_none()
+
+    def cancel_all(self) -> None:
+        """Cancel everything that is under way, so that a call that ends is no failed call."""
+        for task in (
+            *self._leasing,
+            *self._caring,
+            *self._turns.tasks(),
+            *self._activities.tasks(),
+        ):
+            task.cancel()
 
     async def kill(self) -> None:
         """Leave the block without a wait for anything: nothing that is under way counts."""

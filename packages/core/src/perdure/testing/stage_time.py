@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import inspect
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from typing import Any
 from perdure.clock import Instant, ManualClock, to_datetime, to_microseconds
 from perdure.contract.notifier import Notifier
 from perdure.errors import PerdureError
+from perdure.model.shown import shown
 
 _QUIET_ROUNDS = 4
 """Rounds of the event loop without a call or a callback after which nothing moves."""
@@ -28,10 +30,10 @@ _SHORT_SLEEPS = to_microseconds(timedelta(seconds=2))
 
 
 class NothingHappens(PerdureError):
-    """The test waits for an instance that can never go on: nothing is under way, nothing is due.
+    """The test waits for what can never happen: nothing is under way, nothing is due.
 
-    The message says where the instance stands. Raise the event that it waits for, or fake the
-    activity that fails.
+    The message says where the instance stands, if the test waits for one. Raise the event that it
+    waits for, or fake the activity that fails.
     """
 
 
@@ -126,16 +128,19 @@ class StageTime:
     async def _until_quiet(self, moving: Callable[[], bool]) -> None:
         quiet = 0
         while quiet < _QUIET_ROUNDS:
-            if _has_ready_callbacks():
-                quiet = 0
-                await _next_round()
-            elif moving():
-                quiet = 0
-                # A thread, a socket or an activity is at work: do not spin meanwhile.
-                await asyncio.sleep(0.0005)
-            else:
-                quiet += 1
-                await _next_round()
+            quiet = await self._next_look(quiet, moving)
+
+    async def _next_look(self, quiet: int, moving: Callable[[], bool]) -> int:
+        """Let one round of the event loop pass; returns how many were quiet in a row."""
+        if _has_ready_callbacks():
+            await _next_round()
+            return 0
+        if moving():
+            # A thread, a socket or an activity is at work: do not spin meanwhile.
+            await asyncio.sleep(0.0005)
+            return 0
+        await _next_round()
+        return quiet + 1
 
     # Passing
 
@@ -167,6 +172,24 @@ class StageTime:
                 await asyncio.sleep(0)
                 return
         self._step_to(self._next_due())
+
+    async def until(self, condition: Callable[[], object], within: timedelta) -> None:
+        """Let time pass whenever nothing moves, until the condition holds."""
+        end, quiet = self.clock.now() + to_microseconds(within), 0
+        while not await _holds(condition):
+            if quiet < _QUIET_ROUNDS or self._jumps.locked():
+                quiet = await self._next_look(quiet, lambda: self._is_moving() or self._busy())
+                continue
+            quiet = 0
+            async with self._jumps:
+                instant = self._next_sleep() or self._next_due()
+                if instant is None or instant > end:
+                    why = "nothing is due" if instant is None else f"{within} are over"
+                    raise NothingHappens(
+                        f"the condition {shown(condition)} does not come true: nothing is under"
+                        f" way and {why}"
+                    )
+                self._step_to(instant)
 
     async def advance(self, duration: timedelta) -> None:
         """Let this much time pass, and everything happen that becomes due in it.
@@ -217,6 +240,11 @@ class StageTime:
 
     def __repr__(self) -> str:
         return f"<StageTime at {to_datetime(self.clock.now())}>"
+
+
+async def _holds(condition: Callable[[], object]) -> bool:
+    holds = condition()
+    return bool(await holds if inspect.isawaitable(holds) else holds)
 
 
 _looking: Counter[asyncio.AbstractEventLoop] = Counter()

@@ -197,8 +197,8 @@ class _Proof:
         )
         problem = ""
         async with stage:
-            for activity, calls in self.fakes.items():
-                stage.fake(activity, calls=calls)
+            for function, calls in self.fakes.items():
+                stage.fake(function, calls=calls)
             handle = await stage.client.start_orchestration(self.instance, self.name, self._text())
             try:
                 if self.script is not None:
