@@ -17,6 +17,8 @@ from perdure.contract import (
     Message,
     MessageKind,
     NewActivity,
+    NewChild,
+    ParentLink,
     ParkedMark,
     Serves,
     TurnCommit,
@@ -61,13 +63,20 @@ class Pair:
     def __init__(self, held_up, calls, provider, clock):
         self._calls, self._clock = calls, clock
         self._held_up, self._provider = held_up, provider
-        self._store = Store()
+        self._states = [Store()]
 
     async def ask(self, request):
         answer = await ask(self._held_up, request)
-        model = ModelProvider(self._store, clock=self._clock, description="model")
-        assert answer == await ask(model, request)
+        agreeing = [state for state in self._states if answer == await self._told(state, request)]
+        assert agreeing, answer
+        self._states = agreeing
         return answer
+
+    async def _told(self, state, request):
+        return await ask(self._model(state), request)
+
+    def _model(self, state):
+        return ModelProvider(state, clock=self._clock, description="model")
 
     async def overlap(self, first, wanted, *, second):
         """Make the first call, and the second one while a request of the first one is held up."""
@@ -81,20 +90,18 @@ class Pair:
         return one, other
 
     async def _judge(self, *exchanges):
-        states = await states_after([self._store], exchanges, clock=self._clock)
-        found = await visible(self._provider, "ab", managed=True)
+        states = await states_after(self._states, exchanges, clock=self._clock)
+        found = await visible(self._provider, "abc", managed=True)
         differences = [
-            first_difference(
-                found,
-                await visible(
-                    ModelProvider(state, clock=self._clock, description="model"),
-                    "ab",
-                    managed=True,
-                ),
-            )
+            first_difference(found, await visible(self._model(state), "abc", managed=True))
             for state in states
         ]
         assert None in differences, differences
+        self._states = [
+            state
+            for state, difference in zip(states, differences, strict=True)
+            if difference is None
+        ]
 
 
 @pytest.fixture
@@ -137,9 +144,29 @@ def event(id):
     return Message(id=id, instance="a", kind=MessageKind.EVENT, data=b"")
 
 
+def timer(id, instance):
+    return Message(
+        id=id,
+        instance=instance,
+        kind=MessageKind.TIMER,
+        data=b"",
+        incarnation="first",
+        execution=1,
+    )
+
+
+def takes_effect(operation, parameters):
+    return operation == "TransactWriteItems"
+
+
 def reads_the_mailbox(operation, parameters):
     values = parameters.get("ExpressionAttributeValues", {})
     return operation == "Query" and values.get(":first") == {"S": "M#"}
+
+
+def reads_the_ids_in_use(operation, parameters):
+    first = parameters.get("ExpressionAttributeValues", {}).get(":first", {}).get("S", "")
+    return operation == "Query" and first.startswith("D#")
 
 
 def leases(instance):
@@ -161,6 +188,21 @@ async def test_a_repeated_commit_may_tell_of_what_a_newer_one_has_left(pair):
     assert repeated.messages == newest.messages == ()
 
 
+async def test_a_repeated_commit_is_refused_where_a_newer_one_has_removed_its_ids_in_use(pair):
+    parent = ParentLink(instance="a", incarnation="first", execution=1, event=1)
+    child = NewChild(instance=replace(new("b"), incarnation="second", parent=parent))
+    first = commit("first", remove=("start",), create=(child,))
+    for request in (new("b"), new("a"), look(OLD)):
+        await pair.ask(request)
+    answer = await pair.ask(first)
+    newer = commit("newer", events=(b"event",))
+
+    repeated, _ = await pair.overlap(first, reads_the_ids_in_use, second=newer)
+
+    assert answer.in_use == {"b"}
+    assert repeated.startswith("HistoryConflict")
+
+
 async def test_a_commit_may_tell_of_a_message_that_came_after_it(pair):
     for request in (new("a"), look(OLD), (event("m"),)):
         await pair.ask(request)
@@ -169,6 +211,23 @@ async def test_a_commit_may_tell_of_a_message_that_came_after_it(pair):
     answer, _ = await pair.overlap(request, reads_the_mailbox, second=(event("m"),))
 
     assert [message.id for message in answer.messages] == ["m"]
+
+
+async def test_a_commit_may_come_between_the_messages_of_a_send_to_two_instances(pair):
+    for request in (new("a"), look(OLD), new("b")):
+        await pair.ask(request)
+    parent = ParentLink(instance="a", incarnation="first", execution=1, event=1)
+    child = NewChild(instance=replace(new("c"), parent=parent))
+    sent = replace(event("sent"), instance="b")
+    request = commit("first", remove=("start",), send=(sent,), create=(child,))
+    # In "c" the send comes first, and finds nothing; in "b" it comes second.
+    send = (replace(event("m"), instance="b"), timer("dropped", "c"))
+
+    await pair.overlap(request, takes_effect, second=send)
+
+    turns = {turn.state.instance: turn for turn in await pair.ask(look("new"))}
+    assert [message.id for message in turns["b"].messages] == ["start", "sent", "m"]
+    assert [message.id for message in turns["c"].messages] == ["start"]
 
 
 async def test_a_look_may_come_between_the_renewals_of_two_leases(pair, clock):
@@ -202,10 +261,7 @@ async def test_an_activity_that_is_completed_meanwhile_parks_nothing(pair):
     release = ActivityRelease(lease=lease, parked=ParkedMark(reason="parked", details="work"))
     completion = ActivityCompletion(lease=lease, message=replace(event("result"), execution=1))
 
-    def gives_back(operation, parameters):
-        return operation == "TransactWriteItems"
-
-    await pair.overlap(release, gives_back, second=completion)
+    await pair.overlap(release, takes_effect, second=completion)
 
 
 class Interleaved:

@@ -51,6 +51,7 @@ T = TypeVar("T")
 
 SERVES = Serves(orchestrations={"flow": frozenset({"1.0.0"})}, engine=1)
 LEASE = timedelta(seconds=30)
+LIMIT = 100
 WAITED = timedelta(seconds=5)
 """How long unregistered work has waited where a look asks for it."""
 IDS = ("a", "b", "c")
@@ -112,7 +113,7 @@ class Callers:
             case intents.LeaseTurns():
                 return TurnRequest(
                     token=self._token(TurnRequest, again=intent.again),
-                    limit=100,
+                    limit=LIMIT,
                     lease_for=LEASE,
                     serves=SERVES,
                     unregistered_for=WAITED
@@ -122,7 +123,7 @@ class Callers:
             case intents.LeaseWork():
                 return ActivityRequest(
                     token=self._token(ActivityRequest, again=intent.again),
-                    limit=100,
+                    limit=LIMIT,
                     lease_for=LEASE,
                     names=frozenset({"work"}),
                     tags=frozenset({"gpu"} if intent.tagged else {None}),

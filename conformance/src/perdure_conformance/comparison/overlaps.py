@@ -18,6 +18,7 @@ from perdure.contract import (
     CommitAnswer,
     LeasedActivity,
     LeasedTurn,
+    Message,
     NewInstance,
     TurnCommit,
     TurnLease,
@@ -102,7 +103,7 @@ def _tracks(
     request, found = exchange.request, exchange.found
     match request:
         case tuple():
-            return [[_whole((message,), None, clock) for message in request]]
+            return _send(request, clock)
         case TurnCommit() if isinstance(found, CommitAnswer):
             return [_commit(request, found, clock, alone=_commits(beside) != request.instance)]
         case TurnRequest() if isinstance(found, frozenset):
@@ -127,6 +128,14 @@ def _tracks(
             return _renewal(request, found, clock)
         case _:
             return [[_whole(request, found, clock)]]
+
+
+def _send(messages: Sequence[Message], clock: ManualClock) -> Sequence[Track]:
+    """The messages to each instance, as one step each."""
+    by_instance: dict[str, list[Step]] = {}
+    for message in messages:
+        by_instance.setdefault(message.instance, []).append(_whole((message,), None, clock))
+    return list(by_instance.values())
 
 
 def _whole(request: Request, found: Answer, clock: ManualClock) -> Step:

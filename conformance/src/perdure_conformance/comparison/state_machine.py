@@ -15,15 +15,17 @@ from datetime import timedelta
 from typing import TypeVar
 
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis import seed as seeded
 from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from perdure.contract import MANAGEMENT, Provider
+from perdure.errors import ProviderError
 
 from perdure_conformance.backend import Backend
 from perdure_conformance.bench import Bench, open_bench
 from perdure_conformance.comparison.callers import IDS, Callers
-from perdure_conformance.comparison.descriptions import described
+from perdure_conformance.comparison.descriptions import contrasted, described
 from perdure_conformance.comparison.intents import Create, Intent, LeaseTurns, intents
 from perdure_conformance.comparison.overlaps import Exchange, may_overlap, states_after
 from perdure_conformance.comparison.requests import Request, ask, asked_token
@@ -36,10 +38,12 @@ T = TypeVar("T")
 
 EXAMPLES = 60
 STEPS = 25
+SEED = 1
+"""The same for everyone, so that a run of the suite makes the same calls as the one before."""
 
 LONGEST = 20.0
 """Real seconds after which no further example begins; slow storages get fewer examples."""
-SIMPLIFYING = 20.0
+SIMPLIFYING = 60.0
 """Real seconds for simplifying a disagreement."""
 
 moments = st.sampled_from((0.001, 1.0, 1.0, 5.0, 30.0))
@@ -49,19 +53,24 @@ class EnoughExamples(BaseException):
     """Ends the search for examples, or for simpler ones. Hypothesis must not take it for a failure."""
 
 
+class StorageGone(BaseException):
+    """Ends the search: the storage is not available, which is no disagreement with the model."""
+
+
 @dataclass(slots=True)
 class Findings:
     """The simplest disagreement of a run, and until when examples are tried."""
 
     deadline: float
-    simplest: tuple[int, str] | None = None
+    simplest: tuple[int, int, str] | None = None
+    """The number of its steps, the length of its text, and the text."""
     over: bool = False
 
     def add(self, steps: Sequence[str], text: str) -> None:
         """Keep this disagreement if it is the simplest."""
         if self.simplest is None:
             self.deadline = time.monotonic() + SIMPLIFYING
-        found = (len(steps), text)
+        found = (len(steps), len(text), text)
         self.simplest = found if self.simplest is None else min(self.simplest, found)
 
     def check_deadline(self) -> None:
@@ -104,8 +113,16 @@ class Comparison(RuleBasedStateMachine):
             return self._runner.run(work)
         except ClauseBroken:
             raise
+        except ProviderError as error:
+            if not error.retryable:
+                raise self._raised(error) from error
+            self._differs = True
+            raise StorageGone(f"after these calls\n{self._steps()}\nit raised {error!r}") from error
         except Exception as error:
-            raise self._difference(f"the provider raised {error!r}") from error
+            raise self._raised(error) from error
+
+    def _raised(self, error: Exception) -> ClauseBroken:
+        return self._difference(f"the provider raised {error!r}")
 
     def _model(self, store: Store) -> ModelProvider:
         return ModelProvider(store, clock=self._bench.clock, description="model")
@@ -139,10 +156,8 @@ class Comparison(RuleBasedStateMachine):
         wanted = [(await ask(self._model(state), request), state) for state in self._states]
         self._states = [state for answer, state in wanted if answer == found]
         if not self._states:
-            answers = [answer for answer, _ in wanted]
-            raise self._difference(
-                f"the provider answered\n  {described(found)}\nand the model\n  {described(answers)}"
-            )
+            answers = [contrasted(found, answer) for answer, _ in wanted]
+            raise self._difference("\nor\n".join(dict.fromkeys(answers)))
         self._callers.learn(request, found)
 
     @rule(first=intents, second=intents)
@@ -236,10 +251,13 @@ class Comparison(RuleBasedStateMachine):
         await self._compare(await self._bench.open())
 
 
-async def compare_with_model(backend: Backend, *, examples: int = EXAMPLES) -> None:
+async def compare_with_model(
+    backend: Backend, *, examples: int = EXAMPLES, seed: int = SEED
+) -> None:
     """Run the state machine; it raises the simplest disagreement that it finds.
 
-    It runs in a thread of its own, since each example has an event loop of its own.
+    Another seed makes other calls. It runs in a thread of its own, since each
+    example has an event loop of its own.
     """
     findings = Findings(time.monotonic() + LONGEST)
     machine = type("Comparison", (Comparison,), {"backend": backend, "findings": findings})
@@ -248,7 +266,6 @@ async def compare_with_model(backend: Backend, *, examples: int = EXAMPLES) -> N
         stateful_step_count=STEPS,
         deadline=None,
         database=None,
-        derandomize=True,
         print_blob=False,
         report_multiple_bugs=False,
         phases=(Phase.generate, Phase.shrink),
@@ -260,10 +277,15 @@ async def compare_with_model(backend: Backend, *, examples: int = EXAMPLES) -> N
         ),
     )
     try:
-        await asyncio.to_thread(run_state_machine_as_test, machine, settings=chosen)
+        await asyncio.to_thread(run_state_machine_as_test, seeded(seed)(machine), settings=chosen)
+    except StorageGone as error:
+        raise ClauseBroken(
+            "the storage was not available, so the provider could not be compared with the model"
+            f" (seed {seed}); {error}"
+        ) from None
     except (ClauseBroken, EnoughExamples, Flaky):
         if findings.simplest is None and findings.over:
             return
         if findings.simplest is None:
             raise
-        raise ClauseBroken(findings.simplest[1]) from None
+        raise ClauseBroken(f"with seed {seed}, {findings.simplest[-1]}") from None

@@ -85,7 +85,10 @@ class Commits:
             if known is None:
                 lock = await self._inspect(commit)
                 if lock.last_commit == commit.id:
-                    return await self._answer_again(commit, lock)
+                    again = await self._answer_again(commit, lock)
+                    if again is None:
+                        continue
+                    return again
                 known = _learned(lock, before, self._namespace.now)
             plan = self._planner.plan(commit, known)
             # Until it is known how this ends, what is known of the lock may be wrong.
@@ -171,7 +174,14 @@ class Commits:
         plan.lease.signals = None
         if not commit.create:
             return frozenset()
-        return await self._ids_in_use.read(commit.instance, plan.answer)
+        in_use = await self._ids_in_use.read(commit.instance, plan.answer)
+        if not await self._is_last(commit):
+            raise StorageUnavailable(
+                f"the ids in use that commit {commit.id!r} found were removed before they were read;"
+                " make it again",
+                operation="commit_turn",
+            )
+        return in_use
 
     async def _write_chunks(self, plan: CommitPlan) -> None:
         items = plan.buffer.items
@@ -268,15 +278,16 @@ class Commits:
             )
         return delivery
 
-    async def _answer_again(self, commit: TurnCommit, lock: Lock) -> CommitAnswer:
+    async def _answer_again(self, commit: TurnCommit, lock: Lock) -> CommitAnswer | None:
+        """The answer to a repeat; None where it is not the last commit any more."""
         others = [each for each in commit.send if each.instance != commit.instance]
         if others:
             # The commit was made, and then its caller heard of an error: maybe that of a signal.
             await self._changes.signal_again(others)
-        answer = CommitAnswer(
-            activities_until=lock.row.number_or_none("acu"),
-            in_use=await self._ids_in_use.of_last_commit(lock),
-        )
+        in_use = await self._ids_in_use.of_last_commit(lock)
+        if lock.row.text_or_none("ans") is not None and not await self._is_last(commit):
+            return None
+        answer = CommitAnswer(activities_until=lock.row.number_or_none("acu"), in_use=in_use)
         if not lock.running or lock.token != commit.token:
             return answer
         delivery = await self._deliver(commit, lock.validity)
@@ -285,6 +296,11 @@ class Commits:
         return replace(
             answer, lease_until=lock.until, messages=delivery.messages, more=delivery.more
         )
+
+    async def _is_last(self, commit: TurnCommit) -> bool:
+        """Whether the ids in use were still there when they were read: the next commit removes them."""
+        row = await self._table.get(*self._namespace.lock_key(commit.instance))
+        return row is not None and Lock(commit.instance, row).last_commit == commit.id
 
     async def _deliver(
         self, commit: TurnCommit, validity: Validity, *, with_timers: bool = True
