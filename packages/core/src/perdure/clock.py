@@ -35,6 +35,11 @@ def to_datetime(instant: Instant) -> datetime:
     return _EPOCH + timedelta(microseconds=instant)
 
 
+def to_instant(moment: datetime) -> Instant:
+    """The instant of an aware datetime."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
 class Clock(ABC):
     """Tells the time and waits for it."""
 
@@ -70,7 +75,7 @@ class ManualClock(Clock):
         begin = datetime(2030, 1, 1, tzinfo=UTC) if start is None else start
         if not isinstance(begin, datetime) or begin.tzinfo is None:  # pyright: ignore[reportUnnecessaryIsInstance] # callers without a type checker
             raise InvalidInput(f"start {shown(start)} is no instant; pass an aware datetime")
-        self._now: Instant = (begin - _EPOCH) // _MICROSECOND
+        self._now: Instant = to_instant(begin)
         self._sleepers: list[tuple[Instant, int, asyncio.Future[None]]] = []
         self._count = 0
 

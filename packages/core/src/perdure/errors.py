@@ -182,10 +182,8 @@ class InstanceNotFound(PerdureError):
 class InstanceRunning(PerdureError):
     """The instance is running, and the call needs one that has ended; nothing was changed."""
 
-    def __init__(self, instance: str) -> None:
-        super().__init__(
-            f"instance {instance!r} is running; wait for its end, cancel it, or pass force=True"
-        )
+    def __init__(self, instance: str, *, instead: str = "cancel it, or pass force=True") -> None:
+        super().__init__(f"instance {instance!r} is running; wait for its end, or {instead}")
         self.instance = instance
 
 

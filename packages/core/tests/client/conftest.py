@@ -88,11 +88,11 @@ class Stage:
         end = ExecutionEnd(status=InstanceStatus.COMPLETED, output=output.encode())
         await self.commit(await self.lease(instance), *events, end=end)
 
-    async def fail(self, instance: str, details: ErrorDetails | bytes) -> None:
+    async def fail(self, instance: str, details: ErrorDetails | bytes, *events: Event) -> None:
         """End the instance as Failed, with these details or this output."""
         output = details if isinstance(details, bytes) else encode_details(details)
         end = ExecutionEnd(status=InstanceStatus.FAILED, output=output)
-        await self.commit(await self.lease(instance), end=end)
+        await self.commit(await self.lease(instance), *events, end=end)
 
     async def continue_as_new(self, instance: str, *events: Event) -> None:
         """End the newest execution and begin the next."""

@@ -4,9 +4,19 @@ The lines that end in `# refused` must be reported, and no other.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import assert_type
 
-from perdure import BlockingClient, BlockingHandle, Client, Handle, OrchestrationContext, Registry
+from perdure import (
+    BlockingClient,
+    BlockingHandle,
+    Client,
+    Handle,
+    OrchestrationContext,
+    Page,
+    Registry,
+    RetriedInstances,
+)
 
 app = Registry()
 
@@ -77,6 +87,34 @@ async def names(client: Client) -> None:
     )
 
 
+async def options(client: Client, moment: datetime) -> None:
+    labels = {"tenant": "acme"}
+    assert_type(await client.start_orchestration("i", greet, labels=labels), Handle[str])
+    assert_type(await client.start("i", pay, start_at=moment)(Order(1), note=""), Handle[Receipt])
+    assert_type(
+        await client.start_orchestration_versioned("i", greet, "1.0.0", delay=5, headers=labels),
+        Handle[str],
+    )
+    assert_type(await client.start_orchestration("i", "p", if_exists="return"), Handle[object])
+    assert_type(client.get_handle("i", process), Handle[Receipt])
+    assert_type(client.get_handle("i"), Handle[object])
+    _ = await client.start_orchestration("i", greet, if_exists="ignore")  # refused
+    _ = await client.start_orchestration("i", greet, lables=labels)  # refused
+    _ = await client.start("i", greet, labels={"attempts": 7})()  # refused
+    _ = await client.start_orchestration_typed("i", greet, start_at="soon")  # refused
+
+
+async def recovery(client: Client) -> None:
+    assert_type(await client.retry_instance("i", reason="repaired"), int)
+    assert_type(await client.rewind_instance("i", to_event=7), int)
+    assert_type(await client.fork_instance("i", "j"), Handle[object])
+    assert_type(await client.terminate_instance("i"), bool)
+    assert_type(await client.retry_instances(limit=10), RetriedInstances)
+    _ = await client.rewind_instance("i", 7)  # refused
+    _ = await client.rewind_instance("i", to_event="7")  # refused
+    _ = await client.retry_instances({"status": "Failed"}, limit=1)  # refused
+
+
 async def misuse(client: Client) -> None:
     _ = await client.start_orchestration("i", process, "text")  # refused
     _ = await client.start_orchestration("i", process, 1)  # refused
@@ -113,6 +151,14 @@ def blocking(client: BlockingClient) -> None:
     assert_type(client.wait_for_orchestration_typed("i", Receipt | None), Receipt | None)
     _ = client.start_orchestration("i", process, "text")  # refused
     _ = client.start("i", pay)(Order(1), note=7)  # refused
+    assert_type(client.start("i", pay, delay=5)(Order(1), note=""), BlockingHandle[Receipt])
+    assert_type(client.get_handle("i", process), BlockingHandle[Receipt])
+    assert_type(client.fork_instance("i", "j", to_event=3), BlockingHandle[object])
+    assert_type(client.retry_instance("i"), int)
+    assert_type(client.list_all_instances(page_size=1), Page[str])
+    _ = client.rewind_instance("i")  # refused
+    _ = client.start_orchestration("i", greet, lables={})  # refused
+    client.raise_event("i", "go", {"a": 1})  # refused
 
 
 async def covariance(handle: Handle[Receipt]) -> Handle[object]:

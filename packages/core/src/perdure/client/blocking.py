@@ -8,121 +8,54 @@ forking.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import (
     TYPE_CHECKING,
+    Any,
     Concatenate,
-    Generic,
     Never,
     ParamSpec,
     Self,
     TypeVar,
+    Unpack,
     cast,
     overload,
 )
 
-from perdure.client.calls import DEFAULT_REASON
+from perdure.client.blocking_calls import HasClient, blocking, documented_by, like
+from perdure.client.blocking_handle import BlockingHandle
 from perdure.client.client import Client
 from perdure.client.handle import Handle
-from perdure.client.info import ExecutionInfo, InstanceInfo, QueueDepths, SystemMetrics
 from perdure.client.loop_thread import LoopThread
-from perdure.client.page import Page
+from perdure.client.start_options import StartOptions
 from perdure.client.starting import Orchestration, WithInput, WithoutInput
-from perdure.contract.event_loop import ProviderLoop
 from perdure.contract.provider import Provider
-from perdure.errors import ClientUnusable
-from perdure.history import Event
-from perdure.model.guards import refuse_inside_orchestration
-from perdure.model.hidden_payload import Payloads
-from perdure.model.status import Completed, Failed, OrchestrationStatus
-from perdure.records.history_document import HistoryDocument
-from perdure.records.instances import InstanceStatus
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
-    from typing_extensions import TypeForm
 
     from perdure.client.starting import R_object
 
 I = TypeVar("I")  # noqa: E741 # the input
 R = TypeVar("R")
-R_co = TypeVar("R_co", covariant=True)
-C = TypeVar("C", bound=type)
 P = ParamSpec("P")
 
 
-def _documented_by(waited_for: type) -> Callable[[C], C]:
-    """Give each method without a docstring the docstring of the method that it waits for."""
+def _starting(
+    method: Callable[Concatenate[Client, P], Coroutine[Any, Any, Handle[R]]],
+) -> Callable[Concatenate[HasClient, P], BlockingHandle[R]]:
+    """A method that starts an instance, and returns a blocking handle of it."""
 
-    def document(blocking: C) -> C:
-        for name, method in vars(blocking).items():
-            if not name.startswith("_") and callable(method) and method.__doc__ is None:
-                method.__doc__ = getattr(waited_for, name).__doc__
-        return blocking
+    def call(self: HasClient, *args: P.args, **kwargs: P.kwargs) -> BlockingHandle[R]:
+        handle = self._caller.run(method, self._client, *args, **kwargs)  # pyright: ignore[reportPrivateUsage] # of the class that this is a method of
+        return BlockingHandle(self._caller, handle)  # pyright: ignore[reportPrivateUsage] # as above
 
-    return document
-
-
-class _Caller:
-    """Makes the calls of a blocking client and of its handles, until the client is closed."""
-
-    def __init__(self, loop: ProviderLoop) -> None:
-        self._loop = loop
-        self.closed = False
-
-    def run(self, call: Callable[P, Awaitable[R]], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Make the call on the provider's loop, and block until its result is there."""
-        self.check()
-        return self._loop.call_blocking(lambda: call(*args, **kwargs))
-
-    def check(self) -> None:
-        """Raise `ClientUnusable` if no call can be made."""
-        refuse_inside_orchestration("a blocking client", "call it in an activity")
-        self._loop.check_blocking()
-        if self.closed:
-            raise ClientUnusable("the client is closed; make another one")
+    return like(method, call)
 
 
-@_documented_by(Handle)
-class BlockingHandle(Generic[R_co]):
-    """A started instance, whose result is an `R_co`; its methods block."""
-
-    __slots__ = ("_caller", "_handle")
-
-    def __init__(self, caller: _Caller, handle: Handle[R_co]) -> None:
-        self._caller = caller
-        self._handle = handle
-
-    @property
-    def instance(self) -> str:
-        """The id of the instance."""
-        return self._handle.instance
-
-    def status(self) -> OrchestrationStatus:
-        return self._caller.run(self._handle.status)
-
-    def wait(self, timeout: timedelta | float | None = None) -> Completed | Failed:
-        return self._caller.run(self._handle.wait, timeout)
-
-    def result(self, timeout: timedelta | float | None = None) -> R_co:
-        return self._caller.run(self._handle.result, timeout)
-
-    def raise_event(
-        self, name: str, data: str | None = None, *, event_id: str | None = None
-    ) -> None:
-        self._caller.run(self._handle.raise_event, name, data, event_id=event_id)
-
-    def cancel(self, reason: str = DEFAULT_REASON) -> None:
-        self._caller.run(self._handle.cancel, reason)
-
-    def __repr__(self) -> str:
-        return f"<BlockingHandle of {self._handle!r}>"
-
-
-@_documented_by(Client)
-class BlockingClient:
+@documented_by(Client)
+class BlockingClient(HasClient):
     """The methods of `Client`, for code without an event loop: each call blocks.
 
     `BlockingClient.open(url)` opens a provider of its own; `BlockingClient(provider)` and
@@ -138,23 +71,21 @@ class BlockingClient:
         The event loop that opened the provider makes the calls, so it must be running, in another
         thread than the caller's. Closing this client leaves the provider open.
         """
-        client = source if isinstance(source, Client) else Client(source)
-        self._client = client
-        self._caller = _Caller(client.provider.event_loop)
+        super().__init__(source if isinstance(source, Client) else Client(source))
         self._thread: LoopThread | None = None
 
     @classmethod
     def open(cls, url_or_options: str | BaseModel, *, plugins: Sequence[object] = ()) -> Self:
         """Open a provider by its URL or options, as `open_provider` does, on a thread of its own.
 
-        Close it with `close`, or use it as a context manager.
+        The plugins are those of the provider and of the client. Close it with `close`, or use it as a context manager.
         """
         from perdure.providers.loader import (
             open_provider,  # the loader is not needed by other clients
         )
 
         thread = LoopThread(lambda: open_provider(url_or_options, plugins=plugins))
-        client = cls(thread.provider)
+        client = cls(Client(thread.provider, plugins=plugins))
         client._thread = thread
         return client
 
@@ -187,6 +118,7 @@ class BlockingClient:
         input: str | None = None,
         *,
         version: str | None = None,
+        **options: Unpack[StartOptions],
     ) -> BlockingHandle[object]: ...
     @overload
     def start_orchestration(
@@ -196,6 +128,7 @@ class BlockingClient:
         input: I,
         *,
         version: str | None = None,
+        **options: Unpack[StartOptions],
     ) -> BlockingHandle[R]: ...
     @overload
     def start_orchestration(
@@ -205,6 +138,7 @@ class BlockingClient:
         input: None = None,
         *,
         version: str | None = None,
+        **options: Unpack[StartOptions],
     ) -> BlockingHandle[R]: ...
     def start_orchestration(
         self,
@@ -213,37 +147,14 @@ class BlockingClient:
         input: object = None,
         *,
         version: str | None = None,
+        **options: Unpack[StartOptions],
     ) -> BlockingHandle[object]:
         start = cast("Callable[..., Awaitable[Handle[object]]]", self._client.start_orchestration)
-        return self._handle(start, instance, orchestration, input, version=version)
+        return self._handle(start, instance, orchestration, input, version=version, **options)
 
-    def start_orchestration_versioned(
-        self,
-        instance: str,
-        orchestration: str | Callable[..., Awaitable[R_object]],
-        version: str,
-        input: object = None,
-    ) -> BlockingHandle[R_object]:
-        start = self._client.start_orchestration_versioned
-        return self._handle(start, instance, orchestration, version, input)
-
-    def start_orchestration_typed(
-        self,
-        instance: str,
-        orchestration: str | Callable[..., Awaitable[R_object]],
-        input: object = None,
-    ) -> BlockingHandle[R_object]:
-        return self._handle(self._client.start_orchestration_typed, instance, orchestration, input)
-
-    def start_orchestration_versioned_typed(
-        self,
-        instance: str,
-        orchestration: str | Callable[..., Awaitable[R_object]],
-        version: str,
-        input: object = None,
-    ) -> BlockingHandle[R_object]:
-        start = self._client.start_orchestration_versioned_typed
-        return self._handle(start, instance, orchestration, version, input)
+    start_orchestration_versioned = _starting(Client.start_orchestration_versioned)
+    start_orchestration_typed = _starting(Client.start_orchestration_typed)
+    start_orchestration_versioned_typed = _starting(Client.start_orchestration_versioned_typed)
 
     def start(
         self,
@@ -251,73 +162,48 @@ class BlockingClient:
         orchestration: Callable[Concatenate[Never, P], Awaitable[R]],
         *,
         version: str | None = None,
+        **options: Unpack[StartOptions],
     ) -> Callable[P, BlockingHandle[R]]:
-        call = self._client.start(instance, orchestration, version=version)
+        call = self._client.start(instance, orchestration, version=version, **options)
 
         def start(*args: P.args, **kwargs: P.kwargs) -> BlockingHandle[R]:
             return self._handle(call, *args, **kwargs)
 
         return start
 
-    def raise_event(
-        self, instance: str, name: str, data: str | None = None, *, event_id: str | None = None
-    ) -> None:
-        self._caller.run(self._client.raise_event, instance, name, data, event_id=event_id)
+    def get_handle(
+        self,
+        instance: str,
+        orchestration: str | Callable[..., Awaitable[R_object]] | None = None,
+    ) -> BlockingHandle[R_object]:
+        self._caller.check()
+        return BlockingHandle(self._caller, self._client.get_handle(instance, orchestration))
 
-    def cancel_instance(self, instance: str, reason: str = DEFAULT_REASON) -> None:
-        self._caller.run(self._client.cancel_instance, instance, reason)
+    fork_instance = _starting(Client.fork_instance)
+    retry_instance = blocking(Client.retry_instance)
+    retry_instances = blocking(Client.retry_instances)
+    rewind_instance = blocking(Client.rewind_instance)
+    terminate_instance = blocking(Client.terminate_instance)
 
-    def get_orchestration_status(self, instance: str) -> OrchestrationStatus:
-        return self._caller.run(self._client.get_orchestration_status, instance)
-
-    def wait_for_orchestration(
-        self, instance: str, timeout: timedelta | float | None = None
-    ) -> Completed | Failed:
-        return self._caller.run(self._client.wait_for_orchestration, instance, timeout)
-
-    def wait_for_orchestration_typed(
-        self, instance: str, result_type: TypeForm[R], timeout: timedelta | float | None = None
-    ) -> R:
-        wait: Callable[..., Awaitable[R]] = self._client.wait_for_orchestration_typed
-        return self._caller.run(wait, instance, result_type, timeout)
+    raise_event = blocking(Client.raise_event)
+    cancel_instance = blocking(Client.cancel_instance)
+    get_orchestration_status = blocking(Client.get_orchestration_status)
+    wait_for_orchestration = blocking(Client.wait_for_orchestration)
+    wait_for_orchestration_typed = blocking(Client.wait_for_orchestration_typed)
 
     def has_management_capability(self) -> bool:
         self._caller.check()
         return self._client.has_management_capability()
 
-    def list_all_instances(
-        self, page_size: int | None = None, token: str | None = None
-    ) -> Page[str]:
-        return self._caller.run(self._client.list_all_instances, page_size, token)
-
-    def list_instances_by_status(
-        self,
-        status: InstanceStatus | str,
-        page_size: int | None = None,
-        token: str | None = None,
-    ) -> Page[str]:
-        return self._caller.run(self._client.list_instances_by_status, status, page_size, token)
-
-    def get_instance_info(self, instance: str) -> InstanceInfo:
-        return self._caller.run(self._client.get_instance_info, instance)
-
-    def get_execution_info(self, instance: str, execution: int) -> ExecutionInfo:
-        return self._caller.run(self._client.get_execution_info, instance, execution)
-
-    def list_executions(self, instance: str) -> list[int]:
-        return self._caller.run(self._client.list_executions, instance)
-
-    def read_execution_history(self, instance: str, execution: int) -> list[Event]:
-        return self._caller.run(self._client.read_execution_history, instance, execution)
-
-    def export_history(self, instance: str, *, payloads: Payloads = "full") -> HistoryDocument:
-        return self._caller.run(self._client.export_history, instance, payloads=payloads)
-
-    def get_system_metrics(self) -> SystemMetrics:
-        return self._caller.run(self._client.get_system_metrics)
-
-    def get_queue_depths(self) -> QueueDepths:
-        return self._caller.run(self._client.get_queue_depths)
+    list_all_instances = blocking(Client.list_all_instances)
+    list_instances_by_status = blocking(Client.list_instances_by_status)
+    get_instance_info = blocking(Client.get_instance_info)
+    get_execution_info = blocking(Client.get_execution_info)
+    list_executions = blocking(Client.list_executions)
+    read_execution_history = blocking(Client.read_execution_history)
+    export_history = blocking(Client.export_history)
+    get_system_metrics = blocking(Client.get_system_metrics)
+    get_queue_depths = blocking(Client.get_queue_depths)
 
     def __repr__(self) -> str:
         return f"<BlockingClient of {self._client.provider.description}>"

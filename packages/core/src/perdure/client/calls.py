@@ -8,18 +8,17 @@ runtime in it acts at once.
 from __future__ import annotations
 
 import uuid
-from typing import cast
 
+from perdure.client.arguments import check_reason
 from perdure.clock import to_datetime
 from perdure.contract.provider import Provider
 from perdure.contract.retries import with_retries
-from perdure.errors import InvalidInput, StorageCorrupt
+from perdure.errors import StorageCorrupt
 from perdure.model.details import ErrorDetails
 from perdure.model.guards import refuse_inside_orchestration
 from perdure.model.identifiers import check_identifier
 from perdure.model.message_ids import CANCEL_ID, event_message_id
 from perdure.model.payload import NULL, check_text
-from perdure.model.shown import shown
 from perdure.model.status import Completed, Failed, NotFound, OrchestrationStatus, Parked, Running
 from perdure.model.wire import (
     CancelData,
@@ -36,9 +35,6 @@ from perdure.records.instances import (
     NewInstance,
     ParkedState,
 )
-
-LONGEST_REASON = 16 * 1024
-"""The longest reason of a cancellation, in bytes of UTF-8; it becomes part of the status."""
 
 DEFAULT_REASON = "requested by a client"
 
@@ -76,7 +72,7 @@ async def cancel(provider: Provider, instance: str, reason: str) -> None:
     """Ask a running instance to end; has no effect if it is unknown or has ended."""
     refuse_inside_orchestration("cancel_instance", "cancel the awaited future instead")
     check_identifier(instance, "instance id")
-    data = encode_cancel(CancelData(reason=_check_reason(reason)))
+    data = encode_cancel(CancelData(reason=check_reason(reason)))
     state = await read(provider, instance)
     if state is None or has_ended(state):
         return
@@ -112,11 +108,15 @@ def has_ended(state: InstanceState) -> bool:
 
 def status_of(state: InstanceState) -> Running | Completed | Failed:
     """The status of an instance; raises `StorageCorrupt` if its output cannot be decoded."""
+    custom, version = custom_status_of(state), state.custom_status_version
     if state.status is InstanceStatus.COMPLETED:
-        return Completed(output=text_of(state.output, state.instance))
+        output = text_of(state.output, state.instance)
+        return Completed(output=output, custom_status=custom, custom_status_version=version)
     if state.status is InstanceStatus.FAILED:
-        return Failed(details=details_of(state.output, state.instance))
-    return Running(parked=parked_of(state.parked))
+        details = details_of(state.output, state.instance)
+        return Failed(details=details, custom_status=custom, custom_status_version=version)
+    parked = parked_of(state.parked)
+    return Running(parked=parked, custom_status=custom, custom_status_version=version)
 
 
 def parked_of(parked: ParkedState | None) -> Parked | None:
@@ -134,6 +134,11 @@ def text_of(output: bytes | None, instance: str) -> str:
         raise _corrupt(instance, error) from error
 
 
+def custom_status_of(state: InstanceState) -> str | None:
+    """The custom status of an instance, as JSON text."""
+    return None if state.custom_status is None else text_of(state.custom_status, state.instance)
+
+
 def details_of(output: bytes | None, instance: str) -> ErrorDetails:
     """Why an instance failed."""
     try:
@@ -148,19 +153,3 @@ def _corrupt(instance: str, error: ValueError) -> StorageCorrupt:
         " history with read_execution_history",
         operation="read_instance",
     )
-
-
-def _check_reason(reason: str) -> str:
-    if not isinstance(cast("object", reason), str):
-        raise InvalidInput(f"reason {shown(reason)} is not a string; say in words why to cancel")
-    try:
-        encoded = reason.encode()
-    except UnicodeEncodeError:
-        raise InvalidInput(
-            f"reason {shown(reason)} has characters that UTF-8 cannot carry; remove the surrogates"
-        ) from None
-    if len(encoded) > LONGEST_REASON:
-        raise InvalidInput(
-            f"reason {reason[:40]!r}… has {len(encoded)} bytes; shorten it to {LONGEST_REASON}"
-        )
-    return reason

@@ -17,6 +17,7 @@ from perdure.authoring.functions import (
     activity_reference,
     orchestration_reference,
 )
+from perdure.clock import Instant
 from perdure.errors import InvalidInput, InvalidVersion, NotRegistered
 from perdure.model.identifiers import check_identifier
 from perdure.model.message_ids import start_id
@@ -24,6 +25,7 @@ from perdure.model.payload import check_text, encode
 from perdure.model.shown import shown
 from perdure.model.versions import check_version, is_version
 from perdure.model.wire import StartData, encode_start
+from perdure.records.engines import engine_of_start
 from perdure.records.instances import Message, MessageKind, NewInstance
 
 if TYPE_CHECKING:
@@ -55,24 +57,45 @@ class Start:
     result_type: object
     """The type of the result; `Any` if only the name is known."""
 
-    def as_instance(self, instance: str, version: str | None) -> NewInstance:
+    def as_instance(
+        self,
+        instance: str,
+        version: str | None,
+        *,
+        start_at: Instant | None = None,
+        labels: Mapping[str, str],
+        headers: Mapping[str, str],
+    ) -> NewInstance:
         """The record of a new instance, with a new incarnation."""
-        check_identifier(instance, "instance id")
-        incarnation = uuid.uuid4().hex
-        start = Message(
+        data = StartData(input=self.input, start_at=start_at, headers=headers)
+        return new_instance(instance, self.name, version, data, labels)
+
+
+def new_instance(
+    instance: str,
+    name: str,
+    version: str | None,
+    data: StartData,
+    labels: Mapping[str, str],
+) -> NewInstance:
+    """The record of a new instance, with a new incarnation."""
+    check_identifier(instance, "instance id")
+    incarnation = uuid.uuid4().hex
+    return NewInstance(
+        instance=instance,
+        incarnation=incarnation,
+        name=name,
+        version=version,
+        engine=engine_of_start(data),
+        labels=labels,
+        start=Message(
             id=start_id(incarnation),
             instance=instance,
             kind=MessageKind.START,
             incarnation=incarnation,
-            data=encode_start(StartData(input=self.input)),
-        )
-        return NewInstance(
-            instance=instance,
-            incarnation=incarnation,
-            name=self.name,
-            version=version,
-            start=start,
-        )
+            data=encode_start(data),
+        ),
+    )
 
 
 def start_of_text(orchestration: Orchestration, input: object) -> Start:
@@ -126,6 +149,16 @@ def check_start_version(version: str) -> str:
         raise InvalidVersion(
             f"{error}; the order is instance, orchestration, version, input"
         ) from None
+
+
+def result_type_of(orchestration: object) -> object:
+    """The type of an orchestration's result; `Any` for a name, or without one."""
+    if orchestration is None:
+        return Any
+    if isinstance(orchestration, str):
+        check_identifier(orchestration, "orchestration name")
+        return Any
+    return _reference(orchestration).result_type
 
 
 def _start_of_input(function: object, input: object) -> Start:

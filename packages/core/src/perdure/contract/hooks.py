@@ -1,13 +1,13 @@
 """The hook specifications: every way in which a package outside core can extend it.
 
 Hooks are synchronous and called by keyword. A provider's plugin module, named by the entry point
-group `perdure.providers`, implements `perdure_provider_specs`. Plugins given to `open_provider`
-or `Runtime` may implement the others.
+group `perdure.providers`, implements `perdure_provider_specs`. Plugins given to `open_provider`,
+`Client` or `Runtime` may implement the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -68,4 +68,13 @@ def perdure_observe(event: RuntimeEvent) -> None:
     """Called with every runtime event, in the runtime's event loop; must return quickly.
 
     An observer that raises is logged, and the others are called all the same.
+    """
+
+
+@hookspec
+def perdure_headers(instance: str, orchestration: str) -> Mapping[str, str] | None:
+    """Headers to add to an instance that a client with this plugin starts, or None.
+
+    Called before anything is stored. The headers of the caller count first, then those of the
+    plugin that was given first. What it raises, the start raises.
     """

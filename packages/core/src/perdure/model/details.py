@@ -2,7 +2,7 @@
 
     InfrastructureFailure   Storage, Corruption
     ConfigurationFailure    Unregistered, Nondeterminism
-    ApplicationFailure      Raised, Cancelled, Poisoned
+    ApplicationFailure      Raised, Cancelled, Terminated, Poisoned
 
 Values are plain data that travel as JSON; they never hold an exception object.
 """
@@ -93,6 +93,15 @@ class Cancelled:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Terminated:
+    """A client ended the instance at once, without its code: it was terminated or deleted."""
+
+    tag: ClassVar[str] = "terminated"
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Poisoned:
     """Work that was leased repeatedly without an outcome, the last time alone in a process."""
 
@@ -147,7 +156,7 @@ class Corruption:
 
 InfrastructureKind: TypeAlias = Storage | Corruption
 ConfigurationKind: TypeAlias = Unregistered | Nondeterminism
-ApplicationKind: TypeAlias = Raised | Cancelled | Poisoned
+ApplicationKind: TypeAlias = Raised | Cancelled | Terminated | Poisoned
 Kind: TypeAlias = InfrastructureKind | ConfigurationKind | ApplicationKind
 
 
@@ -227,7 +236,7 @@ class ConfigurationFailure(_Failure):
 
 @dataclass(frozen=True, slots=True)
 class ApplicationFailure(_Failure):
-    """The application's own code, or a cancellation that it requested, ended the work."""
+    """The application's own code, or what a client asked for, ended the work."""
 
     kind: ApplicationKind
 
@@ -236,7 +245,7 @@ class ApplicationFailure(_Failure):
         return "application"
 
     def is_retryable(self) -> bool:
-        """Whether a retry may succeed; never after a cancellation or poison."""
+        """Whether a retry may succeed; never after a cancellation, a termination or poison."""
         return isinstance(self.kind, Raised) and self.kind.retryable
 
 
@@ -249,6 +258,8 @@ def _message(kind: Kind) -> str:
             return _chain(kind)
         case Cancelled(reason=reason):
             return f"canceled: {reason}"
+        case Terminated(reason=reason):
+            return f"terminated: {reason}"
         case Poisoned(work=work, attempts=attempts):
             return f"poison: {work} was leased {attempts} times without an outcome"
         case Unregistered(what=what, name=name, activity_tag=str(activity_tag)):

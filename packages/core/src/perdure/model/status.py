@@ -29,6 +29,10 @@ class Running:
     """Started, and not ended yet; created but not yet run is Running too."""
 
     parked: Parked | None = None
+    custom_status: str | None = None
+    """The JSON text of the status that the orchestration set last, or None."""
+    custom_status_version: int = 0
+    """The number of turns that set a custom status."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,10 @@ class Completed:
 
     output: str
     """JSON text."""
+    custom_status: str | None = None
+    """The JSON text of the status that the orchestration set last, or None."""
+    custom_status_version: int = 0
+    """The number of turns that set a custom status."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +52,10 @@ class Failed:
     """Ended without a result."""
 
     details: ErrorDetails
+    custom_status: str | None = None
+    """The JSON text of the status that the orchestration set last, or None."""
+    custom_status_version: int = 0
+    """The number of turns that set a custom status."""
 
 
 OrchestrationStatus: TypeAlias = NotFound | Running | Completed | Failed

@@ -109,7 +109,7 @@ class Runtime:
             parked=parked,
             skew=skew,
             stalls=self._stalls,
-            client=Client(provider),
+            client=Client(provider, plugins=plugins),
             resources=resources,
         )
         self._services = TurnServices(

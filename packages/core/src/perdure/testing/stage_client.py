@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 from perdure.client import Client
 from perdure.client.handle import Handle
-from perdure.client.starting import Start
 from perdure.contract.provider import Provider
 from perdure.contract.waiting import pass_over
 from perdure.model.durations import to_duration
@@ -48,9 +47,8 @@ class StageClient(Client):
 
         return await _wait(wait, instance, timeout, self._time)
 
-    async def _start(self, instance: str, start: Start, version: str | None) -> Handle[Any]:
-        await super()._start(instance, start, version)
-        return StageHandle(self.provider, instance, start.result_type, self._time)
+    def _handle(self, instance: str, result_type: object) -> Handle[Any]:
+        return StageHandle(self.provider, instance, result_type, self._time)
 
 
 async def _wait(

@@ -1,0 +1,133 @@
+"""Ending a running instance at once, without its code: for a termination and a forced deletion.
+
+Its cleanup is not run. Its running children are asked to cancel, and its parent is told, both in
+the same step.
+"""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections.abc import Iterator, Sequence
+
+from perdure import history
+from perdure.client.histories import read_history
+from perdure.contract.provider import Provider
+from perdure.contract.retries import with_retries
+from perdure.history import Event, OrchestrationStarted, encode_event
+from perdure.model.details import ErrorDetails
+from perdure.model.identifiers import child_incarnation
+from perdure.model.message_ids import CANCEL_ID, child_result_id
+from perdure.model.payload import NULL
+from perdure.model.wire import (
+    CancelData,
+    ResultData,
+    encode_cancel,
+    encode_details,
+    encode_result,
+)
+from perdure.records.instances import InstanceState, Message, MessageKind
+from perdure.records.limits import ENGINE
+from perdure.records.recovery import InstanceTermination
+
+_ENDS_OF_CHILDREN = (
+    history.ChildCompleted,
+    history.ChildFailed,
+    history.ChildRefused,
+    history.WorkCancelled,
+)
+
+
+async def terminate(provider: Provider, state: InstanceState, details: ErrorDetails) -> bool:
+    """End the instance as Failed; returns False if it had ended before.
+
+    Raises `InstanceNotFound` if the incarnation is gone.
+    """
+    events = await read_history(
+        provider, state.instance, state.execution, incarnation=state.incarnation
+    )
+    termination = InstanceTermination(
+        id=uuid.uuid4().hex,
+        instance=state.instance,
+        incarnation=state.incarnation,
+        events=tuple(map(encode_event, _last_events(state, events, details, provider.clock.now()))),
+        output=encode_details(details),
+        send=(*_cancellations(state, events), *_answer(state, details)),
+    )
+    terminated = await with_retries(
+        provider.clock, lambda: provider.terminate_instance(termination)
+    )
+    provider.notifier.notify_instance(state.instance)
+    for message in termination.send:
+        provider.notifier.notify_turns(message.instance)
+    return terminated
+
+
+def _last_events(
+    state: InstanceState, events: Sequence[Event], details: ErrorDetails, now: int
+) -> Iterator[Event]:
+    number = len(events) + 1
+    at = max(now, events[-1].at) if events else now
+    if not events:
+        # A history has a start, also that of an instance that never ran; its input is not known here.
+        yield OrchestrationStarted(
+            event_id=number,
+            at=at,
+            instance=state.instance,
+            incarnation=state.incarnation,
+            execution=state.execution,
+            name=state.name,
+            version=state.version or "",
+            input=NULL,
+            python=f"{sys.version_info.major}.{sys.version_info.minor}",
+            engine=ENGINE,
+            parent=state.parent,
+        )
+        number += 1
+    yield history.OrchestrationFailed(event_id=number, at=at, details=details)
+
+
+def _cancellations(state: InstanceState, events: Sequence[Event]) -> Iterator[Message]:
+    """Requests to cancel the running children, as the end of a parent sends them."""
+    for child in open_children(events):
+        yield Message(
+            id=CANCEL_ID,
+            instance=child.instance,
+            incarnation=incarnation_of_child(events, child, state.incarnation),
+            kind=MessageKind.CANCEL,
+            data=encode_cancel(CancelData(reason="the parent ended")),
+        )
+
+
+def open_children(events: Sequence[Event]) -> list[history.ChildScheduled]:
+    """The children that have not ended in these events, which begin a history."""
+    running: dict[int, history.ChildScheduled] = {}
+    for event in events:
+        if isinstance(event, history.ChildScheduled):
+            running[event.event_id] = event
+        elif isinstance(event, _ENDS_OF_CHILDREN):
+            running.pop(event.scheduled, None)
+    return list(running.values())
+
+
+def incarnation_of_child(
+    events: Sequence[Event], child: history.ChildScheduled, parent_incarnation: str
+) -> str:
+    """The incarnation that the child of this schedule event has."""
+    started = events[0]
+    origin = started.origin(child.event_id) if isinstance(started, OrchestrationStarted) else 1
+    return child_incarnation(parent_incarnation, origin, child.event_id)
+
+
+def _answer(state: InstanceState, details: ErrorDetails) -> Iterator[Message]:
+    """The message that tells the parent of the end, if there is a parent."""
+    parent = state.parent
+    if parent is not None:
+        yield Message(
+            id=child_result_id(parent.execution, parent.event),
+            instance=parent.instance,
+            incarnation=parent.incarnation,
+            execution=parent.execution,
+            kind=MessageKind.CHILD,
+            data=encode_result(ResultData(scheduled=parent.event, details=details)),
+        )

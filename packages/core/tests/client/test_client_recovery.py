@@ -1,0 +1,344 @@
+"""Retries, rewinds, forks and terminations, as the client asks a provider for them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+from perdure import (
+    ApplicationFailure,
+    CapabilityMissing,
+    Client,
+    ExecutionNotFound,
+    InstanceNotFound,
+    InstanceRunning,
+    InvalidInput,
+    Raised,
+    Terminated,
+)
+from perdure.contract import (
+    DelegatingProvider,
+    HistoryPage,
+    InstanceReopening,
+    InstanceTermination,
+    MessageKind,
+    StoredEvent,
+)
+from perdure.errors import HistoryConflict, InvalidVersion
+from perdure.history import (
+    ActivityFailed,
+    ActivityScheduled,
+    ChildCompleted,
+    ChildScheduled,
+    CopiedFrom,
+    OrchestrationCompleted,
+    OrchestrationFailed,
+    OrchestrationStarted,
+    decode_event,
+    encode_event,
+)
+from perdure.model.wire import HistoryCopy, decode_details, decode_result, decode_start
+from perdure.records.limits import ENGINE_WITH_RECOVERY, RECOVERY
+
+FAILURE = ApplicationFailure(Raised(type_name="ValueError", message="no stock"))
+
+
+class Recovering(DelegatingProvider):
+    """Keeps what it is asked to reopen and to terminate, and does nothing of it."""
+
+    def __init__(self, inner) -> None:
+        super().__init__(inner)
+        self.capabilities = frozenset({RECOVERY})
+        self.reopened: list[InstanceReopening] = []
+        self.terminated: list[InstanceTermination] = []
+        self.before: Callable[[InstanceReopening], None] = lambda reopening: None
+
+    async def reopen_instance(self, reopening):
+        self.reopened.append(reopening)
+        self.before(reopening)
+
+    async def terminate_instance(self, termination):
+        self.terminated.append(termination)
+        return True
+
+    def copy(self) -> HistoryCopy | None:
+        return decode_start(self.reopened[-1].start.data).copy
+
+
+@pytest.fixture
+def recovering(provider) -> Recovering:
+    return Recovering(provider)
+
+
+@pytest.fixture
+def recovery(recovering) -> Client:
+    return Client(recovering)
+
+
+def started(clock, **fields):
+    return OrchestrationStarted(
+        event_id=1,
+        at=clock.now(),
+        instance="i",
+        incarnation="x",
+        execution=1,
+        name="Sum",
+        version="1.0.0",
+        input="null",
+        python="3.12",
+        engine=1,
+        **fields,
+    )
+
+
+async def failed_of_an_activity(client: Client, stage, clock) -> None:
+    """An instance whose fourth event is the failure of its first activity."""
+    await client.start_orchestration("i", "Sum")
+    at = clock.now()
+    await stage.fail(
+        "i",
+        FAILURE,
+        started(clock),
+        ActivityScheduled(event_id=2, at=at, name="charge", input="null"),
+        ActivityScheduled(event_id=3, at=at, name="ship", input="null"),
+        ActivityFailed(event_id=4, at=at, scheduled=2, details=FAILURE),
+        OrchestrationFailed(event_id=5, at=at, details=FAILURE),
+    )
+
+
+def conflict(reopening: InstanceReopening) -> None:
+    raise HistoryConflict("i", expected=(1, 0), found=(2, 1), operation="reopen_instance")
+
+
+async def test_a_retry_keeps_what_was_before_the_failure(
+    client, recovery, recovering, stage, clock
+):
+    await failed_of_an_activity(client, stage, clock)
+    state = await recovering.read_instance("i")
+
+    assert await recovery.retry_instance("i", reason="the bank is back", version="2.0.0") == 2
+    (reopening,) = recovering.reopened
+    assert recovering.copy() == HistoryCopy(
+        instance="i", incarnation=state.incarnation, execution=1, to_event=3
+    )
+    assert (reopening.execution, reopening.version, reopening.unpin) == (1, "2.0.0", False)
+    assert reopening.engine == ENGINE_WITH_RECOVERY
+    assert (reopening.start.kind, reopening.start.execution) == (MessageKind.START, 2)
+    assert decode_start(reopening.start.data).reason == "the bank is back"
+
+
+async def test_a_retry_needs_a_failed_instance(client, recovery, recovering, stage, clock):
+    with pytest.raises(InstanceNotFound):
+        await recovery.retry_instance("i")
+    await client.start_orchestration("i", "Sum")
+    with pytest.raises(InstanceRunning, match="rewind it with rewind_instance"):
+        await recovery.retry_instance("i")
+    await stage.complete("i", "1")
+    with pytest.raises(InvalidInput, match="is Completed, and a retry needs a failed one"):
+        await recovery.retry_instance("i")
+    assert recovering.reopened == []
+
+
+async def test_a_rewind_goes_to_any_event_at_which_a_history_can_be_cut(
+    client, recovery, recovering, stage, clock
+):
+    await client.start_orchestration("i", "Sum")
+    at = clock.now()
+    await stage.complete(
+        "i",
+        "1",
+        started(clock),
+        ActivityScheduled(event_id=2, at=at, name="charge", input="null"),
+        ActivityScheduled(event_id=3, at=at, name="ship", input="null"),
+        ActivityFailed(event_id=4, at=at, scheduled=2, details=FAILURE),
+        OrchestrationCompleted(event_id=5, at=at, output="1"),
+    )
+
+    assert await recovery.rewind_instance("i", to_event=1, newest_version=True) == 2
+    assert recovering.reopened[-1].unpin is True
+    for to_event in (3, 4):
+        await recovery.rewind_instance("i", to_event=to_event, execution=1)
+        assert recovering.copy().to_event == to_event
+    with pytest.raises(InvalidInput, match=r"to_event 2 of execution 1 .*; pass 1 or 3"):
+        await recovery.rewind_instance("i", to_event=2)
+    with pytest.raises(InvalidInput, match="pass 4"):
+        await recovery.rewind_instance("i", to_event=7)
+    with pytest.raises(ExecutionNotFound):
+        await recovery.rewind_instance("i", to_event=1, execution=2)
+    assert len(recovering.reopened) == 3
+
+
+async def test_an_execution_without_events_cannot_be_cut(client, recovery):
+    await client.start_orchestration("i", "Sum")
+    with pytest.raises(InvalidInput, match="has no event yet"):
+        await recovery.rewind_instance("i", to_event=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        ({"to_event": "1"}, InvalidInput),
+        ({"to_event": True}, InvalidInput),
+        ({"to_event": 1, "execution": "1"}, InvalidInput),
+        ({"to_event": 1, "reason": 7}, InvalidInput),
+        ({"to_event": 1, "reason": "x" * 20_000}, InvalidInput),
+        ({"to_event": 1, "version": "newest"}, InvalidVersion),
+        ({"to_event": 1, "version": "1.0.0", "newest_version": True}, InvalidInput),
+    ],
+)
+async def test_an_argument_of_a_rewind_that_does_not_fit_is_refused(
+    client, recovery, recovering, stage, clock, arguments, kind
+):
+    await failed_of_an_activity(client, stage, clock)
+    with pytest.raises(kind):
+        await recovery.rewind_instance("i", **arguments)
+    assert recovering.reopened == []
+
+
+async def test_a_rewind_whose_answer_was_lost_is_recognised_before_its_first_turn(
+    client, recovery, recovering, stage, clock, monkeypatch
+):
+    await failed_of_an_activity(client, stage, clock)
+    state = await recovering.read_instance("i")
+    recovering.before = conflict
+
+    async def reopened(instance):
+        return (
+            dataclasses.replace(
+                state, execution=2, last_event=0, last_commit=recovering.reopened[-1].id
+            )
+            if recovering.reopened
+            else state
+        )
+
+    monkeypatch.setattr(recovering, "read_instance", reopened)
+
+    assert await recovery.retry_instance("i") == 2
+
+
+async def test_a_rewind_whose_answer_was_lost_is_recognised_by_its_first_event(
+    client, recovery, recovering, stage, clock
+):
+    await failed_of_an_activity(client, stage, clock)
+    state = await recovering.read_instance("i")
+    copied = CopiedFrom(
+        instance="i",
+        incarnation=state.incarnation,
+        execution=1,
+        event=3,
+        reason="again",
+        requested_at=clock.now(),
+    )
+
+    for found, is_ours in ((copied, True), (dataclasses.replace(copied, event=1), False)):
+        recovering.reopened.clear()
+        recovering.before = conflict
+        client_of = Client(Reopened(recovering, started(clock, copied_from=found)))
+        if is_ours:
+            assert await client_of.retry_instance("i", reason="again") == 2
+        else:
+            with pytest.raises(HistoryConflict):
+                await client_of.retry_instance("i", reason="again")
+
+
+class Reopened(DelegatingProvider):
+    """Shows a second execution, with this first event, as soon as it was reopened."""
+
+    def __init__(self, inner: Recovering, first: OrchestrationStarted) -> None:
+        super().__init__(inner)
+        self.first = first
+
+    async def read_instance(self, instance):
+        state = await super().read_instance(instance)
+        if not self.inner.reopened:
+            return state
+        return dataclasses.replace(state, execution=2, last_event=1, last_commit="of a turn")
+
+    async def read_history(self, instance, execution, *, incarnation, after=0):
+        if execution == 2:
+            event = StoredEvent(number=1, data=encode_event(self.first))
+            return HistoryPage(events=(event,), more=False)
+        return await super().read_history(instance, execution, incarnation=incarnation, after=after)
+
+
+async def test_a_fork_begins_with_the_history_of_its_source(
+    client, recovery, recovering, stage, clock
+):
+    await failed_of_an_activity(client, stage, clock)
+    source = await recovering.read_instance("i")
+
+    handle = await recovery.fork_instance("i", "j", reason="to try it")
+    created = decode_start((await stage.lease("j")).messages[0].data)
+    assert handle.instance == "j"
+    assert created.copy == HistoryCopy(
+        instance="i", incarnation=source.incarnation, execution=1, to_event=3
+    )
+    assert created.reason == "to try it"
+    fork = await recovering.read_instance("j")
+    assert (fork.name, fork.engine, fork.parent) == ("Sum", ENGINE_WITH_RECOVERY, None)
+    assert await recovering.read_instance("i") == source
+    with pytest.raises(InvalidInput, match="pass 1 or 3"):
+        await recovery.fork_instance("i", "k", to_event=2)
+    assert await recovering.read_instance("k") is None
+
+
+async def test_a_termination_ends_the_history_and_tells_the_parent(
+    client, recovery, recovering, stage, clock
+):
+    await client.start_orchestration("parent", "Sum")
+    await stage.start_child("parent", "i")
+
+    assert await recovery.terminate_instance("i", "no more") is True
+    (termination,) = recovering.terminated
+    details = ApplicationFailure(Terminated(reason="no more"))
+    first, last = (decode_event(n, data) for n, data in enumerate(termination.events, 1))
+    assert (first.kind, last.kind) == ("OrchestrationStarted", "OrchestrationFailed")
+    assert last.details == decode_details(termination.output) == details
+    (answer,) = termination.send
+    assert (answer.instance, answer.kind) == ("parent", MessageKind.CHILD)
+    assert decode_result(answer.data).details == details
+
+
+async def test_a_termination_asks_running_children_to_cancel(
+    client, recovery, recovering, stage, clock
+):
+    await client.start_orchestration("i", "Sum")
+    at = clock.now()
+    await stage.step(
+        "i",
+        started(clock),
+        ChildScheduled(event_id=2, at=at, instance="ended", name="Sum", input="null"),
+        ChildScheduled(event_id=3, at=at, instance="running", name="Sum", input="null"),
+        ChildCompleted(event_id=4, at=at, scheduled=2, result="1"),
+    )
+
+    await recovery.terminate_instance("i")
+    (termination,) = recovering.terminated
+    assert [decode_event(5, data).kind for data in termination.events] == ["OrchestrationFailed"]
+    assert [(m.instance, m.kind) for m in termination.send] == [("running", MessageKind.CANCEL)]
+
+
+async def test_a_termination_of_what_has_ended_has_no_effect(client, recovery, recovering, stage):
+    with pytest.raises(InstanceNotFound):
+        await recovery.terminate_instance("i")
+    await client.start_orchestration("i", "Sum")
+    await stage.complete("i", "1")
+
+    assert await recovery.terminate_instance("i") is False
+    assert recovering.terminated == []
+
+
+async def test_without_the_capability_each_call_names_it(provider):
+    plain = DelegatingProvider(provider)
+    plain.capabilities = frozenset()
+    client = Client(plain)
+    for call in (
+        client.retry_instance("i"),
+        client.retry_instances(limit=1),
+        client.rewind_instance("i", to_event=1),
+        client.fork_instance("i", "j"),
+        client.terminate_instance("i"),
+    ):
+        with pytest.raises(CapabilityMissing, match="'recovery'"):
+            await call
