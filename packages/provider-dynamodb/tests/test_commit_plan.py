@@ -14,10 +14,10 @@ from perdure.contract import (
 )
 from perdure_dynamodb._arrivals import Arrivals
 from perdure_dynamodb._changes import Changes
-from perdure_dynamodb._commit_plan import Planner
 from perdure_dynamodb._keys import Keys, ready_time
 from perdure_dynamodb._lease_memory import RememberedLease
 from perdure_dynamodb._namespace import Namespace
+from perdure_dynamodb._planner import Planner
 from perdure_dynamodb._purge import Purge
 from perdure_dynamodb._shards import Shards
 from perdure_dynamodb._signals import Signals

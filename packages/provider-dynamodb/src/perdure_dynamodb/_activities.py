@@ -12,7 +12,8 @@ from perdure.errors import ActivityLeaseLost, StorageUnavailable
 
 from perdure_dynamodb._activity_items import free_place, key_of_work, prefix_of_work, row_key
 from perdure_dynamodb._activity_memory import WANTED, ActivityMemory
-from perdure_dynamodb._changes import Changes, FenceFailed, Mailbox
+from perdure_dynamodb._change_kinds import FenceFailed, Mailbox
+from perdure_dynamodb._changes import Changes
 from perdure_dynamodb._keys import delayed_until
 from perdure_dynamodb._lease_memory import BoundedMemory
 from perdure_dynamodb._litter import Litter
@@ -101,7 +102,8 @@ class Activities:
         if lock is None or not lock.running:
             raise ActivityLeaseLost(lease.instance, [lease.activity], operation="complete_activity")
         buffer = ChunkBuffer.empty()
-        post = self._changes.post(message, buffer)
+        life = lock.life if message.instance == lease.instance else None
+        post = self._changes.post(message, buffer, life=life)
         marks = await self._litter.mark(lease.instance, buffer.payloads)
         await buffer.write(self._table)
         removal = Delete(

@@ -17,14 +17,21 @@ from perdure.contract import ActivityLease, NewActivity, TurnCommit
 
 from perdure_dynamodb._activity_memory import WANTED
 from perdure_dynamodb._keys import activity_key, due_at, leased_until, open_since, work_prefix
+from perdure_dynamodb._lives import Life
 from perdure_dynamodb._namespace import Namespace
-from perdure_dynamodb._payloads import TRANSIENT, ChunkBuffer
+from perdure_dynamodb._payloads import ChunkBuffer, transient
 from perdure_dynamodb._table import Action, Delete, Key
 from perdure_dynamodb._values import Item, Plain, Row
 
 
 def activity_item(
-    namespace: Namespace, new: NewActivity, commit: TurnCommit, buffer: ChunkBuffer, *, now: Instant
+    namespace: Namespace,
+    new: NewActivity,
+    commit: TurnCommit,
+    buffer: ChunkBuffer,
+    *,
+    life: Life,
+    now: Instant,
 ) -> Item:
     """The item of an activity that a commit adds."""
     partition = namespace.keys.partition(commit.instance)
@@ -39,7 +46,7 @@ def activity_item(
         "rdy": since,
         "dlv": 0,
         "gpk": namespace.work_queue(commit.instance),
-        **buffer.place(partition, new.data, kind=TRANSIENT),
+        **buffer.place(partition, new.data, kind=transient(life)),
     }
     if new.tag is not None:
         item["tag"] = new.tag

@@ -16,7 +16,7 @@ from perdure.contract import (
 
 from perdure_dynamodb._counting import Counting
 from perdure_dynamodb._histories import read_page
-from perdure_dynamodb._keys import LOCK, execution_key
+from perdure_dynamodb._keys import LOCK, execution_key, executions
 from perdure_dynamodb._listing import list_page
 from perdure_dynamodb._locks import Lock
 from perdure_dynamodb._namespace import Namespace
@@ -52,7 +52,8 @@ class DynamoDBAdmin(ProviderAdmin):
         lock = await self._lock(instance)
         if lock is None:
             return ()
-        select = Select(partition=self._keys.partition(instance), first="E#", last="E$")
+        first, last = executions(lock.life.tag)
+        select = Select(partition=self._keys.partition(instance), first=first, last=last)
         ended = [row async for row in self._table.query_all(select)]
         states = [await self._ended(row) for row in ended]
         return (
@@ -65,7 +66,8 @@ class DynamoDBAdmin(ProviderAdmin):
         lock = await self._lock(instance)
         if lock is None or execution == lock.execution:
             return None if lock is None else await self._newest(lock)
-        row = await self._table.get(self._keys.partition(instance), execution_key(execution))
+        key = execution_key(execution, lock.life.tag)
+        row = await self._table.get(self._keys.partition(instance), key)
         return None if row is None else await self._ended(row)
 
     async def read_events(self, instance: str, execution: int, *, after: int = 0) -> HistoryPage:
@@ -74,7 +76,15 @@ class DynamoDBAdmin(ProviderAdmin):
         if lock is None or not 0 < execution <= lock.execution:
             return HistoryPage(events=(), more=False)
         last = lock.last_event if execution == lock.execution else None
-        return await read_page(self._table, self._keys, instance, execution, after=after, last=last)
+        return await read_page(
+            self._table,
+            self._keys,
+            instance,
+            execution,
+            tag=lock.life.tag,
+            after=after,
+            last=last,
+        )
 
     async def count_instances(self) -> StoreMetrics:
         """Instances by status, executions and events."""
@@ -104,7 +114,7 @@ class DynamoDBAdmin(ProviderAdmin):
     async def _ended(self, row: Row) -> ExecutionState:
         return ExecutionState(
             execution=int(row.text("sk").rpartition("#")[2]),
-            status=InstanceStatus.CONTINUED_AS_NEW,
+            status=InstanceStatus(row.text_or_none("stat") or InstanceStatus.CONTINUED_AS_NEW),
             output=await read_payload(self._table, row, "oup"),
             event_count=row.number("evn"),
             started_at=row.number("sta"),

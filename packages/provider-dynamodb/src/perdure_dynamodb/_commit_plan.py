@@ -1,39 +1,29 @@
-"""The plan of a commit: what it writes, worked out without a look at the table.
+"""The plan of a commit: its changes, in the order in which they happen, and its fence.
 
-A plan is made of a commit and of what is known of its lease. It has the changes, in the order in
-which they happen, and the fence: the actions that decide whether they may. What a plan cannot know
-(whether an id is in use, whether a message is held) the changes find out when they are made.
+The fence is the change of the lock item, under the conditions that decide whether the others may
+happen. What a plan cannot know (whether an id is in use, whether a message is held) the changes find
+out when they are made.
 """
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from perdure.clock import Instant, to_microseconds
 from perdure.contract import InstanceStatus, Message, TurnCommit
 
-from perdure_dynamodb._activity_items import activity_item
-from perdure_dynamodb._changes import Change, Changes, Mailbox, Remove, Replace
+from perdure_dynamodb._change_kinds import Change, Mailbox
 from perdure_dynamodb._keys import (
     FIRST,
-    activity_key,
-    execution_key,
-    front_order,
     is_timer_key,
     locked_until,
     message_key,
     open_since,
-    segment_key,
-    turn_prefix,
 )
 from perdure_dynamodb._lease_memory import MANY_TIMERS, RememberedLease
-from perdure_dynamodb._locks import LEASE_STANDS, Validity
-from perdure_dynamodb._messages import message_item
-from perdure_dynamodb._namespace import Namespace
-from perdure_dynamodb._payloads import LASTING, TRANSIENT, ChunkBuffer
-from perdure_dynamodb._segments import pack
+from perdure_dynamodb._locks import LEASE_STANDS, RUNNING, Validity
+from perdure_dynamodb._payloads import TRANSIENT, ChunkBuffer
 from perdure_dynamodb._signals import unsignalled
 from perdure_dynamodb._table import Key, Update
 from perdure_dynamodb._values import Item, Plain, Row
@@ -45,6 +35,8 @@ class CommitPlan:
 
     commit: TurnCommit
     lease: RememberedLease
+    is_forced: bool
+    """Whether it ends the instance without a lease; `lease` then has what the lock item tells."""
     now: Instant
     lock_key: Key
     queue: str
@@ -171,147 +163,6 @@ class CommitPlan:
         return [message for message in self.commit.send if message.instance == self.commit.instance]
 
 
-class Planner:
-    """Makes plans for one namespace."""
-
-    def __init__(self, namespace: Namespace, changes: Changes) -> None:
-        self._namespace = namespace
-        self._keys = namespace.keys
-        self._changes = changes
-
-    def plan(self, commit: TurnCommit, lease: RememberedLease) -> CommitPlan:
-        """What a commit writes under this lease."""
-        now, buffer = self._namespace.now, ChunkBuffer.empty()
-        validity = _validity_after(commit)
-        activities = self._added(commit, buffer, now)
-        changes = [
-            *self._removals(commit),
-            *self._messages(commit, lease, validity, buffer, now),
-            *(Replace(item=item) for item in activities),
-            *self._history(commit, buffer),
-            *self._ending(commit, lease, buffer, now),
-        ]
-        return CommitPlan(
-            commit=commit,
-            lease=lease,
-            now=now,
-            lock_key=self._namespace.lock_key(commit.instance),
-            queue=self._namespace.turn_queue(commit.instance),
-            changes=changes,
-            activities=activities,
-            buffer=buffer,
-            output=self._output(commit, buffer),
-            validity=validity,
-            prefix=turn_prefix(
-                lease.name, version_after(commit, lease), engine_after(commit, lease)
-            ),
-            answer=uuid.uuid4().hex,
-        )
-
-    def _added(self, commit: TurnCommit, buffer: ChunkBuffer, now: Instant) -> list[Item]:
-        # An ended execution's activities would be void at once.
-        if commit.end is not None:
-            return []
-        return [
-            activity_item(self._namespace, new, commit, buffer, now=now)
-            for new in commit.add
-            if new.id not in commit.cancel
-        ]
-
-    def _removals(self, commit: TurnCommit) -> list[Change]:
-        """Messages and activities to remove, unless the end makes them void anyway."""
-        partition = self._keys.partition(commit.instance)
-        removals: list[Change] = []
-        if commit.end is None or commit.end.status is InstanceStatus.CONTINUED_AS_NEW:
-            removals += [Remove(key=(partition, message_key(each))) for each in commit.remove]
-        if commit.end is None:
-            # Those that are finished are removed by the fence, and an item may be named once.
-            finished = {lease.activity for lease in commit.finish}
-            removals += [
-                Remove(key=(partition, activity_key(each)))
-                for each in commit.cancel
-                if each not in finished
-            ]
-        return removals
-
-    def _messages(
-        self,
-        commit: TurnCommit,
-        lease: RememberedLease,
-        validity: Validity,
-        buffer: ChunkBuffer,
-        now: Instant,
-    ) -> list[Change]:
-        """Creations and messages; those to the front take the place of others of their id."""
-        creations: list[Change] = []
-        for child in commit.create:
-            other = child.if_exists
-            post = None if other is None else self._changes.post(other, buffer)
-            creations.append(self._changes.create(child.instance, buffer, now=now, if_exists=post))
-        sent = [self._changes.post(message, buffer) for message in commit.send]
-        front: dict[Key, Change] = {}
-        for place, message in enumerate(commit.front):
-            order = front_order(lease.turn, place)
-            item = message_item(self._namespace, message, buffer, order=order)
-            if not validity.voids(item):
-                front[_key_of(item)] = Replace(item=item)
-        usual = [post for post in sent if _key_of(post.item) not in front]
-        return [*creations, *usual, *front.values()]
-
-    def _history(self, commit: TurnCommit, buffer: ChunkBuffer) -> list[Change]:
-        partition = self._keys.partition(commit.instance)
-        return [
-            Replace(
-                item={
-                    "pk": partition,
-                    "sk": segment_key(commit.execution, segment.last),
-                    **buffer.place(partition, segment.data, kind=LASTING),
-                }
-            )
-            for segment in pack(commit.events, after=commit.expected_event)
-        ]
-
-    def _ending(
-        self, commit: TurnCommit, lease: RememberedLease, buffer: ChunkBuffer, now: Instant
-    ) -> list[Change]:
-        """The record of the ended execution, or the listing of the ended instance."""
-        end, last = commit.end, commit.expected_event + len(commit.events)
-        if end is None:
-            return []
-        if end.status is not InstanceStatus.CONTINUED_AS_NEW:
-            listing = self._changes.listing(
-                commit.instance,
-                end.status.value,
-                created=lease.created,
-                events=lease.earlier_events + last,
-            )
-            return [Replace(item={**listing, "exe": commit.execution})]
-        partition = self._keys.partition(commit.instance)
-        record: Item = {
-            "pk": partition,
-            "sk": execution_key(commit.execution),
-            "evn": last,
-            "sta": lease.execution_started,
-            "fin": now,
-        }
-        if end.output is not None:
-            record |= buffer.place(partition, end.output, kind=LASTING, name="oup")
-        changes: list[Change] = [Replace(item=record)]
-        if commit.execution == 1:
-            listing = self._changes.listing(
-                commit.instance, end.status.value, created=lease.created
-            )
-            changes.append(Replace(item=listing))
-        return changes
-
-    def _output(self, commit: TurnCommit, buffer: ChunkBuffer) -> dict[str, Plain]:
-        end = commit.end
-        if end is None or end.output is None or end.status is InstanceStatus.CONTINUED_AS_NEW:
-            return {}
-        partition = self._keys.partition(commit.instance)
-        return buffer.place(partition, end.output, kind=LASTING, name="oup")
-
-
 class _LockChange:
     """The change of the lock item, put together part by part."""
 
@@ -329,13 +180,17 @@ class _LockChange:
             ":exe": commit.execution,
             ":expected": commit.expected_event,
             ":turn": plan.lease.turn,
-            ":token": commit.token,
         }
         self._conditions = [
             "inc = :inc AND exe = :exe AND evn = :expected AND trn = :turn",
             "attribute_not_exists(stg) AND (attribute_not_exists(cid) OR cid <> :id)",
-            LEASE_STANDS,
         ]
+        if plan.is_forced:
+            self._conditions.append("stat = :running")
+            self._values[":running"] = RUNNING
+        else:
+            self._conditions.append(LEASE_STANDS)
+            self._values[":token"] = commit.token
 
     def add_fields(self) -> None:
         """The plain fields."""
@@ -346,6 +201,8 @@ class _LockChange:
             self._values |= {":none": 0, ":next": commit.execution + 1}
             if commit.unpin and commit.version is None:
                 self._removes.append("ver")
+            if not self._plan.lease.is_listed_as_continued:
+                self._set_or_not("can", 1)
         else:
             self._sets.append("evn = :last")
         self._set_or_not("stat", end.status.value if end is not None and self._plan.ends else None)
@@ -418,7 +275,8 @@ class _LockChange:
         self._stand(FIRST)
         if not plan.keeps:
             # Other processes leave the rest to this one while it has the lease.
-            self._removes = [each for each in self._removes if each not in ("tok", "unt")]
+            kept = ("unt",) if plan.is_forced else ("tok", "unt")
+            self._removes = [each for each in self._removes if each not in kept]
             self._sets += ["stf = :one", "unt = :until"]
             self._values[":until"] = plan.now + to_microseconds(plan.lease.lease_for)
 
@@ -444,28 +302,3 @@ class _LockChange:
         self._set_or_not(name, value)
         if value is None:
             self._removes.append(name)
-
-
-def version_after(commit: TurnCommit, lease: RememberedLease) -> str | None:
-    """The version that the instance is pinned to after the commit."""
-    continues = commit.end is not None and commit.end.status is InstanceStatus.CONTINUED_AS_NEW
-    if commit.version is None and commit.unpin and continues:
-        return None
-    return lease.version if commit.version is None else commit.version
-
-
-def engine_after(commit: TurnCommit, lease: RememberedLease) -> int:
-    """The engine that the instance needs after the commit."""
-    return lease.engine if commit.engine is None else commit.engine
-
-
-def _validity_after(commit: TurnCommit) -> Validity:
-    end = commit.end
-    if end is None:
-        return Validity(commit.incarnation, commit.execution, True)
-    continues = end.status is InstanceStatus.CONTINUED_AS_NEW
-    return Validity(commit.incarnation, commit.execution + continues, continues)
-
-
-def _key_of(item: Item) -> Key:
-    return (str(item["pk"]), str(item["sk"]))

@@ -30,8 +30,9 @@ from perdure.errors import (
 
 from perdure_dynamodb._activities import Activities
 from perdure_dynamodb._activity_items import finishing
-from perdure_dynamodb._changes import Changes, FenceFailed, weight_of
-from perdure_dynamodb._commit_plan import CommitPlan, Planner, engine_after, version_after
+from perdure_dynamodb._change_kinds import FenceFailed, weight_of
+from perdure_dynamodb._changes import Changes
+from perdure_dynamodb._commit_plan import CommitPlan
 from perdure_dynamodb._ids_in_use import IdsInUse
 from perdure_dynamodb._keys import activity_key
 from perdure_dynamodb._lease_memory import MANY_TIMERS, LeaseMemory, RememberedLease
@@ -39,6 +40,7 @@ from perdure_dynamodb._litter import Litter
 from perdure_dynamodb._locks import Lock, Validity
 from perdure_dynamodb._messages import Delivery, deliver, read_mailbox
 from perdure_dynamodb._namespace import Namespace
+from perdure_dynamodb._planner import Planner, engine_after, version_after
 from perdure_dynamodb._staged_commits import StagedCommits, in_batches
 from perdure_dynamodb._table import TRANSACTION_LIMIT, Action, Key
 from perdure_dynamodb._turn_leases import TurnLeases
@@ -244,6 +246,7 @@ class Commits:
             turn=lease.turn + 1,
             version=version_after(commit, lease),
             engine=engine_after(commit, lease),
+            is_listed_as_continued=lease.is_listed_as_continued or continues,
             earlier_events=lease.earlier_events + (last if continues else 0),
             execution_started=plan.now if continues else lease.execution_started,
             lease_for=commit.keep_for or lease.lease_for,
@@ -323,7 +326,7 @@ class Commits:
             if await self._leases.stands(lease):
                 raise
             return None
-        self._namespace.purge.void_rows(delivery.void)
+        self._namespace.purge.void_rows(delivery.void, validity)
         return delivery
 
     def _activity_key(self, commit: TurnCommit, activity: str) -> Key:

@@ -14,17 +14,24 @@ PAGE_BYTES = 4_000_000
 
 
 async def read_page(
-    table: Table, keys: Keys, instance: str, execution: int, *, after: int, last: int | None
+    table: Table,
+    keys: Keys,
+    instance: str,
+    execution: int,
+    *,
+    tag: str,
+    after: int,
+    last: int | None,
 ) -> HistoryPage:
     """The events above a number, as many as a page takes, of which none is missing.
 
-    `last` is the number of the last event, read before: others may have come since.
+    `tag` is that of the incarnation. `last` is the number of the last event, read before: others may have come since.
     """
     page = await table.query(
         Select(
             partition=keys.partition(instance),
-            first=after_event(execution, after),
-            last=end_of_execution(execution),
+            first=after_event(execution, after, tag),
+            last=end_of_execution(execution, tag),
         )
     )
     rows, size = list(page.rows), 0

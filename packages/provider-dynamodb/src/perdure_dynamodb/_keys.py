@@ -28,7 +28,7 @@ EARLY_MARKER = "N#keeper"
 """With it version 0.1.0 kept an instance in the queue that had many early events."""
 
 VOID_RANGE = ("M#", "W$")
-"""From the first to past the last of what is void when an instance ends."""
+"""From the first to past the last of what may be void when an instance ends."""
 
 FIRST = "a" + "0" * 20
 """Ahead of everything in a ready queue."""
@@ -66,24 +66,37 @@ def activity_key(activity_id: str) -> str:
     return f"W#{activity_id}"
 
 
-def execution_key(execution: int) -> str:
+# What lasts longer than a life has the tag of its incarnation in its key, if there is one.
+
+
+def execution_key(execution: int, tag: str = "") -> str:
     """The record of an ended execution."""
-    return f"E#{execution:010d}"
+    return f"E#{_tagged(tag)}{execution:010d}"
 
 
-def segment_key(execution: int, last_event: int) -> str:
+def segment_key(execution: int, last_event: int, tag: str = "") -> str:
     """Events of one commit, by the number of the last of them."""
-    return f"H#{execution:010d}#{last_event:010d}"
+    return f"H#{_tagged(tag)}{execution:010d}#{last_event:010d}"
 
 
-def after_event(execution: int, event: int) -> str:
+def after_event(execution: int, event: int, tag: str = "") -> str:
     """Past the segment that ends with this event."""
-    return f"H#{execution:010d}#{event:010d}~"
+    return f"H#{_tagged(tag)}{execution:010d}#{event:010d}~"
 
 
-def end_of_execution(execution: int) -> str:
+def end_of_execution(execution: int, tag: str = "") -> str:
     """Past the last segment of an execution."""
-    return f"H#{execution:010d}~"
+    return f"H#{_tagged(tag)}{execution:010d}~"
+
+
+def executions(tag: str = "") -> tuple[str, str]:
+    """From the first to past the last record of an incarnation's ended executions."""
+    # The keys of incarnations with a tag go on with a letter.
+    return f"E#{_tagged(tag)}0", f"E#{_tagged(tag)}:"
+
+
+def _tagged(tag: str) -> str:
+    return f"{tag}#" if tag else ""
 
 
 def in_use_key(answer: str, batch: int) -> str:

@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 from perdure.clock import Instant, to_microseconds
 
 from perdure_dynamodb._keys import ready_time, turn_prefix, waits_since
+from perdure_dynamodb._lives import LEGACY, Life
 from perdure_dynamodb._locks import Lock
 from perdure_dynamodb._messages import Delivery
 from perdure_dynamodb._table import Key
@@ -53,6 +54,8 @@ class RememberedLease:
     """The end of the lease as the queue tells it."""
     since: Instant
     """Since when the instance waited before it was leased."""
+    life: Life = LEGACY
+    is_listed_as_continued: bool = False
     signals: int | None = None
     """So many signals there were before the mailbox was read; None where that is not known."""
     unread: bool = True
@@ -94,6 +97,8 @@ class RememberedLease:
             timer_signals=lock.timer_signals,
             has_chunks=lock.has_chunks,
             answer=lock.row.text_or_none("ans"),
+            life=lock.life,
+            is_listed_as_continued=lock.is_listed_as_continued,
         )
 
     @property

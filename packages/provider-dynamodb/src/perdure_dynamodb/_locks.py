@@ -8,15 +8,16 @@ meets another one and fails.
 The lock item is also the one row of its instance in the queue of turns (see `signals`): `gpk`,
 `gsk`. It stands there while the instance is ready, leased, delayed, or has a staged commit.
 
-Attributes: `inc` incarnation, `orc` name, `ver` version, `eng` engine, `exe` execution, `evn`
-last event, `cid` last commit, `stat` status, `oup` output, `cre`/`upd` created and updated,
-`pkr`/`pkd`/`pks` parked, `par` parent, `tok`/`unt` lease, `tkf` token of the lease that was taken
-over last, `hid` end of a delay, `att` attempt, `rel` last release, `trn` turn number, `sig` number
-of signals, `sgt` of those of timers, `stm` stamp of the newest, `nxt`/`nxn`/`nxs` next due time
-of the timers, their number, and the number of signals at which that was known, `sta` start of the execution, `tev` events of earlier
-executions, `ans`/`acu` answer of the last commit (`inu` in version 0.1.0), `stg`/`stp`/`stn` a
-staged commit, `stf` that it frees the lease at its end, `lit` that payloads of messages
-or activities went into chunks.
+Attributes: `inc` incarnation, `lif` life (see `lives`), `orc` name, `ver` version, `eng` engine,
+`exe` execution, `evn` last event, `cid` last commit, `stat` status, `oup` output, `cre`/`upd` created
+and updated, `pkr`/`pkd`/`pks` parked, `par` parent, `tok`/`unt` lease, `tkf` token of the lease that
+was taken over last, `hid` end of a delay, `att` attempt, `rel` last release, `trn` turn number,
+`sig` number of signals, `sgt` of those of timers, `stm` stamp of the newest, `nxt`/`nxn`/`nxs` next
+due time of the timers, their number, and the number of signals at which that was known, `sta` start
+of the execution, `tev` events of earlier executions, `can` that one of these continued as new,
+`ans`/`acu` answer of the last commit (`inu` in version 0.1.0), `stg`/`stp`/`stn` a staged commit,
+`stf` that it frees the lease at its end, `lit` that payloads of messages or activities went into
+chunks.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from perdure.contract import (
 from perdure.errors import ProviderError, StorageCorrupt
 
 from perdure_dynamodb._keys import open_since, turn_prefix
+from perdure_dynamodb._lives import LIFE, Life
 from perdure_dynamodb._values import Item, Plain, Row
 
 LEASE_STANDS = "tok = :token"
@@ -53,22 +55,41 @@ class Validity:
     incarnation: str
     execution: int
     running: bool
+    life: Life
 
     def voids(self, addressed: Mapping[str, Plain]) -> bool:
         """Whether a message or an activity, as an item or an index row, is void."""
-        return self.outlived(addressed) or addressed.get("exe", self.execution) != self.execution
+        return (
+            not self.running
+            or addressed.get("inc", self.incarnation) != self.incarnation
+            or addressed.get("exe", self.execution) != self.execution
+            or addressed.get(LIFE, self.life.text) != self.life.text
+        )
 
     def outlived(self, addressed: Mapping[str, Plain]) -> bool:
         """Whether it is void for ever, even if the instance has moved on since this was read.
 
-        What is addressed to a later execution may be void now, but must never be removed.
+        The instance may have been reopened, or deleted and created again. So what is addressed to a
+        later execution, life or incarnation may be void now, but must not be removed; nor must what
+        tells neither of them.
         """
-        execution = addressed.get("exe", self.execution)
-        return (
-            not self.running
-            or addressed.get("inc", self.incarnation) != self.incarnation
-            or (isinstance(execution, int) and execution < self.execution)
-        )
+        execution, life = addressed.get("exe"), addressed.get(LIFE)
+        if addressed.get("inc", self.incarnation) != self.incarnation:
+            return False
+        if life is not None:
+            other = Life.of(addressed)
+            if other.tag != self.life.tag or other.number > self.life.number:
+                return False
+            if other.number < self.life.number or not self.running:
+                return True
+        elif "inc" not in addressed:
+            return False
+        return isinstance(execution, int) and execution < self.execution + (not self.running)
+
+    def is_foreign(self, addressed: Mapping[str, Plain]) -> bool:
+        """Whether a message was sent to another incarnation, an earlier one or a later one."""
+        life = addressed.get(LIFE)
+        return life is not None and Life.of(addressed).tag != self.life.tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +122,7 @@ class Lock:
         """Whether its plain fields can be understood."""
         try:
             self.state(None)
+            _ = self.life
         except StorageCorrupt:
             return False
         return True
@@ -202,6 +224,11 @@ class Lock:
         return self.row.number_or_none("stm") or 0
 
     @property
+    def is_listed_as_continued(self) -> bool:
+        """Whether it is listed among those that ever continued as new."""
+        return "can" in self.row
+
+    @property
     def last_commit(self) -> str | None:
         """The id of the last commit."""
         return self.row.text_or_none("cid")
@@ -226,9 +253,14 @@ class Lock:
         )
 
     @property
+    def life(self) -> Life:
+        """The present life, or the last one if it has ended."""
+        return Life.of(self.row)
+
+    @property
     def validity(self) -> Validity:
         """What decides which messages and activities are void."""
-        return Validity(self.incarnation, self.execution, self.running)
+        return Validity(self.incarnation, self.execution, self.running, self.life)
 
     def state(self, output: bytes | None) -> InstanceState:
         """The plain fields; a large output is read apart."""
@@ -257,6 +289,7 @@ def new_lock(new: NewInstance, *, partition: str, queue: str, now: Instant) -> I
         "pk": partition,
         "sk": "A",
         "inc": new.incarnation,
+        LIFE: Life.of_new(new.incarnation).text,
         "orc": new.name,
         "eng": new.engine,
         "exe": 1,

@@ -10,7 +10,7 @@ from typing import TypeAlias, cast
 
 from perdure.errors import StorageCorrupt
 
-from perdure_dynamodb._changes import Change, Create, Post, Remove, Replace
+from perdure_dynamodb._change_kinds import Change, Create, Post, Remove, Replace
 from perdure_dynamodb._values import Item, Plain
 
 BATCH_WEIGHT = 95

@@ -5,7 +5,7 @@ mailbox is the attribute `ord`, by which a reader sorts. Reading is one
 strongly consistent query, so that nothing that was acknowledged is ever missed.
 
 Attributes: `kin` kind, `dat` payload, `inc`, `exe` what it addresses, `due` visible-at, `arr` stamp of
-its arrival, `ord`.
+its arrival, `ord`, `lif` the life of the instance that its sender saw (see `lives`).
 """
 
 from __future__ import annotations
@@ -32,17 +32,34 @@ from perdure_dynamodb._keys import (
     open_since,
     usual_order,
 )
+from perdure_dynamodb._lives import Life
 from perdure_dynamodb._locks import Validity
 from perdure_dynamodb._namespace import Namespace
-from perdure_dynamodb._payloads import TRANSIENT, ChunkBuffer, chunks_of, read_payloads, size_of
+from perdure_dynamodb._payloads import (
+    ChunkBuffer,
+    chunks_of,
+    read_payloads,
+    size_of,
+    transient,
+    transient_for,
+)
 from perdure_dynamodb._table import Key, Select, Table
 from perdure_dynamodb._values import Item, Plain, Row
 
 
 def message_item(
-    namespace: Namespace, message: Message, buffer: ChunkBuffer, *, order: str | None = None
+    namespace: Namespace,
+    message: Message,
+    buffer: ChunkBuffer,
+    *,
+    order: str | None = None,
+    life: Life | None = None,
 ) -> Item:
-    """The item, without a place in a queue; `order` for messages to the front."""
+    """The item, without a place in a queue; `order` for messages to the front.
+
+    `life` is that of the instance, where it is known already; it stamps the message when it is put.
+    """
+    kind = transient_for(message.incarnation) if life is None else transient(life)
     arrival = namespace.arrivals.next()
     partition = namespace.keys.partition(message.instance)
     due = arrival.stamp if message.visible_at is None else message.visible_at
@@ -52,7 +69,7 @@ def message_item(
         "kin": message.kind.value,
         "ord": _order(message, order or usual_order(due, arrival.stamp, arrival.text)),
         "arr": arrival.stamp,
-        **buffer.place(partition, message.data, kind=TRANSIENT),
+        **buffer.place(partition, message.data, kind=kind),
     }
     if message.incarnation is not None:
         item["inc"] = message.incarnation
@@ -156,7 +173,7 @@ async def deliver(
         next_due=min((row.number("due") for row in later), default=None),
         timers=sum(is_timer_key(row.text("sk")) for row in later),
         early=tuple(row for row in later if is_early(namespace, row)),
-        void=tuple(row for row in rows if validity.outlived(row)),
+        void=tuple(row for row in rows if validity.outlived(row) or validity.is_foreign(row)),
     )
 
 

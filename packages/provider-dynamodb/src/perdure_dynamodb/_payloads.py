@@ -15,6 +15,7 @@ from typing import TypeAlias
 from perdure.errors import StorageCorrupt
 
 from perdure_dynamodb._keys import chunk_key
+from perdure_dynamodb._lives import Life
 from perdure_dynamodb._table import Key, Table
 from perdure_dynamodb._values import Item, Plain, Row
 
@@ -22,10 +23,12 @@ INLINE_LIMIT = 4096
 CHUNK_BYTES = 350_000
 """An item may have 400 KB, its names and keys included."""
 
-TRANSIENT = "P"
-"""Of messages and activities: void when the instance ends."""
+TRANSIENT = "P#"
+"""Payloads of messages and activities: void when the life of the instance ends that they are for."""
 LASTING = "X"
-"""Of histories and outputs."""
+"""Payloads of histories, outputs and values: they last as long as their incarnation."""
+ANY_LIFE = "~"
+"""Stands for the number of a life that the writer did not know."""
 
 Reference: TypeAlias = str
 """A chunk id and the number of its chunks, as `id:count`."""
@@ -33,6 +36,30 @@ Reference: TypeAlias = str
 
 Payload: TypeAlias = tuple[str, str, str]
 """Of a payload in chunks the partition, the chunk id and the number of chunks."""
+
+
+def transient(life: Life) -> str:
+    """The kind of payloads that are void when a life ends."""
+    return f"{TRANSIENT}{life.text}"
+
+
+def transient_for(incarnation: str | None) -> str:
+    """The kind of payloads of messages whose sender knows at most the incarnation."""
+    if incarnation is None:
+        return f"{TRANSIENT}{ANY_LIFE}"
+    return f"{TRANSIENT}{Life.of_new(incarnation).tag}.{ANY_LIFE}"
+
+
+def lasting(tag: str) -> str:
+    """The kind of payloads that last as long as the incarnation of a tag."""
+    return f"{LASTING}#{tag}" if tag else LASTING
+
+
+def life_of_payload(item: Mapping[str, Plain]) -> str | None:
+    """The life whose end removes the payload of a message, if it is in chunks and that is known."""
+    reference = item.get(reference_name("dat"))
+    life = str(reference).split("#")[1] if reference is not None else ANY_LIFE
+    return None if life.endswith(ANY_LIFE) else life
 
 
 @dataclass(slots=True)
@@ -48,10 +75,16 @@ class ChunkBuffer:
         return cls([], [])
 
     def place(
-        self, partition: str, data: bytes, *, kind: str, name: str = "dat"
+        self,
+        partition: str,
+        data: bytes,
+        *,
+        kind: str,
+        name: str = "dat",
+        inline_limit: int | None = None,
     ) -> dict[str, Plain]:
         """The attributes that hold the payload, or refer to its chunks, in an item."""
-        if len(data) <= INLINE_LIMIT:
+        if len(data) <= (INLINE_LIMIT if inline_limit is None else inline_limit):
             return {name: data}
         chunk_id = f"{kind}#{uuid.uuid4().hex}"
         parts = [data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES)]

@@ -52,7 +52,8 @@ from perdure_dynamodb._activity_looks import ActivityLooks
 from perdure_dynamodb._activity_memory import ActivityMemory
 from perdure_dynamodb._admin import DynamoDBAdmin
 from perdure_dynamodb._arrivals import Arrivals
-from perdure_dynamodb._changes import Changes, FenceFailed
+from perdure_dynamodb._change_kinds import FenceFailed
+from perdure_dynamodb._changes import Changes
 from perdure_dynamodb._commits import FINISH_LIMIT, Commits
 from perdure_dynamodb._counting import Counting
 from perdure_dynamodb._heartbeats import Heartbeats
@@ -291,7 +292,15 @@ class DynamoDBProvider(Provider):
         if not 0 < execution <= lock.execution:
             raise ExecutionNotFound(instance, execution)
         last = lock.last_event if execution == lock.execution else None
-        return await read_page(self._table, self._keys, instance, execution, after=after, last=last)
+        return await read_page(
+            self._table,
+            self._keys,
+            instance,
+            execution,
+            tag=lock.life.tag,
+            after=after,
+            last=last,
+        )
 
 
 async def _named(operation: str, work: Coroutine[object, object, T]) -> T:

@@ -3,7 +3,8 @@
 Nothing depends on it: what is void is recognised wherever it is read. It is done beside the
 caller's work, and what a crash leaves behind is removed by the process that meets it in a queue. An
 item is removed only if it stays void whatever happens to its instance, and under the condition
-that it is still the one that was found.
+that it is still the one that was found. For what does not tell whose it is, the condition is that
+the instance is as it was found.
 """
 
 from __future__ import annotations
@@ -12,15 +13,18 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 
-from perdure.errors import ProviderError
+from perdure.errors import ProviderError, StorageUnavailable
 
-from perdure_dynamodb._keys import LOCK, VOID_RANGE, Keys, in_use_key
+from perdure_dynamodb._keys import EARLY_MARKER, LOCK, MAILBOX, VOID_RANGE, Keys, in_use_key
+from perdure_dynamodb._lives import LIFE, Life
 from perdure_dynamodb._locks import RUNNING, Lock, Validity
 from perdure_dynamodb._payloads import chunks_of
-from perdure_dynamodb._table import Delete, Key, Select, Table, Update, at_once
+from perdure_dynamodb._table import Check, Delete, Key, Select, Table, Update, at_once
+from perdure_dynamodb._transport import TransactionCancelled
 from perdure_dynamodb._values import Plain, Row
 
-_NEEDED = "pk, sk, inc, exe, datc"
+_NEEDED = f"pk, sk, inc, exe, datc, {LIFE}"
+_MOST_ROUNDS = 20
 
 LONGEST_CLOSE = 2.0
 """Real seconds that closing waits for removals."""
@@ -50,14 +54,13 @@ class Purge:
         if wanted:
             self.start(self._table.delete_many(wanted))
 
-    def void_rows(self, rows: Sequence[Row]) -> None:
-        """Remove items, read from the table, that are void."""
+    def void_rows(self, rows: Sequence[Row], validity: Validity) -> None:
+        """Remove messages and activities, read from the table, that are void for an instance."""
         if rows:
-            self.start(self._remove(rows))
+            self.start(self._remove(rows, validity))
 
     def void_messages(self, rows: Sequence[Row], locks: Mapping[str, Lock]) -> None:
         """Remove those of the rows of a queue that are void; other rows are no business here."""
-        void: list[Row] = []
         ended: dict[str, Lock] = {}
         for row in rows:
             lock = locks.get(self._keys.instance_of(row.text("pk")))
@@ -66,8 +69,7 @@ class Purge:
                 if lock.stage is None:
                     ended[lock.instance] = lock
             elif lock is not None and row.text("sk") != LOCK and lock.validity.outlived(row):
-                void.append(row)
-        self.void_rows(void)
+                self.void_rows([row], lock.validity)
         for lock in ended.values():
             self.instance(lock.instance, lock.validity)
 
@@ -75,16 +77,51 @@ class Purge:
         """Remove the ids in use of a commit that is not the last one any more."""
         self.start(self._remove_range(instance, in_use_key(answer, 0)[:-5]))
 
+    def instance(self, instance: str, validity: Validity) -> None:
+        """Remove all that the end of an instance, or of an execution, made void."""
+        self.start(self._purge(instance, validity))
+
+    async def early_events(self, lock: Lock) -> None:
+        """Remove the events that came before an ended instance.
+
+        They are its own as long as it exists, but nothing in them tells that. No other comes while
+        it exists.
+        """
+        first, last = MAILBOX
+        select = Select(partition=lock.row.text("pk"), first=first, last=last, only=_NEEDED)
+        for _ in range(_MOST_ROUNDS):
+            rows = [row async for row in self._table.query_all(select) if LIFE not in row]
+            if not rows:
+                return
+            await at_once(self._remove_while_ended(row, lock.validity) for row in rows)
+            latest = await self._table.get(lock.row.text("pk"), LOCK)
+            if latest is None or latest.get("trn") != lock.turn:
+                # Whatever the caller wants to do with the instance meets another one, and fails.
+                return
+        raise StorageUnavailable(
+            f"the mailbox of instance {lock.instance!r} changed {_MOST_ROUNDS} times while it was"
+            " emptied; try again",
+            operation="purge",
+        )
+
+    def life(self, instance: str, life: Life) -> None:
+        """Remove the messages of a life whose instance does not exist any more."""
+        self.start(self._remove_life(instance, life))
+
+    async def _remove_life(self, instance: str, life: Life) -> None:
+        first, last = MAILBOX
+        select = Select(
+            partition=self._keys.partition(instance), first=first, last=last, only=_NEEDED
+        )
+        rows = [row async for row in self._table.query_all(select)]
+        await self._remove_plainly([row for row in rows if row.get(LIFE) == life.text])
+
     async def _remove_range(self, instance: str, prefix: str) -> None:
         select = Select(
             partition=self._keys.partition(instance), first=prefix, last=prefix + "~", only="pk, sk"
         )
         rows = [row async for row in self._table.query_all(select)]
         await self._table.delete_many((row.text("pk"), row.text("sk")) for row in rows)
-
-    def instance(self, instance: str, validity: Validity) -> None:
-        """Remove all that the end of an instance, or of an execution, made void."""
-        self.start(self._purge(instance, validity))
 
     async def _purge(self, instance: str, validity: Validity) -> None:
         first, last = VOID_RANGE
@@ -94,35 +131,68 @@ class Purge:
                 partition=self._keys.partition(instance), first=low, last=high, only=_NEEDED
             )
             rows = [row async for row in self._table.query_all(select)]
-            await self._remove([row for row in rows if validity.outlived(row)])
+            addressed = [row for row in rows if row.text("sk")[:2] in ("M#", "W#")]
+            await self._remove(addressed, validity)
+            await self._table.delete_many(
+                (row.text("pk"), row.text("sk"))
+                for row in rows
+                if is_part_of(validity.life, row.text("sk"))
+            )
         if not validity.running:
             # Until now it stood in the queue, so that what a crash leaves behind is found.
             await self._table.try_write(
                 Update(
                     key=(self._keys.partition(instance), LOCK),
                     change="REMOVE gpk, gsk",
-                    condition="stat <> :running AND attribute_exists(gpk)"
-                    " AND attribute_not_exists(stg)",
-                    values={":running": RUNNING},
+                    condition="attribute_exists(gpk) AND attribute_not_exists(stg)"
+                    f" AND {_ENDED} AND {validity.life.condition}",
+                    values=_ended(validity),
                 )
             )
 
-    async def _remove(self, rows: Sequence[Row]) -> None:
-        addressed = [row for row in rows if row.text("sk")[:2] in ("M#", "W#")]
-        removed = await at_once(self._table.try_write(_unless_replaced(row)) for row in addressed)
+    async def _remove(self, rows: Sequence[Row], validity: Validity) -> None:
+        await self._remove_plainly([row for row in rows if validity.outlived(row)])
+        others = [row for row in rows if not validity.outlived(row)]
+        if validity.running:
+            others = [row for row in others if validity.is_foreign(row)]
+            await at_once(self._remove_foreign(row, validity) for row in others)
+        else:
+            await at_once(self._remove_while_ended(row, validity) for row in others)
+
+    async def _remove_plainly(self, rows: Sequence[Row]) -> None:
+        removed = await at_once(self._table.try_write(_unless_replaced(row)) for row in rows)
         # The item as it was tells its chunks, which a row of the index does not.
-        chunks = [
+        await self._table.delete_many(
             key
-            for row, (is_gone, was) in zip(addressed, removed, strict=True)
+            for row, (is_gone, was) in zip(rows, removed, strict=True)
             if is_gone
             for key in chunks_of(was or row)
-        ]
-        others = [
-            (row.text("pk"), row.text("sk"))
-            for row in rows
-            if row.text("sk")[:2] not in ("M#", "W#")
-        ]
-        await self._table.delete_many(chunks + others)
+        )
+
+    async def _remove_foreign(self, row: Row, validity: Validity) -> None:
+        """Remove what is of another incarnation, while this one exists."""
+        check = Check(
+            key=(row.text("pk"), LOCK),
+            condition="inc = :inc",
+            values={":inc": validity.incarnation},
+        )
+        await self._remove_under(check, row)
+
+    async def _remove_while_ended(self, row: Row, validity: Validity) -> None:
+        """Remove what may be of any life, while this one is over and no other has begun."""
+        check = Check(
+            key=(row.text("pk"), LOCK),
+            condition=f"{_ENDED} AND {validity.life.condition}",
+            values=_ended(validity),
+        )
+        await self._remove_under(check, row)
+
+    async def _remove_under(self, check: Check, row: Row) -> None:
+        try:
+            await self._table.transact([check, _unless_replaced(row, stamped=LIFE in row)])
+        except TransactionCancelled:
+            return
+        await self._table.delete_many(chunks_of(row))
 
     def start(self, work: Coroutine[object, object, None]) -> None:
         """Do something beside the caller's work that may be left undone."""
@@ -131,11 +201,38 @@ class Purge:
         task.add_done_callback(self._tasks.discard)
 
 
-def _unless_replaced(row: Row) -> Delete:
-    """Remove the item if it addresses what it addressed when it was found void."""
+_ENDED = "inc = :inc AND stat <> :running"
+"""That this incarnation exists and has ended."""
+
+
+def _ended(validity: Validity) -> dict[str, Plain]:
+    """The values of `_ended` and of the condition of a life."""
+    return {":inc": validity.incarnation, ":running": RUNNING, ":life": validity.life.text}
+
+
+def is_part_of(life: Life, sort_key: str) -> bool:
+    """Whether a chunk or a part of a manifest is void when a life ends."""
+    kind, sign, rest = sort_key.partition("#")
+    if kind not in ("P", "Q") or not sign:
+        # Version 0.1.0 kept an instance in the queue by a marker.
+        return sort_key == EARLY_MARKER
+    if not life.tag and rest[0] in "0123456789abcdef":
+        # What version 0.1.0 wrote has no life in its key.
+        return True
+    return rest.startswith((f"{life.text}#", f"{life.text}."))
+
+
+def _unless_replaced(row: Row, *, stamped: bool | None = None) -> Delete:
+    """Remove the item if it addresses what it addressed when it was found void.
+
+    `stamped` tells whether it has the stamp of a life, where the row was read from the table.
+    """
     conditions: list[str] = []
     values: dict[str, Plain] = {}
-    for name in ("inc", "exe"):
+    names = ["inc", "exe"]
+    if stamped is not None or LIFE in row:
+        names.append(LIFE)
+    for name in names:
         if name in row:
             conditions.append(f"{name} = :{name}")
             values[f":{name}"] = row[name]

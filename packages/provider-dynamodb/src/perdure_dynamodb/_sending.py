@@ -14,17 +14,12 @@ from perdure.clock import Instant
 from perdure.contract import Message
 from perdure.errors import StorageUnavailable
 
-from perdure_dynamodb._changes import (
-    Changes,
-    FenceFailed,
-    Mailbox,
-    Outcome,
-    Post,
-    put_into,
-    signal_of,
-)
+from perdure_dynamodb._change_build import put_into, signal_of
+from perdure_dynamodb._change_kinds import FenceFailed, Mailbox, Outcome, Post
+from perdure_dynamodb._changes import Changes
 from perdure_dynamodb._keys import FOREVER, open_since
 from perdure_dynamodb._litter import Litter
+from perdure_dynamodb._lives import LIFE
 from perdure_dynamodb._locks import Lock
 from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._payloads import ChunkBuffer
@@ -69,7 +64,8 @@ class Sending:
     async def _send_to(self, lock: Lock | None, messages: Sequence[Message]) -> None:
         for some in in_groups(messages, TOGETHER):
             buffer = ChunkBuffer.empty()
-            posts = [self._changes.post(message, buffer) for message in some]
+            life = lock.life if lock is not None and lock.is_sound else None
+            posts = [self._changes.post(message, buffer, life=life) for message in some]
             marks = await self._litter.mark(messages[0].instance, buffer.payloads)
             await buffer.write(self._table)
             # A put that is repeated, for want of an answer, may come after the message was
@@ -95,9 +91,19 @@ class Sending:
     async def _send_one(self, lock: Lock, post: Post) -> None:
         # It needs no reminder: a sender that dies before the signal has promised nothing.
         put = put_into(self._namespace, post.item, Mailbox.of(lock), reminds=False)
-        if put is not None:
-            await self._table.try_write(put)
-            await self._signals.send([signal_of(lock, post.item)])
+        if put is None:
+            return
+        is_put, found = await self._table.try_write(put)
+        if (
+            not is_put
+            and found is not None
+            and found.text_or_none(LIFE) not in (None, lock.life.text)
+        ):
+            # A message of another life has the id; which of the two lives is over, the lock tells.
+            outcome = await self._changes.carry_out([post], fence=lambda _: ())
+            await self._changes.signal(outcome)
+            return
+        await self._signals.send([signal_of(lock, post.item)])
 
     async def _newest_in(self, partition: str) -> Instant:
         page = await self._table.query(

@@ -101,6 +101,9 @@ class Signals:
             else:
                 update = self._counting(lock, signal)
             is_done, row = await self._namespace.table.try_write(update)
+            if not is_done and row is None:
+                # The instance was deleted, and what was put belongs to nothing.
+                self._namespace.purge.life(lock.instance, lock.life)
             if is_done or row is None or not signal.opens:
                 return
             lock = Lock(lock.instance, row)

@@ -27,7 +27,8 @@ from perdure.clock import Instant
 from perdure.contract import is_in_force
 from perdure.errors import ProviderError, StorageCorrupt, StorageUnavailable
 
-from perdure_dynamodb._changes import Changes, FenceFailed, Mailbox
+from perdure_dynamodb._change_kinds import FenceFailed, Mailbox
+from perdure_dynamodb._changes import Changes
 from perdure_dynamodb._ids_in_use import IdsInUse
 from perdure_dynamodb._keys import LOCK, locked_until, manifest_key, open_since
 from perdure_dynamodb._litter import Litter

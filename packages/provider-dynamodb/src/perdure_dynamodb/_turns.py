@@ -392,7 +392,7 @@ class Turns:
         delivery = await deliver(
             self._namespace, rows, instance=lock.instance, validity=lock.validity, now=found.now
         )
-        self._namespace.purge.void_rows(delivery.void)
+        self._namespace.purge.void_rows(delivery.void, lock.validity)
         await self._open_early(lock, delivery)
         known.note(
             delivery,

@@ -21,7 +21,8 @@ from perdure_conformance.tampering import (
 )
 
 from perdure_dynamodb._keys import LOCK, Keys, after_event, end_of_execution, segment_key
-from perdure_dynamodb._payloads import LASTING, ChunkBuffer, read_payload
+from perdure_dynamodb._lives import Life
+from perdure_dynamodb._payloads import ChunkBuffer, lasting, read_payload
 from perdure_dynamodb._provider import DynamoDBProvider
 from perdure_dynamodb._segments import pack, unpack
 from perdure_dynamodb._table import Delete, Put, Select, Table, Update
@@ -99,23 +100,25 @@ class TableTampering:
 async def change_segment(table: Table, place: EventPlace, change: Changed) -> None:
     """Store the segment that holds an event again, past the provider."""
     partition = Keys.of(place.namespace).partition(place.instance)
+    lock = await table.get(partition, LOCK)
+    tag = Life.of(lock or {}).tag
     select = Select(
         partition=partition,
-        first=after_event(place.execution, place.number - 1),
-        last=end_of_execution(place.execution),
+        first=after_event(place.execution, place.number - 1, tag),
+        last=end_of_execution(place.execution, tag),
     )
     row = await anext(table.query_all(select))
     last = int(row.text("sk").rpartition("#")[2])
     events = unpack(await read_payload(table, row) or b"", last=last, where="tampering")
     at = place.number - events[0].number
     changed = change(events, at)
-    key = segment_key(place.execution, last)
+    key = segment_key(place.execution, last, tag)
     if not changed:
         await table.write(Delete(key=(partition, key)))
         return
     [segment] = pack([event.data for event in changed], after=last - len(changed))
     buffer = ChunkBuffer.empty()
-    payload = buffer.place(partition, segment.data, kind=LASTING)
+    payload = buffer.place(partition, segment.data, kind=lasting(tag))
     await buffer.write(table)
     await table.write(Put(item={"pk": partition, "sk": key, **payload}))
 

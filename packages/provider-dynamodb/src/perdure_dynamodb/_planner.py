@@ -1,0 +1,214 @@
+"""Making plans of commits, without a look at the table: of a commit, and of what is known of its lease."""
+
+from __future__ import annotations
+
+import uuid
+
+from perdure.clock import Instant
+from perdure.contract import InstanceStatus, TurnCommit
+
+from perdure_dynamodb._activity_items import activity_item
+from perdure_dynamodb._change_kinds import Change, Remove, Replace
+from perdure_dynamodb._changes import Changes
+from perdure_dynamodb._commit_plan import CommitPlan
+from perdure_dynamodb._keys import (
+    activity_key,
+    execution_key,
+    front_order,
+    message_key,
+    segment_key,
+    turn_prefix,
+)
+from perdure_dynamodb._lease_memory import RememberedLease
+from perdure_dynamodb._lives import LIFE
+from perdure_dynamodb._locks import Validity
+from perdure_dynamodb._messages import message_item
+from perdure_dynamodb._namespace import Namespace
+from perdure_dynamodb._payloads import ChunkBuffer, lasting
+from perdure_dynamodb._segments import pack
+from perdure_dynamodb._table import Key
+from perdure_dynamodb._values import Item, Plain
+
+
+class Planner:
+    """Makes plans for one namespace."""
+
+    def __init__(self, namespace: Namespace, changes: Changes) -> None:
+        self._namespace = namespace
+        self._keys = namespace.keys
+        self._changes = changes
+
+    def plan(
+        self, commit: TurnCommit, lease: RememberedLease, *, is_forced: bool = False
+    ) -> CommitPlan:
+        """What a commit writes under this lease, or, where it is forced, whoever has a lease."""
+        now, buffer = self._namespace.now, ChunkBuffer.empty()
+        validity = _validity_after(commit, lease)
+        activities = self._added(commit, lease, buffer, now)
+        changes = [
+            *self._removals(commit),
+            *self._messages(commit, lease, validity, buffer, now),
+            *(Replace(item=item) for item in activities),
+            *self._history(commit, lease, buffer),
+            *self._ending(commit, lease, buffer, now),
+        ]
+        return CommitPlan(
+            commit=commit,
+            lease=lease,
+            is_forced=is_forced,
+            now=now,
+            lock_key=self._namespace.lock_key(commit.instance),
+            queue=self._namespace.turn_queue(commit.instance),
+            changes=changes,
+            activities=activities,
+            buffer=buffer,
+            output=self._output(commit, lease, buffer),
+            validity=validity,
+            prefix=turn_prefix(
+                lease.name, version_after(commit, lease), engine_after(commit, lease)
+            ),
+            answer=f"{lease.life.text}.{uuid.uuid4().hex}",
+        )
+
+    def _added(
+        self, commit: TurnCommit, lease: RememberedLease, buffer: ChunkBuffer, now: Instant
+    ) -> list[Item]:
+        # An ended execution's activities would be void at once.
+        if commit.end is not None:
+            return []
+        return [
+            activity_item(self._namespace, new, commit, buffer, life=lease.life, now=now)
+            for new in commit.add
+            if new.id not in commit.cancel
+        ]
+
+    def _removals(self, commit: TurnCommit) -> list[Change]:
+        """Messages and activities to remove, unless the end makes them void anyway."""
+        partition = self._keys.partition(commit.instance)
+        removals: list[Change] = []
+        if commit.end is None or commit.end.status is InstanceStatus.CONTINUED_AS_NEW:
+            removals += [Remove(key=(partition, message_key(each))) for each in commit.remove]
+        if commit.end is None:
+            # Those that are finished are removed by the fence, and an item may be named once.
+            finished = {lease.activity for lease in commit.finish}
+            removals += [
+                Remove(key=(partition, activity_key(each)))
+                for each in commit.cancel
+                if each not in finished
+            ]
+        return removals
+
+    def _messages(
+        self,
+        commit: TurnCommit,
+        lease: RememberedLease,
+        validity: Validity,
+        buffer: ChunkBuffer,
+        now: Instant,
+    ) -> list[Change]:
+        """Creations and messages; those to the front take the place of others of their id."""
+        creations: list[Change] = []
+        for child in commit.create:
+            other = child.if_exists
+            post = None if other is None else self._changes.post(other, buffer, life=lease.life)
+            creations.append(self._changes.create(child.instance, buffer, now=now, if_exists=post))
+        sent = [
+            self._changes.post(
+                message, buffer, life=lease.life if message.instance == commit.instance else None
+            )
+            for message in commit.send
+        ]
+        front: dict[Key, Change] = {}
+        for place, message in enumerate(commit.front):
+            order = front_order(lease.turn, place)
+            item = message_item(self._namespace, message, buffer, order=order, life=lease.life)
+            item[LIFE] = lease.life.text
+            if not validity.voids(item):
+                front[_key_of(item)] = Replace(item=item)
+        usual = [post for post in sent if _key_of(post.item) not in front]
+        return [*creations, *usual, *front.values()]
+
+    def _history(
+        self, commit: TurnCommit, lease: RememberedLease, buffer: ChunkBuffer
+    ) -> list[Change]:
+        tag = lease.life.tag
+        partition = self._keys.partition(commit.instance)
+        return [
+            Replace(
+                item={
+                    "pk": partition,
+                    "sk": segment_key(commit.execution, segment.last, tag),
+                    **buffer.place(partition, segment.data, kind=lasting(tag)),
+                }
+            )
+            for segment in pack(commit.events, after=commit.expected_event)
+        ]
+
+    def _ending(
+        self, commit: TurnCommit, lease: RememberedLease, buffer: ChunkBuffer, now: Instant
+    ) -> list[Change]:
+        """The record of the ended execution, or the listing of the ended instance."""
+        end, last = commit.end, commit.expected_event + len(commit.events)
+        if end is None:
+            return []
+        if end.status is not InstanceStatus.CONTINUED_AS_NEW:
+            listing = self._changes.listing(
+                commit.instance,
+                end.status.value,
+                created=lease.created,
+                events=lease.earlier_events + last,
+            )
+            return [Replace(item={**listing, "exe": commit.execution})]
+        partition = self._keys.partition(commit.instance)
+        record: Item = {
+            "pk": partition,
+            "sk": execution_key(commit.execution, lease.life.tag),
+            "evn": last,
+            "sta": lease.execution_started,
+            "fin": now,
+        }
+        if end.output is not None:
+            kind = lasting(lease.life.tag)
+            record |= buffer.place(partition, end.output, kind=kind, name="oup")
+        changes: list[Change] = [Replace(item=record)]
+        if not lease.is_listed_as_continued:
+            listing = self._changes.listing(
+                commit.instance, end.status.value, created=lease.created
+            )
+            changes.append(Replace(item=listing))
+        return changes
+
+    def _output(
+        self, commit: TurnCommit, lease: RememberedLease, buffer: ChunkBuffer
+    ) -> dict[str, Plain]:
+        end = commit.end
+        if end is None or end.output is None or end.status is InstanceStatus.CONTINUED_AS_NEW:
+            return {}
+        partition = self._keys.partition(commit.instance)
+        kind = lasting(lease.life.tag)
+        return buffer.place(partition, end.output, kind=kind, name="oup")
+
+
+def version_after(commit: TurnCommit, lease: RememberedLease) -> str | None:
+    """The version that the instance is pinned to after the commit."""
+    continues = commit.end is not None and commit.end.status is InstanceStatus.CONTINUED_AS_NEW
+    if commit.version is None and commit.unpin and continues:
+        return None
+    return lease.version if commit.version is None else commit.version
+
+
+def engine_after(commit: TurnCommit, lease: RememberedLease) -> int:
+    """The engine that the instance needs after the commit."""
+    return lease.engine if commit.engine is None else commit.engine
+
+
+def _validity_after(commit: TurnCommit, lease: RememberedLease) -> Validity:
+    end = commit.end
+    if end is None:
+        return Validity(commit.incarnation, commit.execution, True, lease.life)
+    continues = end.status is InstanceStatus.CONTINUED_AS_NEW
+    return Validity(commit.incarnation, commit.execution + continues, continues, lease.life)
+
+
+def _key_of(item: Item) -> Key:
+    return (str(item["pk"]), str(item["sk"]))
