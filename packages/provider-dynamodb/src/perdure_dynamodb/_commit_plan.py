@@ -302,3 +302,16 @@ class _LockChange:
         self._set_or_not(name, value)
         if value is None:
             self._removes.append(name)
+
+
+def version_after(commit: TurnCommit, lease: RememberedLease) -> str | None:
+    """The version that the instance is pinned to after the commit."""
+    continues = commit.end is not None and commit.end.status is InstanceStatus.CONTINUED_AS_NEW
+    if commit.version is None and commit.unpin and continues:
+        return None
+    return lease.version if commit.version is None else commit.version
+
+
+def engine_after(commit: TurnCommit, lease: RememberedLease) -> int:
+    """The engine that the instance needs after the commit."""
+    return lease.engine if commit.engine is None else commit.engine

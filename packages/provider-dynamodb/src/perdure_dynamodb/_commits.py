@@ -19,10 +19,18 @@ from dataclasses import replace
 from datetime import timedelta
 
 from perdure.clock import Instant
-from perdure.contract import CommitAnswer, TurnCommit, TurnLease
+from perdure.contract import (
+    CommitAnswer,
+    ExecutionEnd,
+    InstanceStatus,
+    InstanceTermination,
+    TurnCommit,
+    TurnLease,
+)
 from perdure.errors import (
     ActivityLeaseLost,
     HistoryConflict,
+    InstanceNotFound,
     LeaseLost,
     StorageCorrupt,
     StorageUnavailable,
@@ -32,7 +40,7 @@ from perdure_dynamodb._activities import Activities
 from perdure_dynamodb._activity_items import finishing
 from perdure_dynamodb._change_kinds import FenceFailed, weight_of
 from perdure_dynamodb._changes import Changes
-from perdure_dynamodb._commit_plan import CommitPlan
+from perdure_dynamodb._commit_plan import CommitPlan, engine_after, version_after
 from perdure_dynamodb._ids_in_use import IdsInUse
 from perdure_dynamodb._keys import activity_key
 from perdure_dynamodb._lease_memory import MANY_TIMERS, LeaseMemory, RememberedLease
@@ -40,13 +48,16 @@ from perdure_dynamodb._litter import Litter
 from perdure_dynamodb._locks import Lock, Validity
 from perdure_dynamodb._messages import Delivery, deliver, read_mailbox
 from perdure_dynamodb._namespace import Namespace
-from perdure_dynamodb._planner import Planner, engine_after, version_after
+from perdure_dynamodb._planner import Planner
 from perdure_dynamodb._staged_commits import StagedCommits, in_batches
 from perdure_dynamodb._table import TRANSACTION_LIMIT, Action, Key
 from perdure_dynamodb._turn_leases import TurnLeases
 
 FINISH_LIMIT = 90
 _MOST_ATTEMPTS = 20
+
+_TO_TERMINATE = timedelta(seconds=30)
+"""For so long other processes leave the rest of a large termination to its caller."""
 
 WARY = 8
 """So many commits read the mailbox after one met new messages: they tend to keep coming."""
@@ -108,6 +119,34 @@ class Commits:
             f"the lock of instance {commit.instance!r} changed {_MOST_ATTEMPTS} times during a"
             " commit; try again",
             operation="commit_turn",
+        )
+
+    async def terminate(self, termination: InstanceTermination) -> bool:
+        """End a running instance as Failed, with or without a lease."""
+        for _ in range(_MOST_ATTEMPTS):
+            row = await self._table.get(*self._namespace.lock_key(termination.instance))
+            if row is None or row.text("inc") != termination.incarnation:
+                raise InstanceNotFound(termination.instance)
+            lock = await self._staged.finish(Lock(termination.instance, row))
+            if lock.last_commit == termination.id:
+                await self._changes.signal_again(termination.send)
+                return True
+            if not lock.running:
+                return False
+            lease = RememberedLease.of(lock, _TO_TERMINATE)
+            plan = self._planner.plan(_forced_end(termination, lock), lease, is_forced=True)
+            marks = await self._litter.mark(lock.instance, plan.buffer.payloads)
+            try:
+                await self._carry_out(plan, marks)
+            except FenceFailed:
+                await self._litter.drop(plan.buffer, marks)
+                continue
+            self._after(plan)
+            return True
+        raise StorageUnavailable(
+            f"the lock of instance {termination.instance!r} changed {_MOST_ATTEMPTS} times during a"
+            " termination; try again",
+            operation="terminate_instance",
         )
 
     async def _inspect(self, commit: TurnCommit) -> Lock:
@@ -193,8 +232,9 @@ class Commits:
                 await self._stay_alive(plan)
 
     async def _stay_alive(self, plan: CommitPlan) -> None:
-        lease = TurnLease(instance=plan.commit.instance, token=plan.commit.token)
-        await self._leases.extend(lease, plan.lease.lease_for)
+        if not plan.is_forced:
+            lease = TurnLease(instance=plan.commit.instance, token=plan.commit.token)
+            await self._leases.extend(lease, plan.lease.lease_for)
 
     def _fence(self, plan: CommitPlan, in_use: Sequence[str]) -> list[Action]:
         commit = plan.commit
@@ -331,6 +371,21 @@ class Commits:
 
     def _activity_key(self, commit: TurnCommit, activity: str) -> Key:
         return (self._keys.partition(commit.instance), activity_key(activity))
+
+
+def _forced_end(termination: InstanceTermination, lock: Lock) -> TurnCommit:
+    """The commit that ends an instance where it stands."""
+    return TurnCommit(
+        id=termination.id,
+        instance=termination.instance,
+        incarnation=termination.incarnation,
+        token="",
+        execution=lock.execution,
+        expected_event=lock.last_event,
+        events=termination.events,
+        send=termination.send,
+        end=ExecutionEnd(status=InstanceStatus.FAILED, output=termination.output),
+    )
 
 
 def _learned(lock: Lock, before: RememberedLease | None, now: Instant) -> RememberedLease:

@@ -186,6 +186,10 @@ class LeaseMemory:
         if self._holders.get(instance) == token:
             del self._holders[instance]
 
+    def drop(self, instance: str) -> None:
+        """The lease of an instance is gone, if there was one."""
+        self._holders.pop(instance, None)
+
     def end(self, instance: str, token: str) -> None:
         """A lease is over for good."""
         self.forget(instance, token)

@@ -10,7 +10,7 @@ from perdure.contract import InstanceStatus, TurnCommit
 from perdure_dynamodb._activity_items import activity_item
 from perdure_dynamodb._change_kinds import Change, Remove, Replace
 from perdure_dynamodb._changes import Changes
-from perdure_dynamodb._commit_plan import CommitPlan
+from perdure_dynamodb._commit_plan import CommitPlan, engine_after, version_after
 from perdure_dynamodb._keys import (
     activity_key,
     execution_key,
@@ -41,7 +41,7 @@ class Planner:
     def plan(
         self, commit: TurnCommit, lease: RememberedLease, *, is_forced: bool = False
     ) -> CommitPlan:
-        """What a commit writes under this lease, or, where it is forced, whoever has a lease."""
+        """What a commit writes under this lease; a forced one needs none, and only ends the instance."""
         now, buffer = self._namespace.now, ChunkBuffer.empty()
         validity = _validity_after(commit, lease)
         activities = self._added(commit, lease, buffer, now)
@@ -187,19 +187,6 @@ class Planner:
         partition = self._keys.partition(commit.instance)
         kind = lasting(lease.life.tag)
         return buffer.place(partition, end.output, kind=kind, name="oup")
-
-
-def version_after(commit: TurnCommit, lease: RememberedLease) -> str | None:
-    """The version that the instance is pinned to after the commit."""
-    continues = commit.end is not None and commit.end.status is InstanceStatus.CONTINUED_AS_NEW
-    if commit.version is None and commit.unpin and continues:
-        return None
-    return lease.version if commit.version is None else commit.version
-
-
-def engine_after(commit: TurnCommit, lease: RememberedLease) -> int:
-    """The engine that the instance needs after the commit."""
-    return lease.engine if commit.engine is None else commit.engine
 
 
 def _validity_after(commit: TurnCommit, lease: RememberedLease) -> Validity:

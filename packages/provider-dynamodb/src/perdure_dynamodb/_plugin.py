@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from perdure.contract import (
     MANAGEMENT,
     PERSISTENT,
+    RECOVERY,
     SHARED,
     Clock,
     Provider,
@@ -42,8 +43,8 @@ def perdure_provider_specs() -> Sequence[ProviderSpec]:
     return [
         ProviderSpec(
             scheme="dynamodb",
-            contract=(1, 0),
-            capabilities=frozenset({MANAGEMENT, PERSISTENT, SHARED}),
+            contract=(1, 1),
+            capabilities=frozenset({MANAGEMENT, PERSISTENT, RECOVERY, SHARED}),
             options=_options,
             open=_open,
             example_url="dynamodb://Table?region=eu-west-1",

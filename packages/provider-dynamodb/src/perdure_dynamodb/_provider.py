@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from perdure.clock import Clock, to_microseconds
 from perdure.contract import (
+    RECOVERY,
     ActivityCompletion,
     ActivityLease,
     ActivityRelease,
@@ -23,7 +24,9 @@ from perdure.contract import (
     ChangeWait,
     CommitAnswer,
     HistoryPage,
+    InstanceReopening,
     InstanceState,
+    InstanceTermination,
     LeasedActivity,
     LeasedTurn,
     Message,
@@ -37,6 +40,7 @@ from perdure.contract import (
     check_commit,
     check_delay,
     check_lease,
+    check_reopening,
 )
 from perdure.errors import (
     ExecutionNotFound,
@@ -66,6 +70,7 @@ from perdure_dynamodb._locks import Lock
 from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._payloads import ChunkBuffer, read_payload
 from perdure_dynamodb._purge import Purge
+from perdure_dynamodb._reopening import Reopening
 from perdure_dynamodb._sending import Sending
 from perdure_dynamodb._shards import Shards
 from perdure_dynamodb._signals import Signals
@@ -86,6 +91,7 @@ _TO_GIVE_BACK = 5.0
 class DynamoDBProvider(Provider):
     """One namespace of one table."""
 
+    capabilities = frozenset({RECOVERY})
     finish_limit = FINISH_LIMIT
     tells_of_changes = True
     tells_of_cancellations = True
@@ -144,6 +150,13 @@ class DynamoDBProvider(Provider):
             ids_in_use=ids_in_use,
             litter=self._litter,
         )
+        self._reopening = Reopening(
+            self._namespace,
+            changes=self._changes,
+            staged_commits=self._staged,
+            litter=self._litter,
+        )
+        self._memory = memory
         self._watching = Watching(self._changes, clock=clock, runs_here=memory.holds)
         self._admin = DynamoDBAdmin(
             self._namespace,
@@ -256,9 +269,26 @@ class DynamoDBProvider(Provider):
         """The plain fields of an instance, or None."""
         return await _named("read_instance", self._read_instance(instance))
 
+    async def reopen_instance(self, reopening: InstanceReopening) -> None:
+        """Begin the next execution of an instance."""
+        check_reopening(reopening)
+        await _whole("reopen_instance", self._reopening.reopen(reopening))
+        self._tell_of_change(reopening.instance)
+
+    async def terminate_instance(self, termination: InstanceTermination) -> bool:
+        """End a running instance as Failed."""
+        is_terminated = await _whole("terminate_instance", self._commits.terminate(termination))
+        self._tell_of_change(termination.instance)
+        return is_terminated
+
     def as_management_capability(self) -> ProviderAdmin:
         """The management face."""
         return self._admin
+
+    def _tell_of_change(self, instance: str) -> None:
+        """Let those who wait in this process look, though it ran the instance until now."""
+        self._memory.drop(instance)
+        self._watching.wake(instance)
 
     async def _create(self, new: NewInstance) -> None:
         buffer = ChunkBuffer.empty()

@@ -81,6 +81,8 @@ class TurnLeases:
             known = RememberedLease.of(Lock(lease.instance, row), lease_for)
             if not known.stands_well(self._namespace.now, lease_for):
                 kept, _ = await self._extend(lease, lease_for, known)
+        if not kept:
+            self._memory.end(lease.instance, lease.token)
         return kept
 
     async def release(self, release: TurnRelease) -> None:

@@ -74,6 +74,13 @@ class Watching:
             over.cancel()
             self._waiters.discard(waiter)
 
+    def wake(self, instance: str) -> None:
+        """This process has changed the instance by a call that no lease is needed for."""
+        for waiter in self._waiters:
+            if waiter.wait.instance == instance:
+                waiter.due, waiter.pause = self._clock.now(), to_microseconds(SHORTEST_PAUSE)
+        self._came.set()
+
     async def close(self) -> None:
         """End the reader."""
         if self._reader is not None:
