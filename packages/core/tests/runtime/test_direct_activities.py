@@ -6,10 +6,13 @@ import asyncio
 
 import perdure
 import pytest
-from perdure import Runtime, RuntimeOptions
+from perdure import RuntimeOptions
 from perdure.contract import CommitAnswer, DelegatingProvider, NewActivity, Provider, TurnCommit
 from perdure.errors import StorageFailed
 from perdure.model.wire import decode_activity
+from perdure.testing import Stage
+
+from .wrapping import Wrapping
 
 
 class Held(DelegatingProvider):
@@ -55,33 +58,31 @@ async def rounds() -> None:
 
 async def test_it_does_not_begin_before_the_commit_that_schedules_it_stands() -> None:
     app, calls = application()
-    async with perdure.open_provider("memory://") as inner:
-        provider = Held(inner)
-        async with Runtime(provider, app):
-            handle = await perdure.Client(inner).start_orchestration("i", "flow")
-            await provider.arrived.wait()
-            await rounds()
-            before = list(calls)
-            provider.gate.set()
-            result = await handle.result(timeout=5)
+    held = Wrapping(Held)
+    async with Stage(app, plugins=[held]) as stage:
+        handle = await stage.client.start_orchestration("i", "flow")
+        await held.provider.arrived.wait()
+        await rounds()
+        before = list(calls)
+        held.provider.gate.set()
+        result = await handle.result()
 
     assert before == []
     assert (calls, result) == ([{"number": 7}], 7)
 
 
-async def test_it_never_begins_where_that_commit_fails(clock: perdure.ManualClock) -> None:
+async def test_it_never_begins_where_that_commit_fails() -> None:
     app, calls = application()
-    async with perdure.open_provider("memory://", clock=clock) as inner:
-        provider = Held(inner)
-        provider.fails = True
-        async with Runtime(provider, app) as runtime:
-            await perdure.Client(inner).start_orchestration("i", "flow")
-            await provider.arrived.wait()
-            provider.gate.set()
-            await rounds()
+    held = Wrapping(Held)
+    async with Stage(app, plugins=[held]) as stage:
+        held.provider.fails = True
+        await stage.client.start_orchestration("i", "flow")
+        await held.provider.arrived.wait()
+        held.provider.gate.set()
+        await stage.settle()
 
-            assert calls == []
-            assert runtime.statistics.activities_running == 0
+        assert calls == []
+        assert stage.runtime.statistics.activities_running == 0
 
 
 async def test_it_is_called_with_what_was_scheduled_and_the_store_has_the_same(
@@ -93,14 +94,12 @@ async def test_it_is_called_with_what_was_scheduled_and_the_store_has_the_same(
         raise AssertionError("what is at hand need not be read from the commit")
 
     monkeypatch.setattr("perdure.runtime.activity_runner.decode_activity", read)
-    async with perdure.open_provider("memory://") as inner:
-        provider = Held(inner)
-        provider.gate.set()
-        async with Runtime(provider, app):
-            handle = await perdure.Client(inner).start_orchestration("i", "flow")
-            await handle.result(timeout=5)
+    held = Wrapping(Held)
+    async with Stage(app, plugins=[held]) as stage:
+        held.provider.gate.set()
+        await (await stage.client.start_orchestration("i", "flow")).result()
 
-    (added,) = provider.commits[0].add
+    (added,) = held.provider.commits[0].add
     assert isinstance(added, NewActivity)
     assert added.lease
     assert decode_activity(added.data).input == '{"number":7}'
@@ -109,14 +108,12 @@ async def test_it_is_called_with_what_was_scheduled_and_the_store_has_the_same(
 
 async def test_it_counts_as_one_delivery_that_the_next_commit_finishes() -> None:
     app, _ = application()
-    async with perdure.open_provider("memory://") as inner:
-        provider = Held(inner)
-        provider.gate.set()
-        async with Runtime(provider, app):
-            handle = await perdure.Client(inner).start_orchestration("i", "flow")
-            await handle.result(timeout=5)
+    held = Wrapping(Held)
+    async with Stage(app, plugins=[held]) as stage:
+        held.provider.gate.set()
+        await (await stage.client.start_orchestration("i", "flow")).result()
 
-    first, second = provider.commits
+    first, second = held.provider.commits
     (finished,) = second.finish
     assert (finished.activity, finished.token) == (first.add[0].id, first.id)
 
@@ -127,18 +124,16 @@ async def test_a_commit_that_cannot_be_made_keeps_no_slot(monkeypatch: pytest.Mo
     def breaks(*arguments: object, **named: object) -> None:
         raise RuntimeError("a defect")
 
-    async with perdure.open_provider("memory://") as provider:
-        client = perdure.Client(provider)
-        options = RuntimeOptions(max_concurrent_activities=1)
-        async with Runtime(provider, app, options=options):
-            with monkeypatch.context() as patch:
-                patch.setattr("perdure.runtime.leased_instance.make_turn_commit", breaks)
-                await client.start_orchestration("broken", "flow")
-                await rounds()
-            handle = await client.start_orchestration("sound", "flow")
+    options = RuntimeOptions(max_concurrent_activities=1)
+    async with Stage(app, options=options) as stage:
+        with monkeypatch.context() as patch:
+            patch.setattr("perdure.runtime.leased_instance.make_turn_commit", breaks)
+            broken = await stage.client.start_orchestration("broken", "flow")
+            await stage.settle()
+        sound = await stage.client.start_orchestration("sound", "flow")
 
-            assert await handle.result(timeout=5) == 7
-            status = await client.get_orchestration_status("broken")
+        assert await sound.result() == 7
+        status = await broken.status()
     assert isinstance(status, perdure.Running)
     assert status.parked is not None
     assert status.parked.reason == "broken"

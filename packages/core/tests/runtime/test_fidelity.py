@@ -12,8 +12,9 @@ from pathlib import Path
 
 import perdure
 import pytest
-from perdure import Fixed, RetryPolicy, Runtime
+from perdure import Fixed, RetryPolicy
 from perdure.model.details import Raised
+from perdure.testing import Stage
 from pydantic import BaseModel, SecretStr
 
 
@@ -32,26 +33,27 @@ class Reject:
     user: str
 
 
-async def test_a_start_whose_input_would_not_come_back_stores_nothing(provider) -> None:
+async def test_a_start_whose_input_would_not_come_back_stores_nothing(url) -> None:
     app = perdure.Registry()
 
     @app.orchestration
     async def enter(ctx: perdure.OrchestrationContext, login: Login) -> None: ...
 
-    client = perdure.Client(provider)
     login = Login(user="ada", token=SecretStr("hunter2"))
+    async with Stage(url=url) as stage:
+        client = stage.client
 
-    with pytest.raises(perdure.InvalidPayload, match=r"\$\.token is a secret"):
-        await client.start_orchestration("i", enter, login)
-    with pytest.raises(perdure.InvalidPayload, match=r"\$\.token is a secret"):
-        await client.start_orchestration_typed("i", "enter", login)
-    with pytest.raises(perdure.InvalidPayload, match=r"\$\.user occurs twice"):
-        await client.start_orchestration("i", "enter", '{"user": "ada", "user": "bob"}')
+        with pytest.raises(perdure.InvalidPayload, match=r"\$\.token is a secret"):
+            await client.start_orchestration("i", enter, login)
+        with pytest.raises(perdure.InvalidPayload, match=r"\$\.token is a secret"):
+            await client.start_orchestration_typed("i", "enter", login)
+        with pytest.raises(perdure.InvalidPayload, match=r"\$\.user occurs twice"):
+            await client.start_orchestration("i", "enter", '{"user": "ada", "user": "bob"}')
 
-    assert await client.get_orchestration_status("i") == perdure.NotFound()
+        assert await client.get_orchestration_status("i") == perdure.NotFound()
 
 
-async def test_a_result_that_would_not_come_back_fails_its_activity_once(provider) -> None:
+async def test_a_result_that_would_not_come_back_fails_its_activity_once(url) -> None:
     app = perdure.Registry()
     runs: list[int] = []
 
@@ -69,25 +71,25 @@ async def test_a_result_that_would_not_come_back_fails_its_activity_once(provide
             return error.message
         return "it came back"
 
-    async with Runtime(provider, app):
-        handle = await perdure.Client(provider).start_orchestration("i", main)
-        message = await handle.result(timeout=10)
+    async with Stage(app, url=url) as stage:
+        handle = await stage.client.start_orchestration("i", main)
+        message = await handle.result()
 
     assert "result of activity 'decide' of type 'Reject'" in message
     assert "discriminator" in message
     assert runs == [1]
 
 
-async def test_an_output_that_would_not_come_back_fails_its_instance(provider) -> None:
+async def test_an_output_that_would_not_come_back_fails_its_instance(url) -> None:
     app = perdure.Registry()
 
     @app.orchestration
     async def main(ctx: perdure.OrchestrationContext) -> dict[str, object]:
         return {"a": float("nan")}
 
-    async with Runtime(provider, app):
-        handle = await perdure.Client(provider).start_orchestration("i", main)
-        status = await handle.wait(timeout=10)
+    async with Stage(app, url=url) as stage:
+        handle = await stage.client.start_orchestration("i", main)
+        status = await handle.wait()
 
     assert isinstance(status, perdure.Failed)
     assert isinstance(status.details.kind, Raised)
@@ -97,6 +99,7 @@ async def test_an_output_that_would_not_come_back_fails_its_instance(provider) -
 PROGRAM = """
     import asyncio, sys
     import perdure
+    from perdure.testing import Stage
     from pydantic import BaseModel
 
     class Document(BaseModel):
@@ -115,17 +118,14 @@ PROGRAM = """
         return first
 
     async def main(url: str, part: str) -> None:
-        async with perdure.open_provider(url) as provider:
-            client = perdure.Client(provider)
-            async with perdure.Runtime(provider, app):
-                if part == "1":
-                    words = {"red", "green", "blue", "white", "black"}
-                    await client.start_orchestration("i", flow, Document(words=words))
-                    while len(await client.read_execution_history("i", 1)) < 3:
-                        await asyncio.sleep(0.01)
-                else:
-                    await client.raise_event("i", "go")
-                    print((await client.wait_for_orchestration("i", 30)).output)
+        async with Stage(app, url=url) as stage:
+            if part == "1":
+                words = {"red", "green", "blue", "white", "black"}
+                await stage.client.start_orchestration("i", flow, Document(words=words))
+                await stage.settle()
+            else:
+                await stage.client.raise_event("i", "go")
+                print((await stage.client.wait_for_orchestration("i")).output)
 
     asyncio.run(main(*sys.argv[1:]))
 """

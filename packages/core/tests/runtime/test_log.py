@@ -9,7 +9,8 @@ from datetime import timedelta
 
 import perdure
 import pytest
-from perdure import Fixed, RetryPolicy, Runtime, RuntimeOptions
+from perdure import Fixed, RetryPolicy, RuntimeOptions
+from perdure.testing import Stage
 
 SOON = Fixed(timedelta(milliseconds=1))
 
@@ -28,15 +29,13 @@ def told(caplog, name: str) -> list[logging.LogRecord]:
     ]
 
 
-async def run_to_end(provider, app, name: str, input: object = None, **options) -> object:
-    async with Runtime(provider, app, options=RuntimeOptions(**options)):
-        handle = await perdure.Client(provider).start_orchestration_typed("100%s", name, input)
-        return await handle.wait(timeout=10)
+async def run_to_end(url: str, app, name: str, input: object = None, **options) -> object:
+    async with Stage(app, url=url, options=RuntimeOptions(**options)) as stage:
+        handle = await stage.client.start_orchestration_typed("100%s", name, input)
+        return await handle.wait()
 
 
-async def test_an_attempt_that_raised_is_a_warning_and_the_last_one_an_error(
-    provider, caplog
-) -> None:
+async def test_an_attempt_that_raised_is_a_warning_and_the_last_one_an_error(url, caplog) -> None:
     app = perdure.Registry()
 
     @app.activity(name="shop.charge")
@@ -48,7 +47,7 @@ async def test_an_attempt_that_raised_is_a_warning_and_the_last_one_an_error(
         policy = RetryPolicy(max_attempts=3, backoff=SOON)
         await ctx.schedule_activity("shop.charge", retry=policy)
 
-    await run_to_end(provider, app, "main", cache_size=0)
+    await run_to_end(url, app, "main", cache_size=0)
 
     records = told(caplog, "perdure.activity")
     assert [record.levelname for record in records] == ["WARNING", "WARNING", "ERROR"]
@@ -90,7 +89,7 @@ async def test_an_attempt_that_raised_is_a_warning_and_the_last_one_an_error(
     ],
 )
 async def test_an_attempt_that_raised_says_what_follows(
-    provider, caplog, error, policy, level, follows
+    url, caplog, error, policy, level, follows
 ) -> None:
     app = perdure.Registry()
 
@@ -102,7 +101,7 @@ async def test_an_attempt_that_raised_says_what_follows(
     async def main(ctx: perdure.OrchestrationContext) -> None:
         await ctx.schedule_activity(act, retry=policy)
 
-    await run_to_end(provider, app, "main")
+    await run_to_end(url, app, "main")
 
     record = told(caplog, "perdure.activity.act")[0]
     assert (record.levelname, record.getMessage().partition("; ")[2]) == (level, follows)
@@ -118,9 +117,7 @@ async def test_an_attempt_that_raised_says_what_follows(
         ),
     ],
 )
-async def test_a_refusal_of_the_orchestration_is_told_there_once(
-    provider, caplog, policy, why
-) -> None:
+async def test_a_refusal_of_the_orchestration_is_told_there_once(url, caplog, policy, why) -> None:
     app = perdure.Registry()
 
     @app.activity
@@ -134,7 +131,7 @@ async def test_a_refusal_of_the_orchestration_is_told_there_once(
         except perdure.ActivityFailed:
             await asyncio.sleep(0.001)
 
-    await run_to_end(provider, app, "main", cache_size=0)
+    await run_to_end(url, app, "main", cache_size=0)
 
     warning, error = told(caplog, "perdure.activity.act")
     assert (warning.levelname, error.levelname) == ("WARNING", "ERROR")
@@ -143,9 +140,7 @@ async def test_a_refusal_of_the_orchestration_is_told_there_once(
     assert error.perdure_attempt == 1
 
 
-async def test_an_exception_that_no_handler_can_print_is_told_all_the_same(
-    provider, caplog
-) -> None:
+async def test_an_exception_that_no_handler_can_print_is_told_all_the_same(url, caplog) -> None:
     app = perdure.Registry()
 
     class Unprintable(Exception):
@@ -169,7 +164,7 @@ async def test_an_exception_that_no_handler_can_print_is_told_all_the_same(
     handler = Printing()
     logging.getLogger("perdure").addHandler(handler)
     try:
-        status = await run_to_end(provider, app, "main")
+        status = await run_to_end(url, app, "main")
     finally:
         logging.getLogger("perdure").removeHandler(handler)
 
@@ -177,7 +172,7 @@ async def test_an_exception_that_no_handler_can_print_is_told_all_the_same(
     assert any("its trace could not be logged" in line for line in printed)
 
 
-async def test_a_filter_that_raises_costs_no_outcome(provider, caplog) -> None:
+async def test_a_filter_that_raises_costs_no_outcome(url, caplog) -> None:
     app = perdure.Registry()
 
     @app.activity
@@ -194,7 +189,7 @@ async def test_a_filter_that_raises_costs_no_outcome(provider, caplog) -> None:
     logger = logging.getLogger("perdure.activity.act")
     logger.addFilter(refuse)
     try:
-        status = await run_to_end(provider, app, "main")
+        status = await run_to_end(url, app, "main")
     finally:
         logger.removeFilter(refuse)
 
@@ -202,7 +197,7 @@ async def test_a_filter_that_raises_costs_no_outcome(provider, caplog) -> None:
 
 
 async def test_a_failed_instance_is_an_error_with_its_reason_and_a_cancelled_one_is_not(
-    provider, caplog
+    url, caplog
 ) -> None:
     app = perdure.Registry()
 
@@ -222,13 +217,13 @@ async def test_a_failed_instance_is_an_error_with_its_reason_and_a_cancelled_one
     async def waits(ctx: perdure.OrchestrationContext) -> None:
         await ctx.schedule_wait("never")
 
-    client = perdure.Client(provider)
-    async with Runtime(provider, app, options=RuntimeOptions(cache_size=0)):
+    async with Stage(app, options=RuntimeOptions(cache_size=0), url=url) as stage:
+        client = stage.client
         failed = await client.start_orchestration("f", parent)
         cancelled = await client.start_orchestration("c", waits)
         await client.cancel_instance("c", "enough")
-        await failed.wait(timeout=10)
-        await cancelled.wait(timeout=10)
+        await failed.wait()
+        await cancelled.wait()
 
     records = {record.perdure_instance: record for record in told(caplog, "perdure.runtime")}
     assert sorted(records) == ["c", "child", "f"]
@@ -242,22 +237,18 @@ async def test_a_failed_instance_is_an_error_with_its_reason_and_a_cancelled_one
     assert lines[-1].endswith(" " + act.__qualname__)
 
 
-async def test_a_parked_instance_is_a_warning_once_for_each_reason(
-    timed_provider, clock, pass_time, caplog
-) -> None:
+async def test_a_parked_instance_is_a_warning_once_for_each_reason(url, caplog) -> None:
     app = perdure.Registry()
 
     @app.orchestration
     async def main(ctx: perdure.OrchestrationContext) -> None:
         await ctx.schedule_activity("registered nowhere")
 
-    client = perdure.Client(timed_provider)
-    async with Runtime(timed_provider, app):
+    async with Stage(app, url=url) as stage:
+        client = stage.client
         await client.start_orchestration("a", main)
         await client.start_orchestration("b", "registered nowhere either")
-        before = clock.now()
-        late = before + 60_000_000
-        await pass_time(lambda: clock.now() > late, step=timedelta(milliseconds=250))
+        await stage.advance(60)
 
     records = [record for record in told(caplog, "perdure") if "is parked" in record.getMessage()]
     assert sorted(record.perdure_instance for record in records) == ["a", "b"]
@@ -265,7 +256,7 @@ async def test_a_parked_instance_is_a_warning_once_for_each_reason(
     assert {record.perdure_reason for record in records} == {"unregistered"}
 
 
-async def test_what_an_orchestration_forgets_is_told_once(provider, caplog) -> None:
+async def test_what_an_orchestration_forgets_is_told_once(url, caplog) -> None:
     app = perdure.Registry()
 
     @app.activity
@@ -286,7 +277,7 @@ async def test_what_an_orchestration_forgets_is_told_once(provider, caplog) -> N
         ctx.schedule_activity(mail, "ada")
         return "mail sent"
 
-    await run_to_end(provider, app, "main", cache_size=0)
+    await run_to_end(url, app, "main", cache_size=0)
     gc.collect()
 
     error, warning = told(caplog, "perdure.orchestration.main")
@@ -296,7 +287,7 @@ async def test_what_an_orchestration_forgets_is_told_once(provider, caplog) -> N
     assert error.perdure_instance == warning.perdure_instance == "100%s"
 
 
-async def test_levels_can_be_set_for_one_orchestration_and_one_activity(provider, caplog) -> None:
+async def test_levels_can_be_set_for_one_orchestration_and_one_activity(url, caplog) -> None:
     app = perdure.Registry()
 
     @app.activity
@@ -310,14 +301,14 @@ async def test_levels_can_be_set_for_one_orchestration_and_one_activity(provider
 
     caplog.set_level(logging.CRITICAL, "perdure.activity.act")
     caplog.set_level(logging.ERROR, "perdure.orchestration.main")
-    await run_to_end(provider, app, "main")
+    await run_to_end(url, app, "main")
 
     assert told(caplog, "perdure.activity") == []
     assert told(caplog, "perdure.orchestration") == []
 
 
 async def test_the_logger_of_an_orchestration_takes_any_id_and_names_its_callers_line(
-    provider, caplog
+    url, caplog
 ) -> None:
     app = perdure.Registry()
 
@@ -327,7 +318,7 @@ async def test_the_logger_of_an_orchestration_takes_any_id_and_names_its_callers
         ctx.logger.warning("100% done")
         ctx.logger.log(logging.WARNING, {"not": "a text"})
 
-    await run_to_end(provider, app, "main")
+    await run_to_end(url, app, "main")
 
     records = told(caplog, "perdure.orchestration.main")
     assert [record.getMessage() for record in records] == [
@@ -341,7 +332,7 @@ async def test_the_logger_of_an_orchestration_takes_any_id_and_names_its_callers
 
 
 async def test_what_is_raised_after_a_cancellation_is_told_though_it_has_no_effect(
-    provider, caplog
+    url, caplog
 ) -> None:
     app = perdure.Registry()
     began = asyncio.Event()
@@ -361,13 +352,13 @@ async def test_what_is_raised_after_a_cancellation_is_told_though_it_has_no_effe
         except asyncio.CancelledError:
             raise KeyError("broken too") from None
 
-    client = perdure.Client(provider)
     options = RuntimeOptions(cancel_grace=timedelta(0))
-    async with Runtime(provider, app, options=options):
+    async with Stage(app, options=options, url=url) as stage:
+        client = stage.client
         handle = await client.start_orchestration("i", main)
         await began.wait()
         await client.cancel_instance("i", "enough")
-        status = await handle.wait(timeout=10)
+        status = await handle.wait()
 
     assert status.details.display_message() == "canceled: enough"
     (activity,) = told(caplog, "perdure.activity.breaks")

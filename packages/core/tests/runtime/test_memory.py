@@ -10,6 +10,9 @@ import perdure
 import pytest
 from perdure.contract import CommitAnswer, DelegatingProvider, Provider, TurnCommit
 from perdure.runtime.payload_budget import LIMIT, PayloadBudget
+from perdure.testing import Stage
+
+from .wrapping import Wrapping
 
 MEGABYTE = 1_000_000
 COUNT = 10
@@ -31,11 +34,8 @@ async def test_under_way_an_input_is_held_once_for_the_history_and_once_for_each
     async def flow(ctx: perdure.OrchestrationContext, text: str) -> int:
         return await ctx.schedule_activity(hold, text)
 
-    async with (
-        perdure.open_provider(f"sqlite:///{tmp_path / 'x.db'}") as provider,
-        perdure.Runtime(provider, app),
-    ):
-        client = perdure.Client(provider)
+    async with Stage(app, url=f"sqlite:///{tmp_path / 'x.db'}") as stage:
+        client = stage.client
         tracemalloc.start()
         try:
             handles = [
@@ -49,7 +49,7 @@ async def test_under_way_an_input_is_held_once_for_the_history_and_once_for_each
         finally:
             tracemalloc.stop()
         gate.set()
-        lengths = [await handle.result(timeout=30) for handle in handles]
+        lengths = [await handle.result() for handle in handles]
 
     assert lengths == [MEGABYTE] * COUNT
     # The history's text, and what either function was called with; what carried them is let go.
@@ -82,8 +82,9 @@ async def test_large_turns_are_made_and_committed_a_few_at_a_time() -> None:
     async def flow(ctx: perdure.OrchestrationContext, text: str) -> int:
         return len(text)
 
-    async with perdure.open_provider("memory://") as provider:
-        holding, client = HoldingCommits(provider), perdure.Client(provider)
+    wrapping = Wrapping(HoldingCommits)
+    async with Stage(app, plugins=[wrapping]) as stage:
+        holding, client = wrapping.provider, stage.client
         await asyncio.gather(
             *(
                 client.start_orchestration(f"{number}", flow, "x" * (size - 100))
@@ -91,18 +92,17 @@ async def test_large_turns_are_made_and_committed_a_few_at_a_time() -> None:
             ),
             *(client.start_orchestration(f"small {number}", flow, "x") for number in range(count)),
         )
-        async with perdure.Runtime(holding, app):
-            for _ in range(8 + count):
-                await holding.arrived.acquire()
-            for _ in range(100):
-                await asyncio.sleep(0)
+        for _ in range(8 + count):
+            await holding.arrived.acquire()
+        for _ in range(100):
+            await asyncio.sleep(0)
 
-            # Small turns do not wait for large ones.
-            assert holding.arrived.locked()
-            assert holding.most < LIMIT + count * 1000
-            holding.gate.set()
-            for number in range(count):
-                await client.wait_for_orchestration(f"{number}", timeout=5)
+        # Small turns do not wait for large ones.
+        assert holding.arrived.locked()
+        assert holding.most < LIMIT + count * 1000
+        holding.gate.set()
+        for number in range(count):
+            await client.wait_for_orchestration(f"{number}")
 
 
 async def test_a_turn_that_is_larger_than_the_budget_is_made_alone() -> None:

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import perdure
 import pytest
-from perdure import Runtime
 from perdure.history import ActivityFailed as ActivityFailedEvent
 from perdure.runtime.activity_call import ActivityTask
+from perdure.testing import Stage
 from pydantic import PlainSerializer, PlainValidator
 
 
@@ -78,43 +78,41 @@ def raising() -> perdure.Registry:
 
 
 @pytest.mark.parametrize("name", RAISED)
-async def test_what_a_thread_raises_is_the_activitys_outcome(provider, name) -> None:
-    client = perdure.Client(provider)
-
-    async with Runtime(provider, raising()):
+async def test_what_a_thread_raises_is_the_activitys_outcome(url, name) -> None:
+    async with Stage(raising(), url=url) as stage:
+        client = stage.client
         handle = await client.start_orchestration("i", "calling", f'["in_a_thread", "{name}"]')
-        output = await handle.result(timeout=10)
+        output = await handle.result()
 
-    assert output == type(RAISED[name]()).__name__
-    events = await client.read_execution_history("i", 1)
+        assert output == type(RAISED[name]()).__name__
+        events = await client.read_execution_history("i", 1)
     assert sum(isinstance(event, ActivityFailedEvent) for event in events) == 1
 
 
 @pytest.mark.parametrize("name", IN_A_COROUTINE)
-async def test_what_a_coroutine_raises_is_the_activitys_outcome(provider, name) -> None:
-    client = perdure.Client(provider)
-
-    async with Runtime(provider, raising()):
+async def test_what_a_coroutine_raises_is_the_activitys_outcome(url, name) -> None:
+    async with Stage(raising(), url=url) as stage:
+        client = stage.client
         handle = await client.start_orchestration("i", "calling", f'["in_the_loop", "{name}"]')
-        output = await handle.result(timeout=10)
+        output = await handle.result()
 
-    assert output == IN_A_COROUTINE[name]
-    events = await client.read_execution_history("i", 1)
+        assert output == IN_A_COROUTINE[name]
+        events = await client.read_execution_history("i", 1)
     assert sum(isinstance(event, ActivityFailedEvent) for event in events) == 1
 
 
 @pytest.mark.parametrize("name", IN_A_COROUTINE)
-async def test_what_an_orchestration_raises_is_its_outcome(provider, name) -> None:
-    async with Runtime(provider, raising()) as runtime:
-        handle = await perdure.Client(provider).start_orchestration("i", "failing", f'"{name}"')
-        status = await handle.wait(timeout=10)
+async def test_what_an_orchestration_raises_is_its_outcome(url, name) -> None:
+    async with Stage(raising(), url=url) as stage:
+        handle = await stage.client.start_orchestration("i", "failing", f'"{name}"')
+        status = await handle.wait()
 
         assert status.details.type_name == IN_A_COROUTINE[name]
-        assert runtime.statistics.histories_read == 0  # at the first attempt
+        assert stage.runtime.statistics.histories_read == 0  # at the first attempt
 
 
 async def test_a_cancellation_that_an_orchestration_raises_keeps_its_text_and_its_cause(
-    provider,
+    url,
 ) -> None:
     app = perdure.Registry()
 
@@ -122,9 +120,9 @@ async def test_a_cancellation_that_an_orchestration_raises_keeps_its_text_and_it
     async def gives_up(ctx: perdure.OrchestrationContext) -> None:
         raise asyncio.CancelledError("out of stock") from ValueError("no boxes")
 
-    async with perdure.Runtime(provider, app):
-        handle = await perdure.Client(provider).start_orchestration("it", gives_up)
-        failed = await handle.wait(timeout=5)
+    async with Stage(app, url=url) as stage:
+        handle = await stage.client.start_orchestration("it", gives_up)
+        failed = await handle.wait()
 
     assert isinstance(failed, perdure.Failed)
     assert failed.details.type_name == "CancelledError"
@@ -135,13 +133,13 @@ async def test_a_cancellation_that_an_orchestration_raises_keeps_its_text_and_it
 async def test_an_interrupt_in_a_loop_of_another_thread_is_an_outcome() -> None:
     def work() -> list[str]:
         async def main() -> list[str]:
-            async with perdure.open_provider("memory://") as provider, Runtime(provider, raising()):
-                client = perdure.Client(provider)
+            async with Stage(raising()) as stage:
+                client = stage.client
                 call = '["in_the_loop", "an interrupt"]'
                 caught = await client.start_orchestration("a", "calling", call)
                 failed = await client.start_orchestration("o", "failing", '"an interrupt"')
-                output = await caught.result(timeout=10)
-                return [output, (await failed.wait(timeout=10)).details.type_name]
+                output = await caught.result()
+                return [output, (await failed.wait()).details.type_name]
 
         return asyncio.run(main())
 
@@ -151,7 +149,7 @@ async def test_an_interrupt_in_a_loop_of_another_thread_is_an_outcome() -> None:
     assert told == ["KeyboardInterrupt"] * 2
 
 
-async def test_an_activity_that_cancels_itself_has_failed(provider) -> None:
+async def test_an_activity_that_cancels_itself_has_failed(url) -> None:
     app = perdure.Registry()
     runs: list[str] = []
 
@@ -181,16 +179,16 @@ async def test_an_activity_that_cancels_itself_has_failed(provider) -> None:
             return error.message
 
     hows = ["at once", "later", "by another task", "and returns"]
-    async with Runtime(provider, app):
-        client = perdure.Client(provider)
+    async with Stage(app, url=url) as stage:
+        client = stage.client
         handles = [await client.start_orchestration(how, main, how) for how in hows]
-        outputs = [await handle.result(timeout=10) for handle in handles]
+        outputs = [await handle.result() for handle in handles]
 
     assert outputs == ["the activity cancelled itself"] * 4
     assert sorted(runs) == sorted(hows)
 
 
-async def test_an_activity_may_use_timeouts_and_task_groups(provider) -> None:
+async def test_an_activity_may_use_timeouts_and_task_groups(url) -> None:
     app = perdure.Registry()
 
     @app.activity
@@ -213,13 +211,13 @@ async def test_an_activity_may_use_timeouts_and_task_groups(provider) -> None:
     async def main(ctx: perdure.OrchestrationContext) -> str:
         return await ctx.schedule_activity(busy)
 
-    async with Runtime(provider, app):
-        handle = await perdure.Client(provider).start_orchestration("i", main)
+    async with Stage(app, url=url) as stage:
+        handle = await stage.client.start_orchestration("i", main)
 
-        assert await handle.result(timeout=10) == "done"
+        assert await handle.result() == "done"
 
 
-async def test_an_activity_that_its_host_cancels_runs_again_uncounted(provider) -> None:
+async def test_an_activity_that_its_host_cancels_runs_again_uncounted(url) -> None:
     app = perdure.Registry()
     deliveries: list[int] = []
 
@@ -240,10 +238,10 @@ async def test_an_activity_that_its_host_cancels_runs_again_uncounted(provider) 
     async def main(ctx: perdure.OrchestrationContext) -> int:
         return await ctx.schedule_activity(interrupted)
 
-    async with Runtime(provider, app):
-        handle = await perdure.Client(provider).start_orchestration("i", main)
+    async with Stage(app, url=url) as stage:
+        handle = await stage.client.start_orchestration("i", main)
 
-        assert await handle.result(timeout=10) == 1
+        assert await handle.result() == 1
     assert deliveries == [1, 1]
 
 
@@ -256,7 +254,7 @@ Silent = Annotated[str, PlainSerializer(_reject)]
 
 
 @pytest.mark.parametrize("what", ["key", "exit", "stop"])
-async def test_what_a_validator_raises_is_seen_where_its_value_is_awaited(provider, what) -> None:
+async def test_what_a_validator_raises_is_seen_where_its_value_is_awaited(url, what) -> None:
     app = perdure.Registry()
 
     @app.activity
@@ -271,17 +269,17 @@ async def test_what_a_validator_raises_is_seen_where_its_value_is_awaited(provid
             return type(error).__name__
         return "nothing was raised"
 
-    async with Runtime(provider, app) as runtime:
-        handle = await perdure.Client(provider).start_orchestration("i", main, what)
-        output = await handle.result(timeout=10)
+    async with Stage(app, url=url) as stage:
+        handle = await stage.client.start_orchestration("i", main, what)
+        output = await handle.result()
 
-        assert runtime.statistics.histories_read == 0
+        assert stage.runtime.statistics.histories_read == 0
     expected = {"key": "KeyError", "exit": "SystemExit", "stop": "RuntimeError"}
     assert output in (expected[what], "InvalidPayload")
 
 
 @pytest.mark.parametrize("what", ["key", "exit"])
-async def test_what_a_serializer_raises_is_the_outcome_of_whose_value_it_is(provider, what) -> None:
+async def test_what_a_serializer_raises_is_the_outcome_of_whose_value_it_is(url, what) -> None:
     app = perdure.Registry()
 
     @app.activity
@@ -296,16 +294,16 @@ async def test_what_a_serializer_raises_is_the_outcome_of_whose_value_it_is(prov
             return text
         return "nothing was raised"
 
-    async with Runtime(provider, app):
-        handle = await perdure.Client(provider).start_orchestration("i", main, what)
-        status = await handle.wait(timeout=10)
+    async with Stage(app, url=url) as stage:
+        handle = await stage.client.start_orchestration("i", main, what)
+        status = await handle.wait()
 
     expected = {"key": "KeyError", "exit": "SystemExit"}
     assert status.details.type_name in (expected[what], "InvalidPayload")
 
 
 async def test_causes_go_all_the_way_from_an_activity_to_the_parent_of_its_orchestration(
-    provider,
+    url,
 ) -> None:
     app = perdure.Registry()
 
@@ -327,9 +325,9 @@ async def test_causes_go_all_the_way_from_an_activity_to_the_parent_of_its_orche
     async def parent(ctx: perdure.OrchestrationContext) -> None:
         await ctx.schedule_sub_orchestration(child)
 
-    async with Runtime(provider, app):
-        handle = await perdure.Client(provider).start_orchestration("i", parent)
-        details = (await handle.wait(timeout=10)).details
+    async with Stage(app, url=url) as stage:
+        handle = await stage.client.start_orchestration("i", parent)
+        details = (await handle.wait()).details
 
     names, raised = [details.type_name], details.causes
     while raised:

@@ -13,9 +13,9 @@ from perdure import (
     OrchestrationContext,
     OrchestrationFailed,
     Registry,
-    Runtime,
 )
 from perdure.history import ActivityScheduled, OrchestrationStarted
+from perdure.testing import Stage
 
 
 @dataclass
@@ -122,11 +122,11 @@ async def going_on(ctx: OrchestrationContext) -> str:
 EXPECTED = "ING: 1, 500 now; ING: 1, 9 ; 10 2 1; 3; 10 6"
 
 
-async def test_several_parameters_reach_the_functions_with_their_defaults(provider) -> None:
-    client = perdure.Client(provider)
-    async with Runtime(provider, app):
+async def test_several_parameters_reach_the_functions_with_their_defaults(url) -> None:
+    async with Stage(app, url=url) as stage:
+        client = stage.client
         handle = await client.start("i", process)(Order(1), cents=9, urgent=True)
-        assert await handle.result(10) == EXPECTED
+        assert await handle.result() == EXPECTED
 
         history = await client.read_execution_history("i", 1)
     assert isinstance(history[0], OrchestrationStarted)
@@ -142,73 +142,72 @@ async def test_several_parameters_reach_the_functions_with_their_defaults(provid
     ]
 
 
-async def test_a_start_that_leaves_the_rest_to_the_defaults_takes_the_first_argument(
-    provider,
-) -> None:
-    client = perdure.Client(provider)
-    async with Runtime(provider, app):
-        assert await (await client.start_orchestration("i", double, 4)).result(10) == 8
+async def test_a_start_that_leaves_the_rest_to_the_defaults_takes_the_first_argument(url) -> None:
+    async with Stage(app, url=url) as stage:
+        client = stage.client
+        assert await (await client.start_orchestration("i", double, 4)).result() == 8
         handle = await client.start_orchestration_typed("j", "double", {"number": 4, "times": 3})
-        assert await handle.result(10) == 12
+        assert await handle.result() == 12
         text = await client.start_orchestration("k", "double", '{"number": 4, "times": 4}')
-        assert await text.result(10) == 16
+        assert await text.result() == 16
 
 
-async def test_a_detached_start_passes_several_arguments(provider) -> None:
-    client = perdure.Client(provider)
-    async with Runtime(provider, app):
-        started = await (await client.start_orchestration("i", starting)).result(10)
-        assert await client.wait_for_orchestration_typed(started, int, 10) == 12
+async def test_a_detached_start_passes_several_arguments(url) -> None:
+    async with Stage(app, url=url) as stage:
+        client = stage.client
+        started = await (await client.start_orchestration("i", starting)).result()
+        assert await client.wait_for_orchestration_typed(started, int) == 12
 
 
-async def test_an_orchestration_goes_on_with_several_arguments(provider) -> None:
-    client = perdure.Client(provider)
-    async with Runtime(provider, app):
+async def test_an_orchestration_goes_on_with_several_arguments(url) -> None:
+    async with Stage(app, url=url) as stage:
+        client = stage.client
         handle = await client.start("i", countdown)(2)
-        assert await handle.result(10) == [2, 1]
+        assert await handle.result() == [2, 1]
 
         assert await client.list_executions("i") == [1, 2, 3]
         by_call = await client.start("j", countdown_by_call)(2, seen=[])
-        assert await by_call.result(10) == [2, 1]
+        assert await by_call.result() == [2, 1]
 
 
-async def test_an_orchestration_does_not_go_on_as_another(provider) -> None:
-    client = perdure.Client(provider)
-    async with Runtime(provider, app):
+async def test_an_orchestration_does_not_go_on_as_another(url) -> None:
+    async with Stage(app, url=url) as stage:
+        client = stage.client
         handle = await client.start_orchestration("i", astray)
 
-        assert "was given orchestration 'countdown' in 'astray'" in await handle.result(10)
+        assert "was given orchestration 'countdown' in 'astray'" in await handle.result()
 
 
-async def test_an_input_that_nothing_takes_fails_the_instance_and_says_so(provider) -> None:
-    client = perdure.Client(provider)
-    async with Runtime(provider, app):
+async def test_an_input_that_nothing_takes_fails_the_instance_and_says_so(url) -> None:
+    async with Stage(app, url=url) as stage:
+        client = stage.client
         handle = await client.start_orchestration("i", "takes_none", '{"a": 1}')
         with pytest.raises(OrchestrationFailed, match="takes no input, and one was passed"):
-            await handle.result(10)
+            await handle.result()
         assert isinstance(await handle.status(), Failed)
 
         activity = await client.start_orchestration("j", passing_too_much)
-        assert await activity.result(10) == (
+        assert await activity.result() == (
             "InvalidPayload: activity 'takes_nothing' takes no input, and one was passed; leave it out"
         )
 
 
-async def test_continuing_with_an_input_that_does_not_fit_is_refused_at_the_call(provider) -> None:
-    client = perdure.Client(provider)
-    async with Runtime(provider, app):
+async def test_continuing_with_an_input_that_does_not_fit_is_refused_at_the_call(url) -> None:
+    async with Stage(app, url=url) as stage:
+        client = stage.client
         handle = await client.start_orchestration("i", going_on)
 
-        assert "'going_on' takes no input, and 5 was passed" in await handle.result(10)
+        assert "'going_on' takes no input, and 5 was passed" in await handle.result()
 
 
-async def test_arguments_that_do_not_fit_are_refused_before_anything_is_stored(provider) -> None:
-    client = perdure.Client(provider)
-    with pytest.raises(InvalidPayload, match="missing a required .*'urgent'"):
-        await client.start("i", process)(Order(1))  # type: ignore[call-arg]
-    with pytest.raises(InvalidPayload, match="missing a required .*'urgent'"):
-        await client.start_orchestration("i", process, Order(1))  # type: ignore[arg-type]
-    with pytest.raises(perdure.InvalidInput, match="start was given the name 'process'"):
-        await client.start("i", "process")(1)  # type: ignore[arg-type]
+async def test_arguments_that_do_not_fit_are_refused_before_anything_is_stored(url) -> None:
+    async with Stage(app, url=url) as stage:
+        client = stage.client
+        with pytest.raises(InvalidPayload, match="missing a required .*'urgent'"):
+            await client.start("i", process)(Order(1))  # type: ignore[call-arg]
+        with pytest.raises(InvalidPayload, match="missing a required .*'urgent'"):
+            await client.start_orchestration("i", process, Order(1))  # type: ignore[arg-type]
+        with pytest.raises(perdure.InvalidInput, match="start was given the name 'process'"):
+            await client.start("i", "process")(1)  # type: ignore[arg-type]
 
-    assert len(await client.list_all_instances()) == 0
+        assert len(await client.list_all_instances()) == 0

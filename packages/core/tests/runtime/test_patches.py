@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 
 import perdure
 from perdure import OrchestrationContext
 from perdure.contract import Serves, TurnRequest
+from perdure.testing import Stage
 
 app = perdure.Registry()
 
@@ -21,21 +21,21 @@ async def pay(ctx: OrchestrationContext) -> bool:
 
 
 async def test_an_instance_that_records_a_patch_is_left_alone_by_runtimes_without_patches() -> None:
-    async with perdure.open_provider("memory://") as provider:
-        client = perdure.Client(provider)
+    async with Stage(app) as stage:
+        provider = stage.client.provider
 
         async def engine() -> int:
             state = await provider.read_instance("pay-1")
             assert state is not None
             return state.engine
 
-        async with perdure.Runtime(provider, app), asyncio.timeout(10):
-            handle = await client.start_orchestration("pay-1", pay)
-            assert await engine() == 1
-            await handle.raise_event("paid")
-            while not await patched(client):  # noqa: ASYNC110 # there is no event for it
-                await asyncio.sleep(0.001)
-            assert await engine() == 2
+        handle = await stage.start(pay)
+        await stage.settle()
+        assert await engine() == 1
+        await handle.raise_event("paid")
+        await stage.settle()
+        assert await engine() == 2
+        await stage.restart(perdure.Registry())
         await handle.raise_event("checked")
         before_patches = Serves(orchestrations={"pay": frozenset({"1.0.0"})}, engine=1)
         request = TurnRequest(
@@ -46,10 +46,5 @@ async def test_an_instance_that_records_a_patch_is_left_alone_by_runtimes_withou
         )
 
         assert not await provider.lease_turns(request)
-        async with perdure.Runtime(provider, app):
-            assert await handle.result(timeout=10) is True
-
-
-async def patched(client: perdure.Client) -> bool:
-    events = await client.read_execution_history("pay-1", 1)
-    return any(event.kind == "PatchApplied" for event in events)
+        await stage.restart(app)
+        assert await handle.result() is True

@@ -7,6 +7,7 @@ import logging
 import perdure
 import pytest
 from perdure.observe import EventRefused, RuntimeEvent
+from perdure.testing import Stage
 
 app = perdure.Registry()
 
@@ -27,21 +28,19 @@ class Observer:
 
 
 async def test_a_bad_event_is_told_once_and_the_next_one_counts(
-    provider: perdure.Provider, eventually, caplog: pytest.LogCaptureFixture
+    url, caplog: pytest.LogCaptureFixture
 ) -> None:
-    observer, client = Observer(), perdure.Client(provider)
+    observer = Observer()
     caplog.set_level(logging.WARNING, "perdure")
-    handle = await client.start_orchestration("it", approve)
-    await handle.raise_event("decision", '{"ok": "secret"}', event_id="hook-1")
-    for data in (None, "true"):
-        # Rebuilt by the second runtime, which has nothing to tell.
-        async with perdure.Runtime(provider, app, plugins=[observer]) as runtime:
-            if data is not None:
-                await handle.raise_event("decision", data)
-                assert await handle.result(timeout=5) is True
-            else:
-                await eventually(lambda: runtime.statistics.turns_committed)  # awaited here
-            assert runtime.statistics.turns_committed == 1
+    async with Stage(app, plugins=[observer], url=url) as stage:
+        handle = await stage.client.start_orchestration("it", approve)
+        await handle.raise_event("decision", '{"ok": "secret"}', event_id="hook-1")
+        await stage.settle()
+        await stage.restart()  # the second runtime rebuilds it, and has nothing to tell
+        await handle.raise_event("decision", "true")
+        assert await handle.result() is True
+        assert stage.runtime.statistics.turns_committed == 1
+        events = [event.kind for event in await stage.history("it")]
 
     (told,) = observer.saw
     assert (told.instance, told.name, told.event_id) == ("it", "decision", "hook-1")
@@ -51,5 +50,4 @@ async def test_a_bad_event_is_told_once_and_the_next_one_counts(
         "instance 'it' waits on: event 'decision', raised with the id 'hook-1', does not fit its"
         " wait: Input should be a valid boolean"
     )
-    events = [event.kind for event in await client.read_execution_history("it", 1)]
     assert events[2:4] == ["EventRaised", "EventRefused"]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import perdure
 import pytest
 from perdure import OrchestrationContext, Registry, RetryPolicy
 from perdure.history import ActivityScheduled, ChildScheduled
-from perdure.testing import check_history
+from perdure.testing import Stage, check_history
 
 
 def before() -> Registry:
@@ -52,19 +50,15 @@ def after() -> Registry:
 async def test_an_instance_and_its_queued_activity_and_child_go_on_under_their_former_names() -> (
     None
 ):
-    async with perdure.open_provider("memory://") as provider:
-        client = perdure.Client(provider)
-        handle = await client.start_orchestration("pay-1", "pay_v0", "500")
-        elsewhere = perdure.RuntimeOptions(tags=frozenset({"elsewhere"}))
-        async with perdure.Runtime(provider, before(), options=elsewhere), asyncio.timeout(10):
-            while len(await client.list_all_instances()) < 2:  # noqa: ASYNC110 # there is no event for it
-                await asyncio.sleep(0.001)
-        await client.raise_event("pay-1::1.2", "shipped", '"by sea"')
+    elsewhere = perdure.RuntimeOptions(tags=frozenset({"elsewhere"}))
+    async with Stage(before(), options=elsewhere) as stage:
+        handle = await stage.client.start_orchestration("pay-1", "pay_v0", "500")
+        await stage.settle()
+        await stage.restart(after(), options=perdure.RuntimeOptions())
+        await stage.client.raise_event("pay-1::1.2", "shipped", '"by sea"')
+        assert await handle.result() == ["charged 500", "by sea"]
+        document = await stage.client.export_history("pay-1")
 
-        async with perdure.Runtime(provider, after()):
-            assert await handle.result(timeout=10) == ["charged 500", "by sea"]
-
-        document = await client.export_history("pay-1")
     asked = [
         event.name
         for event in document.executions[0].events
@@ -83,12 +77,9 @@ async def test_a_call_by_either_name_asks_for_the_present_one(name: str) -> None
     async def flow(ctx: OrchestrationContext) -> str:
         return await ctx.schedule_activity(name, 5, result_type=str)
 
-    async with perdure.open_provider("memory://") as provider:
-        client = perdure.Client(provider)
-        async with perdure.Runtime(provider, app):
-            handle = await client.start_orchestration("it", flow)
-            assert await handle.result(timeout=10) == "charged 5"
-        events = await client.read_execution_history("it", 1)
+    async with Stage(app) as stage:
+        assert await stage.run(flow) == "charged 5"
+        events = await stage.history("flow-1")
 
     (asked,) = [event for event in events if isinstance(event, ActivityScheduled)]
     assert asked.name == "charge"
@@ -110,12 +101,10 @@ async def test_a_call_gets_the_defaults_of_the_definition_and_may_say_otherwise(
         ctx.schedule_activity(render, 5, retry=None, tag=None)
         await ctx.schedule_wait("done")
 
-    async with perdure.open_provider("memory://") as provider:
-        client = perdure.Client(provider)
-        await client.start_orchestration("it", flow)
-        async with perdure.Runtime(provider, app), asyncio.timeout(10):
-            while not (events := await client.read_execution_history("it", 1)):  # noqa: ASYNC110 # there is no event for it
-                await asyncio.sleep(0.001)
+    async with Stage(app) as stage:
+        handle = await stage.start(flow)
+        await stage.settle()
+        events = await stage.history(handle.instance)
 
     asked = [event for event in events if isinstance(event, ActivityScheduled)]
     assert [event.tag for event in asked] == ["gpu", "gpu", "gpu", "cpu", None]

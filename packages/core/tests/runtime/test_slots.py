@@ -10,8 +10,9 @@ from datetime import timedelta
 
 import perdure
 import pytest
-from perdure import Runtime, RuntimeOptions
+from perdure import RuntimeOptions
 from perdure.observe import ActivityEnded, ActivityStarted, RuntimeEvent
+from perdure.testing import Stage
 
 
 class Gate:
@@ -58,75 +59,61 @@ THREADS = RuntimeOptions(activity_threads=3, shutdown_grace=timedelta(0))
 
 
 @pytest.mark.parametrize("flows", ["in the worker", "elsewhere"])
-async def test_blocking_activities_are_leased_only_into_free_threads(
-    provider, eventually, gates, flows
-) -> None:
+async def test_blocking_activities_are_leased_only_into_free_threads(url, gates, flows) -> None:
     """By the direct path of the commit that schedules them, and from the queue."""
-    app, apart = registry(), perdure.Registry()
-    client = perdure.Client(provider)
+    app, apart, workers = registry(), perdure.Registry(), perdure.Registry()
     for orchestration in registry().orchestrations():
         apart.orchestration(name="fan")(orchestration.function)  # type: ignore[type-var]
-    workers = perdure.Registry()
     for activity in app.activities():
         workers.register_activity(activity.function, name=activity.name)
-    first = app if flows == "in the worker" else workers
+    together = flows == "in the worker"
     async with (
-        Runtime(provider, perdure.Registry() if first is app else apart),
-        Runtime(provider, first, options=THREADS, resources=gates[0]) as one,
+        Stage(perdure.Registry() if together else apart, url=url) as stage,
+        stage.worker(app if together else workers, options=THREADS, resources=gates[0]) as one,
     ):
-        handle = await client.start_orchestration_typed("f", "fan", ("block", 6))
-        await eventually(lambda: gates[0].inside == 3)
-        assert one.statistics.activities_running == 3
-        async with Runtime(provider, workers, options=THREADS, resources=gates[1]):
-            await eventually(lambda: gates[1].inside == 3)
+        handle = await stage.client.start_orchestration_typed("f", "fan", ("block", 6))
+        await stage.until(lambda: gates[0].inside == 3)
+        assert one.runtime.statistics.activities_running == 3
+        async with stage.worker(workers, options=THREADS, resources=gates[1]):
+            await stage.until(lambda: gates[1].inside == 3)
             for gate in gates:
                 gate.open.set()
 
-            assert await handle.result(timeout=10) == sum(range(6))
+            assert await handle.result() == sum(range(6))
 
 
-async def test_async_activities_find_room_while_all_threads_are_taken(
-    provider, eventually, gates
-) -> None:
-    client = perdure.Client(provider)
-    async with Runtime(provider, registry(), options=THREADS, resources=gates[0]) as runtime:
-        await client.start_orchestration_typed("slow", "fan", ("block", 20))
-        await eventually(lambda: gates[0].inside == 3)
+async def test_async_activities_find_room_while_all_threads_are_taken(url, gates) -> None:
+    async with Stage(registry(), url=url, options=THREADS, resources=gates[0]) as stage:
+        await stage.client.start_orchestration_typed("slow", "fan", ("block", 20))
+        await stage.until(lambda: gates[0].inside == 3)
 
-        quick = await client.start_orchestration_typed("q", "fan", ("quick", 200))
+        quick = await stage.client.start_orchestration_typed("q", "fan", ("quick", 200))
 
-        assert await quick.result(timeout=10) == sum(range(200))
-        assert runtime.statistics.activities_running == 3
+        assert await quick.result() == sum(range(200))
+        assert stage.runtime.statistics.activities_running == 3
         gates[0].open.set()
 
 
 async def test_a_thread_that_is_not_waited_for_keeps_its_slot_until_its_function_ends(
-    timed_provider, clock, eventually, gates
+    url, gates
 ) -> None:
-    client = perdure.Client(timed_provider)
     options = RuntimeOptions(activity_threads=1, cancel_grace=timedelta(0))
-    async with Runtime(timed_provider, registry(), options=options, resources=gates[0]):
-        first = await client.start_orchestration_typed("a", "fan", ("block", 1))
-        await eventually(lambda: gates[0].inside == 1)
+    async with Stage(registry(), url=url, options=options, resources=gates[0]) as stage:
+        first = await stage.client.start_orchestration_typed("a", "fan", ("block", 1))
+        await stage.until(lambda: gates[0].inside == 1)
         await first.cancel("enough")
-
-        async def has_failed() -> bool:
-            return isinstance(await first.status(), perdure.Failed)
-
-        await eventually(has_failed)
-        second = await client.start_orchestration_typed("b", "fan", ("block", 1))
+        assert isinstance(await first.wait(), perdure.Failed)
+        second = await stage.client.start_orchestration_typed("b", "fan", ("block", 1))
         for _ in range(50):
             await asyncio.sleep(0)
         assert gates[0].inside == 1
 
         gates[0].open.set()
 
-        assert await second.result(timeout=10) == 0
+        assert await second.result() == 0
 
 
-async def test_the_time_of_an_activity_is_that_of_its_function(
-    timed_provider, clock, eventually, gates
-) -> None:
+async def test_the_time_of_an_activity_is_that_of_its_function(url, gates) -> None:
     told: list[RuntimeEvent] = []
 
     class Observer:
@@ -134,16 +121,18 @@ async def test_the_time_of_an_activity_is_that_of_its_function(
         def perdure_observe(self, event: RuntimeEvent) -> None:
             told.append(event)
 
-    client = perdure.Client(timed_provider)
-    options = RuntimeOptions(activity_threads=1)
-    async with Runtime(
-        timed_provider, registry(), options=options, resources=gates[0], plugins=[Observer()]
-    ):
-        handle = await client.start_orchestration_typed("f", "fan", ("block", 2))
-        await eventually(lambda: gates[0].inside == 1)
-        clock.advance(timedelta(seconds=7))
+    async with Stage(
+        registry(),
+        url=url,
+        options=RuntimeOptions(activity_threads=1),
+        resources=gates[0],
+        plugins=[Observer()],
+    ) as stage:
+        handle = await stage.client.start_orchestration_typed("f", "fan", ("block", 2))
+        await stage.until(lambda: gates[0].inside == 1)
+        await stage.advance(7)
         gates[0].open.set()
-        assert await handle.result(timeout=10) == 1
+        assert await handle.result() == 1
 
     began = {event.activity: event.at for event in told if isinstance(event, ActivityStarted)}
     ended = {event.activity: event.at for event in told if isinstance(event, ActivityEnded)}

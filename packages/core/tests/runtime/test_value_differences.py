@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 import perdure
 import pytest
 from perdure.observe import RuntimeEvent, ValueDiffered
+from perdure.testing import NothingHappens, Stage
 
 
 def deployment(prompt: str) -> perdure.Registry:
@@ -43,22 +43,18 @@ async def test_an_edited_prompt_is_told_once_and_the_instance_goes_on(
 ) -> None:
     observer = Observer()
     options = perdure.RuntimeOptions(cache_size=0)
-    async with perdure.open_provider("memory://") as provider:
-        client = perdure.Client(provider)
-        handle = await client.start_orchestration("it", "chat")
-        async with perdure.Runtime(provider, deployment("secret")):
-            await handle.raise_event("user", '"one"')
-            await events(client, 5)
+    async with Stage(deployment("secret"), plugins=[observer]) as stage:
+        handle = await stage.client.start_orchestration("it", "chat")
+        await handle.raise_event("user", '"one"')
+        await stage.settle()
         caplog.set_level(logging.WARNING)
-        async with perdure.Runtime(
-            provider, deployment("hidden"), options=options, plugins=[observer]
-        ) as runtime:
-            await handle.raise_event("user", '"two"')
-            await events(client, 9)
-            await handle.raise_event("user", '"three"')
-            assert await handle.result(timeout=5) == ["secret", "hidden", "hidden"]
+        await stage.restart(deployment("hidden"), options=options)
+        await handle.raise_event("user", '"two"')
+        await stage.settle()
+        await handle.raise_event("user", '"three"')
+        assert await handle.result() == ["secret", "hidden", "hidden"]
 
-            assert runtime.statistics.histories_read >= 2
+        assert stage.runtime.statistics.histories_read >= 2
     (told,) = observer.saw
     assert (told.instance, told.execution, told.orchestration) == ("it", 1, "chat")
     assert (told.kind, told.name, told.field) == ("ActivityScheduled", "model", "input")
@@ -70,25 +66,16 @@ async def test_an_edited_prompt_is_told_once_and_the_instance_goes_on(
     )
 
 
-async def events(client: perdure.Client, count: int) -> None:
-    """Wait until the history has that many events."""
-    async with asyncio.timeout(5):
-        while (await client.get_execution_info("it", 1)).event_count < count:  # noqa: ASYNC110 # it is written by the runtime
-            await asyncio.sleep(0.001)
-
-
 async def test_a_strict_runtime_parks_and_says_where() -> None:
-    async with perdure.open_provider("memory://") as provider:
-        client = perdure.Client(provider)
-        handle = await client.start_orchestration("it", "chat")
-        async with perdure.Runtime(provider, deployment("secret")):
-            await handle.raise_event("user", '"one"')
-            await events(client, 5)
+    async with Stage(deployment("secret")) as stage:
+        handle = await stage.client.start_orchestration("it", "chat")
+        await handle.raise_event("user", '"one"')
+        await stage.settle()
         strict = perdure.RuntimeOptions(compare="strict")
-        async with perdure.Runtime(provider, deployment("hidden"), options=strict):
-            await handle.raise_event("user", '"two"')
-            with pytest.raises(perdure.WaitTimeout, match=r"differs in input at \$\[0\]"):
-                await handle.wait(timeout=0.1)
+        await stage.restart(deployment("hidden"), options=strict)
+        await handle.raise_event("user", '"two"')
+        with pytest.raises(NothingHappens, match=r"differs in input at \$\[0\]"):
+            await handle.wait()
 
 
 def test_an_unknown_setting_is_refused() -> None:
