@@ -133,7 +133,7 @@ async def test_running_instances_are_shown_as_parked_while_no_work_can_be_found(
         await desk.leased(provider, "a")
         turn = await desk.leased(provider, "ended")
         await provider.commit_turn(make.commit(turn, end=COMPLETED))
-    damage_index(desk.path, "perdure_instances_by_shelf")
+    damage_index(desk.path, "perdure_instances_by_bucket")
     provider = await desk.open()
     before = await provider.read_instance("a")
     now = desk.clock.now()
@@ -158,7 +158,7 @@ async def test_running_instances_are_shown_as_parked_while_no_work_can_be_found(
 async def test_who_waits_for_a_change_is_told_when_no_work_can_be_found(desk, make):
     async with SQLiteProvider(SQLiteOptions(path=desk.path), clock=desk.clock) as provider:
         await desk.leased(provider, "a")
-    damage_index(desk.path, "perdure_instances_by_shelf")
+    damage_index(desk.path, "perdure_instances_by_bucket")
     provider = await desk.open()
     wait = ChangeWait(instance="a", timeout=LEASE, until_ended=True)
     waiting = asyncio.ensure_future(provider.wait_for_change(wait))

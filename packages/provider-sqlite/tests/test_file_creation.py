@@ -11,6 +11,7 @@ import pytest
 from perdure.errors import StorageCorrupt, StorageFailed
 from perdure_sqlite import SQLiteOptions, SQLiteProvider
 from perdure_sqlite._file.creation import ensure_file
+from perdure_sqlite._schema.migrations import VERSION
 
 
 async def names_after_opening(path: Path, **options: object) -> set[str]:
@@ -92,7 +93,7 @@ def test_what_a_dead_process_left_aside_disturbs_nothing(tmp_path):
     ensure_file(path, durable=False, patience=0)
 
     connection = sqlite3.connect(path)
-    assert connection.execute("SELECT value FROM perdure_meta").fetchall() == [("2",)]
+    assert connection.execute("SELECT value FROM perdure_meta").fetchall() == [(str(VERSION),)]
     connection.close()
     assert {each.name for each in tmp_path.iterdir()} == {"x.db"}
 

@@ -1,4 +1,4 @@
-"""Files of version 1, as release 0.1.0 wrote them: migrated at the open, and gone on with."""
+"""Files of earlier versions: migrated at the open, and gone on with. Release 0.1.0 wrote version 1."""
 
 import asyncio
 import sqlite3
@@ -7,11 +7,13 @@ from pathlib import Path
 
 import perdure
 import pytest
+from perdure.contract import InstanceStatus
 from perdure.errors import StorageCorrupt
 from perdure_sqlite import SQLiteOptions, SQLiteProvider
 from perdure_sqlite._schema.tables import INDEXES, TABLES
 
-VERSION_1 = (Path(__file__).parent / "fixtures" / "version_1.sql").read_text(encoding="utf-8")
+FIXTURES = Path(__file__).parent / "fixtures"
+VERSIONS = (1, 2)
 
 app = perdure.Registry()
 
@@ -47,11 +49,16 @@ async def again(ctx: perdure.OrchestrationContext, x: int) -> int:
     return x
 
 
-@pytest.fixture
-def old_file(tmp_path: Path) -> Path:
-    path = tmp_path / "old.db"
+@pytest.fixture(params=VERSIONS)
+def old_file(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    return file_of(request.param, tmp_path)
+
+
+def file_of(version: int, directory: Path) -> Path:
+    path = directory / "old.db"
+    script = (FIXTURES / f"version_{version}.sql").read_text(encoding="utf-8")
     connection = sqlite3.connect(path)
-    connection.executescript("PRAGMA journal_mode=WAL;" + VERSION_1)
+    connection.executescript("PRAGMA journal_mode=WAL;" + script)
     connection.close()
     return path
 
@@ -124,14 +131,36 @@ async def test_a_view_of_the_application_survives_the_migration(old_file):
     assert found == (8,)
 
 
-async def test_a_process_of_the_old_version_cannot_go_on_beside(old_file):
-    old = sqlite3.connect(old_file, isolation_level=None)
-    find = "SELECT queue FROM perdure_instances WHERE id = 'waits'"
+@pytest.mark.parametrize(
+    ("version", "find"),
+    [
+        (1, "SELECT queue FROM perdure_instances WHERE id = 'waits'"),
+        (2, "SELECT shelf FROM perdure_instances WHERE id = 'waits'"),
+        (2, "SELECT shelf FROM perdure_activities"),
+    ],
+)
+async def test_a_process_of_the_old_version_cannot_go_on_beside(tmp_path, version, find):
+    # Every write of that version names the column.
+    path = file_of(version, tmp_path)
+    old = sqlite3.connect(path, isolation_level=None)
     old.execute(find).fetchall()
-    async with SQLiteProvider(SQLiteOptions(path=old_file)):
+    async with SQLiteProvider(SQLiteOptions(path=path)):
         with pytest.raises(sqlite3.OperationalError, match="no such column"):
             old.execute(find)
     old.close()
+
+
+async def test_what_an_old_file_holds_is_listed_as_it_was_created(old_file):
+    async with SQLiteProvider(SQLiteOptions(path=old_file)) as provider:
+        admin = provider.as_management_capability()
+        everything = await admin.list_instances(limit=10)
+        continued = await admin.list_instances(status=InstanceStatus.CONTINUED_AS_NEW, limit=10)
+
+    connection = sqlite3.connect(old_file)
+    created = connection.execute("SELECT id FROM perdure_instances ORDER BY number DESC").fetchall()
+    connection.close()
+    assert everything.ids == tuple(instance for (instance,) in created)
+    assert continued.ids == ("again",)
 
 
 @pytest.mark.parametrize("table", [table.name for table in TABLES])

@@ -8,7 +8,7 @@ import perdure
 import pytest
 from perdure.contract import ProviderUrl
 from perdure.errors import InvalidProviderUrl
-from perdure_sqlite import SQLiteOptions
+from perdure_sqlite import SQLiteOptions, SQLiteProvider
 from perdure_sqlite._plugin import perdure_provider_specs
 from pydantic import ValidationError
 
@@ -83,7 +83,8 @@ def test_the_plugin_declares_the_scheme_and_all_capabilities():
     (spec,) = perdure_provider_specs()
 
     assert spec.scheme == "sqlite"
-    assert spec.capabilities == {"management", "persistent", "shared"}
+    shown = {"management", "persistent", "shared"}
+    assert spec.capabilities == shown | SQLiteProvider.capabilities
     assert spec.options() is SQLiteOptions
     assert options(spec.example_url).path == Path("orders.db")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import closing
+from itertools import islice
 
 from perdure.clock import Clock
 from perdure.contract import (
@@ -20,9 +22,11 @@ from perdure.errors import InvalidInput
 
 from perdure_sqlite._file.errors import DamagedRecord
 from perdure_sqlite._reads.histories import History
+from perdure_sqlite._reads.ranges import BEGIN, LookedAt, Place, Range, all_statuses, merged
 from perdure_sqlite._reads.reader import Reader
 from perdure_sqlite._schema.ready_index import ALWAYS
 from perdure_sqlite._sql.instances import RUNNING
+from perdure_sqlite._sql.listings import BY_STATUS, CONTINUED
 from perdure_sqlite._sql.management import (
     COUNT_ACTIVITIES,
     COUNT_EARLIER_EVENTS,
@@ -30,14 +34,11 @@ from perdure_sqlite._sql.management import (
     COUNT_MESSAGES,
     FIND_ENDED,
     FIND_EXECUTIONS,
-    LIST_BY_STATUS,
-    LIST_CONTINUED,
     LIST_EXECUTIONS,
-    LIST_INSTANCES,
 )
 from perdure_sqlite._sql.rows import execution_of
 
-_TOKEN = re.compile(r"before-([1-9][0-9]{0,17})\Z", re.ASCII)
+_TOKEN = re.compile(r"after-(-?[0-9]{1,18})-([1-9][0-9]{0,17})\Z", re.ASCII)
 
 
 class SQLiteAdmin(ProviderAdmin):
@@ -50,22 +51,22 @@ class SQLiteAdmin(ProviderAdmin):
     async def list_instances(
         self, *, status: InstanceStatus | None = None, limit: int, token: str | None = None
     ) -> IdPage:
-        before = _read_token(token)
+        place = _read_token(token)
+        wanted = max(0, limit)
 
-        def read(reader: Reader) -> list[tuple[int, str]]:
-            page = (reader.namespace, before)
-            count = max(0, limit) + 1
-            if status is None:
-                return reader.execute(LIST_INSTANCES, (*page, count)).fetchall()
-            if status is InstanceStatus.CONTINUED_AS_NEW:
-                return reader.execute(LIST_CONTINUED, (*page, count)).fetchall()
-            return reader.execute(LIST_BY_STATUS, (*page, status.value, count)).fetchall()
+        def read(reader: Reader) -> list[LookedAt]:
+            with (
+                # An instance whose status changes between two ranges is in both of them, or in none.
+                reader.snapshot(),
+                closing(merged(reader, _ranges_of(reader, status), place)) as rows,
+            ):
+                return list(islice(rows, wanted + 1))
 
         rows = await self._reader.run("list_instances", read)
-        page, more = rows[: max(0, limit)], len(rows) > limit
+        page, more = rows[:wanted], len(rows) > wanted
         return IdPage(
-            ids=tuple(instance for _, instance in page),
-            next_token=f"before-{page[-1][0]}" if more and page else None,
+            ids=tuple(instance for _, _, instance, *_ in page),
+            next_token=f"after-{page[-1][0]}-{page[-1][1]}" if more and page else None,
         )
 
     async def list_executions(self, instance: str) -> Sequence[ExecutionState]:
@@ -79,10 +80,10 @@ class SQLiteAdmin(ProviderAdmin):
                 found = reader.execute(FIND_EXECUTIONS, (reader.namespace, instance)).fetchone()
                 if found is None:
                     return ()
-                number, status, current, _, _ = found
-                ended = [each for (each,) in reader.execute(FIND_ENDED, (number,))]
-            _check_ends(instance, ended, 1, current - (status == RUNNING))
-            return range(1, current + 1)
+                number, status, current, _, _, first = found
+                ended = [each for (each,) in reader.execute(FIND_ENDED, (number, first))]
+            _check_ends(instance, ended, first, current - (status == RUNNING))
+            return range(first, current + 1)
 
         return await self._reader.run("list_execution_numbers", read)
 
@@ -95,15 +96,16 @@ class SQLiteAdmin(ProviderAdmin):
     async def read_events(self, instance: str, execution: int, *, after: int = 0) -> HistoryPage:
         def read(reader: Reader) -> HistoryPage:
             key = (reader.namespace, instance)
-            found = reader.execute(FIND_EXECUTIONS, key).fetchone()
-            if found is None:
-                return HistoryPage(events=(), more=False)
-            number, _, current, last_event, _ = found
-            if not 1 <= execution <= current:
-                return HistoryPage(events=(), more=False)
-            history = History(instance, number, execution)
-            last = last_event if execution == current else history.count(reader)
-            return history.page(reader, after, last=last)
+            with reader.snapshot():
+                found = reader.execute(FIND_EXECUTIONS, key).fetchone()
+                if found is None:
+                    return HistoryPage(events=(), more=False)
+                number, _, current, last_event, _, first = found
+                if not first <= execution <= current:
+                    return HistoryPage(events=(), more=False)
+                history = History(instance, number, execution)
+                last = last_event if execution == current else history.count(reader)
+                return history.page(reader, after, last=last)
 
         return await self._reader.run("read_events", read)
 
@@ -146,10 +148,11 @@ def _executions(reader: Reader, instance: str, first: int, last: int) -> tuple[E
         found = reader.execute(FIND_EXECUTIONS, (reader.namespace, instance)).fetchone()
         if found is None:
             return ()
-        number, status, execution, event_count, started_at = found
+        number, status, execution, event_count, started_at, oldest = found
+        first = max(first, oldest)
         ended = reader.execute(LIST_EXECUTIONS, (number, first, last)).fetchall()
     numbers = [columns[0] for columns in ended]
-    _check_ends(instance, numbers, max(1, first), min(last, execution - (status == RUNNING)))
+    _check_ends(instance, numbers, first, min(last, execution - (status == RUNNING)))
     states = [execution_of(columns, instance) for columns in ended]
     if status == RUNNING and first <= execution <= last:
         current = (execution, status, None, event_count, started_at, None)
@@ -164,15 +167,23 @@ def _check_ends(instance: str, found: Sequence[int], first: int, last: int) -> N
             raise DamagedRecord(instance, f"the end of execution {execution} is lost")
 
 
-def _read_token(token: str | None) -> int:
+def _ranges_of(reader: Reader, status: InstanceStatus | None) -> list[Range]:
+    if status is None:
+        return all_statuses(reader)
+    if status is InstanceStatus.CONTINUED_AS_NEW:
+        return [Range(CONTINUED, ())]
+    return [Range(BY_STATUS, (status.value,))]
+
+
+def _read_token(token: str | None) -> Place:
     if token is None:
-        return ALWAYS
+        return BEGIN
     match = _TOKEN.match(token)
     if match is None:
         raise InvalidInput(
             f"the page token {token!r} is not one of this provider; pass next_token on as it is"
         )
-    return int(match[1])
+    return int(match[1]), int(match[2])
 
 
 def _int(value: object) -> int:

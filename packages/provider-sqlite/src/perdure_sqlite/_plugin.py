@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from perdure.contract import (
     MANAGEMENT,
     PERSISTENT,
+    RECOVERY,
     SHARED,
     Clock,
     Provider,
@@ -37,8 +38,8 @@ def perdure_provider_specs() -> Sequence[ProviderSpec]:
     return [
         ProviderSpec(
             scheme="sqlite",
-            contract=(1, 0),
-            capabilities=frozenset({MANAGEMENT, PERSISTENT, SHARED}),
+            contract=(1, 1),
+            capabilities=frozenset({MANAGEMENT, PERSISTENT, RECOVERY, SHARED}),
             options=lambda: SQLiteOptions,
             open=_open,
             example_url="sqlite:///orders.db",

@@ -17,6 +17,7 @@ from typing import Self, TypeVar
 
 from perdure.clock import Clock, SystemClock
 from perdure.contract import (
+    RECOVERY,
     ActivityCompletion,
     ActivityLease,
     ActivityRelease,
@@ -25,7 +26,9 @@ from perdure.contract import (
     ChangeWait,
     CommitAnswer,
     HistoryPage,
+    InstanceReopening,
     InstanceState,
+    InstanceTermination,
     LeasedActivity,
     LeasedTurn,
     Message,
@@ -40,6 +43,7 @@ from perdure.contract import (
     check_commit,
     check_delay,
     check_lease,
+    check_reopening,
 )
 from perdure.errors import (
     ExecutionNotFound,
@@ -49,7 +53,7 @@ from perdure.errors import (
 )
 
 from perdure_sqlite._open_file import OpenFile, open_file
-from perdure_sqlite._operations import activities, instances, turns
+from perdure_sqlite._operations import activities, instances, recovery, turns
 from perdure_sqlite._operations.commits import commit_turn
 from perdure_sqlite._options import SQLiteOptions
 from perdure_sqlite._reads.histories import History
@@ -69,6 +73,7 @@ class SQLiteProvider(Provider):
     Cancelling a call withdraws it, or waits until the file no longer changes on its behalf.
     """
 
+    capabilities = frozenset({RECOVERY})
     finish_limit = 1000
     tells_of_work = True
     tells_of_changes = True
@@ -131,15 +136,17 @@ class SQLiteProvider(Provider):
         self, instance: str, execution: int, *, incarnation: str, after: int = 0
     ) -> HistoryPage:
         def read(reader: Reader) -> HistoryPage:
-            found = reader.execute(FIND_INSTANCE, (reader.namespace, instance)).fetchone()
-            row = None if found is None else InstanceRow(*found)
-            if row is None or row.incarnation != incarnation:
-                raise InstanceNotFound(instance)
-            if not 1 <= execution <= row.execution:
-                raise ExecutionNotFound(instance, execution)
-            history = History(instance, row.number, execution)
-            last = row.last_event if execution == row.execution else history.count(reader)
-            return history.page(reader, after, last=last)
+            # A history that is deleted meanwhile must not look like one that has lost events.
+            with reader.snapshot():
+                found = reader.execute(FIND_INSTANCE, (reader.namespace, instance)).fetchone()
+                row = None if found is None else InstanceRow(*found)
+                if row is None or row.incarnation != incarnation:
+                    raise InstanceNotFound(instance)
+                if not row.first_execution <= execution <= row.execution:
+                    raise ExecutionNotFound(instance, execution)
+                history = History(instance, row.number, execution)
+                last = row.last_event if execution == row.execution else history.count(reader)
+                return history.page(reader, after, last=last)
 
         return await self._read("read_history", read)
 
@@ -211,6 +218,15 @@ class SQLiteProvider(Provider):
             return None if found is None else damage.with_mark(state_of(found))
 
         return await self._read("read_instance", read)
+
+    async def reopen_instance(self, reopening: InstanceReopening) -> None:
+        check_reopening(reopening)
+        await self._write("reopen_instance", lambda at: recovery.reopen_instance(at, reopening))
+
+    async def terminate_instance(self, termination: InstanceTermination) -> bool:
+        return await self._write(
+            "terminate_instance", lambda at: recovery.terminate_instance(at, termination)
+        )
 
     async def wait_for_work(self, wait: WorkWait) -> None:
         await self._opened("wait_for_work").notifications.wait_for_work(wait)

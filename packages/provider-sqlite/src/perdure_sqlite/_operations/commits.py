@@ -12,14 +12,14 @@ from datetime import timedelta
 from perdure.clock import to_microseconds
 from perdure.contract import (
     CommitAnswer,
-    ExecutionEnd,
     InstanceStatus,
     Instant,
     TurnCommit,
 )
 from perdure.errors import ActivityLeaseLost, HistoryConflict, LeaseLost
 
-from perdure_sqlite._operations.activities import add_activity, remove_activities
+from perdure_sqlite._operations.activities import add_activity
+from perdure_sqlite._operations.executions import append_events, end_execution, save_progress
 from perdure_sqlite._operations.instances import add_instance
 from perdure_sqlite._operations.mailboxes import Mailboxes, deliver, put_front, update_bucket
 from perdure_sqlite._operations.turns import holds
@@ -28,21 +28,8 @@ from perdure_sqlite._sql.activities import (
     FINISH_ACTIVITY,
     REMOVE_ACTIVITY,
 )
-from perdure_sqlite._sql.instances import (
-    ADD_EVENT,
-    ADD_EXECUTION,
-    BEGIN_EXECUTION,
-    CHANGE_PIN,
-    COMMIT_KEEPING,
-    COMMIT_RELEASING,
-    END_INSTANCE,
-    RUNNING,
-)
-from perdure_sqlite._sql.mailboxes import (
-    REMOVE_MAILBOX,
-    REMOVE_MESSAGE,
-    REMOVE_OTHER_EXECUTIONS,
-)
+from perdure_sqlite._sql.instances import CHANGE_PIN, RUNNING
+from perdure_sqlite._sql.mailboxes import REMOVE_MESSAGE
 from perdure_sqlite._sql.rows import InstanceRow
 from perdure_sqlite._writes.transaction import Transaction
 
@@ -66,7 +53,7 @@ def commit_turn(transaction: Transaction, commit: TurnCommit) -> CommitAnswer:
         )
     if commit.finish:
         _finish_activities(transaction, row, commit)
-    return _carry_out(transaction, row, commit)
+    return carry_out(transaction, row, commit)
 
 
 def _finish_activities(transaction: Transaction, row: InstanceRow, commit: TurnCommit) -> None:
@@ -91,17 +78,18 @@ def _finish_activities(transaction: Transaction, row: InstanceRow, commit: TurnC
     transaction.executemany(FINISH_ACTIVITY, keys)
 
 
-def _carry_out(transaction: Transaction, row: InstanceRow, commit: TurnCommit) -> CommitAnswer:
+def carry_out(transaction: Transaction, row: InstanceRow, commit: TurnCommit) -> CommitAnswer:
+    """Make every change of a commit that was not refused."""
     number = row.number
     if commit.events:
-        _append_events(transaction, row, commit)
+        append_events(transaction, row, commit.events)
     # Without a bucket the mailbox is empty.
     if commit.remove and row.bucket is not None:
         transaction.executemany(REMOVE_MESSAGE, [(number, message) for message in commit.remove])
     if commit.cancel:
         transaction.executemany(REMOVE_ACTIVITY, [(number, activity) for activity in commit.cancel])
     if commit.end is not None:
-        _end_execution(transaction, row, commit.end)
+        end_execution(transaction, row, commit.end)
     if commit.version is not None or commit.engine is not None or commit.unpin:
         _change_pin(transaction, row, commit)
     until = _add_activities(transaction, row, commit) if commit.add else None
@@ -111,38 +99,6 @@ def _carry_out(transaction: Transaction, row: InstanceRow, commit: TurnCommit) -
     return _finish_row(
         transaction, row, commit, CommitAnswer(activities_until=until, in_use=in_use)
     )
-
-
-def _append_events(transaction: Transaction, row: InstanceRow, commit: TurnCommit) -> None:
-    first = row.last_event + 1
-    transaction.executemany(
-        ADD_EVENT,
-        [
-            (row.number, row.execution, number, data)
-            for number, data in enumerate(commit.events, first)
-        ],
-    )
-    row.last_event += len(commit.events)
-
-
-def _end_execution(transaction: Transaction, row: InstanceRow, end: ExecutionEnd) -> None:
-    """End the execution, and remove what becomes void with it."""
-    now, status = transaction.now, end.status.value
-    transaction.execute(
-        ADD_EXECUTION,
-        (row.number, row.execution, status, row.last_event, row.started_at, now, end.output),
-    )
-    remove_activities(transaction, row)
-    if end.status is InstanceStatus.CONTINUED_AS_NEW:
-        row.execution, row.started_at, row.last_event = row.execution + 1, now, 0
-        transaction.execute(BEGIN_EXECUTION, (row.execution, now, row.number))
-        if row.bucket is not None:
-            transaction.execute(REMOVE_OTHER_EXECUTIONS, (row.number, row.execution))
-        return
-    row.status = status
-    transaction.execute(END_INSTANCE, (status, row.number))
-    if row.bucket is not None:
-        transaction.execute(REMOVE_MAILBOX, (row.number,))
 
 
 def _change_pin(transaction: Transaction, row: InstanceRow, commit: TurnCommit) -> None:
@@ -205,35 +161,15 @@ def _create_and_send(
 def _finish_row(
     transaction: Transaction, row: InstanceRow, commit: TurnCommit, answer: CommitAnswer
 ) -> CommitAnswer:
-    """Keep or release the lease, and write the row."""
-    now = transaction.now
+    """Write the row, and answer; the end of the instance always releases the lease."""
     keeps = commit.keep_for is not None and row.status == RUNNING
-    if keeps:
-        row.attempt, row.held_until = 1, now + to_microseconds(commit.keep_for or _NOTHING)
-    else:
-        row.attempt, row.held_until, row.released_at = 0, None, now
-    if row.status != RUNNING:
-        row.bucket = row.ready_at = None
-    elif row.bucket is not None:
-        update_bucket(transaction, row)
-        transaction.note_ready_turn(row.bucket, row.ready_at)
-    transaction.execute(
-        COMMIT_KEEPING if keeps else COMMIT_RELEASING,
-        (
-            row.last_event,
-            commit.id,
-            now,
-            row.attempt,
-            row.held_until,
-            row.released_at,
-            row.bucket,
-            row.ready_at,
-            row.arrivals,
-            row.fronts,
-            row.number,
-        ),
+    save_progress(
+        transaction,
+        row,
+        commit.id,
+        keep_for=commit.keep_for if keeps else None,
+        continues=commit.end is None,
     )
-    transaction.note_change(row.id, continues=commit.end is None)
     return _with_messages(transaction, row, commit, answer) if keeps else answer
 
 

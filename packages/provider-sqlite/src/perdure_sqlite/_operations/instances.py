@@ -11,7 +11,7 @@ from perdure_sqlite._operations.mailboxes import Mailboxes, put
 from perdure_sqlite._schema.ready_index import BUCKETS, READY
 from perdure_sqlite._sql.instances import ADD_INSTANCE, RUNNING, SAVE_ARRIVALS
 from perdure_sqlite._sql.mailboxes import READ_EARLY_EVENTS, REMOVE_EARLY_EVENTS
-from perdure_sqlite._sql.rows import InstanceRow
+from perdure_sqlite._sql.rows import InstanceRow, labels_text
 from perdure_sqlite._writes.transaction import Transaction
 
 
@@ -81,6 +81,7 @@ def _insert(transaction: Transaction, new: NewInstance) -> InstanceRow:
             parent and parent.incarnation,
             parent and parent.execution,
             parent and parent.event,
+            labels_text(new.labels),
         ),
     ).lastrowid
     return InstanceRow(
@@ -104,6 +105,7 @@ def _insert(transaction: Transaction, new: NewInstance) -> InstanceRow:
         ready_at=ready_at,
         arrivals=0,
         fronts=0,
+        first_execution=1,
     )
 
 

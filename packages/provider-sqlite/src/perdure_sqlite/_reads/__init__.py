@@ -2,4 +2,5 @@
 
 - `reader`: runs reads and long scans, and retries while the file is locked
 - `histories`: pages of histories, checked for gaps
+- `ranges`: instances in the order of creation, by one index or merged from several
 """

@@ -17,15 +17,15 @@ from sqlalchemy import Connection, insert, select, text, update
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from perdure_sqlite._schema.tables import INDEXES, TABLES, meta
-from perdure_sqlite._schema.upgrades import Upgrade, to_version_2
+from perdure_sqlite._schema.upgrades import Upgrade, to_version_2, to_version_3
 
-VERSION = 2
+VERSION = 3
 """The version that this package reads and writes."""
 
 _KEY = "schema_version"
 
 
-UPGRADES: Mapping[int, Upgrade] = {1: to_version_2}
+UPGRADES: Mapping[int, Upgrade] = {1: to_version_2, 2: to_version_3}
 """By the version that each upgrades to the next one."""
 
 

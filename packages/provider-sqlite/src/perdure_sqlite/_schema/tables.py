@@ -4,9 +4,16 @@ An instance has a number in the file, and other tables refer to it by that numbe
 of its id is stored once. Void messages and activities are deleted at once, so that queries for work
 need not filter them out.
 
-`bucket` and `ready_at` tell when a row can be leased; see `ready_index`. The column of `bucket` is
-called `shelf` in the file. All names begin with `perdure_`, so that a file can hold tables of the
-application too.
+`bucket` and `ready_at` tell when a row can be leased; see `ready_index`. All names begin with
+`perdure_`, so that a file can hold tables of the application too.
+
+A deleted instance becomes invisible at once, and what belongs to it is removed in batches. Until
+then its row stays, so that no other instance gets its number, in a namespace of its own: the
+negative of the number.
+
+Listings are ordered by `created_at` and number, newest first. Each of their indexes ends with these
+two, so that any of them gives a page without sorting. SQLite adds the number to every index of a
+table that has one.
 
 Each index serves certain statements, and they name it: left to choose, SQLite breaks ties by the
 order in which the indexes of a file were created.
@@ -14,7 +21,17 @@ order in which the indexes of a file were created.
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Index, Integer, LargeBinary, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
 
 metadata = MetaData()
 
@@ -92,7 +109,7 @@ instances = Table(
     Column("held_until", Integer),
     Column("released_at", Integer, nullable=False),
     # NULL if the mailbox is empty or the instance has ended.
-    Column("shelf", Integer, key="bucket"),
+    Column("bucket", Integer),
     Column("ready_at", Integer),
     Column("arrivals", Integer, nullable=False),
     Column("fronts", Integer, nullable=False),
@@ -105,10 +122,18 @@ instances = Table(
     Column("parent_event", Integer),
     # The token of the lease that was last taken over.
     Column("taken_from", Text),
+    # Earlier executions were deleted.
+    Column("first_execution", Integer, nullable=False, server_default=text("1")),
+    # The newest execution that ended as ContinuedAsNew; 0 if there was none.
+    Column("last_continued", Integer, nullable=False, server_default=text("0")),
+    # A JSON object; NULL if there are none.
+    Column("labels", Text),
+    Column("custom_status_version", Integer, nullable=False, server_default=text("0")),
+    Column("value_count", Integer, nullable=False, server_default=text("0")),
     UniqueConstraint("namespace", "id"),
 )
 instances_by_bucket = Index(
-    "perdure_instances_by_shelf",
+    "perdure_instances_by_bucket",
     instances.c.bucket,
     instances.c.ready_at,
     sqlite_where=instances.c.bucket.is_not(None),
@@ -119,14 +144,35 @@ instances_by_token = Index(
     sqlite_where=instances.c.lease_token.is_not(None),
 )
 instances_by_status = Index(
-    "perdure_instances_by_status", instances.c.namespace, instances.c.status, instances.c.number
+    "perdure_instances_by_status",
+    instances.c.namespace,
+    instances.c.status,
+    instances.c.created_at,
 )
-instances_by_age = Index("perdure_instances_by_age", instances.c.namespace, instances.c.number)
+instances_by_name = Index(
+    "perdure_instances_by_name", instances.c.namespace, instances.c.name, instances.c.created_at
+)
+instances_parked = Index(
+    "perdure_instances_parked",
+    instances.c.namespace,
+    instances.c.parked_reason,
+    instances.c.created_at,
+    sqlite_where=instances.c.parked_reason.is_not(None),
+)
+instances_by_parent = Index(
+    "perdure_instances_by_parent",
+    instances.c.namespace,
+    instances.c.parent_instance,
+    instances.c.created_at,
+    sqlite_where=instances.c.parent_instance.is_not(None),
+)
+# Instances with earlier executions, those apart of which one has ended as ContinuedAsNew.
 instances_continued = Index(
     "perdure_instances_continued",
     instances.c.namespace,
-    instances.c.number,
-    sqlite_where=instances.c.execution > 1,
+    instances.c.last_continued >= instances.c.first_execution,
+    instances.c.created_at,
+    sqlite_where=instances.c.execution > instances.c.first_execution,
 )
 
 # Executions that have ended; the row of the instance holds the fields of the current one.
@@ -151,6 +197,43 @@ events = Table(
     Column("number", Integer, primary_key=True),
     Column("data", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
+)
+
+# The newest custom status, apart from the instance's row, which every commit writes.
+custom_statuses = Table(
+    "perdure_custom_statuses",
+    metadata,
+    Column("instance", Integer, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+)
+
+instance_values = Table(
+    "perdure_values",
+    metadata,
+    Column("instance", Integer, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# The labels of the instances again, to find the instances by them.
+labels = Table(
+    "perdure_labels",
+    metadata,
+    Column("namespace", Integer, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("value", Text, primary_key=True),
+    Column("created_at", Integer, primary_key=True),
+    Column("instance", Integer, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+# Instances of which something is still to be removed: all of a deleted one, else the executions
+# before the first.
+removals = Table(
+    "perdure_removals",
+    metadata,
+    Column("instance", Integer, primary_key=True),
 )
 
 # In the order of delivery: `place` separates the start message, the front and all others.
@@ -185,7 +268,11 @@ early_events = Table(
     Column("execution", Integer),
     Column("visible_at", Integer),
     Column("data", LargeBinary, nullable=False),
+    Column("arrived_at", Integer, nullable=False, server_default=text("0")),
     UniqueConstraint("namespace", "instance", "id"),
+)
+early_events_by_arrival = Index(
+    "perdure_early_events_by_arrival", early_events.c.namespace, early_events.c.arrived_at
 )
 
 activities = Table(
@@ -202,14 +289,14 @@ activities = Table(
     Column("lease_token", Text),
     Column("held_until", Integer),
     Column("released_at", Integer, nullable=False),
-    Column("shelf", Integer, key="bucket", nullable=False),
+    Column("bucket", Integer, nullable=False),
     Column("ready_at", Integer, nullable=False),
     Column("data", LargeBinary, nullable=False),
     Column("taken_from", Text),
     sqlite_with_rowid=False,
 )
 activities_by_bucket = Index(
-    "perdure_activities_by_shelf", activities.c.bucket, activities.c.ready_at, activities.c.place
+    "perdure_activities_by_bucket", activities.c.bucket, activities.c.ready_at, activities.c.place
 )
 activities_by_token = Index(
     "perdure_activities_by_token",

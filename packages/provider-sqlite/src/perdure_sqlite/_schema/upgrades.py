@@ -72,3 +72,45 @@ def to_version_2(connection: Connection) -> None:
         "DROP INDEX IF EXISTS perdure_activity_queues_by_name",
     ):
         connection.execute(text(statement))
+
+
+def to_version_3(connection: Connection) -> None:
+    """Make room for labels, values, custom statuses and deletions; order listings by creation.
+
+    A process of version 2 that still has the file open fails from here on, because its statements
+    name the column `shelf`, which is called `bucket` now. Otherwise it would go on beside processes
+    that delete and reopen instances, and take what they leave for damage.
+    """
+    for statement in (
+        "DROP INDEX IF EXISTS perdure_instances_by_shelf",
+        "DROP INDEX IF EXISTS perdure_instances_by_status",
+        "DROP INDEX IF EXISTS perdure_instances_by_age",
+        "DROP INDEX IF EXISTS perdure_instances_continued",
+        "DROP INDEX IF EXISTS perdure_activities_by_shelf",
+        "ALTER TABLE perdure_instances RENAME COLUMN shelf TO bucket",
+        "ALTER TABLE perdure_instances ADD COLUMN first_execution INTEGER DEFAULT 1 NOT NULL",
+        "ALTER TABLE perdure_instances ADD COLUMN last_continued INTEGER DEFAULT 0 NOT NULL",
+        "ALTER TABLE perdure_instances ADD COLUMN labels TEXT",
+        "ALTER TABLE perdure_instances ADD COLUMN custom_status_version INTEGER DEFAULT 0 NOT NULL",
+        "ALTER TABLE perdure_instances ADD COLUMN value_count INTEGER DEFAULT 0 NOT NULL",
+        # Until now, only instances that continued as new had a second execution.
+        "UPDATE perdure_instances SET last_continued = execution - 1 WHERE execution > 1",
+        "ALTER TABLE perdure_activities RENAME COLUMN shelf TO bucket",
+        "ALTER TABLE perdure_early_events ADD COLUMN arrived_at INTEGER DEFAULT 0 NOT NULL",
+        (
+            "UPDATE perdure_early_events SET arrived_at = min(due, (SELECT stamp"
+            " FROM perdure_namespaces WHERE number = perdure_early_events.namespace))"
+        ),
+        "CREATE TABLE perdure_custom_statuses (instance INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (instance))",
+        (
+            "CREATE TABLE perdure_values (instance INTEGER NOT NULL, key TEXT NOT NULL,"
+            " data BLOB NOT NULL, PRIMARY KEY (instance, key)) WITHOUT ROWID"
+        ),
+        (
+            "CREATE TABLE perdure_labels (namespace INTEGER NOT NULL, key TEXT NOT NULL,"
+            " value TEXT NOT NULL, created_at INTEGER NOT NULL, instance INTEGER NOT NULL,"
+            " PRIMARY KEY (namespace, key, value, created_at, instance)) WITHOUT ROWID"
+        ),
+        "CREATE TABLE perdure_removals (instance INTEGER NOT NULL, PRIMARY KEY (instance))",
+    ):
+        connection.execute(text(statement))

@@ -8,6 +8,7 @@ from sqlalchemy import and_, case, delete, insert, null, or_, select, update
 
 from perdure_sqlite._schema.ready_index import BUCKETS, HIDDEN
 from perdure_sqlite._schema.tables import (
+    custom_statuses,
     events,
     executions,
     instances,
@@ -29,8 +30,6 @@ from perdure_sqlite._sql.render import at_most, by, constant, given, render, ren
 
 RUNNING: Final = "Running"
 """The status of an instance that has not ended."""
-CONTINUED: Final = "ContinuedAsNew"
-"""The status of an execution that was followed by another one."""
 
 READ_STAMP = render(
     select(namespaces.c.stamp).where(namespaces.c.number == given("which")), "which"
@@ -80,6 +79,7 @@ ROW_COLUMNS = (
     "ready_at",
     "arrivals",
     "fronts",
+    "first_execution",
 )
 """The fields of `InstanceRow`."""
 STATE_COLUMNS = (
@@ -101,11 +101,30 @@ STATE_COLUMNS = (
     "parent_incarnation",
     "parent_execution",
     "parent_event",
+    "labels",
+    "custom_status_version",
+    "value_count",
 )
-"""What `state_of` takes, followed there by the output and the status of the last execution."""
+"""What `state_of` takes, followed there by custom status, output, and status of the last execution."""
 
 _row = [instances.c[name] for name in ROW_COLUMNS]
-_state = [instances.c[name] for name in STATE_COLUMNS]
+_custom_status = (
+    select(custom_statuses.c.data)
+    .where(custom_statuses.c.instance == instances.c.number)
+    .scalar_subquery()
+)
+_state = [
+    *(instances.c[name] for name in STATE_COLUMNS),
+    # The other table is not read if there is none.
+    case((instances.c.custom_status_version > constant(0), _custom_status)).label("custom_status"),
+]
+_with_end = instances.outerjoin(
+    executions,
+    and_(
+        executions.c.instance == instances.c.number,
+        executions.c.execution == instances.c.execution,
+    ),
+)
 _is_named = and_(instances.c.namespace == given("namespace"), instances.c.id == given("id"))
 _has_number = instances.c.number == given("which")
 
@@ -116,15 +135,7 @@ READ_RUNNING_STATE = render(
 )
 READ_INSTANCE = render(
     select(*_state, executions.c.output, executions.c.status.label("ended_as"))
-    .select_from(
-        instances.outerjoin(
-            executions,
-            and_(
-                executions.c.instance == instances.c.number,
-                executions.c.execution == instances.c.execution,
-            ),
-        )
-    )
+    .select_from(_with_end)
     .where(_is_named),
     "namespace",
     "id",
@@ -165,6 +176,7 @@ ADD_INSTANCE = render_insert(
     "parent_incarnation",
     "parent_execution",
     "parent_event",
+    "labels",
 )
 
 
@@ -209,7 +221,8 @@ COMMIT_KEEPING = _change(*_PROGRESS, *_MAILBOX, clear=_CLEARED)
 COMMIT_RELEASING = _change(*_PROGRESS, *_MAILBOX, clear=("lease_token", *_CLEARED))
 END_INSTANCE = _change("status")
 CHANGE_PIN = _change("version", "engine")
-BEGIN_EXECUTION = _change("execution", "started_at")
+CONTINUE_EXECUTION = _change("execution", "started_at", "last_continued")
+REOPEN_INSTANCE = _change("status", "execution", "started_at")
 ADD_EXECUTION = render_insert(
     executions,
     "instance",

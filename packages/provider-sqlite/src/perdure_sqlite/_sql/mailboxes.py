@@ -39,6 +39,9 @@ REMOVE_MESSAGE = render(
     delete(messages).where(_of_instance, messages.c.id == given("id")), "instance", "id"
 )
 REMOVE_MAILBOX = render(delete(messages).where(_of_instance), "instance")
+REMOVE_STARTS = render(
+    delete(messages).where(_of_instance, messages.c.place == constant(START)), "instance"
+)
 REMOVE_OTHER_EXECUTIONS = render(
     delete(messages).where(
         _of_instance,

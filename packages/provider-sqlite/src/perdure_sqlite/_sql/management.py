@@ -9,42 +9,15 @@ from perdure_sqlite._schema.tables import (
     activity_queues,
     executions,
     instances,
-    instances_by_age,
     instances_by_status,
     instances_continued,
     messages,
 )
-from perdure_sqlite._sql.instances import CONTINUED, RUNNING
+from perdure_sqlite._sql.instances import RUNNING
 from perdure_sqlite._sql.leasable import is_live
-from perdure_sqlite._sql.render import at_most, by, constant, given, render
+from perdure_sqlite._sql.render import by, constant, given, render
 
 _in_namespace = instances.c.namespace == given("namespace")
-_page = (
-    select(instances.c.number, instances.c.id)
-    .where(_in_namespace, instances.c.number < given("before"))
-    .order_by(instances.c.number.desc())
-    .suffix_with(at_most("count"))
-)
-
-LIST_INSTANCES = render(
-    _page.with_hint(instances, by(instances_by_age)), "namespace", "before", "count"
-)
-LIST_BY_STATUS = render(
-    _page.where(instances.c.status == given("status")).with_hint(
-        instances, by(instances_by_status)
-    ),
-    "namespace",
-    "before",
-    "status",
-    "count",
-)
-LIST_CONTINUED = render(
-    # An instance past its first execution has continued as new.
-    _page.where(instances.c.execution > constant(1)).with_hint(instances, by(instances_continued)),
-    "namespace",
-    "before",
-    "count",
-)
 FIND_EXECUTIONS = render(
     select(
         instances.c.number,
@@ -52,6 +25,7 @@ FIND_EXECUTIONS = render(
         instances.c.execution,
         instances.c.last_event,
         instances.c.started_at,
+        instances.c.first_execution,
     ).where(_in_namespace, instances.c.id == given("id")),
     "namespace",
     "id",
@@ -77,9 +51,10 @@ LIST_EXECUTIONS = render(
 )
 FIND_ENDED = render(
     select(executions.c.execution)
-    .where(executions.c.instance == given("instance"))
+    .where(executions.c.instance == given("instance"), executions.c.execution >= given("first"))
     .order_by(executions.c.execution),
     "instance",
+    "first",
 )
 """The numbers of the executions that have ended, without their outputs."""
 COUNT_EVENTS = render(
@@ -93,7 +68,7 @@ COUNT_INSTANCES = render(
     select(
         instances.c.status,
         func.count(),
-        func.sum(instances.c.execution),
+        func.sum(instances.c.execution - instances.c.first_execution + constant(1)),
         func.sum(instances.c.last_event),
     )
     .with_hint(instances, by(instances_by_status))
@@ -108,8 +83,9 @@ COUNT_EARLIER_EVENTS = render(
     .with_hint(instances, by(instances_continued))
     .where(
         _in_namespace,
-        instances.c.execution > constant(1),
-        executions.c.status == constant(CONTINUED),
+        instances.c.execution > instances.c.first_execution,
+        executions.c.execution >= instances.c.first_execution,
+        executions.c.execution < instances.c.execution,
     ),
     "namespace",
 )

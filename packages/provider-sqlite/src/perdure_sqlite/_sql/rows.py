@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from perdure.contract import (
     ExecutionState,
@@ -55,6 +57,7 @@ class InstanceRow:
     ready_at: Instant | None
     arrivals: int
     fronts: int
+    first_execution: int
 
     def is_addressed_by(self, message: Message) -> bool:
         """Whether the message is for this incarnation and execution; if not, it is void."""
@@ -84,13 +87,17 @@ StateColumns: TypeAlias = tuple[
     str | None,
     int | None,
     int | None,
+    str | None,
+    int,
+    int,
+    bytes | None,
     bytes | None,
     str | None,
 ]
 
 
 def state_of(columns: StateColumns) -> InstanceState:
-    """The state of an instance, from `STATE_COLUMNS`, its output, and the status it ended with.
+    """The state of an instance, from `STATE_COLUMNS` and what follows there.
 
     Raises `DamagedRecord` if the instance has ended and its last execution is lost or disagrees.
     """
@@ -113,6 +120,10 @@ def state_of(columns: StateColumns) -> InstanceState:
         parent_incarnation,
         parent_execution,
         parent_event,
+        labels,
+        custom_status_version,
+        value_count,
+        custom_status,
         output,
         ended_as,
     ) = columns
@@ -137,7 +148,29 @@ def state_of(columns: StateColumns) -> InstanceState:
         updated_at=updated_at,
         parked=parked_of(reason, details, since),
         parent=_parent_of(parent_instance, parent_incarnation, parent_execution, parent_event),
+        labels=labels_of(instance, labels),
+        custom_status=custom_status,
+        custom_status_version=custom_status_version,
+        value_count=value_count,
     )
+
+
+def labels_of(instance: str, text: str | None) -> Mapping[str, str]:
+    """The labels of an instance, from its column."""
+    if text is None:
+        return {}
+    try:
+        labels: object = json.loads(text)
+    except ValueError:
+        labels = None
+    if not isinstance(labels, dict):
+        raise DamagedRecord(instance, f"its labels are {text!r}")
+    return cast("dict[str, str]", labels)
+
+
+def labels_text(labels: Mapping[str, str]) -> str | None:
+    """The column for these labels."""
+    return json.dumps(dict(labels), ensure_ascii=False) if labels else None
 
 
 def parked_of(reason: str | None, details: str | None, since: Instant | None) -> ParkedState | None:

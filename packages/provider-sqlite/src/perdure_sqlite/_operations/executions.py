@@ -1,0 +1,105 @@
+"""Executions: appending to their histories, ending them, beginning the next, and writing the row.
+
+Commits, reopenings and terminations are made of these steps. They change the row that the operation
+has read, and `save_progress` writes it back at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from perdure.clock import to_microseconds
+from perdure.contract import ExecutionEnd, InstanceStatus
+
+from perdure_sqlite._operations.activities import remove_activities
+from perdure_sqlite._operations.mailboxes import update_bucket
+from perdure_sqlite._sql.instances import (
+    ADD_EVENT,
+    ADD_EXECUTION,
+    COMMIT_KEEPING,
+    COMMIT_RELEASING,
+    CONTINUE_EXECUTION,
+    END_INSTANCE,
+    REOPEN_INSTANCE,
+    RUNNING,
+)
+from perdure_sqlite._sql.mailboxes import REMOVE_MAILBOX, REMOVE_OTHER_EXECUTIONS
+from perdure_sqlite._sql.rows import InstanceRow
+from perdure_sqlite._writes.transaction import Transaction
+
+
+def append_events(transaction: Transaction, row: InstanceRow, events: Sequence[bytes]) -> None:
+    """Append events to the history of the current execution."""
+    first = row.last_event + 1
+    transaction.executemany(
+        ADD_EVENT,
+        [(row.number, row.execution, number, data) for number, data in enumerate(events, first)],
+    )
+    row.last_event += len(events)
+
+
+def end_execution(transaction: Transaction, row: InstanceRow, end: ExecutionEnd) -> None:
+    """End the execution, and remove what becomes void with it."""
+    now, status = transaction.now, end.status.value
+    transaction.execute(
+        ADD_EXECUTION,
+        (row.number, row.execution, status, row.last_event, row.started_at, now, end.output),
+    )
+    remove_activities(transaction, row)
+    if end.status is InstanceStatus.CONTINUED_AS_NEW:
+        ended = row.execution
+        row.execution, row.started_at, row.last_event = ended + 1, now, 0
+        transaction.execute(CONTINUE_EXECUTION, (row.execution, now, ended, row.number))
+        if row.bucket is not None:
+            transaction.execute(REMOVE_OTHER_EXECUTIONS, (row.number, row.execution))
+        return
+    row.status = status
+    transaction.execute(END_INSTANCE, (status, row.number))
+    if row.bucket is not None:
+        transaction.execute(REMOVE_MAILBOX, (row.number,))
+
+
+def begin_again(transaction: Transaction, row: InstanceRow) -> None:
+    """Begin the next execution of an instance that has ended."""
+    row.status, row.execution = RUNNING, row.execution + 1
+    row.started_at, row.last_event = transaction.now, 0
+    transaction.execute(REOPEN_INSTANCE, (RUNNING, row.execution, row.started_at, row.number))
+
+
+def save_progress(
+    transaction: Transaction,
+    row: InstanceRow,
+    id: str,
+    *,
+    keep_for: timedelta | None = None,
+    continues: bool = False,
+) -> None:
+    """Keep the turn lease or end it, and write the row; `id` becomes the last commit."""
+    now = transaction.now
+    if keep_for is not None:
+        row.attempt, row.held_until = 1, now + to_microseconds(keep_for)
+    else:
+        row.attempt, row.held_until, row.released_at = 0, None, now
+    if row.status != RUNNING:
+        row.bucket = row.ready_at = None
+    elif row.bucket is not None:
+        update_bucket(transaction, row)
+        transaction.note_ready_turn(row.bucket, row.ready_at)
+    transaction.execute(
+        COMMIT_RELEASING if keep_for is None else COMMIT_KEEPING,
+        (
+            row.last_event,
+            id,
+            now,
+            row.attempt,
+            row.held_until,
+            row.released_at,
+            row.bucket,
+            row.ready_at,
+            row.arrivals,
+            row.fronts,
+            row.number,
+        ),
+    )
+    transaction.note_change(row.id, continues=continues)
