@@ -1,6 +1,5 @@
 """A storage that is damaged or fails: providers that pass it on, hide it, or let it hurt other instances."""
 
-import copy
 from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
@@ -8,133 +7,23 @@ from types import SimpleNamespace
 import pytest
 from perdure.contract import CommitAnswer, HistoryPage
 from perdure.errors import LeaseLost, StorageCorrupt, StorageFailed, StorageUnavailable
-from perdure_conformance.broken_providers import StoreBackend, breaks, what_catches
+from perdure_conformance.broken_providers import StoreBackend, what_catches
+from perdure_conformance.careful_store import Careful, DamagedBackend, breaks_storage
 from perdure_conformance.clauses import CLAUSES
 from perdure_conformance.model import Store
 from perdure_conformance.runner import Outcome, judge
 from perdure_conformance.tampering import (
-    FAILING_STEPS,
-    LOST_EVENTS,
-    RAW_HISTORY,
-    SPOILED_INSTANCES,
     missing,
 )
 
-ALL = frozenset({FAILING_STEPS, LOST_EVENTS, RAW_HISTORY, SPOILED_INSTANCES})
 
-
-class Careful(Store):
-    """Notices what is lost and what is spoiled."""
-
-    def __init__(self):
-        super().__init__()
-        self.spoiled = set()
-        self.until_failure = None
-
-    def read_history(self, instance, execution, incarnation, after):
-        row = self.execution_row(instance, execution)
-        if row is not None and len(row.events) != row.state.event_count:
-            raise StorageCorrupt(f"{instance!r} lacks an event", operation="read_history")
-        return super().read_history(instance, execution, incarnation, after)
-
-    def read_instance(self, instance):
-        if instance in self.spoiled:
-            raise StorageCorrupt(f"{instance!r} is spoiled", operation="read_instance")
-        return super().read_instance(instance)
-
-    def is_ready(self, row):
-        return row.state.instance not in self.spoiled and super().is_ready(row)
-
-    def lease_turns(self, request):
-        return self.whole_look("lease_turns", request)
-
-    def lease_activities(self, request):
-        return self.whole_look("lease_activities", request)
-
-    def whole_look(self, name, request):
-        before = copy.deepcopy(self.tables)
-        try:
-            return getattr(Store, name)(self, request)
-        except StorageUnavailable:
-            self.end_failed_look(before)
-            raise
-
-    def end_failed_look(self, before):
-        self.tables = before
-
-    def carry_out(self, row, commit):
-        before = copy.deepcopy(self.tables)
-        try:
-            return super().carry_out(row, commit)
-        except StorageUnavailable:
-            return self.recover(before, commit)
-
-    def recover(self, before, commit):
-        self.tables = before
-        raise StorageUnavailable("the disk is busy", operation="commit_turn")
-
-    def step(self):
-        if self.until_failure is not None:
-            self.until_failure -= 1
-            if self.until_failure == 0:
-                raise StorageUnavailable("the disk is busy", operation="commit_turn")
-
-
-def _in_a_step(name):
-    def method(self, *arguments):
-        self.step()
-        return getattr(Store, name)(self, *arguments)
-
-    return method
-
-
-for _name in (
-    "append_events",
-    "set_fields",
-    "end_execution",
-    "create_child",
-    "put",
-    "put_front",
-    "drop_void",
-    "settle_lease",
-    "give_turn",
-    "give_activity",
-):
-    setattr(Careful, _name, _in_a_step(_name))
-
-
-class WithDoors(StoreBackend):
-    def __init__(self, store=Careful, **named):
-        super().__init__(store, tampering=ALL, **named)
-
-    async def spoil_instance(self, namespace, instance):
-        self._stores[namespace].spoiled.add(instance)
-
-    @contextmanager
-    def fail_at(self, provider, step):
-        store, came = provider._store, SimpleNamespace(reached=False)
-        store.until_failure = step
-        try:
-            yield came
-        finally:
-            came.reached, store.until_failure = store.until_failure <= 0, None
-
-
-def broken_store(*clauses):
-    def marked(kind):
-        broken = breaks(*clauses)(kind)
-        return replace(broken, make=lambda: WithDoors(kind))
-
-    return marked
-
-
-@broken_store("HIST-6")
+@breaks_storage("HIST-6")
 class GivesWhatIsLeft(Careful):
     def read_history(self, instance, execution, incarnation, after):
         return Store.read_history(self, instance, execution, incarnation, after)
 
 
-@broken_store("HIST-6")
+@breaks_storage("HIST-6")
 class NoticesGapsButNoLostEnd(Careful):
     def read_history(self, instance, execution, incarnation, after):
         page = Store.read_history(self, instance, execution, incarnation, after)
@@ -145,7 +34,7 @@ class NoticesGapsButNoLostEnd(Careful):
         return page
 
 
-@broken_store("HIST-6")
+@breaks_storage("HIST-6")
 class NamesNoInstance(Careful):
     def read_history(self, instance, execution, incarnation, after):
         try:
@@ -154,7 +43,7 @@ class NamesNoInstance(Careful):
             raise StorageCorrupt("something is damaged", operation="read_history") from None
 
 
-@broken_store("HIST-6", "CALL-9")
+@breaks_storage("HIST-6", "CALL-9")
 class CallsDamageAFailure(Careful):
     def read_history(self, *arguments):
         try:
@@ -169,7 +58,7 @@ class CallsDamageAFailure(Careful):
             raise StorageFailed(str(error), operation="read_instance") from None
 
 
-@broken_store("HIST-6")
+@breaks_storage("HIST-6")
 class IsCorruptAsAWhole(Careful):
     damaged = False
 
@@ -184,14 +73,14 @@ class IsCorruptAsAWhole(Careful):
         return super().read_history(*arguments)
 
 
-@broken_store("HIST-7")
+@breaks_storage("HIST-7")
 class LeavesOutWhatItCannotRead(Careful):
     def read_history(self, *arguments):
         page = super().read_history(*arguments)
         return replace(page, events=tuple(e for e in page.events if e.data.isalnum()))
 
 
-@broken_store("HIST-7")
+@breaks_storage("HIST-7")
 class EndsAtWhatItCannotRead(Careful):
     def read_history(self, *arguments):
         page = super().read_history(*arguments)
@@ -199,25 +88,25 @@ class EndsAtWhatItCannotRead(Careful):
         return HistoryPage(events=page.events[: numbers[0]], more=False) if numbers else page
 
 
-@broken_store("CALL-9")
+@breaks_storage("CALL-9")
 class GivesSpoiledFields(Careful):
     def read_instance(self, instance):
         return Store.read_instance(self, instance)
 
 
-@broken_store("CALL-9")
+@breaks_storage("CALL-9")
 class ForgetsTheSpoiled(Careful):
     def read_instance(self, instance):
         return None if instance in self.spoiled else super().read_instance(instance)
 
 
-@broken_store("CALL-9")
+@breaks_storage("CALL-9")
 class LeasesTheSpoiled(Careful):
     def is_ready(self, row):
         return Store.is_ready(self, row)
 
 
-@broken_store("CALL-9")
+@breaks_storage("CALL-9")
 class StopsAtTheSpoiled(Careful):
     def lease_turns(self, request):
         if self.spoiled:
@@ -225,7 +114,7 @@ class StopsAtTheSpoiled(Careful):
         return super().lease_turns(request)
 
 
-@broken_store("CALL-9")
+@breaks_storage("CALL-9")
 class IsHeldUpByTheSpoiled(Careful):
     def is_ready(self, row):
         return Store.is_ready(self, row)
@@ -239,19 +128,19 @@ class IsHeldUpByTheSpoiled(Careful):
         return tuple(turn for turn in leased if turn.state.instance not in self.spoiled)
 
 
-@broken_store("CALL-10")
+@breaks_storage("CALL-10")
 class LeavesTheTurnsOfALookThatFailed(Careful):
     def lease_turns(self, request):
         return Store.lease_turns(self, request)
 
 
-@broken_store("CALL-10")
+@breaks_storage("CALL-10")
 class LeavesTheActivitiesOfALookThatFailed(Careful):
     def lease_activities(self, request):
         return Store.lease_activities(self, request)
 
 
-@broken_store("CALL-10")
+@breaks_storage("CALL-10")
 class CountsWhatItTakesBack(Careful):
     def end_failed_look(self, before):
         counted = {name: row.attempt for name, row in self.tables.instances.items()}
@@ -260,7 +149,7 @@ class CountsWhatItTakesBack(Careful):
             self.tables.instances[name].attempt = attempt
 
 
-@broken_store("CALL-10")
+@breaks_storage("CALL-10")
 class CountsActivitiesThatItTakesBack(Careful):
     def end_failed_look(self, before):
         counted = {key: row.delivery for key, row in self.tables.activities.items()}
@@ -269,7 +158,7 @@ class CountsActivitiesThatItTakesBack(Careful):
             self.tables.activities[key].delivery = delivery
 
 
-@broken_store("CALL-10")
+@breaks_storage("CALL-10")
 class LosesWhatALookThatFailedLeased(Careful):
     def end_failed_look(self, before):
         leased = [name for name, row in self.tables.instances.items() if row.lease]
@@ -278,56 +167,56 @@ class LosesWhatALookThatFailedLeased(Careful):
             self.tables.mailboxes[name].clear()
 
 
-@broken_store("COMMIT-28")
+@breaks_storage("COMMIT-28")
 class LeavesHalfACommit(Careful):
-    def recover(self, before, commit):
+    def take_back_commit(self, before, commit):
         raise StorageUnavailable("the disk is busy", operation="commit_turn")
 
 
-@broken_store("COMMIT-28")
+@breaks_storage("COMMIT-28")
 class TakesBackAllButMessages(Careful):
-    def recover(self, before, commit):
+    def take_back_commit(self, before, commit):
         before.mailboxes = self.tables.mailboxes
-        return super().recover(before, commit)
+        return super().take_back_commit(before, commit)
 
 
-@broken_store("COMMIT-28")
+@breaks_storage("COMMIT-28")
 class TakesBackAllButActivities(Careful):
-    def recover(self, before, commit):
+    def take_back_commit(self, before, commit):
         before.activities = self.tables.activities
-        return super().recover(before, commit)
+        return super().take_back_commit(before, commit)
 
 
-@broken_store("COMMIT-28")
+@breaks_storage("COMMIT-28")
 class RemembersACommitThatFailed(Careful):
-    def recover(self, before, commit):
+    def take_back_commit(self, before, commit):
         row = before.instances[commit.instance]
         row.state = replace(row.state, last_commit=commit.id)
-        return super().recover(before, commit)
+        return super().take_back_commit(before, commit)
 
 
-@broken_store("COMMIT-28")
+@breaks_storage("COMMIT-28")
 class LosesTheLeaseOfACommitThatFailed(Careful):
-    def recover(self, before, commit):
+    def take_back_commit(self, before, commit):
         before.instances[commit.instance].lease = None
-        return super().recover(before, commit)
+        return super().take_back_commit(before, commit)
 
 
-@broken_store("COMMIT-28")
+@breaks_storage("COMMIT-28")
 class AcknowledgesACommitThatFailed(Careful):
-    def recover(self, before, commit):
+    def take_back_commit(self, before, commit):
         self.tables = before
         return CommitAnswer()
 
 
-@broken_store("COMMIT-28")
+@breaks_storage("COMMIT-28")
 class RefusesACommitThatFails(Careful):
-    def recover(self, before, commit):
+    def take_back_commit(self, before, commit):
         self.tables = before
         raise LeaseLost(commit.instance, operation="commit_turn")
 
 
-class FailsNowhere(WithDoors):
+class FailsNowhere(DamagedBackend):
     @contextmanager
     def fail_at(self, provider, step):
         yield SimpleNamespace(reached=False)
@@ -352,7 +241,7 @@ def test_a_broken_provider_is_caught(broken, clause):
 def test_a_careful_provider_passes(id):
     (check,) = (check for check in CLAUSES if check.id == id)
 
-    assert judge(check, WithDoors()).message == ""
+    assert judge(check, DamagedBackend()).message == ""
 
 
 @pytest.mark.parametrize("id", ["CALL-9", "CALL-10", "HIST-6", "COMMIT-28"])
@@ -368,11 +257,11 @@ def test_a_check_without_its_tampering_is_unsupported(id):
 @pytest.mark.parametrize("id", ["CALL-9", "CALL-10", "HIST-6", "HIST-7", "COMMIT-28"])
 def test_tampering_that_is_declared_and_missing_fails_its_check(id):
     class Empty:
-        declaration = WithDoors().declaration
+        declaration = DamagedBackend().declaration
         url = None
 
         def open(self, *, clock, namespace):
-            return WithDoors().open(clock=clock, namespace=namespace)
+            return DamagedBackend().open(clock=clock, namespace=namespace)
 
     (check,) = (check for check in CLAUSES if check.id == id)
     result = judge(check, Empty())

@@ -35,6 +35,8 @@ for _name in (
     "lease_activities",
     "complete_activity",
     "renew_turns",
+    "reopen_instance",
+    "terminate_instance",
 ):
     setattr(TakesItsTime, _name, _later(getattr(ModelProvider, _name)))
 
@@ -44,6 +46,13 @@ class VoidsLater(Store):
 
     def drop_void(self, instance):
         pass
+
+    def put(self, message):
+        mailbox = self.tables.mailboxes.get(message.instance, {})
+        held = mailbox.get(message.id)
+        if held is not None and self.is_void(held.message):
+            del mailbox[message.id]
+        super().put(message)
 
     def unsorted_visible(self, instance):
         found = super().unsorted_visible(instance)

@@ -89,7 +89,7 @@ def test_a_part_that_workers_ran_is_never_conformant_and_says_why(suite):
 
     result = suite(WHOLE, "-n", "2", "-k", "CALL", plugins=("xdist", "perdure_conformance.plugin"))
 
-    result.assert_outcomes(passed=9, skipped=2)
+    result.assert_outcomes(passed=10, skipped=2)
     assert "only some tests were selected: -k CALL" in said(result)
     assert "required checks did not run: CREATE-1" in said(result)
     assert "model is NOT conformant" in said(result)

@@ -71,7 +71,7 @@ def journaled(tmp_path):
     source = package / "src" / "perdure_acme"
     (source / "journal.py").write_text(journal, encoding="utf-8")
     plugin = (source / "plugin.py").read_text(encoding="utf-8")
-    plugin = plugin.replace("frozenset({MANAGEMENT})", 'frozenset({MANAGEMENT, "persistent"})')
+    plugin = plugin.replace("frozenset({", 'frozenset({"persistent", ')
     plugin = plugin.replace("open=open_provider", "open=open_journaled")
     (source / "plugin.py").write_text(plugin + OPEN_JOURNALED, encoding="utf-8")
     install(tmp_path)
@@ -149,7 +149,7 @@ def test_the_wheel_is_certified_by_its_own_tests(installed):
         cwd=installed / "perdure-acme",
     )
 
-    assert "acme (perdure-acme 0.1.0) is conformant to contract 1.0" in said
+    assert "acme (perdure-acme 0.1.0) is conformant to contract 1.1" in said
     assert "CREATE-1" in (installed / "perdure-acme" / "junit.xml").read_text(encoding="utf-8")
 
 

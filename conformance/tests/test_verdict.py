@@ -113,10 +113,10 @@ def test_a_declared_capability_brings_its_checks():
 
 
 def test_a_check_of_a_later_contract_does_not_bind():
-    later = Check(id="NEW-1", promise="New.", run=CLAUSES[0].run, since=(1, 1))
+    later = Check(id="NEW-1", promise="New.", run=CLAUSES[0].run, since=(1, 2))
 
     assert not binds(later, DECLARED)
-    assert judge(later, StoreBackend()).message == "the clause came with contract 1.1"
+    assert judge(later, StoreBackend()).message == "the clause came with contract 1.2"
 
 
 def test_the_json_report_says_everything():
@@ -124,7 +124,7 @@ def test_the_json_report_says_everything():
 
     assert document["conformant"] is False
     assert document["provider"]["version"] == "3.2.1"
-    assert document["suite"]["contract"] == [1, 0]
+    assert document["suite"]["contract"] == [1, 1]
     assert [each["id"] for each in document["checks"]] == [clause.id for clause in CLAUSES]
     (failed,) = (each for each in document["checks"] if each["outcome"] == "failed")
     assert (failed["id"], failed["message"]) == ("ACT-3", "the reason")

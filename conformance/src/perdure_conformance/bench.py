@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TypeVar, Unpack
+from typing import Generic, TypeVar, Unpack
 
 from perdure.clock import Clock, Instant, ManualClock, to_microseconds
 from perdure.contract import (
@@ -34,6 +34,7 @@ from perdure.contract import (
     TurnLease,
     TurnRequest,
 )
+from perdure.errors import ActivityLeaseLost, HistoryConflict, LeaseLost, ProviderError
 
 from perdure_conformance.backend import Backend
 from perdure_conformance.expect import ClauseBroken, expect, expect_equal
@@ -53,6 +54,16 @@ T = TypeVar("T")
 
 PATIENCE = 20.0
 """Real seconds after which a call that has to return is given up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedCall(Generic[T]):
+    """What came of a call, one of whose accesses to the storage failed."""
+
+    answer: T | None
+    error: ProviderError | None
+    reached: bool
+    """Whether the call had so many accesses."""
 
 
 class Bench:
@@ -123,6 +134,31 @@ class Bench:
     async def all_well(self, calls: Iterable[Awaitable[T]]) -> list[T]:
         """The answers of concurrent calls; raises the first error."""
         return list(await asyncio.gather(*calls))
+
+    async def cancelled(self, call: Awaitable[object], *, steps: int) -> None:
+        """Begin a call, and cancel it when the event loop has made this many steps."""
+        task = asyncio.ensure_future(call)
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async def failed(
+        self, call: Callable[[], Awaitable[T]], what: str, *, step: int
+    ) -> FailedCall[T]:
+        """Make a call, and let its access to the storage with this number fail."""
+        answer: T | None = None
+        error: ProviderError | None = None
+        with self.tampering.failing_steps.fail_at(self.provider, step) as failing:
+            try:
+                answer = await self.within(call(), f"{what} whose step {step} fails")
+            except (LeaseLost, HistoryConflict, ActivityLeaseLost) as refusal:
+                raise ClauseBroken(
+                    f"{what} whose step {step} fails was refused: {refusal}"
+                ) from None
+            except ProviderError as raised:
+                error = raised
+        return FailedCall(answer=answer, error=error, reached=failing.reached)
 
     async def create(self, new: NewInstance | str = "alpha") -> NewInstance:
         """Create an instance."""

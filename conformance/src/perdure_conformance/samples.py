@@ -12,6 +12,8 @@ from perdure.clock import Instant
 from perdure.contract import (
     ActivityLease,
     ExecutionEnd,
+    InstanceReopening,
+    InstanceTermination,
     LeasedTurn,
     Message,
     MessageKind,
@@ -109,6 +111,49 @@ def restart(execution: int, instance: str = "alpha") -> Message:
     """The start message of a later execution."""
     return result(
         f"start-{execution}", instance, kind=MessageKind.START, execution=execution, data=b"again"
+    )
+
+
+def reopening(
+    execution: int = 1,
+    instance: str = "alpha",
+    *,
+    id: str | None = None,
+    incarnation: str | None = None,
+    version: str | None = None,
+    unpin: bool = False,
+    engine: int | None = None,
+) -> InstanceReopening:
+    """A reopening of an instance whose current execution has this number."""
+    start = restart(execution + 1, instance)
+    incarnation = incarnation or incarnation_of(instance)
+    return InstanceReopening(
+        id=id or f"reopening-{execution}",
+        instance=instance,
+        incarnation=incarnation,
+        execution=execution,
+        start=replace(start, incarnation=incarnation),
+        version=version,
+        unpin=unpin,
+        engine=engine,
+    )
+
+
+def termination(
+    instance: str = "alpha",
+    *,
+    id: str = "termination",
+    incarnation: str | None = None,
+    send: tuple[Message, ...] = (),
+) -> InstanceTermination:
+    """A termination that appends one event."""
+    return InstanceTermination(
+        id=id,
+        instance=instance,
+        incarnation=incarnation or incarnation_of(instance),
+        events=(b"terminated",),
+        output=b"why",
+        send=send,
     )
 
 

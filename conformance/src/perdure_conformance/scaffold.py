@@ -13,7 +13,16 @@ from pathlib import Path
 from perdure.errors import InvalidInput
 
 SCHEME = re.compile(r"[a-z][a-z0-9]*\Z")
-MODEL = ("tables", "mailboxes", "activities", "turns", "management", "provider")
+MODEL = (
+    "tables",
+    "mailboxes",
+    "activities",
+    "turns",
+    "recovery",
+    "store",
+    "management",
+    "provider",
+)
 TEMPLATES = (
     ("pyproject.toml", "pyproject.toml"),
     ("README.md", "README.md"),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 
-from perdure.contract import MANAGEMENT, InstanceStatus, Serves
-from perdure.errors import StorageCorrupt
+from perdure.contract import MANAGEMENT, RECOVERY, InstanceStatus, Provider, Serves
+from perdure.errors import CapabilityMissing, StorageCorrupt
 
 from perdure_conformance.bench import Bench
 from perdure_conformance.check import check
@@ -17,6 +18,8 @@ from perdure_conformance.samples import (
     event,
     incarnation_of,
     new_instance,
+    reopening,
+    termination,
     work,
 )
 from perdure_conformance.tampering import SPOILED_INSTANCES
@@ -203,6 +206,31 @@ async def management_is_there_if_declared(bench: Bench) -> None:
     declared = MANAGEMENT in bench.backend.declaration.capabilities
     found = bench.provider.as_management_capability() is not None
     expect_equal(found, declared, "whether there is an admin, against what is declared")
+
+
+METHODS: Mapping[str, Sequence[Callable[[Provider], Awaitable[object]]]] = {
+    RECOVERY: (
+        lambda provider: provider.reopen_instance(reopening()),
+        lambda provider: provider.terminate_instance(termination()),
+    ),
+}
+"""Calls of the methods that a capability of contract 1.1 brings."""
+
+
+@check("CALL-12", since=(1, 1))
+async def capabilities_are_declared_alike(bench: Bench) -> None:
+    """The provider object has the capabilities that its package declares, and its methods of all others refuse and change nothing."""
+    declared = bench.backend.declaration.capabilities & METHODS.keys()
+    found = bench.provider.capabilities & METHODS.keys()
+    expect_equal(sorted(found), sorted(declared), "capabilities of the provider object")
+    await bench.create()
+    before = await bench.state()
+    for capability in sorted(METHODS.keys() - declared):
+        for method in METHODS[capability]:
+            with expect_refusal(CapabilityMissing, f"a call of {capability}") as refusal:
+                await method(bench.provider)
+            expect_equal(refusal.error.capability, capability, "the capability that is missing")
+    expect_equal(await bench.state(), before, "the instance after calls that were refused")
 
 
 @check("CALL-9", tampering=SPOILED_INSTANCES)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from perdure.contract import (
     ExecutionEnd,
     InstanceStatus,
@@ -33,21 +31,16 @@ async def a_cancelled_commit_is_whole_or_nothing(bench: Bench) -> None:
         turn = await bench.with_activities(work("old"), instance=name)
         await bench.send(event("read", name))
         old = (await bench.lease_work())[0]
-        task = asyncio.ensure_future(
-            bench.commit(
-                turn,
-                events=(b"2",),
-                remove=("read",),
-                finish=(old.lease,),
-                add=(work("new"),),
-                send=(event("sent", f"{name}-child"),),
-                create=(NewChild(instance=new_instance(f"{name}-child")),),
-            )
+        commit = bench.commit(
+            turn,
+            events=(b"2",),
+            remove=("read",),
+            finish=(old.lease,),
+            add=(work("new"),),
+            send=(event("sent", f"{name}-child"),),
+            create=(NewChild(instance=new_instance(f"{name}-child")),),
         )
-        for _ in range(steps):
-            await asyncio.sleep(0)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await bench.cancelled(commit, steps=steps)
         happened = (await bench.state(name)).last_event == 2
         await expect_whole(bench, name, old.token, happened=happened)
 

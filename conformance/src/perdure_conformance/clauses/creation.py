@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from perdure.contract import ExecutionEnd, InstanceState, InstanceStatus, ParentLink
 from perdure.errors import InstanceAlreadyExists
 
@@ -122,11 +120,7 @@ async def a_cancelled_create_is_whole_or_nothing(bench: Bench) -> None:
     """A cancelled create leaves the instance with its start, or neither."""
     for steps in range(12):
         instance = f"alpha-{steps}"
-        task = asyncio.ensure_future(bench.create(instance))
-        for _ in range(steps):
-            await asyncio.sleep(0)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await bench.cancelled(bench.create(instance), steps=steps)
         exists = await bench.provider.read_instance(instance) is not None
         started = [turn.state.instance for turn in await bench.lease()]
         expect(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from perdure.contract import TurnCommit
-from perdure.errors import HistoryConflict, LeaseLost, ProviderError
 
 from perdure_conformance.bench import Bench
 from perdure_conformance.check import check
@@ -43,19 +42,10 @@ async def fails_cleanly(bench: Bench, good: TurnCommit, step: int) -> bool:
     """Let a step of the commit fail, and look; returns whether the commit had so many steps."""
     before = await bench.state(good.instance), await bench.history(good.instance)
     bench.advance(SECOND)
-    error: ProviderError | None = None
-    with bench.tampering.failing_steps.fail_at(bench.provider, step) as failing:
-        try:
-            await bench.within(
-                bench.provider.commit_turn(good), f"a commit whose step {step} fails"
-            )
-        except (LeaseLost, HistoryConflict) as refusal:
-            raise ClauseBroken(f"a commit whose step {step} fails was refused: {refusal}") from None
-        except ProviderError as raised:
-            error = raised
+    failed = await bench.failed(lambda: bench.provider.commit_turn(good), "a commit", step=step)
     happened = (await bench.state(good.instance)).last_commit == good.id
-    if error is None:
+    if failed.error is None:
         expect(happened, f"a commit whose step {step} fails was acknowledged, and is lost")
     elif not happened:
         await expect_as_before(bench, good, before, f"a commit that failed at step {step}")
-    return failing.reached
+    return failed.reached

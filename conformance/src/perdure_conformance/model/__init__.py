@@ -4,6 +4,8 @@
 - `mailboxes`: messages: void or not, visible or not, in which order
 - `activities`: the activity queue
 - `turns`: instances, turn leases and commits
+- `recovery`: instances that run again, or end without a turn
+- `store`: all of these rules together
 - `management`: the management capability
 - `provider`: the contract's methods over a store
 
@@ -12,6 +14,6 @@ It persists nothing. `python -m perdure_conformance new` copies it into a packag
 """
 
 from perdure_conformance.model.provider import ModelProvider
-from perdure_conformance.model.turns import Store
+from perdure_conformance.model.store import Store
 
 __all__ = ["ModelProvider", "Store"]

@@ -19,8 +19,8 @@ from perdure.contract import (
 )
 from perdure.errors import InvalidInput
 
+from perdure_conformance.model.store import Store
 from perdure_conformance.model.tables import InstanceRow
-from perdure_conformance.model.turns import Store
 
 
 class ModelAdmin(ProviderAdmin):

@@ -11,13 +11,16 @@ from datetime import timedelta
 
 from perdure.clock import Clock
 from perdure.contract import (
+    RECOVERY,
     ActivityCompletion,
     ActivityLease,
     ActivityRelease,
     ActivityRequest,
     CommitAnswer,
     HistoryPage,
+    InstanceReopening,
     InstanceState,
+    InstanceTermination,
     LeasedActivity,
     LeasedTurn,
     Message,
@@ -31,14 +34,17 @@ from perdure.contract import (
     check_commit,
     check_delay,
     check_lease,
+    check_reopening,
 )
 
 from perdure_conformance.model.management import ModelAdmin
-from perdure_conformance.model.turns import Store
+from perdure_conformance.model.store import Store
 
 
 class ModelProvider(Provider):
     """A provider over a store, which any number of provider objects may share."""
+
+    capabilities = frozenset({RECOVERY})
 
     def __init__(self, store: Store, *, clock: Clock, description: str) -> None:
         super().__init__(clock=clock, description=description)
@@ -99,6 +105,13 @@ class ModelProvider(Provider):
 
     async def read_instance(self, instance: str) -> InstanceState | None:
         return self.at_present().read_instance(instance)
+
+    async def reopen_instance(self, reopening: InstanceReopening) -> None:
+        check_reopening(reopening)
+        self.at_present().reopen_instance(reopening)
+
+    async def terminate_instance(self, termination: InstanceTermination) -> bool:
+        return self.at_present().terminate_instance(termination)
 
     def as_management_capability(self) -> ProviderAdmin | None:
         return ModelAdmin(self.at_present)

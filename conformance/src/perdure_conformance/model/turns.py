@@ -40,8 +40,8 @@ from perdure_conformance.model.tables import ExecutionRow, InstanceRow, Lease
 EVENTS_PER_PAGE = 500
 
 
-class Store(Activities):
-    """All of the contract's rules, one synchronous method each."""
+class Turns(Activities):
+    """The rules for instances and their turns."""
 
     def create_instance(self, new: NewInstance) -> None:
         """Create an instance with its start, unless the id is in use."""

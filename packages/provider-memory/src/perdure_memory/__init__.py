@@ -3,7 +3,7 @@
 - `_options`, `_plugin`: the options in a `memory://` URL, and what the package declares to Perdure
 - `_provider`, `_admin`: the methods of the contract
 - `_named_stores`: the stores of this process by name
-- `_store`, `_commit`: a store, and carrying out a commit
+- `_store`, `_commit`, `_recovery`: a store, and carrying out a commit, a reopening, a termination
 - `_instances`, `_mailbox`: instances with their executions, activities and messages
 - `_ready_index`, `_time_index`: what can be leased now, and what later
 - `_notifications`: waking calls that wait

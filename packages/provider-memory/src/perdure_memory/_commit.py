@@ -32,8 +32,7 @@ def commit_turn(store: Store, commit: TurnCommit, now: Instant) -> CommitAnswer:
     if instance.state.last_commit == commit.id:
         return _answer(instance, commit, now)
     _check_conditions(store, instance, commit)
-    _apply(store, instance, commit, now)
-    store.notify_change(instance)
+    apply(store, instance, commit, now)
     return _answer(instance, commit, now)
 
 
@@ -55,7 +54,8 @@ def _check_conditions(store: Store, instance: Instance, commit: TurnCommit) -> N
         raise ActivityLeaseLost(commit.instance, lost, operation="commit_turn")
 
 
-def _apply(store: Store, instance: Instance, commit: TurnCommit, now: Instant) -> None:
+def apply(store: Store, instance: Instance, commit: TurnCommit, now: Instant) -> None:
+    """Make every change of the commit; nothing here can fail."""
     _append_events(store, instance, commit)
     instance.mailbox.discard(commit.remove)
     for lease in commit.finish:
@@ -83,6 +83,7 @@ def _apply(store: Store, instance: Instance, commit: TurnCommit, now: Instant) -
     )
     if instance.is_running:
         _keep_or_release(store, instance, commit, now)
+    store.notify_change(instance)
 
 
 def _append_events(store: Store, instance: Instance, commit: TurnCommit) -> None:

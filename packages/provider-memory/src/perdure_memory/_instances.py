@@ -112,7 +112,15 @@ class Activity(Leasable):
 class Instance(Leasable):
     """An instance with its executions, activities and messages."""
 
-    __slots__ = ("activities", "executions", "last_answer", "mailbox", "number", "state")
+    __slots__ = (
+        "activities",
+        "executions",
+        "has_continued",
+        "last_answer",
+        "mailbox",
+        "number",
+        "state",
+    )
 
     def __init__(self, state: InstanceState, *, number: int, mailbox: Mailbox) -> None:
         super().__init__()
@@ -121,6 +129,8 @@ class Instance(Leasable):
         """Its position in the order of creation."""
         self.mailbox = mailbox
         self.executions = [Execution(1, state.created_at)]
+        self.has_continued = False
+        """Whether an execution has ended as CONTINUED_AS_NEW."""
         self.activities: dict[str, Activity] = {}
         self.last_answer = CommitAnswer()
 

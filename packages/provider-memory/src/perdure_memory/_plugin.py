@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from perdure.contract import (
     MANAGEMENT,
+    RECOVERY,
     Clock,
     Provider,
     ProviderSpec,
@@ -33,8 +34,8 @@ def perdure_provider_specs() -> Sequence[ProviderSpec]:
     return [
         ProviderSpec(
             scheme="memory",
-            contract=(1, 0),
-            capabilities=frozenset({MANAGEMENT}),
+            contract=(1, 1),
+            capabilities=frozenset({MANAGEMENT, RECOVERY}),
             options=lambda: MemoryOptions,
             open=_open,
             example_url="memory://name",

@@ -13,6 +13,7 @@ from datetime import timedelta
 
 from perdure.clock import to_microseconds
 from perdure.contract import (
+    RECOVERY,
     ActivityCompletion,
     ActivityLease,
     ActivityRelease,
@@ -22,7 +23,9 @@ from perdure.contract import (
     Clock,
     CommitAnswer,
     HistoryPage,
+    InstanceReopening,
     InstanceState,
+    InstanceTermination,
     Instant,
     LeasedActivity,
     LeasedTurn,
@@ -39,6 +42,7 @@ from perdure.contract import (
     check_commit,
     check_delay,
     check_lease,
+    check_reopening,
 )
 from perdure.errors import (
     ActivityLeaseLost,
@@ -54,6 +58,7 @@ from perdure_memory._named_stores import find_store
 from perdure_memory._notifications import Subscribers, wait_until
 from perdure_memory._options import MemoryOptions
 from perdure_memory._ready_index import Lease, Row
+from perdure_memory._recovery import reopen_instance, terminate_instance
 
 
 class MemoryProvider(Provider):
@@ -62,6 +67,7 @@ class MemoryProvider(Provider):
     Several objects may use one named store, each in its own event loop and thread.
     """
 
+    capabilities = frozenset({RECOVERY})
     finish_limit = 1000
     tells_of_work = True
     tells_of_changes = True
@@ -233,6 +239,17 @@ class MemoryProvider(Provider):
         with self._store.lock:
             found = self._store.instances.get(instance)
             return None if found is None else found.state
+
+    async def reopen_instance(self, reopening: InstanceReopening) -> None:
+        check_reopening(reopening)
+        await asyncio.sleep(0)
+        with self._store.lock:
+            reopen_instance(self._store, reopening, self.clock.now())
+
+    async def terminate_instance(self, termination: InstanceTermination) -> bool:
+        await asyncio.sleep(0)
+        with self._store.lock:
+            return terminate_instance(self._store, termination, self.clock.now())
 
     async def wait_for_work(self, wait: WorkWait) -> None:
         """Wait for work, woken by changes and by the clock."""

@@ -119,9 +119,21 @@ class Store:
         for activity_id in tuple(instance.activities):
             self.drop_activity(instance, activity_id)
         if status is InstanceStatus.CONTINUED_AS_NEW:
+            if not instance.has_continued:
+                instance.has_continued = True
+                insort(self.by_status[status], instance.number)
             self._begin_next(instance, now)
         else:
             self._end_instance(instance, status, output)
+
+    def reopen(self, instance: Instance, now: Instant) -> None:
+        """Begin the next execution, whether the current one runs or has ended."""
+        if instance.is_running:
+            self.end_execution(instance, InstanceStatus.CONTINUED_AS_NEW, None, now)
+            return
+        self._move(instance, InstanceStatus.RUNNING)
+        instance.state = replace(instance.state, status=InstanceStatus.RUNNING, output=None)
+        self._begin_next(instance, now)
 
     def park(self, instance: Instance, mark: ParkedMark, now: Instant) -> None:
         """Mark the instance as parked; an earlier mark for the same reason keeps its time."""
@@ -202,20 +214,21 @@ class Store:
         instance.mailbox.discard_execution(ended)
         instance.state = replace(instance.state, execution=ended + 1, last_event=0)
         self.execution_count += 1
-        numbers = self.by_status[InstanceStatus.CONTINUED_AS_NEW]
-        if ended == 1:
-            insort(numbers, instance.number)
 
     def _end_instance(
         self, instance: Instance, status: InstanceStatus, output: bytes | None
     ) -> None:
-        running = self.by_status[InstanceStatus.RUNNING]
-        del running[bisect_left(running, instance.number)]
-        insort(self.by_status[status], instance.number)
+        self._move(instance, status)
         instance.state = replace(instance.state, status=status, output=output)
         instance.mailbox = Mailbox()
         instance.count = 0
         self.turns.forget(instance)
+
+    def _move(self, instance: Instance, status: InstanceStatus) -> None:
+        """Move the instance to the numbers of another status; the caller changes its state."""
+        numbers = self.by_status[instance.state.status]
+        del numbers[bisect_left(numbers, instance.number)]
+        insort(self.by_status[status], instance.number)
 
 
 def _first_state(new: NewInstance, now: Instant) -> InstanceState:

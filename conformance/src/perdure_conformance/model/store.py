@@ -1,0 +1,9 @@
+"""The store: all of the contract's rules, one synchronous method each."""
+
+from __future__ import annotations
+
+from perdure_conformance.model.recovery import Recovery
+
+
+class Store(Recovery):
+    """The tables of one namespace, and everything that may be done with them."""
