@@ -6,6 +6,7 @@ Run as a program, this file is one worker.
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import subprocess
 import sys
@@ -88,10 +89,10 @@ async def test_suspended_workers_end_all_work_and_blame_none(tmp_path, count) ->
                 processes[number % count].send_signal(signal.SIGCONT)
             for n in range(10):
                 await client.raise_event(f"i-{n}", "enough")
-            statuses = [await handle.wait(timeout=20) for handle in handles]
+            statuses = [await handle.wait(timeout=60) for handle in handles]
 
     assert statuses == [perdure.Completed(output=str(n)) for n in range(10)]
-    assert "the process stood still for 1." in "".join(said)
+    assert re.search(r"the process stood still for [1-9]", "".join(said)), said
 
 
 async def work(url: str) -> None:

@@ -48,7 +48,7 @@ class Stage:
 
     async def settle(self, condition: Callable[[], bool]) -> None:
         """Let the event loop turn until the condition holds, for five real seconds at most."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not condition():  # noqa: ASYNC110 # there is no event for it
                 await asyncio.sleep(0)
 
@@ -58,7 +58,7 @@ class Stage:
 
     async def pass_time(self, task: asyncio.Task[T]) -> T:
         """Move the clock from sleeper to sleeper until the task is done; returns its result."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not task.done():
                 due = self.clock.next_due
                 if due is not None:

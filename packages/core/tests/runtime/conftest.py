@@ -121,10 +121,10 @@ async def _within(seconds: float) -> AsyncIterator[None]:
 
 @pytest.fixture
 def eventually() -> Callable[[Callable[[], object | Awaitable[object]]], Awaitable[None]]:
-    """Wait in real time until a condition holds; fails after ten seconds."""
+    """Wait in real time until a condition holds; fails after a minute."""
 
     async def wait(condition: Callable[[], object | Awaitable[object]]) -> None:
-        async with _within(10):
+        async with _within(60):
             while True:
                 value = condition()
                 if isinstance(value, Awaitable):

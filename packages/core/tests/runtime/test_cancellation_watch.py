@@ -46,7 +46,7 @@ async def chat(ctx: perdure.OrchestrationContext) -> None:
 
 
 @pytest.mark.slow
-async def test_an_activity_hears_within_a_second_that_another_process_cancelled_it(
+async def test_an_activity_hears_long_before_a_renewal_that_another_process_cancelled_it(
     tmp_path, eventually
 ) -> None:
     url, talk = f"sqlite:///{tmp_path / 'shared.db'}", Talk()
@@ -67,7 +67,8 @@ async def test_an_activity_hears_within_a_second_that_another_process_cancelled_
         await handle.cancel("enough")
         await eventually(lambda: "two" in talk.ended)
 
-    assert all(talk.ended[name] - asked[name] < 1 for name in asked)
+    # A second where the machine has nothing else to do; a renewal comes after ten.
+    assert all(talk.ended[name] - asked[name] < 5 for name in asked)
     assert all(context.cancel_requested for context in talk.contexts.values())
 
 

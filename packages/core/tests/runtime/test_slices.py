@@ -179,7 +179,7 @@ class Observer:
 async def long_instance(provider: Provider) -> perdure.Handle[int]:
     client = perdure.Client(provider)
     handle = await client.start_orchestration("it", chain)
-    async with perdure.Runtime(provider, app), asyncio.timeout(10):
+    async with perdure.Runtime(provider, app), asyncio.timeout(60):
         while True:
             state = await provider.read_instance("it")
             if state is not None and state.last_event >= 2 * LENGTH + 2:
