@@ -92,6 +92,12 @@ def test_a_retry_of_what_was_cancelled_drops_the_cancellation_and_its_cleanup() 
     assert cut_before_failure(events) == 2
 
 
+def test_a_retry_of_what_was_cancelled_without_its_code_drops_the_end_alone() -> None:
+    cancelled = ApplicationFailure(Cancelled(reason="no"))
+
+    assert cut_before_failure([started(), scheduled(2), failed(3, cancelled)]) == 2
+
+
 @pytest.mark.parametrize("to_event", [1, 3, 4, 5])
 def test_a_cut_is_not_next_to_itself(to_event: int) -> None:
     assert to_event not in nearest_cuts(a_failed_history(), to_event)

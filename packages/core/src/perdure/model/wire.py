@@ -64,6 +64,9 @@ class ResultData:
     scheduled: int
     result: str | None = None
     details: ErrorDetails | None = None
+    execution: int | None = None
+    """Of a child's result: the execution of the parent that scheduled it. None where the message
+    itself names it, as all did in 0.1.0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +99,13 @@ class ActivityData:
     """Whether the retry policy has a `retry_if`, which may refuse another attempt."""
     awaited: bool = False
     """Whether a cancelled orchestration waits for the outcome: the activity is then asked to end."""
+    origin: int | None = None
+    """The execution that first scheduled it, from which its idempotency key derives; None: the one
+    that the activity belongs to."""
+    start_by: Instant | None = None
+    """The function is not called after this instant; None: whenever its turn comes."""
+    headers: Mapping[str, str] | None = None
+    """What travels with the instance; None: nothing."""
 
 
 def encode_start(data: StartData) -> bytes:
@@ -160,6 +170,8 @@ def encode_result(data: ResultData) -> bytes:
         plain["result"] = data.result
     if data.details is not None:
         plain["details"] = details_to_plain(data.details)
+    if data.execution is not None:
+        plain["execution"] = data.execution
     return to_json(plain)
 
 
@@ -173,6 +185,7 @@ def decode_result(data: bytes) -> ResultData:
         details=None
         if details is None
         else details_from_plain(cast("Mapping[str, object]", details)),
+        execution=_optional_number(plain, "execution"),
     )
 
 
@@ -206,6 +219,12 @@ def encode_activity(data: ActivityData) -> bytes:
         plain["conditional"] = True
     if data.awaited:
         plain["awaited"] = True
+    if data.origin is not None:
+        plain["origin"] = data.origin
+    if data.start_by is not None:
+        plain["start_by"] = data.start_by
+    if data.headers is not None:
+        plain["headers"] = data.headers
     return to_json(plain)
 
 
@@ -223,6 +242,9 @@ def decode_activity(data: bytes) -> ActivityData:
         non_retryable=tuple(cast("list[str]", plain.get("non_retryable", []))),
         conditional=bool(plain.get("conditional", False)),
         awaited=bool(plain.get("awaited", False)),
+        origin=_optional_number(plain, "origin"),
+        start_by=_optional_number(plain, "start_by"),
+        headers=cast("Mapping[str, str] | None", plain.get("headers")),
     )
 
 

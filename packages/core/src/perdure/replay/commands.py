@@ -25,8 +25,8 @@ from perdure.model.guards import forbid
 from perdure.model.message_ids import event_id_of
 from perdure.model.wire import ActivityData, encode_details
 from perdure.records.instances import InstanceStatus, MessageKind
-from perdure.records.limits import ENGINE_WITH_PATCHES
-from perdure.records.turns import ExecutionEnd
+from perdure.records.limits import ENGINE_WITH_PATCHES, ENGINE_WITH_RECOVERY
+from perdure.records.turns import ExecutionEnd, NewChild
 from perdure.replay.boundary import Boundary
 from perdure.replay.execution_log import ExecutionLog
 from perdure.replay.futures import PatientFuture, ScheduledFuture
@@ -36,6 +36,7 @@ from perdure.replay.outgoing import Outgoing
 from perdure.replay.randomness import Randomness
 from perdure.replay.recorded_policy import policy_of, policy_text, with_policy
 from perdure.replay.retrying import Attempts
+from perdure.replay.surroundings import ALONE, Surroundings
 from perdure.replay.transcript import Transcript
 from perdure.replay.turn import TurnDraft, UnfitEvent, Work
 from perdure.replay.unawaited import promised, unawaited
@@ -54,6 +55,7 @@ class Commands:
         "boundary",
         "cancel_reason",
         "catalog",
+        "copied_to",
         "definition",
         "inbox",
         "log",
@@ -61,6 +63,7 @@ class Commands:
         "outgoing",
         "randomness",
         "started",
+        "surroundings",
         "transcript",
         "work",
     )
@@ -71,23 +74,31 @@ class Commands:
         definition: OrchestrationDefinition,
         catalog: Catalog,
         compare: Compare = DEFAULT_COMPARE,
+        surroundings: Surroundings = ALONE,
     ) -> None:
         self.started = started
+        self.surroundings = surroundings
         self.definition = definition
         self.catalog = catalog
         self.outgoing = Outgoing(
-            started.instance, started.incarnation, started.execution, started.parent
+            started.instance,
+            started.incarnation,
+            started.execution,
+            started.parent,
+            None if started.lineage is None else started.origin,
+            surroundings.labels,
+            started.headers,
         )
-        self.loop = OrchestrationLoop(
-            f"{started.instance}/{started.incarnation}/{started.execution}", self
-        )
+        # A rewound execution and a fork begin with the history of another, and repeat its choices.
+        seed = started.seed or started
+        self.loop = OrchestrationLoop(f"{seed.instance}/{seed.incarnation}/{seed.execution}", self)
         code = f"{definition.name!r} version {definition.version}"
         self._compare: Compare = definition.compare or compare
         self.transcript = Transcript(started, code, self.loop, self._compare_of)
         home = getattr(inner_function(definition.function), "__module__", "")
         self.boundary = Boundary(self.transcript, self.loop, started.instance, home)
         self.log = ExecutionLog(started, self.transcript)
-        self.randomness = Randomness(f"{started.incarnation}/{started.execution}")
+        self.randomness = Randomness(f"{seed.incarnation}/{seed.execution}")
         self.inbox = EventInbox(started.seen)
         self.work: dict[int, Work] = {}
         """By the number of the schedule event."""
@@ -97,6 +108,8 @@ class Commands:
         """Whether each patch applies, decided where the execution came to it first."""
         self._draft: TurnDraft | None = None
         self.cancel_reason: str | None = None
+        self.copied_to = 0
+        """The last event of the copied history, in the turn that begins with a copy; 0 otherwise."""
 
     @property
     def next_event(self) -> int:
@@ -142,6 +155,21 @@ class Commands:
             draft.ending_activities.extend(map(self.outgoing.activity_id, sorted(self._ending)))
         draft.events, self.transcript.events = self.transcript.events, draft.events
         return draft
+
+    def finish_copy(self) -> dict[int, NewChild]:
+        """Leave in the draft what is open; returns the open children that the copied history started.
+
+        Whether these have to be started is not for this module to know: they may exist.
+        """
+        draft, work = self.draft, self.work
+        draft.engine = ENGINE_WITH_RECOVERY
+        draft.activities = {
+            each: draft.activities[each] for each in draft.activities if each in work
+        }
+        draft.timers = {each: draft.timers[each] for each in draft.timers if each in work}
+        started = [number for number in draft.children if number <= self.copied_to]
+        children = {number: draft.children.pop(number) for number in started}
+        return {number: child for number, child in children.items() if number in work}
 
     # For the context
 
@@ -214,7 +242,8 @@ class Commands:
         future does so, and not the attempts around it.
         """
         number, name = scheduled.event_id, scheduled.name
-        if self.transcript.effective:
+        if self.transcript.drafts:
+            origin = self.outgoing.origin_of(first)
             data = ActivityData(
                 input=scheduled.input,
                 event=number,
@@ -222,6 +251,8 @@ class Commands:
                 first=first,
                 timeout=limit,
                 awaited=awaited,
+                origin=None if origin == self.started.execution else origin,
+                headers=self.started.headers,
             )
             if retry is not None:
                 data = with_policy(data, retry, began)
@@ -241,9 +272,9 @@ class Commands:
             history.ChildScheduled, instance=instance, name=name, input=input, version=version
         )
         number = child.event_id
-        if self.transcript.effective:
+        if self.transcript.drafts:
             self.draft.children[number] = self.outgoing.child(
-                number, child.instance, name, version, input
+                number, child.instance, child.name, child.version, child.input
             )
         return self._await(number, MessageKind.CHILD, name, result_type, child.instance)
 
@@ -359,7 +390,7 @@ class Commands:
         if work is None:
             return
         self.transcript.ask(history.WorkCancelled, scheduled=scheduled)
-        if self.transcript.effective:
+        if self.transcript.drafts:
             self._take_back(scheduled, work)
 
     def request_end(self, scheduled: int) -> bool:
@@ -439,7 +470,8 @@ class Commands:
         draft = self.draft
         reason = "the parent ended" if self.cancel_reason is None else self.cancel_reason
         for number, work in self.work.items():
-            if work.kind is MessageKind.CHILD and number not in draft.children:
+            is_new = number in draft.children and number > self.copied_to
+            if work.kind is MessageKind.CHILD and not is_new:
                 draft.sent.append(self.outgoing.cancel_of_child(number, work.child, reason))
         draft.activities.clear()
         draft.timers.clear()
@@ -450,8 +482,8 @@ class Commands:
     def _timer(self, fire_at: Instant, purpose: str) -> int:
         asked = self.transcript.ask(history.TimerCreated, fire_at=fire_at, purpose=purpose)
         number = asked.event_id
-        if self.transcript.effective:
-            self.draft.timers[number] = self.outgoing.timer(number, fire_at)
+        if self.transcript.drafts:
+            self.draft.timers[number] = self.outgoing.timer(number, asked.fire_at)
         return number
 
     def _await(
@@ -483,6 +515,8 @@ class Commands:
         elif work.kind is MessageKind.TIMER:
             if draft.timers.pop(number, None) is None:
                 draft.removed.append(self.outgoing.timer_id(number))
-        elif draft.children.pop(number, None) is None:
+        elif draft.children.pop(number, None) is None or number <= self.copied_to:
+            if not self.transcript.effective:
+                return
             reason = self.cancel_reason or "the parent does not wait any more"
             draft.sent.append(self.outgoing.cancel_of_child(number, work.child, reason))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from datetime import timedelta
 from typing import cast
 
@@ -25,6 +25,7 @@ from perdure.model.details import ApplicationFailure, ErrorDetails
 from perdure.model.payload import NULL, encode
 from perdure.model.wire import ResultData, decode_cancel, decode_raised, decode_result
 from perdure.records.instances import Message, MessageKind
+from perdure.records.turns import NewChild
 from perdure.replay.code_locations import WaitingTask, stacks_of
 from perdure.replay.commands import Commands
 from perdure.replay.comparing import ValueDifference
@@ -33,6 +34,7 @@ from perdure.replay.inbox import MOST_SEEN
 from perdure.replay.loop import EndlessRun, OrchestrationLoop
 from perdure.replay.present_names import under_present_names
 from perdure.replay.signals import HistoryMismatch, UndecodableData
+from perdure.replay.surroundings import ALONE, Surroundings
 from perdure.replay.transcript import PYTHON
 from perdure.replay.turn import TurnDraft, decoded, end_of_work, settle
 
@@ -54,6 +56,7 @@ class Execution:
         "_trace_paths",
         "_transcript",
         "definition",
+        "kept_children",
         "loop",
         "started",
     )
@@ -67,10 +70,11 @@ class Execution:
         cleanup_timeout: timedelta,
         trace_paths: bool = False,
         compare: Compare = DEFAULT_COMPARE,
+        surroundings: Surroundings = ALONE,
     ) -> None:
         self.started = started
         self.definition = definition
-        self._commands = Commands(started, definition, catalog, compare)
+        self._commands = Commands(started, definition, catalog, compare, surroundings)
         self._transcript = self._commands.transcript
         self.loop: OrchestrationLoop = self._commands.loop
         self._context = OrchestrationContext(self._commands)
@@ -79,6 +83,8 @@ class Execution:
         self._trace_paths = trace_paths
         self._main: asyncio.Task[object] | None = None
         self._cleanup_timer: int | None = None
+        self.kept_children: Mapping[int, NewChild] = {}
+        """The open children that a copied history started, by the number of their schedule event."""
 
     @classmethod
     def begin(
@@ -89,11 +95,17 @@ class Execution:
         *,
         cleanup_timeout: timedelta,
         trace_paths: bool = False,
+        surroundings: Surroundings = ALONE,
         most: int = WHOLE,
     ) -> Execution:
         """A new execution, run from its start event until it waits, or for so many callbacks."""
         execution = cls(
-            started, definition, catalog, cleanup_timeout=cleanup_timeout, trace_paths=trace_paths
+            started,
+            definition,
+            catalog,
+            cleanup_timeout=cleanup_timeout,
+            trace_paths=trace_paths,
+            surroundings=surroundings,
         )
         execution._deliver_new(started, most)
         return execution
@@ -108,6 +120,7 @@ class Execution:
         cleanup_timeout: timedelta,
         trace_paths: bool = False,
         compare: Compare = DEFAULT_COMPARE,
+        surroundings: Surroundings = ALONE,
     ) -> Execution:
         """The execution as its history left it; `rebuilding` does the same in steps."""
         steps = cls.rebuilding(
@@ -117,6 +130,7 @@ class Execution:
             cleanup_timeout=cleanup_timeout,
             trace_paths=trace_paths,
             compare=compare,
+            surroundings=surroundings,
         )
         while True:
             try:
@@ -134,6 +148,7 @@ class Execution:
         cleanup_timeout: timedelta,
         trace_paths: bool = False,
         compare: Compare = DEFAULT_COMPARE,
+        surroundings: Surroundings = ALONE,
     ) -> Generator[None, None, Execution]:
         """Rebuild the execution as its history left it; each step delivers one event, or goes on with one that has much to run.
 
@@ -152,8 +167,49 @@ class Execution:
             cleanup_timeout=cleanup_timeout,
             trace_paths=trace_paths,
             compare=compare,
+            surroundings=surroundings,
         )
-        yield from execution._replay(events)
+        execution._transcript.begin_replay(under_present_names(events, catalog))
+        yield from execution._replay()
+        return execution
+
+    @classmethod
+    def copying(
+        cls,
+        events: Sequence[Event],
+        definition: OrchestrationDefinition,
+        catalog: Catalog,
+        *,
+        cleanup_timeout: timedelta,
+        trace_paths: bool = False,
+        compare: Compare = DEFAULT_COMPARE,
+        surroundings: Surroundings = ALONE,
+    ) -> Generator[None, None, Execution]:
+        """Begin an execution with a history that another one had, in steps as `rebuilding` does.
+
+        `events` has the new execution's own start event, and the kept ones behind it. The turn has
+        all of them, the work that is open at their end, and what the code asked for behind it. What
+        becomes of open children is left to the caller: see `kept_children`. Raises as `rebuilding`.
+        """
+        started = events[0]
+        if not isinstance(started, OrchestrationStarted):
+            raise UndecodableData("the history does not begin with OrchestrationStarted")
+        execution = cls(
+            started,
+            definition,
+            catalog,
+            cleanup_timeout=cleanup_timeout,
+            trace_paths=trace_paths,
+            compare=compare,
+            surroundings=surroundings,
+        )
+        commands = execution._commands
+        commands.copied_to = len(events)
+        commands.transcript.begin_copy(
+            under_present_names(events, catalog), adopts_ids=started.is_fork
+        )
+        yield from execution._replay()
+        execution.kept_children = commands.finish_copy()
         return execution
 
     @property
@@ -218,6 +274,8 @@ class Execution:
         work = self._commands.work.get(data.scheduled)
         if self.terminal is not None or work is None or work.kind is not kind:
             return False
+        if data.execution is not None and data.execution != self.started.origin(data.scheduled):
+            return False  # the answer of a child that another execution has started
         self._deliver_new(end_of_work(kind, data, self._commands.next_event, self._time(now)), most)
         return True
 
@@ -266,11 +324,24 @@ class Execution:
         self._transcript.closed = True
         self.loop.discard()
 
+    # What a copied history left open
+
+    def create_child(self, number: int) -> None:
+        """Start a child of `kept_children` with this turn: there is none."""
+        self._commands.draft.children[number] = self.kept_children[number]
+
+    def put_to_front(self, messages: Sequence[Message]) -> None:
+        """Put messages into the own mailbox with this turn, ahead of all others."""
+        self._commands.draft.front.extend(messages)
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """Send messages to other instances with this turn."""
+        self._commands.draft.sent.extend(messages)
+
     # Delivery
 
-    def _replay(self, events: Sequence[Event]) -> Generator[None]:
+    def _replay(self) -> Generator[None]:
         transcript = self._transcript
-        transcript.begin_replay(under_present_names(events, self._commands.catalog))
         try:
             while (event := transcript.next_incoming()) is not None:
                 if transcript.terminal is None:

@@ -12,6 +12,7 @@ from perdure.model.wire import StartData, encode_details
 from perdure.records.instances import InstanceState, InstanceStatus
 from perdure.records.limits import ENGINE
 from perdure.records.turns import ExecutionEnd
+from perdure.replay.copying import open_children
 from perdure.replay.outgoing import Outgoing
 from perdure.replay.transcript import PYTHON
 from perdure.replay.turn import TurnDraft
@@ -26,31 +27,33 @@ def fail_without_code(
 ) -> TurnDraft:
     """The turn that fails an execution, cancels its children and notifies its parent.
 
-    `events` is the history, as far as it can be read. If there is no event yet, `start` becomes the
-    first one.
+    `events` is the history, as far as it can be read. Before the first turn, it is the copied one
+    with which the execution was to begin, if there is one; else `start` becomes the first event.
     """
     draft = TurnDraft()
     number = state.last_event
     at = max(now, events[-1].at) if events else now
     if state.last_event == 0:
-        number += 1
-        draft.events.append(_started(state, start, number, at))
+        draft.events.extend(events or [_started(state, start, at)])
+        number = len(draft.events)
     draft.events.append(history.OrchestrationFailed(event_id=number + 1, at=at, details=details))
     draft.end = ExecutionEnd(status=InstanceStatus.FAILED, output=encode_details(details))
-    outgoing = Outgoing(state.instance, state.incarnation, state.execution, state.parent)
+    first = events[0] if events else None
+    origin = first.origin if isinstance(first, history.OrchestrationStarted) else None
+    outgoing = Outgoing(state.instance, state.incarnation, state.execution, state.parent, origin)
     draft.sent.extend(
-        outgoing.cancel_of_child(child.event_id, child.instance, "the parent ended")
-        for child in _running_children(events)
+        outgoing.cancel_of_child(number, child.instance, "the parent ended")
+        for number, child in open_children(events).items()
     )
     draft.sent.extend(outgoing.answer_to_parent(None, details))
     return draft
 
 
 def _started(
-    state: InstanceState, start: StartData | None, number: int, at: Instant
+    state: InstanceState, start: StartData | None, at: Instant
 ) -> history.OrchestrationStarted:
     return history.OrchestrationStarted(
-        event_id=number,
+        event_id=1,
         at=at,
         instance=state.instance,
         incarnation=state.incarnation,
@@ -62,20 +65,6 @@ def _started(
         engine=ENGINE,
         parent=state.parent,
         seen=() if start is None else start.seen,
+        start_at=None if start is None else start.start_at,
+        headers=None if start is None else start.headers or None,
     )
-
-
-def _running_children(events: Sequence[Event]) -> list[history.ChildScheduled]:
-    running: dict[int, history.ChildScheduled] = {}
-    for event in events:
-        if isinstance(event, history.ChildScheduled):
-            running[event.event_id] = event
-        elif isinstance(
-            event,
-            history.ChildCompleted
-            | history.ChildFailed
-            | history.ChildRefused
-            | history.WorkCancelled,
-        ):
-            running.pop(event.scheduled, None)
-    return list(running.values())

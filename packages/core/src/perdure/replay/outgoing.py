@@ -6,7 +6,7 @@ therefore makes the same record in every process, and a repeat is recognised.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from perdure.clock import Instant
@@ -33,6 +33,7 @@ from perdure.model.wire import (
     encode_result,
     encode_start,
 )
+from perdure.records.engines import engine_of_start
 from perdure.records.instances import Message, MessageKind, NewInstance, ParentLink
 from perdure.records.turns import NewChild
 from perdure.replay.turn import DraftActivity
@@ -46,6 +47,19 @@ class Outgoing:
     incarnation: str
     execution: int
     parent: ParentLink | None
+    origin: Callable[[int], int] | None = None
+    """The execution in which a schedule event was first recorded; None: this one."""
+    labels: Mapping[str, str] | None = None
+    """The labels of the instance, which its children inherit."""
+    headers: Mapping[str, str] | None = None
+    """The headers of the instance, which its activities and children inherit."""
+
+    def origin_of(self, number: int) -> int:
+        """The execution in which a schedule event was first recorded.
+
+        Children and keys are known by it, so that a rewind finds what it has kept.
+        """
+        return self.execution if self.origin is None else self.origin(number)
 
     def activity_id(self, number: int) -> str:
         """The id of the activity of a schedule event."""
@@ -78,7 +92,7 @@ class Outgoing:
         link = ParentLink(
             instance=self.instance,
             incarnation=self.incarnation,
-            execution=self.execution,
+            execution=self.origin_of(number),
             event=number,
         )
         return NewChild(
@@ -109,6 +123,7 @@ class Outgoing:
         parent: ParentLink | None,
     ) -> NewInstance:
         incarnation = self.child_incarnation(number)
+        start = StartData(input=input, headers=self.headers or {})
         return NewInstance(
             instance=instance,
             incarnation=incarnation,
@@ -120,13 +135,15 @@ class Outgoing:
                 instance=instance,
                 incarnation=incarnation,
                 kind=MessageKind.START,
-                data=encode_start(StartData(input=input)),
+                data=encode_start(start),
             ),
+            engine=engine_of_start(start),
+            labels=self.labels or {},
         )
 
     def child_incarnation(self, number: int) -> str:
         """The incarnation of the child of a schedule event."""
-        return child_incarnation(self.incarnation, self.execution, number)
+        return child_incarnation(self.incarnation, self.origin_of(number), number)
 
     def cancel_of_child(self, number: int, instance: str, reason: str) -> Message:
         """A request to cancel a child; it never reaches another instance with the same id."""
@@ -149,9 +166,16 @@ class Outgoing:
             id=child_result_id(parent.execution, parent.event),
             instance=parent.instance,
             incarnation=parent.incarnation,
-            execution=parent.execution,
+            # Not for one execution alone: the parent may be rewound meanwhile, and decides itself.
             kind=MessageKind.CHILD,
-            data=encode_result(ResultData(scheduled=parent.event, result=result, details=details)),
+            data=encode_result(
+                ResultData(
+                    scheduled=parent.event,
+                    execution=parent.execution,
+                    result=result,
+                    details=details,
+                )
+            ),
         )
         return (answer,)
 
@@ -164,7 +188,7 @@ class Outgoing:
             instance=self.instance,
             incarnation=self.incarnation,
             kind=MessageKind.START,
-            data=encode_start(StartData(input=input, seen=tuple(seen))),
+            data=encode_start(StartData(input=input, seen=tuple(seen), headers=self.headers or {})),
         )
         carried = (
             Message(

@@ -17,18 +17,24 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import cast
+from dataclasses import replace
+from typing import TypeAlias, cast
 
 from perdure.history import (
     INCOMING,
     TERMINAL,
+    ChildScheduled,
+    DetachedScheduled,
     Event,
     EventRefused,
+    EventSent,
     PatchApplied,
     WorkCancelled,
 )
 from perdure.replay.comparing import hidden_alike, identity, own_fields, same_request
 
+_Addressed: TypeAlias = ChildScheduled | DetachedScheduled | EventSent
+"""Commands that name another instance."""
 _DEFAULT_ID = object()
 """Stands for the default id, which is made of the event's number."""
 
@@ -37,6 +43,7 @@ class Recording:
     """The events of a history: incoming ones in order, and commands as the code asks for them."""
 
     __slots__ = (
+        "_adopts_ids",
         "_child_id",
         "_cursor",
         "_events",
@@ -47,10 +54,18 @@ class Recording:
         "agreed",
     )
 
-    def __init__(self, events: Sequence[Event], child_id: Callable[[int], str]) -> None:
+    def __init__(
+        self,
+        events: list[Event],
+        child_id: Callable[[int], str],
+        *,
+        adopts_ids: bool = False,
+    ) -> None:
         self._events = events
         self._child_id = child_id
         """Makes the default id of a child from the number of its event."""
+        self._adopts_ids = adopts_ids
+        """Whether the ids of other instances are those of the requests, which replace the recorded ones."""
         self._cursor: int = 0
         """The index of the first event that was not taken."""
         self._taken: set[int] = set()
@@ -88,6 +103,8 @@ class Recording:
 
         `number` is the number that the request would get as the next event.
         """
+        if self._adopts_ids and "instance" in asked:
+            return self._take_with_id(kind, asked, number)
         due = self.due
         self.agreed = due is not None and type(due) is kind and _equal(due, asked)
         place = self._cursor if self.agreed else self._find(kind, asked, number)
@@ -145,6 +162,24 @@ class Recording:
         values = hidden_alike(event, values)
         exact = run.place((run.group(first), *_in_order(kind, values)), self._is_open)
         return first if exact is None else exact
+
+    def _take_with_id(
+        self, kind: type[Event], asked: Mapping[str, object], number: int
+    ) -> Event | None:
+        """Take the first open request if all but its id agrees, and give it the id that is asked for."""
+        place = self._open_run().first(self._is_open)
+        event = None if place is None else self._events[place]
+        if place is None or event is None or type(event) is not kind:
+            return None
+        if cast("_Addressed", event).name != asked["name"]:
+            return None
+        is_default = asked["instance"] == self._child_id(number)
+        instance = self._child_id(event.event_id) if is_default else asked["instance"]
+        adopted = replace(cast("_Addressed", event), instance=cast("str", instance))
+        self._events[place] = adopted
+        self.agreed = _equal(adopted, asked)
+        self._take(place)
+        return adopted
 
     def _open_run(self) -> _Run:
         if self._run is None:

@@ -39,6 +39,7 @@ class Transcript:
     __slots__ = (
         "_code",
         "_compare",
+        "_copying",
         "_differing",
         "_loop",
         "_recording",
@@ -67,6 +68,8 @@ class Transcript:
         """How values that differ from an event are handled."""
         self._recording: Recording | None = None
         """What a replay is held to; None outside of one."""
+        self._copying: list[Event] | None = None
+        """The events of a replay that become this execution's own; None for any other replay."""
         self._differing: dict[tuple[str, ...], ValueDifference] = {}
         self.last_event = 0
         self.delivered = 0
@@ -91,6 +94,14 @@ class Transcript:
         return not (self.closed or self._recording is not None)
 
     @property
+    def drafts(self) -> bool:
+        """Whether scheduled work goes to the draft: where commands have effects, and in a copy.
+
+        The work that is open at the end of the copied history has to be scheduled again.
+        """
+        return not self.closed and (self._recording is None or self._copying is not None)
+
+    @property
     def differences(self) -> Sequence[ValueDifference]:
         """The values of the replay that differ from the recorded ones, each path once."""
         return tuple(self._differing.values())
@@ -108,6 +119,7 @@ class Transcript:
             recorded = self._recorded(self._recording, kind, fields, number)
             if recorded is not None:
                 self.last_event = number
+                self._go_on_after_copy()
                 return cast("E", recorded)
         event = kind(event_id=number, at=self._loop.now, **fields)  # pyright: ignore[reportCallIssue, reportArgumentType] # the caller knows the fields
         if not self.closed:
@@ -121,6 +133,7 @@ class Transcript:
         if recording is None or self.closed or not recording.take_refusal(event):
             return False
         self.last_event += 1
+        self._go_on_after_copy()
         return True
 
     def has_patch(self, name: str) -> bool:
@@ -129,6 +142,7 @@ class Transcript:
         if recording is None or self.closed or not recording.take_patch(name):
             return False
         self.last_event += 1
+        self._go_on_after_copy()
         return True
 
     def end(self, kind: type[Event], **fields: object) -> Event | None:
@@ -154,11 +168,30 @@ class Transcript:
 
     def begin_replay(self, history: Sequence[Event]) -> None:
         """Compare commands with this history until `end_replay`."""
-        self._recording = Recording(history, self._child_id)
+        self._recording = Recording(list(history), self._child_id)
 
     def end_replay(self) -> None:
         """Record commands from now on."""
         self._recording = None
+        self._copying = None
+
+    def begin_copy(self, history: Sequence[Event], *, adopts_ids: bool) -> None:
+        """Compare commands with this history, and make it the execution's own, up to its end.
+
+        After its last event commands are recorded. With `adopts_ids`, the ids of other instances are
+        those that the code asks for now: the history is another instance's.
+        """
+        self._copying = list(history)
+        self._recording = Recording(self._copying, self._child_id, adopts_ids=adopts_ids)
+
+    def _go_on_after_copy(self) -> None:
+        """Record commands from now on, if the copied history is at its end."""
+        copied, recording = self._copying, self._recording
+        if copied is not None and recording is not None and recording.due is None:
+            self.last_event = len(copied)
+            self.events.extend(copied)
+            self.end_replay()
+            self._loop.is_silent = False
 
     def next_incoming(self) -> Event | None:
         """The next event to deliver; None at the end of the history.
@@ -189,6 +222,7 @@ class Transcript:
             self.closed = True
             self.last_event = event.event_id
         recording.take_due()
+        self._go_on_after_copy()
         return event
 
     def _recorded(
@@ -253,7 +287,8 @@ class Transcript:
         )
 
     def _child_id(self, number: int) -> str:
-        return child_instance(self._started.instance, self._started.execution, number)
+        started = self._started
+        return child_instance(started.instance, started.origin(number), number)
 
     def _where(self) -> str:
         """The innermost line of the user's own code."""

@@ -244,7 +244,7 @@ class ActivityRunner:
             name=held.name,
             attempt=data.attempt,
             delivery=held.delivery,
-            idempotency_key=f"{held.incarnation}:{held.execution}:{data.first}",
+            idempotency_key=f"{held.incarnation}:{data.origin or held.execution}:{data.first}",
             client=self._client,
             resources=self._resources,
             cancellation=Cancellation(self._cancellation_lock),

@@ -42,8 +42,12 @@ def make_turn_commit(
         version=_version_to_pin(draft, held, delivery.execution),
         consumed=delivery.consumed,
         finish=[activity.lease for activity in delivery.taken],
-        # The next execution gets everything again, in its order, behind what is carried over.
-        in_hand=() if draft.end is not None else [message.id for message in delivery.messages],
+        # Behind what goes to the front, the answer has everything again, in its order.
+        in_hand=(
+            ()
+            if draft.end is not None or draft.front
+            else [message.id for message in delivery.messages]
+        ),
         keep_for=(
             services.options.turn_lease
             if keeps and _is_kept(services, held, delivery, draft, direct, undecodable)
@@ -64,7 +68,7 @@ def _is_kept(
     """Whether to keep the lease: for what is in hand, or for work here that is about to end."""
     if draft.end is not None:
         return draft.end.status is InstanceStatus.CONTINUED_AS_NEW
-    if undecodable is not None or delivery.has_work or delivery.more:
+    if undecodable is not None or delivery.has_work or delivery.more or draft.front:
         return True
     runner = services.activities.runner
     soon = any(runner.expect_soon(activity.name) for activity in direct)

@@ -6,6 +6,8 @@ tasks of the orchestration.
 - A cancellation wins over the messages that came with it; only the start comes before it.
 - An instance that was leased before without a commit gets its messages one by one, so that the
   message at fault is found (LEASE-8).
+- A start that names a history to begin with has a turn of its own: the turn puts messages to the
+  front, which come before those that are in hand.
 - A message that cannot be decoded stays in the mailbox, and so do those behind it.
 """
 
@@ -14,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 
 from perdure.clock import Instant
+from perdure.model.wire import starts_a_copy
 from perdure.records.instances import InstanceState, Message, MessageKind
 from perdure.replay.execution import STEP, Execution
 from perdure.replay.signals import UndecodableData
@@ -72,6 +75,15 @@ class Delivery:
         return bool(self.messages or self.results)
 
     @property
+    def start_of_copy(self) -> Message | None:
+        """The start message, if it names a history to begin with; None for others, and later on."""
+        if self.execution is not None or not self.messages:
+            return None
+        first = self.messages[0]
+        is_copy = first.kind is MessageKind.START and starts_a_copy(first.data)
+        return first if is_copy else None
+
+    @property
     def payload(self) -> int:
         """How many bytes there are to deliver."""
         size = sum(len(message.data) for message in self.messages)
@@ -100,7 +112,8 @@ class Delivery:
     def _deliver_messages(
         self, begin: Callable[[Message], Execution], now: Instant
     ) -> Generator[None, None, UndecodableData | None]:
-        limit = 1 if self._one_by_one else len(self.messages)
+        alone = self._one_by_one or self.start_of_copy is not None
+        limit = 1 if alone else len(self.messages)
         try:
             for message in self.messages[:limit]:
                 if self.execution is None:

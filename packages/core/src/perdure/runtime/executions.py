@@ -9,18 +9,21 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from perdure import history
 from perdure.authoring.functions import OrchestrationDefinition
 from perdure.authoring.registry import Catalog
 from perdure.clock import Instant
 from perdure.contract.provider import Provider
-from perdure.model.wire import decode_start
+from perdure.model.wire import StartData, decode_start
 from perdure.records.instances import InstanceState, Message
 from perdure.records.limits import ENGINE
+from perdure.replay.copying import copied_history
 from perdure.replay.execution import PYTHON, STEP, Execution
 from perdure.replay.signals import UndecodableData
+from perdure.replay.surroundings import Surroundings
+from perdure.runtime.copies import Rewind, read_source, settle_fork
 from perdure.runtime.held_instance import HeldInstance
 from perdure.runtime.histories import read_history
 from perdure.runtime.host_loop import run_in_slices, run_outside_tasks
@@ -92,6 +95,9 @@ class Executions:
         self._options = options
         self._differences = differences
         self._cache = ExecutionCache(options.cache_size)
+        self._without_labels = Surroundings(
+            capabilities=provider.capabilities, provider=provider.description
+        )
         self.histories_read = 0
 
     def __len__(self) -> int:
@@ -119,9 +125,58 @@ class Executions:
         self.histories_read += 1
         events = await read_history(self._provider, state)
         definition = self._definition(state.name, _started_version(events, state))
-        rebuilt: list[Execution] = []
+        return await self._replay(Execution.rebuilding, events, definition, state, wanted)
+
+    async def copy(
+        self, message: Message, held: HeldInstance, *, wanted: Callable[[], bool]
+    ) -> Execution:
+        """A new execution from a start message that names a history to begin with.
+
+        Raises `SourceGone`, and what `load` raises.
+        """
+        state, start = held.state, _decoded(message)
+        copy = start.copy
+        if copy is None:
+            raise UndecodableData(f"start message {message.id!r} names no history to begin with")
+        definition = self._definition(state.name, held.version)
+        source = await read_source(self._provider, state.instance, copy)
+        events = copied_history(source, state, held.execution, definition.version, start, copy)
+        execution = await self._replay(Execution.copying, events, definition, state, wanted)
         try:
-            await run_in_slices(self._rebuild(events, definition, rebuilt), wanted=wanted)
+            if execution.started.is_fork:
+                settle_fork(execution)
+            else:
+                await Rewind(self._provider, execution, copy, source).settle()
+        except BaseException:
+            await self.discard(execution)
+            raise
+        return execution
+
+    async def _replay(
+        self,
+        steps: Callable[..., Generator[None, None, Execution]],
+        events: Sequence[history.Event],
+        definition: OrchestrationDefinition,
+        state: InstanceState,
+        wanted: Callable[[], bool],
+    ) -> Execution:
+        rebuilt: list[Execution] = []
+
+        def replay() -> Generator[None]:
+            execution = yield from steps(
+                events,
+                definition,
+                self._catalog,
+                cleanup_timeout=self._options.cleanup_timeout,
+                trace_paths=self._options.trace_paths,
+                compare=self._options.compare,
+                surroundings=self._surroundings(state),
+            )
+            rebuilt.append(execution)
+            self._differences.report(execution)
+
+        try:
+            await run_in_slices(replay(), wanted=wanted)
         except BaseException:
             # Cancelled when the last slice had run: the execution is there.
             for execution in rebuilt:
@@ -129,30 +184,14 @@ class Executions:
             raise
         return rebuilt[0]
 
-    def _rebuild(
-        self,
-        events: Sequence[history.Event],
-        definition: OrchestrationDefinition,
-        rebuilt: list[Execution],
-    ) -> Generator[None]:
-        execution = yield from Execution.rebuilding(
-            events,
-            definition,
-            self._catalog,
-            cleanup_timeout=self._options.cleanup_timeout,
-            trace_paths=self._options.trace_paths,
-            compare=self._options.compare,
-        )
-        rebuilt.append(execution)
-        self._differences.report(execution)
+    def _surroundings(self, state: InstanceState) -> Surroundings:
+        if not state.labels:
+            return self._without_labels
+        return replace(self._without_labels, labels=state.labels)
 
     def begin(self, message: Message, held: HeldInstance, now: Instant) -> Execution:
         """A new execution from its start message; raises `NotRegistered`, `UndecodableData`."""
-        state = held.state
-        try:
-            start = decode_start(message.data)
-        except ValueError as error:
-            raise UndecodableData(f"start message {message.id!r}: {error}") from error
+        state, start = held.state, _decoded(message)
         definition = self._definition(state.name, held.version)
         started = history.OrchestrationStarted(
             event_id=1,
@@ -167,6 +206,8 @@ class Executions:
             engine=ENGINE,
             parent=state.parent,
             seen=start.seen,
+            start_at=start.start_at,
+            headers=start.headers or None,
         )
         return Execution.begin(
             started,
@@ -174,6 +215,7 @@ class Executions:
             self._catalog,
             cleanup_timeout=self._options.cleanup_timeout,
             trace_paths=self._options.trace_paths,
+            surroundings=self._surroundings(state),
             most=STEP,
         )
 
@@ -207,6 +249,13 @@ class Executions:
         if definition is None:
             raise NotRegistered(f"orchestration {name!r} version {version} is not registered here")
         return definition
+
+
+def _decoded(message: Message) -> StartData:
+    try:
+        return decode_start(message.data)
+    except ValueError as error:
+        raise UndecodableData(f"start message {message.id!r}: {error}") from error
 
 
 def _started_version(events: Sequence[history.Event], state: InstanceState) -> str | None:

@@ -10,12 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from perdure.contract.retries import PATIENT_TRIES, with_retries
+from perdure.errors import StorageCorrupt
+from perdure.history import Event
 from perdure.model.details import ErrorDetails
-from perdure.model.wire import StartData, decode_start
-from perdure.records.instances import Message, MessageKind
+from perdure.model.wire import HistoryCopy, StartData, decode_start
+from perdure.records.instances import InstanceState, Message, MessageKind
+from perdure.replay.copying import copied_history
 from perdure.replay.forced_failure import fail_without_code
+from perdure.replay.signals import UndecodableData
 from perdure.runtime.after_commit import follow
 from perdure.runtime.commits import make_commit
+from perdure.runtime.copies import SourceGone, read_source
 from perdure.runtime.held_instance import HeldInstance
 from perdure.runtime.histories import read_readable_history
 from perdure.runtime.turn_services import TurnServices
@@ -32,10 +37,13 @@ async def end_without_code(
     `messages` are those of the mailbox that this runtime has seen.
     """
     provider = services.provider
-    state = held.state_now
-    events = await read_readable_history(provider, state)
+    state, start = held.state_now, _start_of(messages)
+    if start is not None and start.copy is not None and state.last_event == 0:
+        events = await _copied(services, state, start, start.copy)
+    else:
+        events = await read_readable_history(provider, state)
     now = provider.clock.now()
-    draft = fail_without_code(state, events, _start_of(messages), details, now)
+    draft = fail_without_code(state, events, start, details, now)
     commit = make_commit(
         draft,
         held=held,
@@ -48,6 +56,17 @@ async def end_without_code(
     )
     await services.executions.forget(state.instance)
     follow(services, held, commit, draft, answer)
+
+
+async def _copied(
+    services: TurnServices, state: InstanceState, start: StartData, copy: HistoryCopy
+) -> list[Event]:
+    """The history with which it was to begin, so that it can be tried again; empty if it is gone."""
+    try:
+        source = await read_source(services.provider, state.instance, copy)
+        return copied_history(source, state, state.execution, state.version or "", start, copy)
+    except (SourceGone, StorageCorrupt, UndecodableData):
+        return []
 
 
 def _start_of(messages: Sequence[Message]) -> StartData | None:

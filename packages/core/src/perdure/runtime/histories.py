@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 from perdure.contract.provider import Provider
 from perdure.contract.retries import PATIENT_TRIES, with_retries
@@ -18,6 +19,19 @@ from perdure.replay.signals import UndecodableData
 from perdure.runtime.host_loop import Pacer
 
 
+class _Source(NamedTuple):
+    """An execution by its name."""
+
+    instance: str
+    incarnation: str
+    execution: int
+
+    @classmethod
+    def of(cls, state: InstanceState) -> _Source:
+        """The current one of an instance."""
+        return cls(state.instance, state.incarnation, state.execution)
+
+
 async def read_history(provider: Provider, state: InstanceState) -> list[Event]:
     """The history of the current execution.
 
@@ -26,16 +40,29 @@ async def read_history(provider: Provider, state: InstanceState) -> list[Event]:
     return await read_events_after(provider, state, 0)
 
 
+async def read_execution(
+    provider: Provider, instance: str, incarnation: str, execution: int
+) -> list[Event]:
+    """The history of any execution; raises as `read_history`."""
+    return await _read_all(provider, _Source(instance, incarnation, execution), 0)
+
+
 async def read_events_after(provider: Provider, state: InstanceState, after: int) -> list[Event]:
     """The events of the current execution with higher numbers; raises as `read_history`."""
+    if state.last_event <= after:
+        return []
+    return await _read_all(provider, _Source.of(state), after)
+
+
+async def _read_all(provider: Provider, source: _Source, after: int) -> list[Event]:
     events: list[Event] = []
     pacer = Pacer()
-    async for page in _pages(provider, state, after):
+    async for page in _pages(provider, source, after):
         for stored in page:
             try:
                 events.append(decode_event(stored.number, stored.data))
             except ValueError as error:
-                raise UndecodableData(f"history of {state.instance!r}: {error}") from error
+                raise UndecodableData(f"history of {source.instance!r}: {error}") from error
             await pacer.pause()
     return events
 
@@ -44,8 +71,10 @@ async def read_readable_history(provider: Provider, state: InstanceState) -> lis
     """The events of the current execution that can be read; raises `ProviderError`."""
     events: list[Event] = []
     pacer = Pacer()
+    if state.last_event == 0:
+        return events
     try:
-        async for page in _pages(provider, state):
+        async for page in _pages(provider, _Source.of(state)):
             for stored in page:
                 with suppress(ValueError):
                     events.append(decode_event(stored.number, stored.data))
@@ -56,13 +85,13 @@ async def read_readable_history(provider: Provider, state: InstanceState) -> lis
 
 
 async def _pages(
-    provider: Provider, state: InstanceState, after: int = 0
+    provider: Provider, source: _Source, after: int = 0
 ) -> AsyncGenerator[Sequence[StoredEvent]]:
-    more = state.last_event > after
+    more = True
 
     def read_on() -> Awaitable[HistoryPage]:
         return provider.read_history(
-            state.instance, state.execution, incarnation=state.incarnation, after=after
+            source.instance, source.execution, incarnation=source.incarnation, after=after
         )
 
     while more:

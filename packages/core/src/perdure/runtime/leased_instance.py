@@ -41,6 +41,7 @@ from perdure.replay.turn import TurnDraft
 from perdure.runtime.activity_leases import HeldActivity
 from perdure.runtime.after_commit import follow
 from perdure.runtime.commits import make_turn_commit
+from perdure.runtime.copies import SourceGone
 from perdure.runtime.delivery import Delivery
 from perdure.runtime.executions import NotRegistered
 from perdure.runtime.held_instance import HeldInstance
@@ -75,6 +76,7 @@ class LeasedInstance:
     """See the module. The dispatcher makes one for each lease; `run` is its whole life."""
 
     __slots__ = (
+        "_copied",
         "_delivery",
         "_is_closing",
         "_is_isolated",
@@ -98,6 +100,8 @@ class LeasedInstance:
         self._delivery = Delivery(
             leased.state, leased.messages, more=leased.more, one_by_one=leased.attempt > 1
         )
+        self._copied: Execution | None = None
+        """The execution that the start message begins, where it begins with a copied history."""
         self._undecodable: UndecodableData | None = None
         """Why the turn that is made left a message undelivered."""
         self._is_isolated = isolated
@@ -162,7 +166,12 @@ class LeasedInstance:
             self._delivery.execution = await executions.load(
                 self.held.state, wanted=self._is_wanted
             )
+            start = self._delivery.start_of_copy
+            if start is not None:
+                self._copied = await executions.copy(start, self.held, wanted=self._is_wanted)
             await self._run_turns()
+        except SourceGone as gone:
+            await fail(self._services, self.held, self._delivery.all_messages, gone.details)
         except _IN_THE_WAY as refused:
             await self._park_or_fail(_reason(refused), str(refused))
         except NoLongerWanted:
@@ -277,6 +286,9 @@ class LeasedInstance:
         )
 
     def _begin(self, start: Message) -> Execution:
+        if self._copied is not None:
+            copied, self._copied = self._copied, None
+            return copied
         held, now = self.held, self._services.provider.clock.now()
         return self._services.executions.begin(start, held, now)
 
@@ -301,13 +313,15 @@ class LeasedInstance:
 
     async def _after(self, commit: TurnCommit, draft: TurnDraft, answer: CommitAnswer) -> _After:
         delivery = self._delivery
+        if draft.front:
+            # The answer has them again, in the order that they have now.
+            delivery.messages.clear()
         if draft.end is not None:
             # Their activities are void.
             self._release(delivery.results)
             await self._discard_execution()
             if draft.end.status is not InstanceStatus.CONTINUED_AS_NEW:
                 return _After.STOP
-            delivery.messages.clear()
             self.held.next_execution(draft.version)
         if commit.keep_for is None:
             self._is_closing = True
@@ -335,9 +349,11 @@ class LeasedInstance:
             await self._services.executions.keep(held.instance, execution, held.last_commit)
 
     async def _discard_execution(self) -> None:
-        execution, self._delivery.execution = self._delivery.execution, None
-        if execution is not None:
-            await self._services.executions.discard(execution)
+        executions = self._delivery.execution, self._copied
+        self._delivery.execution = self._copied = None
+        for execution in executions:
+            if execution is not None:
+                await self._services.executions.discard(execution)
 
     def _release(self, activities: list[HeldActivity]) -> None:
         """Own these activities no longer: what became of them is stored, or they are void."""

@@ -1,0 +1,164 @@
+"""The history that a rewound execution or a fork begins with, and what follows from what it dropped.
+
+Event n of the copy is event n of the source, for every n that is kept but 1: the copy has a start
+event of its own, which says where it comes from. Only ids of other instances differ in a fork,
+whose code asks for its own (`Recording`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from perdure import history
+from perdure.history import CopiedFrom, Event, EventRaised, Kept, OrchestrationStarted, Seed
+from perdure.model.message_ids import child_result_id
+from perdure.model.wire import (
+    EventData,
+    HistoryCopy,
+    ResultData,
+    StartData,
+    decode_details,
+    encode_raised,
+    encode_result,
+)
+from perdure.records.instances import InstanceState, InstanceStatus, Message, MessageKind
+from perdure.records.limits import ENGINE
+from perdure.replay.outgoing import Outgoing
+from perdure.replay.signals import UndecodableData
+
+
+def copied_history(
+    source: Sequence[Event],
+    state: InstanceState,
+    execution: int,
+    version: str,
+    start: StartData,
+    copy: HistoryCopy,
+) -> list[Event]:
+    """The kept part of a history as the beginning of this execution; raises `UndecodableData`."""
+    if not source or not isinstance(source[0], OrchestrationStarted):
+        raise UndecodableData(
+            f"the history of execution {copy.execution} of instance {copy.instance!r}, with which"
+            f" {state.instance!r} is to begin, does not begin with OrchestrationStarted"
+        )
+    first = source[0]
+    is_fork = (copy.instance, copy.incarnation) != (state.instance, state.incarnation)
+    at = start.requested_at or first.at
+    started = replace(
+        first,
+        instance=state.instance,
+        incarnation=state.incarnation,
+        execution=execution,
+        name=state.name,
+        version=version,
+        engine=ENGINE,
+        parent=state.parent,
+        copied_from=CopiedFrom(
+            instance=copy.instance,
+            incarnation=copy.incarnation,
+            execution=copy.execution,
+            event=copy.to_event,
+            reason=start.reason,
+            requested_at=start.requested_at,
+        ),
+        lineage=_lineage(first, copy.to_event, at, execution if is_fork else None),
+        seed=first.seed
+        or Seed(instance=copy.instance, incarnation=copy.incarnation, execution=copy.execution),
+        headers=start.headers or first.headers,
+    )
+    return [started, *source[1 : copy.to_event]]
+
+
+def _lineage(
+    source: OrchestrationStarted, to_event: int, at: int, only: int | None
+) -> tuple[Kept, ...]:
+    """Where the kept events come from. `only`: the one execution of a fork, which has them all."""
+    earlier = [kept for kept in source.lineage or () if kept.to_event < to_event]
+    last = Kept(execution=source.origin(to_event), to_event=to_event, at=at)
+    whole = (*earlier, last)
+    return whole if only is None else tuple(replace(kept, execution=only) for kept in whole)
+
+
+def events_to_deliver_again(
+    instance: str, kept: Sequence[Event], dropped: Iterable[Event]
+) -> list[Message]:
+    """The external events that only the dropped part of the histories has, in order."""
+    first = kept[0]
+    known = set(first.seen) if isinstance(first, OrchestrationStarted) else set[str]()
+    known.update(event.message_id for event in kept if isinstance(event, EventRaised))
+    messages: list[Message] = []
+    for event in dropped:
+        if isinstance(event, EventRaised) and event.message_id not in known:
+            known.add(event.message_id)
+            messages.append(
+                Message(
+                    id=event.message_id,
+                    instance=instance,
+                    kind=MessageKind.EVENT,
+                    data=encode_raised(EventData(name=event.name, data=event.data)),
+                )
+            )
+    return messages
+
+
+def answer_of_child(parent: OrchestrationStarted, number: int, child: InstanceState) -> Message:
+    """The answer of a child that has ended, for the execution that has kept its schedule event."""
+    execution, output = parent.origin(number), child.output or b""
+    failed = child.status is InstanceStatus.FAILED
+    try:
+        data = ResultData(
+            scheduled=number,
+            result=None if failed else output.decode() or "null",
+            details=decode_details(output) if failed else None,
+            execution=execution,
+        )
+    except ValueError as error:
+        raise UndecodableData(f"output of {child.instance!r}: {error}") from error
+    return Message(
+        id=child_result_id(execution, number),
+        instance=parent.instance,
+        incarnation=parent.incarnation,
+        kind=MessageKind.CHILD,
+        data=encode_result(data),
+    )
+
+
+def cancellations_of_dropped(
+    events: Sequence[Event], kept: Mapping[int, object], started: OrchestrationStarted
+) -> list[Message]:
+    """Requests to cancel the children that the execution before had open, and this one has not kept.
+
+    `events` is the history of the execution before, `kept` has the children that this one has kept,
+    by the number of their schedule event.
+    """
+    if not events or not isinstance(events[0], OrchestrationStarted):
+        return []
+    before = events[0]
+    outgoing = Outgoing(
+        before.instance, before.incarnation, before.execution, before.parent, before.origin
+    )
+    return [
+        outgoing.cancel_of_child(number, child.instance, "the parent was rewound")
+        for number, child in open_children(events).items()
+        if number not in kept or before.origin(number) != started.origin(number)
+    ]
+
+
+def open_children(events: Iterable[Event]) -> dict[int, history.ChildScheduled]:
+    """The children that have no outcome in a history, by the number of their schedule event."""
+    running: dict[int, history.ChildScheduled] = {}
+    for event in events:
+        if isinstance(event, history.ChildScheduled):
+            running[event.event_id] = event
+        elif isinstance(event, _ENDS_OF_CHILDREN):
+            running.pop(event.scheduled, None)
+    return running
+
+
+_ENDS_OF_CHILDREN = (
+    history.ChildCompleted,
+    history.ChildFailed,
+    history.ChildRefused,
+    history.WorkCancelled,
+)
