@@ -70,7 +70,9 @@ RECORDS = {
         requested_at=st.none() | NUMBER,
     ),
     "lineage": st.lists(st.builds(Kept, execution=NUMBER, to_event=NUMBER, at=NUMBER)).map(tuple),
-    "seed": st.builds(Seed, instance=TEXT, incarnation=TEXT, execution=NUMBER),
+    "seeds": st.lists(
+        st.builds(Seed, instance=TEXT, incarnation=TEXT, execution=NUMBER, from_event=NUMBER)
+    ).map(tuple),
     "headers": st.dictionaries(TEXT, TEXT),
 }
 KINDS: list[type[Event]] = [

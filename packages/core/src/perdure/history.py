@@ -74,11 +74,16 @@ class Kept:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seed:
-    """The execution whose random numbers and order of tasks an execution has."""
+    """An execution whose random numbers are drawn from an event on.
+
+    A rewound execution repeats the choices of the one that it continues. A fork does so up to its
+    cut, and makes its own from there on.
+    """
 
     instance: str
     incarnation: str
     execution: int
+    from_event: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +108,8 @@ class OrchestrationStarted(HistoryEvent):
     """Set in a rewound execution, and in the first one of a fork."""
     lineage: tuple[Kept, ...] | None = None
     """Where the kept events were first recorded, by rising `to_event`; None: nothing was kept."""
-    seed: Seed | None = None
-    """None: the execution itself."""
+    seeds: tuple[Seed, ...] | None = None
+    """By rising `from_event`; the first also decides the order of tasks. None: the execution itself."""
     start_at: Instant | None = None
     """The orchestration is not called before; None: at once."""
     headers: Mapping[str, str] | None = None
@@ -427,8 +432,8 @@ _FIELDS: Mapping[type[Event], tuple[str, ...]] = {
 _RECORDS_OF_START: Mapping[str, Callable[..., object]] = {
     "parent": ParentLink,
     "copied_from": CopiedFrom,
-    "seed": Seed,
 }
+_LISTS_OF_START: Mapping[str, Callable[..., object]] = {"lineage": Kept, "seeds": Seed}
 
 
 def encode_event(event: Event) -> bytes:
@@ -465,9 +470,10 @@ def _restore_start(plain: dict[str, object]) -> None:
     for name, record in _RECORDS_OF_START.items():
         if name in plain:
             plain[name] = record(**cast("dict[str, Any]", plain[name]))
-    if "lineage" in plain:
-        kept = cast("list[dict[str, int]]", plain["lineage"])
-        plain["lineage"] = tuple(Kept(**each) for each in kept)
+    for name, record in _LISTS_OF_START.items():
+        if name in plain:
+            items = cast("list[dict[str, Any]]", plain[name])
+            plain[name] = tuple(record(**each) for each in items)
 
 
 def _shorten(value: object) -> str:

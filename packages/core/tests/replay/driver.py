@@ -8,10 +8,10 @@ forgets and one that always does must write the same histories.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from perdure import history
 from perdure.authoring.registry import Catalog, Registry
@@ -21,7 +21,9 @@ from perdure.model.details import ApplicationFailure, ErrorDetails
 from perdure.model.wire import (
     CancelData,
     EventData,
+    HistoryCopy,
     ResultData,
+    StartData,
     decode_activity,
     decode_start,
     encode_activity,
@@ -29,8 +31,15 @@ from perdure.model.wire import (
     encode_raised,
     encode_result,
 )
-from perdure.records.instances import InstanceStatus, Message, MessageKind, ParentLink
+from perdure.records.instances import (
+    InstanceState,
+    InstanceStatus,
+    Message,
+    MessageKind,
+    ParentLink,
+)
 from perdure.records.turns import NewChild
+from perdure.replay.copying import copied_history, events_to_deliver_again
 from perdure.replay.execution import PYTHON, Execution
 from perdure.replay.turn import DraftActivity, TurnDraft
 
@@ -50,6 +59,15 @@ class Waiting:
     message: Message
     wanted: bool = True
     """False: it was cancelled, and comes late all the same."""
+
+
+def run(steps: Generator[None, None, Execution]) -> Execution:
+    """What the steps come to."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return cast("Execution", done.value)
 
 
 def call(function: Callable[..., Any], *args: object, **kwargs: object) -> Any:
@@ -75,6 +93,7 @@ class World:
     restart_at: int | None = None
     """The only commit after which it restarts; None: after every one."""
     instance: str = "instance"
+    incarnation: str = "incarnation"
     parent: ParentLink | None = None
     cleanup_timeout: timedelta = MINUTES
     answer_activity: Callable[[str, str, int], Answer] | None = None
@@ -116,7 +135,7 @@ class World:
                 event_id=1,
                 at=self.now,
                 instance=self.instance,
-                incarnation="incarnation",
+                incarnation=self.incarnation,
                 execution=len(self.histories),
                 name=self.name,
                 version=definition.version,
@@ -131,6 +150,78 @@ class World:
             self.catalog,
             cleanup_timeout=self.cleanup_timeout,
         )
+
+    def rewind(self, to_event: int, execution: int | None = None) -> World:
+        """Begin the next execution with a history up to there, and commit its first turn."""
+        number = execution or len(self.histories)
+        copy = HistoryCopy(
+            instance=self.instance,
+            incarnation=self.incarnation,
+            execution=number,
+            to_event=to_event,
+        )
+        if not self.ended:
+            self.execution.discard()
+        waiting, self.waiting = [] if self.ended else self.waiting, []
+        source = self.histories[number - 1]
+        dropped = [source[to_event:], *self.histories[number:]]
+        self.ended = False
+        self.histories.append([])
+        self.copied(source, copy, len(self.histories))
+        for message in events_to_deliver_again(
+            self.instance, source[:to_event], (event for part in dropped for event in part)
+        ):
+            self._add(f"event:{message.id}", message)
+        self.waiting += [item for item in waiting if item.message.kind in _OUTSIDE]
+        # Children that run still, or have ended unheard, answer the new execution.
+        for child_number, child in self.execution.kept_children.items():
+            self._add(f"child#{child_number}", self._child_message(child_number, child))
+        self.commit()
+        return self
+
+    def fork(self, to_event: int, instance: str = "fork") -> World:
+        """Another world, whose instance begins with this one's history up to there."""
+        copy = HistoryCopy(
+            instance=self.instance,
+            incarnation=self.incarnation,
+            execution=len(self.histories),
+            to_event=to_event,
+        )
+        fork = replace(
+            self, instance=instance, incarnation=f"incarnation of {instance}", histories=[[]]
+        )
+        fork.drafts, fork.waiting, fork.now, fork.ended = [], [], self.now, False
+        fork.copied(self.history, copy, 1)
+        for number in fork.execution.kept_children:
+            fork.execution.create_child(number)
+        fork.commit()
+        return fork
+
+    def copied(self, source: list[Event], copy: HistoryCopy, execution: int) -> None:
+        """Have an execution that begins with the copy."""
+        definition = self.catalog.orchestration(self.name, None)
+        assert definition is not None
+        start = StartData(copy=copy, reason="a test", requested_at=self.now)
+        state = InstanceState(
+            instance=self.instance,
+            incarnation=self.incarnation,
+            name=self.name,
+            version=None,
+            engine=3,
+            execution=execution,
+            last_event=0,
+            last_commit=None,
+            status=InstanceStatus.RUNNING,
+            output=None,
+            created_at=self.now,
+            updated_at=self.now,
+            parent=self.parent,
+        )
+        events = copied_history(source, state, execution, definition.version, start, copy)
+        steps = Execution.copying(
+            events, definition, self.catalog, cleanup_timeout=self.cleanup_timeout
+        )
+        self.execution = run(steps)
 
     def deliver(self, *what: Waiting | str) -> list[bool]:
         """Deliver a batch in this order, and commit; says which were of interest."""
@@ -365,16 +456,54 @@ def check_effects(draft: TurnDraft) -> None:
             event, history.ActivityScheduled | history.TimerCreated | history.ChildScheduled
         )
     }
-    undone = {event.scheduled for event in draft.events if isinstance(event, history.WorkCancelled)}
+    undone = {event.scheduled for event in draft.events if isinstance(event, _ENDS)}
+    if isinstance(draft.events[0] if draft.events else None, OrchestrationStarted):
+        # Children that a copied history has kept may exist.
+        undone |= kept_children(draft)
     effects = {*draft.activities, *draft.timers, *draft.children}
     if draft.end is not None:
         assert not effects, "an ended execution leaves no work"
     else:
         assert effects == asked.keys() - undone
-    detached = [event for event in draft.events if isinstance(event, history.DetachedScheduled)]
+    copied = copied_to(draft)
+    detached = [
+        event
+        for event in draft.events
+        if isinstance(event, history.DetachedScheduled) and event.event_id > copied
+    ]
     assert [new.instance.instance for new in draft.detached] == [
         event.instance for event in detached
     ]
+
+
+def copied_to(draft: TurnDraft) -> int:
+    """The last event of the turn that was copied; 0 if none was."""
+    first = draft.events[0] if draft.events else None
+    source = first.copied_from if isinstance(first, OrchestrationStarted) else None
+    return 0 if source is None else source.event
+
+
+def kept_children(draft: TurnDraft) -> set[int]:
+    """The children of a copied history that were not started again."""
+    copied = copied_to(draft)
+    return {
+        event.event_id
+        for event in draft.events
+        if isinstance(event, history.ChildScheduled)
+        and event.event_id <= copied
+        and event.event_id not in draft.children
+    }
+
+
+_ENDS = (
+    history.WorkCancelled,
+    history.ActivityCompleted,
+    history.ActivityFailed,
+    history.TimerFired,
+    history.ChildCompleted,
+    history.ChildFailed,
+    history.ChildRefused,
+)
 
 
 # Whole courses

@@ -18,8 +18,9 @@ from typing import Any, Literal
 
 from perdure import Fixed, OrchestrationContext, Registry, RetryPolicy
 from perdure.authoring.registry import Catalog
-from perdure.history import PatchApplied
+from perdure.history import OrchestrationStarted, PatchApplied
 from perdure.model.details import ApplicationFailure, Raised
+from perdure.records.cuts import cuts
 
 from .driver import Answer, Restart, World, play, shuffled
 
@@ -460,3 +461,53 @@ def check_patching(seed: int) -> int:
         live.discard()
         restarted.discard()
     return sum(isinstance(event, PatchApplied) for events in live.histories for event in events)
+
+
+def check_rewinding(seed: int) -> int:
+    """Play a program with rewinds in the middle, live and restarted everywhere; all must agree.
+
+    Returns how many events the rewinds kept.
+    """
+    restart: Restart = "cold" if seed % 2 else "evicted"
+    live, restarted = make_world(seed, "never"), make_world(seed, restart)
+    try:
+        for world in (live, restarted):
+            _play_with_rewinds(world, seed)
+        assert restarted.histories == live.histories, f"seed {seed}"
+        assert restarted.drafts == live.drafts, f"seed {seed}"
+        return _check_lineage(live)
+    finally:
+        live.discard()
+        restarted.discard()
+
+
+def _play_with_rewinds(world: World, seed: int) -> None:
+    pick, choose = random.Random(f"rewinding/{seed}"), shuffled(f"{seed}/rewinding")
+    world.start()
+    for _ in range(pick.randint(1, 3)):
+        for _ in range(pick.randint(0, 12)):
+            if not world.ended and world.waiting:
+                world.deliver(*choose(world.waiting))
+        execution = pick.randint(1, len(world.histories))
+        world.rewind(pick.choice(cuts(world.histories[execution - 1])), execution)
+    play(world, choose)
+
+
+def _check_lineage(world: World) -> int:
+    """Every kept event is where it was, and belongs to the execution that recorded it first."""
+    kept = 0
+    for events in world.histories:
+        started = events[0]
+        assert isinstance(started, OrchestrationStarted)
+        source = started.copied_from
+        if source is None:
+            continue
+        before = world.histories[source.execution - 1]
+        assert events[1 : source.event] == before[1 : source.event]
+        first = before[0]
+        assert isinstance(first, OrchestrationStarted)
+        for number in range(2, source.event + 1):
+            assert started.origin(number) == first.origin(number)
+        assert started.origin(source.event + 1) == started.execution
+        kept += source.event
+    return kept

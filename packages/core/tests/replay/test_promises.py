@@ -575,8 +575,8 @@ def test_a_child_tells_its_parent_its_end_once(name: str) -> None:
 
     (answer,) = [message for draft in world.drafts for message in draft.sent]
     data = decode_result(answer.data)
-    assert (answer.instance, answer.incarnation, answer.execution) == ("parent", "its", 4)
-    assert data.scheduled == 9
+    assert (answer.instance, answer.incarnation, answer.execution) == ("parent", "its", None)
+    assert (data.execution, data.scheduled) == (4, 9)
     assert (data.result is None) == (name != "plain")
 
 

@@ -16,7 +16,7 @@ from perdure.replay.execution import Execution
 from perdure.replay.loop import OrchestrationLoop
 from perdure.replay.turn import TurnDraft
 
-from .random_programs import check, check_patching
+from .random_programs import check, check_patching, check_rewinding
 
 COUNT = int(os.environ.get("PERDURE_PROGRAMS", "500"))
 FIRST = int(os.environ.get("PERDURE_FIRST_SEED", "0"))
@@ -28,6 +28,14 @@ BLOCK = 100
 def test_random_programs_replay_alike(first: int) -> None:
     for seed in range(first, min(first + BLOCK, FIRST + COUNT)):
         check(seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(FIRST, FIRST + COUNT, BLOCK))
+def test_programs_that_are_rewound_replay_alike(first: int) -> None:
+    kept = [check_rewinding(seed) for seed in range(first, min(first + BLOCK, FIRST + COUNT))]
+
+    assert sum(kept) > len(kept)
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from perdure.authoring.registry import Catalog
 from perdure.authoring.retry import RetryPolicy
 from perdure.clock import Instant
 from perdure.errors import ForbiddenInOrchestration
-from perdure.history import Event, EventRaised, OrchestrationStarted
+from perdure.history import Event, EventRaised, OrchestrationStarted, Seed
 from perdure.model.comparison import DEFAULT_COMPARE, Compare
 from perdure.model.details import ApplicationFailure, Cancelled, ErrorDetails
 from perdure.model.guards import forbid
@@ -51,6 +51,7 @@ class Commands:
         "_compare",
         "_draft",
         "_ending",
+        "_later_seeds",
         "_patches",
         "boundary",
         "cancel_reason",
@@ -90,7 +91,7 @@ class Commands:
             started.headers,
         )
         # A rewound execution and a fork begin with the history of another, and repeat its choices.
-        seed = started.seed or started
+        seed = started if started.seeds is None else started.seeds[0]
         self.loop = OrchestrationLoop(f"{seed.instance}/{seed.incarnation}/{seed.execution}", self)
         code = f"{definition.name!r} version {definition.version}"
         self._compare: Compare = definition.compare or compare
@@ -99,6 +100,7 @@ class Commands:
         self.boundary = Boundary(self.transcript, self.loop, started.instance, home)
         self.log = ExecutionLog(started, self.transcript)
         self.randomness = Randomness(f"{seed.incarnation}/{seed.execution}")
+        self._later_seeds: tuple[Seed, ...] = (started.seeds or ())[1:]
         self.inbox = EventInbox(started.seen)
         self.work: dict[int, Work] = {}
         """By the number of the schedule event."""
@@ -324,7 +326,13 @@ class Commands:
         else:
             self.end(history.OrchestrationContinuedAsNew, input=input, version=version)
 
-    # Events
+    # What is delivered
+
+    def delivered(self, number: int) -> None:
+        """Event `number` is about to be delivered; a fork draws its own random numbers from its cut on."""
+        while self._later_seeds and number >= self._later_seeds[0].from_event:
+            seed, self._later_seeds = self._later_seeds[0], self._later_seeds[1:]
+            self.randomness.reseed(f"{seed.incarnation}/{seed.execution}")
 
     def deliver_event(self, event: EventRaised) -> None:
         """Hand the event to the first wait for its name, or keep it."""

@@ -12,17 +12,16 @@ from dataclasses import replace
 
 from perdure import history
 from perdure.history import CopiedFrom, Event, EventRaised, Kept, OrchestrationStarted, Seed
-from perdure.model.message_ids import child_result_id
-from perdure.model.wire import (
-    EventData,
-    HistoryCopy,
-    ResultData,
-    StartData,
-    decode_details,
-    encode_raised,
-    encode_result,
+from perdure.model.payload import NULL
+from perdure.model.wire import EventData, HistoryCopy, StartData, decode_details, encode_raised
+from perdure.records.answers import child_answer
+from perdure.records.instances import (
+    InstanceState,
+    InstanceStatus,
+    Message,
+    MessageKind,
+    ParentLink,
 )
-from perdure.records.instances import InstanceState, InstanceStatus, Message, MessageKind
 from perdure.records.limits import ENGINE
 from perdure.replay.outgoing import Outgoing
 from perdure.replay.signals import UndecodableData
@@ -63,8 +62,7 @@ def copied_history(
             requested_at=start.requested_at,
         ),
         lineage=_lineage(first, copy.to_event, at, execution if is_fork else None),
-        seed=first.seed
-        or Seed(instance=copy.instance, incarnation=copy.incarnation, execution=copy.execution),
+        seeds=_seeds(first, copy, state if is_fork else None),
         headers=start.headers or first.headers,
     )
     return [started, *source[1 : copy.to_event]]
@@ -78,6 +76,25 @@ def _lineage(
     last = Kept(execution=source.origin(to_event), to_event=to_event, at=at)
     whole = (*earlier, last)
     return whole if only is None else tuple(replace(kept, execution=only) for kept in whole)
+
+
+def _seeds(
+    source: OrchestrationStarted, copy: HistoryCopy, fork: InstanceState | None
+) -> tuple[Seed, ...]:
+    """Whose random numbers the kept part has; `fork` is the one that draws its own from the cut on."""
+    alone = Seed(instance=copy.instance, incarnation=copy.incarnation, execution=copy.execution)
+    seeds = source.seeds or (alone,)
+    kept = tuple(seed for seed in seeds if seed.from_event < copy.to_event)
+    last = seeds[-1]
+    if fork is not None:
+        last = Seed(
+            instance=fork.instance,
+            incarnation=fork.incarnation,
+            execution=fork.execution,
+            from_event=copy.to_event,
+        )
+    # A fork that is rewound to before its cut goes on with its own all the same.
+    return kept if last in kept else (*kept, replace(last, from_event=copy.to_event))
 
 
 def events_to_deliver_again(
@@ -104,24 +121,19 @@ def events_to_deliver_again(
 
 def answer_of_child(parent: OrchestrationStarted, number: int, child: InstanceState) -> Message:
     """The answer of a child that has ended, for the execution that has kept its schedule event."""
-    execution, output = parent.origin(number), child.output or b""
-    failed = child.status is InstanceStatus.FAILED
-    try:
-        data = ResultData(
-            scheduled=number,
-            result=None if failed else output.decode() or "null",
-            details=decode_details(output) if failed else None,
-            execution=execution,
-        )
-    except ValueError as error:
-        raise UndecodableData(f"output of {child.instance!r}: {error}") from error
-    return Message(
-        id=child_result_id(execution, number),
+    link = ParentLink(
         instance=parent.instance,
         incarnation=parent.incarnation,
-        kind=MessageKind.CHILD,
-        data=encode_result(data),
+        execution=parent.origin(number),
+        event=number,
     )
+    output = child.output or b""
+    try:
+        if child.status is InstanceStatus.FAILED:
+            return child_answer(link, None, decode_details(output))
+        return child_answer(link, output.decode() or NULL)
+    except ValueError as error:
+        raise UndecodableData(f"output of {child.instance!r}: {error}") from error
 
 
 def cancellations_of_dropped(

@@ -368,6 +368,7 @@ class Execution:
     def _deliver(self, event: Event, most: int) -> None:
         self._transcript.last_event = self._transcript.delivered = event.event_id
         self.loop.set_time(event.at)
+        self._commands.delivered(event.event_id)
         self._run(most, event)
 
     def _run(self, most: int, event: Event | None = None) -> None:

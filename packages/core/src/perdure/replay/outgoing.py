@@ -16,7 +16,6 @@ from perdure.model.identifiers import child_incarnation
 from perdure.model.message_ids import (
     CANCEL_ID,
     activity_id,
-    child_result_id,
     refused_child_id,
     restart_id,
     start_id,
@@ -33,6 +32,7 @@ from perdure.model.wire import (
     encode_result,
     encode_start,
 )
+from perdure.records.answers import child_answer
 from perdure.records.engines import engine_of_start
 from perdure.records.instances import Message, MessageKind, NewInstance, ParentLink
 from perdure.records.turns import NewChild
@@ -160,24 +160,7 @@ class Outgoing:
     ) -> tuple[Message, ...]:
         """The message that tells the parent how the child ended; empty without a parent."""
         parent = self.parent
-        if parent is None:
-            return ()
-        answer = Message(
-            id=child_result_id(parent.execution, parent.event),
-            instance=parent.instance,
-            incarnation=parent.incarnation,
-            # Not for one execution alone: the parent may be rewound meanwhile, and decides itself.
-            kind=MessageKind.CHILD,
-            data=encode_result(
-                ResultData(
-                    scheduled=parent.event,
-                    execution=parent.execution,
-                    result=result,
-                    details=details,
-                )
-            ),
-        )
-        return (answer,)
+        return () if parent is None else (child_answer(parent, result, details),)
 
     def next_execution(
         self, input: str, seen: Sequence[str], unread: Sequence[EventRaised]

@@ -17,6 +17,12 @@ class Randomness:
         self._uuids = 0
         self._random: random.Random | None = None
 
+    def reseed(self, seed: str) -> None:
+        """Go on with the random numbers and UUIDs of another seed."""
+        self._seed = seed
+        if self._random is not None:
+            self._random.seed(f"{seed}/random")
+
     def uuid(self) -> UUID:
         """The next UUID of the execution's own sequence."""
         self._uuids += 1

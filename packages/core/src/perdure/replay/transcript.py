@@ -85,8 +85,9 @@ class Transcript:
 
     @property
     def replaying(self) -> bool:
-        """Whether the code is held to a history."""
-        return self._recording is not None
+        """Whether the next command is held to a history."""
+        recording = self._recording
+        return recording is not None and (self._copying is None or recording.due is not None)
 
     @property
     def effective(self) -> bool:
@@ -112,6 +113,8 @@ class Transcript:
         An `instance` of None stands for the default id of a child. After the end, the returned event
         is not recorded.
         """
+        if self._copying is not None:
+            self._go_on_after_copy()
         number = self.last_event + 1
         if fields.get("instance", "") is None:
             fields["instance"] = self._child_id(number)
@@ -119,7 +122,6 @@ class Transcript:
             recorded = self._recorded(self._recording, kind, fields, number)
             if recorded is not None:
                 self.last_event = number
-                self._go_on_after_copy()
                 return cast("E", recorded)
         event = kind(event_id=number, at=self._loop.now, **fields)  # pyright: ignore[reportCallIssue, reportArgumentType] # the caller knows the fields
         if not self.closed:
@@ -133,7 +135,6 @@ class Transcript:
         if recording is None or self.closed or not recording.take_refusal(event):
             return False
         self.last_event += 1
-        self._go_on_after_copy()
         return True
 
     def has_patch(self, name: str) -> bool:
@@ -142,11 +143,11 @@ class Transcript:
         if recording is None or self.closed or not recording.take_patch(name):
             return False
         self.last_event += 1
-        self._go_on_after_copy()
         return True
 
     def end(self, kind: type[Event], **fields: object) -> Event | None:
         """Record a terminal event; returns it if its effects must be carried out."""
+        self._go_on_after_copy()
         live = self.effective
         event = self.ask(kind, **fields)
         self.closed = True
@@ -185,7 +186,10 @@ class Transcript:
         self._recording = Recording(self._copying, self._child_id, adopts_ids=adopts_ids)
 
     def _go_on_after_copy(self) -> None:
-        """Record commands from now on, if the copied history is at its end."""
+        """Record commands from now on, if the copied history is at its end.
+
+        Not before the next command: the last copied one has no effect of its own.
+        """
         copied, recording = self._copying, self._recording
         if copied is not None and recording is not None and recording.due is None:
             self.last_event = len(copied)
@@ -201,6 +205,7 @@ class Transcript:
         """
         if self.mismatch is not None:
             raise self.mismatch
+        self._go_on_after_copy()
         recording = self._recording
         event = None if recording is None else recording.due
         if recording is None:

@@ -27,6 +27,7 @@ from perdure.model.details import Cancelled, Corruption, InfrastructureFailure
 from perdure.model.message_ids import restart_id
 from perdure.model.wire import HistoryCopy, StartData, decode_details, encode_start
 from perdure.records.cuts import cut_before_failure
+from perdure.records.engines import engine_of_start
 from perdure.records.instances import InstanceState, InstanceStatus, Message, MessageKind
 from perdure.records.recovery import InstanceReopening
 from perdure.records.turns import NewChild
@@ -176,6 +177,7 @@ class Rewind:
                 kind=MessageKind.START,
                 data=encode_start(start),
             ),
+            engine=engine_of_start(start),
         )
         await with_retries(
             provider.clock, lambda: provider.reopen_instance(reopening), tries=PATIENT_TRIES
