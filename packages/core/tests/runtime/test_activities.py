@@ -21,11 +21,14 @@ from perdure.contract import (
     Provider,
     TurnCommit,
 )
+from perdure.testing import Stage
+
+from .conftest import WatchedProvider
+from .manual_time import pass_time, until
+from .wrapping import Wrapping
 
 
-async def test_the_context_keeps_the_idempotency_key_over_retries_and_counts_attempts(
-    provider,
-) -> None:
+async def test_the_context_keeps_the_idempotency_key_over_retries_and_counts_attempts(url) -> None:
     app = perdure.Registry()
     seen: list[perdure.ActivityContext] = []
 
@@ -42,10 +45,10 @@ async def test_the_context_keeps_the_idempotency_key_over_retries_and_counts_att
         policy = RetryPolicy(max_attempts=5, backoff=Fixed(timedelta(milliseconds=1)))
         return await ctx.schedule_activity(flaky, retry=policy)
 
-    async with Runtime(provider, app, resources="pool"):
-        handle = await perdure.Client(provider).start_orchestration("i", main)
+    async with Stage(app, resources="pool", url=url) as stage:
+        handle = await stage.client.start_orchestration("i", main)
 
-        assert await handle.result(timeout=10) == "flaky"
+        assert await handle.result() == "flaky"
     assert [context.attempt for context in seen] == [1, 2, 3]
     assert len({context.idempotency_key for context in seen}) == 1
     assert len({context.activity_id for context in seen}) == 3
@@ -54,7 +57,7 @@ async def test_the_context_keeps_the_idempotency_key_over_retries_and_counts_att
     assert {context.instance for context in seen} == {"i"}
 
 
-async def test_an_activity_asks_for_the_resources_by_their_class(provider) -> None:
+async def test_an_activity_asks_for_the_resources_by_their_class(url) -> None:
     class Pool:
         name = "the pool"
 
@@ -76,10 +79,10 @@ async def test_an_activity_asks_for_the_resources_by_their_class(provider) -> No
             return [await ctx.schedule_activity(ask), failed.message]
         return []
 
-    async with Runtime(provider, app, resources=Pool()):
-        handle = await perdure.Client(provider).start_orchestration("i", main)
+    async with Stage(app, resources=Pool(), url=url) as stage:
+        handle = await stage.client.start_orchestration("i", main)
 
-        pool, refusal = await handle.result(timeout=10)
+        pool, refusal = await handle.result()
     assert pool == "the pool"
     assert refusal == (
         "the resources of the runtime are of type Pool, and activity 'ask_wrongly' asks for dict;"
@@ -87,7 +90,7 @@ async def test_an_activity_asks_for_the_resources_by_their_class(provider) -> No
     )
 
 
-async def test_plain_functions_run_in_threads_with_their_context(provider) -> None:
+async def test_plain_functions_run_in_threads_with_their_context(url) -> None:
     app = perdure.Registry()
 
     @app.activity
@@ -98,9 +101,9 @@ async def test_plain_functions_run_in_threads_with_their_context(provider) -> No
     async def main(ctx: perdure.OrchestrationContext) -> list[str]:
         return await ctx.schedule_activity(where)
 
-    async with Runtime(provider, app):
-        handle = await perdure.Client(provider).start_orchestration("i", main)
-        thread, instance = await handle.result(timeout=10)
+    async with Stage(app, url=url) as stage:
+        handle = await stage.client.start_orchestration("i", main)
+        thread, instance = await handle.result()
 
     assert thread.startswith("perdure-activity")
     assert instance == "i"
@@ -111,7 +114,7 @@ def test_the_context_outside_an_activity_is_an_error() -> None:
         perdure.activity_context()
 
 
-async def test_bound_methods_are_activities_under_a_name(provider) -> None:
+async def test_bound_methods_are_activities_under_a_name(url) -> None:
     app = perdure.Registry()
 
     class Shop:
@@ -128,14 +131,14 @@ async def test_bound_methods_are_activities_under_a_name(provider) -> None:
     async def main(ctx: perdure.OrchestrationContext) -> str:
         return await ctx.schedule_activity("south", "tea", result_type=str)
 
-    async with Runtime(provider, app):
-        handle = await perdure.Client(provider).start_orchestration("i", main)
+    async with Stage(app, url=url) as stage:
+        handle = await stage.client.start_orchestration("i", main)
 
-        assert await handle.result(timeout=10) == "tea of south"
+        assert await handle.result() == "tea of south"
 
 
 async def test_a_cancelled_activity_is_told_at_once_and_cancelled_after_the_grace_period(
-    timed_provider, clock, eventually, pass_time
+    url,
 ) -> None:
     app = perdure.Registry()
     contexts: list[perdure.ActivityContext] = []
@@ -154,18 +157,18 @@ async def test_a_cancelled_activity_is_told_at_once_and_cancelled_after_the_grac
     async def main(ctx: perdure.OrchestrationContext) -> None:
         await ctx.schedule_activity(endless)
 
-    async with Runtime(timed_provider, app):
-        handle = await perdure.Client(timed_provider).start_orchestration("i", main)
-        await eventually(lambda: contexts)
-        began = clock.now()
+    async with Stage(app, url=url) as stage:
+        handle = await stage.start(main)
+        await stage.until(lambda: contexts)
+        began = stage.elapsed
         await handle.cancel("enough")
-        await eventually(lambda: contexts[0].cancel_requested)
-        assert clock.now() == began
+        await stage.until(lambda: contexts[0].cancel_requested)
+        assert stage.elapsed == began
+
+        await stage.advance(timedelta(seconds=9.9))
         assert not ended
-
-        await pass_time(lambda: ended)
-        assert 9_000_000 <= clock.now() - began <= 12_000_000
-
+        await stage.advance(timedelta(seconds=0.2))
+        assert ended
         match await handle.status():
             case perdure.Failed(details=perdure.ApplicationFailure(kind=perdure.Cancelled())):
                 pass
@@ -173,9 +176,7 @@ async def test_a_cancelled_activity_is_told_at_once_and_cancelled_after_the_grac
                 raise AssertionError(other)
 
 
-async def test_a_runtime_that_is_closed_gives_its_work_to_the_next_at_once(
-    timed_provider, clock, eventually
-) -> None:
+async def test_a_runtime_that_is_closed_gives_its_work_to_the_next_at_once(url) -> None:
     app = perdure.Registry()
     deliveries: list[int] = []
     release = asyncio.Event()
@@ -190,29 +191,29 @@ async def test_a_runtime_that_is_closed_gives_its_work_to_the_next_at_once(
     async def main(ctx: perdure.OrchestrationContext) -> str:
         return await ctx.schedule_activity(slow)
 
-    options = RuntimeOptions(shutdown_grace=timedelta(0))
-    handle = await perdure.Client(timed_provider).start_orchestration("i", main)
-    async with Runtime(timed_provider, app, options=options):
-        await eventually(lambda: len(deliveries) == 1)
-    release.set()
-    async with Runtime(timed_provider, app, options=options):
-        await eventually(lambda: len(deliveries) == 2)
-        began = clock.now()
+    async with Stage(app, url=url) as stage:
+        handle = await stage.start(main)
+        await stage.until(lambda: len(deliveries) == 1)
+        await stage.restart()
+        began = stage.elapsed
+        await stage.until(lambda: len(deliveries) == 2)
+        release.set()
 
-        assert await handle.result(timeout=10) == "done"
-        assert clock.now() == began
+        assert await handle.result() == "done"
+        assert stage.elapsed == began
     # Given back by an orderly end, the first delivery does not count against it.
     assert deliveries == [1, 1]
 
 
-async def test_closing_waits_for_activities_within_the_grace_period(provider) -> None:
+async def test_closing_waits_for_activities_within_the_grace_period() -> None:
     app = perdure.Registry()
     began, ended = asyncio.Event(), []
+    clock = perdure.ManualClock()
 
     @app.activity
     async def short() -> str:
         began.set()
-        await asyncio.sleep(0.05)
+        await clock.sleep(timedelta(seconds=9))
         ended.append(True)
         return "done"
 
@@ -220,19 +221,20 @@ async def test_closing_waits_for_activities_within_the_grace_period(provider) ->
     async def main(ctx: perdure.OrchestrationContext) -> str:
         return await ctx.schedule_activity(short)
 
-    async with Runtime(provider, app):
+    # A stage leaves its runtime without the grace period.
+    async with perdure.open_provider("memory://", clock=clock) as provider:
         handle = await perdure.Client(provider).start_orchestration("i", main)
-        await began.wait()
+        async with Runtime(provider, app):
+            await began.wait()
+            asyncio.get_running_loop().call_soon(clock.advance, timedelta(seconds=9))
+        assert ended == [True]
+
+        async with Runtime(provider, app):
+            assert await handle.result() == "done"
     assert ended == [True]
 
-    async with Runtime(provider, app):
-        assert await handle.result(timeout=10) == "done"
-    assert ended == [True]
 
-
-async def test_mail_is_not_kept_waiting_by_a_slow_activity(
-    timed_provider, clock, eventually
-) -> None:
+async def test_mail_is_not_kept_waiting_by_a_slow_activity(url) -> None:
     app = perdure.Registry()
     began = asyncio.Event()
 
@@ -248,17 +250,18 @@ async def test_mail_is_not_kept_waiting_by_a_slow_activity(
         work.cancel()
         return answer
 
-    async with Runtime(timed_provider, app, options=RuntimeOptions(cancel_grace=timedelta(0))):
-        handle = await perdure.Client(timed_provider).start_orchestration("i", main)
+    options = RuntimeOptions(cancel_grace=timedelta(0))
+    async with Stage(app, url=url, options=options) as stage:
+        handle = await stage.start(main)
         await began.wait()
-        now = clock.now()
+        now = stage.elapsed
         await handle.raise_event("answer", '"yes"')
 
-        assert await handle.result(timeout=10) == "yes"
-        assert clock.now() == now
+        assert await handle.result() == "yes"
+        assert stage.elapsed == now
 
 
-async def test_the_lost_answer_of_any_call_changes_nothing(provider) -> None:
+async def test_the_lost_answer_of_any_call_changes_nothing(url) -> None:
     app = perdure.Registry()
     ran: list[int] = []
 
@@ -273,27 +276,28 @@ async def test_the_lost_answer_of_any_call_changes_nothing(provider) -> None:
         second = await ctx.schedule_wait("go", int)
         return first + second + await ctx.schedule_activity(work, 3)
 
-    client = perdure.Client(provider)
-    provider.lose_next_answer |= {"create_instance", "send", "commit_turn", "complete_activity"}
-    async with Runtime(provider, app):
-        handle = await client.start_orchestration("i", main)
+    watched = Wrapping(WatchedProvider)
+    async with Stage(app, url=url, plugins=[watched]) as stage:
+        losing = watched.provider.lose_next_answer
+        losing |= {"create_instance", "send", "commit_turn", "complete_activity"}
+        handle = await stage.start(main)
         await handle.raise_event("go", "2")
 
-        assert await handle.result(timeout=10) == 6
-    assert provider.lose_next_answer <= {"complete_activity"}
+        assert await handle.result() == 6
+        assert losing <= {"complete_activity"}
+        events = await stage.history(handle.instance)
     assert ran == [1, 3]
-    events = await client.read_execution_history("i", 1)
     assert [event.event_id for event in events] == list(range(1, len(events) + 1))
     assert [event.kind for event in events].count("EventRaised") == 1
 
 
-async def test_backoff_waits_are_durable_timers(timed_provider, clock, pass_time) -> None:
+async def test_backoff_waits_are_durable_timers(url) -> None:
     app = perdure.Registry()
-    attempts: list[int] = []
+    attempts: list[timedelta] = []
 
     @app.activity
     async def failing() -> None:
-        attempts.append(clock.now())
+        attempts.append(stage.elapsed)
         raise RuntimeError("no")
 
     @app.orchestration
@@ -307,18 +311,11 @@ async def test_backoff_waits_are_durable_timers(timed_provider, clock, pass_time
             return f"{error.type_name}: {error.message}"
         return "?"
 
-    async with Runtime(timed_provider, app):
-        handle = await perdure.Client(timed_provider).start_orchestration("i", main)
+    async with Stage(app, url=url) as stage:
+        assert await stage.run(main) == "RuntimeError: no"
 
-        async def ended() -> bool:
-            return isinstance(await handle.status(), perdure.Completed)
-
-        await pass_time(ended, step=timedelta(seconds=10))
-    assert await handle.status() == perdure.Completed(output='"RuntimeError: no"')
-    gaps = [round((b - a) / 60_000_000, 1) for a, b in itertools.pairwise(attempts)]
-    assert gaps[0] >= 1.0
-    assert gaps[1] >= 2.0
-    assert gaps[1] <= 2.5
+    gaps = [later - earlier for earlier, later in itertools.pairwise(attempts)]
+    assert gaps == [timedelta(minutes=1), timedelta(minutes=2)]
 
 
 class SlowToStore(DelegatingProvider):
@@ -343,11 +340,8 @@ class SlowToStore(DelegatingProvider):
         await self.let.wait()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("together", [True, False], ids=["in its turn", "by a worker"])
-async def test_a_result_that_is_there_is_not_lost_to_a_slow_storage(
-    timed_provider, clock, pass_time, together
-) -> None:
+async def test_a_result_that_is_there_is_not_lost_to_a_slow_storage(together: bool) -> None:
     flows, work = perdure.Registry(), perdure.Registry()
     deliveries: list[int] = []
 
@@ -360,29 +354,33 @@ async def test_a_result_that_is_there_is_not_lost_to_a_slow_storage(
     async def main(ctx: perdure.OrchestrationContext) -> str:
         return await ctx.schedule_activity(job)
 
-    slow = SlowToStore(timed_provider)
+    clock = perdure.ManualClock()
     async with AsyncExitStack() as stack:
+        provider = await stack.enter_async_context(perdure.open_provider("memory://", clock=clock))
+        slow = SlowToStore(provider)
         if together:
             await stack.enter_async_context(Runtime(slow, flows, work))
         else:
-            await stack.enter_async_context(Runtime(timed_provider, flows))
+            await stack.enter_async_context(Runtime(provider, flows))
             await stack.enter_async_context(Runtime(slow, work))
-        handle = await perdure.Client(timed_provider).start_orchestration("i", main)
-        await pass_time(slow.asked.is_set)
-        await stack.enter_async_context(Runtime(timed_provider, flows, work))
+        handle = await perdure.Client(provider).start_orchestration("i", main)
+        await until(clock, slow.asked.is_set)
+        await stack.enter_async_context(Runtime(provider, flows, work))
         # Several leases long.
-        end = clock.now() + 200_000_000
-        await pass_time(lambda: clock.now() >= end)
+        await pass_time(clock, timedelta(seconds=200))
         slow.let.set()
-        waiting = asyncio.ensure_future(handle.result())
-        await pass_time(waiting.done)
+        await until(clock, lambda: has_ended(handle))
 
-        assert await waiting == "done"
+        assert await handle.result(timeout=0) == "done"
     assert deliveries == [1]
 
 
+async def has_ended(handle: perdure.OrchestrationHandle[object]) -> bool:
+    return not isinstance(await handle.status(), perdure.Running)
+
+
 async def test_a_thread_that_hangs_under_a_lost_lease_does_not_hold_up_the_next_delivery(
-    timed_provider, clock, pass_time
+    url,
 ) -> None:
     app, gate, deliveries = perdure.Registry(), threading.Event(), list[int]()
 
@@ -412,18 +410,17 @@ async def test_a_thread_that_hangs_under_a_lost_lease_does_not_hold_up_the_next_
                 await self.release_activity(ActivityRelease(lease=lease, counted=True))
             return frozenset(leases)
 
+    forgetful = Wrapping(Forgetful)
+    options = RuntimeOptions()  # with leases that are renewed while the test waits
     try:
-        async with Runtime(Forgetful(timed_provider), app):
-            handle = await perdure.Client(timed_provider).start_orchestration("it", flow)
+        async with Stage(app, url=url, options=options, plugins=[forgetful]) as stage:
+            handle = await stage.start(flow)
+            await stage.until(lambda: deliveries)
+            await stage.advance(options.activity_lease)
 
-            async def has_ended() -> bool:
-                return not isinstance(await handle.status(), perdure.Running)
-
-            await pass_time(has_ended)
-            result = await handle.result(timeout=1)
+            assert await handle.result() == "delivery 2"
             gate.set()  # the end of the runtime waits for its thread
     finally:
         gate.set()
 
-    assert result == "delivery 2"
     assert deliveries == [1, 2]

@@ -520,14 +520,16 @@ async def test_work_in_another_process_hears_that_it_is_cancelled() -> None:
 
 
 class LosesAnswers(DelegatingProvider):
-    """Loses the first answer of a commit."""
+    """Loses the first answer of a start, and of a commit."""
 
-    lost = 0
+    def __init__(self, inner: Provider) -> None:
+        super().__init__(inner)
+        self.lost: set[str] = set()
 
     async def around(self, operation, call):
         answer = await super().around(operation, call)
-        if operation == "commit_turn" and not self.lost:
-            self.lost += 1
+        if operation in ("create_instance", "commit_turn") and operation not in self.lost:
+            self.lost.add(operation)
             raise StorageUnavailable("the answer was lost", operation=operation)
         return answer
 
@@ -554,7 +556,7 @@ async def test_a_plugin_may_wrap_the_storage_of_a_stage() -> None:
     async with Stage(app, resources=[], plugins=[plugin]) as stage:
         assert await stage.run(pay, 5) == "receipt 1"
 
-    assert plugin.wrapped[0].lost == 1
+    assert plugin.wrapped[0].lost == {"create_instance", "commit_turn"}
 
 
 # Anywhere

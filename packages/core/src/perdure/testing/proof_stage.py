@@ -39,6 +39,7 @@ from perdure.records.turns import LeasedTurn, TurnCommit, TurnLease, TurnRelease
 from perdure.runtime.activity_context import activity_context
 from perdure.runtime.options import RuntimeOptions
 from perdure.testing.stage import Stage
+from perdure.testing.stage_client import ClientLink
 from perdure.testing.stage_provider import StageProvider
 from perdure.testing.stage_time import StageTime
 
@@ -164,7 +165,7 @@ class CrashingProvider(StageProvider):
             await self.inner.release_activity(ActivityRelease(lease=activity))
 
 
-class NamedIncarnations(StageProvider):
+class NamedIncarnations(ClientLink):
     """The storage as the client of a proof sees it: incarnations are the same in each run."""
 
     async def create_instance(self, new: NewInstance) -> None:

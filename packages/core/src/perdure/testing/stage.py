@@ -24,7 +24,7 @@ from perdure.records.limits import LONGEST_LEASE
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.runtime import Runtime
 from perdure.testing.fakes import UNSET, Fake
-from perdure.testing.stage_client import StageClient
+from perdure.testing.stage_client import ClientLink, StageClient
 from perdure.testing.stage_fakes import StageFakes
 from perdure.testing.stage_process import Deployed, StageProcess, prepared
 from perdure.testing.stage_provider import StageProvider
@@ -323,7 +323,7 @@ class Stage:
         )
 
     def _client_link(self) -> StageProvider:
-        return StageProvider(self._storage, self._time)
+        return ClientLink(self._storage, self._time)
 
     def _is_busy(self) -> bool:
         return any(each.is_busy for each in self._processes())

@@ -1,4 +1,4 @@
-"""The client of a stage: while the test waits for the end of an instance, time skips."""
+"""The client of a stage: time skips while the test waits for an end, or a call of it sleeps."""
 
 from __future__ import annotations
 
@@ -8,13 +8,37 @@ from typing import Any, TypeVar
 
 from perdure.client import Client
 from perdure.client.handle import Handle
+from perdure.clock import Clock, Instant
 from perdure.contract.provider import Provider
 from perdure.contract.waiting import pass_over
 from perdure.model.durations import to_duration
 from perdure.model.status import Completed, Failed
+from perdure.testing.stage_provider import StageProvider
 from perdure.testing.stage_time import StageTime
 
 R_co = TypeVar("R_co", covariant=True)
+
+
+class ClientClock(Clock):
+    """The clock as the client has it: while a call of the test sleeps, time skips."""
+
+    def __init__(self, time: StageTime) -> None:
+        self._time = time
+
+    def now(self) -> Instant:
+        return self._time.clock.now()
+
+    async def sleep(self, duration: timedelta) -> None:
+        with self._time.sleeping(duration):
+            await self._time.clock.sleep(duration)
+
+
+class ClientLink(StageProvider):
+    """The storage as the client of a stage sees it."""
+
+    def __init__(self, inner: Provider, time: StageTime) -> None:
+        super().__init__(inner, time)
+        self.clock = ClientClock(time)
 
 
 class StageHandle(Handle[R_co]):

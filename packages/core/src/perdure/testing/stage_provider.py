@@ -60,13 +60,13 @@ class StageProvider(DelegatingProvider):
         """Take note of what the storage has done, also if the process has crashed meanwhile."""
 
     async def wait_for_work(self, wait: WorkWait) -> None:
-        await self.clock.sleep(wait.timeout)
+        await self._time.clock.sleep(wait.timeout)
 
     async def wait_for_change(self, wait: ChangeWait) -> None:
-        await self.clock.sleep(wait.timeout)
+        await self._time.clock.sleep(wait.timeout)
 
     async def wait_for_cancellation(self, wait: CancellationWait) -> frozenset[ActivityLease]:
-        await self.clock.sleep(wait.timeout)
+        await self._time.clock.sleep(wait.timeout)
         return await super().wait_for_cancellation(replace(wait, timeout=timedelta(0)))
 
     def bury(self) -> None:

@@ -61,6 +61,7 @@ class StageTime:
         self._changed_at = clock.now()
         self._due: list[Instant] = []
         self._awaited: set[Awaited] = set()
+        self._sleeping = 0
         self._wanted = asyncio.Event()
         self._jumps = asyncio.Lock()
 
@@ -108,8 +109,23 @@ class StageTime:
         finally:
             failed.cancel()
             self._awaited.discard(awaited)
-            if not self._awaited:
-                self._wanted.clear()
+            self._clear_if_unwanted()
+
+    @contextmanager
+    def sleeping(self, duration: timedelta) -> Generator[None]:
+        """A call of the test sleeps in the block, such as between two attempts to store a start."""
+        self.due_after(duration)
+        self._sleeping += 1
+        self._wanted.set()
+        try:
+            yield
+        finally:
+            self._sleeping -= 1
+            self._clear_if_unwanted()
+
+    def _clear_if_unwanted(self) -> None:
+        if not self._awaited and not self._sleeping:
+            self._wanted.clear()
 
     def wake_waits(self) -> None:
         """Let waits look again: a runtime that has crashed may have told of no change."""
@@ -145,7 +161,7 @@ class StageTime:
     # Passing
 
     async def skip_for_ever(self, why_stuck: Callable[[str], Awaitable[str | None]]) -> None:
-        """Let time pass whenever the test waits for an instance and nothing moves.
+        """Let time pass whenever the test waits for an instance, or sleeps, and nothing moves.
 
         `why_stuck` says why an instance can't go on by itself, or None if only time is missing.
         """
@@ -154,7 +170,7 @@ class StageTime:
             await self.settle()
             async with self._jumps:
                 # A runtime may have crashed while another one moved the time.
-                if self._pauses or not self._awaited or self._step_to(self._next_sleep()):
+                if self._pauses or not self._wanted.is_set() or self._step_to(self._next_sleep()):
                     continue
                 await self._jump(why_stuck)
 
