@@ -151,6 +151,7 @@ class Arrivals:
             engine=ENGINE,
             parent=new.parent,
             seen=data.seen,
+            headers=data.headers or None,
             format=FORMAT,
         )
         return Execution.begin(started, definition, self._catalog, cleanup_timeout=_CLEANUP_TIMEOUT)

@@ -161,7 +161,7 @@ def _new_instance(orchestration: Callable[..., Awaitable[object]], input: object
         )
     text = reference.parameters.encode_payload(input, f"orchestration {reference.name!r}")
     start = Start(name=reference.name, input=text, result_type=Any)
-    new = start.as_instance(f"{reference.name}-1", None)
+    new = start.as_instance(f"{reference.name}-1", None, labels={}, headers={})
     return replace(
         new, incarnation=_INCARNATION, start=replace(new.start, incarnation=_INCARNATION)
     )
