@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 
 import perdure
@@ -44,6 +45,39 @@ async def test_an_edit_that_does_not_fit_parks_orders_until_it_is_undone(tmp_pat
         outcome = await stage.client.wait_for_orchestration_typed("o-1", orders.Outcome)
     assert outcome.state == "shipped"
     assert shop.left() == SHIPPED
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("early", [False, True], ids=["in time", "early"])
+async def test_orders_that_wrong_code_packs_for_too_long_go_back_to_before_that(
+    tmp_path, early
+) -> None:
+    async def packs_for_a_year(
+        ctx: perdure.OrchestrationContext, order: orders.Order
+    ) -> orders.Outcome:
+        slow = order.model_copy(update={"packing_seconds": 3e7})
+        return await orders.process_order(ctx, slow)
+
+    shop = Shop(tmp_path)
+    async with shop.open(edition(packs_for_a_year), skip=False) as stage:
+        await stage.client.start_orchestration("o-1", packs_for_a_year, order())
+        if early:
+            await director.approve(stage.client, "o-1")
+        await stage.settle()
+        await stage.advance(1)  # the pause before the second attempt of the charge
+        await stage.settle()
+        if not early:
+            await director.approve(stage.client, "o-1")
+            await stage.settle()
+
+    async with shop.open() as stage:
+        await operating.pack_again(stage.client, "o-1", "the code packed for a year")
+        outcome = await stage.client.wait_for_orchestration_typed("o-1", orders.Outcome)
+
+    assert stage.elapsed < timedelta(hours=1)
+    assert outcome.state == "shipped"
+    assert shop.left() == SHIPPED
+    assert len(shop.outside.requests("o-1", "charge")) == 1
 
 
 @pytest.mark.slow
@@ -122,10 +156,24 @@ async def until(holds: Callable[[], Awaitable[bool]]) -> None:
 
 
 @pytest.mark.slow
-def test_an_order_that_ends_its_process_each_time_fails_as_poisoned(tmp_path) -> None:
+async def test_an_order_that_ended_its_process_each_time_runs_on_when_its_code_is_mended(
+    tmp_path,
+) -> None:
     shop = Shop(tmp_path)
+    await asyncio.to_thread(crash_until_it_is_given_up, shop)
+
+    async with shop.open() as stage:
+        await stage.client.retry_instance("o-1", reason="its code is mended")
+        await director.approve(stage.client, "o-1")
+        outcome = await stage.client.wait_for_orchestration_typed("o-1", orders.Outcome)
+
+    assert outcome.state == "shipped"
+    assert shop.left() == SHIPPED
+
+
+def crash_until_it_is_given_up(shop: Shop) -> None:
     crashes = 0
-    words = [sys.executable, str(CRASHING), str(shop.file), str(tmp_path / "outside.db")]
+    words = [sys.executable, str(CRASHING), str(shop.file), str(shop.file.with_name("outside.db"))]
     with perdure.BlockingClient.open(f"sqlite:///{shop.file}") as client:
         client.start_orchestration("o-1", orders.process_order, order())
         while not isinstance(status := client.get_orchestration_status("o-1"), perdure.Failed):

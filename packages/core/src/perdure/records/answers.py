@@ -1,4 +1,4 @@
-"""The message by which a parent learns how a child ended, whoever tells it: the child or a client."""
+"""The message by which a parent learns how a child ended, told by the child or by a client."""
 
 from __future__ import annotations
 
