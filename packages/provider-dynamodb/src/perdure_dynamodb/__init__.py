@@ -6,14 +6,15 @@ files fit together, from the outside in:
 
 - `_plugin`, `_options`, `_opening`, `_provider`: what core sees
 - `_sending`, `_turns`, `_turn_leases`, `_commits`, `_activity_looks`, `_activities`, `_heartbeats`,
-  `_reopening`, `_watching`, `_admin`: the contract's methods
+  `_reopening`, `_deletion`, `_early_events`, `_namespace_deletion`, `_watching`, `_admin`: the
+  contract's methods
 - `_planner`, `_commit_plan`, `_changes`, `_change_kinds`, `_change_build`, `_staged_commits`,
   `_manifest`, `_ids_in_use`: what goes together, in one transaction or staged
 - `_signals`: how an instance learns of its messages
 - `_looks`, `_queue_scan`, `_other_queues`, `_busy_queues`, `_far_looks`, `_counting`, `_listing`,
-  `_histories`: finding
+  `_histories`, `_stable_reads`: finding
 - `_lease_memory`, `_activity_memory`, `_unreturned_leases`: remembering
-- `_purge`, `_litter`: removing
+- `_purge`, `_removal`, `_litter`: removing
 - `_lives`, `_locks`, `_messages`, `_activity_items`, `_segments`, `_payloads`, `_keys`, `_shards`,
   `_arrivals`: what the items look like
 - `_namespace`, `_table`, `_values`, `_retries`, `_transport`, `_errors`, `_aws`, `_direct`, `_http`:

@@ -15,12 +15,14 @@ from perdure.contract import (
 )
 
 from perdure_dynamodb._counting import Counting
-from perdure_dynamodb._histories import read_page
+from perdure_dynamodb._deletion import execution_of
+from perdure_dynamodb._histories import read_events
 from perdure_dynamodb._keys import LOCK, execution_key, executions
 from perdure_dynamodb._listing import list_page
 from perdure_dynamodb._locks import Lock
 from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._payloads import read_payload
+from perdure_dynamodb._stable_reads import always, read_stably
 from perdure_dynamodb._staged_commits import StagedCommits
 from perdure_dynamodb._table import Select
 from perdure_dynamodb._values import Row
@@ -49,42 +51,45 @@ class DynamoDBAdmin(ProviderAdmin):
 
     async def list_executions(self, instance: str) -> Sequence[ExecutionState]:
         """All executions, ascending."""
-        lock = await self._lock(instance)
-        if lock is None:
-            return ()
-        first, last = executions(lock.life.tag)
-        select = Select(partition=self._keys.partition(instance), first=first, last=last)
-        ended = [row async for row in self._table.query_all(select)]
-        states = [await self._ended(row) for row in ended]
-        return (
-            *(state for state in states if state.execution < lock.execution),
-            await self._newest(lock),
-        )
+
+        async def read(lock: Lock | None) -> Sequence[ExecutionState]:
+            if lock is None:
+                return ()
+            first, last = executions(lock.life.tag)
+            select = Select(partition=self._keys.partition(instance), first=first, last=last)
+            ended = [row async for row in self._table.query_all(select)]
+            states = [
+                await self._ended(row)
+                for row in ended
+                if lock.first_execution <= execution_of(row) < lock.execution
+            ]
+            return (*states, await self._newest(lock))
+
+        return await read_stably(lambda: self._lock(instance), read, again=always)
 
     async def read_execution(self, instance: str, execution: int) -> ExecutionState | None:
         """One execution, or None."""
-        lock = await self._lock(instance)
-        if lock is None or execution == lock.execution:
-            return None if lock is None else await self._newest(lock)
-        key = execution_key(execution, lock.life.tag)
-        row = await self._table.get(self._keys.partition(instance), key)
-        return None if row is None else await self._ended(row)
+
+        async def read(lock: Lock | None) -> ExecutionState | None:
+            if lock is None or execution == lock.execution:
+                return None if lock is None else await self._newest(lock)
+            if not lock.first_execution <= execution < lock.execution:
+                return None
+            key = execution_key(execution, lock.life.tag)
+            row = await self._table.get(self._keys.partition(instance), key)
+            return None if row is None else await self._ended(row)
+
+        return await read_stably(lambda: self._lock(instance), read, again=always)
 
     async def read_events(self, instance: str, execution: int, *, after: int = 0) -> HistoryPage:
         """Events of any execution, in pages."""
-        lock = await self._lock(instance)
-        if lock is None or not 0 < execution <= lock.execution:
-            return HistoryPage(events=(), more=False)
-        last = lock.last_event if execution == lock.execution else None
-        return await read_page(
-            self._table,
-            self._keys,
-            instance,
-            execution,
-            tag=lock.life.tag,
-            after=after,
-            last=last,
-        )
+
+        async def read(lock: Lock | None) -> HistoryPage:
+            if lock is None or not lock.first_execution <= execution <= lock.execution:
+                return HistoryPage(events=(), more=False)
+            return await read_events(self._namespace, lock, execution, after=after)
+
+        return await read_stably(lambda: self._lock(instance), read, again=always)
 
     async def count_instances(self) -> StoreMetrics:
         """Instances by status, executions and events."""
@@ -113,7 +118,7 @@ class DynamoDBAdmin(ProviderAdmin):
 
     async def _ended(self, row: Row) -> ExecutionState:
         return ExecutionState(
-            execution=int(row.text("sk").rpartition("#")[2]),
+            execution=execution_of(row),
             status=InstanceStatus(row.text_or_none("stat") or InstanceStatus.CONTINUED_AS_NEW),
             output=await read_payload(self._table, row, "oup"),
             event_count=row.number("evn"),

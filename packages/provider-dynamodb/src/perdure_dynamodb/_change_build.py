@@ -89,8 +89,8 @@ class Build:
                 validity = Validity(str(change.lock["inc"]), 1, True, Life.of(change.lock))
                 self._mailboxes[change.instance] = Mailbox(validity, prefix)
                 self._put(Put(item=change.lock, condition=ABSENT), place)
-                self._put(Put(item=change.listing), place)
-                self._put(Put(item=change.start), place)
+                for item in change.items:
+                    self._put(Put(item=item), place)
 
     def _post(self, post: Post, place: int) -> None:
         mailbox = self._mailboxes.get(post.instance)
@@ -257,7 +257,7 @@ def outcome_of(changes: Sequence[Change], build: Build, attempt: Attempt) -> Out
             case Post() if not kept:
                 unused += chunks_of(Row(change.item))
             case Create() if place in attempt.in_use | attempt.dropped:
-                unused += chunks_of(Row(change.start))
+                unused += [key for item in change.items for key in chunks_of(Row(item))]
             case Create(if_exists=Post(item=item)) if place not in attempt.in_use:
                 unused += chunks_of(Row(item))
             case _:

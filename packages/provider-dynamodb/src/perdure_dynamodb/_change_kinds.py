@@ -49,10 +49,13 @@ class Create:
 
     instance: str
     lock: Item
-    listing: Item
-    start: Item
+    items: tuple[Item, ...]
+    """The other items: its start message, and those by which listings find it."""
     if_exists: Post | None = None
-    weight = 3
+
+    @property
+    def weight(self) -> int:
+        return 1 + len(self.items)
 
 
 Change: TypeAlias = Replace | Remove | Post | Create

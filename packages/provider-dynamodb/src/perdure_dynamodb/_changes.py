@@ -77,8 +77,7 @@ class Changes:
         return Create(
             instance=new.instance,
             lock=lock,
-            listing=self.listing(new.instance, RUNNING, created=now),
-            start=start,
+            items=(start, self.listing(new.instance, RUNNING, created=now)),
             if_exists=if_exists,
         )
 

@@ -46,7 +46,7 @@ class Counting:
             counted |= {lock.instance for lock in locks}
             for lock in locks:
                 counts[lock.status] += 1
-                executions += lock.execution
+                executions += lock.execution - lock.first_execution + 1
                 events += lock.row.number("tev") + lock.last_event
         for status in (InstanceStatus.COMPLETED, InstanceStatus.FAILED):
             async for row in self._listed(status):

@@ -114,6 +114,15 @@ def litter_key(mark: str) -> str:
     return f"G#{mark}"
 
 
+def work_item_key(tag: str, before: int | None) -> str:
+    """What is to be removed of a deleted incarnation, or of its executions before one."""
+    pruned = "" if before is None else f"#{before:010d}"
+    return f"{WORK_ITEM}{tag or '-'}{pruned}"
+
+
+WORK_ITEM = "T#"
+
+
 def manifest_key(stage: str, number: int) -> str:
     """A part of a staged commit."""
     return f"Q#{stage}#{number:05d}"

@@ -56,6 +56,7 @@ class RememberedLease:
     """Since when the instance waited before it was leased."""
     life: Life = LEGACY
     is_listed_as_continued: bool = False
+    first_execution: int = 1
     signals: int | None = None
     """So many signals there were before the mailbox was read; None where that is not known."""
     unread: bool = True
@@ -98,6 +99,7 @@ class RememberedLease:
             has_chunks=lock.has_chunks,
             answer=lock.row.text_or_none("ans"),
             life=lock.life,
+            first_execution=lock.first_execution,
             is_listed_as_continued=lock.is_listed_as_continued,
         )
 

@@ -4,7 +4,8 @@ Chunks are written ahead, and nothing refers to them until the transaction does.
 before the first of them, which names them all, and the transaction removes it. A marker that is still
 there after a while belongs to a writer that died, or that is very slow. Every process looks for such
 markers now and then. It marks the marker first, under which condition the transaction fails and its
-writer begins again, and then removes the chunks and the marker.
+writer begins again, and then removes the chunks and the marker. It finds the work that dead
+processes have left of deletions in the same queue.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from datetime import timedelta
 
 from perdure.clock import Instant, to_microseconds
 
-from perdure_dynamodb._keys import chunk_key, due_at, litter_key
+from perdure_dynamodb._keys import WORK_ITEM, chunk_key, due_at, litter_key
 from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._payloads import ChunkBuffer, Payload
+from perdure_dynamodb._removal import Removal
 from perdure_dynamodb._table import Action, Delete, Key, Put, Select, Update, at_once
 from perdure_dynamodb._values import Row
 
@@ -32,8 +34,9 @@ MOST = 100
 class Litter:
     """Marks the chunks of one namespace, and removes what is left of them."""
 
-    def __init__(self, namespace: Namespace) -> None:
+    def __init__(self, namespace: Namespace, removal: Removal) -> None:
         self._namespace = namespace
+        self._removal = removal
         self._table = namespace.table
         self._looked_at: Instant = 0
 
@@ -86,7 +89,11 @@ class Litter:
         )
         for page in pages:
             for row in page.rows:
-                await self._sweep((row.text("pk"), row.text("sk")))
+                key = (row.text("pk"), row.text("sk"))
+                if key[1].startswith(WORK_ITEM):
+                    await self._removal.finish(key)
+                else:
+                    await self._sweep(key)
 
     async def _sweep(self, key: Key) -> None:
         is_mine, marker = await self._table.try_write(

@@ -15,6 +15,7 @@ was taken over last, `hid` end of a delay, `att` attempt, `rel` last release, `t
 `sig` number of signals, `sgt` of those of timers, `stm` stamp of the newest, `nxt`/`nxn`/`nxs` next
 due time of the timers, their number, and the number of signals at which that was known, `sta` start
 of the execution, `tev` events of earlier executions, `can` that one of these continued as new,
+`prn` the first execution that was not pruned,
 `ans`/`acu` answer of the last commit (`inu` in version 0.1.0), `stg`/`stp`/`stn` a staged commit,
 `stf` that it frees the lease at its end, `lit` that payloads of messages or activities went into
 chunks.
@@ -222,6 +223,11 @@ class Lock:
     def newest_arrival(self) -> Instant:
         """The stamp of about the newest message that was sent to it."""
         return self.row.number_or_none("stm") or 0
+
+    @property
+    def first_execution(self) -> int:
+        """The first execution that was not pruned."""
+        return self.row.number_or_none("prn") or 1
 
     @property
     def is_listed_as_continued(self) -> bool:

@@ -63,8 +63,7 @@ def _dump_change(change: Change) -> dict[str, _Json]:
             return {
                 "create": change.instance,
                 "lock": _dump_item(change.lock),
-                "listing": _dump_item(change.listing),
-                "start": _dump_item(change.start),
+                "items": [_dump_item(item) for item in change.items],
                 "else": None if other is None else _dump_change(other),
             }
 
@@ -79,11 +78,12 @@ def _load_change(plain: Mapping[str, _Json]) -> Change:
     if "post" in plain:
         return Post(instance=cast("str", plain["to"]), item=_load_item(row["post"]))
     other = plain["else"]
+    # Version 0.1.0 named each of the items.
+    items = cast("list[dict[str, _Json]]", plain.get("items") or [plain["start"], plain["listing"]])
     return Create(
         instance=cast("str", plain["create"]),
         lock=_load_item(row["lock"]),
-        listing=_load_item(row["listing"]),
-        start=_load_item(row["start"]),
+        items=tuple(map(_load_item, items)),
         if_exists=cast("Post", _load_change(row["else"])) if other is not None else None,
     )
 

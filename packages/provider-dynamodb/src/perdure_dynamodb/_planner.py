@@ -158,7 +158,8 @@ class Planner:
                 created=lease.created,
                 events=lease.earlier_events + last,
             )
-            return [Replace(item={**listing, "exe": commit.execution})]
+            executions = commit.execution - lease.first_execution + 1
+            return [Replace(item={**listing, "exe": executions})]
         partition = self._keys.partition(commit.instance)
         record: Item = {
             "pk": partition,

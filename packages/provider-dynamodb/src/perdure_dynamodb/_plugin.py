@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from perdure.contract import (
+    DELETION,
     MANAGEMENT,
     PERSISTENT,
     RECOVERY,
@@ -44,7 +45,7 @@ def perdure_provider_specs() -> Sequence[ProviderSpec]:
         ProviderSpec(
             scheme="dynamodb",
             contract=(1, 1),
-            capabilities=frozenset({MANAGEMENT, PERSISTENT, RECOVERY, SHARED}),
+            capabilities=frozenset({DELETION, MANAGEMENT, PERSISTENT, RECOVERY, SHARED}),
             options=_options,
             open=_open,
             example_url="dynamodb://Table?region=eu-west-1",

@@ -13,8 +13,9 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TypeVar
 
-from perdure.clock import Clock, to_microseconds
+from perdure.clock import Clock, Instant, to_microseconds
 from perdure.contract import (
+    DELETION,
     RECOVERY,
     ActivityCompletion,
     ActivityLease,
@@ -60,20 +61,25 @@ from perdure_dynamodb._change_kinds import FenceFailed
 from perdure_dynamodb._changes import Changes
 from perdure_dynamodb._commits import FINISH_LIMIT, Commits
 from perdure_dynamodb._counting import Counting
+from perdure_dynamodb._deletion import Deletion
+from perdure_dynamodb._early_events import EarlyEvents
 from perdure_dynamodb._heartbeats import Heartbeats
-from perdure_dynamodb._histories import read_page
+from perdure_dynamodb._histories import read_events
 from perdure_dynamodb._ids_in_use import IdsInUse
-from perdure_dynamodb._keys import LOCK, Keys
+from perdure_dynamodb._keys import Keys
 from perdure_dynamodb._lease_memory import LeaseMemory
 from perdure_dynamodb._litter import Litter
 from perdure_dynamodb._locks import Lock
 from perdure_dynamodb._namespace import Namespace
+from perdure_dynamodb._namespace_deletion import NamespaceDeletion
 from perdure_dynamodb._payloads import ChunkBuffer, read_payload
 from perdure_dynamodb._purge import Purge
+from perdure_dynamodb._removal import Removal
 from perdure_dynamodb._reopening import Reopening
 from perdure_dynamodb._sending import Sending
 from perdure_dynamodb._shards import Shards
 from perdure_dynamodb._signals import Signals
+from perdure_dynamodb._stable_reads import read_stably, where_incomplete
 from perdure_dynamodb._staged_commits import StagedCommits
 from perdure_dynamodb._table import Table
 from perdure_dynamodb._turn_leases import TurnLeases
@@ -91,7 +97,7 @@ _TO_GIVE_BACK = 5.0
 class DynamoDBProvider(Provider):
     """One namespace of one table."""
 
-    capabilities = frozenset({RECOVERY})
+    capabilities = frozenset({DELETION, RECOVERY})
     finish_limit = FINISH_LIMIT
     tells_of_changes = True
     tells_of_cancellations = True
@@ -107,7 +113,8 @@ class DynamoDBProvider(Provider):
         signals = Signals(self._namespace)
         self._changes = Changes(self._namespace, signals)
         ids_in_use = IdsInUse(self._namespace)
-        self._litter = Litter(self._namespace)
+        removal = Removal(self._namespace)
+        self._litter = Litter(self._namespace, removal)
         self._staged = StagedCommits(self._namespace, self._changes, ids_in_use, self._litter)
         memory, activity_memory = LeaseMemory(), ActivityMemory()
         self._sending = Sending(self._namespace, self._changes, signals, self._litter)
@@ -156,6 +163,15 @@ class DynamoDBProvider(Provider):
             staged_commits=self._staged,
             litter=self._litter,
         )
+        self._deletion = Deletion(
+            self._namespace,
+            changes=self._changes,
+            staged_commits=self._staged,
+            litter=self._litter,
+            removal=removal,
+        )
+        self._early_events = EarlyEvents(self._namespace)
+        self._namespace_deletion = NamespaceDeletion(self._namespace)
         self._memory = memory
         self._watching = Watching(self._changes, clock=clock, runs_here=memory.holds)
         self._admin = DynamoDBAdmin(
@@ -180,8 +196,12 @@ class DynamoDBProvider(Provider):
         await self._namespace.purge.close()
 
     async def create_instance(self, new: NewInstance) -> None:
-        """Create an instance together with its start message."""
-        await _whole("create_instance", self._create(new))
+        """Create an instance together with its start message, maybe in place of an ended one."""
+        if new.replaces is None:
+            await _whole("create_instance", self._create(new))
+        else:
+            await _whole("create_instance", self._deletion.replace(new))
+            self._tell_of_change(new.instance)
 
     async def send(self, messages: Sequence[Message]) -> None:
         """Put messages into mailboxes."""
@@ -281,6 +301,33 @@ class DynamoDBProvider(Provider):
         self._tell_of_change(termination.instance)
         return is_terminated
 
+    async def delete_instance(self, instance: str, *, incarnation: str) -> bool:
+        """Delete an ended instance and all that belongs to it."""
+        self._litter.look_now_and_then()
+        is_deleted = await _whole("delete_instance", self._deletion.delete(instance, incarnation))
+        self._tell_of_change(instance)
+        return is_deleted
+
+    async def prune_executions(self, instance: str, *, incarnation: str, before: int) -> int:
+        """Delete earlier executions of an instance."""
+        self._litter.look_now_and_then()
+        return await _whole(
+            "prune_executions", self._deletion.prune(instance, incarnation, before=before)
+        )
+
+    async def delete_early_events(
+        self, instance: str | None, *, arrived_before: Instant | None = None, limit: int
+    ) -> int:
+        """Delete events that wait for instances which do not exist."""
+        return await _whole(
+            "delete_early_events",
+            self._early_events.delete(instance, arrived_before=arrived_before, limit=limit),
+        )
+
+    async def delete_namespace(self) -> None:
+        """Delete everything in the namespace but its settings."""
+        await _whole("delete_namespace", self._namespace_deletion.delete())
+
     def as_management_capability(self) -> ProviderAdmin:
         """The management face."""
         return self._admin
@@ -307,30 +354,35 @@ class DynamoDBProvider(Provider):
             raise InstanceAlreadyExists(new.instance)
 
     async def _read_instance(self, instance: str) -> InstanceState | None:
-        row = await self._table.get(self._keys.partition(instance), LOCK)
-        if row is None:
-            return None
-        return Lock(instance, row).state(await read_payload(self._table, row, "oup"))
+        async def read(lock: Lock | None) -> InstanceState | None:
+            if lock is None:
+                return None
+            return lock.state(await read_payload(self._table, lock.row, "oup"))
+
+        return await read_stably(lambda: self._lock(instance), read, again=where_incomplete)
 
     async def _read_history(
         self, instance: str, execution: int, incarnation: str, after: int
     ) -> HistoryPage:
-        row = await self._table.get(self._keys.partition(instance), LOCK)
-        if row is None or row.text("inc") != incarnation:
-            raise InstanceNotFound(instance)
-        lock = await self._staged.finish(Lock(instance, row))
-        if not 0 < execution <= lock.execution:
-            raise ExecutionNotFound(instance, execution)
-        last = lock.last_event if execution == lock.execution else None
-        return await read_page(
-            self._table,
-            self._keys,
-            instance,
-            execution,
-            tag=lock.life.tag,
-            after=after,
-            last=last,
+        async def find() -> Lock | None:
+            lock = await self._lock(instance)
+            return None if lock is None else await self._staged.finish(lock)
+
+        async def read(lock: Lock | None) -> HistoryPage:
+            if lock is None or lock.incarnation != incarnation:
+                raise InstanceNotFound(instance)
+            if not lock.first_execution <= execution <= lock.execution:
+                raise ExecutionNotFound(instance, execution)
+            return await read_events(self._namespace, lock, execution, after=after)
+
+        # The lock item says how many events the current execution has.
+        return await read_stably(
+            find, read, again=lambda lock: lock is not None and lock.execution != execution
         )
+
+    async def _lock(self, instance: str) -> Lock | None:
+        row = await self._table.get(*self._namespace.lock_key(instance))
+        return None if row is None else Lock(instance, row)
 
 
 async def _named(operation: str, work: Coroutine[object, object, T]) -> T:

@@ -114,7 +114,7 @@ class Purge:
             partition=self._keys.partition(instance), first=first, last=last, only=_NEEDED
         )
         rows = [row async for row in self._table.query_all(select)]
-        await self._remove_plainly([row for row in rows if row.get(LIFE) == life.text])
+        await self.unless_replaced([row for row in rows if row.get(LIFE) == life.text])
 
     async def _remove_range(self, instance: str, prefix: str) -> None:
         select = Select(
@@ -151,7 +151,7 @@ class Purge:
             )
 
     async def _remove(self, rows: Sequence[Row], validity: Validity) -> None:
-        await self._remove_plainly([row for row in rows if validity.outlived(row)])
+        await self.unless_replaced([row for row in rows if validity.outlived(row)])
         others = [row for row in rows if not validity.outlived(row)]
         if validity.running:
             others = [row for row in others if validity.is_foreign(row)]
@@ -159,7 +159,8 @@ class Purge:
         else:
             await at_once(self._remove_while_ended(row, validity) for row in others)
 
-    async def _remove_plainly(self, rows: Sequence[Row]) -> None:
+    async def unless_replaced(self, rows: Sequence[Row]) -> None:
+        """Remove messages and activities, and their payloads, if they are still those."""
         removed = await at_once(self._table.try_write(_unless_replaced(row)) for row in rows)
         # The item as it was tells its chunks, which a row of the index does not.
         await self._table.delete_many(
