@@ -106,12 +106,13 @@ class ConformanceReporter:
         )
 
     def _report(self, terminal: pytest.TerminalReporter, suite: str, verdict: Verdict) -> None:
-        from perdure_conformance.report import as_text, write_report
+        from perdure_conformance.report import as_text, in_short, write_report
 
+        several = len(self._suites) > 1
         terminal.section(f"conformance of {suite}")
-        terminal.write_line(as_text(verdict))
+        # The failures themselves stand above, as those of all other tests.
+        terminal.write_line(in_short(verdict) if several else as_text(verdict))
         if self._directory is not None:
-            several = len(self._suites) > 1
             write_report(verdict, self._directory / suite if several else self._directory)
 
 

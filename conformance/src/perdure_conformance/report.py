@@ -57,8 +57,12 @@ def as_text(verdict: Verdict) -> str:
     unsupported = [f"unsupported: {what}" for what in left_out(verdict)]
     lines += ["", *unsupported] if lines and unsupported else unsupported
     lines += [""] if lines else []
-    lines += [headline(verdict), *(f"  - {reason}" for reason in verdict.reasons)]
-    return "\n".join(lines)
+    return "\n".join([*lines, in_short(verdict)])
+
+
+def in_short(verdict: Verdict) -> str:
+    """The verdict, and why it is not another one."""
+    return "\n".join([headline(verdict), *(f"  - {reason}" for reason in verdict.reasons)])
 
 
 def tabulated(verdict: Verdict) -> list[str]:

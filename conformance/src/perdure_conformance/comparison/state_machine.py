@@ -280,12 +280,12 @@ async def compare_with_model(
         await asyncio.to_thread(run_state_machine_as_test, seeded(seed)(machine), settings=chosen)
     except StorageGone as error:
         raise ClauseBroken(
-            "the storage was not available, so the provider could not be compared with the model"
-            f" (seed {seed}); {error}"
+            "the storage was not available, so the provider could not be compared with the model;"
+            f" {error}\n(seed {seed})"
         ) from None
     except (ClauseBroken, EnoughExamples, Flaky):
         if findings.simplest is None and findings.over:
             return
         if findings.simplest is None:
             raise
-        raise ClauseBroken(f"with seed {seed}, {findings.simplest[-1]}") from None
+        raise ClauseBroken(f"{findings.simplest[-1]}\n(seed {seed})") from None
