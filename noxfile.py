@@ -176,6 +176,14 @@ def kill(session: nox.Session) -> None:
 
 
 @nox.session
+def retention(session: nox.Session) -> None:
+    """Create, end and delete a million instances in one file, and look whether it grows."""
+    _install(session, "test")
+    count = {"PERDURE_RETENTION_INSTANCES": _first(session.posargs, "1000000")}
+    session.run("pytest", "packages/provider-sqlite/tests/test_retention.py", env=count)
+
+
+@nox.session
 def benchmark(session: nox.Session) -> None:
     """Measure the main workloads on SQLite, or on the URL after `--`."""
     _install(session)

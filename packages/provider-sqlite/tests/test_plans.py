@@ -10,12 +10,12 @@ from collections.abc import Iterator
 
 import pytest
 from perdure_sqlite._schema.tables import INDEXES, TABLES
-from perdure_sqlite._sql import activities, instances, listings, mailboxes, management
+from perdure_sqlite._sql import activities, deletions, instances, listings, mailboxes, management
 from perdure_sqlite._sql.listings import RangeStatements
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-MODULES = (instances, activities, listings, mailboxes, management)
+MODULES = (instances, activities, deletions, listings, mailboxes, management)
 RANGES = {name: each for name, each in vars(listings).items() if isinstance(each, RangeStatements)}
 STATEMENTS = {
     name: text
@@ -31,6 +31,8 @@ STATEMENTS = {
 GOES_THROUGH_ALL = {
     # What it counts; in a thread of its own.
     "COUNT_ACTIVITIES": "SCAN perdure_activities",
+    # The first row of what is left, and no other.
+    "NEXT_REMOVAL": "SCAN perdure_removals",
 }
 SORTS = {
     # What one token holds, and what waits for one id.

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from perdure.contract import (
+    DELETION,
     MANAGEMENT,
     PERSISTENT,
     RECOVERY,
@@ -39,7 +40,7 @@ def perdure_provider_specs() -> Sequence[ProviderSpec]:
         ProviderSpec(
             scheme="sqlite",
             contract=(1, 1),
-            capabilities=frozenset({MANAGEMENT, PERSISTENT, RECOVERY, SHARED}),
+            capabilities=frozenset({DELETION, MANAGEMENT, PERSISTENT, RECOVERY, SHARED}),
             options=lambda: SQLiteOptions,
             open=_open,
             example_url="sqlite:///orders.db",

@@ -8,6 +8,7 @@ state of a connection.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -17,6 +18,7 @@ from typing import Self, TypeVar
 
 from perdure.clock import Clock, SystemClock
 from perdure.contract import (
+    DELETION,
     RECOVERY,
     ActivityCompletion,
     ActivityLease,
@@ -29,6 +31,7 @@ from perdure.contract import (
     InstanceReopening,
     InstanceState,
     InstanceTermination,
+    Instant,
     LeasedActivity,
     LeasedTurn,
     Message,
@@ -48,22 +51,26 @@ from perdure.contract import (
 from perdure.errors import (
     ExecutionNotFound,
     InstanceNotFound,
+    ProviderError,
     StorageClosed,
     StorageFailed,
 )
 
 from perdure_sqlite._open_file import OpenFile, open_file
-from perdure_sqlite._operations import activities, instances, recovery, turns
+from perdure_sqlite._operations import activities, deletion, instances, recovery, turns
 from perdure_sqlite._operations.commits import commit_turn
+from perdure_sqlite._operations.removals import continue_removals
 from perdure_sqlite._options import SQLiteOptions
 from perdure_sqlite._reads.histories import History
 from perdure_sqlite._reads.reader import Reader
+from perdure_sqlite._sql.deletions import NEXT_REMOVAL
 from perdure_sqlite._sql.instances import FIND_INSTANCE, READ_INSTANCE
 from perdure_sqlite._sql.rows import InstanceRow, state_of
 from perdure_sqlite._writes.transaction import Transaction
 
 Result = TypeVar("Result")
 
+_LOGGER = logging.getLogger("perdure.sqlite")
 _MESSAGES_PER_STEP = 500
 
 
@@ -73,7 +80,7 @@ class SQLiteProvider(Provider):
     Cancelling a call withdraws it, or waits until the file no longer changes on its behalf.
     """
 
-    capabilities = frozenset({RECOVERY})
+    capabilities = frozenset({DELETION, RECOVERY})
     finish_limit = 1000
     tells_of_work = True
     tells_of_changes = True
@@ -110,6 +117,8 @@ class SQLiteProvider(Provider):
 
     async def create_instance(self, new: NewInstance) -> None:
         await self._write("create_instance", lambda at: instances.create_instance(at, new))
+        if new.replaces is not None:
+            await self._remove_leftovers("create_instance")
 
     async def send(self, messages: Sequence[Message]) -> None:
         each = tuple(messages)
@@ -228,6 +237,43 @@ class SQLiteProvider(Provider):
             "terminate_instance", lambda at: recovery.terminate_instance(at, termination)
         )
 
+    async def delete_instance(self, instance: str, *, incarnation: str) -> bool:
+        deleted = await self._write(
+            "delete_instance", lambda at: deletion.delete_instance(at, instance, incarnation)
+        )
+        await self._remove_leftovers("delete_instance")
+        return deleted
+
+    async def prune_executions(self, instance: str, *, incarnation: str, before: int) -> int:
+        count = await self._write(
+            "prune_executions",
+            lambda at: deletion.prune_executions(at, instance, incarnation, before),
+        )
+        await self._remove_leftovers("prune_executions")
+        return count
+
+    async def delete_early_events(
+        self, instance: str | None, *, arrived_before: Instant | None = None, limit: int
+    ) -> int:
+        deleted, more = 0, True
+        while more and deleted < limit:
+            count, more = await self._write(
+                "delete_early_events",
+                partial(
+                    deletion.delete_early_events,
+                    instance=instance,
+                    arrived_before=arrived_before,
+                    limit=limit - deleted,
+                ),
+            )
+            deleted += count
+        return deleted
+
+    async def delete_namespace(self) -> None:
+        while await self._write("delete_namespace", deletion.delete_part_of_namespace):
+            pass
+        await self._remove_leftovers("delete_namespace")
+
     async def wait_for_work(self, wait: WorkWait) -> None:
         await self._opened("wait_for_work").notifications.wait_for_work(wait)
 
@@ -277,6 +323,19 @@ class SQLiteProvider(Provider):
     ) -> Result:
         writer = self._opened(name).writer
         return await writer.submit(name, run, volatile=volatile, undo=undo).wait()
+
+    async def _remove_leftovers(self, name: str) -> None:
+        """Remove what this deletion, and those of crashed processes, have left to remove.
+
+        The deletion has taken effect, so a failure leaves the rest to the next one.
+        """
+        try:
+            while await self._read(
+                name, lambda at: at.execute(NEXT_REMOVAL, (1,)).fetchone() is not None
+            ):
+                await self._write(name, continue_removals, volatile=True)
+        except ProviderError as error:
+            _LOGGER.warning("the next deletion removes what is left of this one: %s", error)
 
     def _return_turns(self, leased: Sequence[LeasedTurn]) -> None:
         leases = [TurnLease(instance=turn.state.instance, token=turn.token) for turn in leased]

@@ -7,4 +7,6 @@
 - `executions`: appends to histories, ends executions and begins the next ones
 - `commits`: carries out the commit of a turn
 - `recovery`: reopens and terminates instances
+- `deletion`: deletes instances, executions, early events and namespaces
+- `removals`: removes what belonged to deleted instances, in short transactions
 """

@@ -20,7 +20,7 @@ from perdure.errors import ActivityLeaseLost, HistoryConflict, LeaseLost
 
 from perdure_sqlite._operations.activities import add_activity
 from perdure_sqlite._operations.executions import append_events, end_execution, save_progress
-from perdure_sqlite._operations.instances import add_instance
+from perdure_sqlite._operations.instances import add_instance, makes_room
 from perdure_sqlite._operations.mailboxes import Mailboxes, deliver, put_front, update_bucket
 from perdure_sqlite._operations.turns import holds
 from perdure_sqlite._sql.activities import (
@@ -141,7 +141,7 @@ def _create_and_send(
     for child in commit.create:
         new = child.instance
         found = mailboxes.find(new.instance)
-        if found is None:
+        if found is None or makes_room(transaction, found, new):
             mailboxes.add_row(add_instance(transaction, new))
         elif found.incarnation != new.incarnation:
             in_use.add(new.instance)

@@ -8,6 +8,7 @@ from perdure.contract import Message, MessageKind, NewInstance
 from perdure.errors import InstanceAlreadyExists
 
 from perdure_sqlite._operations.mailboxes import Mailboxes, put
+from perdure_sqlite._operations.removals import discard
 from perdure_sqlite._schema.ready_index import BUCKETS, READY
 from perdure_sqlite._sql.instances import ADD_INSTANCE, RUNNING, SAVE_ARRIVALS
 from perdure_sqlite._sql.mailboxes import READ_EARLY_EVENTS, REMOVE_EARLY_EVENTS
@@ -18,10 +19,18 @@ from perdure_sqlite._writes.transaction import Transaction
 def create_instance(transaction: Transaction, new: NewInstance) -> None:
     """Create the instance with its start message; raises `InstanceAlreadyExists`."""
     found = transaction.find(new.instance)
-    if found is None:
+    if found is None or makes_room(transaction, found, new):
         add_instance(transaction, new)
     elif found.incarnation != new.incarnation:
         raise InstanceAlreadyExists(new.instance)
+
+
+def makes_room(transaction: Transaction, found: InstanceRow, new: NewInstance) -> bool:
+    """Delete the instance that has the id if the new one replaces it; returns whether it does."""
+    if found.incarnation != new.replaces or found.status == RUNNING:
+        return False
+    discard(transaction, found)
+    return True
 
 
 def send(transaction: Transaction, messages: Iterable[Message]) -> None:

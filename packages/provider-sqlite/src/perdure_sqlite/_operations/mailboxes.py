@@ -250,5 +250,6 @@ def _keep_early_event(transaction: Transaction, message: Message) -> None:
             message.execution,
             message.visible_at,
             message.data,
+            transaction.horizon,
         ),
     )

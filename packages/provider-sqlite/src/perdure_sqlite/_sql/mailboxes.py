@@ -126,6 +126,7 @@ ADD_EARLY_EVENT = render_insert(
     "execution",
     "visible_at",
     "data",
+    "arrived_at",
     unless_there=True,
 )
 READ_EARLY_EVENTS = render(

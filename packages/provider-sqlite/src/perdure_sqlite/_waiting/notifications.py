@@ -181,7 +181,7 @@ class Notifications:
     def _differs(self, wait: ChangeWait, reader: Reader) -> bool:
         found = reader.execute(READ_CHANGE_MARKS, (reader.namespace, wait.instance)).fetchone()
         if found is None:
-            return False
+            return wait.exists
         status, last_commit, *parked = found
         if not wait.exists or self.damage.parked(status, parked_of(*parked)) != wait.parked:
             return True

@@ -81,7 +81,7 @@ class Transaction:
         (version,) = self.execute("PRAGMA data_version").fetchone()
         if version != self._version:
             # Another connection has written, and may have dropped queues or advanced the stamp.
-            self._forget_queues()
+            self.forget_queues()
             (self._stored_stamp,) = self.execute(READ_STAMP, (self.namespace,)).fetchone()
             self._version = version
         self._stamp = self._stored_stamp
@@ -145,12 +145,12 @@ class Transaction:
         """Drop queues, which must be empty."""
         self.executemany(DROP_TURN_QUEUE, [(queue,) for queue in turns])
         self.executemany(DROP_ACTIVITY_QUEUE, [(queue,) for queue in activities])
-        self._forget_queues()
+        self.forget_queues()
 
     def drop_empty_activity_queues(self, queues: Iterable[int]) -> None:
         """Drop those of these queues that are empty."""
         self.executemany(DROP_EMPTY_ACTIVITY_QUEUE, [(queue,) for queue in queues])
-        self._forget_queues()
+        self.forget_queues()
 
     def note_ready_turn(self, bucket: int | None, ready_at: Instant | None) -> None:
         """Record that an instance was put into this bucket, to notify those who wait for turns."""
@@ -163,7 +163,8 @@ class Transaction:
         from_ = 0 if bucket % BUCKETS == READY else ready_at
         self.next_activity_at = min(self.next_activity_at, from_)
 
-    def _forget_queues(self) -> None:
+    def forget_queues(self) -> None:
+        """Find the numbers of queues again, because some of these queues were dropped."""
         self._turn_queues.clear()
         self._activity_queues.clear()
 

@@ -1,0 +1,65 @@
+"""The file stays as large as what it holds: short instances come and go, and their space is used again.
+
+`PERDURE_RETENTION_INSTANCES` is the number of instances; `nox -s retention` runs a million.
+"""
+
+import asyncio
+import os
+import resource
+from collections import deque
+from datetime import timedelta
+
+import pytest
+from perdure.contract import ExecutionEnd, InstanceStatus, Provider
+
+INSTANCES = int(os.environ.get("PERDURE_RETENTION_INSTANCES", "2000"))
+WAVE = 100
+STEP = timedelta(minutes=10)
+RETENTION = timedelta(hours=1)
+COMPLETED = ExecutionEnd(status=InstanceStatus.COMPLETED, output=b"done")
+EVENTS = tuple(b'{"kind":"ActivityCompleted","result":"%d"}' % number for number in range(9))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(0 if INSTANCES > 10_000 else 120)
+async def test_file_and_memory_stay_flat_while_instances_come_and_go(desk, make):
+    provider = await desk.open(durability="normal")
+    raw = desk.raw()
+    kept: deque[list[str]] = deque()
+    pages: list[int] = []
+    memory: list[int] = []
+
+    for number in range(INSTANCES // WAVE):
+        kept.append([f"order-{number}-{each}" for each in range(WAVE)])
+        await run(provider, make, kept[-1])
+        desk.clock.advance(STEP)
+        if len(kept) > RETENTION / STEP:
+            await delete(provider, kept.popleft())
+        pages.append(raw.execute("PRAGMA page_count").fetchone()[0])
+        memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+    full = int(RETENTION / STEP) + 2
+    assert pages[full] > 100
+    assert max(pages) <= 1.05 * pages[full]
+    assert memory[-1] <= memory[full] + 8 * 1024
+    log = desk.path.with_name(f"{desk.path.name}-wal").stat().st_size
+    assert log < 80 * 1024 * 1024
+    for wave in kept:
+        await delete(provider, wave)
+    assert raw.execute("SELECT count(*) FROM perdure_events").fetchone() == (0,)
+    assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+async def run(provider: Provider, make, instances: list[str]) -> None:
+    await asyncio.gather(*(provider.create_instance(make.new(each)) for each in instances))
+    turns = await provider.lease_turns(make.request(limit=len(instances)))
+    assert len(turns) == len(instances)
+    commits = (make.commit(turn, events=EVENTS, remove=("start",), end=COMPLETED) for turn in turns)
+    await asyncio.gather(*map(provider.commit_turn, commits))
+
+
+async def delete(provider: Provider, instances: list[str]) -> None:
+    deleted = await asyncio.gather(
+        *(provider.delete_instance(each, incarnation="one") for each in instances)
+    )
+    assert all(deleted)
