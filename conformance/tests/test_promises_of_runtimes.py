@@ -229,9 +229,9 @@ def no_wait_gets_the_error(patch):
 @breaks_promises("35")
 def waiting_asks_without_a_pause(patch):
     tiny = timedelta(milliseconds=20)
-    patch.setattr("perdure.client.outcome._SHORTEST_POLL", tiny)
-    patch.setattr("perdure.client.outcome._LONGEST_POLL", tiny)
-    patch.setattr("perdure.client.outcome._LONGEST_WAIT", tiny)
+    patch.setattr("perdure.client.waiting._SHORTEST_POLL", tiny)
+    patch.setattr("perdure.client.waiting._LONGEST_POLL", tiny)
+    patch.setattr("perdure.client.waiting._LONGEST_WAIT", tiny)
 
 
 @breaks_promises("36", "24")
@@ -294,7 +294,13 @@ def nothing_is_too_large(patch):
 
 @breaks_promises("39b")
 def every_id_is_welcome(patch):
-    for place in ("client.calls", "client.starting", "client.outcome", "replay.context"):
+    for place in (
+        "client.calls",
+        "client.starting",
+        "client.starts",
+        "client.outcome",
+        "replay.context",
+    ):
         patch.setattr(f"perdure.{place}.check_identifier", lambda value, what: value, raising=False)
 
 

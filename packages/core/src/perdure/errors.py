@@ -24,6 +24,7 @@
     ├── InstanceNotFound                     an answer: no instance has this id
     ├── InstanceRunning                      an answer: the call needs an instance that has ended
     ├── ExecutionNotFound                    an answer: the instance has no execution of this number
+    ├── ValueNotFound                        an answer: the instance ended without this value
     ├── ProviderError                        the storage refused or failed; `operation`, `retryable`
     │   ├── HistoryConflict
     │   ├── LeaseLost
@@ -187,6 +188,18 @@ class InstanceRunning(PerdureError):
         self.instance = instance
 
 
+class ValueNotFound(PerdureError):
+    """The instance has ended without a value under this key, which can therefore not come."""
+
+    def __init__(self, instance: str, key: str) -> None:
+        super().__init__(
+            f"instance {instance!r} ended without a value {shown(key)}; get_values shows those that"
+            " it has"
+        )
+        self.instance = instance
+        self.key = key
+
+
 class ExecutionNotFound(PerdureError):
     """The instance exists but has no execution of this number."""
 
@@ -307,7 +320,7 @@ class ClientUnusable(PerdureError, RuntimeError):
 
 
 class WaitTimeout(PerdureError, TimeoutError):
-    """The instance had not ended when the time was over.
+    """The instance had not ended, or not done what the caller waited for, when the time was over.
 
     `parked` is the reason why it did not move, where there is one.
     """
@@ -319,6 +332,7 @@ class WaitTimeout(PerdureError, TimeoutError):
         *,
         exists: bool = True,
         parked: Parked | None = None,
+        waited_for: str = "end",
     ) -> None:
         if not exists:
             why = "no such instance exists yet; check the id, or start it"
@@ -327,7 +341,7 @@ class WaitTimeout(PerdureError, TimeoutError):
         else:
             why = "it is still running; wait longer"
         super().__init__(
-            f"instance {instance!r} did not end within {timeout.total_seconds():g} s: {why}"
+            f"instance {instance!r} did not {waited_for} within {timeout.total_seconds():g} s: {why}"
         )
         self.instance = instance
         self.timeout = timeout

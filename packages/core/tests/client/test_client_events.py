@@ -5,9 +5,23 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from perdure import ApplicationFailure, Cancelled, Client, Completed, Failed, NotFound
+from perdure import (
+    ApplicationFailure,
+    Cancelled,
+    Client,
+    Completed,
+    EventArrival,
+    Failed,
+    NotFound,
+)
 from perdure.contract import DelegatingProvider, MessageKind
-from perdure.errors import InvalidIdentifier, InvalidInput, StorageUnavailable
+from perdure.errors import (
+    InvalidIdentifier,
+    InvalidInput,
+    InvalidPayload,
+    StorageFailed,
+    StorageUnavailable,
+)
 from perdure.model.wire import decode_cancel, decode_raised
 
 
@@ -197,3 +211,36 @@ async def test_raising_and_cancelling_ring_the_runtimes_of_this_process(client, 
 
             async with asyncio.timeout(60):
                 await subscription.wait()
+
+
+async def test_raising_tells_what_the_event_met(client, stage):
+    assert await client.raise_event("i", "go") is EventArrival.EARLY
+    handle = await client.start_orchestration("i", "Sum")
+    assert await client.raise_event("i", "go") is EventArrival.RUNNING
+    assert await handle.raise_event("go") is EventArrival.RUNNING
+    await stage.complete("i", "1")
+    assert await client.raise_event("i", "go") is EventArrival.LATE
+
+
+async def test_a_typed_event_is_raised_with_a_value(client, stage):
+    handle = await client.start_orchestration("i", "Sum")
+    await client.raise_event_typed("i", "go", {"by": "Ada"}, event_id="one")
+    await handle.raise_event_typed("go", [1, 2])
+    await client.raise_event_typed("i", "stop")
+
+    assert await raised(stage, "i") == [("go", '{"by":"Ada"}'), ("go", "[1,2]"), ("stop", "null")]
+    with pytest.raises(InvalidPayload, match="value of event 'go' of type 'object'"):
+        await client.raise_event_typed("i", "go", object())
+
+
+async def test_an_event_that_cannot_be_told_about_is_not_raised(provider, client, stage):
+    """A caller that raises it again after the error would otherwise raise two."""
+    await client.start_orchestration("i", "Sum")
+
+    class Unreadable(DelegatingProvider):
+        async def read_instance(self, instance):
+            raise StorageFailed("no answer", operation="read_instance")
+
+    with pytest.raises(StorageFailed):
+        await Client(Unreadable(provider)).raise_event("i", "go")
+    assert await raised(stage, "i") == []

@@ -23,7 +23,7 @@ from perdure import (
     Running,
     WaitTimeout,
 )
-from perdure.client.outcome import Countdown
+from perdure.client.waiting import Countdown
 from perdure.contract import DelegatingProvider, Provider
 from perdure.contract.waiting import first_of
 from perdure.errors import (

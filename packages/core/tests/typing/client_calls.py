@@ -11,7 +11,11 @@ from perdure import (
     BlockingClient,
     BlockingHandle,
     Client,
+    EventArrival,
     Handle,
+    InstanceDescription,
+    InstanceFilter,
+    InstanceInfo,
     OrchestrationContext,
     Page,
     Registry,
@@ -115,6 +119,24 @@ async def recovery(client: Client) -> None:
     _ = await client.retry_instances({"status": "Failed"}, limit=1)  # refused
 
 
+async def looking(client: Client) -> None:
+    page = await client.list_instances(InstanceFilter(status="Failed", labels={"a": "b"}))
+    assert_type(page, Page[InstanceInfo])
+    assert_type(await client.describe_instance("i"), InstanceDescription)
+    assert_type(await client.get_value("i", "done", int), int | None)
+    assert_type(await client.wait_for_value("i", "names", list[str], 1), list[str])
+    assert_type(await client.get_values("i"), dict[str, str])
+    async for info in client.watch_instance("i"):
+        assert_type(info, InstanceInfo)
+    assert_type(await client.raise_event_typed("i", "go", Order(1)), EventArrival)
+    assert_type(await client.delete_instances(limit=3), list[str])
+    _ = await client.list_instances("Failed")  # refused
+    _ = await client.get_value("i", "done")  # refused
+    _ = await client.delete_instance("i", True)  # refused
+    await client.delete_namespace()  # refused
+    _ = InstanceFilter(state="Failed")  # refused
+
+
 async def misuse(client: Client) -> None:
     _ = await client.start_orchestration("i", process, "text")  # refused
     _ = await client.start_orchestration("i", process, 1)  # refused
@@ -157,6 +179,10 @@ def blocking(client: BlockingClient) -> None:
     assert_type(client.retry_instance("i"), int)
     assert_type(client.list_all_instances(page_size=1), Page[str])
     _ = client.rewind_instance("i")  # refused
+    assert_type(client.wait_for_value("i", "names", list[str]), list[str])
+    assert_type(client.get_value("i", "names", int), int | None)
+    for info in client.watch_instance("i"):
+        assert_type(info, InstanceInfo)
     _ = client.start_orchestration("i", greet, lables={})  # refused
     client.raise_event("i", "go", {"a": 1})  # refused
 

@@ -25,6 +25,7 @@ from typing import (
 
 from perdure.client.blocking_calls import HasClient, blocking, documented_by, like
 from perdure.client.blocking_handle import BlockingHandle
+from perdure.client.blocking_watch import BlockingWatch
 from perdure.client.client import Client
 from perdure.client.handle import Handle
 from perdure.client.loop_thread import LoopThread
@@ -185,7 +186,27 @@ class BlockingClient(HasClient):
     rewind_instance = blocking(Client.rewind_instance)
     terminate_instance = blocking(Client.terminate_instance)
 
+    delete_instance = blocking(Client.delete_instance)
+    delete_instances = blocking(Client.delete_instances)
+    prune_executions = blocking(Client.prune_executions)
+    delete_early_events = blocking(Client.delete_early_events)
+    delete_namespace = blocking(Client.delete_namespace)
+
+    list_instances = blocking(Client.list_instances)
+    get_instance_tree = blocking(Client.get_instance_tree)
+    describe_instance = blocking(Client.describe_instance)
+
+    def watch_instance(self, instance: str) -> BlockingWatch:
+        self._caller.check()
+        return BlockingWatch(self._caller, self._client.watch_instance(instance))
+
+    get_value = blocking(Client.get_value)
+    get_values = blocking(Client.get_values)
+    wait_for_value = blocking(Client.wait_for_value)
+    wait_for_status_change = blocking(Client.wait_for_status_change)
+
     raise_event = blocking(Client.raise_event)
+    raise_event_typed = blocking(Client.raise_event_typed)
     cancel_instance = blocking(Client.cancel_instance)
     get_orchestration_status = blocking(Client.get_orchestration_status)
     wait_for_orchestration = blocking(Client.wait_for_orchestration)

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 from perdure.client.blocking_calls import Caller, documented_by
 from perdure.client.calls import DEFAULT_REASON
 from perdure.client.handle import Handle
-from perdure.model.status import Completed, Failed, OrchestrationStatus
+from perdure.model.status import Completed, EventArrival, Failed, OrchestrationStatus
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -39,8 +39,13 @@ class BlockingHandle(Generic[R_co]):
 
     def raise_event(
         self, name: str, data: str | None = None, *, event_id: str | None = None
-    ) -> None:
-        self._caller.run(self._handle.raise_event, name, data, event_id=event_id)
+    ) -> EventArrival:
+        return self._caller.run(self._handle.raise_event, name, data, event_id=event_id)
+
+    def raise_event_typed(
+        self, name: str, value: object = None, *, event_id: str | None = None
+    ) -> EventArrival:
+        return self._caller.run(self._handle.raise_event_typed, name, value, event_id=event_id)
 
     def cancel(self, reason: str = DEFAULT_REASON) -> None:
         self._caller.run(self._handle.cancel, reason)

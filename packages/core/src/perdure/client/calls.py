@@ -18,8 +18,16 @@ from perdure.model.details import ErrorDetails
 from perdure.model.guards import refuse_inside_orchestration
 from perdure.model.identifiers import check_identifier
 from perdure.model.message_ids import CANCEL_ID, event_message_id
-from perdure.model.payload import NULL, check_text
-from perdure.model.status import Completed, Failed, NotFound, OrchestrationStatus, Parked, Running
+from perdure.model.payload import NULL, check_text, encode
+from perdure.model.status import (
+    Completed,
+    EventArrival,
+    Failed,
+    NotFound,
+    OrchestrationStatus,
+    Parked,
+    Running,
+)
 from perdure.model.wire import (
     CancelData,
     EventData,
@@ -48,14 +56,33 @@ async def create(provider: Provider, new: NewInstance) -> None:
 
 async def raise_event(
     provider: Provider, instance: str, name: str, data: str | None, event_id: str | None
-) -> None:
+) -> EventArrival:
     """Put an external event into the mailbox of an instance, which need not exist yet."""
+    _refuse_event(instance, name)
+    text = check_text(data, what=f"data of event {name!r}")
+    return await _send_event(provider, instance, name, text, event_id)
+
+
+async def raise_event_typed(
+    provider: Provider, instance: str, name: str, value: object, event_id: str | None
+) -> EventArrival:
+    """Like `raise_event`, with a value."""
+    _refuse_event(instance, name)
+    text = encode(value, what=f"value of event {name!r}")
+    return await _send_event(provider, instance, name, text, event_id)
+
+
+def _refuse_event(instance: str, name: str) -> None:
     refuse_inside_orchestration(
-        "raise_event", "raise it in an activity, whose context has a client"
+        "raise_event", "use ctx.raise_event, or an activity, whose context has a client"
     )
     check_identifier(instance, "instance id")
     check_identifier(name, "event name")
-    text = check_text(data, what=f"data of event {name!r}")
+
+
+async def _send_event(
+    provider: Provider, instance: str, name: str, text: str, event_id: str | None
+) -> EventArrival:
     if event_id is not None:
         check_identifier(event_id, "event id")
     message = Message(
@@ -64,8 +91,13 @@ async def raise_event(
         kind=MessageKind.EVENT,
         data=encode_raised(EventData(name=name, data=text)),
     )
+    # Before the event is sent: an error of a read behind it would have the caller raise it twice.
+    state = await read(provider, instance)
     await with_retries(provider.clock, lambda: provider.send([message]))
     provider.notifier.notify_turns(instance)
+    if state is None:
+        return EventArrival.EARLY
+    return EventArrival.LATE if has_ended(state) else EventArrival.RUNNING
 
 
 async def cancel(provider: Provider, instance: str, reason: str) -> None:

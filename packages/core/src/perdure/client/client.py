@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from perdure.client import calls
 from perdure.client.any_loop import on_any_loop
+from perdure.client.deletion import DeletionClient
+from perdure.client.describing import DescribingClient
+from perdure.client.listing import ListingClient
 from perdure.client.management import ManagementClient
 from perdure.client.outcome import result_of, wait_for_status
+from perdure.client.progress import ProgressClient
 from perdure.client.recovery import RecoveryClient
 from perdure.contract.provider import Provider, check_provider
 from perdure.model.payload import check_annotation
-from perdure.model.status import Completed, Failed, OrchestrationStatus
+from perdure.model.status import Completed, EventArrival, Failed, OrchestrationStatus
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
@@ -26,7 +30,14 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
-class Client(RecoveryClient, ManagementClient):
+class Client(
+    RecoveryClient,
+    DeletionClient,
+    ListingClient,
+    DescribingClient,
+    ProgressClient,
+    ManagementClient,
+):
     """Starts, watches and controls the instances that a provider stores.
 
     Every argument is checked before anything is stored: `InvalidInput` says what is wrong. Every
@@ -53,17 +64,25 @@ class Client(RecoveryClient, ManagementClient):
     @on_any_loop
     async def raise_event(
         self, instance: str, name: str, data: str | None = None, *, event_id: str | None = None
-    ) -> None:
-        """Raise an external event; it is durable when the call returns.
+    ) -> EventArrival:
+        """Raise an external event; it is durable when the call returns. Returns what it met.
 
         `data` is JSON text or None. Events are matched with waits by name, in the order of arrival;
         each event goes to one wait. The event is kept if the instance does not wait for it yet, or
-        does not exist yet. An instance that has ended ignores it.
+        does not exist yet. An instance that has ended ignores it. What it met is as of just before
+        the event was stored.
 
         An instance takes an event with a given `event_id` once; without one, each call raises a new
         event.
         """
-        await calls.raise_event(self._provider, instance, name, data, event_id)
+        return await calls.raise_event(self._provider, instance, name, data, event_id)
+
+    @on_any_loop
+    async def raise_event_typed(
+        self, instance: str, name: str, value: object = None, *, event_id: str | None = None
+    ) -> EventArrival:
+        """Like `raise_event`, but with a value that pydantic encodes instead of JSON text."""
+        return await calls.raise_event_typed(self._provider, instance, name, value, event_id)
 
     @on_any_loop
     async def cancel_instance(self, instance: str, reason: str = calls.DEFAULT_REASON) -> None:
@@ -96,7 +115,9 @@ class Client(RecoveryClient, ManagementClient):
         exists and whether it is parked, and `InvalidDuration`. Even with the shortest timeout it reads
         the instance once. Retryable errors of the storage are retried until the timeout.
         """
-        return await wait_for_status(self._provider, instance, timeout)
+        return await self._waiting(
+            instance, timeout, lambda limit: wait_for_status(self._provider, instance, limit)
+        )
 
     @on_any_loop
     async def wait_for_orchestration_typed(

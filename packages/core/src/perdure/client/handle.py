@@ -12,7 +12,7 @@ from perdure.client import calls
 from perdure.client.any_loop import on_any_loop
 from perdure.client.outcome import result_of, wait_for_status
 from perdure.contract.provider import Provider
-from perdure.model.status import Completed, Failed, OrchestrationStatus
+from perdure.model.status import Completed, EventArrival, Failed, OrchestrationStatus
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -56,9 +56,16 @@ class Handle(Generic[R_co]):
     @on_any_loop
     async def raise_event(
         self, name: str, data: str | None = None, *, event_id: str | None = None
-    ) -> None:
+    ) -> EventArrival:
         """Like `Client.raise_event`."""
-        await calls.raise_event(self._provider, self._instance, name, data, event_id)
+        return await calls.raise_event(self._provider, self._instance, name, data, event_id)
+
+    @on_any_loop
+    async def raise_event_typed(
+        self, name: str, value: object = None, *, event_id: str | None = None
+    ) -> EventArrival:
+        """Like `Client.raise_event_typed`."""
+        return await calls.raise_event_typed(self._provider, self._instance, name, value, event_id)
 
     @on_any_loop
     async def cancel(self, reason: str = calls.DEFAULT_REASON) -> None:

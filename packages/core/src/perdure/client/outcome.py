@@ -1,35 +1,18 @@
-"""The outcome of an instance: waiting until it has ended, and decoding its result.
-
-A wait reads the instance at once, and then sleeps until this process or the provider notifies of a
-change, or until the next poll: after 5 ms, doubling to 100 ms. It reads the plain fields of one
-instance and never a history, so waiting for an id that never starts is cheap.
-
-No change is missed: the subscription is cleared before each read, so a notification during or after
-the read ends the sleep that follows. The provider compares with what that read returned.
-"""
+"""The outcome of an instance: waiting until it has ended, and decoding its result."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
-from perdure.client.calls import has_ended, parked_of, status_of
-from perdure.clock import Clock
-from perdure.contract.notifier import Subscription
+from perdure.client.calls import has_ended, status_of
+from perdure.client.waiting import until
 from perdure.contract.provider import Provider
-from perdure.contract.waiting import first_of
-from perdure.errors import OrchestrationFailed, ProviderError, WaitTimeout
-from perdure.model.durations import to_duration
+from perdure.errors import OrchestrationFailed
 from perdure.model.guards import refuse_inside_orchestration
 from perdure.model.identifiers import check_identifier
 from perdure.model.payload import decode
 from perdure.model.status import Completed, Failed, Running
 from perdure.records.instances import InstanceState
-from perdure.records.queries import ChangeWait
-
-_SHORTEST_POLL = timedelta(milliseconds=5)
-_LONGEST_POLL = timedelta(milliseconds=100)
-_LONGEST_WAIT = timedelta(seconds=5)
-"""The longest sleep without a read if the provider tells of changes."""
 
 
 async def wait_for_status(
@@ -40,11 +23,21 @@ async def wait_for_status(
         "wait_for_orchestration", "schedule it as a sub-orchestration and await that"
     )
     check_identifier(instance, "instance id")
-    limit = None if timeout is None else to_duration(timeout, "timeout")
-    status = status_of(await until_ended(provider, instance, limit))
+    status = status_of(await until_ended(provider, instance, timeout))
     if isinstance(status, Running):
         raise AssertionError(f"instance {instance!r} ended and is running")
     return status
+
+
+async def until_ended(
+    provider: Provider, instance: str, timeout: timedelta | float | None
+) -> InstanceState:
+    """The state of the instance once it has ended; it need not exist yet."""
+
+    async def look(state: InstanceState | None) -> InstanceState | None:
+        return state if state is not None and has_ended(state) else None
+
+    return await until(provider, instance, timeout, look, until_ended=True)
 
 
 def result_of(instance: str, status: Completed | Failed, result_type: object) -> object:
@@ -52,108 +45,3 @@ def result_of(instance: str, status: Completed | Failed, result_type: object) ->
     if isinstance(status, Failed):
         raise OrchestrationFailed(instance, status.details)
     return decode(status.output, result_type, what=f"output of instance {instance!r}")
-
-
-async def until_ended(
-    provider: Provider, instance: str, timeout: timedelta | None
-) -> InstanceState:
-    """The state of the instance once it has ended; it need not exist yet.
-
-    Raises `WaitTimeout` when the timeout is over on the provider's clock. A read under way is
-    finished first, so an instance that has ended is seen even with the shortest timeout. Retryable
-    errors are retried until the timeout: then the last one is the cause of the `WaitTimeout`, or is
-    raised itself if no read has succeeded.
-    """
-    wait = _Wait(provider, instance, timeout)
-    with provider.notifier.subscribe_instance(instance) as subscription:
-        while True:
-            # Before the read, so that a notification during it counts.
-            subscription.clear()
-            try:
-                state = await wait.read()
-                if state is not None and has_ended(state):
-                    return state
-                wait.raise_if_over(None)
-                await wait.sleep(subscription)
-            except ProviderError as error:
-                if not error.retryable:
-                    raise
-                wait.raise_if_over(error)
-                await wait.sleep_after_error(subscription)
-
-
-class _Wait:
-    """One wait: the last state that it read, the time that is left, and the next sleep."""
-
-    def __init__(self, provider: Provider, instance: str, timeout: timedelta | None) -> None:
-        self._provider = provider
-        self._instance = instance
-        self._timeout = timeout
-        self._countdown = Countdown(provider.clock, timeout)
-        self._is_notified = provider.tells_of_changes
-        self._poll = _SHORTEST_POLL
-        self._has_read = False
-        self._state: InstanceState | None = None
-
-    async def read(self) -> InstanceState | None:
-        self._state = await self._provider.read_instance(self._instance)
-        self._has_read = True
-        return self._state
-
-    def raise_if_over(self, error: ProviderError | None) -> None:
-        if self._timeout is None or self._countdown.left():
-            return
-        if error is not None and not self._has_read:
-            raise error
-        raise WaitTimeout(
-            self._instance,
-            self._timeout,
-            exists=self._state is not None,
-            parked=None if self._state is None else parked_of(self._state.parked),
-        ) from error
-
-    async def sleep(self, subscription: Subscription) -> None:
-        longest = _LONGEST_WAIT if self._is_notified else self._next_poll()
-        state = self._state
-        change = ChangeWait(
-            instance=self._instance,
-            timeout=self._at_most(longest),
-            exists=state is not None,
-            last_commit=None if state is None else state.last_commit,
-            parked=None if state is None else state.parked,
-            until_ended=True,
-        )
-        await first_of(subscription.wait(), self._provider.wait_for_change(change))
-
-    async def sleep_after_error(self, subscription: Subscription) -> None:
-        # On the clock, because the provider may raise the same error at once.
-        pause = self._at_most(self._next_poll())
-        await first_of(subscription.wait(), self._provider.clock.sleep(pause))
-
-    def _next_poll(self) -> timedelta:
-        poll = self._poll
-        self._poll = min(2 * poll, _LONGEST_POLL)
-        return poll
-
-    def _at_most(self, longest: timedelta) -> timedelta:
-        left = self._countdown.left()
-        return longest if left is None else min(longest, left)
-
-
-class Countdown:
-    """The time that is left of a limit."""
-
-    def __init__(self, clock: Clock, limit: timedelta | None) -> None:
-        self._clock = clock
-        self._left = limit
-        self._asked_at = clock.now()
-
-    def left(self) -> timedelta | None:
-        """The time that is left, never below zero; None without a limit."""
-        now = self._clock.now()
-        # A clock that steps back loses only the time since the last call.
-        passed = timedelta(microseconds=max(0, now - self._asked_at))
-        self._asked_at = now
-        if self._left is not None:
-            self._left = max(self._left - passed, timedelta(0))
-        return self._left

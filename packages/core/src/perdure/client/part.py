@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from datetime import timedelta
+from typing import TypeAlias, TypeVar
 
 from perdure.client import calls
 from perdure.contract.admin import ProviderAdmin
@@ -15,6 +16,9 @@ from perdure.model.identifiers import check_identifier
 from perdure.records.instances import InstanceState
 
 R = TypeVar("R")
+
+Wait: TypeAlias = Callable[[timedelta | float | None], Awaitable[R]]
+"""A wait, to be called with its timeout."""
 
 _INSTEAD = "call it in an activity, whose context has a client"
 
@@ -50,3 +54,8 @@ class ClientPart:
 
     async def _retried(self, call: Callable[[], Awaitable[R]]) -> R:
         return await with_retries(self._provider.clock, call)
+
+    async def _waiting(self, instance: str, timeout: timedelta | float | None, wait: Wait[R]) -> R:
+        """Make a wait of this client; one in a test lets time pass meanwhile."""
+        del instance
+        return await wait(timeout)

@@ -9,10 +9,13 @@ the next deletion finishes; an instance is never left without the parent that le
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
 
 from perdure.client import calls
 from perdure.client.ending import terminate
+from perdure.client.info import InstanceInfo, instance_info
 from perdure.contract.admin import ProviderAdmin
 from perdure.contract.provider import Provider
 from perdure.contract.retries import with_retries
@@ -23,6 +26,23 @@ from perdure.records.limits import LISTING
 from perdure.records.listing import InstanceQuery
 
 _PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceTree:
+    """An instance with its children, as of the moment when each was read."""
+
+    info: InstanceInfo
+    children: tuple[InstanceTree, ...]
+    """Newest first."""
+
+    def walk(self) -> Iterator[InstanceInfo]:
+        """The instance and all below it; each before its children."""
+        waiting: list[InstanceTree] = [self]
+        while waiting:
+            tree = waiting.pop()
+            yield tree.info
+            waiting.extend(reversed(tree.children))
 
 
 async def find_all(provider: Provider, query: InstanceQuery) -> AsyncIterator[InstanceState]:
@@ -97,6 +117,19 @@ async def terminate_tree(provider: Provider, root: InstanceState, details: Error
         waiting.extend(await children_of(provider, state))
 
 
+async def read_tree(provider: Provider, root: InstanceState) -> InstanceTree:
+    """The tree of an instance."""
+    below: dict[str, list[InstanceTree]] = defaultdict(list)
+    # From the leaves on, so that the children of each are complete.
+    for state in reversed([root, *await descendants_of(provider, root)]):
+        children = tuple(reversed(below.pop(state.instance, [])))
+        tree = InstanceTree(info=instance_info(state), children=children)
+        if state is root:
+            return tree
+        below[state.parent.instance if state.parent else ""].append(tree)
+    raise AssertionError(root)
+
+
 async def descendants_of(provider: Provider, root: InstanceState) -> list[InstanceState]:
     """All instances below the root; each stands behind its parent."""
     found: list[InstanceState] = []
@@ -112,16 +145,14 @@ async def _delete(provider: Provider, order: Sequence[InstanceState]) -> int:
     for state in order:
         if not calls.has_ended(state):
             raise InstanceRunning(state.instance)
-    deleted = 0
     for state in reversed(order):
-        deleted += await _delete_one(provider, state)
-    return deleted
+        await _delete_one(provider, state)
+    return len(order)
 
 
-async def _delete_one(provider: Provider, state: InstanceState) -> bool:
-    deleted = await with_retries(
+async def _delete_one(provider: Provider, state: InstanceState) -> None:
+    await with_retries(
         provider.clock,
         lambda: provider.delete_instance(state.instance, incarnation=state.incarnation),
     )
     provider.notifier.notify_instance(state.instance)
-    return deleted

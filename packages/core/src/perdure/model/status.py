@@ -1,9 +1,10 @@
-"""What a client sees of an instance: four small classes, made for `match`."""
+"""What a client sees of an instance: four small classes, made for `match`; what an event met."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import TypeAlias
 
 from perdure.model.details import ErrorDetails
@@ -17,6 +18,17 @@ class Parked:
     """`unregistered`, `nondeterminism`, `forbidden`, `undecodable`, `suspected` or `broken`."""
     since: datetime
     details: str
+
+
+class EventArrival(StrEnum):
+    """What an external event met when it was raised."""
+
+    RUNNING = "running"
+    """A running instance, which takes it at a wait of its name, now or later."""
+    EARLY = "early"
+    """No instance: the event is kept for one that is started under the id."""
+    LATE = "late"
+    """An instance that had ended: the event is ignored."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from perdure.client import Client
 from perdure.client.handle import Handle
+from perdure.client.part import Wait
 from perdure.clock import Clock, Instant
 from perdure.contract.provider import Provider
 from perdure.contract.waiting import pass_over
@@ -16,6 +17,7 @@ from perdure.model.status import Completed, Failed
 from perdure.testing.stage_provider import StageProvider
 from perdure.testing.stage_time import StageTime
 
+R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 
@@ -63,12 +65,7 @@ class StageClient(Client):
         super().__init__(provider)
         self._time = time
 
-    async def wait_for_orchestration(
-        self, instance: str, timeout: timedelta | float | None = None
-    ) -> Completed | Failed:
-        async def wait(timeout: timedelta | float | None) -> Completed | Failed:
-            return await super(StageClient, self).wait_for_orchestration(instance, timeout)
-
+    async def _waiting(self, instance: str, timeout: timedelta | float | None, wait: Wait[R]) -> R:
         return await _wait(wait, instance, timeout, self._time)
 
     def _handle(self, instance: str, result_type: object) -> Handle[Any]:
@@ -76,8 +73,8 @@ class StageClient(Client):
 
 
 async def _wait(
-    wait: Any, instance: str, timeout: timedelta | float | None, time: StageTime
-) -> Completed | Failed:
+    wait: Wait[R], instance: str, timeout: timedelta | float | None, time: StageTime
+) -> R:
     limit = None if timeout is None else to_duration(timeout, "timeout")
     with time.awaiting(instance, limit) as in_vain:
         waiting = asyncio.ensure_future(wait(limit))
