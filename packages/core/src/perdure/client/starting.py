@@ -63,12 +63,12 @@ class Start:
         version: str | None,
         *,
         start_at: Instant | None = None,
-        labels: Mapping[str, str],
-        headers: Mapping[str, str],
+        labels: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> NewInstance:
         """The record of a new instance, with a new incarnation."""
-        data = StartData(input=self.input, start_at=start_at, headers=headers)
-        return new_instance(instance, self.name, version, data, labels)
+        data = StartData(input=self.input, start_at=start_at, headers=headers or {})
+        return new_instance(instance, self.name, version, data, labels or {})
 
 
 def new_instance(
