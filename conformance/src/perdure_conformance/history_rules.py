@@ -10,7 +10,13 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from perdure import history
-from perdure.history import TERMINAL, Event, EventRaised, OrchestrationStarted
+from perdure.history import (
+    TERMINAL,
+    Event,
+    EventRaised,
+    OrchestrationFailed,
+    OrchestrationStarted,
+)
 
 _SCHEDULES: dict[type[Event], tuple[type[Event], ...]] = {
     history.ActivityCompleted: (history.ActivityScheduled,),
@@ -32,7 +38,8 @@ _SCHEDULES: dict[type[Event], tuple[type[Event], ...]] = {
 def violations_in(events: Sequence[Event], *, ended: bool) -> list[str]:
     """All violations in one execution's history, as sentences.
 
-    Events are numbered from 1 without gaps. The first is the start, and the only one. The event
+    Events are numbered from 1 without gaps. The first is the start, and the only one; an execution
+    that was terminated before its first turn has its end alone. The event
     that ends work comes once, after that work's schedule event. No external event and no patch is there twice.
     Time never goes back. An execution that has `ended` has one terminal event, the last; a
     running one has none.
@@ -51,7 +58,8 @@ def _faults_in_numbers(events: Sequence[Event]) -> Iterator[str]:
     for place, event in enumerate(events, 1):
         if event.event_id != place:
             yield f"event {place} has the number {event.event_id}"
-        if isinstance(event, OrchestrationStarted) is not (place == 1):
+        never_began = len(events) == 1 and isinstance(event, OrchestrationFailed)
+        if isinstance(event, OrchestrationStarted) is not (place == 1) and not never_began:
             yield f"event {place} is {event.kind}; the first is the start, and the only one"
 
 

@@ -31,6 +31,7 @@ from perdure.contract import (
 )
 from perdure.history import Event, encode_event
 from perdure.model.details import ErrorDetails
+from perdure.model.identifiers import child_incarnation
 from perdure.model.wire import StartData, encode_details, encode_start
 
 T = TypeVar("T")
@@ -111,21 +112,24 @@ class Stage:
         """Append events and go on."""
         await self.commit(await self.lease(instance), *events)
 
-    async def start_child(self, parent: str, child: str) -> None:
-        """Create a child of a running instance."""
+    async def start_child(self, parent: str, child: str, *events: Event, event: int = 1) -> None:
+        """Create a child of a running instance, whose schedule event has this number."""
         turn = await self.lease(parent)
-        link = ParentLink(instance=parent, incarnation=turn.state.incarnation, execution=1, event=1)
+        link = ParentLink(
+            instance=parent, incarnation=turn.state.incarnation, execution=1, event=event
+        )
+        incarnation = child_incarnation(turn.state.incarnation, 1, event)
         start = Message(
             id="start:child",
             instance=child,
             kind=MessageKind.START,
-            incarnation="of-the-child",
+            incarnation=incarnation,
             data=encode_start(StartData(input="null")),
         )
         new = NewInstance(
-            instance=child, incarnation="of-the-child", name="Sum", start=start, parent=link
+            instance=child, incarnation=incarnation, name="Sum", start=start, parent=link
         )
-        await self.commit(turn, create=(NewChild(instance=new),))
+        await self.commit(turn, *events, create=(NewChild(instance=new),))
 
     async def park(self, instance: str, reason: str, details: str) -> None:
         """Give the turn back as parked."""

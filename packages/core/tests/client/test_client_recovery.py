@@ -13,8 +13,10 @@ from perdure import (
     ExecutionNotFound,
     InstanceNotFound,
     InstanceRunning,
+    InstanceStatus,
     InvalidInput,
     Raised,
+    Registry,
     Terminated,
 )
 from perdure.contract import (
@@ -30,6 +32,7 @@ from perdure.history import (
     ActivityFailed,
     ActivityScheduled,
     ChildCompleted,
+    ChildFailed,
     ChildScheduled,
     CopiedFrom,
     OrchestrationCompleted,
@@ -40,6 +43,7 @@ from perdure.history import (
 )
 from perdure.model.wire import HistoryCopy, decode_details, decode_result, decode_start
 from perdure.records.limits import ENGINE_WITH_RECOVERY, RECOVERY
+from perdure.testing import check_history
 
 FAILURE = ApplicationFailure(Raised(type_name="ValueError", message="no stock"))
 
@@ -292,9 +296,8 @@ async def test_a_termination_ends_the_history_and_tells_the_parent(
     assert await recovery.terminate_instance("i", "no more") is True
     (termination,) = recovering.terminated
     details = ApplicationFailure(Terminated(reason="no more"))
-    first, last = (decode_event(n, data) for n, data in enumerate(termination.events, 1))
-    assert (first.kind, last.kind) == ("OrchestrationStarted", "OrchestrationFailed")
-    assert last.details == decode_details(termination.output) == details
+    (event,) = (decode_event(1, data) for data in termination.events)
+    assert event.details == decode_details(termination.output) == details
     (answer,) = termination.send
     assert (answer.instance, answer.kind) == ("parent", MessageKind.CHILD)
     assert decode_result(answer.data).details == details
@@ -327,6 +330,99 @@ async def test_a_termination_of_what_has_ended_has_no_effect(client, recovery, r
 
     assert await recovery.terminate_instance("i") is False
     assert recovering.terminated == []
+
+
+class Interleaved(DelegatingProvider):
+    """Lets something happen between the read of a termination and its call."""
+
+    def __init__(self, inner, meanwhile) -> None:
+        super().__init__(inner)
+        self.meanwhile = meanwhile
+
+    async def terminate_instance(self, termination):
+        await self.meanwhile()
+        return await super().terminate_instance(termination)
+
+
+async def test_a_first_turn_that_comes_between_stands_before_the_termination(
+    provider, client, stage, clock
+):
+    await client.start_orchestration("i", "Sum")
+    terminating = Client(Interleaved(provider, lambda: stage.step("i", started(clock))))
+
+    assert await terminating.terminate_instance("i", "no more") is True
+    events = await client.read_execution_history("i", 1)
+    assert [(event.event_id, event.kind) for event in events] == [
+        (1, "OrchestrationStarted"),
+        (2, "OrchestrationFailed"),
+    ]
+
+
+async def test_an_execution_that_begins_between_ends_before_its_first_turn(
+    provider, client, stage, clock
+):
+    await client.start_orchestration("i", "Sum")
+    meanwhile = lambda: stage.continue_as_new("i", started(clock))  # noqa: E731 # as short
+    terminating = Client(Interleaved(provider, meanwhile))
+
+    assert await terminating.terminate_instance("i", "no more") is True
+    events = await client.read_execution_history("i", 2)
+    assert [(event.event_id, event.kind) for event in events] == [(1, "OrchestrationFailed")]
+    failed = await client.get_orchestration_status("i")
+    assert failed.details == ApplicationFailure(Terminated(reason="no more"))
+
+
+async def test_what_ended_before_its_first_turn_cannot_run_again(provider, client):
+    await client.start_orchestration("i", "Sum")
+    await client.terminate_instance("i")
+
+    for call in (
+        client.retry_instance("i"),
+        client.rewind_instance("i", to_event=1),
+        client.fork_instance("i", "j"),
+    ):
+        with pytest.raises(InvalidInput, match="ended before its first turn; start it again"):
+            await call
+    assert [event.kind for event in await client.read_execution_history("i", 1)] == [
+        "OrchestrationFailed"
+    ]
+    document = await client.export_history("i")
+    assert check_history(document, Registry()).executions == ()
+
+
+async def test_a_terminated_instance_runs_again_from_where_it_was(client, stage, clock):
+    await client.start_orchestration("i", "Sum")
+    await stage.step("i", started(clock))
+    await client.terminate_instance("i")
+
+    assert await client.retry_instance("i") == 2
+    turn = await stage.lease("i")
+    assert decode_start(turn.messages[0].data).copy.to_event == 1
+    assert await client.list_executions("i") == [1, 2]
+
+
+async def test_a_failed_child_is_retried_before_its_parent(client, stage, clock):
+    await client.start_orchestration("parent", "Sum")
+    at = clock.now()
+    child = ChildScheduled(event_id=2, at=at, instance="child", name="Sum", input="null")
+    await stage.start_child("parent", "child", started(clock), child, event=2)
+    await stage.fail(
+        "child", FAILURE, started(clock), OrchestrationFailed(event_id=2, at=at, details=FAILURE)
+    )
+    await client.raise_event("parent", "go")  # so that it is ready
+    await stage.fail(
+        "parent",
+        FAILURE,
+        ChildFailed(event_id=3, at=at, scheduled=2, details=FAILURE),
+        OrchestrationFailed(event_id=4, at=at, details=FAILURE),
+    )
+
+    await client.retry_instance("parent")
+    for instance, to_event in (("child", 1), ("parent", 2)):
+        info = await client.get_instance_info(instance)
+        assert (info.status, info.execution) == (InstanceStatus.RUNNING, 2)
+        turn = await stage.lease(instance)
+        assert decode_start(turn.messages[0].data).copy.to_event == to_event
 
 
 async def test_without_the_capability_each_call_names_it(provider):

@@ -6,28 +6,21 @@ the same step.
 
 from __future__ import annotations
 
-import sys
 import uuid
 from collections.abc import Iterator, Sequence
 
 from perdure import history
 from perdure.client.histories import read_history
+from perdure.clock import Instant
 from perdure.contract.provider import Provider
 from perdure.contract.retries import with_retries
 from perdure.history import Event, OrchestrationStarted, encode_event
 from perdure.model.details import ErrorDetails
 from perdure.model.identifiers import child_incarnation
-from perdure.model.message_ids import CANCEL_ID, child_result_id
-from perdure.model.payload import NULL
-from perdure.model.wire import (
-    CancelData,
-    ResultData,
-    encode_cancel,
-    encode_details,
-    encode_result,
-)
+from perdure.model.message_ids import CANCEL_ID
+from perdure.model.wire import CancelData, encode_cancel, encode_details
+from perdure.records.answers import child_answer
 from perdure.records.instances import InstanceState, Message, MessageKind
-from perdure.records.limits import ENGINE
 from perdure.records.recovery import InstanceTermination
 
 _ENDS_OF_CHILDREN = (
@@ -46,13 +39,14 @@ async def terminate(provider: Provider, state: InstanceState, details: ErrorDeta
     events = await read_history(
         provider, state.instance, state.execution, incarnation=state.incarnation
     )
+    answer = () if state.parent is None else (child_answer(state.parent, None, details),)
     termination = InstanceTermination(
         id=uuid.uuid4().hex,
         instance=state.instance,
         incarnation=state.incarnation,
-        events=tuple(map(encode_event, _last_events(state, events, details, provider.clock.now()))),
+        events=(encode_event(_end(events, details, provider.clock.now())),),
         output=encode_details(details),
-        send=(*_cancellations(state, events), *_answer(state, details)),
+        send=(*_cancellations(state, events), *answer),
     )
     terminated = await with_retries(
         provider.clock, lambda: provider.terminate_instance(termination)
@@ -63,28 +57,14 @@ async def terminate(provider: Provider, state: InstanceState, details: ErrorDeta
     return terminated
 
 
-def _last_events(
-    state: InstanceState, events: Sequence[Event], details: ErrorDetails, now: int
-) -> Iterator[Event]:
-    number = len(events) + 1
+def _end(events: Sequence[Event], details: ErrorDetails, now: Instant) -> Event:
+    """The last event. It does not say its number, so it is right behind a turn that came between, too.
+
+    It is the only event of an execution that had no turn: no start is recorded in its place, whose
+    input is not known here, and which a first turn may have recorded meanwhile.
+    """
     at = max(now, events[-1].at) if events else now
-    if not events:
-        # A history has a start, also that of an instance that never ran; its input is not known here.
-        yield OrchestrationStarted(
-            event_id=number,
-            at=at,
-            instance=state.instance,
-            incarnation=state.incarnation,
-            execution=state.execution,
-            name=state.name,
-            version=state.version or "",
-            input=NULL,
-            python=f"{sys.version_info.major}.{sys.version_info.minor}",
-            engine=ENGINE,
-            parent=state.parent,
-        )
-        number += 1
-    yield history.OrchestrationFailed(event_id=number, at=at, details=details)
+    return history.OrchestrationFailed(event_id=len(events) + 1, at=at, details=details)
 
 
 def _cancellations(state: InstanceState, events: Sequence[Event]) -> Iterator[Message]:
@@ -117,17 +97,3 @@ def incarnation_of_child(
     started = events[0]
     origin = started.origin(child.event_id) if isinstance(started, OrchestrationStarted) else 1
     return child_incarnation(parent_incarnation, origin, child.event_id)
-
-
-def _answer(state: InstanceState, details: ErrorDetails) -> Iterator[Message]:
-    """The message that tells the parent of the end, if there is a parent."""
-    parent = state.parent
-    if parent is not None:
-        yield Message(
-            id=child_result_id(parent.execution, parent.event),
-            instance=parent.instance,
-            incarnation=parent.incarnation,
-            execution=parent.execution,
-            kind=MessageKind.CHILD,
-            data=encode_result(ResultData(scheduled=parent.event, details=details)),
-        )

@@ -17,7 +17,7 @@ from perdure.client.ending import incarnation_of_child, open_children, terminate
 from perdure.client.handle import Handle
 from perdure.client.histories import read_history
 from perdure.client.instance_filter import InstanceFilter, query_of_roots
-from perdure.client.reopening import Rewind, check_cut, reopen
+from perdure.client.reopening import Rewind, check_begun, check_cut, reopen
 from perdure.client.start_options import IfExists, StartOptions, check_options
 from perdure.client.starting import new_instance
 from perdure.client.starts import StartingClient
@@ -179,9 +179,9 @@ class RecoveryClient(StartingClient):
         check_identifier(instance, "instance id")
         state = await self._existing(source)
         execution, events = await self._history(state, execution)
-        if to_event is None and events:
-            to_event = default_cut(events)
-        to_event = _check_cut(source, execution, events, to_event or 0)
+        check_begun(source, execution, events)
+        cut = default_cut(events) if to_event is None else to_event
+        to_event = _check_cut(source, execution, events, cut)
         data = StartData(
             copy=HistoryCopy(
                 instance=source,
@@ -231,10 +231,7 @@ class RecoveryClient(StartingClient):
                 " one; use rewind_instance"
             )
         execution, events = await self._history(state, None)
-        if not events:
-            raise InvalidInput(
-                f"instance {state.instance!r} ended without any history; start it again"
-            )
+        check_begun(state.instance, execution, events)
         to_event = cut_before_failure(events)
         await self._retry_children(state, events[:to_event], reason)
         rewind = Rewind(

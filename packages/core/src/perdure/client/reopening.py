@@ -23,7 +23,7 @@ from perdure.history import CopiedFrom, Event, OrchestrationStarted
 from perdure.model.message_ids import restart_id
 from perdure.model.shown import shown
 from perdure.model.wire import HistoryCopy, StartData, encode_start
-from perdure.records.cuts import cuts, nearest_cuts
+from perdure.records.cuts import cuts, has_begun, nearest_cuts
 from perdure.records.engines import engine_of_start
 from perdure.records.instances import InstanceState, Message, MessageKind
 from perdure.records.recovery import InstanceReopening
@@ -41,15 +41,25 @@ class Rewind:
     newest_version: bool
 
 
+def check_begun(instance: str, execution: int, events: Sequence[Event]) -> None:
+    """Raise `InvalidInput` if the execution has no history that could be kept."""
+    if has_begun(events):
+        return
+    if events:
+        instead = "name an earlier one" if execution > 1 else "start it again"
+        raise InvalidInput(
+            f"execution {execution} of instance {instance!r} ended before its first turn; {instead}"
+        )
+    raise InvalidInput(
+        f"execution {execution} of instance {instance!r} has no event yet; wait for its first turn"
+    )
+
+
 def check_cut(instance: str, execution: int, events: Sequence[Event], to_event: int) -> None:
     """Raise `InvalidInput`, which names the nearest ones, unless the history can be cut there."""
+    check_begun(instance, execution, events)
     if to_event in cuts(events):
         return
-    if not events:
-        raise InvalidInput(
-            f"execution {execution} of instance {instance!r} has no event yet; wait for its first"
-            " turn, or name an earlier execution"
-        )
     nearest = " or ".join(map(str, nearest_cuts(events, to_event)))
     raise InvalidInput(
         f"to_event {shown(to_event)} of execution {execution} of instance {instance!r} is neither an"

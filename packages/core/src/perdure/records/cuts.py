@@ -20,9 +20,15 @@ from perdure.history import (
     ChildRefused,
     Event,
     OrchestrationFailed,
+    OrchestrationStarted,
     TimerFired,
 )
 from perdure.model.details import Cancelled, Raised
+
+
+def has_begun(events: Sequence[Event]) -> bool:
+    """Whether the execution had a turn; one that a client ended before has its end alone."""
+    return bool(events) and isinstance(events[0], OrchestrationStarted)
 
 
 def cuts(events: Sequence[Event]) -> list[int]:

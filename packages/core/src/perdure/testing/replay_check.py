@@ -25,7 +25,7 @@ from perdure.history import (
     OrchestrationFailed,
     OrchestrationStarted,
 )
-from perdure.model.details import Cancelled, Poisoned, Unregistered
+from perdure.model.details import Cancelled, Poisoned, Terminated, Unregistered
 from perdure.model.hidden_payload import HiddenPayloadUsed
 from perdure.records.history_document import ExecutionHistory, HistoryDocument
 from perdure.replay.execution import PYTHON, Execution
@@ -164,7 +164,8 @@ def _report(
         tuple(
             check_execution(execution.events, catalog, strict=strict)
             for execution in executions
-            if execution.events
+            # One that ended before its first turn has its end alone.
+            if execution.events and not isinstance(execution.events[0], OrchestrationFailed)
         )
     )
 
@@ -193,7 +194,7 @@ def _ended_without_code(events: Sequence[Event]) -> bool:
     if isinstance(last.details.kind, Cancelled):
         # It was parked: its code never heard of the request.
         return not any(isinstance(event, CancelRequested) for event in events)
-    return isinstance(last.details.kind, Poisoned | Unregistered)
+    return isinstance(last.details.kind, Poisoned | Terminated | Unregistered)
 
 
 def _catalog(app: Registry | Iterable[Registry]) -> Catalog:
