@@ -156,14 +156,16 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def protocol(session: nox.Session) -> None:
-    """Fuzz DynamoDB's protocol 3,000 times with crashes and stalls, and play scenarios under faults."""
+    """Fuzz DynamoDB's protocol 3,000 times, play scenarios under faults, and compare 100 seeds of calls at once."""
     _install(session, "test")
     tests = "packages/provider-dynamodb/tests"
     settings = {
         "PERDURE_FUZZ_RUNS": _first(session.posargs, "3000"),
+        "PERDURE_MODEL_SEEDS": "100",
         "PERDURE_TEST_FAULTY_SCENARIOS": "1",
     }
-    files = [f"{tests}/test_fuzz.py", f"{tests}/test_conformance_model.py"]
+    names = ("test_fuzz.py", "test_conformance_model.py", "test_calls_at_once.py")
+    files = [f"{tests}/{name}" for name in names]
     session.run("pytest", *ON_ALL_CORES, *files, env=settings)
 
 

@@ -4,6 +4,7 @@ What both calls answer is judged as the model test judges it.
 """
 
 import asyncio
+import os
 import random
 from dataclasses import replace
 from datetime import timedelta
@@ -36,6 +37,7 @@ from perdure_dynamodb.testing.faults import FaultyCalls, Stall
 from perdure_dynamodb.testing.model import ModelCalls
 from perdure_dynamodb.testing.model_backend import ModelBackend
 
+SEEDS = int(os.environ.get("PERDURE_MODEL_SEEDS", "3"))
 LEASE = timedelta(seconds=30)
 OLD = "old"
 SERVES = Serves(orchestrations={"flow": frozenset()})
@@ -283,8 +285,8 @@ class Interleaved:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(SEEDS))
 async def test_calls_that_overlap_at_any_request_do_what_the_model_does(seed):
     calls = Interleaved(ModelCalls(), seed)
 
-    await compare_with_model(ModelBackend(calls, shards=4))
+    await compare_with_model(ModelBackend(calls, shards=4), seed=seed)
