@@ -20,6 +20,7 @@ from perdure.contract import (
     InstanceState,
     LeasedActivity,
     LeasedTurn,
+    NewInstance,
     Provider,
     TurnCommit,
     TurnRequest,
@@ -117,6 +118,28 @@ class Careful(Store):
         self.tables = before
         raise busy("reopen_instance")
 
+    def create_instance(self, new: NewInstance) -> None:
+        self.whole(lambda: Store.create_instance(self, new), self.take_back_deletion)
+
+    def delete(self, row: InstanceRow) -> None:
+        self.whole(lambda: Store.delete(self, row), self.take_back_deletion)
+
+    def prune_executions(self, instance: str, incarnation: str, before: int) -> int:
+        return self.whole(
+            lambda: Store.prune_executions(self, instance, incarnation, before),
+            self.take_back_pruning,
+        )
+
+    def take_back_deletion(self, before: Tables) -> None:
+        """Take back a deletion, or a creation."""
+        self.tables = before
+        raise busy("delete_instance")
+
+    def take_back_pruning(self, before: Tables) -> int:
+        """Take back the deletion of executions."""
+        self.tables = before
+        raise busy("prune_executions")
+
     def step(self) -> None:
         """Fail, if it is the turn of this step."""
         if self.until_failure is not None:
@@ -151,6 +174,10 @@ for _name in (
     "set_reopened",
     "begin_execution",
     "end_lease",
+    "drop_messages",
+    "drop_activities",
+    "drop_executions",
+    "add_instance",
 ):
     setattr(Careful, _name, _in_a_step(_name))
 

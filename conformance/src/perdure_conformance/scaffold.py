@@ -19,6 +19,7 @@ MODEL = (
     "activities",
     "turns",
     "recovery",
+    "deletion",
     "store",
     "management",
     "provider",

@@ -158,7 +158,7 @@ async def test_a_change_ends_the_wait_and_an_unchanged_instance_does_not(pair):
 
 async def test_a_cancelled_wait_leaves_no_listener(bench):
     wait = asyncio.create_task(
-        bench.provider.wait_for_change(ChangeWait(instance="a", timeout=60 * SECOND))
+        bench.provider.wait_for_change(ChangeWait(instance="a", timeout=60 * SECOND, exists=False))
     )
     work = waiting(bench)
     await bench.settle()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 
-from perdure.contract import MANAGEMENT, RECOVERY, InstanceStatus, Provider, Serves
+from perdure.contract import DELETION, MANAGEMENT, RECOVERY, InstanceStatus, Provider, Serves
 from perdure.errors import CapabilityMissing, StorageCorrupt
 
 from perdure_conformance.bench import Bench
@@ -212,6 +212,14 @@ METHODS: Mapping[str, Sequence[Callable[[Provider], Awaitable[object]]]] = {
     RECOVERY: (
         lambda provider: provider.reopen_instance(reopening()),
         lambda provider: provider.terminate_instance(termination()),
+    ),
+    DELETION: (
+        lambda provider: provider.delete_instance("alpha", incarnation=incarnation_of("alpha")),
+        lambda provider: provider.prune_executions(
+            "alpha", incarnation=incarnation_of("alpha"), before=1
+        ),
+        lambda provider: provider.delete_early_events(None, limit=1),
+        lambda provider: provider.delete_namespace(),
     ),
 }
 """Calls of the methods that a capability of contract 1.1 brings."""

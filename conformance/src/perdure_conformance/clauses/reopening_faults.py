@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
-from itertools import count
 
 from perdure.contract import RECOVERY, ExecutionEnd, InstanceState, InstanceStatus, LeasedTurn
 from perdure.errors import HistoryConflict, LeaseLost
 
 from perdure_conformance.bench import Bench, FailedCall
 from perdure_conformance.check import check
-from perdure_conformance.expect import ClauseBroken, expect, expect_equal
+from perdure_conformance.clauses.failing_steps import fail_at_every_step
+from perdure_conformance.expect import expect, expect_equal
 from perdure_conformance.samples import (
     LEASE,
     SECOND,
@@ -25,8 +26,6 @@ from perdure_conformance.samples import (
 from perdure_conformance.tampering import FAILING_STEPS
 
 COMPLETED = ExecutionEnd(status=InstanceStatus.COMPLETED, output=b"done")
-MOST_STEPS = 300
-"""A call for one instance takes fewer on any storage."""
 ROUNDS = 6
 
 
@@ -83,8 +82,16 @@ async def expect_an_order(bench: Bench, turn: LeasedTurn, *, through: object) ->
 
 
 Prepare = Callable[[Bench, str], Awaitable[None]]
-Recover = Callable[[Bench, str], Awaitable[object]]
-Done = Callable[[InstanceState], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A call that recovers an instance, and how to look at its effects."""
+
+    what: str
+    call: Callable[[Bench, str], Awaitable[object]]
+    is_done: Callable[[InstanceState], bool]
+    expect_once: Callable[[Bench, str, InstanceState, str], Awaitable[None]]
 
 
 async def end(bench: Bench, name: str) -> None:
@@ -152,41 +159,38 @@ async def a_cancelled_termination_is_whole_or_nothing(bench: Bench) -> None:
 async def recovery_that_fails_is_whole_or_nothing(bench: Bench) -> None:
     """If the storage fails at any step of a reopening or termination, all of it happened or nothing, and a repeat succeeds once."""
     await bench.commit(await bench.started("neighbour"))
-    for prepare in (end, run):
-        await fail_at_every_step(
-            bench, prepare, reopen, is_reopened, expect_reopened_once, "a reopening"
-        )
-    await fail_at_every_step(
-        bench, run, terminate, is_terminated, expect_terminated_once, "a termination"
+    reopenings = Kind(
+        what="a reopening", call=reopen, is_done=is_reopened, expect_once=expect_reopened_once
     )
+    terminations = Kind(
+        what="a termination",
+        call=terminate,
+        is_done=is_terminated,
+        expect_once=expect_terminated_once,
+    )
+    for prepare, kind in ((end, reopenings), (run, reopenings), (run, terminations)):
+        await fail_at_every_step(kind.what, partial(fail_and_look, bench, prepare, kind))
 
 
-async def fail_at_every_step(
-    bench: Bench,
-    prepare: Prepare,
-    call: Recover,
-    is_done: Done,
-    expect_once: Callable[[Bench, str, InstanceState, str], Awaitable[None]],
-    what: str,
-) -> None:
-    """Let each access of a call to the storage fail, one after the other, on an instance each."""
-    for step in count(1):
-        if step > MOST_STEPS:
-            raise ClauseBroken(f"{what} did not end after {MOST_STEPS} steps")
-        name = f"{prepare.__name__} {what} {step}"
-        await prepare(bench, name)
-        before = await bench.state(name)
-        bench.advance(SECOND)
-        failed = await bench.failed(partial(call, bench, name), what, step=step)
-        expect(failed.reached or step > 1, f"the backend makes no step of {what} fail")
-        await expect_told(bench, name, failed, is_done, f"{what} whose step {step} failed")
-        await expect_once(bench, name, before, f"{what} whose step {step} failed")
-        if not failed.reached:
-            return
+async def fail_and_look(bench: Bench, prepare: Prepare, kind: Kind, step: int) -> bool:
+    """Let a step of a call fail, and look; returns whether the call had so many steps."""
+    name = f"{prepare.__name__} {kind.what} {step}"
+    await prepare(bench, name)
+    before = await bench.state(name)
+    bench.advance(SECOND)
+    failed = await bench.failed(lambda: kind.call(bench, name), kind.what, step=step)
+    what = f"{kind.what} whose step {step} failed"
+    await expect_told(bench, name, failed, kind.is_done, what)
+    await kind.expect_once(bench, name, before, what)
+    return failed.reached
 
 
 async def expect_told(
-    bench: Bench, name: str, failed: FailedCall[object], is_done: Done, what: str
+    bench: Bench,
+    name: str,
+    failed: FailedCall[object],
+    is_done: Callable[[InstanceState], bool],
+    what: str,
 ) -> None:
     """Complain if a call that had no effect was acknowledged."""
     if failed.error is None:

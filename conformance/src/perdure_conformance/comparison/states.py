@@ -123,6 +123,7 @@ def _letter(entry: MailboxEntry, places: _Places) -> tuple[Hashable, ...]:
     return (
         entry.message,
         entry.due,
+        entry.arrived_at,
         places.of(entry.arrival),
         None if front is None else (places.of(-front[0]), front[1]),
     )

@@ -5,6 +5,7 @@
 - `activities`: the activity queue
 - `turns`: instances, turn leases and commits
 - `recovery`: instances that run again, or end without a turn
+- `deletion`: deleting instances, executions and events
 - `store`: all of these rules together
 - `management`: the management capability
 - `provider`: the contract's methods over a store

@@ -84,7 +84,10 @@ class Mailboxes:
         if message.id in mailbox:
             return
         mailbox[message.id] = MailboxEntry(
-            message=message, due=self.due_time(message), arrival=self.count()
+            message=message,
+            due=self.due_time(message),
+            arrived_at=self.stamp(),
+            arrival=self.count(),
         )
 
     def end_delay(self, instance: str) -> None:
@@ -102,14 +105,19 @@ class Mailboxes:
                 mailbox[message.id] = MailboxEntry(
                     message=message,
                     due=self.due_time(message),
+                    arrived_at=self.stamp(),
                     arrival=self.count(),
                     front=(commit, place),
                 )
 
     def due_time(self, message: Message) -> Instant:
-        """When the message is due; the stamp of an arrival never goes back (MAIL-4)."""
+        """When the message is due."""
+        return self.stamp() if message.visible_at is None else message.visible_at
+
+    def stamp(self) -> Instant:
+        """The stamp of an arrival, which never goes back (MAIL-4)."""
         self.tables.stamp = max(self.tables.stamp, self.now)
-        return self.tables.stamp if message.visible_at is None else message.visible_at
+        return self.tables.stamp
 
     def remove_messages(self, instance: str, ids: Collection[str]) -> None:
         """Take messages out of a mailbox, whether it has them or not."""

@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from perdure.clock import Clock
 from perdure.contract import (
+    DELETION,
     RECOVERY,
     ActivityCompletion,
     ActivityLease,
@@ -21,6 +22,7 @@ from perdure.contract import (
     InstanceReopening,
     InstanceState,
     InstanceTermination,
+    Instant,
     LeasedActivity,
     LeasedTurn,
     Message,
@@ -44,7 +46,7 @@ from perdure_conformance.model.store import Store
 class ModelProvider(Provider):
     """A provider over a store, which any number of provider objects may share."""
 
-    capabilities = frozenset({RECOVERY})
+    capabilities = frozenset({RECOVERY, DELETION})
 
     def __init__(self, store: Store, *, clock: Clock, description: str) -> None:
         super().__init__(clock=clock, description=description)
@@ -112,6 +114,20 @@ class ModelProvider(Provider):
 
     async def terminate_instance(self, termination: InstanceTermination) -> bool:
         return self.at_present().terminate_instance(termination)
+
+    async def delete_instance(self, instance: str, *, incarnation: str) -> bool:
+        return self.at_present().delete_instance(instance, incarnation)
+
+    async def prune_executions(self, instance: str, *, incarnation: str, before: int) -> int:
+        return self.at_present().prune_executions(instance, incarnation, before)
+
+    async def delete_early_events(
+        self, instance: str | None, *, arrived_before: Instant | None = None, limit: int
+    ) -> int:
+        return self.at_present().delete_early_events(instance, arrived_before, limit)
+
+    async def delete_namespace(self) -> None:
+        self.at_present().delete_namespace()
 
     def as_management_capability(self) -> ProviderAdmin | None:
         return ModelAdmin(self.at_present)

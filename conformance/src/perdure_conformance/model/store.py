@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from perdure_conformance.model.recovery import Recovery
+from perdure_conformance.model.deletion import Deletion
 
 
-class Store(Recovery):
+class Store(Deletion):
     """The tables of one namespace, and everything that may be done with them."""

@@ -34,6 +34,8 @@ class MailboxEntry:
     message: Message
     due: Instant
     """Its `visible_at`, or the stamp of its arrival."""
+    arrived_at: Instant
+    """The stamp of its arrival."""
     arrival: int
     front: tuple[int, int] | None = None
     """For messages put to the front: the commit, counted downwards, and the place in it."""

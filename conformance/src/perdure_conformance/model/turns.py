@@ -203,7 +203,7 @@ class Turns(Activities):
     def execution_row(self, instance: str, execution: int) -> ExecutionRow | None:
         """One execution's row, if there is one."""
         rows = self.tables.executions.get(instance, [])
-        return rows[execution - 1] if 0 < execution <= len(rows) else None
+        return next((row for row in rows if row.state.execution == execution), None)
 
     def page(self, row: ExecutionRow, after: int) -> HistoryPage:
         """The events after a number, up to the size of a page."""

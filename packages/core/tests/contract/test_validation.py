@@ -9,7 +9,11 @@ from perdure.contract import (
     ActivityLease,
     ExecutionEnd,
     InstanceStatus,
+    Message,
+    MessageKind,
     NewActivity,
+    NewChild,
+    NewInstance,
     TurnCommit,
     check_commit,
     check_delay,
@@ -22,6 +26,12 @@ BEYOND = LONGEST_LEASE + timedelta(microseconds=1)
 HOLDER = "w"
 COMMIT = TurnCommit(
     id="c", instance="i", incarnation="n", token=HOLDER, execution=1, expected_event=0
+)
+CHILD = NewInstance(
+    instance="c",
+    incarnation="c@2",
+    name="flow",
+    start=Message(id="start", instance="c", kind=MessageKind.START, data=b"", incarnation="c@2"),
 )
 
 
@@ -67,6 +77,10 @@ def test_a_commit_that_contradicts_nothing_passes():
         ({"activity_lease_for": timedelta(0)}, "activity_lease_for"),
         ({"end": ExecutionEnd(status=InstanceStatus.RUNNING)}, "as Running"),
         ({"add": (NewActivity(id="1", name="work", data=b"", lease=True),)}, "activity_token"),
+        (
+            {"create": (NewChild(instance=replace(CHILD, replaces="c@1")),)},
+            "in place of 'c@1'",
+        ),
         (
             {"finish": (ActivityLease(instance="i", activity="a", token=HOLDER),) * 17},
             "17 activities",

@@ -40,14 +40,13 @@ class MemoryAdmin(ProviderAdmin):
         if limit < 1:
             raise InvalidInput(f"a page cannot have {limit} ids; ask for 1 or more")
         with self._store.lock:
-            created = self._store.created
-            before = len(created) if token is None else self._read_token(token)
-            # A list of all numbers would be the same as the range.
-            numbers = range(len(created)) if status is None else self._store.by_status[status]
+            store = self._store
+            before = store.next_number if token is None else self._read_token(token)
+            numbers = store.numbers if status is None else store.by_status[status]
             end = bisect_left(numbers, before)
             page = numbers[max(0, end - limit) : end]
             return IdPage(
-                ids=tuple(created[number].state.instance for number in reversed(page)),
+                ids=tuple(store.created[number].state.instance for number in reversed(page)),
                 next_token=f"before-{page[0]}" if end > limit else None,
             )
 
@@ -59,7 +58,7 @@ class MemoryAdmin(ProviderAdmin):
     async def list_execution_numbers(self, instance: str) -> Sequence[int]:
         with self._store.lock:
             found = self._store.instances.get(instance)
-            return range(1, 1 if found is None else len(found.executions) + 1)
+            return () if found is None else tuple(each.number for each in found.executions)
 
     async def read_execution(self, instance: str, execution: int) -> ExecutionState | None:
         with self._store.lock:
@@ -77,7 +76,7 @@ class MemoryAdmin(ProviderAdmin):
         with self._store.lock:
             store = self._store
             return StoreMetrics(
-                total_instances=len(store.created),
+                total_instances=len(store.instances),
                 total_executions=store.execution_count,
                 running_instances=len(store.by_status[InstanceStatus.RUNNING]),
                 completed_instances=len(store.by_status[InstanceStatus.COMPLETED]),
@@ -102,7 +101,7 @@ class MemoryAdmin(ProviderAdmin):
 
     def _read_token(self, token: str) -> int:
         match = _TOKEN.match(token)
-        if match is None or int(match[1]) >= len(self._store.created):
+        if match is None or int(match[1]) >= self._store.next_number:
             raise InvalidInput(
                 f"page token {token!r} was not given by this provider; begin without a token"
             )
@@ -110,9 +109,7 @@ class MemoryAdmin(ProviderAdmin):
 
     def _find(self, instance: str, execution: int) -> Execution | None:
         found = self._store.instances.get(instance)
-        if found is None or not 1 <= execution <= len(found.executions):
-            return None
-        return found.executions[execution - 1]
+        return None if found is None else found.find_execution(execution)
 
 
 def page_of(instance: str, execution: Execution, after: int) -> HistoryPage:

@@ -26,8 +26,8 @@ from perdure_memory._store import Store
 
 def commit_turn(store: Store, commit: TurnCommit, now: Instant) -> CommitAnswer:
     """Carry out the commit; raises without a change if it is refused."""
-    instance = store.instances.get(commit.instance)
-    if instance is None or instance.state.incarnation != commit.incarnation:
+    instance = store.find(commit.instance, commit.incarnation)
+    if instance is None:
         raise LeaseLost(commit.instance, operation="commit_turn")
     if instance.state.last_commit == commit.id:
         return _answer(instance, commit, now)

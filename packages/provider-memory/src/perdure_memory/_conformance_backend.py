@@ -35,4 +35,7 @@ class NamedStoreBackend(UrlBackend):
 
     def _execution(self, place: EventPlace) -> Execution:
         store = find_store(MemoryOptions(name=self._name, namespace=place.namespace))
-        return store.instances[place.instance].executions[place.execution - 1]
+        execution = store.instances[place.instance].find_execution(place.execution)
+        if execution is None:
+            raise LookupError(f"instance {place.instance!r} has no execution {place.execution}")
+        return execution

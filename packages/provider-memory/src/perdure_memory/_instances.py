@@ -129,6 +129,7 @@ class Instance(Leasable):
         """Its position in the order of creation."""
         self.mailbox = mailbox
         self.executions = [Execution(1, state.created_at)]
+        """Ascending, without gaps; the last one is the current one."""
         self.has_continued = False
         """Whether an execution has ended as CONTINUED_AS_NEW."""
         self.activities: dict[str, Activity] = {}
@@ -148,6 +149,11 @@ class Instance(Leasable):
 
     def next_due(self) -> Instant | None:
         return self.mailbox.next_due()
+
+    def find_execution(self, number: int) -> Execution | None:
+        """An execution by its number, or None if it never was or was deleted."""
+        place = number - self.executions[0].number
+        return self.executions[place] if 0 <= place < len(self.executions) else None
 
     def is_addressed_by(self, message: Message) -> bool:
         """Whether the message is for this incarnation and execution; if not, it is void."""

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from perdure.contract import (
+    DELETION,
     MANAGEMENT,
     RECOVERY,
     Clock,
@@ -35,7 +36,7 @@ def perdure_provider_specs() -> Sequence[ProviderSpec]:
         ProviderSpec(
             scheme="memory",
             contract=(1, 1),
-            capabilities=frozenset({MANAGEMENT, RECOVERY}),
+            capabilities=frozenset({MANAGEMENT, RECOVERY, DELETION}),
             options=lambda: MemoryOptions,
             open=_open,
             example_url="memory://name",

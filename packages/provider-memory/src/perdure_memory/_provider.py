@@ -13,6 +13,7 @@ from datetime import timedelta
 
 from perdure.clock import to_microseconds
 from perdure.contract import (
+    DELETION,
     RECOVERY,
     ActivityCompletion,
     ActivityLease,
@@ -49,6 +50,7 @@ from perdure.errors import (
     ExecutionNotFound,
     InstanceAlreadyExists,
     InstanceNotFound,
+    InstanceRunning,
 )
 
 from perdure_memory._admin import MemoryAdmin, page_of
@@ -67,7 +69,7 @@ class MemoryProvider(Provider):
     Several objects may use one named store, each in its own event loop and thread.
     """
 
-    capabilities = frozenset({RECOVERY})
+    capabilities = frozenset({RECOVERY, DELETION})
     finish_limit = 1000
     tells_of_work = True
     tells_of_changes = True
@@ -121,12 +123,13 @@ class MemoryProvider(Provider):
     ) -> HistoryPage:
         await asyncio.sleep(0)
         with self._store.lock:
-            found = self._store.instances.get(instance)
-            if found is None or found.state.incarnation != incarnation:
+            found = self._store.find(instance, incarnation)
+            if found is None:
                 raise InstanceNotFound(instance)
-            if not 1 <= execution <= len(found.executions):
+            row = found.find_execution(execution)
+            if row is None:
                 raise ExecutionNotFound(instance, execution)
-            return page_of(instance, found.executions[execution - 1], after)
+            return page_of(instance, row, after)
 
     async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:
         check_commit(commit, finish_limit=self.finish_limit)
@@ -251,6 +254,37 @@ class MemoryProvider(Provider):
         with self._store.lock:
             return terminate_instance(self._store, termination, self.clock.now())
 
+    async def delete_instance(self, instance: str, *, incarnation: str) -> bool:
+        await asyncio.sleep(0)
+        with self._store.lock:
+            found = self._store.find(instance, incarnation)
+            if found is None:
+                return False
+            if found.is_running:
+                raise InstanceRunning(instance)
+            self._store.delete(found)
+            return True
+
+    async def prune_executions(self, instance: str, *, incarnation: str, before: int) -> int:
+        await asyncio.sleep(0)
+        with self._store.lock:
+            found = self._store.find(instance, incarnation)
+            if found is None:
+                raise InstanceNotFound(instance)
+            return self._store.prune(found, min(before, found.state.execution))
+
+    async def delete_early_events(
+        self, instance: str | None, *, arrived_before: Instant | None = None, limit: int
+    ) -> int:
+        await asyncio.sleep(0)
+        with self._store.lock:
+            return self._store.early_events.delete(instance, before=arrived_before, limit=limit)
+
+    async def delete_namespace(self) -> None:
+        await asyncio.sleep(0)
+        with self._store.lock:
+            self._store.clear()
+
     async def wait_for_work(self, wait: WorkWait) -> None:
         """Wait for work, woken by changes and by the clock."""
         lists: list[Subscribers] = []
@@ -326,7 +360,7 @@ class MemoryProvider(Provider):
         with self._store.lock:
             instance = self._store.instances.get(wait.instance)
             if instance is None:
-                return False
+                return wait.exists
             seen = (wait.exists, wait.last_commit, wait.parked)
             return seen != (True, instance.state.last_commit, instance.state.parked)
 

@@ -76,7 +76,7 @@ def terminate_instance(store: Store, termination: InstanceTermination, now: Inst
 
 
 def _find(store: Store, instance_id: str, incarnation: str) -> Instance:
-    instance = store.instances.get(instance_id)
-    if instance is None or instance.state.incarnation != incarnation:
+    instance = store.find(instance_id, incarnation)
+    if instance is None:
         raise InstanceNotFound(instance_id)
     return instance

@@ -26,6 +26,7 @@ from perdure.contract import (
     Serves,
 )
 
+from perdure_memory._early_events import EarlyEvents
 from perdure_memory._instances import Activity, Execution, Instance
 from perdure_memory._mailbox import Mailbox
 from perdure_memory._notifications import Subscribers
@@ -38,8 +39,11 @@ class Store:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.instances: dict[str, Instance] = {}
-        self.created: list[Instance] = []
-        """In the order of creation; `number` of an instance is its index."""
+        self.created: dict[int, Instance] = {}
+        """By `number` of the instance, in the order of creation."""
+        self.numbers: list[int] = []
+        """The numbers of all instances, ascending."""
+        self.next_number = 0
         self.by_status: dict[InstanceStatus, list[int]] = {status: [] for status in InstanceStatus}
         """Numbers of instances, ascending; those that ever continued as new under that status too."""
         self.execution_count = 0
@@ -48,8 +52,7 @@ class Store:
         self.activity_subscribers = Subscribers()
         self.turns: ReadyIndex[Instance] = ReadyIndex(self.turn_subscribers.wake)
         self.activities: ReadyIndex[Activity] = ReadyIndex(self.activity_subscribers.wake)
-        self._early_events: dict[str, Mailbox] = {}
-        """External events for instances that do not exist yet."""
+        self.early_events = EarlyEvents()
         self._change_subscribers: WeakValueDictionary[tuple[str, bool], Subscribers] = (
             WeakValueDictionary()
         )
@@ -61,18 +64,25 @@ class Store:
         return self._stamp
 
     def create(self, new: NewInstance, now: Instant) -> Instance | None:
-        """Create the instance; returns the existing one if there is one with its id."""
+        """Create the instance, in place of the ended one that it replaces.
+
+        Returns the instance that has the id, if the new one is not created.
+        """
         found = self.instances.get(new.instance)
         if found is not None:
-            return found
-        mailbox = self._early_events.pop(new.instance, None) or Mailbox()
-        instance = Instance(_first_state(new, now), number=len(self.created), mailbox=mailbox)
+            if found.is_running or found.state.incarnation != new.replaces:
+                return found
+            self.delete(found)
+        mailbox = self.early_events.take(new.instance)
+        instance = Instance(_first_state(new, now), number=self.next_number, mailbox=mailbox)
         mailbox.discard(
             [message.id for message in mailbox if not instance.is_addressed_by(message)]
         )
         mailbox.put_front((new.start,), self.stamp(now))
         self.instances[new.instance] = instance
-        self.created.append(instance)
+        self.created[instance.number] = instance
+        self.numbers.append(instance.number)
+        self.next_number += 1
         self.by_status[InstanceStatus.RUNNING].append(instance.number)
         self.execution_count += 1
         self.turns.place(instance, now)
@@ -84,8 +94,7 @@ class Store:
         instance = self.instances.get(message.instance)
         if instance is None:
             if message.kind is MessageKind.EVENT:
-                mailbox = self._early_events.setdefault(message.instance, Mailbox())
-                mailbox.put(message, self.stamp(now))
+                self.early_events.put(message, self.stamp(now))
         elif instance.is_addressed_by(message):
             instance.mailbox.put(message, self.stamp(now))
             if message.kind is MessageKind.CANCEL and message.visible_at is None:
@@ -102,6 +111,12 @@ class Store:
         activity = instance.activities.pop(activity_id, None)
         if activity is not None:
             self.activities.forget(activity)
+
+    def find(self, instance_id: str, incarnation: str) -> Instance | None:
+        """The instance of this incarnation, or None."""
+        instance = self.instances.get(instance_id)
+        is_other = instance is None or instance.state.incarnation != incarnation
+        return None if is_other else instance
 
     def find_activity(self, instance_id: str, activity_id: str) -> Activity | None:
         """An activity, or None."""
@@ -134,6 +149,43 @@ class Store:
         self._move(instance, InstanceStatus.RUNNING)
         instance.state = replace(instance.state, status=InstanceStatus.RUNNING, output=None)
         self._begin_next(instance, now)
+
+    def delete(self, instance: Instance) -> None:
+        """Delete an ended instance and all that belongs to it."""
+        del self.instances[instance.state.instance]
+        del self.created[instance.number]
+        _remove(self.numbers, instance.number)
+        _remove(self.by_status[instance.state.status], instance.number)
+        self.prune(instance, instance.state.execution + 1)
+        self.notify_change(instance)
+
+    def prune(self, instance: Instance, before: int) -> int:
+        """Delete the executions below a number; returns how many there were."""
+        pruned = [each for each in instance.executions if each.number < before]
+        del instance.executions[: len(pruned)]
+        self.execution_count -= len(pruned)
+        self.event_count -= sum(each.event_count for each in pruned)
+        continued = InstanceStatus.CONTINUED_AS_NEW
+        if instance.has_continued and all(e.status is not continued for e in instance.executions):
+            instance.has_continued = False
+            _remove(self.by_status[continued], instance.number)
+        return len(pruned)
+
+    def clear(self) -> None:
+        """Delete everything, and wake all calls that wait."""
+        self.early_events.clear()
+        for instance in tuple(self.instances.values()):
+            for activity_id in tuple(instance.activities):
+                self.drop_activity(instance, activity_id)
+            self.turns.forget(instance)
+        self.instances.clear()
+        self.created.clear()
+        self.numbers.clear()
+        for numbers in self.by_status.values():
+            numbers.clear()
+        self.execution_count = self.event_count = 0
+        for subscribers in tuple(self._change_subscribers.values()):
+            subscribers.wake()
 
     def park(self, instance: Instance, mark: ParkedMark, now: Instant) -> None:
         """Mark the instance as parked; an earlier mark for the same reason keeps its time."""
@@ -226,9 +278,12 @@ class Store:
 
     def _move(self, instance: Instance, status: InstanceStatus) -> None:
         """Move the instance to the numbers of another status; the caller changes its state."""
-        numbers = self.by_status[instance.state.status]
-        del numbers[bisect_left(numbers, instance.number)]
+        _remove(self.by_status[instance.state.status], instance.number)
         insort(self.by_status[status], instance.number)
+
+
+def _remove(numbers: list[int], number: int) -> None:
+    del numbers[bisect_left(numbers, number)]
 
 
 def _first_state(new: NewInstance, now: Instant) -> InstanceState:

@@ -320,9 +320,9 @@ class Provider(ABC):
     async def wait_for_change(self, wait: ChangeWait) -> None:
         """Return when the instance differs from what the caller saw, or after the timeout at the latest.
 
-        It differs if it exists and did not, or if its last commit or its parked state is another. A provider
-        that tells of changes returns at once if it differs when the call begins. The default implementation
-        waits for the timeout.
+        It differs if it exists and did not, if it existed and is gone, or if its last commit or its parked
+        state is another. A provider that tells of changes returns at once if it differs when the call
+        begins. The default implementation waits for the timeout.
         """
         await self.clock.sleep(wait.timeout)
 

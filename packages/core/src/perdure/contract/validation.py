@@ -54,6 +54,12 @@ def check_commit(commit: TurnCommit, *, finish_limit: int) -> None:
             f"commit {commit.id!r} adds leased activities; give activity_token and"
             " activity_lease_for with it"
         )
+    replacing = [child.instance for child in commit.create if child.instance.replaces is not None]
+    if replacing:
+        raise InvalidInput(
+            f"commit {commit.id!r} creates instance {replacing[0].instance!r} in place of"
+            f" {replacing[0].replaces!r}; only create_instance may replace an instance"
+        )
     if commit.keep_for is not None:
         check_lease("keep_for", commit.keep_for)
     if commit.activity_lease_for is not None:
