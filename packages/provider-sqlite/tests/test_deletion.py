@@ -16,7 +16,6 @@ from perdure.contract import (
     ExecutionEnd,
     InstanceStatus,
     NewActivity,
-    NewChild,
 )
 from perdure.errors import (
     ActivityLeaseLost,
@@ -137,7 +136,7 @@ async def test_late_calls_for_a_deleted_instance_find_nothing_of_the_next_one(de
     assert (await provider.read_instance("a")).last_event == 0
 
 
-async def test_a_long_history_is_removed_in_short_transactions_while_nobody_sees_it(
+async def test_a_long_history_is_removed_in_short_transactions_and_is_out_of_sight(
     desk, make, small_parts
 ):
     provider = await desk.open()
@@ -265,18 +264,6 @@ async def test_of_several_that_replace_one_instance_one_is_created(desk, make):
 
     assert sum(outcome is None for outcome in outcomes) == 1
     assert sum(isinstance(outcome, InstanceAlreadyExists) for outcome in outcomes) == 4
-
-
-async def test_a_child_can_replace_an_ended_instance(desk, make):
-    provider = await desk.open()
-    await ended(desk, make, provider, "child")
-    turn = await desk.leased(provider, "parent")
-    child = replace(make.new("child", incarnation="two"), replaces="one")
-
-    answer = await provider.commit_turn(make.commit(turn, create=(NewChild(instance=child),)))
-
-    assert answer.in_use == frozenset()
-    assert (await provider.read_instance("child")).incarnation == "two"
 
 
 async def test_executions_that_were_pruned_are_gone_from_all_reads(desk, make, small_parts):

@@ -10,12 +10,20 @@ from collections.abc import Iterator
 
 import pytest
 from perdure_sqlite._schema.tables import INDEXES, TABLES
-from perdure_sqlite._sql import activities, deletions, instances, listings, mailboxes, management
+from perdure_sqlite._sql import (
+    activities,
+    deletions,
+    instances,
+    listings,
+    mailboxes,
+    management,
+    values,
+)
 from perdure_sqlite._sql.listings import RangeStatements
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-MODULES = (instances, activities, deletions, listings, mailboxes, management)
+MODULES = (instances, activities, deletions, listings, mailboxes, management, values)
 RANGES = {name: each for name, each in vars(listings).items() if isinstance(each, RangeStatements)}
 STATEMENTS = {
     name: text

@@ -12,6 +12,7 @@ from perdure.contract import (
     PERSISTENT,
     RECOVERY,
     SHARED,
+    VALUES,
     Clock,
     Provider,
     ProviderSpec,
@@ -40,7 +41,7 @@ def perdure_provider_specs() -> Sequence[ProviderSpec]:
         ProviderSpec(
             scheme="sqlite",
             contract=(1, 1),
-            capabilities=frozenset({DELETION, MANAGEMENT, PERSISTENT, RECOVERY, SHARED}),
+            capabilities=frozenset({DELETION, MANAGEMENT, PERSISTENT, RECOVERY, SHARED, VALUES}),
             options=lambda: SQLiteOptions,
             open=_open,
             example_url="sqlite:///orders.db",

@@ -20,6 +20,7 @@ from perdure.clock import Clock, SystemClock
 from perdure.contract import (
     DELETION,
     RECOVERY,
+    VALUES,
     ActivityCompletion,
     ActivityLease,
     ActivityRelease,
@@ -31,6 +32,7 @@ from perdure.contract import (
     InstanceReopening,
     InstanceState,
     InstanceTermination,
+    InstanceValues,
     Instant,
     LeasedActivity,
     LeasedTurn,
@@ -63,6 +65,7 @@ from perdure_sqlite._operations.removals import continue_removals
 from perdure_sqlite._options import SQLiteOptions
 from perdure_sqlite._reads.histories import History
 from perdure_sqlite._reads.reader import Reader
+from perdure_sqlite._reads.values import read_values
 from perdure_sqlite._sql.deletions import NEXT_REMOVAL
 from perdure_sqlite._sql.instances import FIND_INSTANCE, READ_INSTANCE
 from perdure_sqlite._sql.rows import InstanceRow, state_of
@@ -80,7 +83,7 @@ class SQLiteProvider(Provider):
     Cancelling a call withdraws it, or waits until the file no longer changes on its behalf.
     """
 
-    capabilities = frozenset({DELETION, RECOVERY})
+    capabilities = frozenset({DELETION, RECOVERY, VALUES})
     finish_limit = 1000
     tells_of_work = True
     tells_of_changes = True
@@ -273,6 +276,11 @@ class SQLiteProvider(Provider):
         while await self._write("delete_namespace", deletion.delete_part_of_namespace):
             pass
         await self._remove_leftovers("delete_namespace")
+
+    async def read_values(
+        self, instance: str, *, keys: frozenset[str] | None = None
+    ) -> InstanceValues | None:
+        return await self._read("read_values", lambda reader: read_values(reader, instance, keys))
 
     async def wait_for_work(self, wait: WorkWait) -> None:
         await self._opened("wait_for_work").notifications.wait_for_work(wait)

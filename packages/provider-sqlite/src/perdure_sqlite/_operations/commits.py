@@ -20,9 +20,10 @@ from perdure.errors import ActivityLeaseLost, HistoryConflict, LeaseLost
 
 from perdure_sqlite._operations.activities import add_activity
 from perdure_sqlite._operations.executions import append_events, end_execution, save_progress
-from perdure_sqlite._operations.instances import add_instance, makes_room
+from perdure_sqlite._operations.instances import add_instance
 from perdure_sqlite._operations.mailboxes import Mailboxes, deliver, put_front, update_bucket
 from perdure_sqlite._operations.turns import holds
+from perdure_sqlite._operations.values import change_values, set_custom_status
 from perdure_sqlite._sql.activities import (
     FIND_HELD_ACTIVITY,
     FINISH_ACTIVITY,
@@ -92,6 +93,10 @@ def carry_out(transaction: Transaction, row: InstanceRow, commit: TurnCommit) ->
         end_execution(transaction, row, commit.end)
     if commit.version is not None or commit.engine is not None or commit.unpin:
         _change_pin(transaction, row, commit)
+    if commit.custom_status is not None:
+        set_custom_status(transaction, row, commit.custom_status)
+    if commit.values:
+        change_values(transaction, row, commit.values)
     until = _add_activities(transaction, row, commit) if commit.add else None
     in_use: frozenset[str] = frozenset()
     if commit.create or commit.send or commit.front:
@@ -141,7 +146,7 @@ def _create_and_send(
     for child in commit.create:
         new = child.instance
         found = mailboxes.find(new.instance)
-        if found is None or makes_room(transaction, found, new):
+        if found is None:
             mailboxes.add_row(add_instance(transaction, new))
         elif found.incarnation != new.incarnation:
             in_use.add(new.instance)

@@ -19,13 +19,13 @@ from perdure_sqlite._writes.transaction import Transaction
 def create_instance(transaction: Transaction, new: NewInstance) -> None:
     """Create the instance with its start message; raises `InstanceAlreadyExists`."""
     found = transaction.find(new.instance)
-    if found is None or makes_room(transaction, found, new):
+    if found is None or _makes_room(transaction, found, new):
         add_instance(transaction, new)
     elif found.incarnation != new.incarnation:
         raise InstanceAlreadyExists(new.instance)
 
 
-def makes_room(transaction: Transaction, found: InstanceRow, new: NewInstance) -> bool:
+def _makes_room(transaction: Transaction, found: InstanceRow, new: NewInstance) -> bool:
     """Delete the instance that has the id if the new one replaces it; returns whether it does."""
     if found.incarnation != new.replaces or found.status == RUNNING:
         return False
