@@ -68,6 +68,9 @@ MAY_USE = {
         "codec", "records", "model", "diagnostics", "authoring", "contract", "providers", "replay",
         "client", "runtime", "testing",
     },
+    "command": {
+        "records", "model", "authoring", "contract", "providers", "client", "testing", "command",
+    },
 }  # fmt: skip
 """What the modules of a folder may import; the page about the layout draws it."""
 

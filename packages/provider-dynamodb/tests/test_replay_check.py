@@ -8,7 +8,7 @@ from pathlib import Path
 
 import perdure
 import pytest
-from perdure.testing.command import main
+from perdure.command import main
 
 ORDERS = """
 import perdure

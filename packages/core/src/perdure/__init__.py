@@ -12,7 +12,8 @@ Each folder imports only from those above it:
 - `replay/`: the engine, without I/O; it knows no provider
 - `client/`: starts and watches instances, and reaches a runtime only through the provider
 - `runtime/`: leases work, runs it, commits what came of it
-- `testing/`: an application in a test, and replay checks; nothing else imports it
+- `testing/`: an application in a test, and replay checks; the command alone imports it
+- `command/`: the command line
 """
 
 from perdure.authoring.registry import Registry

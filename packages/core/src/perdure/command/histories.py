@@ -1,52 +1,36 @@
-"""The command `perdure`: checks code against stored histories, and exports them.
+"""The commands `check` and `export`: replay histories against code, and write them to files.
 
-    perdure check shop.orders:app --url sqlite:///live.db --running
-    perdure export sqlite:///live.db tests/histories
-    perdure check shop.orders:app --histories tests/histories
-
-It exits with 0 if the code agrees, with 1 if it disagrees, and with 2 if nothing could be checked.
+perdure check shop.orders:app --url sqlite:///live.db --running
+perdure export sqlite:///live.db tests/histories
+perdure check shop.orders:app --histories tests/histories
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import hashlib
 import importlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import quote
 
 from perdure.authoring.registry import Registry
-from perdure.errors import InvalidInput, PerdureError
+from perdure.command.answers import DISAGREES, DONE, FAILED, Commands, count
+from perdure.errors import InvalidInput
 from perdure.testing.history_sources import documents_of
 from perdure.testing.replay_check import check_histories
 
 if TYPE_CHECKING:
     from perdure.model.hidden_payload import Payloads
 
-AGREES = DONE = 0
-DISAGREES, FAILED = 1, 2
 _LONGEST_NAME: Final = 200
 """Of a file, in characters without the ending."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command, and return its exit code."""
-    options = _parser().parse_args(arguments)
-    try:
-        return cast("int", asyncio.run(options.run(options)))
-    except PerdureError as error:
-        print(f"perdure: {error}", file=sys.stderr)
-        return FAILED
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="perdure", description="Check and export histories.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
+def add_commands(commands: Commands) -> None:
+    """Add the commands to the parser."""
     check = commands.add_parser(
         "check",
         help="replay histories against code, without running anything",
@@ -82,9 +66,8 @@ def _parser() -> argparse.ArgumentParser:
             "--running", action="store_true", help="only instances that have not ended"
         )
         command.add_argument(
-            "--sample", type=_count, metavar="N", help="so many at most, the same ones each time"
+            "--sample", type=count, metavar="N", help="so many at most, the same ones each time"
         )
-    return parser
 
 
 async def _check(options: argparse.Namespace) -> int:
@@ -103,7 +86,7 @@ async def _check(options: argparse.Namespace) -> int:
     if not report.executions:
         print("perdure: there was nothing to check", file=sys.stderr)
         return FAILED
-    return AGREES if report.agrees else DISAGREES
+    return DONE if report.agrees else DISAGREES
 
 
 async def _export(options: argparse.Namespace) -> int:
@@ -161,14 +144,3 @@ def file_name(instance: str) -> str:
         digest = hashlib.sha256(instance.encode()).hexdigest()[:16]
         name = f"{name[:_LONGEST_NAME]}-{digest}"
     return f"{name}.json"
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
-
-
-if __name__ == "__main__":
-    sys.exit(main())

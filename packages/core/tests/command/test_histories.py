@@ -12,7 +12,8 @@ from pathlib import Path
 import perdure
 import pytest
 from perdure import HistoryDocument, InvalidInput
-from perdure.testing.command import file_name, load_app, main
+from perdure.command import main
+from perdure.command.histories import file_name, load_app
 
 ORDERS = """
 import asyncio
