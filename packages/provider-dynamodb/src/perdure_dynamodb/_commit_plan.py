@@ -23,7 +23,13 @@ from perdure_dynamodb._keys import (
 )
 from perdure_dynamodb._lease_memory import MANY_TIMERS, RememberedLease
 from perdure_dynamodb._locks import LEASE_STANDS, RUNNING, Validity
-from perdure_dynamodb._payloads import TRANSIENT, ChunkBuffer
+from perdure_dynamodb._payloads import (
+    TRANSIENT,
+    ChunkBuffer,
+    chunks_of,
+    reference_name,
+    size_name,
+)
 from perdure_dynamodb._signals import unsignalled
 from perdure_dynamodb._table import Key, Update
 from perdure_dynamodb._values import Item, Plain, Row
@@ -45,6 +51,10 @@ class CommitPlan:
     activities: Sequence[Item]
     buffer: ChunkBuffer
     output: Mapping[str, Plain]
+    custom_status: Mapping[str, Plain]
+    """The attributes that hold it, if the commit sets one."""
+    values_before: Mapping[str, Row]
+    """Of the values that the commit changes, the items that there were."""
     validity: Validity
     """Of the instance, as the commit leaves it."""
     prefix: str
@@ -78,6 +88,32 @@ class CommitPlan:
     def mailbox(self) -> Mailbox:
         """The instance's own mailbox."""
         return Mailbox(self.validity, self.prefix)
+
+    @property
+    def value_count(self) -> int:
+        """How many values the instance has after the commit."""
+        given = self.commit.values.items()
+        added = sum(data is not None and key not in self.values_before for key, data in given)
+        removed = sum(data is None and key in self.values_before for key, data in given)
+        return self.lease.value_count + added - removed
+
+    @property
+    def custom_status_version(self) -> int:
+        """The version of the custom status after the commit."""
+        return self.lease.custom_status_version + bool(self.custom_status)
+
+    @property
+    def replaced_chunks(self) -> list[Key]:
+        """The chunks of values and of the custom status that the commit replaces."""
+        chunks = [key for row in self.values_before.values() for key in chunks_of(row)]
+        return [*chunks, *(self.lease.status_chunks if self.custom_status else ())]
+
+    @property
+    def status_chunks(self) -> tuple[Key, ...]:
+        """The chunks of the custom status after the commit."""
+        if not self.custom_status:
+            return self.lease.status_chunks
+        return chunks_of(Row({"pk": self.lock_key[0], **self.custom_status}), "cst")
 
     @property
     def next_due(self) -> Instant | None:
@@ -210,9 +246,19 @@ class _LockChange:
         self._set_or_not("eng", commit.engine)
         for name, value in self._plan.output.items():
             self._set_or_not(name, value)
+        self._add_status_and_values()
         self._set_or_remove("acu", self._plan.activities_until)
         self._set_or_not("lit", 1 if self._plan.puts_chunks else None)
         self._add_timers()
+
+    def _add_status_and_values(self) -> None:
+        plan = self._plan
+        if plan.custom_status:
+            for name in ("cst", reference_name("cst"), size_name("cst")):
+                self._set_or_remove(name, plan.custom_status.get(name))
+            self._set_or_not("csn", plan.custom_status_version)
+        if plan.commit.values:
+            self._set_or_not("vln", plan.value_count)
 
     def _add_timers(self) -> None:
         """What the next lease may know of the timers, where they are many."""

@@ -14,7 +14,7 @@ Payloads go ahead in chunks that nothing refers to until the transaction does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -42,7 +42,7 @@ from perdure_dynamodb._change_kinds import FenceFailed, weight_of
 from perdure_dynamodb._changes import Changes
 from perdure_dynamodb._commit_plan import CommitPlan, engine_after, version_after
 from perdure_dynamodb._ids_in_use import IdsInUse
-from perdure_dynamodb._keys import activity_key
+from perdure_dynamodb._keys import activity_key, value_key
 from perdure_dynamodb._lease_memory import MANY_TIMERS, LeaseMemory, RememberedLease
 from perdure_dynamodb._litter import Litter
 from perdure_dynamodb._locks import Lock, Validity
@@ -52,6 +52,7 @@ from perdure_dynamodb._planner import Planner
 from perdure_dynamodb._staged_commits import StagedCommits, in_batches
 from perdure_dynamodb._table import TRANSACTION_LIMIT, Action, Key
 from perdure_dynamodb._turn_leases import TurnLeases
+from perdure_dynamodb._values import Row
 
 FINISH_LIMIT = 90
 _MOST_ATTEMPTS = 20
@@ -103,7 +104,8 @@ class Commits:
                         continue
                     return again
                 known = _learned(lock, before, self._namespace.now)
-            plan = self._planner.plan(commit, known)
+            values = await self._values_before(commit, known)
+            plan = self._planner.plan(commit, known, values=values)
             # Until it is known how this ends, what is known of the lock may be wrong.
             self._memory.forget(commit.instance, commit.token)
             marks = await self._litter.mark(commit.instance, plan.buffer.payloads)
@@ -120,6 +122,15 @@ class Commits:
             " commit; try again",
             operation="commit_turn",
         )
+
+    async def _values_before(self, commit: TurnCommit, lease: RememberedLease) -> Mapping[str, Row]:
+        """Of the values that a commit changes, the items that there are."""
+        if not commit.values:
+            return {}
+        partition = self._keys.partition(commit.instance)
+        keys = {key: (partition, value_key(key, lease.life.tag)) for key in commit.values}
+        rows = await self._table.get_many(keys.values())
+        return {key: rows[place] for key, place in keys.items() if place in rows}
 
     async def terminate(self, termination: InstanceTermination) -> bool:
         """End a running instance as Failed, with or without a lease."""
@@ -247,6 +258,7 @@ class Commits:
         commit, lease, purge = plan.commit, plan.lease, self._namespace.purge
         removed = [lease.chunks.pop(each) for each in commit.remove if each in lease.chunks]
         purge.chunks(key for keys in removed for key in keys)
+        purge.chunks(plan.replaced_chunks)
         gone = [each.activity for each in commit.finish] + list(commit.cancel)
         self._activities.ended([self._activity_key(commit, each) for each in gone])
         self._activities.added(commit, plan.activities)
@@ -297,6 +309,9 @@ class Commits:
             timers=plan.timers,
             has_chunks=lease.has_chunks or plan.puts_chunks,
             answer=plan.answer if in_use else None,
+            custom_status_version=plan.custom_status_version,
+            status_chunks=plan.status_chunks,
+            value_count=plan.value_count,
         )
 
     async def _read_for(

@@ -114,6 +114,16 @@ def litter_key(mark: str) -> str:
     return f"G#{mark}"
 
 
+def value_key(key: str, tag: str = "") -> str:
+    """A value of an instance."""
+    return f"K#{tag or '-'}#{key}"
+
+
+def values_of(tag: str) -> tuple[str, str]:
+    """From the first to past the last value of an incarnation."""
+    return f"K#{tag or '-'}#", f"K#{tag or '-'}$"
+
+
 def work_item_key(tag: str, before: int | None) -> str:
     """What is to be removed of a deleted incarnation, or of its executions before one."""
     pruned = "" if before is None else f"#{before:010d}"

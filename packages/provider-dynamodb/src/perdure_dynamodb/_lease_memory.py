@@ -18,6 +18,7 @@ from perdure_dynamodb._keys import ready_time, turn_prefix, waits_since
 from perdure_dynamodb._lives import LEGACY, Life
 from perdure_dynamodb._locks import Lock
 from perdure_dynamodb._messages import Delivery
+from perdure_dynamodb._payloads import chunks_of
 from perdure_dynamodb._table import Key
 
 MOST = 20_000
@@ -57,6 +58,10 @@ class RememberedLease:
     life: Life = LEGACY
     is_listed_as_continued: bool = False
     first_execution: int = 1
+    custom_status_version: int = 0
+    status_chunks: tuple[Key, ...] = ()
+    """Of the custom status, where it is in chunks."""
+    value_count: int = 0
     signals: int | None = None
     """So many signals there were before the mailbox was read; None where that is not known."""
     unread: bool = True
@@ -100,6 +105,9 @@ class RememberedLease:
             answer=lock.row.text_or_none("ans"),
             life=lock.life,
             first_execution=lock.first_execution,
+            custom_status_version=lock.custom_status_version,
+            status_chunks=chunks_of(lock.row, "cst"),
+            value_count=lock.value_count,
             is_listed_as_continued=lock.is_listed_as_continued,
         )
 

@@ -16,6 +16,7 @@ was taken over last, `hid` end of a delay, `att` attempt, `rel` last release, `t
 due time of the timers, their number, and the number of signals at which that was known, `sta` start
 of the execution, `tev` events of earlier executions, `can` that one of these continued as new,
 `prn` the first execution that was not pruned,
+`cst`/`csn` custom status and its version, `vln` number of values,
 `ans`/`acu` answer of the last commit (`inu` in version 0.1.0), `stg`/`stp`/`stn` a staged commit,
 `stf` that it frees the lease at its end, `lit` that payloads of messages or activities went into
 chunks.
@@ -230,6 +231,16 @@ class Lock:
         return self.row.number_or_none("prn") or 1
 
     @property
+    def custom_status_version(self) -> int:
+        """How often a commit has set a custom status."""
+        return self.row.number_or_none("csn") or 0
+
+    @property
+    def value_count(self) -> int:
+        """How many values it has."""
+        return self.row.number_or_none("vln") or 0
+
+    @property
     def is_listed_as_continued(self) -> bool:
         """Whether it is listed among those that ever continued as new."""
         return "can" in self.row
@@ -268,8 +279,8 @@ class Lock:
         """What decides which messages and activities are void."""
         return Validity(self.incarnation, self.execution, self.running, self.life)
 
-    def state(self, output: bytes | None) -> InstanceState:
-        """The plain fields; a large output is read apart."""
+    def state(self, output: bytes | None, custom_status: bytes | None = None) -> InstanceState:
+        """The plain fields, with those that may be large, which are read apart."""
         row = self.row
         return InstanceState(
             instance=self.instance,
@@ -286,6 +297,9 @@ class Lock:
             updated_at=row.number("upd"),
             parked=_parked(row),
             parent=_parent(row.row_or_none("par")),
+            custom_status=custom_status,
+            custom_status_version=self.custom_status_version,
+            value_count=self.value_count,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 
 from perdure.clock import Instant
 from perdure.contract import InstanceStatus, TurnCommit
@@ -18,6 +19,7 @@ from perdure_dynamodb._keys import (
     message_key,
     segment_key,
     turn_prefix,
+    value_key,
 )
 from perdure_dynamodb._lease_memory import RememberedLease
 from perdure_dynamodb._lives import LIFE
@@ -27,7 +29,10 @@ from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._payloads import ChunkBuffer, lasting
 from perdure_dynamodb._segments import pack
 from perdure_dynamodb._table import Key
-from perdure_dynamodb._values import Item, Plain
+from perdure_dynamodb._values import Item, Plain, Row
+
+STATUS_INLINE = 256
+"""A larger custom status is kept apart: the lock item is paid whole with each change of it."""
 
 
 class Planner:
@@ -39,9 +44,18 @@ class Planner:
         self._changes = changes
 
     def plan(
-        self, commit: TurnCommit, lease: RememberedLease, *, is_forced: bool = False
+        self,
+        commit: TurnCommit,
+        lease: RememberedLease,
+        *,
+        values: Mapping[str, Row] | None = None,
+        is_forced: bool = False,
     ) -> CommitPlan:
-        """What a commit writes under this lease; a forced one needs none, and only ends the instance."""
+        """What a commit writes under this lease.
+
+        `values` has, of those that the commit changes, the items that there are. A forced commit
+        needs no lease, and only ends the instance.
+        """
         now, buffer = self._namespace.now, ChunkBuffer.empty()
         validity = _validity_after(commit, lease)
         activities = self._added(commit, lease, buffer, now)
@@ -50,6 +64,7 @@ class Planner:
             *self._messages(commit, lease, validity, buffer, now),
             *(Replace(item=item) for item in activities),
             *self._history(commit, lease, buffer),
+            *self._values(commit, lease, buffer),
             *self._ending(commit, lease, buffer, now),
         ]
         return CommitPlan(
@@ -63,6 +78,8 @@ class Planner:
             activities=activities,
             buffer=buffer,
             output=self._output(commit, lease, buffer),
+            custom_status=self._custom_status(commit, lease, buffer),
+            values_before=values or {},
             validity=validity,
             prefix=turn_prefix(
                 lease.name, version_after(commit, lease), engine_after(commit, lease)
@@ -143,6 +160,30 @@ class Planner:
             )
             for segment in pack(commit.events, after=commit.expected_event)
         ]
+
+    def _values(
+        self, commit: TurnCommit, lease: RememberedLease, buffer: ChunkBuffer
+    ) -> list[Change]:
+        partition, tag = self._keys.partition(commit.instance), lease.life.tag
+        changes: list[Change] = []
+        for key, data in commit.values.items():
+            sort = value_key(key, tag)
+            if data is None:
+                changes.append(Remove(key=(partition, sort)))
+            else:
+                payload = buffer.place(partition, data, kind=lasting(tag))
+                changes.append(Replace(item={"pk": partition, "sk": sort, **payload}))
+        return changes
+
+    def _custom_status(
+        self, commit: TurnCommit, lease: RememberedLease, buffer: ChunkBuffer
+    ) -> dict[str, Plain]:
+        if commit.custom_status is None:
+            return {}
+        partition, kind = self._keys.partition(commit.instance), lasting(lease.life.tag)
+        return buffer.place(
+            partition, commit.custom_status, kind=kind, name="cst", inline_limit=STATUS_INLINE
+        )
 
     def _ending(
         self, commit: TurnCommit, lease: RememberedLease, buffer: ChunkBuffer, now: Instant

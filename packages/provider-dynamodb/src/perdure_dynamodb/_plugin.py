@@ -12,6 +12,7 @@ from perdure.contract import (
     PERSISTENT,
     RECOVERY,
     SHARED,
+    VALUES,
     Clock,
     Provider,
     ProviderSpec,
@@ -45,7 +46,7 @@ def perdure_provider_specs() -> Sequence[ProviderSpec]:
         ProviderSpec(
             scheme="dynamodb",
             contract=(1, 1),
-            capabilities=frozenset({DELETION, MANAGEMENT, PERSISTENT, RECOVERY, SHARED}),
+            capabilities=frozenset({DELETION, MANAGEMENT, PERSISTENT, RECOVERY, SHARED, VALUES}),
             options=_options,
             open=_open,
             example_url="dynamodb://Table?region=eu-west-1",

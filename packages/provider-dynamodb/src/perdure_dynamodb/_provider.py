@@ -17,6 +17,7 @@ from perdure.clock import Clock, Instant, to_microseconds
 from perdure.contract import (
     DELETION,
     RECOVERY,
+    VALUES,
     ActivityCompletion,
     ActivityLease,
     ActivityRelease,
@@ -28,6 +29,7 @@ from perdure.contract import (
     InstanceReopening,
     InstanceState,
     InstanceTermination,
+    InstanceValues,
     LeasedActivity,
     LeasedTurn,
     Message,
@@ -66,13 +68,14 @@ from perdure_dynamodb._early_events import EarlyEvents
 from perdure_dynamodb._heartbeats import Heartbeats
 from perdure_dynamodb._histories import read_events
 from perdure_dynamodb._ids_in_use import IdsInUse
+from perdure_dynamodb._instance_reads import InstanceValueReads, read_state
 from perdure_dynamodb._keys import Keys
-from perdure_dynamodb._lease_memory import LeaseMemory
+from perdure_dynamodb._lease_memory import BoundedMemory, LeaseMemory
 from perdure_dynamodb._litter import Litter
 from perdure_dynamodb._locks import Lock
 from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._namespace_deletion import NamespaceDeletion
-from perdure_dynamodb._payloads import ChunkBuffer, read_payload
+from perdure_dynamodb._payloads import ChunkBuffer
 from perdure_dynamodb._purge import Purge
 from perdure_dynamodb._removal import Removal
 from perdure_dynamodb._reopening import Reopening
@@ -97,7 +100,7 @@ _TO_GIVE_BACK = 5.0
 class DynamoDBProvider(Provider):
     """One namespace of one table."""
 
-    capabilities = frozenset({DELETION, RECOVERY})
+    capabilities = frozenset({DELETION, RECOVERY, VALUES})
     finish_limit = FINISH_LIMIT
     tells_of_changes = True
     tells_of_cancellations = True
@@ -170,9 +173,12 @@ class DynamoDBProvider(Provider):
             litter=self._litter,
             removal=removal,
         )
+        self._values = InstanceValueReads(self._namespace, self._staged)
         self._early_events = EarlyEvents(self._namespace)
         self._namespace_deletion = NamespaceDeletion(self._namespace)
         self._memory = memory
+        self._changed_here: BoundedMemory[str, None] = BoundedMemory()
+        """Instances whose leases a call of this process may have ended, until that is looked for."""
         self._watching = Watching(self._changes, clock=clock, runs_here=memory.holds)
         self._admin = DynamoDBAdmin(
             self._namespace,
@@ -271,12 +277,25 @@ class DynamoDBProvider(Provider):
             "renew_activities", self._heartbeats.renew(tuple(leases), lease_for=lease_for)
         )
 
+    async def read_values(
+        self, instance: str, *, keys: frozenset[str] | None = None
+    ) -> InstanceValues | None:
+        """The values of an instance, as its last commit left them."""
+        return await _named("read_values", self._values.read(instance, keys))
+
     async def wait_for_cancellation(self, wait: CancellationWait) -> frozenset[ActivityLease]:
-        """Those of the leases that are gone, seen within five seconds, and when the timeout is over."""
+        """Those of the leases that are gone, seen within five seconds, and when the timeout is over.
+
+        Where this process has changed the instance by a call that needs no lease, seen at once.
+        """
         end = self.clock.now() + to_microseconds(wait.timeout)
+        instances = {lease.instance for lease in wait.leases}
         while True:
-            left = timedelta(microseconds=max(0, end - self.clock.now()))
-            await self.clock.sleep(min(left, _BETWEEN_LOOKS))
+            if instances.isdisjoint(self._changed_here):
+                left = timedelta(microseconds=max(0, end - self.clock.now()))
+                await self.clock.sleep(min(left, _BETWEEN_LOOKS))
+            for instance in instances:
+                self._changed_here.pop(instance, None)
             gone = await _named("wait_for_cancellation", self._heartbeats.gone(wait.leases))
             if gone or self.clock.now() >= end:
                 return gone
@@ -335,6 +354,7 @@ class DynamoDBProvider(Provider):
     def _tell_of_change(self, instance: str) -> None:
         """Let those who wait in this process look, though it ran the instance until now."""
         self._memory.drop(instance)
+        self._changed_here[instance] = None
         self._watching.wake(instance)
 
     async def _create(self, new: NewInstance) -> None:
@@ -357,7 +377,7 @@ class DynamoDBProvider(Provider):
         async def read(lock: Lock | None) -> InstanceState | None:
             if lock is None:
                 return None
-            return lock.state(await read_payload(self._table, lock.row, "oup"))
+            return await read_state(self._table, lock)
 
         return await read_stably(lambda: self._lock(instance), read, again=where_incomplete)
 

@@ -28,6 +28,7 @@ from perdure.errors import ProviderError, StorageCorrupt
 
 from perdure_dynamodb._changes import Changes
 from perdure_dynamodb._far_looks import FarLooks
+from perdure_dynamodb._instance_reads import read_state
 from perdure_dynamodb._keys import (
     EARLY_MARKER,
     LOCK,
@@ -343,7 +344,7 @@ class Turns:
         if since is None or (latest is not None and max(since, released) > latest):
             await self._leases.undo(lease)
             return None
-        return self._leased(mine, delivery, found, served=served)
+        return await self._leased(mine, delivery, found, served=served)
 
     async def _has_no_messages(self, lock: Lock, found: _Found) -> bool:
         rows = await read_mailbox(self._table, self._namespace.keys.partition(lock.instance))
@@ -380,7 +381,7 @@ class Turns:
 
     async def _turn_of(self, lock: Lock, found: _Found) -> LeasedTurn:
         delivery = await self._read(lock, found)
-        return self._leased(lock, delivery, found, served=found.serves(lock))
+        return await self._leased(lock, delivery, found, served=found.serves(lock))
 
     async def _read(self, lock: Lock, found: _Found) -> Delivery:
         """What the mailbox of an instance that was leased holds; remembers the lease with it."""
@@ -418,9 +419,11 @@ class Turns:
             for row in delivery.early
         )
 
-    def _leased(self, lock: Lock, delivery: Delivery, found: _Found, *, served: bool) -> LeasedTurn:
+    async def _leased(
+        self, lock: Lock, delivery: Delivery, found: _Found, *, served: bool
+    ) -> LeasedTurn:
         return LeasedTurn(
-            state=lock.state(None),
+            state=await read_state(self._table, lock),
             token=found.request.token,
             until=lock.row.number("unt"),
             attempt=lock.attempt,
