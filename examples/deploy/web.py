@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from typing import Annotated
 
 import perdure
 from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi.responses import StreamingResponse
 
 from orders import app, deliver
 
@@ -65,6 +67,21 @@ async def look(number: str, orders: Orders) -> dict[str, str | None]:
             return {"state": "completed", "output": output}
         case perdure.Failed(details=details):
             return {"state": "failed", "reason": details.display_message()}
+
+
+@web.get("/orders/{number}/changes")
+async def follow(number: str, orders: Orders) -> StreamingResponse:
+    """Server-sent events: one for each change that is seen, until the order ends."""
+    if await orders.get_orchestration_status(number) == perdure.NotFound():
+        raise HTTPException(404)
+
+    async def changes() -> AsyncGenerator[str]:
+        async for info in orders.watch_instance(number):
+            parked = info.parked.reason if info.parked else None
+            change = {"status": info.status, "progress": info.custom_status, "parked": parked}
+            yield f"data: {json.dumps(change)}\n\n"
+
+    return StreamingResponse(changes(), media_type="text/event-stream")
 
 
 @web.post("/orders/{number}/approval", status_code=202)

@@ -8,12 +8,16 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
 
-from .guides import DEPLOY, Guide, Process, documents_of, ended, install, of_web
+from .guides import DEPLOY, PATIENCE_SECONDS, Guide, Process, documents_of, ended, install, of_web
 
 PAGES = Path(__file__).parents[3] / "docs" / "operate"
 SITE_STOPS_SECONDS = 40.0
@@ -66,6 +70,39 @@ def test_an_application_starts_orders_and_workers_run_them(tmp_path) -> None:
 
         ended_by_itself(web)
         assert processes[-1].stop() == 0
+
+
+@pytest.mark.slow
+def test_a_browser_follows_an_order_to_its_end_and_a_stop_cuts_off_one_that_still_listens(
+    tmp_path,
+) -> None:
+    needs("fastapi", "uvicorn")
+    soon = [re.sub("(shutdown)=.*", r"\1=1", word) for word in of_web().command]
+    web = Process(of_web(), install(tmp_path), command=soon, ORDERS_IN_WEB="1")
+    with ended(web), ThreadPoolExecutor() as browsers:
+        web.until_answer("/ready")
+        assert web.answer("/orders/o-1/changes")[0] == 404
+        for order in ("o-1", "o-2"):
+            assert web.answer(f"/orders/{order}?item=lamp", b"")[0] == 202
+        first, second = (browsers.submit(changes, web, order) for order in ("o-1", "o-2"))
+        assert web.answer("/orders/o-1/approval?granted=true", b"")[0] == 202
+
+        assert first.result(PATIENCE_SECONDS)[-1]["status"] == "Completed"
+        assert not second.done()
+        assert web.stop() in (0, -signal.SIGTERM)
+        second.result(PATIENCE_SECONDS)
+
+
+def changes(process: Process, order: str) -> list[dict[str, object]]:
+    """What a browser hears until the stream ends, or is cut off."""
+    heard: list[dict[str, object]] = []
+    url = f"http://127.0.0.1:{process.port}/orders/{order}/changes"
+    with (
+        urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as stream,
+        suppress(OSError, HTTPException),
+    ):
+        heard.extend(json.loads(line[6:]) for line in stream if line.startswith(b"data: "))
+    return heard
 
 
 def ended_by_itself(server: Process) -> None:
