@@ -7,53 +7,60 @@ import gc
 from datetime import timedelta
 
 import perdure
-from perdure import Runtime, RuntimeOptions
+import pytest
+from perdure import RuntimeOptions
 from perdure.contract import (
-    ActivityRequest,
+    CommitAnswer,
     DelegatingProvider,
     HistoryPage,
-    Serves,
+    Message,
+    MessageKind,
+    TurnCommit,
     TurnRelease,
-    TurnRequest,
 )
 from perdure.errors import StorageCorrupt, StorageUnavailable
 from perdure.observe import DetachedStartRefused, InstanceParked, RuntimeEvent
+from perdure.testing import NothingHappens, Stage
+
+from .wrapping import Wrapping
+
+OPTIONS = RuntimeOptions()
 
 
-def _serves(name: str) -> Serves:
-    return Serves(orchestrations={name: frozenset({"1.0.0"})})
+class Killing(DelegatingProvider):
+    """A turn of one instance never commits: its process ends before."""
+
+    victim = "victim"
+
+    async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:
+        if commit.instance == self.victim:
+            await asyncio.Event().wait()
+        return await super().commit_turn(commit)
 
 
-async def _crash_turns(provider, clock, name: str, times: int) -> None:
-    """Lease the instance and let the lease run out, as a process does that is killed."""
-    for number in range(times):
-        leased = await provider.lease_turns(
-            TurnRequest(
-                token=f"crash-{number}",
-                limit=1,
-                lease_for=timedelta(seconds=1),
-                serves=_serves(name),
-            )
-        )
-        assert len(leased) == 1
-        assert leased[0].attempt == number + 1
-        clock.advance(timedelta(seconds=2))
+async def crash(stage: Stage, times: int, begun: list[str]) -> None:
+    """Kill the process each time that something has begun, which it does when a lease is over."""
+    for number in range(1, times + 1):
+        await stage.until(lambda count=number: len(begun) == count)
+        await stage.crash()
 
 
-async def test_an_instance_that_ends_its_process_again_and_again_is_poisoned(
-    timed_provider, clock
-) -> None:
-    app = perdure.Registry()
+async def test_an_instance_that_ends_its_process_again_and_again_is_poisoned(url) -> None:
+    app, begun = perdure.Registry(), list[str]()
 
     @app.orchestration
     async def main(ctx: perdure.OrchestrationContext) -> str:
+        begun.append(ctx.instance)
         return "ran"
 
-    handle = await perdure.Client(timed_provider).start_orchestration("i", main)
-    await _crash_turns(timed_provider, clock, "main", 6)
-    async with Runtime(timed_provider, app):
-        status = await handle.wait(timeout=10)
+    killing = Wrapping(Killing)
+    async with Stage(app, url=url, options=OPTIONS, plugins=[killing]) as stage:
+        handle = await stage.client.start_orchestration("victim", main)
+        await crash(stage, 6, begun)
+        killing.provider.victim = ""
+        status = await handle.wait()
 
+    assert len(begun) == 6
     match status:
         case perdure.Failed(details=perdure.ApplicationFailure(kind=perdure.Poisoned() as kind)):
             assert kind.attempts == 6
@@ -62,19 +69,17 @@ async def test_an_instance_that_ends_its_process_again_and_again_is_poisoned(
             raise AssertionError(other)
 
 
-async def test_a_suspect_runs_once_alone_before_it_is_blamed(
-    timed_provider, clock, pass_time
-) -> None:
-    app = perdure.Registry()
-    beside: list[int] = []
+async def test_a_suspect_runs_once_alone_before_it_is_blamed(url) -> None:
+    app, begun, beside, gate = perdure.Registry(), list[str](), list[int](), asyncio.Event()
 
     @app.activity
     async def other() -> None:
-        await asyncio.sleep(0.02)
+        await gate.wait()
 
     @app.orchestration
     async def innocent(ctx: perdure.OrchestrationContext) -> str:
-        beside.append(runtime.statistics.activities_running)
+        begun.append("innocent")
+        beside.append(stage.runtime.statistics.activities_running)
         return "ran"
 
     @app.orchestration
@@ -83,61 +88,57 @@ async def test_a_suspect_runs_once_alone_before_it_is_blamed(
             await ctx.schedule_activity(other)
         return "done"
 
-    client = perdure.Client(timed_provider)
-    suspect = await client.start_orchestration("i", innocent)
-    await _crash_turns(timed_provider, clock, "innocent", 5)
-    company = await client.start_orchestration("j", busy)
-    async with Runtime(timed_provider, app) as runtime:
+    killing = Wrapping(Killing)
+    async with Stage(app, url=url, options=OPTIONS, plugins=[killing]) as stage:
+        suspect = await stage.client.start_orchestration("victim", innocent)
+        await crash(stage, 4, begun)
+        await stage.until(lambda: len(begun) == 5)
+        company = await stage.start(busy)
+        await stage.crash()
+        killing.provider.victim = ""
+        await stage.until(lambda: stage.runtime.statistics.activities_running)
+        # The lease of the crashed process ends, and the suspect is turned away while others run.
+        await stage.advance(OPTIONS.turn_lease + timedelta(seconds=1))
+        assert len(begun) == 5
+        gate.set()
 
-        async def both_ended() -> bool:
-            statuses = [await suspect.status(), await company.status()]
-            return all(isinstance(status, perdure.Completed) for status in statuses)
-
-        # Turned away while others run, it comes again by the clock.
-        await pass_time(both_ended, step=timedelta(milliseconds=200))
-    assert beside == [0]
+        assert await suspect.result() == "ran"
+        assert await company.result() == "done"
+    assert len(begun) == 6
+    assert beside[-1] == 0
 
 
-async def test_an_activity_that_ends_its_process_again_and_again_is_poisoned(
-    timed_provider, clock, eventually
-) -> None:
-    app = perdure.Registry()
+async def test_an_activity_that_ends_its_process_again_and_again_is_poisoned(url) -> None:
+    app, begun = perdure.Registry(), list[str]()
 
     @app.activity
     async def killer() -> None:
-        raise AssertionError("it must not run any more")
+        begun.append("killer")
+        await asyncio.Event().wait()
 
     @app.orchestration
     async def main(ctx: perdure.OrchestrationContext) -> str:
         try:
-            await ctx.schedule_activity("killer")
+            await ctx.schedule_activity(killer)
         except perdure.ActivityFailed as error:
             return error.type_name
         return "?"
 
-    without = perdure.Registry()
-    without.orchestration(name="main")(main)
-    handle = await perdure.Client(timed_provider).start_orchestration("i", main)
-    async with Runtime(timed_provider, without) as runtime:
-        await eventually(lambda: runtime.statistics.turns_committed == 1)
-    for number in range(6):
-        leased = await timed_provider.lease_activities(
-            ActivityRequest(
-                token=f"crash-{number}",
-                limit=1,
-                lease_for=timedelta(seconds=1),
-                names=frozenset({"killer"}),
-            )
-        )
-        assert [one.delivery for one in leased] == [number + 1]
-        clock.advance(timedelta(seconds=2))
-    async with Runtime(timed_provider, app):
-        assert await handle.result(timeout=10) == "Poisoned"
+    async with Stage(app, url=url, options=OPTIONS) as stage:
+        handle = await stage.start(main)
+        await crash(stage, 6, begun)
+
+        assert await handle.result() == "Poisoned"
+    assert len(begun) == 6
 
 
-async def test_changed_code_parks_an_instance_until_fitting_code_comes(
-    timed_provider, clock, eventually, pass_time
-) -> None:
+async def parked(handle: perdure.OrchestrationHandle[object]) -> perdure.Parked | None:
+    status = await handle.status()
+    assert isinstance(status, perdure.Running)
+    return status.parked
+
+
+async def test_changed_code_parks_an_instance_until_fitting_code_comes(url) -> None:
     def registry(order: str) -> perdure.Registry:
         app = perdure.Registry()
 
@@ -158,40 +159,29 @@ async def test_changed_code_parks_an_instance_until_fitting_code_comes(
         def perdure_observe(self, event: RuntimeEvent) -> None:
             told.append(event)
 
-    client = perdure.Client(timed_provider)
-    handle = await client.start_orchestration("i", "main")
-    async with Runtime(timed_provider, registry("wait first")) as runtime:
-        await eventually(lambda: runtime.statistics.turns_committed == 1)
-    before = await client.read_execution_history("i", 1)
-    await handle.raise_event("go")
-    async with Runtime(timed_provider, registry("sleep first"), plugins=[Observer()]):
-        await eventually(lambda: any(isinstance(event, InstanceParked) for event in told))
+    async with Stage(registry("wait first"), url=url, plugins=[Observer()]) as stage:
+        handle = await stage.client.start_orchestration("i", "main")
+        await stage.settle()
+        before = await stage.history("i")
+        await stage.restart(registry("sleep first"))
+        await handle.raise_event("go")
+        await stage.settle()
 
-        async def parked() -> bool:
-            match await handle.status():
-                case perdure.Running(parked=perdure.Parked(reason="nondeterminism") as why):
-                    assert "WaitCreated(name='go')" in why.details
-                    assert "TimerCreated" in why.details
-                    assert "event 2" in why.details
-                    assert "in main" in why.details
-                    return True
-                case _:
-                    return False
+        why = await parked(handle)
+        assert why is not None
+        assert why.reason == "nondeterminism"
+        assert "WaitCreated(name='go')" in why.details
+        assert "TimerCreated" in why.details
+        assert "event 2" in why.details
+        assert "in main" in why.details
+        assert [event.instance for event in told if isinstance(event, InstanceParked)] == ["i"]
+        assert await stage.history("i") == before
 
-        await eventually(parked)
-    assert await client.read_execution_history("i", 1) == before
-
-    async with Runtime(timed_provider, registry("wait first")):
-
-        async def completed() -> bool:
-            return isinstance(await handle.status(), perdure.Completed)
-
-        await pass_time(completed)
+        await stage.restart(registry("wait first"))
+        assert await handle.result() == "wait first"
 
 
-async def test_a_forbidden_use_parks_an_instance_though_a_library_swallows_it(
-    timed_provider, eventually, pass_time
-) -> None:
+async def test_a_forbidden_use_parks_an_instance_though_a_library_swallows_it(url) -> None:
     runs: list[str] = []
 
     def registry(*, fixed: bool) -> perdure.Registry:
@@ -217,33 +207,23 @@ async def test_a_forbidden_use_parks_an_instance_though_a_library_swallows_it(
 
         return app
 
-    handle = await perdure.Client(timed_provider).start_orchestration("i", "main")
-    async with Runtime(timed_provider, registry(fixed=False)):
+    async with Stage(registry(fixed=False), url=url) as stage:
+        handle = await stage.client.start_orchestration("i", "main")
+        await stage.settle()
+        why = await parked(handle)
+        assert why is not None
+        assert why.reason == "forbidden"
+        assert "move the blocking call into an activity" in why.details
+        assert " in tool" in why.details
 
-        async def parked() -> bool:
-            match await handle.status():
-                case perdure.Running(parked=perdure.Parked(reason="forbidden") as why):
-                    assert "move the blocking call into an activity" in why.details
-                    assert " in tool" in why.details
-                    return True
-                case status:
-                    assert isinstance(status, perdure.Running)
-                    return False
-
-        await eventually(parked)
-
-    async with Runtime(timed_provider, registry(fixed=True)):
-
-        async def completed() -> bool:
-            return await handle.status() == perdure.Completed(output='"tool"')
-
-        await pass_time(completed)
+        await stage.restart(registry(fixed=True))
+        assert await handle.wait() == perdure.Completed(output='"tool"')
     # The result that the void turn had taken was kept.
     assert runs == ["before", "tool"]
 
 
 async def test_unregistered_work_is_parked_taken_at_once_where_it_is_known_or_fails_in_the_end(
-    timed_provider, clock, pass_time
+    url,
 ) -> None:
     known = perdure.Registry()
 
@@ -251,67 +231,69 @@ async def test_unregistered_work_is_parked_taken_at_once_where_it_is_known_or_fa
     async def rare(ctx: perdure.OrchestrationContext) -> str:
         return "ran"
 
-    client = perdure.Client(timed_provider)
-    taken = await client.start_orchestration("taken", rare)
-    failing = await client.start_orchestration("failing", "registered nowhere")
     a_day = RuntimeOptions(unregistered_timeout=timedelta(days=1))
-    async with Runtime(timed_provider, perdure.Registry(), options=a_day):
+    async with Stage(url=url, options=a_day) as stage:
+        taken = await stage.client.start_orchestration("taken", rare)
+        failing = await stage.client.start_orchestration("failing", "registered nowhere")
+        await stage.advance(3)
+        for handle in (taken, failing):
+            why = await parked(handle)
+            assert why is not None
+            assert why.reason == "unregistered"
 
-        async def parked() -> bool:
-            statuses = [await taken.status(), await failing.status()]
-            return all(
-                isinstance(status, perdure.Running)
-                and status.parked is not None
-                and status.parked.reason == "unregistered"
-                for status in statuses
-            )
+        now = stage.elapsed
+        async with stage.worker(known, options=a_day):
+            assert await taken.result() == "ran"
+            assert stage.elapsed == now
+            await stage.advance(timedelta(hours=23))
+            assert await parked(failing) is not None
+            await stage.advance(timedelta(hours=1, minutes=1))
+        status = await failing.status()
 
-        await pass_time(parked)
-        now = clock.now()
-        async with Runtime(timed_provider, known, options=a_day):
-            assert await taken.result(timeout=10) == "ran"
-            assert clock.now() == now
-
-            async def failed() -> bool:
-                return isinstance(await failing.status(), perdure.Failed)
-
-            await pass_time(failed, step=timedelta(minutes=30))
-    match await failing.status():
+    match status:
         case perdure.Failed(details=perdure.ConfigurationFailure(kind=kind)):
             assert kind == perdure.Unregistered(
                 what="orchestration", name="registered nowhere", version=None
             )
         case other:
             raise AssertionError(other)
-    assert clock.now() - now >= timedelta(hours=24) / timedelta(microseconds=1)
 
 
 async def test_a_suspect_that_cannot_be_given_back_is_told_of_and_costs_nothing_else(
-    timed_provider, clock, eventually, caplog
+    url, caplog
 ) -> None:
-    app = perdure.Registry()
+    app, begun, gate = perdure.Registry(), list[str](), asyncio.Event()
+
+    @app.activity
+    async def other() -> None:
+        await gate.wait()
 
     @app.orchestration
     async def busy(ctx: perdure.OrchestrationContext) -> None:
-        return
+        await ctx.schedule_activity(other)
 
     @app.orchestration
     async def suspect(ctx: perdure.OrchestrationContext) -> None:
-        return
+        begun.append("suspect")
 
-    class Throttled(DelegatingProvider):
+    class Throttled(Killing):
         async def release_turn(self, release: TurnRelease) -> None:
             if release.parked is not None:
                 raise StorageUnavailable("throttled", operation="release_turn")
             await super().release_turn(release)
 
-    client = perdure.Client(timed_provider)
-    handle = await client.start_orchestration("busy", busy)
-    await client.start_orchestration("s", suspect)
-    await _crash_turns(timed_provider, clock, "suspect", 2)
-    async with Runtime(Throttled(timed_provider), app, options=RuntimeOptions(max_attempts=2)):
-        await handle.result(timeout=10)
-        await eventually(lambda: "was not given back: throttled" in caplog.text)
+    options = RuntimeOptions(max_attempts=2)
+    async with Stage(app, url=url, options=options, plugins=[Wrapping(Throttled)]) as stage:
+        await stage.client.start_orchestration("victim", suspect)
+        await crash(stage, 1, begun)
+        await stage.until(lambda: len(begun) == 2)
+        handle = await stage.start(busy)
+        await stage.crash()
+        await stage.until(lambda: stage.runtime.statistics.activities_running)
+        await stage.advance(options.turn_lease + timedelta(seconds=1))
+        await stage.until(lambda: "was not given back: throttled" in caplog.text)
+        gate.set()
+        await handle.wait()
         gc.collect()
 
     assert "never retrieved" not in caplog.text
@@ -319,7 +301,7 @@ async def test_a_suspect_that_cannot_be_given_back_is_told_of_and_costs_nothing_
 
 
 async def test_observers_hear_of_refused_detached_starts_and_one_that_raises_disturbs_nothing(
-    provider, caplog
+    url, caplog
 ) -> None:
     app = perdure.Registry()
     told: list[RuntimeEvent] = []
@@ -338,54 +320,42 @@ async def test_observers_hear_of_refused_detached_starts_and_one_that_raises_dis
     async def main(ctx: perdure.OrchestrationContext) -> str:
         return ctx.schedule_orchestration(main, instance="taken")
 
-    client = perdure.Client(provider)
-    taken = await client.start_orchestration("taken", "registered nowhere")
-    async with Runtime(provider, app, plugins=[Broken(), Observer()]):
-        handle = await client.start_orchestration("i", main)
+    async with Stage(app, url=url, plugins=[Broken(), Observer()]) as stage:
+        taken = await stage.client.start_orchestration("taken", "registered nowhere")
+        handle = await stage.client.start_orchestration("i", main)
 
-        assert await handle.result(timeout=10) == "taken"
+        assert await handle.result() == "taken"
+        assert isinstance(await taken.status(), perdure.Running)
     refused = [event for event in told if isinstance(event, DetachedStartRefused)]
     assert [(event.instance, event.detached) for event in refused] == [("i", "taken")]
-    assert isinstance(await taken.status(), perdure.Running)
     assert "an observer raised" in caplog.text
 
 
-async def test_undecodable_messages_are_kept_and_shown(
-    timed_provider, clock, eventually, pass_time
-) -> None:
+async def test_undecodable_messages_are_kept_and_shown(url) -> None:
     app = perdure.Registry()
 
     @app.orchestration
     async def main(ctx: perdure.OrchestrationContext) -> str:
         return await ctx.schedule_wait("go", str)
 
-    from perdure.contract import Message, MessageKind
+    async with Stage(app, url=url) as stage:
+        handle = await stage.client.start_orchestration("i", main)
+        broken = Message(id="broken", instance="i", kind=MessageKind.EVENT, data=b"\xff no json")
+        await stage.client.provider.send([broken])
+        with pytest.raises(NothingHappens, match=r"parked \(undecodable\): .*broken"):
+            await handle.wait()
 
-    client = perdure.Client(timed_provider)
-    handle = await client.start_orchestration("i", main)
-    await timed_provider.send(
-        [Message(id="broken", instance="i", kind=MessageKind.EVENT, data=b"\xff no json")]
-    )
-    async with Runtime(timed_provider, app, options=RuntimeOptions()):
-
-        async def parked() -> bool:
-            match await handle.status():
-                case perdure.Running(parked=perdure.Parked(reason="undecodable", details=details)):
-                    return "broken" in details
-                case _:
-                    return False
-
-        await eventually(parked)
         await handle.cancel("cannot be mended")
+        await stage.until(lambda: has_ended(handle))
+        assert isinstance(await handle.status(), perdure.Failed)
 
-        async def failed() -> bool:
-            return isinstance(await handle.status(), perdure.Failed)
 
-        await pass_time(failed)
+async def has_ended(handle: perdure.OrchestrationHandle[object]) -> bool:
+    return not isinstance(await handle.status(), perdure.Running)
 
 
 async def test_an_instance_whose_history_is_corrupt_is_parked_and_goes_on_when_it_is_not(
-    timed_provider, eventually, pass_time
+    url,
 ) -> None:
     app = perdure.Registry()
 
@@ -405,24 +375,17 @@ async def test_an_instance_whose_history_is_corrupt_is_parked_and_goes_on_when_i
                 instance, execution, incarnation=incarnation, after=after
             )
 
-    handle = await perdure.Client(timed_provider).start_orchestration("i", main)
-    async with Runtime(timed_provider, app) as runtime:
-        await eventually(lambda: runtime.statistics.turns_committed == 1)
-    await handle.raise_event("go", '"on"')
-    provider = Damaged(timed_provider)
-    async with Runtime(provider, app):
+    damaged = Wrapping(Damaged)
+    async with Stage(app, url=url, plugins=[damaged]) as stage:
+        handle = await stage.client.start_orchestration("i", main)
+        await stage.settle()
+        await stage.restart()
+        await handle.raise_event("go", '"on"')
+        with pytest.raises(
+            NothingHappens, match=r"parked \(undecodable\): event 1 of 'i' is missing"
+        ):
+            await handle.wait()
 
-        async def parked() -> bool:
-            match await handle.status():
-                case perdure.Running(parked=perdure.Parked(reason="undecodable", details=details)):
-                    return details == "event 1 of 'i' is missing"
-                case _:
-                    return False
-
-        await eventually(parked)
-        provider.damaged = False
-
-        async def completed() -> bool:
-            return isinstance(await handle.status(), perdure.Completed)
-
-        await pass_time(completed)
+        damaged.provider.damaged = False
+        await stage.until(lambda: has_ended(handle))
+        assert await handle.result() == "on"
