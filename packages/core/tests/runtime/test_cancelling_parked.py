@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 
 import perdure
 import pytest
-from perdure import Runtime, RuntimeOptions
+from perdure import RuntimeOptions
 from perdure.authoring.registry import Catalog
 from perdure.contract import (
     CommitAnswer,
@@ -17,20 +18,21 @@ from perdure.contract import (
     HistoryPage,
     Message,
     MessageKind,
-    ParkedMark,
-    Serves,
+    NewInstance,
+    Provider,
     TurnCommit,
-    TurnLease,
-    TurnRelease,
-    TurnRequest,
 )
 from perdure.errors import StorageFailed
-from perdure.history import OrchestrationFailed, decode_event
+from perdure.history import OrchestrationFailed
 from perdure.observe import ExecutionEnded, RuntimeEvent
 from perdure.replay.execution import Execution
 from perdure.runtime.host_loop import run_outside_tasks
 from perdure.runtime.leased_instance import LeasedInstance
+from perdure.testing import Stage
 
+from .wrapping import Killing, Wrapping
+
+MEMBERS = ("parent", "child", "grandchild")
 CANCELLED = perdure.ApplicationFailure(perdure.Cancelled(reason="give up"))
 
 
@@ -46,18 +48,12 @@ class Observer:
         return [event.instance for event in self.told if isinstance(event, ExecutionEnded)]
 
 
-def runtime_of(provider, app: perdure.Registry, *plugins: object) -> Runtime:
-    """A runtime that gives activities up at once when it is closed."""
-    options = RuntimeOptions(shutdown_grace=timedelta(0))
-    return Runtime(provider, app, options=options, plugins=plugins)
-
-
 def family(*, edited: bool = False, cleaned: list[str] | None = None) -> perdure.Registry:
     app = perdure.Registry()
 
     @app.activity
     async def work() -> None:
-        await asyncio.sleep(3600)
+        await asyncio.Event().wait()
 
     @app.activity
     async def clean_up() -> None:
@@ -104,71 +100,89 @@ async def has_ended(client: perdure.Client, *instances: str) -> bool:
     return all(isinstance(status, perdure.Completed | perdure.Failed) for status in statuses)
 
 
-async def start_family(provider, eventually) -> perdure.Client:
-    client = perdure.Client(provider)
-    await client.start_orchestration("parent", "parent")
-    async with runtime_of(provider, family()) as runtime:
+@asynccontextmanager
+async def family_stage(url: str, *plugins: object) -> AsyncGenerator[Stage]:
+    """A family whose child waits, beside an activity and a child of its own that go on."""
+    async with Stage(family(), url=url, options=RuntimeOptions(), plugins=plugins) as stage:
+        await stage.client.start_orchestration("parent", "parent")
 
         async def grandchild_waits() -> bool:
-            state = await provider.read_instance("grandchild")
+            state = await stage.client.provider.read_instance("grandchild")
             return state is not None and state.last_event > 1
 
-        await eventually(grandchild_waits)
-        await eventually(lambda: runtime.statistics.activities_running == 1)
-    return client
+        await stage.until(grandchild_waits)
+        await stage.until(lambda: stage.runtime.statistics.activities_running == 1)
+        yield stage
+
+
+async def until_parked(stage: Stage, instance: str, reason: str) -> None:
+    await until(stage, lambda: is_parked(stage.client, instance, reason))
+
+
+async def until_ended(stage: Stage, *instances: str) -> None:
+    await until(stage, lambda: has_ended(stage.client, *instances))
+
+
+async def until(stage: Stage, condition: Callable[[], Awaitable[bool]]) -> None:
+    """Let time pass in seconds, also beside the activity that goes on."""
+    for _ in range(300):
+        if await condition():
+            return
+        await stage.advance(1)
+    raise AssertionError("the condition did not come true")
+
+
+async def park(stage: Stage, *, reason: str = "nondeterminism") -> None:
+    """Deploy code that disagrees, and let the child run it."""
+    await stage.client.raise_event("child", "go")
+    await stage.restart(family(edited=True))
+    await until_parked(stage, "child", reason)
 
 
 async def test_an_instance_that_disagrees_takes_its_work_and_children_along_and_tells_its_parent(
-    timed_provider, eventually, pass_time
+    url,
 ) -> None:
-    client, observer = await start_family(timed_provider, eventually), Observer()
-    await client.raise_event("child", "go")
-    async with runtime_of(timed_provider, family(edited=True), observer) as runtime:
-        await pass_time(lambda: is_parked(client, "child", "nondeterminism"))
-        await eventually(lambda: runtime.statistics.activities_running == 1)
+    observer = Observer()
+    async with family_stage(url, observer) as stage:
+        await park(stage)
+        await stage.until(lambda: stage.runtime.statistics.activities_running == 1)
 
-        await client.cancel_instance("child", "give up")
+        await stage.client.cancel_instance("child", "give up")
 
-        await pass_time(lambda: has_ended(client, "child", "grandchild", "parent"))
-        await pass_time(lambda: runtime.statistics.activities_running == 0)
-    assert await client.get_orchestration_status("child") == perdure.Failed(details=CANCELLED)
-    assert isinstance(await client.get_orchestration_status("grandchild"), perdure.Failed)
-    assert await client.get_orchestration_status("parent") == perdure.Completed(
-        output='"canceled: give up"'
-    )
+        await until_ended(stage, "child", "grandchild", "parent")
+        await stage.advance(15)
+        assert stage.runtime.statistics.activities_running == 0
+        statuses = [await stage.client.get_orchestration_status(each) for each in MEMBERS]
+        history = await stage.history("child")
+    assert statuses[1] == perdure.Failed(details=CANCELLED)
+    assert isinstance(statuses[2], perdure.Failed)
+    assert statuses[0] == perdure.Completed(output='"canceled: give up"')
     assert observer.ended()[0] == "child"
-    history = await client.read_execution_history("child", 1)
     assert [event.kind for event in history][-2:] == ["WaitCreated", "OrchestrationFailed"]
 
 
-async def test_a_cancellation_is_left_to_fitting_code_where_it_was_not_parked_before(
-    timed_provider, eventually, pass_time
-) -> None:
-    client = await start_family(timed_provider, eventually)
+async def test_a_cancellation_is_left_to_fitting_code_where_it_was_not_parked_before(url) -> None:
     cleaned: list[str] = []
-    await client.cancel_instance("child", "give up")
-    async with runtime_of(timed_provider, family(edited=True)):
-        await eventually(lambda: is_parked(client, "child", "nondeterminism"))
+    async with family_stage(url) as stage:
+        await stage.stop()
+        await stage.client.cancel_instance("child", "give up")
+        await stage.restart(family(edited=True))
+        await stage.until(lambda: is_parked(stage.client, "child", "nondeterminism"))
 
-    async with runtime_of(timed_provider, family(cleaned=cleaned)):
-        await pass_time(lambda: has_ended(client, "child", "grandchild", "parent"))
+        await stage.restart(family(cleaned=cleaned))
+        await until_ended(stage, *MEMBERS)
+        status = await stage.client.get_orchestration_status("child")
 
     assert cleaned == ["clean"]
-    assert await client.get_orchestration_status("child") == perdure.Failed(details=CANCELLED)
+    assert status == perdure.Failed(details=CANCELLED)
 
 
-async def test_an_ended_instance_still_agrees_with_its_fitting_code(
-    timed_provider, eventually, pass_time
-) -> None:
-    client = await start_family(timed_provider, eventually)
-    await client.raise_event("child", "go")
-    async with runtime_of(timed_provider, family(edited=True)):
-        await pass_time(lambda: is_parked(client, "child", "nondeterminism"))
-        await client.cancel_instance("child", "give up")
-        await pass_time(lambda: has_ended(client, "child"))
-    state = await timed_provider.read_instance("child")
-    page = await timed_provider.read_history("child", 1, incarnation=state.incarnation)
-    events = [decode_event(stored.number, stored.data) for stored in page.events]
+async def test_an_ended_instance_still_agrees_with_its_fitting_code(url) -> None:
+    async with family_stage(url) as stage:
+        await park(stage)
+        await stage.client.cancel_instance("child", "give up")
+        await until_ended(stage, "child")
+        events = await stage.history("child")
     catalog = Catalog([family()])
     definition = catalog.orchestration("child", None)
     assert definition is not None
@@ -181,147 +195,133 @@ async def test_an_ended_instance_still_agrees_with_its_fitting_code(
     await run_outside_tasks(rebuilt.discard)
 
 
-async def test_an_instance_with_a_message_that_cannot_be_read_ends(
-    timed_provider, eventually, pass_time
-) -> None:
-    client = await start_family(timed_provider, eventually)
-    garbage = Message(id="garbage", instance="child", kind=MessageKind.EVENT, data=b"\x00")
-    await timed_provider.send([garbage])
-    async with runtime_of(timed_provider, family()):
-        await pass_time(lambda: is_parked(client, "child", "undecodable"))
+async def test_an_instance_with_a_message_that_cannot_be_read_ends(url) -> None:
+    async with family_stage(url) as stage:
+        garbage = Message(id="garbage", instance="child", kind=MessageKind.EVENT, data=b"\x00")
+        await stage.client.provider.send([garbage])
+        await until_parked(stage, "child", "undecodable")
 
-        await client.cancel_instance("child", "give up")
+        await stage.client.cancel_instance("child", "give up")
 
-        await pass_time(lambda: has_ended(client, "child", "grandchild", "parent"))
-    assert await client.get_orchestration_status("child") == perdure.Failed(details=CANCELLED)
+        await until_ended(stage, *MEMBERS)
+        assert await was_cancelled(stage, "child")
 
 
-async def test_an_instance_whose_start_cannot_be_read_ends(timed_provider, pass_time) -> None:
-    class Damaged(DelegatingProvider):
-        async def create_instance(self, new) -> None:
-            await super().create_instance(replace(new, start=replace(new.start, data=b"\x00")))
+class DamagedStart(DelegatingProvider):
+    async def create_instance(self, new: NewInstance) -> None:
+        await super().create_instance(replace(new, start=replace(new.start, data=b"\x00")))
 
-    client = perdure.Client(timed_provider)
-    await perdure.Client(Damaged(timed_provider)).start_orchestration("child", "child")
-    async with runtime_of(timed_provider, family()):
-        await pass_time(lambda: is_parked(client, "child", "undecodable"))
 
-        await client.cancel_instance("child", "give up")
+async def test_an_instance_whose_start_cannot_be_read_ends(url) -> None:
+    async with Stage(family(), url=url, plugins=[Wrapping(DamagedStart)]) as stage:
+        await stage.client.start_orchestration("child", "child")
+        await until_parked(stage, "child", "undecodable")
 
-        await pass_time(lambda: has_ended(client, "child"))
-    assert await client.get_orchestration_status("child") == perdure.Failed(details=CANCELLED)
+        await stage.client.cancel_instance("child", "give up")
+
+        await until_ended(stage, "child")
+        assert await was_cancelled(stage, "child")
+
+
+class DamagedHistory(DelegatingProvider):
+    async def read_history(self, instance, execution, **named) -> HistoryPage:
+        page = await super().read_history(instance, execution, **named)
+        if instance != "child":
+            return page
+        damaged = (replace(page.events[0], data=b"\x00"), *page.events[1:])
+        return replace(page, events=damaged)
 
 
 async def test_an_instance_whose_history_cannot_be_read_ends_with_the_children_that_can(
-    timed_provider, eventually, pass_time
+    url,
 ) -> None:
-    class Damaged(DelegatingProvider):
-        async def read_history(self, instance, execution, **named) -> HistoryPage:
-            page = await super().read_history(instance, execution, **named)
-            if instance != "child":
-                return page
-            damaged = (replace(page.events[0], data=b"\x00"), *page.events[1:])
-            return replace(page, events=damaged)
+    async with family_stage(url, Wrapping(DamagedHistory)) as stage:
+        await park(stage, reason="undecodable")
 
-    client = await start_family(timed_provider, eventually)
-    await client.raise_event("child", "go")
-    async with runtime_of(Damaged(timed_provider), family()):
-        await pass_time(lambda: is_parked(client, "child", "undecodable"))
+        await stage.client.cancel_instance("child", "give up")
 
-        await client.cancel_instance("child", "give up")
-
-        await pass_time(lambda: has_ended(client, "child", "grandchild", "parent"))
-    assert await client.get_orchestration_status("child") == perdure.Failed(details=CANCELLED)
+        await until_ended(stage, *MEMBERS)
+        assert await was_cancelled(stage, "child")
 
 
-async def test_a_request_to_cancel_that_cannot_be_read_ends_a_parked_instance_too(
-    timed_provider, eventually, pass_time
-) -> None:
-    client = await start_family(timed_provider, eventually)
-    cancel = Message(id="cancel", instance="child", kind=MessageKind.CANCEL, data=b"\x00")
-    await timed_provider.send([cancel])
-    async with runtime_of(timed_provider, family()):
-        await pass_time(lambda: has_ended(client, "child"))
+async def test_a_request_to_cancel_that_cannot_be_read_ends_a_parked_instance_too(url) -> None:
+    async with family_stage(url) as stage:
+        cancel = Message(id="cancel", instance="child", kind=MessageKind.CANCEL, data=b"\x00")
+        await stage.client.provider.send([cancel])
+        await until_ended(stage, "child")
+        status = await stage.client.get_orchestration_status("child")
 
-    status = await client.get_orchestration_status("child")
     assert isinstance(status, perdure.Failed)
     assert status.details.display_message() == "canceled: the request to cancel cannot be read"
 
 
-async def test_an_instance_that_no_runtime_has_registered_ends(
-    timed_provider, eventually, pass_time
-) -> None:
-    client = await start_family(timed_provider, eventually)
-    await client.raise_event("child", "go")
+async def test_an_instance_that_no_runtime_has_registered_ends(url) -> None:
     parent_only = perdure.Registry()
     for definition in family().orchestrations():
         if definition.name != "child":
             parent_only.orchestration(name=definition.name)(definition.function)
-    async with runtime_of(timed_provider, parent_only):
-        await pass_time(lambda: is_parked(client, "child", "unregistered"))
+    async with family_stage(url) as stage:
+        await stage.restart(parent_only)
+        await stage.client.raise_event("child", "go")
+        await until_parked(stage, "child", "unregistered")
 
-        await client.cancel_instance("child", "give up")
+        await stage.client.cancel_instance("child", "give up")
 
-        await pass_time(lambda: has_ended(client, "child", "grandchild", "parent"))
-    assert await client.get_orchestration_status("child") == perdure.Failed(details=CANCELLED)
+        await until_ended(stage, *MEMBERS)
+        assert await was_cancelled(stage, "child")
 
 
-async def test_an_instance_that_never_ran_and_that_no_runtime_has_registered_ends(
-    timed_provider, clock, pass_time
-) -> None:
-    client = perdure.Client(timed_provider)
-    await client.start_orchestration("it", "registered nowhere")
-    async with runtime_of(timed_provider, perdure.Registry()):
-        await pass_time(lambda: is_parked(client, "it", "unregistered"))
+async def test_an_instance_that_never_ran_and_that_no_runtime_has_registered_ends(url) -> None:
+    async with Stage(url=url) as stage:
+        await stage.client.start_orchestration("it", "registered nowhere")
+        await until_parked(stage, "it", "unregistered")
         # Looks at what is known already have become rare by now.
-        for _ in range(120):
-            clock.advance(timedelta(seconds=1))
-            await asyncio.sleep(0.0005)
-        before = clock.now()
+        await stage.advance(120)
+        before = stage.elapsed
 
-        await client.cancel_instance("it", "give up")
+        await stage.client.cancel_instance("it", "give up")
 
-        await pass_time(lambda: has_ended(client, "it"))
-        assert clock.now() - before <= 3_000_000
-    assert await client.get_orchestration_status("it") == perdure.Failed(details=CANCELLED)
+        await until_ended(stage, "it")
+        assert stage.elapsed - before <= timedelta(seconds=3)
+        assert await was_cancelled(stage, "it")
 
 
-async def test_a_suspected_instance_ends_without_running_again(
-    timed_provider, clock, pass_time
-) -> None:
-    app, ran = perdure.Registry(), []
+async def test_a_suspected_instance_ends_without_running_again(url) -> None:
+    app, ran, gate = perdure.Registry(), list[str](), asyncio.Event()
+
+    @app.activity
+    async def other() -> None:
+        await gate.wait()
+
+    @app.orchestration
+    async def busy(ctx: perdure.OrchestrationContext) -> None:
+        await ctx.schedule_activity(other)
 
     @app.orchestration
     async def suspect(ctx: perdure.OrchestrationContext) -> None:
         ran.append("ran")
 
-    client = perdure.Client(timed_provider)
-    await client.start_orchestration("it", suspect)
-    serves = Serves(orchestrations={"suspect": frozenset({"1.0.0"})})
-    for number in range(6):
-        (leased,) = await timed_provider.lease_turns(
-            TurnRequest(token=f"{number}", limit=1, lease_for=timedelta(seconds=1), serves=serves)
-        )
-        if number < 5:
-            clock.advance(timedelta(seconds=2))
-    mark = ParkedMark(reason="suspected", details="others run here")
-    lease = TurnLease(instance="it", token=leased.token)
-    await timed_provider.release_turn(TurnRelease(lease=lease, counted=False, parked=mark))
-    await client.cancel_instance("it", "give up")
+    killing, options = Wrapping(Killing), RuntimeOptions(max_attempts=2)
+    async with Stage(app, url=url, options=options, plugins=[killing]) as stage:
+        await stage.client.start_orchestration("victim", suspect)
+        await stage.until(lambda: ran)
+        await stage.crash()
+        await stage.until(lambda: len(ran) == 2)
+        company = await stage.start(busy)
+        await stage.crash()
+        killing.provider.victim = ""
+        await stage.until(lambda: stage.runtime.statistics.activities_running)
+        await until_parked(stage, "victim", "suspected")
+        await stage.client.cancel_instance("victim", "give up")
+        gate.set()
+        await company.wait()
 
-    async with runtime_of(timed_provider, app):
-        await pass_time(lambda: has_ended(client, "it"))
-
-    assert ran == []
-    assert await client.get_orchestration_status("it") == perdure.Failed(details=CANCELLED)
+        await until_ended(stage, "victim")
+        assert await was_cancelled(stage, "victim")
+    assert len(ran) == 2
 
 
-async def test_an_instance_whose_turn_breaks_ends(
-    timed_provider, eventually, pass_time, monkeypatch
-) -> None:
-    client = await start_family(timed_provider, eventually)
-    await client.raise_event("child", "go")
-
+async def test_an_instance_whose_turn_breaks_ends(url, monkeypatch) -> None:
     deliver = LeasedInstance._deliver
 
     def breaks(run: LeasedInstance, *arguments) -> object:
@@ -329,43 +329,42 @@ async def test_an_instance_whose_turn_breaks_ends(
             raise RuntimeError("a surprise")
         return deliver(run, *arguments)
 
-    monkeypatch.setattr(LeasedInstance, "_deliver", breaks)
-    async with runtime_of(timed_provider, family()):
-        await pass_time(lambda: is_parked(client, "child", "broken"))
+    async with family_stage(url) as stage:
+        monkeypatch.setattr(LeasedInstance, "_deliver", breaks)
+        await stage.client.raise_event("child", "go")
+        await until_parked(stage, "child", "broken")
 
-        await client.cancel_instance("child", "give up")
+        await stage.client.cancel_instance("child", "give up")
 
-        await pass_time(lambda: has_ended(client, "child", "grandchild", "parent"))
-    assert await client.get_orchestration_status("child") == perdure.Failed(details=CANCELLED)
-
-
-async def test_an_instance_whose_end_is_not_stored_at_once_ends_later(
-    timed_provider, eventually, pass_time
-) -> None:
-    class Full(DelegatingProvider):
-        refused = 0
-
-        async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:
-            if commit.instance == "child" and self.refused < 2:
-                self.refused += 1
-                raise StorageFailed("the disk is full; free some", operation="commit_turn")
-            return await super().commit_turn(commit)
-
-    client = await start_family(timed_provider, eventually)
-    await client.raise_event("child", "go")
-    full = Full(timed_provider)
-    async with runtime_of(full, family(edited=True)):
-        await pass_time(lambda: is_parked(client, "child", "nondeterminism"))
-
-        await client.cancel_instance("child", "give up")
-
-        await pass_time(lambda: has_ended(client, "child", "grandchild", "parent"))
-    assert full.refused == 2
+        await until_ended(stage, *MEMBERS)
+        assert await was_cancelled(stage, "child")
 
 
-async def test_an_instance_whose_cleanup_does_what_is_forbidden_ends(
-    timed_provider, eventually, pass_time
-) -> None:
+class Full(DelegatingProvider):
+    def __init__(self, inner: Provider) -> None:
+        super().__init__(inner)
+        self.refused = 2
+
+    async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:
+        if commit.instance == "child" and self.refused < 2:
+            self.refused += 1
+            raise StorageFailed("the disk is full; free some", operation="commit_turn")
+        return await super().commit_turn(commit)
+
+
+async def test_an_instance_whose_end_is_not_stored_at_once_ends_later(url) -> None:
+    full = Wrapping(Full)
+    async with family_stage(url, full) as stage:
+        await park(stage)
+        full.provider.refused = 0
+
+        await stage.client.cancel_instance("child", "give up")
+
+        await until_ended(stage, *MEMBERS)
+    assert full.provider.refused == 2
+
+
+async def test_an_instance_whose_cleanup_does_what_is_forbidden_ends(url) -> None:
     app = perdure.Registry()
 
     @app.orchestration
@@ -377,89 +376,83 @@ async def test_an_instance_whose_cleanup_does_what_is_forbidden_ends(
                 await asyncio.get_running_loop().run_in_executor(None, len, "")
             await ctx.schedule_wait("never")
 
-    client = perdure.Client(timed_provider)
-    await client.start_orchestration("it", forbidden)
-    await client.raise_event("it", "go")
-    async with runtime_of(timed_provider, app):
-        await pass_time(lambda: is_parked(client, "it", "forbidden"))
+    async with Stage(app, url=url) as stage:
+        await stage.client.start_orchestration("it", forbidden)
+        await stage.client.raise_event("it", "go")
+        await until_parked(stage, "it", "forbidden")
 
-        await client.cancel_instance("it", "give up")
+        await stage.client.cancel_instance("it", "give up")
 
-        await pass_time(lambda: has_ended(client, "it"))
-    assert await client.get_orchestration_status("it") == perdure.Failed(details=CANCELLED)
+        await until_ended(stage, "it")
+        assert await was_cancelled(stage, "it")
 
 
-async def test_a_parked_instance_that_is_not_cancelled_stays(
-    timed_provider, eventually, pass_time, clock
-) -> None:
-    client = await start_family(timed_provider, eventually)
-    await client.raise_event("child", "go")
-    async with runtime_of(timed_provider, family(edited=True)):
-        await pass_time(lambda: is_parked(client, "child", "nondeterminism"))
-        began = clock.now()
+async def test_a_parked_instance_that_is_not_cancelled_stays(url) -> None:
+    async with family_stage(url) as stage:
+        await park(stage)
 
-        await pass_time(lambda: clock.now() - began > 100_000_000)
+        await stage.advance(100)
 
-        assert await is_parked(client, "child", "nondeterminism")
+        assert await is_parked(stage.client, "child", "nondeterminism")
 
 
 @pytest.mark.slow
-async def test_a_cancellation_behind_thousands_of_messages_ends_a_parked_instance(
-    timed_provider, eventually, pass_time
-) -> None:
-    client = await start_family(timed_provider, eventually)
-    await asyncio.gather(*(client.raise_event("child", "later") for _ in range(1500)))
-    async with runtime_of(timed_provider, family(edited=True)):
-        await pass_time(lambda: is_parked(client, "child", "nondeterminism"))
-        await client.cancel_instance("child", "give up")
-        await pass_time(lambda: has_ended(client, "child"))
+async def test_a_cancellation_behind_thousands_of_messages_ends_a_parked_instance(url) -> None:
+    async with family_stage(url) as stage:
+        await stage.stop()
+        await asyncio.gather(*(stage.client.raise_event("child", "later") for _ in range(1500)))
+        await stage.restart(family(edited=True))
+        await until_parked(stage, "child", "nondeterminism")
+        await stage.client.cancel_instance("child", "give up")
+        await until_ended(stage, "child")
 
-        assert await client.get_orchestration_status("child") == perdure.Failed(details=CANCELLED)
+        assert await was_cancelled(stage, "child")
 
 
-async def test_a_parked_instance_hears_of_its_cancellation_at_once(
-    timed_provider, clock, eventually, pass_time
-) -> None:
-    client = await start_family(timed_provider, eventually)
-    await client.raise_event("child", "go")
-    async with runtime_of(timed_provider, family(edited=True)) as runtime:
-        await pass_time(lambda: is_parked(client, "child", "nondeterminism"))
+async def test_a_parked_instance_hears_of_its_cancellation_at_once(url) -> None:
+    async with family_stage(url) as stage:
+        await park(stage)
         # Several tries later, each is half a minute after the last.
-        for _ in range(90):
-            clock.advance(timedelta(seconds=1))
-            await asyncio.sleep(0.002)
-        # On a slow machine time has passed faster than the storage could answer.
-        await pass_time(lambda: runtime.healthy)
-        before = clock.now()
-        await client.cancel_instance("child", "give up")
-        await eventually(lambda: has_ended(client, "child"))
+        await stage.advance(90)
+        before = stage.elapsed
+        await stage.client.cancel_instance("child", "give up")
+        await stage.until(lambda: has_ended(stage.client, "child"))
 
-        assert clock.now() == before
+        assert stage.elapsed == before
+
+
+class Holding(DelegatingProvider):
+    def __init__(self, inner: Provider) -> None:
+        super().__init__(inner)
+        self.arrived = asyncio.Event()
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def read_history(self, *arguments, **named):
+        if not self.gate.is_set():
+            self.arrived.set()
+            await self.gate.wait()
+        return await super().read_history(*arguments, **named)
 
 
 async def test_a_cancellation_that_comes_during_a_try_is_not_hidden_by_the_delay_after_it(
-    timed_provider, eventually, pass_time
+    url,
 ) -> None:
-    class Holding(DelegatingProvider):
-        gate: asyncio.Event | None = None
-        arrived = asyncio.Event()
+    holding = Wrapping(Holding)
+    async with family_stage(url, holding) as stage:
+        await park(stage)
+        holding.provider.gate.clear()
+        advancing = asyncio.ensure_future(stage.advance(60))
+        await holding.provider.arrived.wait()
+        before = stage.elapsed
+        await stage.client.cancel_instance("child", "give up")
+        advancing.cancel()
+        holding.provider.gate.set()
+        await stage.until(lambda: has_ended(stage.client, "child"))
 
-        async def read_history(self, *arguments, **named):
-            if self.gate is not None:
-                self.arrived.set()
-                await self.gate.wait()
-            return await super().read_history(*arguments, **named)
+        assert stage.elapsed == before
 
-    client = await start_family(timed_provider, eventually)
-    await client.raise_event("child", "go")
-    provider = Holding(timed_provider)
-    async with runtime_of(provider, family(edited=True)):
-        await pass_time(lambda: is_parked(client, "child", "nondeterminism"))
-        provider.gate = asyncio.Event()
-        await pass_time(provider.arrived.is_set)
-        before = timed_provider.clock.now()
-        await client.cancel_instance("child", "give up")
-        provider.gate.set()
-        await eventually(lambda: has_ended(client, "child"))
 
-        assert timed_provider.clock.now() == before
+async def was_cancelled(stage: Stage, instance: str) -> bool:
+    status = await stage.client.get_orchestration_status(instance)
+    return status == perdure.Failed(details=CANCELLED)

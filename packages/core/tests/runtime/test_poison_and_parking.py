@@ -10,32 +10,19 @@ import perdure
 import pytest
 from perdure import RuntimeOptions
 from perdure.contract import (
-    CommitAnswer,
     DelegatingProvider,
     HistoryPage,
     Message,
     MessageKind,
-    TurnCommit,
     TurnRelease,
 )
 from perdure.errors import StorageCorrupt, StorageUnavailable
 from perdure.observe import DetachedStartRefused, InstanceParked, RuntimeEvent
 from perdure.testing import NothingHappens, Stage
 
-from .wrapping import Wrapping
+from .wrapping import Killing, Wrapping
 
 OPTIONS = RuntimeOptions()
-
-
-class Killing(DelegatingProvider):
-    """A turn of one instance never commits: its process ends before."""
-
-    victim = "victim"
-
-    async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:
-        if commit.instance == self.victim:
-            await asyncio.Event().wait()
-        return await super().commit_turn(commit)
 
 
 async def crash(stage: Stage, times: int, begun: list[str]) -> None:

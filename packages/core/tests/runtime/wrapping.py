@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import perdure
-from perdure.contract import Provider, ProviderSpec
+from perdure.contract import (
+    CommitAnswer,
+    DelegatingProvider,
+    Provider,
+    ProviderSpec,
+    TurnCommit,
+)
 
 W = TypeVar("W", bound=Provider)
 
@@ -31,3 +38,14 @@ class Wrapping(Generic[W]):
     def _wrap(self, provider: Provider) -> W:
         self._provider = self._wrapper(provider)
         return self._provider
+
+
+class Killing(DelegatingProvider):
+    """A turn of one instance never commits, until the test kills its process."""
+
+    victim = "victim"
+
+    async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:
+        if commit.instance == self.victim:
+            await asyncio.Event().wait()
+        return await super().commit_turn(commit)

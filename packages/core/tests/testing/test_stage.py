@@ -463,6 +463,18 @@ async def test_a_restart_deploys_other_code() -> None:
         assert stage.runtime.statistics.live_executions == 0
 
 
+async def test_nothing_runs_while_the_runtime_is_stopped() -> None:
+    async with Stage(app, resources=[]) as stage:
+        await stage.stop()
+        running = await stage.start(pay, 5)
+        await stage.settle()
+        assert await stage.history(running.instance) == []
+        await stage.restart()
+
+        assert await running.result() == "receipt 1"
+        await stage.stop()
+
+
 async def test_activities_of_a_tag_run_in_a_process_of_their_own() -> None:
     flows, work = perdure.Registry(), perdure.Registry()
 
@@ -587,7 +599,8 @@ async def test_many_stages_leave_nothing_behind() -> None:
         await one()
     gc.collect()
 
-    assert len(gc.get_objects()) - objects < 20
+    # One object for each stage would be 200; earlier tests may leave some behind meanwhile.
+    assert len(gc.get_objects()) - objects < 100
     assert threading.active_count() <= threads
     assert len(asyncio.all_tasks()) == 1
 

@@ -281,6 +281,10 @@ class Stage:
         """
         await self._process.restart(*registries, options=options)
 
+    async def stop(self) -> None:
+        """Stop the runtime in order, so that nothing runs until `restart`."""
+        await self._process.stop()
+
     async def crash(self) -> None:
         """Kill the runtime, and start a new one: nothing that it did since its last commit counts.
 

@@ -51,6 +51,7 @@ class StageProcess:
         self._new_link = link
         self._time = time
         self._fakes = fakes
+        self._runs = False
         self._begin()
 
     def _begin(self) -> None:
@@ -82,10 +83,13 @@ class StageProcess:
     async def start(self) -> None:
         """Start the runtime."""
         await self.runtime.__aenter__()
+        self._runs = True
 
     async def stop(self) -> None:
-        """Stop the runtime in order."""
-        await self._time.run(self.runtime.__aexit__(None, None, None))
+        """Stop the runtime in order, if it has not stopped before; `restart` starts it again."""
+        if self._runs:
+            self._runs = False
+            await self._time.run(self.runtime.__aexit__(None, None, None))
 
     async def restart(self, *registries: Registry, options: RuntimeOptions | None = None) -> None:
         """Stop in order and start again, with other code and options if they are given."""

@@ -86,7 +86,11 @@ class StageProvider(DelegatingProvider):
             case TurnCommit(send=send, front=front, add=added):
                 for each in (*send, *front, *added):
                     self._time.due_at(each.visible_at)
-            case TurnRelease(delay=delay) | ActivityRelease(delay=delay):
+            case TurnRelease(delay=delay):
+                self._time.due_after(delay)
+                # A cancellation that came meanwhile ends the delay at once.
+                self.notifier.notify_turns()
+            case ActivityRelease(delay=delay):
                 self._time.due_after(delay)
             case list() | tuple():
                 for each in cast("Sequence[object]", argument):
