@@ -93,6 +93,8 @@ def of_field(name: str, annotation: str) -> st.SearchStrategy[object]:
         return st.lists(TEXT, max_size=3).map(tuple)
     if name in RECORDS:
         return st.none() | RECORDS[name]
+    if annotation == "bool":
+        return st.booleans()
     if "int" in annotation or "Instant" in annotation:
         return NUMBER
     return st.none() | TEXT if "None" in annotation else TEXT

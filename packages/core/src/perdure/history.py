@@ -284,6 +284,8 @@ class ValueSet(HistoryEvent):
 
     A rewind to an earlier event restores it.
     """
+    refused: bool = False
+    """Whether the instance had as many values as it may have, so that nothing was set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,7 +301,7 @@ class ValueRead(HistoryEvent):
 class ValuesListed(HistoryEvent):
     """The orchestration read all values; a `ValueRead` follows for each of these."""
 
-    keys: tuple[str, ...]
+    keys: tuple[str, ...] = ()
     """The inherited values that the execution had neither read nor changed."""
 
 

@@ -8,7 +8,7 @@ forgets and one that always does must write the same histories.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Literal, cast
@@ -39,8 +39,9 @@ from perdure.records.instances import (
     ParentLink,
 )
 from perdure.records.turns import NewChild
-from perdure.replay.copying import copied_history, events_to_deliver_again
+from perdure.replay.copying import copied_history, events_to_deliver_again, values_at_cut
 from perdure.replay.execution import PYTHON, Execution
+from perdure.replay.surroundings import Surroundings
 from perdure.replay.turn import DraftActivity, TurnDraft
 
 BEGINNING = 1_900_000_000_000_000
@@ -114,6 +115,14 @@ class World:
     execution: Execution = field(init=False)
     ended: bool = False
     raised: int = 0
+    values: dict[str, str] = field(default_factory=dict)
+    """The values of the instance, as a store has them."""
+    status: str | None = None
+    """The custom status."""
+    values_after: dict[tuple[int, int], dict[str, str]] = field(default_factory=dict)
+    """The values after each commit, by the execution and its last event."""
+    events_sent: list[Message] = field(default_factory=list)
+    """External events to other instances."""
 
     def __post_init__(self) -> None:
         self.catalog = Catalog([self.app])
@@ -149,6 +158,7 @@ class World:
             definition,
             self.catalog,
             cleanup_timeout=self.cleanup_timeout,
+            surroundings=Surroundings(inherited=dict(self.values)),
         )
 
     def rewind(self, to_event: int, execution: int | None = None) -> World:
@@ -167,10 +177,11 @@ class World:
         dropped = [source[to_event:], *self.histories[number:]]
         self.ended = False
         self.histories.append([])
-        self.copied(source, copy, len(self.histories))
-        for message in events_to_deliver_again(
-            self.instance, source[:to_event], (event for part in dropped for event in part)
-        ):
+        changed, status = values_at_cut(source[:to_event], _all(dropped))
+        at_cut = {**self.values, **changed}
+        self.copied(source, copy, len(self.histories), _present(at_cut))
+        self.execution.restore(changed, status)
+        for message in events_to_deliver_again(self.instance, source[:to_event], _all(dropped)):
             self._add(f"event:{message.id}", message)
         self.waiting += [item for item in waiting if item.message.kind in _OUTSIDE]
         # Children that run still, or have ended unheard, answer the new execution.
@@ -191,13 +202,19 @@ class World:
             self, instance=instance, incarnation=f"incarnation of {instance}", histories=[[]]
         )
         fork.drafts, fork.waiting, fork.now, fork.ended = [], [], self.now, False
-        fork.copied(self.history, copy, 1)
+        changed, status = values_at_cut(self.history[:to_event], self.history[to_event:])
+        fork.values, fork.status, fork.events_sent = {}, None, []
+        fork.values_after = {}
+        fork.copied(self.history, copy, 1, _present({**self.values, **changed}))
+        fork.execution.restore(_present({**self.values, **changed}), status)
         for number in fork.execution.kept_children:
             fork.execution.create_child(number)
         fork.commit()
         return fork
 
-    def copied(self, source: list[Event], copy: HistoryCopy, execution: int) -> None:
+    def copied(
+        self, source: list[Event], copy: HistoryCopy, execution: int, values: dict[str, str]
+    ) -> None:
         """Have an execution that begins with the copy."""
         definition = self.catalog.orchestration(self.name, None)
         assert definition is not None
@@ -219,7 +236,11 @@ class World:
         )
         events = copied_history(source, state, execution, definition.version, start, copy)
         steps = Execution.copying(
-            events, definition, self.catalog, cleanup_timeout=self.cleanup_timeout
+            events,
+            definition,
+            self.catalog,
+            cleanup_timeout=self.cleanup_timeout,
+            surroundings=Surroundings(inherited=values),
         )
         self.execution = run(steps)
 
@@ -254,6 +275,7 @@ class World:
             assert events[-1] == event, "an event survives its encoding"
         check_effects(draft)
         self._collect(draft)
+        self.values_after[len(self.histories), len(events)] = dict(self.values)
         if draft.end is not None:
             self._end(draft)
         elif self.restart != "never" and self.restart_at in (None, len(self.drafts)):
@@ -264,6 +286,8 @@ class World:
         if self.restart == "evicted":
             self.execution.discard()
         old, self.execution = self.execution, self.rebuilt()
+        self.execution.inherit(dict(self.values))
+        assert self.execution.values == self.values
         assert self.execution.last_event == old.last_event
         if self.restart != "evicted":
             old.discard()
@@ -284,6 +308,17 @@ class World:
         return rebuilt
 
     def _collect(self, draft: TurnDraft) -> None:
+        changed = {
+            key: None if each is None else each.decode() for key, each in draft.values.items()
+        }
+        self.values = _present({**self.values, **changed})
+        if draft.custom_status is not None:
+            self.status = draft.custom_status.decode()
+        for message in draft.sent:
+            if message.kind is MessageKind.EVENT:
+                self.events_sent.append(message)
+                if message.instance == self.instance:
+                    self._add(f"event:{message.id}", message)
         for number, activity in draft.activities.items():
             self._add(f"{activity.name}#{number}", self._activity_message(number, activity))
         for number, timer in draft.timers.items():
@@ -445,6 +480,14 @@ class World:
 
 
 _OUTSIDE = (MessageKind.EVENT, MessageKind.CANCEL)
+
+
+def _all(parts: Iterable[list[Event]]) -> Iterator[Event]:
+    return (event for part in parts for event in part)
+
+
+def _present(values: Mapping[str, str | None]) -> dict[str, str]:
+    return {key: text for key, text in values.items() if text is not None}
 
 
 def check_effects(draft: TurnDraft) -> None:

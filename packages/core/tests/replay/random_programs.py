@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from perdure import Fixed, OrchestrationContext, Registry, RetryPolicy
 from perdure.authoring.registry import Catalog
-from perdure.history import OrchestrationStarted, PatchApplied
+from perdure.history import INCOMING, OrchestrationStarted, PatchApplied
 from perdure.model.details import ApplicationFailure, Raised
 from perdure.records.cuts import cuts
 
@@ -70,6 +70,10 @@ class Generator:
                 return ["event", pick.choice(("x", "y")), *pick.choice(_WAITS)]
             case "put" | "notify" | "set" as word:
                 return [word, slot, pick.choice(("a", "b"))]
+            case "value":
+                return ["value", pick.choice(("set", "set", "get", "get", "delete", "all")), slot]
+            case "poll":
+                return ["poll", pick.choice(("x", "y")), pick.choice(("any", "int"))]
             case word:
                 return [word, slot]
 
@@ -95,7 +99,9 @@ _LEAVES = (
     *("retry", "sleep", "event") * 2,
     *("child", "detached", "put", "get", "set", "await_set", "notify", "await_change"),
     *("schedule", "take", "drop", "cancel", "join", "raise", "chance", "yield", "cancel_self"),
-    *("patch",) * 2,
+    *("patch", "poll", "status") * 2,
+    *("value",) * 6,
+    "tell",
 )
 _WAITS = (("any", "wait"), ("any", "wait"), ("int", "wait"), ("int", "raise"))
 """The type of a wait, and what becomes of it where an event does not fit."""
@@ -181,6 +187,27 @@ class Interpreter:
     async def _event(self, name: str, type: str, on_invalid: Literal["wait", "raise"]) -> None:
         expected = int if type == "int" else object
         self._note(await self._ctx.schedule_wait(name, expected, on_invalid=on_invalid))
+
+    async def _poll(self, name: str, type: str) -> None:
+        self._note(self._ctx.poll_event(name, int if type == "int" else object))
+
+    async def _tell(self, slot: int) -> None:
+        self._ctx.raise_event(("other", self._ctx.instance)[slot % 2], "x", self._input("told"))
+
+    async def _status(self, _: int) -> None:
+        self._ctx.set_status(self._input("status"))
+
+    async def _value(self, what: str, slot: int) -> None:
+        ctx, key = self._ctx, f"key{slot}"
+        match what:
+            case "set":
+                ctx.set_value(key, self._input("value"))
+            case "delete":
+                ctx.delete_value(key)
+            case "get":
+                self._note(ctx.get_value(key, str))
+            case _:
+                self._note(ctx.values())
 
     async def _child(self, slot: int) -> None:
         self._note(await self._ctx.schedule_sub_orchestration(f"child{slot}", self._input("c")))
@@ -475,6 +502,7 @@ def check_rewinding(seed: int) -> int:
             _play_with_rewinds(world, seed)
         assert restarted.histories == live.histories, f"seed {seed}"
         assert restarted.drafts == live.drafts, f"seed {seed}"
+        assert (restarted.values, restarted.status) == (live.values, live.status), f"seed {seed}"
         return _check_lineage(live)
     finally:
         live.discard()
@@ -489,7 +517,12 @@ def _play_with_rewinds(world: World, seed: int) -> None:
             if not world.ended and world.waiting:
                 world.deliver(*choose(world.waiting))
         execution = pick.randint(1, len(world.histories))
-        world.rewind(pick.choice(cuts(world.histories[execution - 1])), execution)
+        to_event = pick.choice(cuts(world.histories[execution - 1]))
+        before = world.values_after.get((execution, to_event))
+        is_answered = not isinstance(world.histories[execution - 1][to_event - 1], INCOMING)
+        world.rewind(to_event, execution)
+        if before is not None and is_answered:
+            assert world.values == before, f"seed {seed}"
     play(world, choose)
 
 

@@ -18,33 +18,34 @@ from perdure.authoring.registry import Catalog
 from perdure.authoring.retry import RetryPolicy
 from perdure.clock import Instant
 from perdure.errors import ForbiddenInOrchestration
-from perdure.history import Event, EventRaised, OrchestrationStarted, Seed
+from perdure.history import Event, OrchestrationStarted, Seed
 from perdure.model.comparison import DEFAULT_COMPARE, Compare
 from perdure.model.details import ApplicationFailure, Cancelled, ErrorDetails
 from perdure.model.guards import forbid
-from perdure.model.message_ids import event_id_of
 from perdure.model.wire import ActivityData, encode_details
 from perdure.records.instances import InstanceStatus, MessageKind
 from perdure.records.limits import ENGINE_WITH_PATCHES, ENGINE_WITH_RECOVERY
 from perdure.records.turns import ExecutionEnd, NewChild
 from perdure.replay.boundary import Boundary
+from perdure.replay.event_commands import EventCommands
 from perdure.replay.execution_log import ExecutionLog
 from perdure.replay.futures import PatientFuture, ScheduledFuture
-from perdure.replay.inbox import EventInbox, Wait
+from perdure.replay.inbox import EventInbox
 from perdure.replay.loop import OrchestrationLoop
 from perdure.replay.outgoing import Outgoing
+from perdure.replay.progress import Progress
 from perdure.replay.randomness import Randomness
 from perdure.replay.recorded_policy import policy_of, policy_text, with_policy
 from perdure.replay.retrying import Attempts
 from perdure.replay.surroundings import ALONE, Surroundings
 from perdure.replay.transcript import Transcript
-from perdure.replay.turn import TurnDraft, UnfitEvent, Work
+from perdure.replay.turn import TurnDraft, Work
 from perdure.replay.unawaited import promised, unawaited
 
 _FORMAT_WITH_POLICIES: Final = 2
 
 
-class Commands:
+class Commands(EventCommands):
     """Takes the commands of the context, the timers of the loop, and cancellations of futures."""
 
     __slots__ = (
@@ -53,19 +54,17 @@ class Commands:
         "_ending",
         "_later_seeds",
         "_patches",
+        "_progress",
         "boundary",
         "cancel_reason",
         "catalog",
         "copied_to",
         "definition",
-        "inbox",
         "log",
         "loop",
-        "outgoing",
         "randomness",
         "started",
         "surroundings",
-        "transcript",
         "work",
     )
 
@@ -106,6 +105,7 @@ class Commands:
         """By the number of the schedule event."""
         self._ending: set[int] | None = None
         """Activities that were asked to end, by the number of the schedule event."""
+        self._progress: Progress | None = None
         self._patches: dict[str, bool] | None = None
         """Whether each patch applies, decided where the execution came to it first."""
         self._draft: TurnDraft | None = None
@@ -143,6 +143,18 @@ class Commands:
         if self._draft is None:
             self._draft = TurnDraft()
         return self._draft
+
+    @property
+    def progress(self) -> Progress:
+        """The custom status and the values; made when the code first comes to them."""
+        if self._progress is None:
+            self._progress = Progress(self.transcript, self.surroundings, lambda: self.draft)
+        return self._progress
+
+    @property
+    def used_progress(self) -> Progress | None:
+        """The custom status and the values; None if the code has not come to them."""
+        return self._progress
 
     def take_draft(self) -> TurnDraft:
         """What happened since the last draft was taken.
@@ -293,16 +305,6 @@ class Commands:
             self.draft.detached.append(self.outgoing.detached(number, chosen, name, version, input))
         return chosen
 
-    def schedule_wait(
-        self, name: str, result_type: object, *, raises: bool = False
-    ) -> ScheduledFuture[Any]:
-        """Wait for the next external event of this name; with `raises`, data that does not fit raises."""
-        number = self.transcript.ask(history.WaitCreated, name=name).event_id
-        future = self._future(number)
-        if not self.transcript.closed:
-            self._wait(Wait(number, name, future, result_type, raises))
-        return future
-
     def patched(self, name: str, *, deprecated: bool) -> bool:
         """Whether the patch applies: its history says so, or the execution comes to it now."""
         if self._patches is None:
@@ -333,40 +335,6 @@ class Commands:
         while self._later_seeds and number >= self._later_seeds[0].from_event:
             seed, self._later_seeds = self._later_seeds[0], self._later_seeds[1:]
             self.randomness.reseed(f"{seed.incarnation}/{seed.execution}")
-
-    def deliver_event(self, event: EventRaised) -> None:
-        """Hand the event to the first wait for its name, or keep it."""
-        wait = self.inbox.add_event(event)
-        if wait is not None and self._hand_over(event, wait):
-            self.inbox.remove_wait(wait.number)
-
-    def _wait(self, wait: Wait) -> None:
-        while (event := self.inbox.take_kept(wait.name)) is not None:
-            if self._hand_over(event, wait):
-                return
-        self.inbox.add_wait(wait)
-
-    def _hand_over(self, event: EventRaised, wait: Wait) -> bool:
-        """Settle the wait with the event; returns False if the wait refuses it and continues.
-
-        In replay the history decides. Without a recorded refusal the event was handed over, as the
-        first format of histories did with every event.
-        """
-        future, what = wait.future, f"data of event {event.name!r}"
-        if self.transcript.has_refused(event.event_id):
-            return False
-        if future.done() or wait.raises or self.transcript.replaying:
-            future.settle(event.data, wait.result_type, what)
-            return True
-        unfit = future.settle_if_fit(event.data, wait.result_type, what)
-        if unfit is None:
-            return True
-        self.transcript.ask(
-            history.EventRefused, event=event.event_id, wait=wait.number, reason=unfit.reason
-        )
-        event_id = event_id_of(event.message_id)
-        self.draft.unfit.append(UnfitEvent(name=event.name, event_id=event_id, reason=unfit.reason))
-        return False
 
     # For the loop and the futures
 
@@ -420,6 +388,13 @@ class Commands:
         number = self._timer(fire_at, purpose)
         if not self.transcript.closed:
             self.work[number] = Work(MessageKind.TIMER, None)
+        return number
+
+    def create_start_timer(self, fire_at: Instant) -> int:
+        """Create the timer at which the orchestration is called; returns its number."""
+        number = self.own_timer(fire_at, "start")
+        if self.transcript.effective:
+            self.draft.engine = ENGINE_WITH_RECOVERY
         return number
 
     # The end
@@ -508,6 +483,10 @@ class Commands:
         if not self.transcript.closed:
             self.work[number] = Work(kind, future, name, result_type, child)
         return future
+
+    def future_of_wait(self, number: int) -> ScheduledFuture[Any]:
+        """The future of a wait for an external event."""
+        return self._future(number)
 
     def _future(
         self, number: int, kind: type[ScheduledFuture[Any]] = ScheduledFuture

@@ -113,6 +113,8 @@ def differences(recorded: Event, asked: Mapping[str, object]) -> list[ValueDiffe
 
 def _is_of_the_engine(recorded: Event, name: str) -> bool:
     """Whether the field is set by the runtime, not by the code, as the time limit of a cleanup is."""
+    if isinstance(recorded, history.ValueSet):
+        return name == "value" and recorded.refused
     return isinstance(recorded, TimerCreated) and (name, recorded.purpose) == ("fire_at", "cleanup")
 
 

@@ -6,16 +6,13 @@ import asyncio
 import logging
 import random
 from asyncio import events
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import (
-    TYPE_CHECKING,
-    Any,
     Concatenate,
-    Literal,
     NoReturn,
     ParamSpec,
-    TypeAlias,
     TypeVar,
 )
 from uuid import UUID
@@ -24,25 +21,20 @@ from perdure.clock import to_datetime, to_microseconds
 from perdure.errors import InvalidDuration, InvalidInput
 from perdure.model.durations import to_duration
 from perdure.model.identifiers import check_identifier
-from perdure.model.payload import check_annotation, encode
-from perdure.model.shown import shown
+from perdure.model.payload import encode
 from perdure.replay.calls import check_optional_version, read_orchestration_call
 from perdure.replay.commands import Commands
+from perdure.replay.event_context import EventContext
 from perdure.replay.loop import OrchestrationLoop
 from perdure.replay.replay_logger import ReplayLogger
-from perdure.replay.scheduling import SchedulingContext, require_function
+from perdure.replay.scheduling import require_function
 from perdure.replay.signals import ExecutionEnded
-
-if TYPE_CHECKING:
-    from typing_extensions import TypeForm
 
 P = ParamSpec("P")
 R = TypeVar("R")
-OnInvalid: TypeAlias = Literal["wait", "raise"]
-"""What a wait does with an event whose data does not fit: keep waiting, or raise."""
 
 
-class OrchestrationContext(SchedulingContext):
+class OrchestrationContext(EventContext):
     """The first argument of an orchestration; valid for one execution.
 
     A `schedule_*` call schedules the work at once and returns a future; awaiting it is optional.
@@ -74,6 +66,11 @@ class OrchestrationContext(SchedulingContext):
     def version(self) -> str:
         """The version that runs."""
         return self._commands.definition.version
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What was given as `headers` at the start; activities and children have them too."""
+        return MappingProxyType(dict(self._commands.started.headers or {}))
 
     @property
     def is_replaying(self) -> bool:
@@ -140,27 +137,6 @@ class OrchestrationContext(SchedulingContext):
         else:
             fire_at = commands.loop.now + to_microseconds(to_duration(delay, "delay"))
         return commands.schedule_timer(fire_at)
-
-    def schedule_wait(
-        self, name: str, result_type: TypeForm[R] = Any, *, on_invalid: OnInvalid = "wait"
-    ) -> asyncio.Future[R]:
-        """Wait for the next external event of this name; its data is decoded as `result_type`.
-
-        A type is anything that pydantic decodes: a class, `list[Order]`, a union such as
-        `Approved | Refused`. Without one, the data is the plain JSON value.
-
-        Events that were raised before the wait, even before the start, are kept. Waits get events in
-        the order in which they were raised, and each event goes to exactly one wait. An event whose
-        data does not fit `result_type` is consumed and reported (history, log, observers), and the
-        wait continues; with `on_invalid="raise"` the future raises `InvalidPayload` instead.
-        """
-        commands = self._commands
-        commands.require_running("ctx.schedule_wait")
-        check_annotation(result_type, f"result_type of event {shown(name)}")
-        if on_invalid not in ("wait", "raise"):
-            raise InvalidInput(f'on_invalid {shown(on_invalid)} is unknown; pass "wait" or "raise"')
-        name = check_identifier(name, "event name")
-        return commands.schedule_wait(name, result_type, raises=on_invalid == "raise")
 
     def continue_as(
         self,

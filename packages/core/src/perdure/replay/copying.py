@@ -119,6 +119,27 @@ def events_to_deliver_again(
     return messages
 
 
+def values_at_cut(
+    kept: Iterable[Event], dropped: Iterable[Event]
+) -> tuple[dict[str, str | None], str | None]:
+    """The values that the kept part has set or the dropped one has changed, as they were at the cut.
+
+    None stands for a value that did not exist. Other values are as the store has them. With them
+    comes the custom status that the kept part set last, or None.
+    """
+    values: dict[str, str | None] = {}
+    status: str | None = None
+    for event in kept:
+        if isinstance(event, history.ValueSet) and not event.refused:
+            values[event.key] = event.value
+        elif isinstance(event, history.StatusSet):
+            status = event.value
+    for event in dropped:
+        if isinstance(event, history.ValueSet) and not event.refused:
+            values.setdefault(event.key, event.previous)
+    return values, status
+
+
 def answer_of_child(parent: OrchestrationStarted, number: int, child: InstanceState) -> Message:
     """The answer of a child that has ended, for the execution that has kept its schedule event."""
     link = ParentLink(

@@ -53,6 +53,7 @@ class Execution:
         "_commands",
         "_context",
         "_main",
+        "_start_timer",
         "_trace_paths",
         "_transcript",
         "definition",
@@ -83,6 +84,7 @@ class Execution:
         self._trace_paths = trace_paths
         self._main: asyncio.Task[object] | None = None
         self._cleanup_timer: int | None = None
+        self._start_timer: int | None = None
         self.kept_children: Mapping[int, NewChild] = {}
         """The open children that a copied history started, by the number of their schedule event."""
 
@@ -324,6 +326,32 @@ class Execution:
         self._transcript.closed = True
         self.loop.discard()
 
+    # Values
+
+    @property
+    def own_value_count(self) -> int:
+        """How many values of the instance this execution has set itself."""
+        progress = self._commands.used_progress
+        return 0 if progress is None else progress.own_count
+
+    @property
+    def values(self) -> Mapping[str, str]:
+        """All values of the instance, as JSON texts: the inherited ones, as this execution leaves them."""
+        progress = self._commands.used_progress
+        return self._commands.surroundings.inherited if progress is None else progress.current
+
+    def inherit(self, values: Mapping[str, str]) -> None:
+        """Have the values of the store; a rebuilt execution knows only those that it has set itself."""
+        self._commands.progress.inherit(values)
+
+    def restore(self, values: Mapping[str, str | None], status: str | None) -> None:
+        """Put back what the dropped part of a history had changed, with this turn."""
+        draft = self._commands.draft
+        for key, text in values.items():
+            draft.values.setdefault(key, None if text is None else text.encode())
+        if status is not None and draft.custom_status is None:
+            draft.custom_status = status.encode()
+
     # What a copied history left open
 
     def create_child(self, number: int) -> None:
@@ -407,6 +435,13 @@ class Execution:
         return max(now, self.loop.now)
 
     def _deliver_start(self, event: OrchestrationStarted) -> None:
+        if event.start_at is not None and event.start_at > event.at:
+            self._start_timer = self._commands.create_start_timer(event.start_at)
+        else:
+            self._call(event)
+
+    def _call(self, event: OrchestrationStarted) -> None:
+        """Call the orchestration."""
         # In a context of its own, because the context variables of the host differ from run to run.
         self._main = self.loop.create_task(
             self._run_main(event), name="orchestration", context=contextvars.Context()
@@ -425,6 +460,8 @@ class Execution:
         work = self._commands.work.pop(scheduled, None)
         if scheduled == self._cleanup_timer:
             self._commands.end_cancelled()
+        elif scheduled == self._start_timer:
+            self._call(self.started)
         elif work is None or work.future is None:
             self.loop.fire(scheduled)
         else:
@@ -432,10 +469,12 @@ class Execution:
 
     def _deliver_cancel(self, event: history.CancelRequested) -> None:
         self._commands.cancel_reason = event.reason
+        if self._main is None:  # its code was never called, and has nothing to clean up
+            self._commands.end_cancelled()
+            return
         limit = event.at + to_microseconds(self._cleanup_timeout)
         self._cleanup_timer = self._commands.own_timer(limit, "cleanup")
-        if self._main is not None:
-            self._main.cancel(event.reason)
+        self._main.cancel(event.reason)
 
     # The end
 

@@ -16,6 +16,7 @@ from perdure.model.identifiers import child_incarnation
 from perdure.model.message_ids import (
     CANCEL_ID,
     activity_id,
+    event_message_id,
     refused_child_id,
     restart_id,
     start_id,
@@ -139,6 +140,16 @@ class Outgoing:
             ),
             engine=engine_of_start(start),
             labels=self.labels or {},
+        )
+
+    def event(self, number: int, instance: str, name: str, data: str) -> Message:
+        """An external event for any instance, itself included."""
+        event_id = f"{self.incarnation}:{self.execution}:{number}"
+        return Message(
+            id=event_message_id(event_id),
+            instance=instance,
+            kind=MessageKind.EVENT,
+            data=encode_raised(EventData(name=name, data=data)),
         )
 
     def child_incarnation(self, number: int) -> str:

@@ -147,3 +147,6 @@ class TurnDraft:
     engine: int | None = None
     """The engine that the history needs from this turn on; None: as before."""
     unpin: bool = False
+    custom_status: bytes | None = None
+    values: dict[str, bytes | None] = field(default_factory=dict[str, bytes | None])
+    """Values that are set, or with None deleted."""

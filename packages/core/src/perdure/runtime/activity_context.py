@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -66,6 +67,8 @@ class ActivityContext(Generic[T_co]):
     the instance's id is used again after a deletion."""
     client: Client
     """A client of the runtime's provider."""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What was given as `headers` when the instance, or an ancestor of it, was started."""
     resources: T_co
     """What the runtime was given as `resources`."""
     cancellation: Cancellation = field(repr=False)

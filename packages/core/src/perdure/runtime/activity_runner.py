@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
 from perdure.authoring.functions import ActivityDefinition
@@ -246,9 +247,13 @@ class ActivityRunner:
             delivery=held.delivery,
             idempotency_key=f"{held.incarnation}:{data.origin or held.execution}:{data.first}",
             client=self._client,
+            headers=data.headers or _NO_HEADERS,
             resources=self._resources,
             cancellation=Cancellation(self._cancellation_lock),
         )
+
+
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 def _log_what_breaks() -> None:

@@ -137,4 +137,6 @@ def make_commit(
         engine=draft.engine,
         keep_for=keep_for,
         held=frozenset(in_hand),
+        custom_status=draft.custom_status,
+        values=draft.values,
     )

@@ -9,14 +9,16 @@ whose next lease does the same again:
   before the cancellation; that call is made before the commit, and its repeat has no effect.
 - Children that the dropped part had started are cancelled.
 - External events that the dropped part had are put to the front of the mailbox, in their order.
+- Values and the custom status are what they were at the cut.
 
-A fork has none of the last three: its children are its own, and its source is left alone.
+A fork has its own children, none of the later events, and the values of its source at the cut. The
+source is left alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from perdure import history
 from perdure.contract.provider import Provider
@@ -35,9 +37,11 @@ from perdure.replay.copying import (
     answer_of_child,
     cancellations_of_dropped,
     events_to_deliver_again,
+    values_at_cut,
 )
 from perdure.replay.execution import Execution
-from perdure.runtime.histories import read_execution
+from perdure.runtime.held_instance import HeldInstance
+from perdure.runtime.histories import read_execution, read_values
 
 _BY_PARENT = "its parent was rewound to before it cancelled this child"
 
@@ -57,7 +61,56 @@ class SourceGone(Exception):  # a signal within the runtime
         return InfrastructureFailure(Corruption(message=str(self)))
 
 
-async def read_source(provider: Provider, instance: str, copy: HistoryCopy) -> list[Event]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopySource:
+    """What a copy is made from."""
+
+    copy: HistoryCopy
+    events: Sequence[Event]
+    """The whole history to begin with."""
+    later: Sequence[Sequence[Event]]
+    """The histories of the executions behind it, of the same instance."""
+    values: Mapping[str, str]
+    """The values of that instance, as JSON texts, no newer than the histories."""
+    status: bytes | None
+    """Its custom status."""
+
+    @property
+    def kept(self) -> Sequence[Event]:
+        """The part to begin with."""
+        return self.events[: self.copy.to_event]
+
+    @property
+    def dropped(self) -> Iterator[Event]:
+        """Everything behind the cut, in order."""
+        yield from self.events[self.copy.to_event :]
+        for events in self.later:
+            yield from events
+
+    def at_cut(self) -> AtCut:
+        """The values and the custom status as they were at the cut."""
+        changed, status = values_at_cut(self.kept, self.dropped)
+        values = {key: text for key, text in {**self.values, **changed}.items() if text is not None}
+        return AtCut(values=values, changed=changed, status=status)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AtCut:
+    """The values and the custom status of an instance at a cut."""
+
+    values: Mapping[str, str]
+    changed: Mapping[str, str | None]
+    """Those that the histories say; the others are as the store has them."""
+    status: str | None
+    """What the kept part has set last; None if it has set none."""
+
+
+def is_fork(state: InstanceState, copy: HistoryCopy) -> bool:
+    """Whether the copied history is another instance's."""
+    return (copy.instance, copy.incarnation) != (state.instance, state.incarnation)
+
+
+async def read_copied(provider: Provider, instance: str, copy: HistoryCopy) -> list[Event]:
     """The whole history to begin with. Raises `SourceGone`, `UndecodableData` or `ProviderError`."""
     try:
         events = await read_execution(provider, copy.instance, copy.incarnation, copy.execution)
@@ -68,36 +121,54 @@ async def read_source(provider: Provider, instance: str, copy: HistoryCopy) -> l
     return events
 
 
-def settle_fork(execution: Execution) -> None:
-    """Start the children that are open in the kept part: they are the fork's own."""
+async def read_source(provider: Provider, held: HeldInstance, copy: HistoryCopy) -> CopySource:
+    """What the execution is to begin with; raises as `read_copied`.
+
+    The values of a fork's source are read before its histories, since it may run on: the histories
+    then say what every value that has changed since was before.
+    """
+    state, values, last = held.state, held.inherited, held.execution - 1
+    if is_fork(held.state, copy):
+        source = await with_retries(
+            provider.clock, lambda: provider.read_instance(copy.instance), tries=PATIENT_TRIES
+        )
+        if source is None or source.incarnation != copy.incarnation:
+            raise SourceGone(held.instance, copy)
+        state, values = source, await read_values(provider, source)
+        last = source.execution if values else copy.execution
+    events = await read_copied(provider, held.instance, copy)
+    later = [
+        await read_execution(provider, copy.instance, copy.incarnation, number)
+        for number in range(copy.execution + 1, last + 1)
+    ]
+    return CopySource(
+        copy=copy, events=events, later=later, values=values, status=state.custom_status
+    )
+
+
+def settle_fork(execution: Execution, at_cut: AtCut) -> None:
+    """Start the children that are open in the kept part, and set the values: all are the fork's own."""
     for number in execution.kept_children:
         execution.create_child(number)
+    execution.restore(at_cut.values, at_cut.status)
 
 
 class Rewind:
     """What the first turn of a rewound execution settles."""
 
-    def __init__(
-        self, provider: Provider, execution: Execution, copy: HistoryCopy, source: Sequence[Event]
-    ) -> None:
+    def __init__(self, provider: Provider, execution: Execution, source: CopySource) -> None:
         self._provider = provider
         self._execution = execution
-        self._copy = copy
         self._source = source
 
-    async def settle(self) -> None:
+    async def settle(self, at_cut: AtCut) -> None:
         """Add it to the turn. Raises `UndecodableData` or `ProviderError`."""
-        execution, started = self._execution, self._execution.started
-        later = [
-            await self._read(number)
-            for number in range(self._copy.execution + 1, started.execution)
-        ]
-        before = later[-1] if later else self._source
-        kept, dropped = self._source[: self._copy.to_event], self._source[self._copy.to_event :]
+        execution, started, source = self._execution, self._execution.started, self._source
+        before = source.later[-1] if source.later else source.events
+        dropped = source.events[source.copy.to_event :]
         execution.send(cancellations_of_dropped(before, execution.kept_children, started))
-        events = events_to_deliver_again(
-            started.instance, kept, (event for part in (dropped, *later) for event in part)
-        )
+        self._restore(at_cut)
+        events = events_to_deliver_again(started.instance, source.kept, source.dropped)
         answers: list[Message] = []
         for number, child in execution.kept_children.items():
             state = await self._state_of(number, child, dropped)
@@ -107,9 +178,12 @@ class Rewind:
                 answers.append(answer_of_child(started, number, state))
         execution.put_to_front([*events, *answers])
 
-    async def _read(self, execution: int) -> list[Event]:
-        copy = self._copy
-        return await read_execution(self._provider, copy.instance, copy.incarnation, execution)
+    def _restore(self, at_cut: AtCut) -> None:
+        """Put back the values and the custom status that differ from what the store has."""
+        stored, status = self._source.values, at_cut.status
+        values = {key: text for key, text in at_cut.changed.items() if stored.get(key) != text}
+        is_other = status is not None and status.encode() != self._source.status
+        self._execution.restore(values, status if is_other else None)
 
     async def _state_of(
         self, number: int, child: NewChild, dropped: Sequence[Event]

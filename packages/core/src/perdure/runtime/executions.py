@@ -8,7 +8,7 @@ id of its last commit tells, the execution is dropped and rebuilt.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from perdure import history
@@ -25,7 +25,7 @@ from perdure.replay.signals import UndecodableData
 from perdure.replay.surroundings import Surroundings
 from perdure.runtime.copies import Rewind, read_source, settle_fork
 from perdure.runtime.held_instance import HeldInstance
-from perdure.runtime.histories import read_history
+from perdure.runtime.histories import read_history, read_values
 from perdure.runtime.host_loop import run_in_slices, run_outside_tasks
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.value_differences import ValueDifferences
@@ -95,7 +95,7 @@ class Executions:
         self._options = options
         self._differences = differences
         self._cache = ExecutionCache(options.cache_size)
-        self._without_labels = Surroundings(
+        self._plain_surroundings = Surroundings(
             capabilities=provider.capabilities, provider=provider.description
         )
         self.histories_read = 0
@@ -125,7 +125,15 @@ class Executions:
         self.histories_read += 1
         events = await read_history(self._provider, state)
         definition = self._definition(state.name, _started_version(events, state))
-        return await self._replay(Execution.rebuilding, events, definition, state, wanted)
+        around = self._surroundings(state, {})
+        execution = await self._replay(Execution.rebuilding, events, definition, around, wanted)
+        try:
+            if state.value_count > execution.own_value_count:
+                execution.inherit(await read_values(self._provider, state))
+        except BaseException:
+            await self.discard(execution)
+            raise
+        return execution
 
     async def copy(
         self, message: Message, held: HeldInstance, *, wanted: Callable[[], bool]
@@ -139,14 +147,18 @@ class Executions:
         if copy is None:
             raise UndecodableData(f"start message {message.id!r} names no history to begin with")
         definition = self._definition(state.name, held.version)
-        source = await read_source(self._provider, state.instance, copy)
-        events = copied_history(source, state, held.execution, definition.version, start, copy)
-        execution = await self._replay(Execution.copying, events, definition, state, wanted)
+        source = await read_source(self._provider, held, copy)
+        at_cut = source.at_cut()
+        events = copied_history(
+            source.events, state, held.execution, definition.version, start, copy
+        )
+        around = self._surroundings(state, at_cut.values)
+        execution = await self._replay(Execution.copying, events, definition, around, wanted)
         try:
             if execution.started.is_fork:
-                settle_fork(execution)
+                settle_fork(execution, at_cut)
             else:
-                await Rewind(self._provider, execution, copy, source).settle()
+                await Rewind(self._provider, execution, source).settle(at_cut)
         except BaseException:
             await self.discard(execution)
             raise
@@ -157,7 +169,7 @@ class Executions:
         steps: Callable[..., Generator[None, None, Execution]],
         events: Sequence[history.Event],
         definition: OrchestrationDefinition,
-        state: InstanceState,
+        around: Surroundings,
         wanted: Callable[[], bool],
     ) -> Execution:
         rebuilt: list[Execution] = []
@@ -170,7 +182,7 @@ class Executions:
                 cleanup_timeout=self._options.cleanup_timeout,
                 trace_paths=self._options.trace_paths,
                 compare=self._options.compare,
-                surroundings=self._surroundings(state),
+                surroundings=around,
             )
             rebuilt.append(execution)
             self._differences.report(execution)
@@ -184,10 +196,10 @@ class Executions:
             raise
         return rebuilt[0]
 
-    def _surroundings(self, state: InstanceState) -> Surroundings:
-        if not state.labels:
-            return self._without_labels
-        return replace(self._without_labels, labels=state.labels)
+    def _surroundings(self, state: InstanceState, inherited: Mapping[str, str]) -> Surroundings:
+        if not (state.labels or inherited):
+            return self._plain_surroundings
+        return replace(self._plain_surroundings, labels=state.labels, inherited=inherited)
 
     def begin(self, message: Message, held: HeldInstance, now: Instant) -> Execution:
         """A new execution from its start message; raises `NotRegistered`, `UndecodableData`."""
@@ -215,7 +227,7 @@ class Executions:
             self._catalog,
             cleanup_timeout=self._options.cleanup_timeout,
             trace_paths=self._options.trace_paths,
-            surroundings=self._surroundings(state),
+            surroundings=self._surroundings(state, held.inherited),
             most=STEP,
         )
 

@@ -20,7 +20,7 @@ from perdure.replay.forced_failure import fail_without_code
 from perdure.replay.signals import UndecodableData
 from perdure.runtime.after_commit import follow
 from perdure.runtime.commits import make_commit
-from perdure.runtime.copies import SourceGone, read_source
+from perdure.runtime.copies import SourceGone, read_copied
 from perdure.runtime.held_instance import HeldInstance
 from perdure.runtime.histories import read_readable_history
 from perdure.runtime.turn_services import TurnServices
@@ -63,7 +63,7 @@ async def _copied(
 ) -> list[Event]:
     """The history with which it was to begin, so that it can be tried again; empty if it is gone."""
     try:
-        source = await read_source(services.provider, state.instance, copy)
+        source = await read_copied(services.provider, state.instance, copy)
         return copied_history(source, state, state.execution, state.version or "", start, copy)
     except (SourceGone, StorageCorrupt, UndecodableData):
         return []

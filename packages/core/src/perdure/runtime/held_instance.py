@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from perdure.clock import Instant
 from perdure.records.instances import InstanceState
@@ -22,6 +23,8 @@ class HeldInstance:
     last_event: int
     last_commit: str | None
     version: str | None
+    inherited: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The values of the instance as the execution begins, as JSON texts; set before its first turn."""
 
     @classmethod
     def of(cls, leased: LeasedTurn) -> HeldInstance:
@@ -66,8 +69,9 @@ class HeldInstance:
         if until is not None:
             self.until = until
 
-    def next_execution(self, version: str | None) -> None:
-        """The commit has ended the execution, and the next one begins."""
+    def next_execution(self, version: str | None, values: Mapping[str, str]) -> None:
+        """The commit has ended the execution, and the next one begins with these values."""
+        self.inherited = values
         self.execution += 1
         self.last_event = 0
         self.version = version

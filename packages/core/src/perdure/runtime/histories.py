@@ -47,6 +47,22 @@ async def read_execution(
     return await _read_all(provider, _Source(instance, incarnation, execution), 0)
 
 
+async def read_values(provider: Provider, state: InstanceState) -> dict[str, str]:
+    """The values of an instance as JSON texts; reads none where there are none.
+
+    Raises `UndecodableData` or `ProviderError`.
+    """
+    if not state.value_count:
+        return {}
+    stored = await with_retries(
+        provider.clock, lambda: provider.read_values(state.instance), tries=PATIENT_TRIES
+    )
+    try:
+        return {} if stored is None else {key: data.decode() for key, data in stored.values.items()}
+    except ValueError as error:
+        raise UndecodableData(f"values of {state.instance!r}: {error}") from error
+
+
 async def read_events_after(provider: Provider, state: InstanceState, after: int) -> list[Event]:
     """The events of the current execution with higher numbers; raises as `read_history`."""
     if state.last_event <= after:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from datetime import timedelta
 from enum import Enum
 
@@ -45,6 +45,7 @@ from perdure.runtime.copies import SourceGone
 from perdure.runtime.delivery import Delivery
 from perdure.runtime.executions import NotRegistered
 from perdure.runtime.held_instance import HeldInstance
+from perdure.runtime.histories import read_values
 from perdure.runtime.host_loop import NoLongerWanted, run_in_slices
 from perdure.runtime.parking import (
     BROKEN,
@@ -166,6 +167,8 @@ class LeasedInstance:
             self._delivery.execution = await executions.load(
                 self.held.state, wanted=self._is_wanted
             )
+            if self._delivery.execution is None:
+                self.held.inherited = await read_values(self._services.provider, self.held.state)
             start = self._delivery.start_of_copy
             if start is not None:
                 self._copied = await executions.copy(start, self.held, wanted=self._is_wanted)
@@ -319,10 +322,12 @@ class LeasedInstance:
         if draft.end is not None:
             # Their activities are void.
             self._release(delivery.results)
+            ended = delivery.execution
+            values: Mapping[str, str] = {} if ended is None else ended.values
             await self._discard_execution()
             if draft.end.status is not InstanceStatus.CONTINUED_AS_NEW:
                 return _After.STOP
-            self.held.next_execution(draft.version)
+            self.held.next_execution(draft.version, values)
         if commit.keep_for is None:
             self._is_closing = True
             await self._cache_execution()
