@@ -161,6 +161,7 @@ def _in_a_step(name: str) -> Callable[..., object]:
 for _name in (
     "append_events",
     "set_fields",
+    "set_values",
     "end_execution",
     "create_child",
     "put",
@@ -176,6 +177,7 @@ for _name in (
     "end_lease",
     "drop_messages",
     "drop_activities",
+    "drop_values",
     "drop_executions",
     "add_instance",
 ):

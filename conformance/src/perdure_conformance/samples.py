@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import TypedDict, Unpack
@@ -204,6 +204,8 @@ class CommitFields(TypedDict, total=False):
     engine: int
     keep_for: timedelta
     held: frozenset[str]
+    custom_status: bytes
+    values: Mapping[str, bytes | None]
 
 
 def commit_of(turn: LeasedTurn, **fields: Unpack[CommitFields]) -> TurnCommit:

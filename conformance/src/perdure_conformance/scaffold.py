@@ -17,6 +17,7 @@ MODEL = (
     "tables",
     "mailboxes",
     "activities",
+    "values",
     "turns",
     "recovery",
     "deletion",

@@ -32,6 +32,7 @@ from perdure_conformance.clauses import (
     turn_leases,
     turn_releases,
     unregistered_work,
+    values,
     waiting,
 )
 
@@ -60,6 +61,7 @@ _MODULES: tuple[ModuleType, ...] = (
     deletion,
     replacements,
     deletion_faults,
+    values,
     management,
     durability,
     model_and_races,
@@ -77,6 +79,7 @@ FAMILIES = (
     "WAIT",
     "RECOVER",
     "DELETE",
+    "VALUES",
     "ADMIN",
     "DURABLE",
     "SHARED",

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 
-from perdure.contract import DELETION, MANAGEMENT, RECOVERY, InstanceStatus, Provider, Serves
+from perdure.contract import (
+    DELETION,
+    MANAGEMENT,
+    RECOVERY,
+    VALUES,
+    InstanceStatus,
+    Provider,
+    Serves,
+)
 from perdure.errors import CapabilityMissing, StorageCorrupt
 
 from perdure_conformance.bench import Bench
@@ -221,6 +229,7 @@ METHODS: Mapping[str, Sequence[Callable[[Provider], Awaitable[object]]]] = {
         lambda provider: provider.delete_early_events(None, limit=1),
         lambda provider: provider.delete_namespace(),
     ),
+    VALUES: (lambda provider: provider.read_values("alpha"),),
 }
 """Calls of the methods that a capability of contract 1.1 brings."""
 

@@ -29,6 +29,7 @@ def copy_of(store: Store) -> Store:
         instances={key: replace(row) for key, row in tables.instances.items()},
         mailboxes={key: dict(mailbox) for key, mailbox in tables.mailboxes.items()},
         activities={key: replace(row) for key, row in tables.activities.items()},
+        values={key: dict(values) for key, values in tables.values.items()},
         executions={
             key: [ExecutionRow(state=row.state, events=list(row.events)) for row in rows]
             for key, rows in tables.executions.items()
@@ -64,6 +65,11 @@ def identity(store: Store) -> Hashable:
         tuple(
             (key, tuple(_letter(entry, places) for _, entry in sorted(mailbox.items())))
             for key, mailbox in sorted(tables.mailboxes.items())
+        ),
+        tuple(
+            (key, tuple(sorted(values.items())))
+            for key, values in sorted(tables.values.items())
+            if values
         ),
         tuple((key, *_activity(row, places)) for key, row in sorted(tables.activities.items())),
         tuple(

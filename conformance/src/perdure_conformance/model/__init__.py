@@ -3,6 +3,7 @@
 - `tables`: the tables and what their rows hold
 - `mailboxes`: messages: void or not, visible or not, in which order
 - `activities`: the activity queue
+- `values`: what an instance keeps for readers outside it
 - `turns`: instances, turn leases and commits
 - `recovery`: instances that run again, or end without a turn
 - `deletion`: deleting instances, executions and events

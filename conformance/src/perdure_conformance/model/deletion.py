@@ -44,6 +44,7 @@ class Deletion(Recovery):
         instance = row.state.instance
         self.drop_messages(instance)
         self.drop_activities(instance)
+        self.drop_values(instance)
         self.drop_executions(instance, row.state.execution + 1)
         del self.tables.instances[instance]
 

@@ -13,6 +13,7 @@ from perdure.clock import Clock
 from perdure.contract import (
     DELETION,
     RECOVERY,
+    VALUES,
     ActivityCompletion,
     ActivityLease,
     ActivityRelease,
@@ -22,6 +23,7 @@ from perdure.contract import (
     InstanceReopening,
     InstanceState,
     InstanceTermination,
+    InstanceValues,
     Instant,
     LeasedActivity,
     LeasedTurn,
@@ -46,7 +48,7 @@ from perdure_conformance.model.store import Store
 class ModelProvider(Provider):
     """A provider over a store, which any number of provider objects may share."""
 
-    capabilities = frozenset({RECOVERY, DELETION})
+    capabilities = frozenset({RECOVERY, DELETION, VALUES})
 
     def __init__(self, store: Store, *, clock: Clock, description: str) -> None:
         super().__init__(clock=clock, description=description)
@@ -128,6 +130,11 @@ class ModelProvider(Provider):
 
     async def delete_namespace(self) -> None:
         self.at_present().delete_namespace()
+
+    async def read_values(
+        self, instance: str, *, keys: frozenset[str] | None = None
+    ) -> InstanceValues | None:
+        return self.at_present().read_values(instance, keys)
 
     def as_management_capability(self) -> ProviderAdmin | None:
         return ModelAdmin(self.at_present)

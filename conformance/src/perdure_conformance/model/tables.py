@@ -101,6 +101,7 @@ class Tables:
     activities: dict[tuple[str, str], ActivityRow] = field(
         default_factory=dict[tuple[str, str], ActivityRow]
     )
+    values: dict[str, dict[str, bytes]] = field(default_factory=dict[str, dict[str, bytes]])
     executions: dict[str, list[ExecutionRow]] = field(default_factory=dict[str, list[ExecutionRow]])
     stamp: Instant = 0
     """The newest stamp given to a message: stamps never go back."""

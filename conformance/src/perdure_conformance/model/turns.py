@@ -34,13 +34,13 @@ from perdure.errors import (
     LeaseLost,
 )
 
-from perdure_conformance.model.activities import Activities
 from perdure_conformance.model.tables import ExecutionRow, InstanceRow, Lease
+from perdure_conformance.model.values import Values
 
 EVENTS_PER_PAGE = 500
 
 
-class Turns(Activities):
+class Turns(Values):
     """The rules for instances and their turns."""
 
     def create_instance(self, new: NewInstance) -> None:
@@ -258,6 +258,7 @@ class Turns(Activities):
         self.remove_activities(commit.instance, [lease.activity for lease in commit.finish])
         self.remove_activities(commit.instance, commit.cancel)
         self.add_activities(commit)
+        self.set_values(commit)
         self.set_fields(row, commit)
         self.end_execution(row, commit)
         in_use = self.create_children(commit)
@@ -279,7 +280,7 @@ class Turns(Activities):
 
     def set_fields(self, row: InstanceRow, commit: TurnCommit) -> None:
         """The plain fields that every commit sets, and those that this one names."""
-        state = row.state
+        state, status = row.state, commit.custom_status
         row.state = replace(
             state,
             last_event=commit.expected_event + len(commit.events),
@@ -288,6 +289,9 @@ class Turns(Activities):
             parked=None,
             version=state.version if commit.version is None else commit.version,
             engine=state.engine if commit.engine is None else commit.engine,
+            custom_status=state.custom_status if status is None else status,
+            custom_status_version=state.custom_status_version + (status is not None),
+            value_count=self.count_values(commit.instance),
         )
 
     def end_execution(self, row: InstanceRow, commit: TurnCommit) -> None:

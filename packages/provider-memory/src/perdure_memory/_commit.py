@@ -64,6 +64,7 @@ def apply(store: Store, instance: Instance, commit: TurnCommit, now: Instant) ->
         store.drop_activity(instance, activity_id)
     if commit.end is not None:
         store.end_execution(instance, commit.end.status, commit.end.output, now)
+    _set_values(instance, commit)
     _set_fields(instance, commit, now)
     activities_until = (
         None if commit.end is not None else _add_activities(store, instance, commit, now)
@@ -97,10 +98,19 @@ def _append_events(store: Store, instance: Instance, commit: TurnCommit) -> None
     instance.state = replace(instance.state, last_event=number)
 
 
+def _set_values(instance: Instance, commit: TurnCommit) -> None:
+    for key, value in commit.values.items():
+        if value is None:
+            instance.values.pop(key, None)
+        else:
+            instance.values[key] = value
+
+
 def _set_fields(instance: Instance, commit: TurnCommit, now: Instant) -> None:
     state = instance.state
     continued = commit.end is not None and commit.end.status is InstanceStatus.CONTINUED_AS_NEW
     version = None if continued and commit.unpin else state.version
+    status = commit.custom_status
     instance.state = replace(
         state,
         version=version if commit.version is None else commit.version,
@@ -108,6 +118,9 @@ def _set_fields(instance: Instance, commit: TurnCommit, now: Instant) -> None:
         updated_at=now,
         last_commit=commit.id,
         parked=None,
+        custom_status=state.custom_status if status is None else status,
+        custom_status_version=state.custom_status_version + (status is not None),
+        value_count=len(instance.values),
     )
 
 

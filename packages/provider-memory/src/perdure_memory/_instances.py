@@ -120,6 +120,7 @@ class Instance(Leasable):
         "mailbox",
         "number",
         "state",
+        "values",
     )
 
     def __init__(self, state: InstanceState, *, number: int, mailbox: Mailbox) -> None:
@@ -133,6 +134,7 @@ class Instance(Leasable):
         self.has_continued = False
         """Whether an execution has ended as CONTINUED_AS_NEW."""
         self.activities: dict[str, Activity] = {}
+        self.values: dict[str, bytes] = {}
         self.last_answer = CommitAnswer()
 
     @property

@@ -10,6 +10,7 @@ from perdure.contract import (
     DELETION,
     MANAGEMENT,
     RECOVERY,
+    VALUES,
     Clock,
     Provider,
     ProviderSpec,
@@ -36,7 +37,7 @@ def perdure_provider_specs() -> Sequence[ProviderSpec]:
         ProviderSpec(
             scheme="memory",
             contract=(1, 1),
-            capabilities=frozenset({MANAGEMENT, RECOVERY, DELETION}),
+            capabilities=frozenset({MANAGEMENT, RECOVERY, DELETION, VALUES}),
             options=lambda: MemoryOptions,
             open=_open,
             example_url="memory://name",

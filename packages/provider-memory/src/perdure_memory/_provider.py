@@ -15,6 +15,7 @@ from perdure.clock import to_microseconds
 from perdure.contract import (
     DELETION,
     RECOVERY,
+    VALUES,
     ActivityCompletion,
     ActivityLease,
     ActivityRelease,
@@ -27,6 +28,7 @@ from perdure.contract import (
     InstanceReopening,
     InstanceState,
     InstanceTermination,
+    InstanceValues,
     Instant,
     LeasedActivity,
     LeasedTurn,
@@ -69,7 +71,7 @@ class MemoryProvider(Provider):
     Several objects may use one named store, each in its own event loop and thread.
     """
 
-    capabilities = frozenset({RECOVERY, DELETION})
+    capabilities = frozenset({RECOVERY, DELETION, VALUES})
     finish_limit = 1000
     tells_of_work = True
     tells_of_changes = True
@@ -284,6 +286,22 @@ class MemoryProvider(Provider):
         await asyncio.sleep(0)
         with self._store.lock:
             self._store.clear()
+
+    async def read_values(
+        self, instance: str, *, keys: frozenset[str] | None = None
+    ) -> InstanceValues | None:
+        await asyncio.sleep(0)
+        with self._store.lock:
+            found = self._store.instances.get(instance)
+            if found is None:
+                return None
+            return InstanceValues(
+                incarnation=found.state.incarnation,
+                last_commit=found.state.last_commit,
+                values={
+                    key: value for key, value in found.values.items() if keys is None or key in keys
+                },
+            )
 
     async def wait_for_work(self, wait: WorkWait) -> None:
         """Wait for work, woken by changes and by the clock."""
