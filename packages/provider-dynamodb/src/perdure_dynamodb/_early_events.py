@@ -37,7 +37,7 @@ class EarlyEvents:
             old = [
                 row for row in rows if arrived_before is None or arrival_of(row) < arrived_before
             ]
-            deleted = await at_once(self._delete(row) for row in old[: limit - count])
+            deleted = await at_once(self._delete(row) for row in old[: max(0, limit - count)])
             count += sum(deleted)
             if count >= limit:
                 break
