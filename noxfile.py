@@ -36,6 +36,8 @@ PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 """Those that the packages' classifiers name."""
 GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
 SHARDS = "PERDURE_TEST_DYNAMODB_SHARDS"
+BY_THE_CLIENT = {"PERDURE_TEST_DYNAMODB_DIRECT": "false"}
+"""Requests go through the driver's client, as they do unless an application asks for direct ones."""
 DYNAMODB_TESTS = "packages/provider-dynamodb/tests/test_conformance_local.py"
 # Stealing, so that no worker is left alone with the long ones.
 ON_ALL_CORES = ("--numprocesses=auto", "--dist=worksteal")
@@ -138,8 +140,8 @@ def scaffold(session: nox.Session) -> None:
 def dynamodb(session: nox.Session) -> None:
     """Run the conformance suite on DynamoDB Local, with one shard and with four."""
     _install(session, "test")
-    shards = {SHARDS: os.environ.get(SHARDS, "1,4")}
-    session.run("pytest", *ON_ALL_CORES, DYNAMODB_TESTS, *session.posargs, env=shards)
+    settings = {SHARDS: os.environ.get(SHARDS, "1,4"), **BY_THE_CLIENT}
+    session.run("pytest", *ON_ALL_CORES, DYNAMODB_TESTS, *session.posargs, env=settings)
 
 
 # More of the same, by chance
@@ -210,7 +212,7 @@ def providers(session: nox.Session) -> None:
         # What is not conformant is written too: the table must say so.
         if scheme == "dynamodb":
             words = [*ON_ALL_CORES, DYNAMODB_TESTS, f"--conformance-report={report}"]
-            session.run("pytest", *words, success_codes=[0, 1])
+            session.run("pytest", *words, env=BY_THE_CLIENT, success_codes=[0, 1])
         else:
             url = {"memory": "memory://conformance", "sqlite": "sqlite:///conformance.db"}[scheme]
             with session.chdir(report):
