@@ -18,12 +18,13 @@ from perdure_sqlite._sql import (
     mailboxes,
     management,
     values,
+    work,
 )
 from perdure_sqlite._sql.listings import RangeStatements
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-MODULES = (instances, activities, deletions, listings, mailboxes, management, values)
+MODULES = (instances, activities, deletions, listings, mailboxes, management, values, work)
 RANGES = {name: each for name, each in vars(listings).items() if isinstance(each, RangeStatements)}
 STATEMENTS = {
     name: text
@@ -61,6 +62,10 @@ USES = {
     "ACTIVITIES_IN_BUCKET": "perdure_activities_by_bucket",
     "NEXT_STATUS": "perdure_instances_by_status",
     "NEXT_PARKED_REASON": "perdure_instances_parked",
+    "EARLY_EVENT_SIZES": "perdure_early_events_by_arrival",
+    "INSTANCES_OF_NAMESPACE": "perdure_instances_by_status",
+    "FIND_WORK": "sqlite_autoindex_perdure_instances_1",
+    "FIND_WITH_VALUES": "sqlite_autoindex_perdure_instances_1",
     "COUNT_INSTANCES": "perdure_instances_by_status",
     "COUNT_MESSAGES": "perdure_instances_by_status",
     "COUNT_EARLIER_EVENTS": "perdure_instances_continued",

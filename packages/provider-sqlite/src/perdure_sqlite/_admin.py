@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from itertools import islice
 
 from perdure.clock import Clock
 from perdure.contract import (
     FARTHEST_END,
+    MAX_BYTES_PER_DELIVERY,
     ExecutionState,
     HistoryPage,
     IdPage,
+    InstancePage,
+    InstanceQuery,
+    InstanceState,
     InstanceStatus,
+    InstanceWork,
     ProviderAdmin,
     StoreMetrics,
     StoreQueueDepths,
@@ -24,6 +31,8 @@ from perdure_sqlite._file.errors import DamagedRecord
 from perdure_sqlite._reads.histories import History
 from perdure_sqlite._reads.ranges import BEGIN, LookedAt, Place, Range, all_statuses, merged
 from perdure_sqlite._reads.reader import Reader
+from perdure_sqlite._reads.searches import LOOKS_PER_PAGE, LOOKS_PER_STEP, Search
+from perdure_sqlite._reads.work import read_work
 from perdure_sqlite._schema.ready_index import ALWAYS
 from perdure_sqlite._sql.instances import RUNNING
 from perdure_sqlite._sql.listings import BY_STATUS, CONTINUED
@@ -37,6 +46,7 @@ from perdure_sqlite._sql.management import (
     LIST_EXECUTIONS,
 )
 from perdure_sqlite._sql.rows import execution_of
+from perdure_sqlite._waiting.damage_mark import DamageMark
 
 _TOKEN = re.compile(r"after-(-?[0-9]{1,18})-([1-9][0-9]{0,17})\Z", re.ASCII)
 
@@ -44,9 +54,10 @@ _TOKEN = re.compile(r"after-(-?[0-9]{1,18})-([1-9][0-9]{0,17})\Z", re.ASCII)
 class SQLiteAdmin(ProviderAdmin):
     """The management capability of a provider on a file."""
 
-    def __init__(self, reader: Reader, clock: Clock) -> None:
+    def __init__(self, reader: Reader, clock: Clock, damage: DamageMark) -> None:
         self._reader = reader
         self._clock = clock
+        self._damage = damage
 
     async def list_instances(
         self, *, status: InstanceStatus | None = None, limit: int, token: str | None = None
@@ -140,6 +151,37 @@ class SQLiteAdmin(ProviderAdmin):
             orchestrator_queue=_int(waiting),
             worker_queue=_int(activities[0][0]),
             timer_queue=_int(later),
+        )
+
+    async def find_instances(
+        self, query: InstanceQuery, *, limit: int, token: str | None = None
+    ) -> InstancePage:
+        search = Search(query, shown=self._damage.with_mark, trusts_marks=not self._damage.is_set)
+        if token is not None:
+            search.continue_from(token)
+        found: list[InstanceState] = []
+        looks, room = LOOKS_PER_PAGE, MAX_BYTES_PER_DELIVERY
+        more = limit > 0
+        while more and looks > 0 and len(found) < limit:
+            look = partial(
+                search.look,
+                wanted=limit - len(found),
+                looks=min(looks, LOOKS_PER_STEP),
+                room=room if found else None,
+            )
+            step = await self._reader.run("find_instances", look)
+            found += step.found
+            looks -= step.looks
+            room -= step.size
+            more = step.more
+            if step.full:
+                break
+            await asyncio.sleep(0)
+        return InstancePage(instances=tuple(found), next_token=search.token if more else None)
+
+    async def read_work(self, instance: str) -> InstanceWork | None:
+        return await self._reader.run(
+            "read_work", lambda reader: read_work(reader, instance, self._clock.now())
         )
 
 

@@ -40,10 +40,10 @@ class OpenFile:
         self.database = database
         self.worker = worker
         self.reader = Reader(database, file=file, patience=options.busy_timeout)
-        self.admin = SQLiteAdmin(self.reader, clock)
         self.notifications = Notifications(
             self.reader, clock, file=file, read_version=self._read_version
         )
+        self.admin = SQLiteAdmin(self.reader, clock, self.notifications.damage)
         self.writer = Writer(
             database.writer,
             transaction,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from perdure.contract import (
     DELETION,
+    LISTING,
     MANAGEMENT,
     PERSISTENT,
     RECOVERY,
@@ -41,7 +42,9 @@ def perdure_provider_specs() -> Sequence[ProviderSpec]:
         ProviderSpec(
             scheme="sqlite",
             contract=(1, 1),
-            capabilities=frozenset({DELETION, MANAGEMENT, PERSISTENT, RECOVERY, SHARED, VALUES}),
+            capabilities=frozenset(
+                {DELETION, LISTING, MANAGEMENT, PERSISTENT, RECOVERY, SHARED, VALUES}
+            ),
             options=lambda: SQLiteOptions,
             open=_open,
             example_url="sqlite:///orders.db",

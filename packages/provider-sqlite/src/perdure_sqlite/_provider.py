@@ -19,6 +19,7 @@ from typing import Self, TypeVar
 from perdure.clock import Clock, SystemClock
 from perdure.contract import (
     DELETION,
+    LISTING,
     RECOVERY,
     VALUES,
     ActivityCompletion,
@@ -83,7 +84,7 @@ class SQLiteProvider(Provider):
     Cancelling a call withdraws it, or waits until the file no longer changes on its behalf.
     """
 
-    capabilities = frozenset({DELETION, RECOVERY, VALUES})
+    capabilities = frozenset({DELETION, LISTING, RECOVERY, VALUES})
     finish_limit = 1000
     tells_of_work = True
     tells_of_changes = True

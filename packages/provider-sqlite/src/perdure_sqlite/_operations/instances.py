@@ -11,6 +11,7 @@ from perdure_sqlite._operations.mailboxes import Mailboxes, put
 from perdure_sqlite._operations.removals import discard
 from perdure_sqlite._schema.ready_index import BUCKETS, READY
 from perdure_sqlite._sql.instances import ADD_INSTANCE, RUNNING, SAVE_ARRIVALS
+from perdure_sqlite._sql.listings import ADD_LABEL
 from perdure_sqlite._sql.mailboxes import READ_EARLY_EVENTS, REMOVE_EARLY_EVENTS
 from perdure_sqlite._sql.rows import InstanceRow, labels_text
 from perdure_sqlite._writes.transaction import Transaction
@@ -44,6 +45,14 @@ def send(transaction: Transaction, messages: Iterable[Message]) -> None:
 def add_instance(transaction: Transaction, new: NewInstance) -> InstanceRow:
     """Write a new instance, its start message, and external events that arrived earlier."""
     row = _insert(transaction, new)
+    if new.labels:
+        transaction.executemany(
+            ADD_LABEL,
+            [
+                (transaction.namespace, key, value, row.started_at, row.number)
+                for key, value in new.labels.items()
+            ],
+        )
     written = (row.bucket, row.ready_at, 1)
     put(transaction, row, new.start)
     _deliver_early_events(transaction, row)

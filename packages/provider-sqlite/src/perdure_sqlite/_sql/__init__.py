@@ -5,7 +5,7 @@ has prepared before, so the operations pass these texts to the driver's own curs
 
 - `render`: from a construct to its text
 - `leasable`: the statements that instances and activities have in common
-- `instances`, `mailboxes`, `activities`: the statements of each subject
-- `management`: the statements of the management capability
+- `instances`, `mailboxes`, `activities`, `values`, `deletions`: the statements of each subject
+- `management`, `listings`, `work`: the statements of the management capability
 - `rows`: from rows to records of the contract
 """

@@ -140,6 +140,12 @@ READ_INSTANCE = render(
     "namespace",
     "id",
 )
+READ_LISTED = render(
+    select(*_state, executions.c.output, executions.c.status.label("ended_as"))
+    .select_from(_with_end)
+    .where(_has_number),
+    "which",
+)
 READ_CHANGE_MARKS = render(
     select(
         instances.c.status,

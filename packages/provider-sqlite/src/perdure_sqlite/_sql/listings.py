@@ -20,7 +20,7 @@ from perdure_sqlite._schema.tables import (
     instances_parked,
     labels,
 )
-from perdure_sqlite._sql.render import at_most, by, constant, given, render
+from perdure_sqlite._sql.render import at_most, by, constant, given, render, render_insert
 
 LOOKED_AT: Final = (
     "created_at",
@@ -100,6 +100,7 @@ BY_STATUS: Final = _by_column(instances_by_status, instances.c.status)
 BY_NAME: Final = _by_column(instances_by_name, instances.c.name)
 BY_PARKED_REASON: Final = _by_column(instances_parked, instances.c.parked_reason)
 BY_PARENT: Final = _by_column(instances_by_parent, instances.c.parent_instance)
+ADD_LABEL: Final = render_insert(labels, "namespace", "key", "value", "created_at", "instance")
 _has_label = and_(
     labels.c.namespace == given("namespace"),
     labels.c.key == given("key"),

@@ -194,17 +194,23 @@ MessageColumns: TypeAlias = tuple[str, str, bytes, int, int | None, int | None]
 def message_of(columns: MessageColumns, instance: str, incarnation: str) -> Message:
     """A message, from the columns of `VISIBLE_MESSAGES`."""
     message_id, kind, data, addressed, execution, visible_at = columns
-    if kind not in _KINDS:
-        raise DamagedRecord(instance, f"the kind of its message {message_id!r} is {kind!r}")
     return Message(
         id=message_id,
         instance=instance,
-        kind=_KINDS[kind],
+        kind=kind_of(instance, message_id, kind),
         data=data,
         incarnation=incarnation if addressed else None,
         execution=execution,
         visible_at=visible_at,
     )
+
+
+def kind_of(instance: str, message: str, text: str) -> MessageKind:
+    """The kind of a message; raises `DamagedRecord` for any other text."""
+    kind = _KINDS.get(text)
+    if kind is None:
+        raise DamagedRecord(instance, f"the kind of its message {message!r} is {text!r}")
+    return kind
 
 
 ExecutionColumns: TypeAlias = tuple[int, str, bytes | None, int, int, int | None]

@@ -31,6 +31,11 @@ class DamageMark:
         self._on_change = on_change
         self._marks: dict[str, ParkedState] = {}
 
+    @property
+    def is_set(self) -> bool:
+        """Whether running instances are shown as parked."""
+        return bool(self._marks)
+
     @contextmanager
     def watching(self, call: str) -> Generator[None]:
         """Runs a lease call in the block, and records whether it fails because of damage."""

@@ -1,0 +1,252 @@
+"""Searches for instances: which range a query is answered by, and what is looked at for a page.
+
+Every condition but the time of the last update and the beginning of the id has an index. The search
+reads the ranges of the one with the fewest instances, and judges each instance by the other
+conditions. A page looks at a bounded number of instances, in steps, so that no step blocks the
+event loop for long.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Final
+
+from perdure.contract import (
+    MAX_BYTES_PER_DELIVERY,
+    InstanceQuery,
+    InstanceState,
+)
+from perdure.errors import InvalidInput
+
+from perdure_sqlite._reads.ranges import (
+    BEGIN,
+    EVER,
+    LookedAt,
+    Place,
+    Range,
+    all_statuses,
+    distinct,
+    merged,
+)
+from perdure_sqlite._reads.reader import Reader
+from perdure_sqlite._sql.instances import READ_LISTED
+from perdure_sqlite._sql.listings import (
+    BY_LABEL,
+    BY_NAME,
+    BY_PARENT,
+    BY_PARKED_REASON,
+    BY_STATUS,
+    NEXT_PARKED_REASON,
+)
+from perdure_sqlite._sql.rows import labels_of, state_of
+
+LOOKS_PER_PAGE: Final = 1000
+LOOKS_PER_STEP: Final = 100
+_COUNTS: Final = (100, 1_000, 10_000)
+"""How far the ranges are counted, in turn, until one has fewer instances."""
+_TOKEN: Final = re.compile(
+    r"([a-z]+[0-9]?)_(-?[0-9]{1,18})_([1-9][0-9]{0,17})_([0-9a-f]{16})\Z", re.ASCII
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What one step of a search has found."""
+
+    found: list[InstanceState]
+    size: int
+    """The bytes of their outputs and custom statuses."""
+    looks: int
+    place: Place
+    more: bool
+    """Whether there are instances behind the place."""
+    full: bool = False
+    """Whether the next instance that was found is too large for the page."""
+
+
+class Search:
+    """A query, the index that answers it, and the place that has been reached."""
+
+    def __init__(
+        self,
+        query: InstanceQuery,
+        *,
+        shown: Callable[[InstanceState], InstanceState],
+        trusts_marks: bool,
+    ) -> None:
+        self._query = query
+        self._shown = shown
+        self._trusts_marks = trusts_marks
+        """Whether an instance is shown as parked if and only if its row says so."""
+        self._since = EVER if query.created_from is None else query.created_from
+        self._index: str | None = None
+        self.place: Place = BEGIN if query.created_before is None else (query.created_before, 0)
+
+    @property
+    def token(self) -> str:
+        """Leads on from the place."""
+        return "_".join((self._index or "", *map(str, self.place), _digest(self._query)))
+
+    def continue_from(self, token: str) -> None:
+        """Go to the place of a token; raises `InvalidInput` if it is not one of this query."""
+        match = _TOKEN.match(token)
+        if match is None:
+            raise InvalidInput(
+                f"the page token {token!r} is not one of this provider; pass next_token on as it is"
+            )
+        index, time, number, digest = match.groups()
+        if digest != _digest(self._query) or index not in self._indexes():
+            raise InvalidInput(
+                f"the page token {token!r} is of another query; pass it with the query that it was"
+                " given for"
+            )
+        self._index, self.place = index, (int(time), int(number))
+
+    def look(self, reader: Reader, *, wanted: int, looks: int, room: int | None) -> Step:
+        """Look at up to `looks` instances, for up to `wanted` that fit into `room` bytes.
+
+        Without `room`, the first one fits whatever its size.
+        """
+        found: list[InstanceState] = []
+        size, looked = 0, 0
+        # A change of an instance in the middle might show it in two ranges, or in none.
+        with reader.snapshot():
+            ranges = self._ranges(reader, self._chosen(reader))
+            with closing(merged(reader, ranges, self.place, self._since)) as rows:
+                for row in rows:
+                    more = Step(found=found, size=size, looks=looked, place=self.place, more=True)
+                    if looked == looks or len(found) == wanted:
+                        return more
+                    looked += 1
+                    state = self._judged(reader, row)
+                    if state is not None:
+                        size += _size_of(state)
+                        if size > (MAX_BYTES_PER_DELIVERY if room is None else room) and (
+                            found or room is not None
+                        ):
+                            return Step(
+                                found=found,
+                                size=more.size,
+                                looks=looked,
+                                place=self.place,
+                                more=True,
+                                full=True,
+                            )
+                        found.append(state)
+                    self.place = row[:2]
+        return Step(found=found, size=size, looks=looked, place=self.place, more=False)
+
+    def _judged(self, reader: Reader, row: LookedAt) -> InstanceState | None:
+        """The state of an instance that meets the query, else None."""
+        if not _meets(self._query, row) or (
+            self._trusts_marks and not _meets_parked(self._query, row[6])
+        ):
+            return None
+        state = self._shown(state_of(reader.execute(READ_LISTED, (row[1],)).fetchone()))
+        reason = None if state.parked is None else state.parked.reason
+        return state if _meets_parked(self._query, reason) else None
+
+    def _chosen(self, reader: Reader) -> str:
+        if self._index is None:
+            self._index = self._most_selective(reader)
+        return self._index
+
+    def _most_selective(self, reader: Reader) -> str:
+        """The index with the fewest instances, or the first if all have many."""
+        indexes = self._indexes()
+        ranges = {index: self._ranges(reader, index) for index in indexes}
+        for limit in _COUNTS if len(indexes) > 1 else ():
+            counts = {index: self._count(reader, ranges[index], limit) for index in indexes}
+            fewest = min(indexes, key=lambda index: counts[index])
+            if counts[fewest] < limit:
+                return fewest
+        return indexes[0]
+
+    def _count(self, reader: Reader, ranges: Sequence[Range], limit: int) -> int:
+        count = 0
+        for each in ranges:
+            count += each.count(reader, self.place, self._since, limit - count)
+            if count >= limit:
+                break
+        return count
+
+    def _indexes(self) -> list[str]:
+        """The indexes that can answer the query, roughly the most selective first."""
+        query = self._query
+        is_parked = query.parked is True or bool(query.parked_reasons)
+        usable = [
+            *(f"label{number}" for number in range(len(query.labels))),
+            *(["parent"] if query.parent is not None else []),
+            *(["parked"] if is_parked and self._trusts_marks else []),
+            *(["name"] if query.orchestrations else []),
+            *(["status"] if query.statuses else []),
+        ]
+        return usable or ["all"]
+
+    def _ranges(self, reader: Reader, index: str) -> list[Range]:
+        query = self._query
+        if index == "parent" and query.parent is not None:
+            return [Range(BY_PARENT, (query.parent,))]
+        if index == "parked":
+            reasons = query.parked_reasons or distinct(reader, NEXT_PARKED_REASON)
+            return [Range(BY_PARKED_REASON, (reason,)) for reason in reasons]
+        if index == "name":
+            return [Range(BY_NAME, (name,)) for name in query.orchestrations]
+        if index == "status":
+            return [Range(BY_STATUS, (status.value,)) for status in query.statuses]
+        if index.startswith("label"):
+            return [Range(BY_LABEL, sorted(query.labels.items())[int(index.removeprefix("label"))])]
+        return all_statuses(reader)
+
+
+def _meets(query: InstanceQuery, row: LookedAt) -> bool:
+    """Whether an instance meets all conditions but those about parked instances."""
+    created_at, _, instance, name, status, updated_at, _, parent, labels = row
+    return (
+        (not query.statuses or status in query.statuses)
+        and (not query.orchestrations or name in query.orchestrations)
+        and instance.startswith(query.id_prefix)
+        and (query.created_from is None or created_at >= query.created_from)
+        and (query.created_before is None or created_at < query.created_before)
+        and (query.updated_from is None or updated_at >= query.updated_from)
+        and (query.updated_before is None or updated_at < query.updated_before)
+        and (query.parent is None or parent == query.parent)
+        and (not query.roots_only or parent is None)
+        and (not query.labels or query.labels.items() <= labels_of(instance, labels).items())
+    )
+
+
+def _meets_parked(query: InstanceQuery, reason: str | None) -> bool:
+    return (query.parked is None or query.parked == (reason is not None)) and (
+        not query.parked_reasons or reason in query.parked_reasons
+    )
+
+
+def _size_of(state: InstanceState) -> int:
+    return len(state.output or b"") + len(state.custom_status or b"")
+
+
+def _digest(query: InstanceQuery) -> str:
+    """Tells queries apart in tokens."""
+    text = json.dumps(
+        [
+            sorted(query.statuses),
+            sorted(query.orchestrations),
+            query.parked,
+            sorted(query.parked_reasons),
+            query.id_prefix,
+            query.created_from,
+            query.created_before,
+            query.updated_from,
+            query.updated_before,
+            query.parent,
+            query.roots_only,
+            sorted(query.labels.items()),
+        ]
+    )
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
