@@ -30,7 +30,7 @@ from perdure.model.details import ErrorDetails
 from perdure.model.status import Completed, Failed
 from perdure.observe import RuntimeEvent
 
-from perdure_conformance.bench import PATIENCE, Bench
+from perdure_conformance.bench import Bench
 from perdure_conformance.check import Check, check
 from perdure_conformance.expect import ClauseBroken, expect, expect_equal
 from perdure_conformance.inspection import inspect_instance
@@ -47,6 +47,8 @@ SOON = timedelta(seconds=5)
 """Longer than a poll, and shorter than a lease."""
 LIMIT = timedelta(minutes=10)
 """How much time may pass on the clock before a scenario gives up."""
+_PATIENCE = 60.0
+"""Real seconds after which a scenario gives up on calls that do not end, or on nothing that moves."""
 _PATIENCE_WITH_WAITS = 5.0
 """Real seconds for which a wait that does not sleep on the clock counts as reading."""
 _QUIET_ROUNDS = 5
@@ -149,8 +151,11 @@ class Simulation:
         """Return when nothing moves any more while the clock stands still."""
         calm = 0
         patience = time.monotonic() + _PATIENCE_WITH_WAITS
-        async with asyncio.timeout(PATIENCE):
+        async with self._given_up_after_a_while():
             while calm < _QUIET_ROUNDS:
+                if self._is_busy:
+                    # What a wait reads takes as long as all else where the machine is loaded.
+                    patience = time.monotonic() + _PATIENCE_WITH_WAITS
                 if self._is_quiet(patience):
                     calm += 1
                     await asyncio.sleep(0)
@@ -162,12 +167,29 @@ class Simulation:
                     # A thread or a socket is at work; do not spin meanwhile.
                     await asyncio.sleep(0.0002)
 
+    @asynccontextmanager
+    async def _given_up_after_a_while(self) -> AsyncGenerator[None]:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                yield
+        except TimeoutError:
+            raise ClauseBroken(
+                f"something still moves after {_PATIENCE:g} s, although the clock stands still"
+            ) from None
+
+    @property
+    def _links(self) -> list[Link]:
+        return [self.link, *(node.link for node in self._nodes)]
+
+    @property
+    def _is_busy(self) -> bool:
+        return any(link.busy for link in self._links)
+
     def _is_quiet(self, patience: float) -> bool:
-        links = [self.link, *(node.link for node in self._nodes)]
-        if any(link.busy for link in links) or _has_ready_callbacks():
+        if self._is_busy or _has_ready_callbacks():
             return False
         # A provider may wait in a way that does not show whether it sleeps.
-        return not any(link.looking for link in links) or time.monotonic() > patience
+        return not any(link.looking for link in self._links) or time.monotonic() > patience
 
     async def until(
         self,
@@ -228,7 +250,7 @@ class Simulation:
         await self.settle()
 
     async def _step(self, end: Instant, what: str) -> None:
-        patience = time.monotonic() + PATIENCE
+        patience = time.monotonic() + _PATIENCE
         while (due := self.clock.next_due) is None:
             # A task that is about to sleep may not have come to it yet.
             if time.monotonic() > patience:
