@@ -25,8 +25,8 @@ class Check:
     run: TestBody
     since: tuple[int, int] = (1, 0)
     """The first contract version with this clause."""
-    needs: str | None = None
-    """The capability without which the clause does not apply."""
+    needs: tuple[str, ...] = ()
+    """The capabilities without which the clause does not apply."""
     tampering: str | None = None
     """The kind of tampering without which the clause cannot be tested."""
 
@@ -40,15 +40,21 @@ def check(
     id: str,
     *,
     since: tuple[int, int] = (1, 0),
-    needs: str | None = None,
+    needs: str | tuple[str, ...] = (),
     tampering: str | None = None,
 ) -> Callable[[TestBody], Check]:
-    """Make a check of an async function; its docstring is the promise."""
+    """Make a check of an async function; its docstring is the promise.
+
+    `needs` is one capability or several.
+    """
+    capabilities = (needs,) if isinstance(needs, str) else needs
 
     def made(run: TestBody) -> Check:
         promise = " ".join((run.__doc__ or "").split())
         if not promise:
             raise TypeError(f"the check {id} has no docstring; state its promise there")
-        return Check(id=id, promise=promise, run=run, since=since, needs=needs, tampering=tampering)
+        return Check(
+            id=id, promise=promise, run=run, since=since, needs=capabilities, tampering=tampering
+        )
 
     return made

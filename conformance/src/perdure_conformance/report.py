@@ -125,7 +125,7 @@ def as_json(verdict: Verdict) -> str:
                 "id": check.id,
                 "family": check.family,
                 "since": list(check.since),
-                "needs": check.needs,
+                "needs": list(check.needs),
                 "tampering": check.tampering,
                 "promise": check.promise,
                 "outcome": result.outcome.value,

@@ -48,7 +48,7 @@ class Result:
 def binds(check: Check, declaration: Declaration) -> bool:
     """Whether the clause binds a provider that declares this, and can be tested."""
     same_major = check.since[0] == declaration.contract[0]
-    capable = check.needs is None or check.needs in declaration.capabilities
+    capable = declaration.capabilities.issuperset(check.needs)
     reachable = check.tampering is None or check.tampering in declaration.tampering
     return same_major and check.since <= declaration.contract and capable and reachable
 
@@ -123,8 +123,9 @@ def judge(check: Check, backend: Backend) -> Result:
 
 def why_not(check: Check, declaration: Declaration) -> str:
     """Why the clause does not bind this provider."""
-    if check.needs is not None and check.needs not in declaration.capabilities:
-        return f"{declaration.scheme} does not declare the capability {check.needs!r}"
+    for capability in check.needs:
+        if capability not in declaration.capabilities:
+            return f"{declaration.scheme} does not declare the capability {capability!r}"
     if check.tampering is not None and check.tampering not in declaration.tampering:
         return f"the backend of {declaration.scheme} offers no tampering {check.tampering!r}"
     since = ".".join(map(str, check.since))

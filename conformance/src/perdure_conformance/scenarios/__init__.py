@@ -17,6 +17,7 @@ from perdure_conformance.scenarios import (
     children,
     continue_as_new,
     damage,
+    deletion,
     deployments,
     events,
     failures,
@@ -26,6 +27,7 @@ from perdure_conformance.scenarios import (
     poison,
     races,
     repeated_calls,
+    start_options,
     starts,
     timers,
     unregistered,
@@ -48,6 +50,8 @@ _MODULES: tuple[ModuleType, ...] = (
     outcomes,
     repeated_calls,
     killed_processes,
+    start_options,
+    deletion,
 )
 
 

@@ -347,7 +347,7 @@ ScenarioBody = Callable[[Simulation], Awaitable[None]]
 
 
 def scenario(
-    id: str, *, needs: str | None = None, tampering: str | None = None
+    id: str, *, needs: str | tuple[str, ...] = (), tampering: str | None = None
 ) -> Callable[[ScenarioBody], Check]:
     """Make a check of an async function that is given a simulation; its docstring is the promise."""
 
