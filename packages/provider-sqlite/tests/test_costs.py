@@ -11,7 +11,14 @@ from dataclasses import replace
 from typing import TypeAlias
 
 import pytest
-from perdure.contract import ExecutionEnd, InstanceStatus, NewActivity
+from perdure.contract import (
+    ExecutionEnd,
+    InstanceQuery,
+    InstanceReopening,
+    InstanceStatus,
+    InstanceTermination,
+    NewActivity,
+)
 from perdure_sqlite import SQLiteProvider
 
 WAL_HEADER, FRAME = 32, 24 + 4096
@@ -112,3 +119,67 @@ async def test_the_calls_of_an_instance_cost_what_they_did_in_the_first_release(
         (1, 0, 0),
         (3, 0, 0),
     ]
+
+
+async def test_the_calls_of_contract_1_1_cost_what_is_told_of_them(desk, make, measure):
+    provider = await desk.open()
+    admin = provider.as_management_capability()
+    await desk.leased(provider, "first")
+    for instance in ("a", "b"):
+        new = replace(make.new(instance), labels={"tenant": "acme"})
+        await provider.create_instance(new)
+    turns = await provider.lease_turns(make.request())
+    for turn in turns:
+        await provider.commit_turn(
+            make.commit(turn, events=(b"1",) * 8, remove=("start",), end=COMPLETED)
+        )
+    start = replace(make.new("a").start, id="again", execution=2)
+    reopening = InstanceReopening(id="1", instance="a", incarnation="one", execution=1, start=start)
+    termination = InstanceTermination(
+        id="2", instance="a", incarnation="one", events=(b"end",), output=b"stopped"
+    )
+
+    async with measure(provider) as creation:
+        await provider.create_instance(replace(make.new("c"), labels={"tenant": "acme"}))
+    async with measure(provider) as reopened:
+        await provider.reopen_instance(reopening)
+    async with measure(provider) as terminated:
+        await provider.terminate_instance(termination)
+    (turn,) = await provider.lease_turns(make.request())
+    async with measure(provider) as status:
+        await provider.commit_turn(make.commit(turn, custom_status=b"half"))
+    await provider.send([make.event("c")])
+    (turn,) = await provider.lease_turns(make.request())
+    async with measure(provider) as values:
+        await provider.commit_turn(make.commit(turn, values={"a": b"1", "b": b"2"}))
+    async with measure(provider) as reading:
+        await provider.read_values("c")
+    async with measure(provider) as page:
+        found = await admin.find_instances(InstanceQuery(labels={"tenant": "acme"}), limit=10)
+    async with measure(provider) as work:
+        await admin.read_work("c")
+    async with measure(provider) as deletion:
+        await provider.delete_instance("b", incarnation="one")
+
+    assert len(found.instances) == 3
+    assert {
+        "create_instance": creation.figures,
+        "reopen_instance": reopened.figures,
+        "terminate_instance": terminated.figures,
+        "commit_turn, custom status": status.figures,
+        "commit_turn, values": values.figures,
+        "read_values": reading.figures,
+        "find_instances": page.figures,
+        "read_work": work.figures,
+        "delete_instance": deletion.figures,
+    } == {
+        "create_instance": (2, 3, 8),
+        "reopen_instance": (5, 4, 6),
+        "terminate_instance": (2, 5, 7),
+        "commit_turn, custom status": (3, 3, 4),
+        "commit_turn, values": (3, 6, 4),
+        "read_values": (2, 0, 0),
+        "find_instances": (4, 0, 0),
+        "read_work": (3, 0, 0),
+        "delete_instance": (6, 6, 7),
+    }
