@@ -3,6 +3,7 @@
 import itertools
 import random
 import re
+import sqlite3
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -24,6 +25,8 @@ from perdure.errors import InvalidInput, StorageCorrupt
 from perdure_sqlite import SQLiteProvider
 from perdure_sqlite._reads import searches
 from perdure_sqlite._reads.searches import LOOKS_PER_PAGE
+from perdure_sqlite._sql.instances import READ_LISTED
+from perdure_sqlite._testing.failing_statements import database_error
 
 COMPLETED = ExecutionEnd(status=InstanceStatus.COMPLETED, output=b"done")
 FAILED = ExecutionEnd(status=InstanceStatus.FAILED, output=b"broken")
@@ -367,6 +370,35 @@ async def test_all_running_instances_are_found_as_parked_while_damage_hides_work
 
     assert len(found) == 9
     assert stored == ["order-7"]
+
+
+async def test_a_token_leads_on_when_damage_is_found_meanwhile(crowd):
+    admin = crowd.as_management_capability()
+    query = InstanceQuery(parked=True)
+    first = await admin.find_instances(query, limit=1)
+    with pytest.raises(StorageCorrupt), crowd._open.notifications.damage.watching("lease_turns"):
+        raise StorageCorrupt("the index is damaged", operation="lease_turns")
+
+    rest = await admin.find_instances(query, limit=9, token=first.next_token)
+
+    found = [state.instance for state in (*first.instances, *rest.instances)]
+    assert found == ["job-8", "order-7"]
+
+
+async def test_a_step_that_finds_the_file_locked_is_repeated_and_loses_nothing(crowd, monkeypatch):
+    admin = crowd.as_management_capability()
+    reader = crowd._open.reader
+    execute = reader.execute
+    reads = itertools.count()
+
+    def locked_once(statement: str, *parameters: Any) -> Any:
+        if statement == READ_LISTED and next(reads) == 5:
+            raise database_error(sqlite3.SQLITE_BUSY)
+        return execute(statement, *parameters)
+
+    monkeypatch.setattr(reader, "execute", locked_once)
+
+    assert len(await ids(admin, limit=20)) == 12
 
 
 async def test_the_work_of_an_instance_is_read_with_its_leases_and_delays(desk, make):

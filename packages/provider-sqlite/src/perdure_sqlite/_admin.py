@@ -174,7 +174,7 @@ class SQLiteAdmin(ProviderAdmin):
             looks -= step.looks
             room -= step.size
             more = step.more
-            if step.full:
+            if step.is_page_full:
                 break
             await asyncio.sleep(0)
         return InstancePage(instances=tuple(found), next_token=search.token if more else None)

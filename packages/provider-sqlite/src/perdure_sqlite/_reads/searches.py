@@ -1,8 +1,8 @@
 """Searches for instances: which range a query is answered by, and what is looked at for a page.
 
-Every condition but the time of the last update and the beginning of the id has an index. The search
-reads the ranges of the one with the fewest instances, and judges each instance by the other
-conditions. A page looks at a bounded number of instances, in steps, so that no step blocks the
+Every condition but the time of the last update and the beginning of the id is answered by an index.
+The search reads the ranges of the one with the fewest instances, and judges each instance by the
+other conditions. A page looks at a bounded number of instances, in steps, so that no step blocks the
 event loop for long.
 """
 
@@ -11,9 +11,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from perdure.contract import (
@@ -45,6 +45,13 @@ from perdure_sqlite._sql.listings import (
 )
 from perdure_sqlite._sql.rows import labels_of, state_of
 
+_ALL: Final = "all"
+_LABEL: Final = "label"
+_NAME: Final = "name"
+_PARENT: Final = "parent"
+_PARKED: Final = "parked"
+_STATUS: Final = "status"
+
 LOOKS_PER_PAGE: Final = 1000
 LOOKS_PER_STEP: Final = 100
 _COUNTS: Final = (100, 1_000, 10_000)
@@ -54,19 +61,20 @@ _TOKEN: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True)
 class Step:
     """What one step of a search has found."""
 
-    found: list[InstanceState]
-    size: int
-    """The bytes of their outputs and custom statuses."""
-    looks: int
     place: Place
-    more: bool
+    """Behind the last instance that was looked at."""
+    found: list[InstanceState] = field(default_factory=list[InstanceState])
+    size: int = 0
+    """The bytes of their outputs and custom statuses."""
+    looks: int = 0
+    more: bool = True
     """Whether there are instances behind the place."""
-    full: bool = False
-    """Whether the next instance that was found is too large for the page."""
+    is_page_full: bool = False
+    """Whether the next instance that was found does not fit into the page."""
 
 
 class Search:
@@ -100,7 +108,7 @@ class Search:
                 f"the page token {token!r} is not one of this provider; pass next_token on as it is"
             )
         index, time, number, digest = match.groups()
-        if digest != _digest(self._query) or index not in self._indexes():
+        if digest != _digest(self._query) or index not in {*self._conditions(), _ALL}:
             raise InvalidInput(
                 f"the page token {token!r} is of another query; pass it with the query that it was"
                 " given for"
@@ -112,34 +120,42 @@ class Search:
 
         Without `room`, the first one fits whatever its size.
         """
-        found: list[InstanceState] = []
-        size, looked = 0, 0
+        step = Step(self.place)
         # A change of an instance in the middle might show it in two ranges, or in none.
         with reader.snapshot():
             ranges = self._ranges(reader, self._chosen(reader))
-            with closing(merged(reader, ranges, self.place, self._since)) as rows:
-                for row in rows:
-                    more = Step(found=found, size=size, looks=looked, place=self.place, more=True)
-                    if looked == looks or len(found) == wanted:
-                        return more
-                    looked += 1
-                    state = self._judged(reader, row)
-                    if state is not None:
-                        size += _size_of(state)
-                        if size > (MAX_BYTES_PER_DELIVERY if room is None else room) and (
-                            found or room is not None
-                        ):
-                            return Step(
-                                found=found,
-                                size=more.size,
-                                looks=looked,
-                                place=self.place,
-                                more=True,
-                                full=True,
-                            )
-                        found.append(state)
-                    self.place = row[:2]
-        return Step(found=found, size=size, looks=looked, place=self.place, more=False)
+            with closing(merged(reader, ranges, step.place, self._since)) as rows:
+                step.more = not self._look_at_each(reader, rows, step, wanted, looks, room)
+        # Only now: the reader repeats a step that finds the file locked.
+        self.place = step.place
+        return step
+
+    def _look_at_each(
+        self,
+        reader: Reader,
+        rows: Iterable[LookedAt],
+        step: Step,
+        wanted: int,
+        looks: int,
+        room: int | None,
+    ) -> bool:
+        """Fill the step; returns whether the rows ended before it was full."""
+        for row in rows:
+            if step.looks == looks or len(step.found) == wanted:
+                return False
+            state = self._judged(reader, row)
+            if state is not None:
+                size = step.size + _size_of(state)
+                if size > (MAX_BYTES_PER_DELIVERY if room is None else room) and (
+                    step.found or room is not None
+                ):
+                    step.is_page_full = True
+                    return False
+                step.found.append(state)
+                step.size = size
+            step.looks += 1
+            step.place = row[:2]
+        return True
 
     def _judged(self, reader: Reader, row: LookedAt) -> InstanceState | None:
         """The state of an instance that meets the query, else None."""
@@ -158,7 +174,8 @@ class Search:
 
     def _most_selective(self, reader: Reader) -> str:
         """The index with the fewest instances, or the first if all have many."""
-        indexes = self._indexes()
+        usable = [each for each in self._conditions() if self._trusts_marks or each != _PARKED]
+        indexes = usable or [_ALL]
         ranges = {index: self._ranges(reader, index) for index in indexes}
         for limit in _COUNTS if len(indexes) > 1 else ():
             counts = {index: self._count(reader, ranges[index], limit) for index in indexes}
@@ -175,32 +192,32 @@ class Search:
                 break
         return count
 
-    def _indexes(self) -> list[str]:
-        """The indexes that can answer the query, roughly the most selective first."""
+    def _conditions(self) -> list[str]:
+        """The conditions of the query that have an index, roughly the most selective first."""
         query = self._query
         is_parked = query.parked is True or bool(query.parked_reasons)
-        usable = [
-            *(f"label{number}" for number in range(len(query.labels))),
-            *(["parent"] if query.parent is not None else []),
-            *(["parked"] if is_parked and self._trusts_marks else []),
-            *(["name"] if query.orchestrations else []),
-            *(["status"] if query.statuses else []),
+        return [
+            *(f"{_LABEL}{number}" for number in range(len(query.labels))),
+            *([_PARENT] if query.parent is not None else []),
+            *([_PARKED] if is_parked else []),
+            *([_NAME] if query.orchestrations else []),
+            *([_STATUS] if query.statuses else []),
         ]
-        return usable or ["all"]
 
     def _ranges(self, reader: Reader, index: str) -> list[Range]:
         query = self._query
-        if index == "parent" and query.parent is not None:
+        if index == _PARENT and query.parent is not None:
             return [Range(BY_PARENT, (query.parent,))]
-        if index == "parked":
+        if index == _PARKED:
             reasons = query.parked_reasons or distinct(reader, NEXT_PARKED_REASON)
             return [Range(BY_PARKED_REASON, (reason,)) for reason in reasons]
-        if index == "name":
+        if index == _NAME:
             return [Range(BY_NAME, (name,)) for name in query.orchestrations]
-        if index == "status":
+        if index == _STATUS:
             return [Range(BY_STATUS, (status.value,)) for status in query.statuses]
-        if index.startswith("label"):
-            return [Range(BY_LABEL, sorted(query.labels.items())[int(index.removeprefix("label"))])]
+        if index.startswith(_LABEL):
+            number = int(index.removeprefix(_LABEL))
+            return [Range(BY_LABEL, sorted(query.labels.items())[number])]
         return all_statuses(reader)
 
 
