@@ -1,12 +1,9 @@
-"""What the tests of the runtime share: a provider on memory and on SQLite, counted and tampered with."""
+"""What the tests of the runtime share: stores for stages, and a provider that is counted and tampered with."""
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from datetime import timedelta
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import perdure
@@ -94,69 +91,13 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-async def provider(url: str) -> AsyncIterator[WatchedProvider]:
-    """An open provider on the wall clock."""
-    async with perdure.open_provider(url) as opened:
-        yield WatchedProvider(opened)
-
-
-@pytest.fixture
 def clock() -> perdure.ManualClock:
     """A clock that moves only when told to."""
     return perdure.ManualClock()
 
 
 @pytest.fixture
-async def timed_provider(url: str, clock: perdure.ManualClock) -> AsyncIterator[WatchedProvider]:
-    """An open provider on the manual clock."""
-    async with perdure.open_provider(url, clock=clock) as opened:
+async def provider(clock: perdure.ManualClock) -> AsyncIterator[WatchedProvider]:
+    """An open provider in memory, by the manual clock."""
+    async with perdure.open_provider("memory://", clock=clock) as opened:
         yield WatchedProvider(opened)
-
-
-@asynccontextmanager
-async def _within(seconds: float) -> AsyncIterator[None]:
-    async with asyncio.timeout(seconds):
-        yield
-
-
-@pytest.fixture
-def eventually() -> Callable[[Callable[[], object | Awaitable[object]]], Awaitable[None]]:
-    """Wait in real time until a condition holds; fails after a minute."""
-
-    async def wait(condition: Callable[[], object | Awaitable[object]]) -> None:
-        async with _within(60):
-            while True:
-                value = condition()
-                if isinstance(value, Awaitable):
-                    value = await value
-                if value:
-                    return
-                await asyncio.sleep(0.001)
-
-    return wait
-
-
-@pytest.fixture
-def pass_time(
-    clock: perdure.ManualClock,
-) -> Callable[..., Awaitable[None]]:
-    """Move the manual clock in steps, letting work settle in between, until a condition holds."""
-
-    async def move(
-        condition: Callable[[], object | Awaitable[object]],
-        step: timedelta = timedelta(seconds=1),
-        most: int = 2000,
-    ) -> None:
-        async with _within(20):
-            for _ in range(most):
-                for _ in range(5):
-                    value = condition()
-                    if isinstance(value, Awaitable):
-                        value = await value
-                    if value:
-                        return
-                    await asyncio.sleep(0.0005)
-                clock.advance(step)
-        raise AssertionError("the condition did not come true")
-
-    return move

@@ -41,3 +41,13 @@ async def until(
             return
         clock.advance(step)
     raise AssertionError("the condition did not come true")
+
+
+async def soon(condition: Callable[[], object]) -> None:
+    """Let the event loop turn until the condition holds, while the clock stands."""
+    for _ in range(10_000):
+        holds = condition()
+        if await holds if inspect.isawaitable(holds) else holds:
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("the condition did not come true")

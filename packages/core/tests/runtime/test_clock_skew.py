@@ -13,6 +13,8 @@ from perdure import ManualClock, Runtime
 from perdure.clock import Clock, to_microseconds
 from perdure.runtime.clock_skew import ClockSkew
 
+from .manual_time import until
+
 SECOND = timedelta(seconds=1)
 
 
@@ -39,7 +41,7 @@ def store():
 @pytest.mark.slow
 @pytest.mark.parametrize("ahead", [timedelta(seconds=40), timedelta(hours=1)])
 async def test_runtimes_whose_clocks_are_apart_end_all_work_and_blame_none(
-    store, clock, pass_time, caplog, ahead
+    store, clock, caplog, ahead
 ) -> None:
     app = perdure.Registry()
 
@@ -67,7 +69,7 @@ async def test_runtimes_whose_clocks_are_apart_end_all_work_and_blame_none(
             return not any(isinstance(status, perdure.Running) for status in statuses)
 
         with caplog.at_level(logging.WARNING, logger="perdure"):
-            await pass_time(all_ended, step=SECOND / 4)
+            await until(clock, all_ended, step=SECOND / 4)
         statuses = [await handle.status() for handle in handles]
 
     assert statuses == [perdure.Completed(output=str(n)) for n in range(10)]

@@ -11,6 +11,7 @@ import pytest
 from perdure import Runtime, RuntimeOptions
 
 from .faulty import FAULTS, LOOPED, SINGLE, Fault, FaultyProvider
+from .manual_time import SECOND, pass_time
 
 app, flows, work = perdure.Registry(), perdure.Registry(), perdure.Registry()
 
@@ -47,14 +48,6 @@ app.include(flows)
 app.include(work)
 
 
-async def pass_time(clock: perdure.ManualClock, seconds: int) -> None:
-    """Let time pass in steps; on memory, everything settles within some rounds of the loop."""
-    for _ in range(0, seconds, 4):
-        clock.advance(timedelta(seconds=4))
-        for _ in range(60):
-            await asyncio.sleep(0)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("method", [*LOOPED, *SINGLE])
@@ -77,9 +70,9 @@ async def test_every_loop_outlives_a_call_that(
             provider.method = method
             for handle in handles:
                 await handle.raise_event("go", "7")
-            await pass_time(clock, 100)
+            await pass_time(clock, 100 * SECOND, step=4 * SECOND)
             provider.mend()
-            await pass_time(clock, 400)
+            await pass_time(clock, 400 * SECOND, step=4 * SECOND)
             results = [await handle.result(timeout=0) for handle in handles]
             end = await lost.status()
     gc.collect()
@@ -112,10 +105,10 @@ async def test_a_result_that_cannot_be_stored_for_long_is_kept_and_the_work_not_
         handle = await perdure.Client(inner).start_orchestration("it", pay)
         async with Runtime(inner, paying), Runtime(provider, once):
             # Six times as long as the lease, which is kept meanwhile.
-            await pass_time(clock, 180)
+            await pass_time(clock, 180 * SECOND, step=4 * SECOND)
             assert provider.failed["complete_activity"] > 10
             provider.mend()
-            await pass_time(clock, 20)
+            await pass_time(clock, 20 * SECOND, step=4 * SECOND)
 
             assert await handle.result(timeout=0) == "receipt of it"
 

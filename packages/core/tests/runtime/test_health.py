@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 
 import perdure
@@ -13,6 +12,7 @@ from perdure.runtime.repeated_failures import RepeatedFailures
 from perdure_sqlite import SQLiteOptions, SQLiteProvider
 
 from .faulty import Fault, FaultyProvider
+from .manual_time import rounds
 
 app = perdure.Registry()
 OPTIONS = RuntimeOptions(shutdown_grace=timedelta(0))
@@ -21,11 +21,6 @@ OPTIONS = RuntimeOptions(shutdown_grace=timedelta(0))
 @app.orchestration
 async def hello(ctx: perdure.OrchestrationContext) -> str:
     return "hello"
-
-
-async def settle() -> None:
-    for _ in range(60):
-        await asyncio.sleep(0)
 
 
 @pytest.fixture
@@ -51,15 +46,15 @@ async def test_while_lease_calls_fail_it_is_not_healthy_and_says_which(
 ) -> None:
     provider = FaultyProvider(inner, fault)
     async with Runtime(provider, app, options=OPTIONS) as runtime:
-        await settle()
+        await rounds()
         provider.method = "lease_turns"
         await perdure.Client(inner).start_orchestration("i", hello)
         clock.advance(timedelta(seconds=1))
-        await settle()
+        await rounds()
         during, error = runtime.healthy, runtime.statistics.last_error
         provider.mend()
         clock.advance(timedelta(seconds=2))
-        await settle()
+        await rounds()
 
         assert not during
         assert error is not None
@@ -75,7 +70,7 @@ async def test_a_failure_that_nothing_repeats_is_forgotten_after_a_minute(
     provider = FaultyProvider(inner, "fails for good", "commit_turn")
     async with Runtime(provider, app, options=OPTIONS) as runtime:
         await perdure.Client(inner).start_orchestration("i", hello)
-        await settle()
+        await rounds()
         at_once = runtime.healthy
         clock.advance(timedelta(seconds=61))  # nothing of the runtime runs before the next look
 
@@ -90,7 +85,7 @@ async def test_damage_of_one_instance_leaves_a_runtime_healthy(inner, clock) -> 
 
     async with Runtime(Damaged(inner, "is throttled"), app, options=OPTIONS) as runtime:
         await perdure.Client(inner).start_orchestration("i", hello)
-        await settle()
+        await rounds()
         error = runtime.statistics.last_error
 
         assert runtime.healthy
@@ -124,7 +119,7 @@ async def test_a_storage_that_was_out_of_reach_only_at_the_start_leaves_a_runtim
 ) -> None:
     provider = FaultyProvider(inner, "is throttled", "read_instance")
     async with Runtime(provider, app, options=OPTIONS) as runtime:
-        await settle()
+        await rounds()
         error = runtime.statistics.last_error
 
         assert error is not None

@@ -15,6 +15,8 @@ from perdure.contract import ActivityRequest, DelegatingProvider, LeasedActivity
 from perdure.runtime.isolation_gate import IsolationGate
 from perdure.runtime.provider_guard import GuardedProvider
 
+from .manual_time import until
+
 SECOND = timedelta(seconds=1)
 
 
@@ -133,7 +135,7 @@ async def test_while_something_runs_isolated_an_idle_process_takes_all_other_wor
 
 
 async def test_a_clock_that_steps_back_does_not_keep_a_lease_for_work_that_does_not_end(
-    timed_provider, clock, pass_time
+    provider, clock
 ) -> None:
     app = perdure.Registry()
     began, let = asyncio.Event(), asyncio.Event()
@@ -148,8 +150,8 @@ async def test_a_clock_that_steps_back_does_not_keep_a_lease_for_work_that_does_
         ctx.schedule_activity(stuck)
         return await ctx.schedule_wait("go", int)
 
-    async with Runtime(timed_provider, app) as runtime:
-        handle = await perdure.Client(timed_provider).start_orchestration("i", main)
+    async with Runtime(provider, app) as runtime:
+        handle = await perdure.Client(provider).start_orchestration("i", main)
         await asyncio.wait_for(began.wait(), 10)
         while not any(run.idle_since is not None for run in runtime._turn_leases.all()):  # noqa: ASYNC110 # nothing sets an event for it
             await asyncio.sleep(0)
@@ -159,7 +161,7 @@ async def test_a_clock_that_steps_back_does_not_keep_a_lease_for_work_that_does_
         async def is_let_go() -> bool:
             return not runtime._turn_leases.all()
 
-        await pass_time(is_let_go, step=SECOND / 10)
+        await until(clock, is_let_go, step=SECOND / 10)
         took = clock.now() - stepped
         await handle.raise_event("go", "1")
         result = await asyncio.wait_for(handle.result(), 10)
@@ -180,9 +182,9 @@ class Swallows(DelegatingProvider):
 
 
 async def test_a_call_that_answers_when_it_is_ended_leaves_no_cancellation_behind(
-    timed_provider, clock, pass_time
+    provider, clock
 ) -> None:
-    guarded = GuardedProvider(Swallows(timed_provider))
+    guarded = GuardedProvider(Swallows(provider))
     names = frozenset({"work"})
     request = ActivityRequest(token="worker", limit=1, lease_for=SECOND, names=names)  # noqa: S106 # the token of a lease
 
@@ -199,7 +201,7 @@ async def test_a_call_that_answers_when_it_is_ended_leaves_no_cancellation_behin
     async def is_done() -> bool:
         return calling.done()
 
-    await pass_time(is_done, step=SECOND)
+    await until(clock, is_done, step=SECOND)
     ending.cancel()
 
     assert calling.result() == 0
@@ -249,7 +251,7 @@ class Suspicious(DelegatingProvider):
 
 
 async def test_suspected_work_may_wait_for_an_instance_that_its_own_process_runs(
-    timed_provider, pass_time
+    provider, clock
 ) -> None:
     flows, app = perdure.Registry(), perdure.Registry()
 
@@ -266,12 +268,12 @@ async def test_suspected_work_may_wait_for_an_instance_that_its_own_process_runs
     async def main(ctx: perdure.OrchestrationContext) -> int:
         return await ctx.schedule_activity(ask)
 
-    async with Runtime(timed_provider, flows), Runtime(Suspicious(timed_provider), app):
-        handle = await perdure.Client(timed_provider).start_orchestration("main", main)
+    async with Runtime(provider, flows), Runtime(Suspicious(provider), app):
+        handle = await perdure.Client(provider).start_orchestration("main", main)
 
         async def has_ended() -> bool:
             return not isinstance(await handle.status(), perdure.Running)
 
-        await pass_time(has_ended)
+        await until(clock, has_ended)
 
         assert await handle.result(timeout=1) == 42

@@ -265,7 +265,7 @@ async def test_what_an_orchestration_forgets_is_told_once(url, caplog) -> None:
 
     @app.activity
     async def slow() -> None:
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0)
 
     @app.orchestration
     async def main(ctx: perdure.OrchestrationContext) -> str:

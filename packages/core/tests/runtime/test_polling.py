@@ -10,7 +10,7 @@ from perdure import Runtime, RuntimeOptions
 from perdure.contract import DelegatingProvider, TurnRequest
 from perdure.runtime.polling import UnregisteredLooks
 
-SECOND = timedelta(seconds=1)
+from .manual_time import SECOND, pass_time
 
 
 class Looks(DelegatingProvider):
@@ -27,27 +27,20 @@ class Looks(DelegatingProvider):
         return await super().lease_turns(request)
 
 
-async def _pass(clock, pass_time, seconds: int) -> None:
-    end = clock.now() + seconds * 1_000_000
-    await pass_time(lambda: clock.now() >= end)
-
-
 @pytest.mark.slow
-async def test_an_idle_runtime_looks_once_in_a_poll_interval(
-    timed_provider, clock, pass_time
-) -> None:
-    looks = Looks(timed_provider)
+async def test_an_idle_runtime_looks_once_in_a_poll_interval(provider, clock) -> None:
+    looks = Looks(provider)
     options = RuntimeOptions(poll_interval=timedelta(seconds=10))
     async with Runtime(looks, perdure.Registry(), options=options):
-        await _pass(clock, pass_time, 30)
+        await pass_time(clock, 30 * SECOND)
         before = looks.all
-        await _pass(clock, pass_time, 100)
+        await pass_time(clock, 100 * SECOND)
     assert 9 <= looks.all - before <= 11
     # One and the same look serves both purposes.
     assert looks.for_unregistered >= 12
 
 
-async def test_work_of_the_own_process_does_not_wait_for_a_poll(timed_provider, clock) -> None:
+async def test_work_of_the_own_process_does_not_wait_for_a_poll(provider, clock) -> None:
     app = perdure.Registry()
 
     @app.orchestration
@@ -55,28 +48,28 @@ async def test_work_of_the_own_process_does_not_wait_for_a_poll(timed_provider, 
         return "ran"
 
     options = RuntimeOptions(poll_interval=timedelta(hours=1))
-    async with Runtime(timed_provider, app, options=options):
-        handle = await perdure.Client(timed_provider).start_orchestration("i", main)
+    async with Runtime(provider, app, options=options):
+        handle = await perdure.Client(provider).start_orchestration("i", main)
         # The clock stands: only the subscription can have woken the runtime.
         assert await handle.result() == "ran"
 
 
 @pytest.mark.slow
 async def test_what_stays_unregistered_is_looked_at_ever_more_rarely_and_still_fails(
-    timed_provider, clock, pass_time
+    provider, clock
 ) -> None:
-    looks = Looks(timed_provider)
-    client = perdure.Client(timed_provider)
+    looks = Looks(provider)
+    client = perdure.Client(provider)
     await client.start_orchestration("i", "registered nowhere")
     options = RuntimeOptions(unregistered_timeout=timedelta(minutes=2))
     async with Runtime(looks, perdure.Registry(), options=options):
-        await _pass(clock, pass_time, 110)
+        await pass_time(clock, 110 * SECOND)
         status = await client.get_orchestration_status("i")
         assert isinstance(status, perdure.Running)
         assert status.parked is not None
-        leases = timed_provider.calls["lease_turns"]
+        leases = provider.calls["lease_turns"]
         assert 5 <= leases <= 12
-        await _pass(clock, pass_time, 45)
+        await pass_time(clock, 45 * SECOND)
         status = await client.wait_for_orchestration("i", 0)
     assert isinstance(status, perdure.Failed)
 

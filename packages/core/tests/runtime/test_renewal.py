@@ -15,6 +15,8 @@ from perdure.errors import StorageUnavailable
 from perdure.runtime.renewal import LeaseRenewal
 from perdure_memory import MemoryProvider
 
+from .manual_time import until
+
 SECOND = timedelta(seconds=1)
 LENGTH = 30 * SECOND
 
@@ -122,7 +124,7 @@ async def test_two_rounds_never_overlap(renewal) -> None:
 
 
 async def test_a_turn_lease_that_is_kept_for_long_is_renewed_until_its_commit_stands(
-    timed_provider, clock: perdure.ManualClock, pass_time
+    provider, clock: perdure.ManualClock
 ) -> None:
     app, begun, let = perdure.Registry(), asyncio.Event(), asyncio.Event()
 
@@ -142,11 +144,11 @@ async def test_a_turn_lease_that_is_kept_for_long_is_renewed_until_its_commit_st
     async def flow(ctx: perdure.OrchestrationContext) -> str:
         return "done"
 
-    provider = Slow(timed_provider)
+    provider = Slow(provider)
     async with Runtime(provider, app, options=RuntimeOptions(turn_lease=LENGTH)):
         handle = await perdure.Client(provider).start_orchestration("i", flow)
         await begun.wait()
-        await pass_time(lambda: provider.renewed >= 3, step=timedelta(seconds=2))
+        await until(clock, lambda: provider.renewed >= 3, step=timedelta(seconds=2))
         let.set()
 
         assert await handle.result(timeout=5) == "done"

@@ -16,6 +16,7 @@ from perdure import Runtime, RuntimeOptions
 from perdure.errors import StorageClosed
 
 from .faulty import FAULTS, LOOPED, SINGLE, Fault, FaultyProvider
+from .manual_time import rounds
 
 GRACE = timedelta(seconds=10)
 OPTIONS = RuntimeOptions(shutdown_grace=GRACE, cache_size=0, hold=timedelta(seconds=1000))
@@ -55,11 +56,6 @@ async def main(ctx: perdure.OrchestrationContext, activity: str) -> None:
 @pytest.fixture
 def complaints() -> list[dict[str, object]]:
     return []
-
-
-async def rounds(count: int = 100) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 def others() -> list[asyncio.Task[object]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable, Generator
 from datetime import timedelta
 from itertools import pairwise
 
@@ -16,6 +16,8 @@ from perdure.observe import RuntimeEvent, TurnLost
 from perdure.replay.execution import STEP, Execution
 from perdure.runtime import host_loop
 from perdure.runtime.host_loop import NoLongerWanted, Pacer, run_in_slices
+
+from .manual_time import soon
 
 STEPS = 40
 
@@ -162,7 +164,6 @@ def replayed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return log
 
 
-Eventually = Callable[[Callable[[], object]], Awaitable[object]]
 acts: list[Callable[[int], None]] = []
 
 
@@ -179,12 +180,13 @@ class Observer:
 async def long_instance(provider: Provider) -> perdure.Handle[int]:
     client = perdure.Client(provider)
     handle = await client.start_orchestration("it", chain)
-    async with perdure.Runtime(provider, app), asyncio.timeout(60):
-        while True:
-            state = await provider.read_instance("it")
-            if state is not None and state.last_event >= 2 * LENGTH + 2:
-                break
-            await asyncio.sleep(0.001)
+
+    async def waits() -> bool:
+        state = await provider.read_instance("it")
+        return state is not None and state.last_event >= 2 * LENGTH + 2
+
+    async with perdure.Runtime(provider, app):
+        await soon(waits)
     left.clear()
     return handle
 
@@ -267,7 +269,7 @@ async def test_a_replay_whose_lease_is_lost_is_given_up(
 
 
 async def test_one_event_that_wakes_many_waits_runs_in_slices_live_and_in_replay(
-    provider: Provider, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(host_loop, "SLICE", 0)
     crowd, ticks, woken_at = perdure.Registry(), 0, list[int]()
@@ -298,7 +300,7 @@ async def test_one_event_that_wakes_many_waits_runs_in_slices_live_and_in_replay
     handle = await perdure.Client(provider).start_orchestration("it", flow)
     await handle.raise_event("open")
     async with perdure.Runtime(provider, crowd):
-        await eventually(lambda: len(woken_at) == waiters)
+        await soon(lambda: len(woken_at) == waiters)
     live = len(set(woken_at))
     woken_at.clear()
     async with perdure.Runtime(provider, crowd):

@@ -10,8 +10,9 @@ from datetime import timedelta
 import perdure
 import perdure.runtime.stall_watch
 import pytest
-from perdure import Runtime, RuntimeOptions
+from perdure import RuntimeOptions
 from perdure.runtime.stall_watch import StallWatch
+from perdure.testing import Stage
 
 LEASE = timedelta(milliseconds=600)
 BLOCKED = 0.4
@@ -68,12 +69,12 @@ def stalls(caplog) -> list[logging.LogRecord]:
 
 @pytest.mark.slow
 async def test_an_activity_that_blocks_the_loop_is_named_and_its_result_counts(
-    provider, blocking, caplog
+    url, blocking, caplog
 ) -> None:
-    async with Runtime(provider, blocking.app, options=SHORT):
-        handle = await perdure.Client(provider).start_orchestration("i", blocking.flow, "blocks")
+    async with Stage(blocking.app, options=SHORT, url=url) as stage:
+        handle = await stage.client.start_orchestration("i", blocking.flow, "blocks")
 
-        assert await handle.result(timeout=10) == 1
+        assert await handle.result() == 1
         (record,) = stalls(caplog)
 
     assert record.name == "perdure.runtime"
@@ -86,12 +87,12 @@ async def test_an_activity_that_blocks_the_loop_is_named_and_its_result_counts(
 
 @pytest.mark.slow
 async def test_an_orchestration_that_blocks_the_loop_is_named_with_the_innermost_line(
-    provider, blocking, caplog
+    url, blocking, caplog
 ) -> None:
-    async with Runtime(provider, blocking.app, options=SHORT):
-        handle = await perdure.Client(provider).start_orchestration("i", blocking.computes)
+    async with Stage(blocking.app, options=SHORT, url=url) as stage:
+        handle = await stage.client.start_orchestration("i", blocking.computes)
 
-        assert await handle.result(timeout=10) == 1
+        assert await handle.result() == 1
         (record,) = stalls(caplog)
 
     assert "orchestration 'computes' of instance 'i' ran in it" in record.message
@@ -99,12 +100,13 @@ async def test_an_orchestration_that_blocks_the_loop_is_named_with_the_innermost
 
 
 @pytest.mark.slow
-async def test_other_code_that_blocks_the_loop_is_told_by_its_line(caplog, eventually) -> None:
-    watch = StallWatch(SHORT, lambda: True)
+async def test_other_code_that_blocks_the_loop_is_told_by_its_line(caplog) -> None:
+    beat = asyncio.Event()
+    watch = StallWatch(SHORT, lambda: not beat.set())
 
     watch.arm()
     keep_the_loop()
-    await eventually(lambda: stalls(caplog))
+    await beat.wait()
     watch.close()
 
     (record,) = stalls(caplog)
@@ -113,31 +115,29 @@ async def test_other_code_that_blocks_the_loop_is_told_by_its_line(caplog, event
 
 
 @pytest.mark.slow
-async def test_a_function_in_a_thread_is_no_standstill(provider, blocking, caplog) -> None:
-    async with Runtime(provider, blocking.app, options=SHORT):
-        handle = await perdure.Client(provider).start_orchestration(
-            "i", blocking.flow, "blocks_in_a_thread"
-        )
+async def test_a_function_in_a_thread_is_no_standstill(url, blocking, caplog) -> None:
+    async with Stage(blocking.app, options=SHORT, url=url) as stage:
+        handle = await stage.client.start_orchestration("i", blocking.flow, "blocks_in_a_thread")
 
-        assert await handle.result(timeout=10) == 1
+        assert await handle.result() == 1
 
     assert stalls(caplog) == []
 
 
-async def test_nothing_is_watched_while_nothing_is_under_way(eventually) -> None:
-    busy = True
-    watch = StallWatch(SHORT, lambda: busy)
+async def test_nothing_is_watched_while_nothing_is_under_way() -> None:
+    beat = asyncio.Event()
+    watch = StallWatch(SHORT, lambda: bool(beat.set()))
 
     watch.arm()
     assert watch.is_armed
-    busy = False
-    await eventually(lambda: not watch.is_armed)
+    await beat.wait()
+    assert not watch.is_armed
     watch.close()
 
 
 @pytest.mark.slow
 async def test_a_loop_that_does_not_come_back_is_told_while_it_stands_still(
-    caplog, monkeypatch, eventually
+    caplog, monkeypatch
 ) -> None:
     monkeypatch.setattr(perdure.runtime.stall_watch, "_NOT_COMING_BACK", 0.0)
     watch = StallWatch(SHORT, lambda: True)

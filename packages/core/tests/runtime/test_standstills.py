@@ -26,6 +26,8 @@ from perdure.contract import (
     TurnRequest,
 )
 
+from .manual_time import soon, until
+
 T = TypeVar("T")
 
 HOUR = timedelta(hours=1)
@@ -120,8 +122,8 @@ class Work:
 
 
 @pytest.fixture
-def tap(timed_provider) -> Tap:
-    return Tap(timed_provider.inner)
+def tap(provider) -> Tap:
+    return Tap(provider.inner)
 
 
 @pytest.fixture
@@ -130,15 +132,15 @@ def work() -> Work:
 
 
 async def test_time_that_passes_takes_no_lease_from_the_runtime_that_still_runs(
-    tap, work, clock, eventually, pass_time
+    tap, work, clock
 ) -> None:
     async with Runtime(tap, work.app):
         handle = await perdure.Client(tap).start_orchestration("i", work.flow)
-        await eventually(lambda: work.begun)
+        await soon(lambda: work.begun)
         for _ in range(8):
             before = Counter(tap.answered)
             clock.advance(timedelta(days=1))
-            await pass_time(lambda before=before: _more(tap.answered, before), step=TICK)
+            await until(clock, lambda before=before: _more(tap.answered, before), step=TICK)
         work.end.set()
 
         assert await handle.result(timeout=None) == "run 1"
@@ -152,16 +154,16 @@ def _more(now: Counter[str], before: Counter[str]) -> bool:
 
 
 async def test_an_activity_that_its_own_runtime_leases_again_goes_on_under_the_new_lease(
-    tap, work, clock, eventually
+    tap, work, clock
 ) -> None:
     tap.close("lease_activities")
     async with Runtime(tap, work.app):
         handle = await perdure.Client(tap).start_orchestration("i", work.flow)
-        await eventually(lambda: work.begun and tap.held["lease_activities"])
+        await soon(lambda: work.begun and tap.held["lease_activities"])
         tap.close("renew_activities")
         clock.advance(HOUR)
         tap.let("lease_activities")
-        await eventually(lambda: tap.deliveries)
+        await soon(lambda: tap.deliveries)
         tap.let("renew_activities")
         work.end.set()
 
@@ -170,20 +172,20 @@ async def test_an_activity_that_its_own_runtime_leases_again_goes_on_under_the_n
 
 
 async def test_a_result_that_a_held_up_commit_carries_counts_under_the_new_lease(
-    tap, work, clock, eventually
+    tap, work, clock
 ) -> None:
     tap.close("lease_activities")
     async with Runtime(tap, work.app):
         handle = await perdure.Client(tap).start_orchestration("i", work.flow)
-        await eventually(lambda: work.begun and tap.held["lease_activities"])
+        await soon(lambda: work.begun and tap.held["lease_activities"])
         tap.close("renew_activities")
         tap.close("renew_turns")
         tap.close("commit_turn")
         work.end.set()
-        await eventually(lambda: tap.held["commit_turn"])
+        await soon(lambda: tap.held["commit_turn"])
         clock.advance(HOUR)
         tap.let("lease_activities")
-        await eventually(lambda: tap.deliveries)
+        await soon(lambda: tap.deliveries)
         for operation in ("commit_turn", "renew_activities", "renew_turns"):
             tap.let(operation)
 
@@ -191,21 +193,19 @@ async def test_a_result_that_a_held_up_commit_carries_counts_under_the_new_lease
     assert (work.begun, tap.deliveries) == (1, [2])
 
 
-async def test_a_result_that_is_being_stored_counts_under_the_new_lease(
-    tap, work, clock, eventually, pass_time
-) -> None:
+async def test_a_result_that_is_being_stored_counts_under_the_new_lease(tap, work, clock) -> None:
     tap.close("lease_activities")
     async with Runtime(tap, work.app) as runtime:
         handle = await perdure.Client(tap).start_orchestration("i", work.flow)
-        await eventually(lambda: work.begun and tap.held["lease_activities"])
-        await pass_time(lambda: not runtime.statistics.turns_running, step=TICK)
+        await soon(lambda: work.begun and tap.held["lease_activities"])
+        await until(clock, lambda: not runtime.statistics.turns_running, step=TICK)
         tap.close("renew_activities")
         tap.close("complete_activity")
         work.end.set()
-        await eventually(lambda: tap.held["complete_activity"])
+        await soon(lambda: tap.held["complete_activity"])
         clock.advance(HOUR)
         tap.let("lease_activities")
-        await eventually(lambda: tap.deliveries)
+        await soon(lambda: tap.deliveries)
         tap.let("complete_activity")
         tap.let("renew_activities")
 
@@ -214,13 +214,13 @@ async def test_a_result_that_is_being_stored_counts_under_the_new_lease(
 
 
 async def test_a_commit_counts_however_late_while_no_other_process_took_the_instance(
-    tap, work, clock, eventually
+    tap, work, clock
 ) -> None:
     work.end.set()
     tap.close("commit_turn")
     async with Runtime(tap, work.app) as runtime:
         handle = await perdure.Client(tap).start_orchestration("i", work.flow)
-        await eventually(lambda: tap.held["commit_turn"])
+        await soon(lambda: tap.held["commit_turn"])
         clock.advance(HOUR)
         tap.let("commit_turn")
 
@@ -230,21 +230,21 @@ async def test_a_commit_counts_however_late_while_no_other_process_took_the_inst
 
 
 async def test_a_turn_that_its_own_runtime_leases_again_is_run_again_and_committed_once(
-    tap, work, clock, eventually
+    tap, work, clock
 ) -> None:
     work.end.set()
     async with Runtime(tap, work.app):
         client = perdure.Client(tap)
         tap.close("commit_turn")
         handle = await client.start_orchestration("i", work.flow)
-        await eventually(lambda: tap.held["commit_turn"])
+        await soon(lambda: tap.held["commit_turn"])
         tap.close("lease_turns")
         other = await client.start_orchestration("j", work.flow)
-        await eventually(lambda: tap.held["lease_turns"])
+        await soon(lambda: tap.held["lease_turns"])
         tap.close("renew_turns")
         clock.advance(HOUR)
         tap.let("lease_turns")
-        await eventually(lambda: 2 in tap.attempts)
+        await soon(lambda: 2 in tap.attempts)
         tap.let("commit_turn")
         tap.let("renew_turns")
 
@@ -255,11 +255,11 @@ async def test_a_turn_that_its_own_runtime_leases_again_is_run_again_and_committ
 
 
 async def test_what_another_process_took_meanwhile_is_not_run_on_beside_it(
-    tap, work, clock, eventually
+    tap, work, clock
 ) -> None:
     async with Runtime(tap, work.app):
         handle = await perdure.Client(tap).start_orchestration("i", work.flow)
-        await eventually(lambda: work.begun)
+        await soon(lambda: work.begun)
         tap.close("renew_activities")
         tap.close("lease_activities")
         clock.advance(HOUR)
@@ -272,7 +272,7 @@ async def test_what_another_process_took_meanwhile_is_not_run_on_beside_it(
             )
         )
         work.end.set()
-        await eventually(lambda: tap.answered["release_activity"])
+        await soon(lambda: tap.answered["release_activity"])
 
         assert isinstance(await handle.status(), perdure.Running)
         assert taken.delivery == 2
@@ -281,22 +281,22 @@ async def test_what_another_process_took_meanwhile_is_not_run_on_beside_it(
 
 
 async def test_a_process_that_comes_back_takes_back_what_its_lost_leases_count(
-    tap, work, clock, eventually, pass_time
+    tap, work, clock
 ) -> None:
     async with Runtime(tap, work.app):
         handle = await perdure.Client(tap).start_orchestration("i", work.flow)
-        await eventually(lambda: work.begun)
-        await _stand_still(tap, clock, pass_time)
-        await pass_time(lambda: tap.answered["release_activity"], step=TICK)
+        await soon(lambda: work.begun)
+        await _stand_still(tap, clock)
+        await until(clock, lambda: tap.answered["release_activity"], step=TICK)
         clock.advance(timedelta(seconds=31))
-        await pass_time(lambda: tap.deliveries, step=TICK)
+        await until(clock, lambda: tap.deliveries, step=TICK)
         work.end.set()
         await handle.result(timeout=None)
 
     assert tap.deliveries == [2]
 
 
-async def _stand_still(tap: Tap, clock: perdure.ManualClock, pass_time) -> None:
+async def _stand_still(tap: Tap, clock: perdure.ManualClock) -> None:
     """Let the runtime stand still for so long that another takes its activity."""
     for operation in ("renew_activities", "lease_activities"):
         tap.close(operation)
@@ -310,6 +310,6 @@ async def _stand_still(tap: Tap, clock: perdure.ManualClock, pass_time) -> None:
         )
     )
     assert taken.delivery == 2
-    await pass_time(lambda: tap.held["renew_activities"], step=TICK)
+    await until(clock, lambda: tap.held["renew_activities"], step=TICK)
     tap.let("renew_activities")
     tap.let("lease_activities")
