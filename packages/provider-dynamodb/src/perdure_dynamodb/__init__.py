@@ -12,7 +12,7 @@ files fit together, from the outside in:
   `_manifest`, `_ids_in_use`: what goes together, in one transaction or staged
 - `_signals`: how an instance learns of its messages
 - `_looks`, `_queue_scan`, `_other_queues`, `_busy_queues`, `_far_looks`, `_counting`, `_listing`,
-  `_histories`, `_instance_reads`, `_stable_reads`: finding
+  `_listed`, `_finding`, `_histories`, `_instance_reads`, `_work_reads`, `_stable_reads`: finding
 - `_lease_memory`, `_activity_memory`, `_unreturned_leases`: remembering
 - `_purge`, `_removal`, `_litter`: removing
 - `_lives`, `_locks`, `_messages`, `_activity_items`, `_segments`, `_payloads`, `_keys`, `_shards`,

@@ -16,6 +16,7 @@ from perdure_dynamodb._change_kinds import FenceFailed, Mailbox
 from perdure_dynamodb._changes import Changes
 from perdure_dynamodb._keys import delayed_until
 from perdure_dynamodb._lease_memory import BoundedMemory
+from perdure_dynamodb._listed import parked_item
 from perdure_dynamodb._litter import Litter
 from perdure_dynamodb._locks import (
     LEASE_STANDS,
@@ -29,7 +30,7 @@ from perdure_dynamodb._locks import (
 from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._payloads import ChunkBuffer
 from perdure_dynamodb._staged_commits import StagedCommits
-from perdure_dynamodb._table import Delete, Key, Update
+from perdure_dynamodb._table import Delete, Key, Put, Update
 from perdure_dynamodb._transport import TransactionCancelled
 from perdure_dynamodb._unreturned_leases import UnreturnedLeases
 from perdure_dynamodb._values import Item, Plain, Row
@@ -149,6 +150,7 @@ class Activities:
         if release.parked is None:
             await self._table.try_write(update)
         else:
+            mark = parked_item(self._namespace, lease.instance, lock.incarnation, lock.created)
             other_reason = "attribute_exists(pkr) AND pkr <> :reason"
             for change, reason in ((PARKING, SAME_REASON), (PARKING_AGAIN, other_reason)):
                 parking = Update(
@@ -162,7 +164,7 @@ class Activities:
                     },
                 )
                 with suppress(TransactionCancelled):
-                    await self._table.transact([update, parking])
+                    await self._table.transact([update, parking, Put(item=mark)])
                     break
             else:
                 return

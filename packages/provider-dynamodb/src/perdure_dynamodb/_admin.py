@@ -8,14 +8,19 @@ from perdure.contract import (
     ExecutionState,
     HistoryPage,
     IdPage,
+    InstancePage,
+    InstanceQuery,
     InstanceStatus,
+    InstanceWork,
     ProviderAdmin,
     StoreMetrics,
     StoreQueueDepths,
 )
 
+from perdure_dynamodb._changes import Changes
 from perdure_dynamodb._counting import Counting
 from perdure_dynamodb._deletion import execution_of
+from perdure_dynamodb._finding import Finding
 from perdure_dynamodb._histories import read_events
 from perdure_dynamodb._keys import LOCK, execution_key, executions
 from perdure_dynamodb._listing import list_page
@@ -26,19 +31,27 @@ from perdure_dynamodb._stable_reads import always, read_stably
 from perdure_dynamodb._staged_commits import StagedCommits
 from perdure_dynamodb._table import Select
 from perdure_dynamodb._values import Row
+from perdure_dynamodb._work_reads import WorkReads
 
 
 class DynamoDBAdmin(ProviderAdmin):
     """Looks; carries out at most what a staged commit has decided already."""
 
     def __init__(
-        self, namespace: Namespace, *, staged_commits: StagedCommits, counting: Counting
+        self,
+        namespace: Namespace,
+        *,
+        changes: Changes,
+        staged_commits: StagedCommits,
+        counting: Counting,
     ) -> None:
         self._namespace = namespace
         self._table = namespace.table
         self._keys = namespace.keys
         self._staged = staged_commits
         self._counting = counting
+        self._finding = Finding(namespace, changes)
+        self._work = WorkReads(namespace, staged_commits)
 
     async def list_instances(
         self, *, status: InstanceStatus | None = None, limit: int, token: str | None = None
@@ -100,6 +113,17 @@ class DynamoDBAdmin(ProviderAdmin):
         """What waits to be taken."""
         await self._namespace.shards.refresh()
         return await self._counting.queues(self._namespace.now)
+
+    async def find_instances(
+        self, query: InstanceQuery, *, limit: int, token: str | None = None
+    ) -> InstancePage:
+        """A page of instances that meet the query, newest first."""
+        await self._namespace.shards.refresh()
+        return await self._finding.find(query, limit=limit, token=token)
+
+    async def read_work(self, instance: str) -> InstanceWork | None:
+        """What is queued for an instance, without void work."""
+        return await self._work.read(instance)
 
     async def _lock(self, instance: str) -> Lock | None:
         row = await self._table.get(self._keys.partition(instance), LOCK)

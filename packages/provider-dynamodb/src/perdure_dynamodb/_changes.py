@@ -23,17 +23,18 @@ from perdure_dynamodb._change_kinds import (
     Outcome,
     Post,
 )
-from perdure_dynamodb._keys import CONTINUED, LISTING, LOCK
+from perdure_dynamodb._keys import LOCK
 from perdure_dynamodb._lease_memory import BoundedMemory
+from perdure_dynamodb._listed import new_items
 from perdure_dynamodb._lives import LIFE, Life
-from perdure_dynamodb._locks import RUNNING, Lock, new_lock
+from perdure_dynamodb._locks import Lock, new_lock
 from perdure_dynamodb._messages import message_item
 from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._payloads import ChunkBuffer, chunks_of
 from perdure_dynamodb._signals import Signal, Signals
 from perdure_dynamodb._table import Action
 from perdure_dynamodb._transport import TransactionCancelled
-from perdure_dynamodb._values import Item, Row
+from perdure_dynamodb._values import Row
 
 _LOGGER = logging.getLogger("perdure.dynamodb")
 
@@ -77,19 +78,9 @@ class Changes:
         return Create(
             instance=new.instance,
             lock=lock,
-            items=(start, self.listing(new.instance, RUNNING, created=now)),
+            items=(start, *new_items(self._namespace, new, created=now)),
             if_exists=if_exists,
         )
-
-    def listing(self, instance: str, status: str, *, created: int, events: int = 0) -> Item:
-        """The item under which an instance of a status is listed."""
-        return {
-            "pk": self._keys.partition(instance),
-            "sk": LISTING if status != "ContinuedAsNew" else CONTINUED,
-            "gpk": self._keys.listing(status, self._namespace.shards.of(instance)),
-            "gsk": self._keys.listed(created, instance),
-            "tev": events,
-        }
 
     async def signal(self, outcome: Outcome) -> None:
         """Signal the instances that messages were put for."""

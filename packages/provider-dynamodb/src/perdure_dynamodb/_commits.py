@@ -309,6 +309,7 @@ class Commits:
             timers=plan.timers,
             has_chunks=lease.has_chunks or plan.puts_chunks,
             answer=plan.answer if in_use else None,
+            is_parked=False,
             custom_status_version=plan.custom_status_version,
             status_chunks=plan.status_chunks,
             value_count=plan.value_count,

@@ -22,6 +22,7 @@ from perdure.errors import (
 from perdure_dynamodb._change_kinds import Change, Create, FenceFailed, Remove, Replace
 from perdure_dynamodb._changes import Changes
 from perdure_dynamodb._keys import CONTINUED, LISTING, executions
+from perdure_dynamodb._listed import lasting_keys, status_item_of
 from perdure_dynamodb._litter import Litter
 from perdure_dynamodb._locks import RUNNING, Lock
 from perdure_dynamodb._namespace import Namespace
@@ -154,11 +155,8 @@ class Deletion:
         changes: list[Change] = []
         if not lock.running:
             counted = {"exe": lock.execution - end + 1}
-            listing = self._changes.listing(
-                lock.instance,
-                lock.status.value,
-                created=lock.row.number("cre"),
-                events=events + lock.last_event,
+            listing = status_item_of(
+                self._namespace, lock, lock.status.value, events=events + lock.last_event
             )
             changes.append(Replace(item={**listing, **counted}))
         change = "SET prn = :end, tev = :events, trn = trn + :one"
@@ -180,7 +178,8 @@ class Deletion:
 
     def _gone(self, lock: Lock) -> list[Change]:
         """The removal of what is found without the lock item, but for the listing."""
-        return self._no_longer_continued(lock)
+        lasting = lasting_keys(self._namespace, lock)
+        return [*self._no_longer_continued(lock), *(Remove(key=key) for key in lasting)]
 
     def _listing_gone(self, lock: Lock) -> Change:
         return Remove(key=(lock.row.text("pk"), LISTING))

@@ -23,6 +23,8 @@ LOCK = "A"
 LISTING = "B"
 CONTINUED = "C"
 """Marks an instance that ever continued as new, for the listing of these."""
+PARKED = "F"
+"""Marks an instance that may be parked, for the listing of these."""
 
 EARLY_MARKER = "N#keeper"
 """With it version 0.1.0 kept an instance in the queue that had many early events."""
@@ -112,6 +114,16 @@ def chunk_key(chunk_id: str, number: int) -> str:
 def litter_key(mark: str) -> str:
     """The marker of chunks that nothing refers to yet."""
     return f"G#{mark}"
+
+
+def label_key(number: int) -> str:
+    """A mark of an instance for the listing by one of its labels."""
+    return f"Y#{number}"
+
+
+def child_key(place: str) -> str:
+    """A link to a child, among what belongs to the parent's id, by the child's place in listings."""
+    return f"L#{place}"
 
 
 def value_key(key: str, tag: str = "") -> str:
@@ -351,6 +363,15 @@ class Keys:
     def listing(self, status: str, shard: int) -> str:
         """A shard of the instances of a status."""
         return f"{self.prefix}S#{status}#{shard}"
+
+    def parked(self, shard: int) -> str:
+        """A shard of the instances that may be parked."""
+        return f"{self.prefix}F#{shard}"
+
+    def labelled(self, key: str, value: str, shard: int) -> str:
+        """A shard of the instances that have a label."""
+        digest = hashlib.sha256(f"{len(key)}:{key}{value}".encode()).hexdigest()[:32]
+        return f"{self.prefix}Y#{digest}#{shard}"
 
     def listed(self, created: Instant, instance: str) -> str:
         """An instance's place in listings: by creation."""

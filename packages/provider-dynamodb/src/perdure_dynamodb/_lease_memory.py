@@ -59,6 +59,9 @@ class RememberedLease:
     is_listed_as_continued: bool = False
     first_execution: int = 1
     custom_status_version: int = 0
+    is_child: bool = False
+    is_parked: bool = False
+    """Whether the lock item had a parked mark when the lease was given."""
     status_chunks: tuple[Key, ...] = ()
     """Of the custom status, where it is in chunks."""
     value_count: int = 0
@@ -105,6 +108,8 @@ class RememberedLease:
             answer=lock.row.text_or_none("ans"),
             life=lock.life,
             first_execution=lock.first_execution,
+            is_child=lock.parent is not None,
+            is_parked=lock.is_parked,
             custom_status_version=lock.custom_status_version,
             status_chunks=chunks_of(lock.row, "cst"),
             value_count=lock.value_count,

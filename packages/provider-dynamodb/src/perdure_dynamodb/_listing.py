@@ -37,7 +37,7 @@ async def list_page(
 ) -> IdPage:
     """A page of ids, newest first."""
     purpose = f"{keys.prefix}{status or 'all'}"
-    before = None if token is None else _read_token(token, purpose)
+    before = None if token is None else read_token(token, purpose)
     places: list[Sequence[str]] = []
     for statuses in (_RUNNING, _ENDED) if status is None else ((status,),):
         selects = [
@@ -60,7 +60,7 @@ async def list_page(
     chosen = chosen[:limit]
     return IdPage(
         ids=tuple(place.partition("#")[2] for place in chosen),
-        next_token=_make_token(chosen[-1], purpose) if more and chosen else None,
+        next_token=make_token(chosen[-1], purpose) if more and chosen else None,
     )
 
 
@@ -80,11 +80,13 @@ async def _read_places(
     return places
 
 
-def _make_token(place: str, purpose: str) -> str:
+def make_token(place: str, purpose: str) -> str:
+    """The token that leads on behind a place, in a listing for a purpose."""
     return base64.urlsafe_b64encode(_digest(place, purpose) + place.encode()).decode()
 
 
-def _read_token(token: str, purpose: str) -> str:
+def read_token(token: str, purpose: str) -> str:
+    """The place of a token; raises `InvalidInput` for one that was not made for this purpose."""
     try:
         data = base64.b64decode(token.encode(), altchars=b"-_", validate=True)
         place = data[_SIGNED:].decode()

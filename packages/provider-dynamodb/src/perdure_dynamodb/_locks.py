@@ -16,7 +16,7 @@ was taken over last, `hid` end of a delay, `att` attempt, `rel` last release, `t
 due time of the timers, their number, and the number of signals at which that was known, `sta` start
 of the execution, `tev` events of earlier executions, `can` that one of these continued as new,
 `prn` the first execution that was not pruned,
-`cst`/`csn` custom status and its version, `vln` number of values,
+`lbl` labels, `cst`/`csn` custom status and its version, `vln` number of values,
 `ans`/`acu` answer of the last commit (`inu` in version 0.1.0), `stg`/`stp`/`stn` a staged commit,
 `stf` that it frees the lease at its end, `lit` that payloads of messages or activities went into
 chunks.
@@ -24,6 +24,7 @@ chunks.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -231,6 +232,35 @@ class Lock:
         return self.row.number_or_none("prn") or 1
 
     @property
+    def labels(self) -> dict[str, str]:
+        """Its labels."""
+        text = self.row.text_or_none("lbl")
+        try:
+            return {} if text is None else json.loads(text)
+        except ValueError as error:
+            raise StorageCorrupt(
+                f"the labels of instance {self.instance!r} cannot be read ({error}); they were"
+                " damaged or written by something else than Perdure",
+                operation="read",
+            ) from error
+
+    @property
+    def is_parked(self) -> bool:
+        """Whether it has a parked mark."""
+        return "pks" in self.row
+
+    @property
+    def parent(self) -> str | None:
+        """The id of its parent."""
+        link = self.row.row_or_none("par")
+        return None if link is None else link.text("ins")
+
+    @property
+    def created(self) -> Instant:
+        """When it was created."""
+        return self.row.number("cre")
+
+    @property
     def custom_status_version(self) -> int:
         """How often a commit has set a custom status."""
         return self.row.number_or_none("csn") or 0
@@ -297,6 +327,7 @@ class Lock:
             updated_at=row.number("upd"),
             parked=_parked(row),
             parent=_parent(row.row_or_none("par")),
+            labels=self.labels,
             custom_status=custom_status,
             custom_status_version=self.custom_status_version,
             value_count=self.value_count,
@@ -333,6 +364,8 @@ def new_lock(new: NewInstance, *, partition: str, queue: str, now: Instant) -> I
             "exe": new.parent.execution,
             "evn": new.parent.event,
         }
+    if new.labels:
+        item["lbl"] = json.dumps(dict(new.labels), separators=(",", ":"))
     return item
 
 

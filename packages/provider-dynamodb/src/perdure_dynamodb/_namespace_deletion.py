@@ -30,6 +30,7 @@ class NamespaceDeletion:
         await self._namespace.shards.refresh()
         while await self._delete_what_is_shown():
             pass
+        await self._namespace.shards.note_that_it_is_empty()
 
     async def _delete_what_is_shown(self) -> bool:
         """Whether there was anything."""
@@ -52,7 +53,7 @@ class NamespaceDeletion:
         keys = self._keys
         for shard in self._namespace.shards.all:
             yield from (keys.turns(shard), keys.work(shard), keys.waiting(shard))
-            yield keys.litter(shard)
+            yield from (keys.litter(shard), keys.parked(shard))
             # The listings last: all other work is found through them again.
             yield from (keys.listing(status.value, shard) for status in InstanceStatus)
 

@@ -13,6 +13,7 @@ from perdure_dynamodb._change_kinds import Change, Remove, Replace
 from perdure_dynamodb._changes import Changes
 from perdure_dynamodb._commit_plan import CommitPlan, engine_after, version_after
 from perdure_dynamodb._keys import (
+    PARKED,
     activity_key,
     execution_key,
     front_order,
@@ -22,6 +23,7 @@ from perdure_dynamodb._keys import (
     value_key,
 )
 from perdure_dynamodb._lease_memory import RememberedLease
+from perdure_dynamodb._listed import continued_item, status_item
 from perdure_dynamodb._lives import LIFE
 from perdure_dynamodb._locks import Validity
 from perdure_dynamodb._messages import message_item
@@ -65,6 +67,7 @@ class Planner:
             *(Replace(item=item) for item in activities),
             *self._history(commit, lease, buffer),
             *self._values(commit, lease, buffer),
+            *self._no_longer_parked(commit, lease),
             *self._ending(commit, lease, buffer, now),
         ]
         return CommitPlan(
@@ -175,6 +178,10 @@ class Planner:
                 changes.append(Replace(item={"pk": partition, "sk": sort, **payload}))
         return changes
 
+    def _no_longer_parked(self, commit: TurnCommit, lease: RememberedLease) -> list[Change]:
+        partition = self._keys.partition(commit.instance)
+        return [Remove(key=(partition, PARKED))] if lease.is_parked else []
+
     def _custom_status(
         self, commit: TurnCommit, lease: RememberedLease, buffer: ChunkBuffer
     ) -> dict[str, Plain]:
@@ -193,10 +200,13 @@ class Planner:
         if end is None:
             return []
         if end.status is not InstanceStatus.CONTINUED_AS_NEW:
-            listing = self._changes.listing(
+            listing = status_item(
+                self._namespace,
                 commit.instance,
                 end.status.value,
                 created=lease.created,
+                name=lease.name,
+                is_child=lease.is_child,
                 events=lease.earlier_events + last,
             )
             executions = commit.execution - lease.first_execution + 1
@@ -214,9 +224,7 @@ class Planner:
             record |= buffer.place(partition, end.output, kind=kind, name="oup")
         changes: list[Change] = [Replace(item=record)]
         if not lease.is_listed_as_continued:
-            listing = self._changes.listing(
-                commit.instance, end.status.value, created=lease.created
-            )
+            listing = continued_item(self._namespace, commit.instance, lease.created)
             changes.append(Replace(item=listing))
         return changes
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from perdure.contract import (
     DELETION,
+    LISTING,
     MANAGEMENT,
     PERSISTENT,
     RECOVERY,
@@ -46,7 +47,9 @@ def perdure_provider_specs() -> Sequence[ProviderSpec]:
         ProviderSpec(
             scheme="dynamodb",
             contract=(1, 1),
-            capabilities=frozenset({DELETION, MANAGEMENT, PERSISTENT, RECOVERY, SHARED, VALUES}),
+            capabilities=frozenset(
+                {DELETION, LISTING, MANAGEMENT, PERSISTENT, RECOVERY, SHARED, VALUES}
+            ),
             options=_options,
             open=_open,
             example_url="dynamodb://Table?region=eu-west-1",

@@ -16,6 +16,7 @@ from typing import TypeVar
 from perdure.clock import Clock, Instant, to_microseconds
 from perdure.contract import (
     DELETION,
+    LISTING,
     RECOVERY,
     VALUES,
     ActivityCompletion,
@@ -100,7 +101,7 @@ _TO_GIVE_BACK = 5.0
 class DynamoDBProvider(Provider):
     """One namespace of one table."""
 
-    capabilities = frozenset({DELETION, RECOVERY, VALUES})
+    capabilities = frozenset({DELETION, LISTING, RECOVERY, VALUES})
     finish_limit = FINISH_LIMIT
     tells_of_changes = True
     tells_of_cancellations = True
@@ -182,6 +183,7 @@ class DynamoDBProvider(Provider):
         self._watching = Watching(self._changes, clock=clock, runs_here=memory.holds)
         self._admin = DynamoDBAdmin(
             self._namespace,
+            changes=self._changes,
             staged_commits=self._staged,
             counting=Counting(self._namespace, self._changes),
         )

@@ -16,7 +16,7 @@ from typing import TypeAlias
 from perdure.clock import to_microseconds
 from perdure.errors import ProviderError
 
-from perdure_dynamodb._keys import due_at, end_of_execution, executions, work_item_key
+from perdure_dynamodb._keys import PARKED, due_at, end_of_execution, executions, work_item_key
 from perdure_dynamodb._lives import LIFE, Life
 from perdure_dynamodb._locks import Lock
 from perdure_dynamodb._namespace import Namespace
@@ -100,10 +100,11 @@ class Removal:
         await self._remove(rows)
 
     async def _remove(self, rows: Sequence[Row]) -> None:
-        # Another incarnation may have put a message or an activity of the same key.
-        addressed = [row for row in rows if row.text("sk")[:2] in ("M#", "W#")]
+        # Another incarnation may have put an item of the same key.
+        shared = ("M#", "W#", PARKED)
+        addressed = [row for row in rows if row.text("sk")[:2] in shared]
         await self._namespace.purge.unless_replaced(addressed)
-        others = [row for row in rows if row.text("sk")[:2] not in ("M#", "W#")]
+        others = [row for row in rows if row.text("sk")[:2] not in shared]
         chunks = [key for row in others for name in ("dat", "oup") for key in chunks_of(row, name)]
         # Nothing tells of a payload whose item is gone.
         for keys in (chunks, [_key_of(row) for row in others]):
@@ -118,7 +119,7 @@ def _of_incarnation(tag: str, incarnation: str) -> _Belongs:
     def belongs(row: Row) -> bool:
         kind, sign, rest = row.text("sk").partition("#")
         if not sign:
-            return False
+            return kind == PARKED and row.get("inc") == incarnation
         match kind:
             case "W":
                 return row.get("inc") == incarnation

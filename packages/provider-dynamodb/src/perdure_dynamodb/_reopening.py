@@ -14,9 +14,10 @@ from perdure.clock import Instant
 from perdure.contract import InstanceReopening, InstanceStatus
 from perdure.errors import HistoryConflict, InstanceNotFound, StorageUnavailable
 
-from perdure_dynamodb._change_kinds import Change, FenceFailed, Replace
+from perdure_dynamodb._change_kinds import Change, FenceFailed, Remove, Replace
 from perdure_dynamodb._changes import Changes
-from perdure_dynamodb._keys import execution_key, open_since, turn_prefix
+from perdure_dynamodb._keys import PARKED, execution_key, open_since, turn_prefix
+from perdure_dynamodb._listed import continued_item, status_item_of
 from perdure_dynamodb._litter import Litter
 from perdure_dynamodb._lives import LIFE, Life
 from perdure_dynamodb._locks import RUNNING, Lock
@@ -96,9 +97,12 @@ class Reopening:
             Replace(item={**start, LIFE: life.text}),
         ]
         if not lock.running:
-            changes.append(self._listed(lock, RUNNING))
+            changes.append(Replace(item=status_item_of(self._namespace, lock, RUNNING)))
         elif not lock.is_listed_as_continued:
-            changes.append(self._listed(lock, InstanceStatus.CONTINUED_AS_NEW.value))
+            item = continued_item(self._namespace, lock.instance, lock.created)
+            changes.append(Replace(item=item))
+        if lock.is_parked:
+            changes.append(Remove(key=(lock.row.text("pk"), PARKED)))
         marks = await self._litter.mark(reopening.instance, buffer.payloads)
         await buffer.write(self._table)
         update = self._update(lock, reopening, life, now, has_chunks=bool(buffer.payloads))
@@ -121,10 +125,6 @@ class Reopening:
             "fin": now if lock.running else lock.row.number("upd"),
         }
         return record | {name: lock.row[name] for name in _OUTPUT if name in lock.row}
-
-    def _listed(self, lock: Lock, status: str) -> Replace:
-        created = lock.row.number("cre")
-        return Replace(item=self._changes.listing(lock.instance, status, created=created))
 
     def _update(
         self,

@@ -31,6 +31,7 @@ class _Settings:
     old: int
     new: int
     grown_at: Instant
+    has_links: bool = False
 
     def written(self, now: Instant) -> int:
         return self.new if now >= self.grown_at + to_microseconds(GRACE) else self.old
@@ -64,8 +65,16 @@ class Shards:
         while wanted is not None and wanted > self._settings.new:
             await self._grow(wanted)
 
+    @property
+    def has_links(self) -> bool:
+        """Whether every child and every parked instance is found by an item of its own.
+
+        Not where version 0.1.0 has opened the namespace, which kept no such items.
+        """
+        return self._settings.has_links
+
     async def _open(self, wanted: int | None) -> Row | None:
-        return await self._table.write(
+        row = await self._table.write(
             Update(
                 key=(self._keys.config, _SORT),
                 change="SET opn = if_not_exists(opn, :zero) + :one,"
@@ -74,6 +83,23 @@ class Shards:
                 values={":zero": 0, ":one": 1, ":count": wanted or DEFAULT_SHARDS},
             )
         )
+        if row is None or row.number("opn") > 1:
+            return row
+        return await self._note_links()
+
+    async def note_that_it_is_empty(self) -> None:
+        """Nothing is in the namespace, so what comes from now on has links."""
+        self._learn(await self._note_links())
+
+    async def _note_links(self) -> Row | None:
+        noted = Update(
+            key=(self._keys.config, _SORT),
+            change="SET lnk = :one",
+            condition="attribute_exists(pk)",
+            values={":one": 1},
+        )
+        _, row = await self._table.try_write(noted)
+        return row
 
     async def refresh(self) -> None:
         """Look for new settings, if that is due."""
@@ -110,4 +136,6 @@ class Shards:
     def _learn(self, row: Row | None) -> None:
         self._looked_at = self._clock.now()
         if row is not None:
-            self._settings = _Settings(row.number("sho"), row.number("shn"), row.number("gro"))
+            self._settings = _Settings(
+                row.number("sho"), row.number("shn"), row.number("gro"), "lnk" in row
+            )

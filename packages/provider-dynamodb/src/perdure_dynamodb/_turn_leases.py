@@ -18,6 +18,7 @@ from perdure.errors import ProviderError
 
 from perdure_dynamodb._keys import locked_until, open_since, prefix_of, waits_since
 from perdure_dynamodb._lease_memory import LeaseMemory, RememberedLease
+from perdure_dynamodb._listed import parked_item
 from perdure_dynamodb._locks import (
     LEASE_STANDS,
     PARKING,
@@ -28,9 +29,10 @@ from perdure_dynamodb._locks import (
 )
 from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._signals import unsignalled
-from perdure_dynamodb._table import Update, each_apart
+from perdure_dynamodb._table import Put, Update, each_apart
+from perdure_dynamodb._transport import TransactionCancelled
 from perdure_dynamodb._unreturned_leases import UnreturnedLeases
-from perdure_dynamodb._values import Plain, Row
+from perdure_dynamodb._values import Item, Plain, Row
 
 _MOST_ATTEMPTS = 6
 
@@ -143,11 +145,15 @@ class TurnLeases:
         return kept, row
 
     async def _let_go(self, lease: TurnLease, end: _End) -> None:
-        known = self._memory.get(lease.instance, lease.token)
-        if known is None:
+        known, mark = self._memory.get(lease.instance, lease.token), None
+        if known is None or end.parked is not None:
             row = await self._table.get(*self._namespace.lock_key(lease.instance))
             if row is None:
                 return
+            if end.parked is not None:
+                mark = parked_item(
+                    self._namespace, lease.instance, row.text("inc"), row.number("cre")
+                )
             place = row.text_or_none("gsk") or ""
             prefix = prefix_of(place) or Lock(lease.instance, row).prefix
             since = waits_since(place) if place else None
@@ -158,7 +164,7 @@ class TurnLeases:
         is_done, row, parking = False, None, PARKING
         for _ in range(_MOST_ATTEMPTS):
             update = self._letting_go(lease, end, prefix, age, signals, parking)
-            is_done, row = await self._table.try_write(update)
+            is_done, row = await self._try(update, mark)
             if is_done or row is None or row.text_or_none("tok") != lease.token:
                 break
             if signals is not None and (row.number_or_none("sig") or 0) != signals:
@@ -170,6 +176,16 @@ class TurnLeases:
         if not is_done and not end.counted and row is not None:
             await self._uncount(lease, row)
         self._memory.end(lease.instance, lease.token)
+
+    async def _try(self, update: Update, mark: Item | None) -> tuple[bool, Row | None]:
+        """One change of the lock item, with the item by which parked instances are listed."""
+        if mark is None:
+            return await self._table.try_write(update)
+        try:
+            await self._table.transact([update, Put(item=mark)])
+        except TransactionCancelled as error:
+            return False, error.reasons[0].item
+        return True, None
 
     def _letting_go(
         self,
