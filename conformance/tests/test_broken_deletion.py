@@ -15,7 +15,7 @@ from perdure_conformance.broken_providers import StoreBackend, breaks, what_catc
 from perdure_conformance.careful_store import Careful, breaks_storage
 from perdure_conformance.clauses import CLAUSES
 from perdure_conformance.model import ModelProvider, Store
-from perdure_conformance.model.management import ModelAdmin
+from perdure_conformance.model.listing import ModelAdmin
 from perdure_conformance.model.tables import ActivityRow
 
 

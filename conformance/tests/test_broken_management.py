@@ -9,7 +9,7 @@ from perdure.errors import InvalidInput
 from perdure_conformance.broken_providers import breaks, what_catches
 from perdure_conformance.clauses import CLAUSES
 from perdure_conformance.model import ModelProvider
-from perdure_conformance.model.management import ModelAdmin
+from perdure_conformance.model.listing import ModelAdmin
 
 
 @breaks("WAIT-1")

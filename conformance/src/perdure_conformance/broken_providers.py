@@ -14,7 +14,16 @@ from dataclasses import dataclass
 
 import pytest
 from perdure.clock import Clock
-from perdure.contract import CONTRACT, DELETION, MANAGEMENT, RECOVERY, VALUES, Provider, StoredEvent
+from perdure.contract import (
+    CONTRACT,
+    DELETION,
+    LISTING,
+    MANAGEMENT,
+    RECOVERY,
+    VALUES,
+    Provider,
+    StoredEvent,
+)
 from perdure.errors import PerdureError
 
 from perdure_conformance.backend import Backend, Declaration
@@ -36,7 +45,7 @@ class StoreBackend:
         store: type[Store] = Store,
         provider: type[ModelProvider] = ModelProvider,
         *,
-        capabilities: frozenset[str] = frozenset({MANAGEMENT, RECOVERY, DELETION, VALUES}),
+        capabilities: frozenset[str] = frozenset({MANAGEMENT, RECOVERY, DELETION, VALUES, LISTING}),
         tampering: frozenset[str] = frozenset({RAW_HISTORY}),
     ) -> None:
         self.declaration = Declaration(

@@ -49,6 +49,7 @@ def new_instance(
     version: str | None = None,
     engine: int = 1,
     parent: ParentLink | None = None,
+    labels: Mapping[str, str] | None = None,
     data: bytes = b"start",
 ) -> NewInstance:
     """An instance to create, with its start message."""
@@ -60,6 +61,7 @@ def new_instance(
         version=version,
         engine=engine,
         parent=parent,
+        labels=labels or {},
         start=Message(
             id="start",
             instance=instance,

@@ -23,6 +23,7 @@ MODEL = (
     "deletion",
     "store",
     "management",
+    "listing",
     "provider",
 )
 TEMPLATES = (

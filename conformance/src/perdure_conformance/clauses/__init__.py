@@ -22,6 +22,7 @@ from perdure_conformance.clauses import (
     failed_commits,
     failed_leases,
     histories,
+    listing,
     mailboxes,
     management,
     model_and_races,
@@ -63,6 +64,7 @@ _MODULES: tuple[ModuleType, ...] = (
     deletion_faults,
     values,
     management,
+    listing,
     durability,
     model_and_races,
 )
@@ -81,6 +83,7 @@ FAMILIES = (
     "DELETE",
     "VALUES",
     "ADMIN",
+    "LIST",
     "DURABLE",
     "SHARED",
     "MODEL",

@@ -7,9 +7,11 @@ from datetime import timedelta
 
 from perdure.contract import (
     DELETION,
+    LISTING,
     MANAGEMENT,
     RECOVERY,
     VALUES,
+    InstanceQuery,
     InstanceStatus,
     Provider,
     Serves,
@@ -216,6 +218,22 @@ async def management_is_there_if_declared(bench: Bench) -> None:
     expect_equal(found, declared, "whether there is an admin, against what is declared")
 
 
+async def find_all(provider: Provider) -> None:
+    """Look for instances, where the provider manages any."""
+    admin = provider.as_management_capability()
+    if admin is None:
+        raise CapabilityMissing(LISTING, provider.description)
+    await admin.find_instances(InstanceQuery(), limit=1)
+
+
+async def read_alpha(provider: Provider) -> None:
+    """Look at the work of "alpha", where the provider manages any."""
+    admin = provider.as_management_capability()
+    if admin is None:
+        raise CapabilityMissing(LISTING, provider.description)
+    await admin.read_work("alpha")
+
+
 METHODS: Mapping[str, Sequence[Callable[[Provider], Awaitable[object]]]] = {
     RECOVERY: (
         lambda provider: provider.reopen_instance(reopening()),
@@ -230,6 +248,7 @@ METHODS: Mapping[str, Sequence[Callable[[Provider], Awaitable[object]]]] = {
         lambda provider: provider.delete_namespace(),
     ),
     VALUES: (lambda provider: provider.read_values("alpha"),),
+    LISTING: (find_all, read_alpha),
 }
 """Calls of the methods that a capability of contract 1.1 brings."""
 
@@ -240,6 +259,8 @@ async def capabilities_are_declared_alike(bench: Bench) -> None:
     declared = bench.backend.declaration.capabilities & METHODS.keys()
     found = bench.provider.capabilities & METHODS.keys()
     expect_equal(sorted(found), sorted(declared), "capabilities of the provider object")
+    admin = bench.provider.as_management_capability()
+    expect(admin is not None or LISTING not in declared, "'listing' is declared without management")
     await bench.create()
     before = await bench.state()
     for capability in sorted(METHODS.keys() - declared):

@@ -8,7 +8,7 @@
 - `recovery`: instances that run again, or end without a turn
 - `deletion`: deleting instances, executions and events
 - `store`: all of these rules together
-- `management`: the management capability
+- `management`, `listing`: the management capability, and with it the listing capability
 - `provider`: the contract's methods over a store
 
 It keeps every clause by the plainest means: each call is one synchronous step over dictionaries.

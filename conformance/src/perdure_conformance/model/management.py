@@ -23,7 +23,7 @@ from perdure_conformance.model.store import Store
 from perdure_conformance.model.tables import InstanceRow
 
 
-class ModelAdmin(ProviderAdmin):
+class Management(ProviderAdmin):
     """Reads a store; `at_present` sets its time before each read."""
 
     def __init__(self, at_present: Callable[[], Store]) -> None:

@@ -12,6 +12,7 @@ from datetime import timedelta
 from perdure.clock import Clock
 from perdure.contract import (
     DELETION,
+    LISTING,
     RECOVERY,
     VALUES,
     ActivityCompletion,
@@ -41,14 +42,14 @@ from perdure.contract import (
     check_reopening,
 )
 
-from perdure_conformance.model.management import ModelAdmin
+from perdure_conformance.model.listing import ModelAdmin
 from perdure_conformance.model.store import Store
 
 
 class ModelProvider(Provider):
     """A provider over a store, which any number of provider objects may share."""
 
-    capabilities = frozenset({RECOVERY, DELETION, VALUES})
+    capabilities = frozenset({RECOVERY, DELETION, VALUES, LISTING})
 
     def __init__(self, store: Store, *, clock: Clock, description: str) -> None:
         super().__init__(clock=clock, description=description)

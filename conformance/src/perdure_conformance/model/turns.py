@@ -67,6 +67,7 @@ class Turns(Values):
             created_at=self.now,
             updated_at=self.now,
             parent=new.parent,
+            labels=dict(new.labels),
         )
         self.tables.instances[new.instance] = InstanceRow(state=state, created=self.count())
         self.begin_execution(new.instance, 1)

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import islice
 
 from perdure.contract import (
+    MAX_BYTES_PER_DELIVERY,
     Clock,
     ExecutionState,
     HistoryPage,
     IdPage,
+    InstancePage,
+    InstanceQuery,
+    InstanceState,
     InstanceStatus,
+    InstanceWork,
+    Instant,
     ProviderAdmin,
+    QueuedMessage,
     StoreMetrics,
     StoreQueueDepths,
     checked_page,
@@ -21,10 +29,16 @@ from perdure.contract import (
 )
 from perdure.errors import InvalidInput
 
-from perdure_memory._instances import Execution
+from perdure_memory._instances import Execution, Instance
+from perdure_memory._listing_index import is_met, status_group
 from perdure_memory._store import Store
 
-_TOKEN = re.compile(r"before-(0|[1-9][0-9]{0,17})\Z")
+_NUMBER = re.compile(r"(0|[1-9][0-9]{0,17})\Z")
+
+MOST_LOOKED_AT = 1000
+"""How many instances one page of a search looks at."""
+MOST_SHOWN = 1000
+"""How many activities, and how many messages, a look at the work of an instance shows."""
 
 
 class MemoryAdmin(ProviderAdmin):
@@ -37,12 +51,12 @@ class MemoryAdmin(ProviderAdmin):
     async def list_instances(
         self, *, status: InstanceStatus | None = None, limit: int, token: str | None = None
     ) -> IdPage:
-        if limit < 1:
-            raise InvalidInput(f"a page cannot have {limit} ids; ask for 1 or more")
+        _check_limit(limit)
         with self._store.lock:
             store = self._store
-            before = store.next_number if token is None else self._read_token(token)
-            numbers = store.numbers if status is None else store.by_status[status]
+            before = store.next_number if token is None else self._read_token(token, "before-")
+            listing = store.listing
+            numbers = listing.all if status is None else listing.numbers(status_group(status))
             end = bisect_left(numbers, before)
             page = numbers[max(0, end - limit) : end]
             return IdPage(
@@ -78,9 +92,9 @@ class MemoryAdmin(ProviderAdmin):
             return StoreMetrics(
                 total_instances=len(store.instances),
                 total_executions=store.execution_count,
-                running_instances=len(store.by_status[InstanceStatus.RUNNING]),
-                completed_instances=len(store.by_status[InstanceStatus.COMPLETED]),
-                failed_instances=len(store.by_status[InstanceStatus.FAILED]),
+                running_instances=store.listing.count(status_group(InstanceStatus.RUNNING)),
+                completed_instances=store.listing.count(status_group(InstanceStatus.COMPLETED)),
+                failed_instances=store.listing.count(status_group(InstanceStatus.FAILED)),
                 total_events=store.event_count,
             )
 
@@ -89,7 +103,7 @@ class MemoryAdmin(ProviderAdmin):
         now = self._clock.now()
         visible = later = unleased = 0
         with self._store.lock:
-            for number in self._store.by_status[InstanceStatus.RUNNING]:
+            for number in self._store.listing.numbers(status_group(InstanceStatus.RUNNING)):
                 instance = self._store.created[number]
                 count = instance.mailbox.count_visible(now)
                 later += len(instance.mailbox) - count
@@ -99,17 +113,92 @@ class MemoryAdmin(ProviderAdmin):
             orchestrator_queue=visible, worker_queue=unleased, timer_queue=later
         )
 
-    def _read_token(self, token: str) -> int:
-        match = _TOKEN.match(token)
-        if match is None or int(match[1]) >= self._store.next_number:
-            raise InvalidInput(
-                f"page token {token!r} was not given by this provider; begin without a token"
+    async def find_instances(
+        self, query: InstanceQuery, *, limit: int, token: str | None = None
+    ) -> InstancePage:
+        """Looks at 1,000 instances at most, so a page may be short and have a token."""
+        _check_limit(limit)
+        prefix = f"find-{_digest(query)}-"
+        with self._store.lock:
+            before = self._store.next_number if token is None else self._read_token(token, prefix)
+            found: list[tuple[int, InstanceState]] = []
+            size, last = 0, None
+            candidates = self._store.listing.candidates(query, before=before)
+            for looked_at, number in enumerate(candidates):
+                if looked_at == MOST_LOOKED_AT or len(found) == limit:
+                    break
+                state = self._store.created[number].state
+                if is_met(query, state):
+                    size += len(state.output or b"") + len(state.custom_status or b"")
+                    if found and size > MAX_BYTES_PER_DELIVERY:
+                        break
+                    found.append((number, state))
+                last = number
+            else:
+                last = None
+            return InstancePage(
+                instances=tuple(state for _, state in found),
+                next_token=None if last is None else f"{prefix}{last}",
             )
-        return int(match[1])
+
+    async def read_work(self, instance: str) -> InstanceWork | None:
+        with self._store.lock:
+            found = self._store.instances.get(instance)
+            return None if found is None else _work_of(found, self._clock.now())
+
+    def _read_token(self, token: str, prefix: str) -> int:
+        number = token.removeprefix(prefix)
+        is_ours = token.startswith(prefix) and _NUMBER.match(number) is not None
+        if not is_ours or int(number) >= self._store.next_number:
+            raise InvalidInput(
+                f"page token {token!r} was not given by this provider for this listing; begin"
+                " without a token"
+            )
+        return int(number)
 
     def _find(self, instance: str, execution: int) -> Execution | None:
         found = self._store.instances.get(instance)
         return None if found is None else found.find_execution(execution)
+
+
+def _check_limit(limit: int) -> None:
+    if limit < 1:
+        raise InvalidInput(f"a page cannot have {limit} instances; ask for 1 or more")
+
+
+def _digest(query: InstanceQuery) -> str:
+    """A text that differs for queries that differ."""
+    parts = (
+        sorted(query.statuses),
+        sorted(query.orchestrations),
+        query.parked,
+        sorted(query.parked_reasons),
+        query.id_prefix,
+        (query.created_from, query.created_before),
+        (query.updated_from, query.updated_before),
+        query.parent,
+        query.roots_only,
+        sorted(query.labels.items()),
+    )
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def _work_of(instance: Instance, now: Instant) -> InstanceWork:
+    activities = tuple(islice(instance.activities.values(), MOST_SHOWN))
+    messages = tuple(islice(instance.mailbox.in_order(), MOST_SHOWN))
+    return InstanceWork(
+        attempt=instance.count,
+        leased_until=None if instance.lease is None else instance.lease.until,
+        delayed_until=instance.delayed_until(now),
+        activities=tuple(each.as_queued(now) for each in activities),
+        messages=tuple(
+            QueuedMessage(
+                id=each.id, kind=each.kind, size=len(each.data), visible_at=each.visible_at
+            )
+            for each in messages
+        ),
+        more=len(activities) < len(instance.activities) or len(messages) < len(instance.mailbox),
+    )
 
 
 def page_of(instance: str, execution: Execution, after: int) -> HistoryPage:

@@ -66,6 +66,7 @@ def apply(store: Store, instance: Instance, commit: TurnCommit, now: Instant) ->
         store.end_execution(instance, commit.end.status, commit.end.output, now)
     _set_values(instance, commit)
     _set_fields(instance, commit, now)
+    store.unpark(instance)
     activities_until = (
         None if commit.end is not None else _add_activities(store, instance, commit, now)
     )
@@ -117,7 +118,6 @@ def _set_fields(instance: Instance, commit: TurnCommit, now: Instant) -> None:
         engine=state.engine if commit.engine is None else commit.engine,
         updated_at=now,
         last_commit=commit.id,
-        parked=None,
         custom_status=state.custom_status if status is None else status,
         custom_status_version=state.custom_status_version + (status is not None),
         value_count=len(instance.values),

@@ -17,6 +17,7 @@ from perdure.contract import (
     LeasedTurn,
     Message,
     NewActivity,
+    QueuedActivity,
     StoredEvent,
 )
 
@@ -89,6 +90,20 @@ class Activity(Leasable):
     def is_registered(self, request: ActivityRequest) -> bool:
         """Whether the caller registers its name and runs its tag."""
         return self.new.name in request.names and self.new.tag in request.tags
+
+    def as_queued(self, now: Instant) -> QueuedActivity:
+        """The record for a look at the queue."""
+        delayed = self.delayed_until(now)
+        return QueuedActivity(
+            id=self.new.id,
+            name=self.new.name,
+            tag=self.new.tag,
+            data=self.new.data,
+            added_at=self.added_at,
+            delivery=self.count,
+            visible_at=self.new.visible_at if delayed is None else delayed,
+            leased_until=None if self.lease is None else self.lease.until,
+        )
 
     def as_leased(self, *, served: bool) -> LeasedActivity:
         """The record for the holder of the lease."""

@@ -60,6 +60,10 @@ class Mailbox:
         """All messages, in no particular order."""
         return iter(tuple(self._messages.values()))
 
+    def in_order(self) -> Iterator[Message]:
+        """All messages, visible or not, in the order of delivery."""
+        return (self._messages[rank] for rank in sorted(self._messages))
+
     def put(self, message: Message, stamp: Instant) -> None:
         """Add a message that arrived at the stamp; a message whose id is held is dropped."""
         if message.id in self._ranks:

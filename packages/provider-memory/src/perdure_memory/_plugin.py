@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from perdure.contract import (
     DELETION,
+    LISTING,
     MANAGEMENT,
     RECOVERY,
     VALUES,
@@ -37,7 +38,7 @@ def perdure_provider_specs() -> Sequence[ProviderSpec]:
         ProviderSpec(
             scheme="memory",
             contract=(1, 1),
-            capabilities=frozenset({MANAGEMENT, RECOVERY, DELETION, VALUES}),
+            capabilities=frozenset({MANAGEMENT, RECOVERY, DELETION, VALUES, LISTING}),
             options=lambda: MemoryOptions,
             open=_open,
             example_url="memory://name",

@@ -14,6 +14,7 @@ from datetime import timedelta
 from perdure.clock import to_microseconds
 from perdure.contract import (
     DELETION,
+    LISTING,
     RECOVERY,
     VALUES,
     ActivityCompletion,
@@ -71,7 +72,7 @@ class MemoryProvider(Provider):
     Several objects may use one named store, each in its own event loop and thread.
     """
 
-    capabilities = frozenset({RECOVERY, DELETION, VALUES})
+    capabilities = frozenset({RECOVERY, DELETION, VALUES, LISTING})
     finish_limit = 1000
     tells_of_work = True
     tells_of_changes = True

@@ -82,6 +82,11 @@ class Leasable(ABC):
             return self.hidden_until
         return None
 
+    def delayed_until(self, now: Instant) -> Instant | None:
+        """The end of the delay that is in force, or None."""
+        hidden = self.hidden_until
+        return hidden if hidden is not None and is_in_force(hidden, now) else None
+
     def is_leased(self, now: Instant) -> bool:
         """Whether a lease is in force."""
         return self.lease is not None and is_in_force(self.lease.until, now)

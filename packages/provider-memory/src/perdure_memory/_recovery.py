@@ -44,8 +44,8 @@ def reopen_instance(store: Store, reopening: InstanceReopening, now: Instant) ->
         engine=state.engine if reopening.engine is None else reopening.engine,
         last_commit=reopening.id,
         updated_at=now,
-        parked=None,
     )
+    store.unpark(instance)
     instance.last_answer = CommitAnswer()
     instance.mailbox.put_front((reopening.start,), store.stamp(now))
     instance.count = 0

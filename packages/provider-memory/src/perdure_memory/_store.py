@@ -9,7 +9,6 @@ belongs to the store. Void messages and activities are dropped at once.
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left, insort
 from dataclasses import replace
 from weakref import WeakValueDictionary
 
@@ -28,6 +27,7 @@ from perdure.contract import (
 
 from perdure_memory._early_events import EarlyEvents
 from perdure_memory._instances import Activity, Execution, Instance
+from perdure_memory._listing_index import PARKED, ListingIndex, status_group
 from perdure_memory._mailbox import Mailbox
 from perdure_memory._notifications import Subscribers
 from perdure_memory._ready_index import ReadyIndex, ReadyQueue
@@ -41,11 +41,8 @@ class Store:
         self.instances: dict[str, Instance] = {}
         self.created: dict[int, Instance] = {}
         """By `number` of the instance, in the order of creation."""
-        self.numbers: list[int] = []
-        """The numbers of all instances, ascending."""
         self.next_number = 0
-        self.by_status: dict[InstanceStatus, list[int]] = {status: [] for status in InstanceStatus}
-        """Numbers of instances, ascending; those that ever continued as new under that status too."""
+        self.listing = ListingIndex()
         self.execution_count = 0
         self.event_count = 0
         self.turn_subscribers = Subscribers()
@@ -81,9 +78,9 @@ class Store:
         mailbox.put_front((new.start,), self.stamp(now))
         self.instances[new.instance] = instance
         self.created[instance.number] = instance
-        self.numbers.append(instance.number)
+        self.listing.add(instance.number, instance.state)
         self.next_number += 1
-        self.by_status[InstanceStatus.RUNNING].append(instance.number)
+        self.listing.put(instance.number, status_group(InstanceStatus.RUNNING))
         self.execution_count += 1
         self.turns.place(instance, now)
         self.notify_change(instance)
@@ -136,7 +133,7 @@ class Store:
         if status is InstanceStatus.CONTINUED_AS_NEW:
             if not instance.has_continued:
                 instance.has_continued = True
-                insort(self.by_status[status], instance.number)
+                self.listing.put(instance.number, status_group(status))
             self._begin_next(instance, now)
         else:
             self._end_instance(instance, status, output)
@@ -154,8 +151,8 @@ class Store:
         """Delete an ended instance and all that belongs to it."""
         del self.instances[instance.state.instance]
         del self.created[instance.number]
-        _remove(self.numbers, instance.number)
-        _remove(self.by_status[instance.state.status], instance.number)
+        self.listing.remove(instance.number, instance.state)
+        self.listing.discard(instance.number, status_group(instance.state.status))
         self.prune(instance, instance.state.execution + 1)
         self.notify_change(instance)
 
@@ -168,7 +165,7 @@ class Store:
         continued = InstanceStatus.CONTINUED_AS_NEW
         if instance.has_continued and all(e.status is not continued for e in instance.executions):
             instance.has_continued = False
-            _remove(self.by_status[continued], instance.number)
+            self.listing.discard(instance.number, status_group(continued))
         return len(pruned)
 
     def clear(self) -> None:
@@ -180,9 +177,7 @@ class Store:
             self.turns.forget(instance)
         self.instances.clear()
         self.created.clear()
-        self.numbers.clear()
-        for numbers in self.by_status.values():
-            numbers.clear()
+        self.listing.clear()
         self.execution_count = self.event_count = 0
         for subscribers in tuple(self._change_subscribers.values()):
             subscribers.wake()
@@ -193,7 +188,14 @@ class Store:
         since = earlier.since if earlier and earlier.reason == mark.reason else now
         parked = ParkedState(reason=mark.reason, details=mark.details, since=since)
         instance.state = replace(instance.state, parked=parked)
+        self.listing.put(instance.number, PARKED)
         self.notify_change(instance)
+
+    def unpark(self, instance: Instance) -> None:
+        """Remove the parked mark, if there is one."""
+        if instance.state.parked is not None:
+            instance.state = replace(instance.state, parked=None)
+            self.listing.discard(instance.number, PARKED)
 
     def registered_turns(self, serves: Serves) -> list[ReadyQueue[Instance]]:
         """The queues of ready instances that the caller registers."""
@@ -274,16 +276,13 @@ class Store:
         instance.state = replace(instance.state, status=status, output=output)
         instance.mailbox = Mailbox()
         instance.count = 0
+        instance.hidden_until = None
         self.turns.forget(instance)
 
     def _move(self, instance: Instance, status: InstanceStatus) -> None:
         """Move the instance to the numbers of another status; the caller changes its state."""
-        _remove(self.by_status[instance.state.status], instance.number)
-        insort(self.by_status[status], instance.number)
-
-
-def _remove(numbers: list[int], number: int) -> None:
-    del numbers[bisect_left(numbers, number)]
+        self.listing.discard(instance.number, status_group(instance.state.status))
+        self.listing.put(instance.number, status_group(status))
 
 
 def _first_state(new: NewInstance, now: Instant) -> InstanceState:
@@ -301,4 +300,5 @@ def _first_state(new: NewInstance, now: Instant) -> InstanceState:
         created_at=now,
         updated_at=now,
         parent=new.parent,
+        labels=dict(new.labels),
     )
