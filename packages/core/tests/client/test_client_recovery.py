@@ -11,6 +11,7 @@ from perdure import (
     CapabilityMissing,
     Client,
     ExecutionNotFound,
+    InstanceFilter,
     InstanceNotFound,
     InstanceRunning,
     InstanceStatus,
@@ -423,6 +424,34 @@ async def test_a_failed_child_is_retried_before_its_parent(client, stage, clock)
         assert (info.status, info.execution) == (InstanceStatus.RUNNING, 2)
         turn = await stage.lease(instance)
         assert decode_start(turn.messages[0].data).copy.to_event == to_event
+
+
+@pytest.mark.usefixtures("listing")
+async def test_failed_roots_that_match_are_retried_and_the_others_named(client, stage, clock):
+    for instance, name in (("a", "Sum"), ("b", "Sum"), ("c", "Greet"), ("running", "Sum")):
+        await client.start_orchestration(instance, name)
+        if instance != "running":
+            clock.advance(1)
+            await stage.fail(
+                instance,
+                FAILURE,
+                started(clock),
+                OrchestrationFailed(event_id=2, at=clock.now(), details=FAILURE),
+            )
+    await client.start_orchestration("never-ran", "Sum")
+    await client.terminate_instance("never-ran")
+    sums = InstanceFilter(orchestration="Sum")
+
+    result = await client.retry_instances(sums, limit=1, reason="repaired")
+    assert result.retried == ("b",)
+    assert [instance for instance, _ in result.refused] == ["never-ran"]
+    assert "before its first turn" in result.refused[0][1]
+    assert (await client.retry_instances(sums, limit=10)).retried == ("a",)
+    assert (await client.retry_instances(limit=10)).retried == ("c",)
+    assert (await client.get_instance_info("b")).status is InstanceStatus.RUNNING
+    for chosen, limit in ((InstanceFilter(status="Completed"), 1), (None, 0), (None, True)):
+        with pytest.raises(InvalidInput):
+            await client.retry_instances(chosen, limit=limit)
 
 
 async def test_without_the_capability_each_call_names_it(provider):

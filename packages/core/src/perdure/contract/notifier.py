@@ -67,7 +67,7 @@ class Notifier:
             subscription.notify()
 
     def notify_instance(self, instance: str) -> None:
-        """Notify that this instance may have ended or been parked."""
+        """Notify that this instance may have ended, been parked or told of progress."""
         for subscription in self._instances.get(instance, ()):
             subscription.notify()
 
@@ -102,7 +102,7 @@ class Notifier:
 
     @contextmanager
     def subscribe_instance(self, instance: str) -> Generator[Subscription]:
-        """A subscription to the end and the parking of one instance, as long as the block lasts."""
+        """A subscription to the end, the parking and the progress of one instance, as long as the block lasts."""
         subscription = Subscription()
         self._instances[instance].append(subscription)
         try:

@@ -54,7 +54,7 @@ def follow(
 
 def _notify(notifier: Notifier, commit: TurnCommit, direct: int) -> None:
     """Wake waiters in this process. `direct`: how many activities of the commit begin here at once."""
-    if commit.end is not None:
+    if commit.end is not None or commit.custom_status is not None or commit.values:
         notifier.notify_instance(commit.instance)
     if len(commit.add) > direct:
         notifier.notify_activities()
