@@ -96,8 +96,9 @@ with local.running() as endpoint:
     url = local.url_of(endpoint)
     subprocess.call([sys.executable, "-m", "perdure_conformance", url, *words])
 counts = json.loads(pathlib.Path("conformance.json").read_text())["counts"]
-kept = counts["passed"] + counts["unsupported"] == len(clauses)
-sys.exit(None if kept else f"of {len(clauses)} clauses on DynamoDB Local: {counts}")
+if counts["passed"] + counts["unsupported"] < len(clauses):
+    sys.exit(f"of {len(clauses)} clauses on DynamoDB Local not all are kept: {counts}")
+print(f"{counts['passed']} clauses are kept on DynamoDB Local")
 """
 
 
