@@ -7,15 +7,9 @@ import perdure
 app = perdure.Registry()
 
 
-@app.activity
-async def tell(parent: str, news: str) -> None:
-    context = perdure.activity_context()
-    await context.client.raise_event(parent, "news", news, event_id=context.idempotency_key)
-
-
 @app.orchestration
 async def count(ctx: perdure.OrchestrationContext, parent: str) -> int:
-    await ctx.activity(tell)(parent, news='"half way"')
+    ctx.raise_event(parent, "news", "half way")
     return 2
 
 
