@@ -29,8 +29,11 @@ async def publish(ctx: perdure.OrchestrationContext, pages: int) -> list[str]:
 
 
 async def test_a_book_is_published_with_what_its_children_return() -> None:
+    def drawn(page: int) -> str:
+        return f"page {page}"
+
     async with Stage(flows) as stage:
-        illustrated = stage.fake(illustrate, calls=lambda page: f"page {page}")
+        illustrated = stage.fake(illustrate, calls=drawn)
 
         assert await stage.run(publish, 2) == ["page 1", "page 2"]
         assert illustrated.inputs == [1, 2]

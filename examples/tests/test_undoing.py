@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import asynccontextmanager
-from datetime import timedelta
+from itertools import count
 from pathlib import Path
 
 import perdure
 import pytest
 from perdure import history
+from perdure.testing import Stage, survive
 
 ORDER = Path(__file__).parents[1] / "order"
 sys.path.insert(0, str(ORDER))
@@ -29,9 +28,6 @@ finally:
     sys.path.remove(str(ORDER))
 
 STEPS = ("reserve lamp", "reserve desk", "charge", "courier Lisbon")
-PATIENT = perdure.RuntimeOptions(
-    turn_lease=timedelta(minutes=5), activity_lease=timedelta(minutes=5)
-)
 
 
 class Silent(Screen):
@@ -68,35 +64,21 @@ def left(outside: Outside) -> Counter[str]:
     return +booked
 
 
-@asynccontextmanager
-async def shop(outside: Outside):
-    """A worker, and time that passes quickly."""
-    clock = perdure.ManualClock()
-    around = orders.Surroundings(outside=outside, screen=Silent("test"), answer_seconds=0.02)
-
-    async def pass_time() -> None:
-        while True:
-            clock.advance(timedelta(milliseconds=100))
-            await asyncio.sleep(0.001)
-
-    async with (
-        perdure.open_provider("memory://", clock=clock) as provider,
-        perdure.Runtime(provider, orders.app, resources=around, options=PATIENT),
-    ):
-        passing = asyncio.ensure_future(pass_time())
-        try:
-            yield perdure.Client(provider)
-        finally:
-            passing.cancel()
+def shop(outside: Outside) -> Stage:
+    """A worker, and time that skips."""
+    return Stage(orders.app, resources=surroundings(outside))
 
 
-async def start(client: perdure.Client, **changes: str) -> perdure.Handle[orders.Outcome]:
+def surroundings(outside: Outside) -> orders.Surroundings:
+    return orders.Surroundings(outside=outside, screen=Silent("test"), answer_seconds=0)
+
+
+def an_order(**changes: object) -> orders.Order:
     items = [orders.Item(name=name, cents=100) for name in ("lamp", "desk")]
-    order = orders.Order(number="o", items=items, town="Lisbon").model_copy(update=changes)
-    return await client.start_orchestration("o", orders.process_order, order)
+    return orders.Order(number="o", items=items, town="Lisbon").model_copy(update=changes)
 
 
-async def approve(handle: perdure.Handle[orders.Outcome], granted: bool = True) -> None:
+async def approve(handle: perdure.Handle[orders.Outcome], *, granted: bool = True) -> None:
     await handle.raise_event(
         "approval", orders.Approval(by="Ines", granted=granted).model_dump_json()
     )
@@ -116,10 +98,10 @@ async def test_an_order_that_is_cancelled_in_a_step_leaves_nothing(tmp_path, at,
 
     moments = (nothing, cancel) if booked else (cancel, nothing)
     outside = Disturbed(tmp_path / "outside.db", at, *moments)
-    async with shop(outside) as client:
-        handle = await start(client)
+    async with shop(outside) as stage:
+        handle = await stage.start(orders.process_order, an_order())
         await approve(handle)
-        status = await handle.wait(timeout=timedelta(hours=2))
+        status = await handle.wait()
 
     assert cancelled
     if isinstance(status, perdure.Completed):  # the cancellation came after the last step
@@ -138,10 +120,10 @@ async def test_an_order_of_which_a_step_fails_for_good_leaves_nothing(tmp_path, 
 
     moments = (nothing, fail) if booked else (fail, nothing)
     outside = Disturbed(tmp_path / "outside.db", at, *moments)
-    async with shop(outside) as client:
-        handle = await start(client)
+    async with shop(outside) as stage:
+        handle = await stage.start(orders.process_order, an_order())
         await approve(handle)
-        outcome = await handle.result(timeout=timedelta(hours=2))
+        outcome = await handle.result()
 
     assert outcome.state == "undone"
     assert "the line is cut" in outcome.note
@@ -161,19 +143,20 @@ async def test_an_order_of_which_a_step_fails_for_good_leaves_nothing(tmp_path, 
 )
 async def test_an_order_that_is_refused_leaves_nothing(tmp_path, changes, granted, note) -> None:
     outside = Outside(tmp_path / "outside.db")
-    async with shop(outside) as client:
-        handle = await start(client, **changes)
+    async with shop(outside) as stage:
+        handle = await stage.start(orders.process_order, an_order(**changes))
         if granted is not None:
-            await approve(handle, granted)
-        outcome = await handle.result(timeout=timedelta(hours=2))
+            await approve(handle, granted=granted)
+        outcome = await handle.result()
 
     assert outcome.state == "undone"
     assert note in outcome.note
     assert left(outside) == Counter()
 
 
-def is_waiting(events: Sequence[history.Event], *, packed: bool) -> bool:
+async def is_waiting(stage: Stage, handle: perdure.Handle[orders.Outcome], *, packed: bool) -> bool:
     """Whether the order waits for the approval, or is being packed."""
+    events = await stage.history(handle.instance)
     if packed:
         return any(getattr(event, "purpose", "") == "sleep" for event in events)
     return any(isinstance(event, history.WaitCreated) for event in events)
@@ -183,14 +166,13 @@ def is_waiting(events: Sequence[history.Event], *, packed: bool) -> bool:
 @pytest.mark.parametrize("approved", [False, True], ids=["approval", "packing"])
 async def test_an_order_that_is_cancelled_while_it_waits_leaves_nothing(tmp_path, approved) -> None:
     outside = Outside(tmp_path / "outside.db")
-    async with shop(outside) as client:
-        handle = await start(client, packing_seconds=600)
+    async with shop(outside) as stage:
+        handle = await stage.start(orders.process_order, an_order(packing_seconds=600))
         if approved:
             await approve(handle)
-        while not is_waiting(await client.read_execution_history("o", 1), packed=approved):  # noqa: ASYNC110 # what is waited for is in the storage
-            await asyncio.sleep(0.001)
+        await stage.until(lambda: is_waiting(stage, handle, packed=approved))
         await handle.cancel("changed my mind")
-        status = await handle.wait(timeout=timedelta(hours=2))
+        status = await handle.wait()
 
     assert isinstance(status, perdure.Failed)
     assert left(outside) == Counter()
@@ -199,10 +181,33 @@ async def test_an_order_that_is_cancelled_while_it_waits_leaves_nothing(tmp_path
 @pytest.mark.slow
 async def test_an_order_that_goes_well_is_shipped(tmp_path) -> None:
     outside = Outside(tmp_path / "outside.db")
-    async with shop(outside) as client:
-        handle = await start(client)
+    async with shop(outside) as stage:
+        handle = await stage.start(orders.process_order, an_order())
         await approve(handle)
-        outcome = await handle.result(timeout=timedelta(hours=2))
+        outcome = await handle.result()
 
     assert outcome.state == "shipped"
     assert left(outside) == Counter(STEPS)
+
+
+@pytest.mark.slow
+async def test_an_order_survives_a_crash_at_each_of_its_commits(tmp_path) -> None:
+    numbers = count(1)
+
+    def world() -> orders.Surroundings:
+        return surroundings(Outside(tmp_path / f"outside-{next(numbers)}.db"))
+
+    async def script(stage: Stage, handle: perdure.Handle[orders.Outcome]) -> None:
+        await approve(handle)
+
+    survival = await survive(
+        orders.app,
+        orders.process_order,
+        an_order(items=[orders.Item(name="lamp", cents=100)]),
+        script=script,
+        resources=world,
+        effects=lambda around: left(around.outside),
+    )
+
+    assert survival.effects == Counter(("reserve lamp", "charge", "courier Lisbon"))
+    assert survival.runs > 30

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 import perdure
-import perdure.history
 import pytest
+from perdure.history import WaitCreated
+from perdure.testing import Stage
 
 Record = Callable[..., Awaitable[perdure.HistoryDocument]]
 
@@ -16,23 +16,18 @@ async def recorded(
     app: perdure.Registry, name: str, input: str | None = None, *, events: tuple[str, ...] = ()
 ) -> perdure.HistoryDocument:
     """The document of an instance that has begun to wait for `done`, or has ended."""
-    async with perdure.open_provider("memory://") as provider:
-        client = perdure.Client(provider)
-        handle = await client.start_orchestration("order-1", name, input)
+    async with Stage(app) as stage:
+        handle = await stage.client.start_orchestration("order-1", name, input)
         for event in events:
             await handle.raise_event(event)
-        async with perdure.Runtime(provider, app), asyncio.timeout(10):
-            while True:
-                document = await client.export_history("order-1")
-                kinds = [event.kind for each in document.executions for event in each.events]
-                waits = any(
-                    isinstance(event, perdure.history.WaitCreated) and event.name == "done"
-                    for each in document.executions
-                    for event in each.events
-                )
-                if waits or "OrchestrationCompleted" in kinds or "OrchestrationFailed" in kinds:
-                    return document
-                await asyncio.sleep(0.001)
+
+        async def waits_or_has_ended() -> bool:
+            found = await stage.history("order-1")
+            waits = any(isinstance(each, WaitCreated) and each.name == "done" for each in found)
+            return waits or not isinstance(await handle.status(), perdure.Running)
+
+        await stage.until(waits_or_has_ended)
+        return await stage.client.export_history("order-1")
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from perdure.history import (
     OrchestrationStarted,
     TimerCreated,
 )
-from perdure.testing import check_histories, check_history
+from perdure.testing import Stage, check_histories, check_history
 from perdure.testing.replay_report import CheckedExecution, ReplayReport
 from pydantic import BaseModel
 
@@ -290,7 +290,7 @@ async def test_a_version_that_is_not_registered_any_more_is_found(
 SEEDS = """
 import asyncio, sys
 import perdure
-from perdure.testing import check_history
+from perdure.testing import Stage, check_history
 
 app = perdure.Registry()
 
@@ -301,14 +301,11 @@ async def process(ctx: perdure.OrchestrationContext) -> None:
     await ctx.schedule_wait("done")
 
 async def write(path: str) -> None:
-    async with perdure.open_provider("memory://") as provider:
-        client = perdure.Client(provider)
-        await client.start_orchestration("it", process)
-        async with perdure.Runtime(provider, app):
-            while not (await client.export_history("it")).executions[0].events:
-                await asyncio.sleep(0.001)
+    async with Stage(app) as stage:
+        await stage.client.start_orchestration("it", process)
+        await stage.settle()
         with open(path, "w") as file:
-            file.write((await client.export_history("it")).to_json())
+            file.write((await stage.client.export_history("it")).to_json())
 
 if sys.argv[1] == "write":
     asyncio.run(write(sys.argv[2]))
@@ -468,25 +465,18 @@ async def test_a_check_within_a_running_event_loop_and_without_one_say_the_same(
     assert within.agrees
 
 
-async def least_events(client: perdure.Client) -> int:
-    ids = await client.list_all_instances()
-    return min([(await client.get_execution_info(each, 1)).event_count for each in ids])
-
-
 async def test_a_storage_is_checked_by_its_client_and_by_its_url(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/live.db"
     app = deployed(original)
     app.orchestration(name="other")(another)
-    async with perdure.open_provider(url) as provider:
-        client = perdure.Client(provider)
+    async with Stage(app, url=url) as stage:
+        client = stage.client
         for number in range(3):
             await client.start_orchestration(f"order-{number}", "process", "500")
             await client.start_orchestration(f"other-{number}", "other", "500")
-        async with perdure.Runtime(provider, app), asyncio.timeout(10):
-            while await least_events(client) < 3:  # noqa: ASYNC110 # there is no event for it
-                await asyncio.sleep(0.001)
-            await client.cancel_instance("order-0")
-            await client.wait_for_orchestration("order-0", timeout=10)
+        await stage.settle()
+        await client.cancel_instance("order-0")
+        await client.wait_for_orchestration("order-0")
 
         whole = await check_histories(client, app)
     by_url = await check_histories(url, app, orchestration="process", running=True)
@@ -515,7 +505,8 @@ app = perdure.Registry()
 
 @app.activity
 async def charge(cents: int) -> str:
-    raise SystemExit("an activity ran")
+    print("an activity ran", file=sys.stderr)
+    return "r"
 
 @app.orchestration
 async def process(ctx: perdure.OrchestrationContext, cents: int) -> str:
@@ -538,7 +529,8 @@ print(report.agrees, report == check_history(sys.argv[1] + "/it.json", app))
 """
 
 
-def test_a_check_runs_no_activity_opens_no_socket_and_writes_nothing(tmp_path: Path) -> None:
+def check_under_audit(folder: Path, program: str) -> subprocess.CompletedProcess[str]:
+    """Run the program on one history, with a hook that tells of everything that leaves the process."""
     started = {
         "instance": "it",
         "incarnation": "one",
@@ -565,16 +557,37 @@ def test_a_check_runs_no_activity_opens_no_socket_and_writes_nothing(tmp_path: P
         "status": "Running",
         "executions": [{"number": 1, "events": events}],
     }
-    folder = tmp_path / "histories"
-    folder.mkdir()
     (folder / "it.json").write_text(json.dumps(document), "utf-8")
-
-    done = subprocess.run(
-        [sys.executable, "-B", "-c", NOTHING_RUNS, str(folder)],
+    return subprocess.run(
+        [sys.executable, "-B", "-c", program, str(folder)],
+        cwd=folder,
         capture_output=True,
         text=True,
         check=False,
     )
 
+
+def test_a_check_runs_no_activity_opens_no_socket_and_writes_nothing(tmp_path: Path) -> None:
+    done = check_under_audit(tmp_path, NOTHING_RUNS)
+
     assert done.stderr == ""
     assert done.stdout == "True True\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("does", "noticed"),
+    [
+        ("(await charge(cents))", "an activity ran"),
+        ("__import__('socket').socket()", "refused socket.__new__"),
+        ("__import__('io').open('written', 'w')", "refused open"),
+        ("__import__('sqlite3').connect(':memory:')", "refused sqlite3.connect"),
+    ],
+    ids=["activity", "socket", "file", "database"],
+)
+def test_the_check_that_nothing_runs_would_notice(tmp_path: Path, does: str, noticed: str) -> None:
+    line = "    await ctx.schedule_activity(charge, cents)\n"
+    done = check_under_audit(tmp_path, NOTHING_RUNS.replace(line, f"    {does}\n{line}"))
+
+    assert noticed in done.stderr
+    assert not (tmp_path / "written").exists()

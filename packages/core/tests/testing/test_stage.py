@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import perdure
@@ -75,6 +77,29 @@ async def test_a_cancellation_is_compensated() -> None:
 
         assert isinstance(await running.wait(), Failed)
         assert refunded.inputs == ["receipt 1"]
+
+
+FIRST = (
+    test_a_reminder_after_a_week,
+    test_a_payment_that_fails_twice,
+    test_an_approval_that_comes,
+    test_a_cancellation_is_compensated,
+)
+
+
+@pytest.mark.parametrize("test", FIRST, ids=[test.__name__ for test in FIRST])
+async def test_a_first_test_has_eight_lines_and_takes_50_milliseconds(test) -> None:
+    code, _ = inspect.getsourcelines(test)
+    lines = [line for line in code[1:] if line.strip()]
+
+    took: list[float] = []
+    for _ in range(5):
+        began = time.process_time()
+        await test()
+        took.append(time.process_time() - began)
+
+    assert 5 <= len(lines) <= 8
+    assert min(took) < 0.05  # of the processor, whatever else the machine does
 
 
 # Time
