@@ -12,7 +12,6 @@ from typing import TypeVar
 import perdure
 import pytest
 from perdure.contract import (
-    LISTING,
     ExecutionEnd,
     InstanceStatus,
     LeasedTurn,
@@ -195,10 +194,3 @@ def client(provider: Provider) -> perdure.Client:
 @pytest.fixture
 def stage(provider: Provider, clock: ManualClock) -> Stage:
     return Stage(provider, clock)
-
-
-@pytest.fixture
-def listing(provider: Provider) -> None:
-    """Only with a provider that lists, and so deletes trees."""
-    if LISTING not in provider.capabilities:
-        pytest.skip("the provider cannot list yet")

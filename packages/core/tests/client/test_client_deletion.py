@@ -24,7 +24,6 @@ from perdure.history import WaitCreated
 from perdure.model.wire import decode_result
 
 FAILURE = ApplicationFailure(Raised(type_name="ValueError", message="no stock"))
-pytestmark = pytest.mark.usefixtures("listing")
 
 
 async def family(client, stage, *, ended: bool) -> None:

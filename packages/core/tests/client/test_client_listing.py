@@ -28,7 +28,6 @@ from perdure.history import (
 )
 
 FAILURE = ApplicationFailure(Raised(type_name="ValueError", message="no stock"))
-pytestmark = pytest.mark.usefixtures("listing")
 
 
 async def found(client: Client, **conditions: object) -> list[str]:
@@ -194,6 +193,20 @@ async def test_a_description_says_what_the_instance_is_doing(client, stage, cloc
     await client.raise_event("i", "go")
     await stage.fail("i", FAILURE)
     assert await doing() == "failed at 2030-01-01 00:00:00 UTC: ValueError: no stock"
+
+
+async def test_a_lease_that_has_run_out_is_none(client, stage, clock):
+    await client.start_orchestration("i", "Sum")
+    await stage.lease("i")
+    description = await client.describe_instance("i")
+    assert description.doing == "runs its first turn"
+    assert description.leased_until == to_datetime(clock.now()) + timedelta(seconds=30)
+    assert description.attempt == 1
+
+    clock.advance(timedelta(minutes=1))
+    description = await client.describe_instance("i")
+    assert description.leased_until is None
+    assert description.doing == "waits for its first turn since 2030-01-01 00:00:00 UTC"
 
 
 async def test_a_description_shows_the_children_of_this_instance_alone(client, stage):

@@ -426,7 +426,6 @@ async def test_a_failed_child_is_retried_before_its_parent(client, stage, clock)
         assert decode_start(turn.messages[0].data).copy.to_event == to_event
 
 
-@pytest.mark.usefixtures("listing")
 async def test_failed_roots_that_match_are_retried_and_the_others_named(client, stage, clock):
     for instance, name in (("a", "Sum"), ("b", "Sum"), ("c", "Greet"), ("running", "Sum")):
         await client.start_orchestration(instance, name)

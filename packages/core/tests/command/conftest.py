@@ -10,12 +10,6 @@ from typing import Any
 import perdure
 import pytest
 from perdure.command import main
-from perdure.contract import LISTING
-from perdure_sqlite._provider import SQLiteProvider as SqliteProvider
-
-needs_listing = pytest.mark.skipif(
-    LISTING not in SqliteProvider.capabilities, reason="the provider cannot list yet"
-)
 
 app = perdure.Registry()
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .conftest import needs_listing
 
-
-@needs_listing
 def test_instances_are_listed_newest_first(url, perdure_says):
     said = perdure_says("list", url)
 
@@ -22,7 +19,6 @@ def test_instances_are_listed_newest_first(url, perdure_says):
     ]
 
 
-@needs_listing
 def test_a_listing_is_filtered_and_followed(url, perdure_says):
     def ids(*words: str) -> list[str]:
         plain = perdure_says("list", url, "--json", *words).plain
@@ -48,7 +44,6 @@ def test_an_option_that_does_not_fit_is_refused(url, perdure_says, word):
     assert refused.value.code == 2
 
 
-@needs_listing
 def test_an_instance_is_described(url, perdure_says):
     said = perdure_says("describe", url, "order-2")
     assert said.code == 0
@@ -66,7 +61,6 @@ def test_an_instance_is_described(url, perdure_says):
     assert "instance 'nowhere' does not exist" in said.err
 
 
-@needs_listing
 def test_a_tree_is_shown(url, perdure_says):
     said = perdure_says("tree", url, "delivery")
     assert said.out == "delivery  deliver  running\n  parcel  wait  running\n"

@@ -7,7 +7,7 @@ import asyncio
 import perdure
 import pytest
 
-from .conftest import Shop, app, needs_listing
+from .conftest import Shop, app
 
 
 async def status_of(url: str, instance: str, *, is_open: bool | None = None) -> object:
@@ -83,7 +83,6 @@ def test_a_path_is_no_url(perdure_says):
     assert "'shop.db' is no URL of a storage" in said.err
 
 
-@needs_listing
 def test_named_instances_are_deleted_and_running_ones_with_force(url, perdure_says):
     said = perdure_says("delete", url, "order-1", "order-2", "nowhere")
     assert (said.code, said.out) == (1, "deleted order-1\n")
@@ -94,7 +93,6 @@ def test_named_instances_are_deleted_and_running_ones_with_force(url, perdure_sa
     assert asyncio.run(status_of(url, "order-2")) == perdure.NotFound()
 
 
-@needs_listing
 def test_instances_that_match_are_deleted_or_shown(url, perdure_says):
     said = perdure_says("delete", url, "--limit", "10", "--dry-run")
     assert said.out == "would delete order-1\n"
@@ -104,7 +102,6 @@ def test_instances_that_match_are_deleted_or_shown(url, perdure_says):
     assert said.plain == {"deleted": ["order-1"], "refused": []}
 
 
-@needs_listing
 def test_instances_that_match_are_retried(url, perdure_says):
     said = perdure_says("retry", url, "--orchestration", "pay", "--limit", "10")
     assert said.out == "retried order-1\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from perdure.client import calls
 from perdure.client.any_loop import on_any_loop
 from perdure.client.description import (
@@ -17,7 +19,8 @@ from perdure.client.info import InstanceInfo, instance_info
 from perdure.client.open_work import OpenWork
 from perdure.client.part import ClientPart
 from perdure.client.watching import InstanceWatch
-from perdure.clock import to_datetime
+from perdure.clock import Instant, to_datetime
+from perdure.contract.leases import is_in_force
 from perdure.errors import InstanceNotFound
 from perdure.model.identifiers import check_identifier
 from perdure.model.message_ids import activity_id, event_id_of
@@ -45,7 +48,9 @@ class DescribingClient(ClientPart):
         queued = await self._retried(lambda: admin.read_work(instance))
         if queued is None:
             raise InstanceNotFound(instance)
-        activities = _activities(state, work, queued)
+        now = self._provider.clock.now()
+        activities = _activities(state, work, queued, now)
+        leased_until = _lease(queued.leased_until, now)
         info = instance_info(state)
         timers = sorted(work.timers.values(), key=lambda timer: timer.fire_at)
         waits = tuple(OpenWait(name=wait.name, since=wait.time) for wait in work.waits.values())
@@ -60,8 +65,9 @@ class DescribingClient(ClientPart):
                 timers=open_timers,
                 waits=waits,
                 children=tuple(work.children.values()),
-                queued=queued,
-                now=self._provider.clock.now(),
+                messages=queued.messages,
+                is_leased=leased_until is not None,
+                now=now,
                 last_event=state.last_event,
             ),
             values=await self._all_values(state),
@@ -76,7 +82,7 @@ class DescribingClient(ClientPart):
             event_count=state.last_event,
             history_bytes=size,
             messages=len(queued.messages),
-            leased_until=None if queued.leased_until is None else to_datetime(queued.leased_until),
+            leased_until=leased_until,
             attempt=queued.attempt,
         )
 
@@ -129,29 +135,35 @@ class DescribingClient(ClientPart):
 
 
 def _activities(
-    state: InstanceState, work: OpenWork, queued: InstanceWork
+    state: InstanceState, work: OpenWork, queued: InstanceWork, now: Instant
 ) -> tuple[OpenActivity, ...]:
     """The open activities; what the history does not show is as the queue has it."""
     if calls.has_ended(state):
         return ()
     in_queue = {activity.id: activity for activity in queued.activities}
     return tuple(
-        _activity(number, work, in_queue.get(activity_id(work.origin(number), number)))
+        _activity(number, work, in_queue.get(activity_id(work.origin(number), number)), now)
         for number in work.activities
     )
 
 
-def _activity(number: int, work: OpenWork, queued: QueuedActivity | None) -> OpenActivity:
+def _activity(
+    number: int, work: OpenWork, queued: QueuedActivity | None, now: Instant
+) -> OpenActivity:
     scheduled = work.activities[number]
     failed = work.failures.get(number)
-    until = None if queued is None else queued.leased_until
     return OpenActivity(
         name=scheduled.name,
         scheduled=number,
         since=scheduled.time,
         attempt=scheduled.attempt,
         delivery=0 if queued is None else queued.delivery,
-        leased_until=None if until is None else to_datetime(until),
+        leased_until=None if queued is None else _lease(queued.leased_until, now),
         tag=scheduled.tag,
         last_failure=None if failed is None else failed.details,
     )
+
+
+def _lease(until: Instant | None, now: Instant) -> datetime | None:
+    """The end of a lease that is in force; one that has run out stands until it is taken over."""
+    return to_datetime(until) if until is not None and is_in_force(until, now) else None

@@ -10,7 +10,7 @@ from perdure.client.info import InstanceInfo
 from perdure.clock import Instant
 from perdure.history import ChildScheduled
 from perdure.records.instances import InstanceStatus
-from perdure.records.listing import InstanceWork
+from perdure.records.listing import QueuedMessage
 
 _MOST_NAMED = 5
 
@@ -22,7 +22,8 @@ def in_words(
     timers: Sequence[OpenTimer],
     waits: Sequence[OpenWait],
     children: Sequence[ChildScheduled],
-    queued: InstanceWork,
+    messages: Sequence[QueuedMessage],
+    is_leased: bool,
     now: Instant,
     last_event: int,
 ) -> str:
@@ -32,14 +33,14 @@ def in_words(
     if info.parked is not None:
         parked = info.parked
         return f"is parked ({parked.reason}) since {_time(parked.since)}: {parked.details}"
-    if queued.leased_until is not None:
+    if is_leased:
         return "runs a turn" if last_event else "runs its first turn"
     for timer in timers:
         if timer.purpose == "start":
             return f"starts at {_time(timer.due)}"
     if not last_event:
         return f"waits for its first turn since {_time(info.created_at)}"
-    ready = sum(1 for each in queued.messages if each.visible_at is None or each.visible_at <= now)
+    ready = sum(1 for each in messages if each.visible_at is None or each.visible_at <= now)
     if ready:
         noun = "message" if ready == 1 else "messages"
         return f"waits for a runtime that takes its {noun} ({ready})"
