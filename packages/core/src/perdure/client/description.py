@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from perdure.client.info import InstanceInfo
@@ -69,7 +69,7 @@ class InstanceDescription:
     info: InstanceInfo
     doing: str
     """What it is doing now, in words."""
-    values: Mapping[str, str]
+    values: Mapping[str, str] = field(hash=False)
     """JSON texts by their keys; empty where the provider has no values."""
     activities: tuple[OpenActivity, ...]
     timers: tuple[OpenTimer, ...]
