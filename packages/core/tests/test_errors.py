@@ -31,6 +31,7 @@ MADE = {
     errors.ActivityLeaseLost: errors.ActivityLeaseLost("i", ["a", "b"], operation="commit_turn"),
     errors.CapabilityMissing: errors.CapabilityMissing("recovery", "memory://x"),
     errors.InstanceRunning: errors.InstanceRunning("i"),
+    errors.ValueNotFound: errors.ValueNotFound("i", "key"),
     errors.ManagementNotAvailable: errors.ManagementNotAvailable("memory://x"),
     errors.WaitTimeout: errors.WaitTimeout("i", timedelta(seconds=1.5), parked=PARKED),
     errors.OrchestrationFailed: errors.OrchestrationFailed("i", DETAILS),
