@@ -112,7 +112,7 @@ async def test_values_and_status_come_with_the_commit_or_not_at_all(desk, make):
 async def test_a_deletion_takes_values_and_status_along_part_by_part(desk, make):
     provider = await desk.open()
     turn = await desk.leased(provider, "a")
-    values = {f"{number:03}": LARGE for number in range(150)}
+    values = {f"{number:03}": LARGE for number in range(40)}
     await provider.commit_turn(make.commit(turn, values=values, custom_status=LARGE, end=COMPLETED))
     removed: list[str] = []
     provider._open.database.writer.set_trace_callback(

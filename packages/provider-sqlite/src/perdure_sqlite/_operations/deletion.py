@@ -68,7 +68,7 @@ def delete_early_events(
     else:
         key = (transaction.namespace, instance, before, count)
         found = transaction.execute(EARLY_EVENT_SIZES_OF, key)
-    events, is_all = Part().take(found.fetchall())
+    events, is_all = Part().take(found)
     transaction.executemany(REMOVE_EARLY_EVENT, [(number,) for number, _ in events])
     return len(events), not is_all or len(events) == count
 
