@@ -88,7 +88,7 @@ async def a_delayed_start_begins_when_it_is_due(simulation: Simulation) -> None:
     await node.stop()
     await simulation.node(echoing())
     await client.cancel_instance("cancelled", "not needed")
-    await simulation.pass_time(hour / 3)
+    await simulation.pass_time(hour / 2 - timedelta(minutes=5))
     for instance in ("by-instant", "by-delay"):
         expect_equal(await client.get_orchestration_status(instance), Running(), instance)
     details = await simulation.failure("cancelled")
