@@ -150,6 +150,7 @@ OPTIONS: dict[type, dict[str, set[str]]] = {
         "shutdown_grace": DURATION,
         "tags": NEVER,
         "compare": NEVER,
+        "park_on": COLLECTION,
         "trace_paths": FLAG,
     },
     RetryPolicy: {
@@ -277,6 +278,10 @@ OTHERS: ANY_CALL = {
     "orchestration: compare": (
         lambda v: perdure.Registry().orchestration(compare=v)(_new_orchestration()),
         {"None"},
+    ),
+    "orchestration: park_on": (
+        lambda v: perdure.Registry().orchestration(park_on=v)(_new_orchestration()),
+        COLLECTION,
     ),
     "Registry: replace": (lambda v: perdure.Registry(replace=v), FLAG),
     "activity: function": (

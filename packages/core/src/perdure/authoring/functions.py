@@ -96,6 +96,8 @@ class OrchestrationDefinition:
     """Former names."""
     compare: Compare | None = None
     """None: the setting of the runtime counts."""
+    park_on: tuple[type[BaseException], ...] = ()
+    """Uncaught errors that park the instance instead of ending it; those of the runtime count too."""
 
     @property
     def name(self) -> str:

@@ -33,7 +33,7 @@ from perdure.errors import DuplicateRegistration, InvalidSignature, Nondetermini
 from perdure.model.comparison import Compare, check_compare
 from perdure.model.durations import to_duration
 from perdure.model.identifiers import check_identifier
-from perdure.model.settings import require, to_flag, to_items
+from perdure.model.settings import require, to_exceptions, to_flag, to_items
 from perdure.model.shown import shown
 from perdure.model.versions import DEFAULT_VERSION, check_version, version_key
 
@@ -138,6 +138,7 @@ class Registry:
         version: str = DEFAULT_VERSION,
         allow: Collection[str] = (),
         compare: Compare | None = None,
+        park_on: Collection[type[BaseException]] = (),
     ) -> Callable[[OrchestrationFunction], OrchestrationFunction]: ...
     def orchestration(
         self,
@@ -149,6 +150,7 @@ class Registry:
         version: str = DEFAULT_VERSION,
         allow: Collection[str] = (),
         compare: Compare | None = None,
+        park_on: Collection[type[BaseException]] = (),
     ) -> Callable[..., object]:
         """Register an `async def` as an orchestration.
 
@@ -157,18 +159,23 @@ class Registry:
         semantic version. `allow` names uses such as `"time.time"` that are known
         to be harmless where they stand. `compare` says what happens where a replay asks with
         other values than the history has; it counts above the setting of the runtime.
-        Raises `InvalidSignature`, `InvalidInput`, `NondeterministicCode` or
+        `park_on` names errors that do not end an instance: where nothing catches one, the instance is
+        parked with the reason `raised`, tried again later and later, and goes on as soon as repaired
+        code is deployed. Raises `InvalidSignature`, `InvalidInput`, `NondeterministicCode` or
         `DuplicateRegistration`.
         """
         frame = _caller()
+        settings = _OrchestrationSettings(
+            compare=_checked(compare), park_on=to_exceptions(park_on, "park_on")
+        )
         if function is not None:
-            self._add_orchestration(function, name, aliases, version, allow, compare, frame)
+            self._add_orchestration(function, name, aliases, version, allow, settings, frame)
             return function
 
         def decorate(
             function: Callable[..., Awaitable[object]],
         ) -> Callable[..., Awaitable[object]]:
-            self._add_orchestration(function, name, aliases, version, allow, compare, frame)
+            self._add_orchestration(function, name, aliases, version, allow, settings, frame)
             return function
 
         return decorate
@@ -233,7 +240,7 @@ class Registry:
         aliases: Collection[str],
         version: str,
         allow: Collection[str],
-        compare: Compare | None,
+        settings: _OrchestrationSettings,
         frame: FrameType,
     ) -> None:
         chosen = _chosen_name(function, name, "orchestration", ORCHESTRATION_ATTRIBUTE)
@@ -252,7 +259,8 @@ class Registry:
                 function=function,
                 where=where_defined(function),
                 aliases=checked_aliases(aliases, chosen, "orchestration"),
-                compare=_checked(compare),
+                compare=settings.compare,
+                park_on=settings.park_on,
             )
         )
         _mark(function, ORCHESTRATION_ATTRIBUTE, reference)
@@ -354,6 +362,14 @@ class Catalog:
             if definition.function == function:
                 return definition.reference
         return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OrchestrationSettings:
+    """What a registration says of an orchestration besides its name and version."""
+
+    compare: Compare | None
+    park_on: tuple[type[BaseException], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,6 +67,18 @@ def to_items(value: object, what: str, *, example: str) -> tuple[Any, ...]:
     return tuple(cast("Iterable[object]", value))
 
 
+def to_exceptions(value: object, what: str) -> tuple[type[BaseException], ...]:
+    """Classes of exceptions."""
+    classes = to_items(value, what, example="(TypeError,)")
+    for each in classes:
+        if not (isinstance(each, type) and issubclass(cast("type[object]", each), BaseException)):
+            raise InvalidInput(
+                f"{what} has {shown(cast('object', each))}, which is no class of exceptions; pass"
+                " classes, as in (TypeError,)"
+            )
+    return classes
+
+
 def to_function(value: object, what: str, *arguments: str) -> Callable[..., Any]:
     """A callable that takes these arguments by position, and answers at once.
 

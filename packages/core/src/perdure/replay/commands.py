@@ -17,6 +17,7 @@ from perdure.authoring.functions import OrchestrationDefinition, inner_function
 from perdure.authoring.registry import Catalog
 from perdure.authoring.retry import RetryPolicy
 from perdure.clock import Instant
+from perdure.diagnostics.logs import trace_text
 from perdure.errors import ForbiddenInOrchestration
 from perdure.history import Event, OrchestrationStarted, Seed
 from perdure.model.comparison import DEFAULT_COMPARE, Compare
@@ -37,6 +38,7 @@ from perdure.replay.progress import Progress
 from perdure.replay.randomness import Randomness
 from perdure.replay.recorded_policy import policy_of, policy_text, with_policy
 from perdure.replay.retrying import Attempts
+from perdure.replay.signals import UncaughtError
 from perdure.replay.surroundings import ALONE, Surroundings
 from perdure.replay.transcript import Transcript
 from perdure.replay.turn import TurnDraft, Work
@@ -55,6 +57,7 @@ class Commands(EventCommands):
         "_later_seeds",
         "_patches",
         "_progress",
+        "_uncaught",
         "boundary",
         "cancel_reason",
         "catalog",
@@ -105,6 +108,7 @@ class Commands(EventCommands):
         """By the number of the schedule event."""
         self._ending: set[int] | None = None
         """Activities that were asked to end, by the number of the schedule event."""
+        self._uncaught: UncaughtError | None = None
         self._progress: Progress | None = None
         self._patches: dict[str, bool] | None = None
         """Whether each patch applies, decided where the execution came to it first."""
@@ -159,8 +163,11 @@ class Commands(EventCommands):
     def take_draft(self) -> TurnDraft:
         """What happened since the last draft was taken.
 
-        Raises `ForbiddenUse` if the code made a forbidden call or awaits something that cannot come.
+        Raises `ForbiddenUse` if the code made a forbidden call or awaits something that cannot come,
+        and `UncaughtError` if it raised an error that parks its instance.
         """
+        if self._uncaught is not None:
+            raise self._uncaught
         self.boundary.check_turn(expecting=bool(self.work) or self.inbox.has_waits)
         draft, self._draft = self.draft, None
         # Repeated in each turn: another process may run the activities by now, or this one again.
@@ -406,6 +413,17 @@ class Commands(EventCommands):
         terminal = self.transcript.end(kind, **fields)
         if terminal is not None:
             self._settle_turn(terminal)
+
+    def parks(self, error: BaseException) -> bool:
+        """Whether the error, which nothing caught, parks the instance instead of ending it."""
+        kinds = (*self.definition.park_on, *self.surroundings.park_on)
+        return bool(kinds) and isinstance(error, kinds) and self.transcript.effective
+
+    def park(self, details: ErrorDetails) -> None:
+        """Void the turn: it is tried again later, with whatever code there is then."""
+        self._uncaught = UncaughtError(f"{details.display_message()}{trace_text(details)}")
+        self.transcript.closed = True
+        self.loop.halt()
 
     def end_cancelled(self) -> None:
         """End the execution as Failed, kind cancelled."""

@@ -316,8 +316,8 @@ class Execution:
     def take_turn(self) -> TurnDraft:
         """What happened since the last turn was taken.
 
-        Raises `ForbiddenUse` if the code made a forbidden call, or awaits something that cannot come;
-        the turn is void then.
+        Raises `ForbiddenUse` if the code made a forbidden call, or awaits something that cannot come,
+        and `UncaughtError` if it raised an error that parks its instance; the turn is void then.
         """
         return self._commands.take_draft()
 
@@ -509,7 +509,11 @@ class Execution:
         )
 
     def _end_failed(self, error: BaseException) -> None:
-        self.fail(ApplicationFailure(describe(error, paths=self._trace_paths)))
+        details = ApplicationFailure(describe(error, paths=self._trace_paths))
+        if self._commands.parks(error):
+            self._commands.park(details)
+        else:
+            self.fail(details)
 
 
 __all__ = ["MOST_SEEN", "PYTHON", "Execution"]

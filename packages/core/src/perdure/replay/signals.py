@@ -49,5 +49,12 @@ class ForbiddenUse(PerdureError):
     """What the call raised, if it was a call."""
 
 
+class UncaughtError(PerdureError):
+    """The code raised an error that parks its instance; the turn is void.
+
+    The message has the error and its trace.
+    """
+
+
 class UndecodableData(PerdureError):
     """A stored event or message cannot be decoded; it is kept unchanged."""

@@ -18,6 +18,8 @@ class Surroundings:
     """The values of the instance as the execution begins, as JSON texts."""
     capabilities: frozenset[str] | None = None
     """The capabilities of contract 1.1 that the provider has; None: all."""
+    park_on: tuple[type[BaseException], ...] = ()
+    """Uncaught errors that park the instance instead of ending it; those of the definition count too."""
     provider: str = ""
     """The description of the provider, for messages."""
 

@@ -96,7 +96,9 @@ class Executions:
         self._differences = differences
         self._cache = ExecutionCache(options.cache_size)
         self._plain_surroundings = Surroundings(
-            capabilities=provider.capabilities, provider=provider.description
+            capabilities=provider.capabilities,
+            provider=provider.description,
+            park_on=options.park_on,
         )
         self.histories_read = 0
 

@@ -36,7 +36,12 @@ from perdure.observe import TurnLost
 from perdure.records.instances import InstanceStatus, Message
 from perdure.records.turns import CommitAnswer, LeasedTurn, TurnCommit
 from perdure.replay.execution import Execution
-from perdure.replay.signals import ForbiddenUse, HistoryMismatch, UndecodableData
+from perdure.replay.signals import (
+    ForbiddenUse,
+    HistoryMismatch,
+    UncaughtError,
+    UndecodableData,
+)
 from perdure.replay.turn import TurnDraft
 from perdure.runtime.activity_leases import HeldActivity
 from perdure.runtime.after_commit import follow
@@ -51,6 +56,7 @@ from perdure.runtime.parking import (
     BROKEN,
     FORBIDDEN,
     NONDETERMINISM,
+    RAISED,
     UNDECODABLE,
     UNREGISTERED,
     broken,
@@ -302,7 +308,7 @@ class LeasedInstance:
             return TurnDraft()
         try:
             return delivery.execution.take_turn()
-        except ForbiddenUse:
+        except (ForbiddenUse, UncaughtError):
             delivery.take_back()
             raise
 
@@ -406,7 +412,14 @@ class LeasedInstance:
             )
 
 
-_IN_THE_WAY = (HistoryMismatch, ForbiddenUse, UndecodableData, StorageCorrupt, NotRegistered)
+_IN_THE_WAY = (
+    HistoryMismatch,
+    ForbiddenUse,
+    UncaughtError,
+    UndecodableData,
+    StorageCorrupt,
+    NotRegistered,
+)
 """What keeps the code of an instance from going on, until it is mended."""
 
 
@@ -416,6 +429,8 @@ def _reason(refused: Exception) -> str:
             return NONDETERMINISM
         case ForbiddenUse():
             return FORBIDDEN
+        case UncaughtError():
+            return RAISED
         case NotRegistered():
             return UNREGISTERED
         case _:

@@ -10,7 +10,7 @@ from perdure.errors import InvalidInput
 from perdure.model.comparison import DEFAULT_COMPARE, Compare, check_compare
 from perdure.model.durations import to_duration
 from perdure.model.identifiers import check_identifier
-from perdure.model.settings import COUNT, POSITIVE, check_fields, to_items
+from perdure.model.settings import COUNT, POSITIVE, check_fields, to_exceptions, to_items
 from perdure.records.limits import LONGEST_LEASE
 
 _LEASE = partial(to_duration, positive=True, most=LONGEST_LEASE)
@@ -59,10 +59,15 @@ class RuntimeOptions:
     """What happens if code passes other values than the history has: `warn` logs it, `strict`
     parks the instance, `ignore` is silent. The recorded values count. The setting of an
     orchestration or an activity counts above this one."""
+    park_on: tuple[type[BaseException], ...] = ()
+    """Errors that do not end an instance: where nothing catches one, the instance is parked with the
+    reason `raised`, tried again later and later, and goes on when repaired code is deployed. Those
+    of the orchestration's own `park_on` count too."""
     trace_paths: bool = False
     """Whether the traces of failures name files in full."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "park_on", to_exceptions(self.park_on, "park_on"))
         check_fields(
             self,
             max_concurrent_turns=COUNT,

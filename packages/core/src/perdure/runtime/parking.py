@@ -44,6 +44,8 @@ NONDETERMINISM: Final = "nondeterminism"
 """Its code disagrees with its history."""
 FORBIDDEN: Final = "forbidden"
 """Its code used what an orchestration must not."""
+RAISED: Final = "raised"
+"""Its code raised an error that `park_on` names."""
 BROKEN: Final = "broken"
 """Its work met a defect of the runtime itself."""
 
