@@ -115,7 +115,7 @@ from perdure.records.instances import InstanceStatus
 from perdure.replay.context import OrchestrationContext, orchestration_context
 from perdure.runtime.activity_context import ActivityContext, activity_context
 from perdure.runtime.health import FailedStorageCall
-from perdure.runtime.options import RuntimeOptions
+from perdure.runtime.options import Retention, RuntimeOptions
 from perdure.runtime.runtime import Runtime, RuntimeStatistics
 
 __all__ = [
@@ -197,6 +197,7 @@ __all__ = [
     "Raised",
     "RegistrationError",
     "Registry",
+    "Retention",
     "RetriedInstances",
     "RetryAfter",
     "RetryPolicy",

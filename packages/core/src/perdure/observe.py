@@ -132,6 +132,15 @@ class EventRefused:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstancesDeleted:
+    """The runtime deleted ended instances that its retention keeps no longer."""
+
+    at: Instant
+    instances: tuple[str, ...]
+    """The ids of those without a parent; their children went with them."""
+
+
 RuntimeEvent: TypeAlias = (
     TurnCommitted
     | ExecutionEnded
@@ -142,4 +151,5 @@ RuntimeEvent: TypeAlias = (
     | DetachedStartRefused
     | ValueDiffered
     | EventRefused
+    | InstancesDeleted
 )

@@ -151,6 +151,7 @@ OPTIONS: dict[type, dict[str, set[str]]] = {
         "tags": NEVER,
         "compare": NEVER,
         "park_on": COLLECTION,
+        "retention": {"None"},
         "trace_paths": FLAG,
     },
     RetryPolicy: {

@@ -4,8 +4,11 @@ Execution:
 
 - `execution`: one live execution; delivers events and messages, and rebuilds it from a history
 - `commands`: what the code asks for, and how an execution ends
-- `context`, `scheduling`, `calls`: the context that an orchestration gets, the part of it that
-  schedules activities and orchestrations, and how a call is read
+- `context`: what an orchestration gets; `scheduling`, `progress_context`, `event_context`: its parts
+  that schedule work, show where the instance stands, and concern external events; `calls`: how a
+  call is read
+- `event_commands`, `progress`: the commands of the latter two; `surroundings`: what no history has
+- `copying`: the history that a rewound execution or a fork begins with
 - `turn`: the events that messages become, the work under way, and what a turn brings about
 - `outgoing`: what an execution sends, as records of the contract
 - `inbox`: external events and the waits for them

@@ -7,7 +7,7 @@ Turns:
 - `turn_dispatcher` leases instances; `turn_leases` is the register of them
 - `leased_instance` runs one instance's turns under one lease, with `turn_services`
 - `held_instance` says where an instance stands; `executions` has the executions in memory,
-  `histories` reads what it rebuilds them from
+  `histories` reads what it rebuilds them from, `copies` begins rewound ones and forks
 - `delivery` is a turn as a function of what came in; `commits` makes its commit;
   `payload_budget` lets few large turns be made at once
 - `after_commit` wakes and reports; `turn_store` gives leases back, parks and fails;
@@ -25,6 +25,7 @@ Activities:
 
 Both:
 
+- `retention` deletes what is kept no longer
 - `polling` looks for work; `renewal` extends leases; `shutdown` ends the runtime
 - `parking` marks what cannot go on; `value_differences` tells of values that differ;
   `observers` calls those of the application

@@ -10,10 +10,35 @@ from perdure.errors import InvalidInput
 from perdure.model.comparison import DEFAULT_COMPARE, Compare, check_compare
 from perdure.model.durations import to_duration
 from perdure.model.identifiers import check_identifier
-from perdure.model.settings import COUNT, POSITIVE, check_fields, to_exceptions, to_items
+from perdure.model.settings import COUNT, POSITIVE, check_fields, require, to_exceptions, to_items
 from perdure.records.limits import LONGEST_LEASE
 
 _LEASE = partial(to_duration, positive=True, most=LONGEST_LEASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """How long ended instances are kept before a runtime deletes them, each with its children.
+
+    The time counts from the end of the instance. Only instances without a parent are looked for.
+    """
+
+    completed: timedelta | None = None
+    """None: completed instances are kept for ever."""
+    failed: timedelta | None = None
+    """None: failed instances are kept for ever."""
+    every: timedelta = timedelta(minutes=1)
+    """How often a runtime looks, on average; the moments are random, so that runtimes take turns."""
+    at_once: int = 20
+    """The most instances that one look deletes. Where there are more, the next look follows soon."""
+
+    def __post_init__(self) -> None:
+        check_fields(self, every=POSITIVE, at_once=COUNT)
+        if self.completed is None and self.failed is None:
+            raise InvalidInput(
+                "the retention deletes nothing; pass completed=, failed= or both, such as"
+                " Retention(completed=timedelta(days=30))"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +88,15 @@ class RuntimeOptions:
     """Errors that do not end an instance: where nothing catches one, the instance is parked with the
     reason `raised`, tried again later and later, and goes on when repaired code is deployed. Those
     of the orchestration's own `park_on` count too."""
+    retention: Retention | None = None
+    """How long ended instances are kept; None: for ever. Needs the capabilities `deletion` and
+    `listing`."""
     trace_paths: bool = False
     """Whether the traces of failures name files in full."""
 
     def __post_init__(self) -> None:
+        if self.retention is not None:
+            require(self.retention, Retention, "retention", "pass Retention(completed=…)")
         object.__setattr__(self, "park_on", to_exceptions(self.park_on, "park_on"))
         check_fields(
             self,

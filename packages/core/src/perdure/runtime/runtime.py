@@ -31,6 +31,7 @@ from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.parking import ParkedInstances
 from perdure.runtime.provider_guard import GuardedProvider
+from perdure.runtime.retention import RetentionJob
 from perdure.runtime.shutdown import Shutdown
 from perdure.runtime.stall_watch import StallWatch
 from perdure.runtime.stop_signals import wait_for_stop_signal
@@ -53,6 +54,8 @@ class RuntimeStatistics:
     turns_committed: int
     histories_read: int
     """How often an execution was rebuilt from its history."""
+    instances_deleted: int
+    """By its retention, without counting children."""
     last_error: FailedStorageCall | None
     """The last call to the storage that failed; None if none has failed so far."""
 
@@ -146,6 +149,12 @@ class Runtime:
         self._shutdown = Shutdown(
             clock, self._options.shutdown_grace, self._turns, self._activities
         )
+        retention = self._options.retention
+        self._retention = (
+            None
+            if retention is None
+            else RetentionJob(guarded, retention, observers, self._is_busy)
+        )
         self._leasing: list[asyncio.Task[None]] = []
         self._caring: list[asyncio.Task[None]] = []
         self._entered = False
@@ -169,6 +178,7 @@ class Runtime:
             self._watch.watch,
             self._end_requests.watch,
             self._provider.end_hanging_calls,
+            *(() if self._retention is None else (self._retention.run,)),
         )
         return self
 
@@ -235,6 +245,7 @@ class Runtime:
             activities_running=len(self._activities.leases),
             turns_committed=self._services.turns_committed,
             histories_read=self._services.executions.histories_read,
+            instances_deleted=0 if self._retention is None else self._retention.deleted,
             last_error=self._provider.health.last_error,
         )
 
