@@ -75,10 +75,19 @@ def base_names(kind: type) -> tuple[str, ...]:
 
 def timed_out(limit: str, *, retryable: bool) -> ApplicationFailure:
     """The details of an `ActivityTimeout`; `limit` names the setting of the policy."""
+    return _timeout(f"it did not finish within {limit}", retryable=retryable)
+
+
+def not_begun() -> ApplicationFailure:
+    """The details of an `ActivityTimeout` of an activity that no worker began in time."""
+    return _timeout("it did not begin within start_timeout", retryable=False)
+
+
+def _timeout(message: str, *, retryable: bool) -> ApplicationFailure:
     return ApplicationFailure(
         Raised(
             type_name=ActivityTimeout.__name__,
-            message=f"it did not finish within {limit}",
+            message=message,
             bases=base_names(ActivityTimeout),
             retryable=retryable,
         )

@@ -45,6 +45,11 @@ def activity_result_id(activity: str) -> str:
     return f"activity:{activity}"
 
 
+def activity_start_id(activity: str) -> str:
+    """The id of the message that an activity has begun."""
+    return f"started:{activity}"
+
+
 def timer_id(execution: int, event: int) -> str:
     """The id of the message of a timer."""
     return f"timer:{execution}:{event}"

@@ -67,6 +67,8 @@ class ResultData:
     execution: int | None = None
     """Of a child's result: the execution of the parent that scheduled it. None where the message
     itself names it, as all did in 0.1.0."""
+    started: bool = False
+    """Whether the work, an activity, has only begun."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +174,8 @@ def encode_result(data: ResultData) -> bytes:
         plain["details"] = details_to_plain(data.details)
     if data.execution is not None:
         plain["execution"] = data.execution
+    if data.started:
+        plain["started"] = True
     return to_json(plain)
 
 
@@ -186,6 +190,7 @@ def decode_result(data: bytes) -> ResultData:
         if details is None
         else details_from_plain(cast("Mapping[str, object]", details)),
         execution=_optional_number(plain, "execution"),
+        started=bool(plain.get("started", False)),
     )
 
 

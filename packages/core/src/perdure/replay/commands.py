@@ -16,9 +16,10 @@ from perdure import history
 from perdure.authoring.functions import OrchestrationDefinition, inner_function
 from perdure.authoring.registry import Catalog
 from perdure.authoring.retry import RetryPolicy
-from perdure.clock import Instant
+from perdure.clock import Instant, to_microseconds
+from perdure.diagnostics.failures import not_begun
 from perdure.diagnostics.logs import trace_text
-from perdure.errors import ForbiddenInOrchestration
+from perdure.errors import ActivityTimeout, ForbiddenInOrchestration
 from perdure.history import Event, OrchestrationStarted, Seed
 from perdure.model.comparison import DEFAULT_COMPARE, Compare
 from perdure.model.details import ApplicationFailure, Cancelled, ErrorDetails
@@ -57,6 +58,7 @@ class Commands(EventCommands):
         "_later_seeds",
         "_patches",
         "_progress",
+        "_start_limits",
         "_uncaught",
         "boundary",
         "cancel_reason",
@@ -109,6 +111,8 @@ class Commands(EventCommands):
         self._ending: set[int] | None = None
         """Activities that were asked to end, by the number of the schedule event."""
         self._uncaught: UncaughtError | None = None
+        self._start_limits: dict[int, int] | None = None
+        """The timers that limit when activities begin, by the number of their schedule event."""
         self._progress: Progress | None = None
         self._patches: dict[str, bool] | None = None
         """Whether each patch applies, decided where the execution came to it first."""
@@ -203,6 +207,7 @@ class Commands(EventCommands):
         tag: str | None,
         retry: RetryPolicy | None,
         patient: bool = False,
+        start_timeout: timedelta | None = None,
     ) -> asyncio.Future[Any]:
         """Schedule an activity and, under a policy, further attempts after failures.
 
@@ -218,7 +223,15 @@ class Commands(EventCommands):
         limit = retry.attempt_timeout if retry is not None and recorded else None
         number, alone = scheduled.event_id, patient and retry is None
         first = self._attempt(
-            scheduled, number, began, result_type, limit, retry, awaited=patient, patient=alone
+            scheduled,
+            number,
+            began,
+            result_type,
+            limit,
+            retry,
+            awaited=patient,
+            patient=alone,
+            start_timeout=start_timeout,
         )
         if recorded and scheduled.retry != text:
             retry = None if scheduled.retry is None else policy_of(scheduled.retry, retry)
@@ -235,7 +248,14 @@ class Commands(EventCommands):
                 tag=scheduled.tag,
             )
             return self._attempt(
-                again, scheduled.event_id, began, result_type, limit, retry, awaited=patient
+                again,
+                scheduled.event_id,
+                began,
+                result_type,
+                limit,
+                retry,
+                awaited=patient,
+                start_timeout=start_timeout,
             )
 
         stream = self.randomness.stream(f"retry/{scheduled.event_id}")
@@ -256,6 +276,7 @@ class Commands(EventCommands):
         *,
         awaited: bool,
         patient: bool = False,
+        start_timeout: timedelta | None = None,
     ) -> ScheduledFuture[Any]:
         """The future of one attempt. `first` is the schedule event of the first attempt, `began` its time.
 
@@ -278,7 +299,62 @@ class Commands(EventCommands):
             if retry is not None:
                 data = with_policy(data, retry, began)
             self.draft.activities[number] = self.outgoing.activity(name, scheduled.tag, data)
-        return self._await(number, MessageKind.ACTIVITY, name, result_type, patient=patient)
+        future = self._await(number, MessageKind.ACTIVITY, name, result_type, patient=patient)
+        if start_timeout is not None:
+            self._limit_start(number, to_microseconds(start_timeout))
+        return future
+
+    # The limit of an activity's beginning
+
+    def _limit_start(self, activity: int, limit: int) -> None:
+        """Set the timer at which an activity that has not begun is given up."""
+        transcript = self.transcript
+        timer = self.own_timer(self.loop.now + limit, "start_timeout")
+        if transcript.closed:
+            return
+        self._start_limits = self._start_limits or {}
+        self._start_limits[activity] = timer
+        if not transcript.drafts:
+            return
+        draft, lineage = self.draft, self.started.lineage
+        draft.engine = ENGINE_WITH_RECOVERY
+        start_by = draft.timers[timer].visible_at or 0
+        if lineage and not transcript.effective:
+            # Scheduled again by a rewind: its time begins again, too.
+            start_by = max(start_by, lineage[-1].at + limit)
+            draft.timers[timer] = self.outgoing.timer(timer, start_by)
+        added = draft.activities[activity]
+        added.data = replace(added.data, start_by=start_by)
+
+    def limits_start(self, activity: int) -> bool:
+        """Whether the activity has a limit for its beginning, and has not begun as far as is known."""
+        return self._start_limits is not None and activity in self._start_limits
+
+    def end_start_limit(self, activity: int) -> None:
+        """The activity has begun, or is over: its limit ends."""
+        if self._start_limits is not None:
+            timer = self._start_limits.pop(activity, None)
+            if timer is not None:
+                self.work_cancelled(timer)
+
+    def reached_start_limit(self, timer: int) -> bool:
+        """Give up the activity whose limit this timer is; returns False if it is no such timer."""
+        limits = self._start_limits
+        if limits is None:
+            return False
+        activity = next((each for each, own in limits.items() if own == timer), None)
+        if activity is None:
+            return False
+        del limits[activity]
+        work = self.work.pop(activity)
+        self.transcript.ask(history.WorkCancelled, scheduled=activity)
+        if self.transcript.drafts:
+            self._take_back(activity, work)
+        if work.future is not None:
+            work.future.fail(ActivityTimeout(work.name, not_begun()))
+        return True
+
+    # Other work
 
     def schedule_timer(self, fire_at: Instant) -> ScheduledFuture[None]:
         """Schedule a timer; returns its future."""
@@ -375,6 +451,7 @@ class Commands(EventCommands):
         self.transcript.ask(history.WorkCancelled, scheduled=scheduled)
         if self.transcript.drafts:
             self._take_back(scheduled, work)
+        self.end_start_limit(scheduled)
 
     def request_end(self, scheduled: int) -> bool:
         """Ask an activity to end, whose outcome is still awaited.

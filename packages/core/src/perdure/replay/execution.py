@@ -278,6 +278,8 @@ class Execution:
             return False
         if data.execution is not None and data.execution != self.started.origin(data.scheduled):
             return False  # the answer of a child that another execution has started
+        if data.started and not self._commands.limits_start(data.scheduled):
+            return False
         self._deliver_new(end_of_work(kind, data, self._commands.next_event, self._time(now)), most)
         return True
 
@@ -418,6 +420,8 @@ class Execution:
                 self._commands.deliver_event(event)
             case history.CancelRequested():
                 self._deliver_cancel(event)
+            case history.ActivityStarted():
+                self._commands.end_start_limit(event.scheduled)
             case (
                 history.ActivityCompleted()
                 | history.ActivityFailed()
@@ -462,9 +466,12 @@ class Execution:
             self._commands.end_cancelled()
         elif scheduled == self._start_timer:
             self._call(self.started)
+        elif self._commands.reached_start_limit(scheduled):
+            pass
         elif work is None or work.future is None:
             self.loop.fire(scheduled)
         else:
+            self._commands.end_start_limit(scheduled)
             settle(work, event)
 
     def _deliver_cancel(self, event: history.CancelRequested) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -25,6 +26,7 @@ from typing import (
 from perdure.authoring.functions import ContextMarker
 from perdure.authoring.retry import RetryPolicy
 from perdure.errors import InvalidInput
+from perdure.model.durations import to_duration
 from perdure.model.identifiers import check_identifier
 from perdure.model.settings import require
 from perdure.model.shown import shown
@@ -65,6 +67,7 @@ class SchedulingContext(ContextMarker):
         retry: RetryPolicy | None = ...,
         tag: str | None = ...,
         cancellation: Cancellation = "drop",
+        start_timeout: timedelta | float | None = None,
     ) -> Callable[P, asyncio.Future[R]]: ...
     @overload
     def activity(
@@ -74,6 +77,7 @@ class SchedulingContext(ContextMarker):
         retry: RetryPolicy | None = ...,
         tag: str | None = ...,
         cancellation: Cancellation = "drop",
+        start_timeout: timedelta | float | None = None,
     ) -> Callable[P, asyncio.Future[R]]: ...
     def activity(
         self,
@@ -82,6 +86,7 @@ class SchedulingContext(ContextMarker):
         retry: object = OMITTED,
         tag: object = OMITTED,
         cancellation: Cancellation = "drop",
+        start_timeout: timedelta | float | None = None,
     ) -> Callable[..., asyncio.Future[Any]]:
         """The activity, to be called with its own arguments: `ctx.activity(charge)(order, cents=500)`.
 
@@ -93,7 +98,7 @@ class SchedulingContext(ContextMarker):
 
         def schedule(*args: object, **kwargs: object) -> asyncio.Future[Any]:
             return self._schedule_activity(
-                "ctx.activity", activity, args, kwargs, Any, retry, tag, cancellation
+                "ctx.activity", activity, args, kwargs, Any, retry, tag, cancellation, start_timeout
             )
 
         return schedule
@@ -107,6 +112,7 @@ class SchedulingContext(ContextMarker):
         retry: RetryPolicy | None = ...,
         tag: str | None = ...,
         cancellation: Cancellation = "drop",
+        start_timeout: timedelta | float | None = None,
     ) -> asyncio.Future[R]: ...
     @overload
     def schedule_activity(
@@ -116,6 +122,7 @@ class SchedulingContext(ContextMarker):
         retry: RetryPolicy | None = ...,
         tag: str | None = ...,
         cancellation: Cancellation = "drop",
+        start_timeout: timedelta | float | None = None,
     ) -> asyncio.Future[R]: ...
     @overload
     def schedule_activity(
@@ -126,6 +133,7 @@ class SchedulingContext(ContextMarker):
         retry: RetryPolicy | None = ...,
         tag: str | None = ...,
         cancellation: Cancellation = "drop",
+        start_timeout: timedelta | float | None = None,
     ) -> asyncio.Future[R]: ...
     @overload
     def schedule_activity(
@@ -135,6 +143,7 @@ class SchedulingContext(ContextMarker):
         retry: RetryPolicy | None = ...,
         tag: str | None = ...,
         cancellation: Cancellation = "drop",
+        start_timeout: timedelta | float | None = None,
     ) -> asyncio.Future[R]: ...
     @overload
     def schedule_activity(
@@ -146,6 +155,7 @@ class SchedulingContext(ContextMarker):
         retry: RetryPolicy | None = ...,
         tag: str | None = ...,
         cancellation: Cancellation = "drop",
+        start_timeout: timedelta | float | None = None,
     ) -> asyncio.Future[R]: ...
     def schedule_activity(
         self,
@@ -156,6 +166,7 @@ class SchedulingContext(ContextMarker):
         retry: object = OMITTED,
         tag: object = OMITTED,
         cancellation: Cancellation = "drop",
+        start_timeout: timedelta | float | None = None,
     ) -> asyncio.Future[Any]:
         """Run an activity, given as the function or by its registered name.
 
@@ -167,6 +178,11 @@ class SchedulingContext(ContextMarker):
         `retry` and `tag` stand above those of the activity's registration. Without a policy, as
         with `retry=None`, there is one attempt. A tag routes it to runtimes that run the tag.
 
+        `start_timeout`, a `timedelta` or seconds, limits the time until a worker begins it: the future
+        then raises `ActivityTimeout`, no attempt follows, and the activity never runs. An activity that
+        stays on one machine (`activity_context().worker_tag`) needs it, because the machine may be gone.
+        It costs a timer and a message.
+
         `cancellation` says what a cancellation of the future, or of the task that awaits it, means
         for work that is under way. With `"drop"` the result is discarded. With `"wait"` the activity
         is asked to end (`cancel_requested`), no attempt follows the one under way, and the await
@@ -177,7 +193,7 @@ class SchedulingContext(ContextMarker):
         """
         args, call = only_input(input), "ctx.schedule_activity"
         return self._schedule_activity(
-            call, activity, args, {}, result_type, retry, tag, cancellation
+            call, activity, args, {}, result_type, retry, tag, cancellation, start_timeout
         )
 
     def sub_orchestration(
@@ -325,6 +341,7 @@ class SchedulingContext(ContextMarker):
         retry: object,
         tag: object,
         cancellation: Cancellation,
+        start_timeout: timedelta | float | None,
     ) -> asyncio.Future[Any]:
         commands = self._commands
         commands.require_running(call)
@@ -342,6 +359,7 @@ class SchedulingContext(ContextMarker):
             tag=chosen_tag,
             retry=policy,
             patient=cancellation == "wait",
+            start_timeout=_checked_limit(start_timeout),
         )
 
     def _schedule_child(
@@ -380,6 +398,10 @@ class SchedulingContext(ContextMarker):
 
 def _checked_tag(tag: object) -> str | None:
     return None if tag is None else check_identifier(cast("str", tag), "tag")
+
+
+def _checked_limit(limit: timedelta | float | None) -> timedelta | None:
+    return None if limit is None else to_duration(limit, "start_timeout", positive=True)
 
 
 def _checked_policy(retry: object) -> RetryPolicy | None:

@@ -42,6 +42,8 @@ def end_of_work(kind: MessageKind, data: ResultData, number: int, at: Instant) -
     if kind is MessageKind.TIMER:
         return history.TimerFired(event_id=number, at=at, scheduled=scheduled)
     if kind is MessageKind.ACTIVITY:
+        if data.started:
+            return history.ActivityStarted(event_id=number, at=at, scheduled=scheduled)
         if data.details is None:
             return history.ActivityCompleted(
                 event_id=number, at=at, scheduled=scheduled, result=data.result or "null"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
 from perdure.errors import PerdureError
 from perdure.model.durations import to_duration
+from perdure.runtime.worker_tag import WorkerTag
 
 if TYPE_CHECKING:
     from perdure.client import Client
@@ -73,6 +74,18 @@ class ActivityContext(Generic[T_co]):
     """What the runtime was given as `resources`."""
     cancellation: Cancellation = field(repr=False)
     """Set when it should end."""
+    worker: WorkerTag = field(repr=False, default_factory=WorkerTag)
+    """The tag of the runtime that runs it."""
+
+    @property
+    def worker_tag(self) -> str:
+        """The tag that only this runtime serves: what is scheduled with `tag=` this runs here.
+
+        An activity returns it, and its orchestration schedules with it what needs the files or the
+        memory of this process. It goes with the runtime: with `start_timeout=` the orchestration learns
+        that it is gone.
+        """
+        return self.worker.value
 
     @property
     def cancel_requested(self) -> bool:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, cast
 
 from perdure.authoring.functions import ActivityDefinition
 from perdure.authoring.registry import Catalog
-from perdure.clock import Clock
-from perdure.diagnostics.failures import timed_out
+from perdure.clock import Clock, Instant
+from perdure.diagnostics.failures import not_begun, timed_out
 from perdure.model.details import ApplicationFailure, ErrorDetails, Poisoned
 from perdure.model.wire import ActivityData, ResultData, decode_activity
 from perdure.runtime.activity_call import ActivityCaller, ActivityTask, AttemptLimit, FailedCall
@@ -44,6 +44,7 @@ from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.parking import BROKEN, SUSPECTED, UNDECODABLE, broken, suspected
 from perdure.runtime.slots import Slots
+from perdure.runtime.worker_tag import WorkerTag
 
 if TYPE_CHECKING:
     from perdure.client import Client
@@ -74,7 +75,9 @@ class ActivityRunner:
         stalls: StallWatch,
         client: Client,
         resources: object,
+        worker_tag: WorkerTag,
     ) -> None:
+        self._worker_tag = worker_tag
         self._clock = clock
         self._catalog = catalog
         self._options = options
@@ -190,6 +193,8 @@ class ActivityRunner:
         text = [data.input]
         if len(text[0]) >= _LARGE:
             data = replace(data, input="")
+        if data.start_by is not None and not await self._tell_of_start(held, data, data.start_by):
+            return
         context = held.context = self._context(held, data)
         if held.should_end:
             context.cancellation.request()
@@ -203,6 +208,18 @@ class ActivityRunner:
             log_failed(held, data, outcome, wanted=held.is_wanted)
             outcome = outcome.details
         await self._finish(held, outcome, data.event)
+
+    async def _tell_of_start(
+        self, held: HeldActivity, data: ActivityData, start_by: Instant
+    ) -> bool:
+        """Tell the orchestration that the activity begins; False if it is too late to begin."""
+        if self._clock.now() > start_by:
+            details = not_begun()
+            log_given_up(held, details)
+            await self._finish(held, details, data.event)
+            return False
+        await self._store.tell_of_start(held, data.event)
+        return True
 
     async def _call(
         self,
@@ -250,6 +267,7 @@ class ActivityRunner:
             headers=data.headers or _NO_HEADERS,
             resources=self._resources,
             cancellation=Cancellation(self._cancellation_lock),
+            worker=self._worker_tag,
         )
 
 

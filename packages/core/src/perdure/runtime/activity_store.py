@@ -12,7 +12,7 @@ from datetime import timedelta
 from perdure.contract.provider import Provider
 from perdure.contract.retries import PATIENT_TRIES, with_retries
 from perdure.errors import ActivityLeaseLost, ProviderError, StorageClosed
-from perdure.model.message_ids import activity_result_id
+from perdure.model.message_ids import activity_result_id, activity_start_id
 from perdure.model.wire import ResultData, encode_result
 from perdure.records.activities import ActivityCompletion, ActivityLease, ActivityRelease
 from perdure.records.instances import Message, MessageKind, ParkedMark
@@ -63,6 +63,31 @@ class ActivityStore:
             )
             await self.give_back(held)
         self._provider.notifier.notify_turns(held.instance)
+
+    async def tell_of_start(self, held: HeldActivity, event: int) -> None:
+        """Tell the orchestration that the activity begins; without effect where the storage fails."""
+        message = Message(
+            id=activity_start_id(held.id),
+            instance=held.instance,
+            incarnation=held.incarnation,
+            execution=held.execution,
+            kind=MessageKind.ACTIVITY,
+            data=encode_result(ResultData(scheduled=event, started=True)),
+        )
+        provider = self._provider
+        try:
+            await with_retries(
+                provider.clock, lambda: provider.send([message]), tries=PATIENT_TRIES
+            )
+        except ProviderError as error:
+            _LOGGER.warning(
+                "the start of activity %s of instance %r could not be stored: %s",
+                held.id,
+                held.instance,
+                error,
+                extra=activity_fields(held),
+            )
+        provider.notifier.notify_turns(held.instance)
 
     async def _store(self, held: HeldActivity, message: Message) -> None:
         """Store a result, with tries without end: given back, the activity would run twice.

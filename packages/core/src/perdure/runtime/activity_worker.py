@@ -48,6 +48,7 @@ from perdure.runtime.parking import (
 )
 from perdure.runtime.polling import Found, LeaseLoop, UnregisteredLooks
 from perdure.runtime.slots import Slots
+from perdure.runtime.worker_tag import WorkerTag
 
 if TYPE_CHECKING:
     from perdure.client import Client
@@ -75,7 +76,9 @@ class ActivityWorker:
         stalls: StallWatch,
         client: Client,
         resources: object,
+        worker_tag: WorkerTag,
     ) -> None:
+        self._worker_tag = worker_tag
         self._provider = provider
         self._catalog = catalog
         self._options = options
@@ -102,6 +105,7 @@ class ActivityWorker:
             stalls=stalls,
             client=client,
             resources=resources,
+            worker_tag=worker_tag,
         )
         self.cancellation = ActivityCancellation(
             clock=provider.clock,
@@ -126,13 +130,18 @@ class ActivityWorker:
             looks=self._looks,
         )
 
+    @property
+    def _tags(self) -> frozenset[str | None]:
+        """The tags that are served."""
+        return self._worker_tag.among(self._options.tags)
+
     # For turns
 
     def reserve(self, activities: Collection[DraftActivity]) -> list[DraftActivity]:
         """Take slots for activities that a commit is to add leased; returns those that got one."""
         if not activities or self._is_stopping or not self._gate.is_open:
             return []
-        tags, names = self._options.tags, self._catalog.activities
+        tags, names = self._tags, self._catalog.activities
         direct: list[DraftActivity] = []
         for one in activities:
             if one.name in names and one.tag in tags and self._slots.reserve(one.name):
@@ -202,7 +211,7 @@ class ActivityWorker:
         return WorkWait(
             timeout=timedelta(0),
             activity_names=self._slots.names_with_room,
-            activity_tags=self._options.tags,
+            activity_tags=self._tags,
         )
 
     async def look(
@@ -219,7 +228,7 @@ class ActivityWorker:
                     limit=room.limit,
                     lease_for=self._options.activity_lease,
                     names=room.names,
-                    tags=self._options.tags,
+                    tags=self._tags,
                     unregistered_for=unregistered_for,
                 )
             )
@@ -269,7 +278,7 @@ class ActivityWorker:
 
     async def _handle_unregistered(self, leased: LeasedActivity) -> None:
         held = HeldActivity.of(leased)
-        is_tag_served = held.tag in self._options.tags
+        is_tag_served = held.tag in self._tags
         if await self._has_waited_too_long(held):
             kind = Unregistered(
                 what="activity",

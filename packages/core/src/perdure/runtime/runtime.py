@@ -39,6 +39,7 @@ from perdure.runtime.turn_dispatcher import TurnDispatcher
 from perdure.runtime.turn_leases import TurnLeases
 from perdure.runtime.turn_services import TurnServices
 from perdure.runtime.value_differences import ValueDifferences
+from perdure.runtime.worker_tag import WorkerTag
 
 _LOGGER = logging.getLogger("perdure.runtime")
 
@@ -100,6 +101,7 @@ class Runtime:
         parked = ParkedInstances(clock, observers)
         skew = ClockSkew(clock, self._options.poll_interval)
         gate = IsolationGate(clock)
+        self._worker_tag = WorkerTag()
         self._stalls = StallWatch(self._options, self._is_busy)
         self._turn_leases = TurnLeases(clock, self._options)
         self._activities = ActivityWorker(
@@ -114,6 +116,7 @@ class Runtime:
             stalls=self._stalls,
             client=Client(provider, plugins=plugins),
             resources=resources,
+            worker_tag=self._worker_tag,
         )
         self._services = TurnServices(
             provider=guarded,
@@ -248,6 +251,15 @@ class Runtime:
             instances_deleted=0 if self._retention is None else self._retention.deleted,
             last_error=self._provider.health.last_error,
         )
+
+    @property
+    def worker_tag(self) -> str:
+        """The tag that only this runtime serves; `activity_context().worker_tag` has it too.
+
+        An activity that is scheduled with it runs here, beside the tags of `RuntimeOptions`. It is
+        another one in every process and after every start.
+        """
+        return self._worker_tag.value
 
     @property
     def healthy(self) -> bool:
