@@ -223,7 +223,7 @@ async def test_the_condition_that_fewest_instances_meet_is_answered_by_its_index
     )
     search = searches.Search(InstanceQuery(**query), shown=lambda state: state, trusts_marks=True)
 
-    search.look(provider._open.reader, wanted=1, looks=1, room=None)
+    search.look(provider._open.reader, wanted=1, looks=1, room=0, needs_one=True)
 
     assert search.token.startswith(f"{index}_")
 
@@ -306,7 +306,6 @@ async def test_a_token_belongs_to_its_query(crowd):
 
 
 async def test_a_page_holds_outputs_up_to_its_size_and_at_least_one(desk, make, monkeypatch):
-    monkeypatch.setattr(searches, "MAX_BYTES_PER_DELIVERY", 1000)
     monkeypatch.setattr("perdure_sqlite._admin.MAX_BYTES_PER_DELIVERY", 1000)
     monkeypatch.setattr("perdure_sqlite._admin.LOOKS_PER_STEP", 2)
     provider = await desk.open()

@@ -7,8 +7,10 @@ theirs in any order. A plan is what SQLite says it is with parameters bound.
 import re
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
+from perdure.contract import InstanceQuery, InstanceReopening, InstanceTermination
 from perdure_sqlite._schema.tables import INDEXES, TABLES
 from perdure_sqlite._sql import (
     activities,
@@ -194,19 +196,42 @@ def test_the_ends_of_buckets_are_single_steps_of_the_index(plans):
 
 async def test_every_statement_that_a_provider_runs_is_one_of_these(desk, make):
     provider = await desk.open()
-    writer: list[str] = []
-    provider._open.database.writer.set_trace_callback(writer.append)
+    admin = provider.as_management_capability()
+    shown: set[str] = set()
+    for connection in (provider._open.database.writer, provider._open.database.reader):
+        connection.set_trace_callback(lambda text: shown.add(re.sub(r"\s+", " ", text)))
 
-    turn = await desk.leased(provider, "a")
-    await provider.commit_turn(make.commit(turn, events=(b"1",), remove=("start",)))
+    new = replace(make.new("a"), labels={"tenant": "acme"})
+    await provider.create_instance(new)
+    (turn,) = await provider.lease_turns(make.request())
+    await provider.commit_turn(
+        make.commit(turn, events=(b"1",), custom_status=b"half", values={"a": b"1", "b": None})
+    )
     await desk.activities(provider)
+    await provider.terminate_instance(
+        InstanceTermination(id="1", instance="a", incarnation="one", events=(b"2",), output=b"3")
+    )
+    again = replace(new.start, id="again", execution=2)
+    await provider.reopen_instance(
+        InstanceReopening(id="2", instance="a", incarnation="one", execution=1, start=again)
+    )
+    await provider.prune_executions("a", incarnation="one", before=2)
+    await provider.read_values("a")
+    await admin.read_work("a")
+    for query in (InstanceQuery(), InstanceQuery(parked=True, labels={"tenant": "acme"})):
+        await admin.find_instances(query, limit=10)
+    await provider.terminate_instance(
+        InstanceTermination(id="3", instance="a", incarnation="one", events=(b"1",), output=b"3")
+    )
+    await provider.delete_instance("a", incarnation="one")
+    await provider.delete_early_events("a", limit=10)
+    await provider.delete_namespace()
 
     known = {re.sub(r"\s+", " ", text).split("?")[0] for text in STATEMENTS.values()}
-    shown = {re.sub(r"\s+", " ", text) for text in writer}
     unknown = {
         text
         for text in shown
         if not any(text.startswith(begin) for begin in known)
-        and not re.match(r"(BEGIN|COMMIT|PRAGMA)", text)
+        and not re.match(r"(BEGIN|COMMIT|ROLLBACK|PRAGMA)", text)
     }
     assert unknown == set()

@@ -167,7 +167,8 @@ class SQLiteAdmin(ProviderAdmin):
                 search.look,
                 wanted=limit - len(found),
                 looks=min(looks, LOOKS_PER_STEP),
-                room=room if found else None,
+                room=room,
+                needs_one=not found,
             )
             step = await self._reader.run("find_instances", look)
             found += step.found

@@ -11,16 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Final
 
-from perdure.contract import (
-    MAX_BYTES_PER_DELIVERY,
-    InstanceQuery,
-    InstanceState,
-)
+from perdure.contract import InstanceQuery, InstanceState
 from perdure.errors import InvalidInput
 
 from perdure_sqlite._reads.ranges import (
@@ -76,6 +72,14 @@ class Step:
     is_page_full: bool = False
     """Whether the next instance that was found does not fit into the page."""
 
+    def add(self, row: LookedAt, state: InstanceState | None, size: int) -> None:
+        """Go on behind an instance, which is found if it has a state."""
+        self.looks += 1
+        self.place = row[:2]
+        if state is not None:
+            self.found.append(state)
+            self.size += size
+
 
 class Search:
     """A query, the index that answers it, and the place that has been reached."""
@@ -115,47 +119,30 @@ class Search:
             )
         self._index, self.place = index, (int(time), int(number))
 
-    def look(self, reader: Reader, *, wanted: int, looks: int, room: int | None) -> Step:
+    def look(self, reader: Reader, *, wanted: int, looks: int, room: int, needs_one: bool) -> Step:
         """Look at up to `looks` instances, for up to `wanted` that fit into `room` bytes.
 
-        Without `room`, the first one fits whatever its size.
+        With `needs_one`, the first one fits whatever its size.
         """
         step = Step(self.place)
         # A change of an instance in the middle might show it in two ranges, or in none.
         with reader.snapshot():
             ranges = self._ranges(reader, self._chosen(reader))
             with closing(merged(reader, ranges, step.place, self._since)) as rows:
-                step.more = not self._look_at_each(reader, rows, step, wanted, looks, room)
+                for row in rows:
+                    if step.looks == looks or len(step.found) == wanted:
+                        break
+                    state = self._judged(reader, row)
+                    size = 0 if state is None else _size_of(state)
+                    if step.size + size > room and (step.found or not needs_one):
+                        step.is_page_full = True
+                        break
+                    step.add(row, state, size)
+                else:
+                    step.more = False
         # Only now: the reader repeats a step that finds the file locked.
         self.place = step.place
         return step
-
-    def _look_at_each(
-        self,
-        reader: Reader,
-        rows: Iterable[LookedAt],
-        step: Step,
-        wanted: int,
-        looks: int,
-        room: int | None,
-    ) -> bool:
-        """Fill the step; returns whether the rows ended before it was full."""
-        for row in rows:
-            if step.looks == looks or len(step.found) == wanted:
-                return False
-            state = self._judged(reader, row)
-            if state is not None:
-                size = step.size + _size_of(state)
-                if size > (MAX_BYTES_PER_DELIVERY if room is None else room) and (
-                    step.found or room is not None
-                ):
-                    step.is_page_full = True
-                    return False
-                step.found.append(state)
-                step.size = size
-            step.looks += 1
-            step.place = row[:2]
-        return True
 
     def _judged(self, reader: Reader, row: LookedAt) -> InstanceState | None:
         """The state of an instance that meets the query, else None."""
