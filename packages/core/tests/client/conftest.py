@@ -1,4 +1,4 @@
-"""A provider on a manual clock, a client of it, and a stage that plays the runtime's part."""
+"""A provider on a manual clock, a client of it, and what plays the runtime's part."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ T = TypeVar("T")
 NAMES = ("Greet", "Sum", "Other")
 
 
-class Stage:
-    """Runs turns by the contract's own methods, without any orchestration code."""
+class Turns:
+    """Stores turns by the contract's own methods, also such as no engine would make."""
 
     def __init__(self, provider: Provider, clock: ManualClock) -> None:
         self.provider = provider
@@ -192,5 +192,5 @@ def client(provider: Provider) -> perdure.Client:
 
 
 @pytest.fixture
-def stage(provider: Provider, clock: ManualClock) -> Stage:
-    return Stage(provider, clock)
+def stage(provider: Provider, clock: ManualClock) -> Turns:
+    return Turns(provider, clock)

@@ -14,6 +14,7 @@ import pytest
 from perdure import HistoryDocument, InvalidInput
 from perdure.command import main
 from perdure.command.histories import file_name, load_app
+from perdure.testing import Stage
 
 ORDERS = """
 import asyncio
@@ -56,15 +57,12 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 async def _run(url: str, app: perdure.Registry) -> None:
-    async with perdure.open_provider(url) as provider:
-        client = perdure.Client(provider)
-        async with perdure.Runtime(provider, app), asyncio.timeout(20):
-            for name in ("pay/1", "pay 2"):
-                await client.start_orchestration(name, "pay", "31337")
-                while (await client.get_execution_info(name, 1)).event_count < 4:  # noqa: ASYNC110 # there is no event for it
-                    await asyncio.sleep(0.001)
-            hello = await client.start_orchestration("hello", "greet")
-            await hello.wait()
+    async with Stage(app, url=url) as stage:
+        for name in ("pay/1", "pay 2"):
+            await stage.client.start_orchestration(name, "pay", "31337")
+            await stage.settle()
+        hello = await stage.client.start_orchestration("hello", "greet")
+        await hello.wait()
 
 
 def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
