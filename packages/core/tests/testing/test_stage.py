@@ -179,6 +179,21 @@ async def test_the_time_limit_of_a_wait_is_kept() -> None:
         assert timedelta(hours=3) <= stage.elapsed < timedelta(hours=3, seconds=5)
 
 
+async def test_time_skips_while_the_test_watches_an_instance() -> None:
+    async with Stage(app) as stage:
+        running = await stage.start(sleep_twice)
+        async with asyncio.timeout(10):
+            statuses = [info.status async for info in stage.client.watch_instance(running.instance)]
+
+        assert statuses[-1].value == "Completed"
+        assert stage.elapsed == timedelta(days=2)
+
+        stuck = await stage.start(wait_for_ever)
+        with pytest.raises(NothingHappens, match="'wait_for_ever-2' does not go on"):
+            async for _ in stage.client.watch_instance(stuck.instance):
+                pass
+
+
 # A test that can't go on says why
 
 

@@ -14,6 +14,7 @@ from perdure.contract.provider import Provider
 from perdure.contract.waiting import pass_over
 from perdure.model.durations import to_duration
 from perdure.model.status import Completed, Failed
+from perdure.records.queries import ChangeWait
 from perdure.testing.stage_provider import StageProvider
 from perdure.testing.stage_time import StageTime
 
@@ -41,6 +42,14 @@ class ClientLink(StageProvider):
     def __init__(self, inner: Provider, time: StageTime) -> None:
         super().__init__(inner, time)
         self.clock = ClientClock(time)
+
+    async def wait_for_change(self, wait: ChangeWait) -> None:
+        """Of every wait of the client, that of a watch too."""
+
+        async def sleep(_: object) -> None:
+            await super(ClientLink, self).wait_for_change(wait)
+
+        await _wait(sleep, wait.instance, None, self._time)
 
 
 class StageHandle(Handle[R_co]):
