@@ -83,24 +83,24 @@ class NotApproved(Exception):
     """A person said no."""
 
 
-@app.orchestration
+@app.orchestration(park_on=(Exception,))
 async def process_order(ctx: perdure.OrchestrationContext, order: Order) -> Outcome:
     """One order, from the reservation to the parcel, or back."""
     ctx.logger.info("begins, %d items", len(order.items))
     saga = Saga(ctx)
     try:
         return Outcome(state="shipped", note=await _deliver(ctx, saga, order))
-    except (asyncio.CancelledError, Exception) as problem:
+    except (asyncio.CancelledError, *_OUTCOMES) as problem:
         reason = _reason(problem)
         ctx.logger.warning("goes wrong, so everything is undone: %s", reason)
         await saga.undo()
-        if not isinstance(problem, _EXPECTED):
+        if isinstance(problem, asyncio.CancelledError):
             raise
     return Outcome(state="undone", note=reason)
 
 
-_EXPECTED = (NotApproved, TimeoutError, perdure.ActivityFailed, perdure.SubOrchestrationFailed)
-"""What ends an order in an orderly way; anything else fails it, once it is undone."""
+_OUTCOMES = (NotApproved, TimeoutError, perdure.ActivityFailed, perdure.SubOrchestrationFailed)
+"""What an order may end with. Any other error is a slip of the code: it parks the order as it is."""
 
 
 async def _deliver(ctx: perdure.OrchestrationContext, saga: Saga, order: Order) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -40,6 +41,35 @@ async def test_an_edit_that_does_not_fit_parks_orders_until_it_is_undone(tmp_pat
     assert status.parked is not None
     assert status.parked.reason == "nondeterminism"
     assert "'reserve'" in str(status.parked.details)
+
+    async with shop.open() as stage:
+        outcome = await stage.client.wait_for_orchestration_typed("o-1", orders.Outcome)
+    assert outcome.state == "shipped"
+    assert shop.left() == SHIPPED
+
+
+@pytest.mark.slow
+async def test_a_slip_in_the_code_parks_orders_with_nothing_undone_until_it_is_repaired(
+    tmp_path, monkeypatch
+) -> None:
+    shop = Shop(tmp_path)
+    async with shop.open() as stage:
+        await stage.client.start_orchestration("o-1", orders.process_order, order())
+        await stage.settle()
+
+    async with shop.open() as stage:
+        with monkeypatch.context() as deployed:
+            deployed.delattr(orders, "call_back")  # a name that the code goes on to use
+            await director.approve(stage.client, "o-1")
+            await stage.settle()
+            await stage.advance(1)  # the packing
+            await stage.settle()
+            status = await stage.client.get_orchestration_status("o-1")
+    assert isinstance(status, perdure.Running)
+    assert status.parked is not None
+    assert status.parked.reason == "raised"
+    assert "NameError" in str(status.parked.details)
+    assert shop.left() == SHIPPED - Counter(["courier Lisbon"])
 
     async with shop.open() as stage:
         outcome = await stage.client.wait_for_orchestration_typed("o-1", orders.Outcome)
