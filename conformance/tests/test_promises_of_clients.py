@@ -93,6 +93,11 @@ def a_deletion_begins_at_the_root(patch):
     patch.setattr(trees, "_delete", delete_from_the_root)
 
 
+@breaks_promises("51c")
+def a_termination_leaves_the_children(patch):
+    patch.setattr("perdure.client.ending._cancellations", lambda state, events: iter(()))
+
+
 @pytest.mark.slow
 def test_a_broken_promise_is_noticed(notices, broken_promise, scenario):
     assert notices(broken_promise, scenario)

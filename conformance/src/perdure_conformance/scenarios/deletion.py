@@ -1,4 +1,4 @@
-"""Deletion at any moment: what is gone stays gone, its id is free, and who waits is told."""
+"""Termination and deletion at any moment: what is gone stays gone, its id is free, who waits is told."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from perdure import Client, OrchestrationContext, Registry
 from perdure.contract import DELETION, LISTING, RECOVERY
 from perdure.errors import InstanceRunning, SubOrchestrationFailed
 from perdure.history import ActivityScheduled, ChildFailed, ChildScheduled, WaitCreated
-from perdure.model.details import ApplicationFailure, Terminated
-from perdure.model.status import NotFound
+from perdure.model.details import ApplicationFailure, Cancelled, Terminated
+from perdure.model.status import Failed, NotFound
 
 from perdure_conformance.expect import expect, expect_equal, expect_refusal
 from perdure_conformance.scenarios.link import Held, Link
@@ -25,10 +25,16 @@ class Gates:
 
     def __init__(self) -> None:
         self._open: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self.given_up: list[str] = []
+        """The texts of the activities that were cancelled at their gates."""
 
     async def wait(self, text: str) -> None:
         """Return when the gate of this text is open."""
-        await self._open[text].wait()
+        try:
+            await self._open[text].wait()
+        except asyncio.CancelledError:
+            self.given_up.append(text)
+            raise
 
     def open(self, text: str) -> None:
         """Let the activities with this text go on."""
@@ -178,6 +184,34 @@ async def a_deletion_that_was_killed_is_finished_by_the_next(simulation: Simulat
             expect_equal(status, NotFound(), f"{instance} after a kill at call {killed_at}")
         killed_at += 1
     expect(killed_at > 6, f"the deletion of a tree made only {killed_at} calls")
+
+
+@scenario("SCENARIO-51c", needs=RECOVERY)
+async def a_termination_ends_an_instance_at_once(simulation: Simulation) -> None:
+    """An instance that is terminated has failed when the call returns, without its cleanup; its activities are cancelled, its children too, and its parent gets the failure once."""
+    client, gates = simulation.client, Gates()
+    await simulation.node(family(gates))
+    await client.start_orchestration_typed("alpha", "work", "text")
+    await client.start_orchestration("root", "grandparent")
+    await simulation.until_recorded("alpha", ActivityScheduled)
+    await simulation.until_recorded("child", WaitCreated)
+    details = ApplicationFailure(Terminated(reason="by mistake"))
+    for instance in ("alpha", "parent"):
+        terminating = client.terminate_instance(instance, "by mistake")
+        expect(await simulation.run(terminating, "a termination"), f"{instance} had ended before")
+        status = await client.get_orchestration_status(instance)
+        expect_equal(status, Failed(details=details), f"status of {instance!r}")
+    again = client.terminate_instance("alpha", "again")
+    expect(not await simulation.run(again, "a second termination"), "it took effect again")
+    await simulation.until(lambda: gates.given_up == ["text"], "the end of the activity")
+    expect_equal(
+        await simulation.failure("child"),
+        ApplicationFailure(Cancelled(reason="the parent ended")),
+        "why the child failed",
+    )
+    message = (await simulation.failure("root")).message
+    expect("terminated: by mistake" in message, f"why the parent failed: {message}")
+    expect_equal(len(await simulation.recorded("root", ChildFailed)), 1, "answers to the parent")
 
 
 async def grown(simulation: Simulation, number: int) -> str:
