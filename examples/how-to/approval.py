@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 
 import perdure
+from perdure.testing import Stage
 from pydantic import BaseModel
 
 app = perdure.Registry()
@@ -44,12 +45,8 @@ async def approve(ctx: perdure.OrchestrationContext, who: str) -> str:
 
 
 async def main() -> None:
-    clock = perdure.ManualClock()
-    async with (
-        perdure.open_provider("memory://", clock=clock) as provider,
-        perdure.Runtime(provider, app),
-    ):
-        client = perdure.Client(provider)
+    async with Stage(app) as stage:
+        client = stage.client
         quick = await client.start_orchestration("leave-1", approve, "Ines")
         late = await client.start_orchestration("leave-2", approve, "Bo")
 
@@ -57,17 +54,13 @@ async def main() -> None:
         await client.raise_event(
             "leave-1", "decision", decision.model_dump_json(), event_id="form-17"
         )
-        assert await quick.result(timeout=None) == "granted by Ines"
+        assert await quick.result() == "granted by Ines"
 
-        while (await client.get_execution_info("leave-2", 1)).event_count < 3:
-            await asyncio.sleep(0.001)
-        clock.advance(timedelta(days=2))
-        while not sent:
-            await asyncio.sleep(0.001)
+        await stage.advance(timedelta(days=2))
         assert sent == ["Bo, please decide"]
         await late.raise_event("decision", '"yes"')  # does not fit: refused, and the wait goes on
         await late.raise_event("decision", '{"by": "Bo", "reason": "no budget"}')
-        assert await late.result(timeout=None) == "refused by Bo: no budget"
+        assert await late.result() == "refused by Bo: no budget"
 
 
 asyncio.run(main())

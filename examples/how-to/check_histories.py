@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import perdure
-from perdure.testing import check_histories, check_history
+from perdure.testing import Stage, check_histories, check_history
 
 
 def deployment(*, edited: bool) -> perdure.Registry:
@@ -26,12 +26,10 @@ def deployment(*, edited: bool) -> perdure.Registry:
 
 
 async def main() -> None:
-    async with perdure.open_provider("sqlite:///live.db") as provider:
-        client = perdure.Client(provider)
+    async with Stage(deployment(edited=False), url="sqlite:///live.db") as stage:
+        client = stage.client
         await client.start_orchestration("pay-1", "pay", "500")
-        async with perdure.Runtime(provider, deployment(edited=False)):
-            while (await client.get_execution_info("pay-1", 1)).event_count < 4:
-                await asyncio.sleep(0.01)
+        await stage.settle()
         document = await client.export_history("pay-1")
         Path("pay-1.json").write_text(document.to_json(), "utf-8")
 

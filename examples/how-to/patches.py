@@ -4,6 +4,7 @@ import asyncio
 
 import perdure
 import perdure.history
+from perdure.testing import Stage
 
 
 def deployment(*, patched: bool) -> perdure.Registry:
@@ -35,31 +36,24 @@ def deployment(*, patched: bool) -> perdure.Registry:
 
 
 async def main() -> None:
-    async with perdure.open_provider("memory://") as provider:
-        client = perdure.Client(provider)
-        early = await client.start_orchestration("early", "pay", "500")
-        late = await client.start_orchestration("late", "pay", "700")
+    async with Stage(deployment(patched=False)) as stage:
+        early = await stage.client.start_orchestration("early", "pay", "500")
+        late = await stage.client.start_orchestration("late", "pay", "700")
         await early.raise_event("approved")
-        async with perdure.Runtime(provider, deployment(patched=False)):
-            while await length(client, "early") < 6 or await length(client, "late") < 2:
-                await asyncio.sleep(0.001)
+        await stage.settle()
 
-        async with perdure.Runtime(provider, deployment(patched=True)):
-            await late.raise_event("approved")
-            for handle in (early, late):
-                await handle.raise_event("shipped")
-                await handle.result(timeout=10)
+        await stage.restart(deployment(patched=True))
+        await late.raise_event("approved")
+        for handle in (early, late):
+            await handle.raise_event("shipped")
+            await handle.result()
 
-        assert "check" not in await steps(client, "early")
-        assert "check" in await steps(client, "late")
+        assert "check" not in await steps(stage, "early")
+        assert "check" in await steps(stage, "late")
 
 
-async def length(client: perdure.Client, instance: str) -> int:
-    return (await client.get_execution_info(instance, 1)).event_count
-
-
-async def steps(client: perdure.Client, instance: str) -> list[str]:
-    events = await client.read_execution_history(instance, 1)
+async def steps(stage: Stage, instance: str) -> list[str]:
+    events = await stage.history(instance)
     return [event.name for event in events if isinstance(event, perdure.history.ActivityScheduled)]
 
 

@@ -4,6 +4,7 @@ import asyncio
 from datetime import datetime, timedelta
 
 import perdure
+from perdure.testing import Stage
 
 app = perdure.Registry()
 reports: list[str] = []
@@ -38,34 +39,19 @@ async def account(ctx: perdure.OrchestrationContext, balance: int) -> int:
     ctx.continue_as_new(balance)
 
 
-async def until_it_sleeps(client: perdure.Client, instance: str, execution: int) -> None:
-    while (await client.list_executions(instance))[-1] < execution:
-        await asyncio.sleep(0.001)
-    while (await client.get_execution_info(instance, execution)).event_count < 2:
-        await asyncio.sleep(0.001)
-
-
 async def main() -> None:
-    clock = perdure.ManualClock(datetime.fromisoformat("2026-03-01T12:00:00Z"))
-    async with (
-        perdure.open_provider("memory://", clock=clock) as provider,
-        perdure.Runtime(provider, app),
-    ):
-        client = perdure.Client(provider)
-        await client.start_orchestration("report", every_morning)
-        for day in (1, 2, 3):
-            await until_it_sleeps(client, "report", day)
-            clock.advance(timedelta(days=1))
-        await until_it_sleeps(client, "report", 4)
+    async with Stage(app, start=datetime.fromisoformat("2026-03-01T12:00:00Z")) as stage:
+        await stage.client.start_orchestration("report", every_morning)
+        await stage.until(lambda: len(reports) == 3)
         assert reports == ["2026-03-02", "2026-03-03", "2026-03-04"]
-        await client.cancel_instance("report", "no more reports")
-        await client.wait_for_orchestration("report")
+        await stage.client.cancel_instance("report", "no more reports")
+        await stage.client.wait_for_orchestration("report")
 
-        handle = await client.start_orchestration("account-1", account, 0)
+        handle = await stage.client.start_orchestration("account-1", account, 0)
         for amount in (1, 2, 3, 4, 5, 0):
-            await client.raise_event("account-1", "booking", str(amount))
+            await handle.raise_event("booking", str(amount))
         assert await handle.result() == 15
-        assert await client.list_executions("account-1") == [1, 2]
+        assert await stage.client.list_executions("account-1") == [1, 2]
 
 
 asyncio.run(main())

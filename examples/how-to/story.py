@@ -1,9 +1,9 @@
 """The order of the page "How it survives", with the crash between its two steps."""
 
 import asyncio
-from datetime import timedelta
 
 import perdure
+from perdure.testing import Stage
 
 app = perdure.Registry()
 packed: list[str] = []
@@ -28,15 +28,11 @@ async def deliver(ctx: perdure.OrchestrationContext, item: str) -> str:
 
 
 async def main() -> None:
-    clock = perdure.ManualClock()
-    async with perdure.open_provider("memory://", clock=clock) as provider:
-        client = perdure.Client(provider)
-        handle = await client.start_orchestration("order-1", deliver, "lamp")
-        async with perdure.Runtime(provider, app):
-            while (await client.get_execution_info("order-1", 1)).event_count < 4:
-                await asyncio.sleep(0.001)
+    async with Stage(app) as stage:
+        handle = await stage.client.start_orchestration("order-1", deliver, "lamp")
+        await stage.settle()
 
-        history = await client.read_execution_history("order-1", 1)
+        history = await stage.history("order-1")
         assert [event.kind for event in history] == [
             "OrchestrationStarted",
             "ActivityScheduled",
@@ -44,9 +40,8 @@ async def main() -> None:
             "TimerCreated",
         ]
 
-        async with perdure.Runtime(provider, app):  # another worker
-            clock.advance(timedelta(seconds=5))
-            assert await handle.result() == "sent: lamp, packed"
+        await stage.crash()  # another worker goes on
+        assert await handle.result() == "sent: lamp, packed"
         assert packed == ["lamp"]
 
 

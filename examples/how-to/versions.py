@@ -3,6 +3,7 @@
 import asyncio
 
 import perdure
+from perdure.testing import Stage
 
 
 def deployment(*, check_first: bool) -> perdure.Registry:
@@ -42,33 +43,29 @@ def with_new_version() -> perdure.Registry:
 
 
 async def main() -> None:
-    async with perdure.open_provider("memory://") as provider:
-        client = perdure.Client(provider)
-        old = await client.start_orchestration("pay-1", "pay", "500")
-        async with perdure.Runtime(provider, deployment(check_first=False)):
-            while (await client.get_execution_info("pay-1", 1)).event_count < 4:
-                await asyncio.sleep(0.001)
+    async with Stage(deployment(check_first=False)) as stage:
+        old = await stage.client.start_orchestration("pay-1", "pay", "500")
+        await stage.settle()
 
-        async with perdure.Runtime(provider, deployment(check_first=True)):
-            await old.raise_event("shipped")
-            while (parked := await parked_for(client, "pay-1")) is None:
-                await asyncio.sleep(0.001)
-            print(parked.reason, "-", parked.details)
+        await stage.restart(deployment(check_first=True))
+        await old.raise_event("shipped")
+        await stage.settle()
+        status = await old.status()
+        assert isinstance(status, perdure.Running)
+        assert status.parked is not None
+        print(status.parked.reason, "-", status.parked.details)
 
-        async with perdure.Runtime(provider, with_new_version()):
-            assert await old.result(timeout=40) == "charged 500"
-            new = await client.start_orchestration("pay-2", "pay", "700")
-            await new.raise_event("shipped")
-            assert await new.result(timeout=10) == "charged 700"
-            assert (await client.get_instance_info("pay-2")).orchestration_version == "2.0.0"
+        await stage.restart(with_new_version())
+        await stage.until(lambda: has_ended(old))
+        assert await old.result() == "charged 500"
+        new = await stage.client.start_orchestration("pay-2", "pay", "700")
+        await new.raise_event("shipped")
+        assert await new.result() == "charged 700"
+        assert (await stage.client.get_instance_info("pay-2")).orchestration_version == "2.0.0"
 
 
-async def parked_for(client: perdure.Client, instance: str) -> perdure.Parked | None:
-    match await client.get_orchestration_status(instance):
-        case perdure.Running(parked=parked):
-            return parked
-        case other:
-            raise AssertionError(other)
+async def has_ended(handle: perdure.Handle[object]) -> bool:
+    return not isinstance(await handle.status(), perdure.Running)
 
 
 asyncio.run(main())

@@ -375,7 +375,7 @@ async def test_a_result_that_is_there_is_not_lost_to_a_slow_storage(together: bo
     assert deliveries == [1]
 
 
-async def has_ended(handle: perdure.OrchestrationHandle[object]) -> bool:
+async def has_ended(handle: perdure.Handle[object]) -> bool:
     return not isinstance(await handle.status(), perdure.Running)
 
 

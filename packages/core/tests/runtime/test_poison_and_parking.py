@@ -119,7 +119,7 @@ async def test_an_activity_that_ends_its_process_again_and_again_is_poisoned(url
     assert len(begun) == 6
 
 
-async def parked(handle: perdure.OrchestrationHandle[object]) -> perdure.Parked | None:
+async def parked(handle: perdure.Handle[object]) -> perdure.Parked | None:
     status = await handle.status()
     assert isinstance(status, perdure.Running)
     return status.parked
@@ -337,7 +337,7 @@ async def test_undecodable_messages_are_kept_and_shown(url) -> None:
         assert isinstance(await handle.status(), perdure.Failed)
 
 
-async def has_ended(handle: perdure.OrchestrationHandle[object]) -> bool:
+async def has_ended(handle: perdure.Handle[object]) -> bool:
     return not isinstance(await handle.status(), perdure.Running)
 
 

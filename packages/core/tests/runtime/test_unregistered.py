@@ -26,7 +26,7 @@ def registry() -> perdure.Registry:
     return app
 
 
-async def mark_of(handle: perdure.OrchestrationHandle[object]) -> perdure.Parked | None:
+async def mark_of(handle: perdure.Handle[object]) -> perdure.Parked | None:
     status = await handle.status()
     return status.parked if isinstance(status, perdure.Running) else None
 
