@@ -77,6 +77,16 @@ async def test_a_child_of_a_running_parent_is_deleted_with_force_and_its_parent_
     assert details == ApplicationFailure(Terminated(reason="the instance was deleted"))
 
 
+async def test_a_damaged_instance_is_terminated_and_deleted_all_the_same(client, stage):
+    for instance in ("i", "j"):
+        await client.start_orchestration(instance, "Sum")
+        await stage.step(instance, b"damaged")
+
+    assert await client.terminate_instance("i") is True
+    assert await client.delete_instance("i") == 1
+    assert await client.delete_instance("j", force=True) == 1
+
+
 class Crashing(DelegatingProvider):
     """Stands for a process that is killed before its nth call of one kind."""
 

@@ -195,6 +195,17 @@ async def test_a_description_says_what_the_instance_is_doing(client, stage, cloc
     assert await doing() == "failed at 2030-01-01 00:00:00 UTC: ValueError: no stock"
 
 
+async def test_a_damaged_history_is_told_of_and_does_not_hide_the_rest(client, stage, clock):
+    await client.start_orchestration("i", "Sum")
+    waited = WaitCreated(event_id=2, at=clock.now(), name="approval")
+    await stage.step("i", started(clock), waited, b"damaged")
+    description = await client.describe_instance("i")
+
+    assert "event 3 of execution 1 of instance 'i' cannot be decoded" in description.damage
+    assert [wait.name for wait in description.waits] == ["approval"]
+    assert (description.event_count, description.info.instance) == (3, "i")
+
+
 async def test_a_lease_that_has_run_out_is_none(client, stage, clock):
     await client.start_orchestration("i", "Sum")
     await stage.lease("i")

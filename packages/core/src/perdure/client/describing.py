@@ -21,12 +21,14 @@ from perdure.client.part import ClientPart
 from perdure.client.watching import InstanceWatch
 from perdure.clock import Instant, to_datetime
 from perdure.contract.leases import is_in_force
-from perdure.errors import InstanceNotFound
+from perdure.errors import InstanceNotFound, StorageCorrupt
+from perdure.history import Event
 from perdure.model.identifiers import check_identifier
 from perdure.model.message_ids import activity_id, event_id_of
 from perdure.records.instances import InstanceState
 from perdure.records.limits import LISTING, VALUES
 from perdure.records.listing import InstanceQuery, InstanceWork, QueuedActivity
+from perdure.records.turns import StoredEvent
 
 _MOST_CHILDREN = 1000
 
@@ -39,12 +41,13 @@ class DescribingClient(ClientPart):
         """Everything that one wants to see of an instance at once, and what it is doing now in words.
 
         It reads the history of the newest execution, page by page, the values, the queues and a
-        page of children. Raises `InstanceNotFound`, and `StorageCorrupt` if an event cannot be
-        decoded.
+        page of children. A damaged history is told of, and does not hide the rest. Raises
+        `InstanceNotFound`.
         """
         admin = self._admin("describe_instance", LISTING)
         state = await self._existing(instance)
-        work, size = await self._open_work(state)
+        found = await self._open_work(state)
+        work = found.work
         queued = await self._retried(lambda: admin.read_work(instance))
         if queued is None:
             raise InstanceNotFound(instance)
@@ -79,8 +82,9 @@ class DescribingClient(ClientPart):
                 for event in work.kept.values()
             ),
             children=await self._children(state),
+            damage=found.damage,
             event_count=state.last_event,
-            history_bytes=size,
+            history_bytes=found.size,
             messages=len(queued.messages),
             leased_until=leased_until,
             attempt=queued.attempt,
@@ -97,23 +101,25 @@ class DescribingClient(ClientPart):
         self._enter("watch_instance")
         return InstanceWatch(self._provider, check_identifier(instance, "instance id"))
 
-    async def _open_work(self, state: InstanceState) -> tuple[OpenWork, int]:
-        """What the history leaves open, and the size of the history."""
-        work, size, read, more = OpenWork(), 0, 0, True
-        while more:
-            page = await read_page(
-                self._provider,
-                state.instance,
-                state.execution,
-                incarnation=state.incarnation,
-                after=read,
-            )
-            work.read(
-                decode_stored(state.instance, state.execution, event) for event in page.events
-            )
-            size += sum(len(event.data) for event in page.events)
-            read, more = read + len(page.events), page.more
-        return work, size
+    async def _open_work(self, state: InstanceState) -> _ReadHistory:
+        """What the history leaves open, as far as it can be read."""
+        found = _ReadHistory()
+        more = True
+        try:
+            while more:
+                page = await read_page(
+                    self._provider,
+                    state.instance,
+                    state.execution,
+                    incarnation=state.incarnation,
+                    after=found.count,
+                )
+                for event in page.events:
+                    found.read(event, decode_stored(state.instance, state.execution, event))
+                more = page.more
+        except StorageCorrupt as error:
+            found.damage = str(error)
+        return found
 
     async def _all_values(self, state: InstanceState) -> dict[str, str]:
         if VALUES not in self._provider.capabilities or not state.value_count:
@@ -132,6 +138,22 @@ class DescribingClient(ClientPart):
             for child in page.instances
             if child.parent is not None and child.parent.incarnation == state.incarnation
         )
+
+
+class _ReadHistory:
+    """A history as far as it was read."""
+
+    def __init__(self) -> None:
+        self.work = OpenWork()
+        self.count = 0
+        self.size = 0
+        self.damage: str | None = None
+
+    def read(self, stored: StoredEvent, event: Event) -> None:
+        """Go on with the next event."""
+        self.work.read([event])
+        self.count += 1
+        self.size += len(stored.data)
 
 
 def _activities(

@@ -77,6 +77,9 @@ class InstanceDescription:
     kept_events: tuple[KeptEvent, ...]
     children: tuple[InstanceInfo, ...]
     """Its children, ended ones too, newest first; up to 1,000."""
+    damage: str | None
+    """What of the history cannot be read, in words; what is open is then told up to there. None:
+    nothing is damaged."""
     event_count: int
     """The events of the newest execution."""
     history_bytes: int

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 
 from perdure import history
-from perdure.client.histories import read_history
+from perdure.client.histories import read_readable_history
 from perdure.clock import Instant
 from perdure.contract.provider import Provider
 from perdure.contract.retries import with_retries
@@ -36,7 +36,8 @@ async def terminate(provider: Provider, state: InstanceState, details: ErrorDeta
 
     Raises `InstanceNotFound` if the incarnation is gone.
     """
-    events = await read_history(
+    # What is damaged must not keep an operator from ending the instance.
+    events = await read_readable_history(
         provider, state.instance, state.execution, incarnation=state.incarnation
     )
     answer = () if state.parent is None else (child_answer(state.parent, None, details),)

@@ -28,6 +28,27 @@ async def read_history(
     return events
 
 
+async def read_readable_history(
+    provider: Provider, instance: str, execution: int, *, incarnation: str
+) -> list[Event]:
+    """Like `read_history`, but only up to the first event that is damaged or lost."""
+    events: list[Event] = []
+    more = True
+    try:
+        while more:
+            page = await read_page(
+                provider, instance, execution, incarnation=incarnation, after=len(events)
+            )
+            for event in page.events:
+                events.append(
+                    decode_stored(instance, execution, event)
+                )  # those before the damage are kept
+            more = page.more
+    except StorageCorrupt:
+        pass
+    return events
+
+
 async def read_first_event(
     provider: Provider, instance: str, execution: int, *, incarnation: str
 ) -> Event | None:

@@ -102,6 +102,8 @@ def _lines(description: InstanceDescription) -> Iterable[tuple[str, str]]:
     yield "updated", in_utc(info.updated_at)
     events, size = description.event_count, description.history_bytes
     yield "history", f"execution {info.execution}, {events} events, {size} bytes"
+    if description.damage is not None:
+        yield "damage", description.damage
     if info.output is not None:
         yield "output", info.output
     for key, value in description.values.items():
