@@ -49,10 +49,8 @@ Orders = Annotated[perdure.Client, Depends(client_of)]
 
 @web.post("/orders/{number}", status_code=202)
 async def start(number: str, item: str, orders: Orders) -> dict[str, str]:
-    try:
-        await orders.start_orchestration(number, deliver, item)
-    except perdure.InstanceAlreadyExists:
-        pass  # the same request once more: the order is under way
+    # The same request once more starts nothing.
+    await orders.start_orchestration(number, deliver, item, if_exists="return")
     return {"order": number}
 
 
@@ -86,8 +84,7 @@ async def follow(number: str, orders: Orders) -> StreamingResponse:
 
 @web.post("/orders/{number}/approval", status_code=202)
 async def approve(number: str, granted: bool, orders: Orders) -> None:
-    data = "true" if granted else "false"
-    await orders.raise_event(number, "approval", data, event_id=f"approval of {number}")
+    await orders.raise_event_typed(number, "approval", granted, event_id=f"approval of {number}")
 
 
 @web.get("/live")

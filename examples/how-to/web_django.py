@@ -37,10 +37,8 @@ def client() -> perdure.BlockingClient:
 
 @require_POST
 def start(request: HttpRequest, number: str) -> HttpResponse:
-    try:
-        client().start_orchestration(number, order, request.POST["item"])
-    except perdure.InstanceAlreadyExists:
-        pass  # the same request once more: the order is under way
+    # The same request once more starts nothing.
+    client().start_orchestration(number, order, request.POST["item"], if_exists="return")
     return JsonResponse({"order": number}, status=202)
 
 

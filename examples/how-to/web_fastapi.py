@@ -40,10 +40,8 @@ def client_of(request: Request) -> perdure.Client:
 
 @web.post("/orders/{number}", status_code=202)
 async def start(number: str, item: str, request: Request) -> dict[str, str]:
-    try:
-        await client_of(request).start_orchestration(number, order, item)
-    except perdure.InstanceAlreadyExists:
-        pass  # the same request once more: the order is under way
+    # The same request once more starts nothing.
+    await client_of(request).start_orchestration(number, order, item, if_exists="return")
     return {"order": number}
 
 
@@ -62,8 +60,8 @@ async def look(number: str, request: Request) -> dict[str, object]:
 
 @web.post("/orders/{number}/approval", status_code=202)
 async def approve(number: str, granted: bool, request: Request) -> None:
-    data = "true" if granted else "false"
-    await client_of(request).raise_event(number, "approval", data, event_id=f"approval {number}")
+    client = client_of(request)
+    await client.raise_event_typed(number, "approval", granted, event_id=f"approval {number}")
 
 
 def main() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import shlex
 import subprocess
 import sys
 import time
@@ -13,10 +15,11 @@ from pathlib import Path
 
 import perdure
 import pytest
+from perdure.command import main as command_line
 from perdure.contract import DelegatingProvider
 from perdure.errors import StorageUnavailable
 
-from .shop import SHIPPED, Shop, director, edition, operating, order, orders
+from .shop import ORDER, SHIPPED, Shop, director, edition, operating, order, orders
 
 
 @pytest.mark.slow
@@ -226,3 +229,54 @@ CRASHING = Path(__file__).with_name("crashing_worker.py")
 
 def ended(client: perdure.BlockingClient) -> bool:
     return not isinstance(client.get_orchestration_status("o-1"), perdure.Running)
+
+
+GUIDE = Path(__file__).parents[3] / "docs" / "operate"
+COMMAND = re.compile(
+    r"(?<![\w`/])`?(perdure (?:list|describe|retry|delete|check) sqlite:[^`\n]+|perdure check orders[^`\n]+)"
+)
+
+
+def commands_of(page: str) -> list[str]:
+    """The commands that a page gives for the orders."""
+    return COMMAND.findall((GUIDE / page).read_text("utf-8"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["operators-guide.md", "watching.md"])
+async def test_every_command_of_the_guide_does_something(page, tmp_path, monkeypatch) -> None:
+    shop = Shop(tmp_path)
+    async with shop.open() as stage:
+        await stage.client.start_orchestration("order-1", orders.process_order, order())
+        await stage.settle()
+        await stage.client.terminate_instance("order-1", "for this test")
+        await stage.client.start_orchestration("order-2", orders.process_order, order())
+        await stage.settle()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(ORDER)
+
+    found = commands_of(page)
+    codes = {
+        command: await asyncio.to_thread(command_line, shlex.split(command)[1:])
+        for command in found
+    }
+
+    assert len(found) >= 2
+    assert [command for command, code in codes.items() if code] == []
+
+
+async def test_a_description_says_in_words_what_an_order_waits_for(tmp_path) -> None:
+    async with Shop(tmp_path).open() as stage:
+        await stage.client.start_orchestration("o-1", orders.process_order, order())
+        await stage.settle()
+        await stage.advance(1)  # the pause before the second attempt of the charge
+        await stage.settle()
+        description = await stage.client.describe_instance("o-1")
+
+    said = re.findall(r"^\| `(waits for event [^`]*) since …`", guide(), re.MULTILINE)
+    assert said == ["waits for event 'approval'"]
+    assert description.doing.startswith(said[0])
+
+
+def guide() -> str:
+    return (GUIDE / "operators-guide.md").read_text("utf-8")

@@ -26,16 +26,14 @@ def order(request: HttpRequest, number: str) -> HttpResponse:
 
 
 def begin(number: str) -> None:
-    try:
-        client().start_orchestration(number, deliver, number)
-    except perdure.InstanceAlreadyExists:
-        pass  # the same request once more: the order is under way
+    # The same request once more starts nothing.
+    client().start_orchestration(number, deliver, number, if_exists="return")
 
 
 @csrf_exempt
 @require_POST
 def approve(request: HttpRequest, number: str) -> HttpResponse:
-    client().raise_event(number, "approval", "true", event_id=f"approval of {number}")
+    client().raise_event_typed(number, "approval", True, event_id=f"approval of {number}")
     return JsonResponse({"order": number}, status=202)
 
 
