@@ -22,8 +22,10 @@ from perdure import (
     BlockingHandle,
     Client,
     Completed,
+    EventArrival,
     Handle,
     InstanceAlreadyExists,
+    InstanceFilter,
     NotFound,
     OrchestrationContext,
     Registry,
@@ -126,6 +128,24 @@ def test_calls_wait_for_their_answers():
             client.start_orchestration("i", "Sum")
         with pytest.raises(WaitTimeout):
             client.wait_for_orchestration("i", timedelta(milliseconds=5))
+
+
+def test_calls_that_look_and_mend_wait_for_their_answers():
+    with BlockingClient.open("memory://") as client:
+        client.start_orchestration("i", "Sum", labels={"tenant": "acme"}, delay=60)
+        tenants = InstanceFilter(labels={"tenant": "acme"})
+
+        assert [info.instance for info in client.list_instances(tenants)] == ["i"]
+        assert "first turn" in client.describe_instance("i").doing
+        assert client.terminate_instance("i") is True
+        assert [info.status.value for info in client.watch_instance("i")] == ["Failed"]
+        assert client.get_instance_tree("i").children == ()
+        assert client.get_values("i") == {}
+        assert client.get_handle("i").instance == "i"
+        assert client.delete_instances(tenants, limit=10) == ["i"]
+        assert client.raise_event_typed("i", "go", 1) is EventArrival.EARLY
+        assert client.delete_early_events("i") == 1
+        client.delete_namespace(confirm="memory://")
 
 
 async def test_an_orchestration_runs_to_its_result():

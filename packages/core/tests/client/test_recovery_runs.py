@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from perdure import (
+    Client,
     Completed,
     Failed,
     InstanceRunning,
@@ -18,11 +19,14 @@ from perdure import (
     OrchestrationContext,
     Registry,
     RetryPolicy,
+    Runtime,
     SubOrchestrationFailed,
     ValueNotFound,
     activity_context,
+    open_provider,
 )
-from perdure.errors import HistoryConflict
+from perdure.contract import DelegatingProvider
+from perdure.errors import HistoryConflict, StorageUnavailable
 from perdure.testing import Stage
 
 app = Registry()
@@ -191,6 +195,37 @@ async def test_of_two_retries_at_once_one_counts(stage, bank):
     refused = {type(answer) for answer in answers if answer != 2}
     assert refused <= {HistoryConflict, InstanceRunning}
     assert await handle.result() == 10
+
+
+class Losing(DelegatingProvider):
+    """Loses the first answer of a reopening, and gives it up only when the new execution runs."""
+
+    is_lost = False
+
+    async def reopen_instance(self, reopening):
+        await super().reopen_instance(reopening)
+        if not self.is_lost:
+            self.is_lost = True
+            while (await self.inner.read_instance(reopening.instance)).last_event == 0:  # noqa: ASYNC110 # there is no event for it
+                await asyncio.sleep(0)
+            raise StorageUnavailable("the answer was lost", operation="reopen_instance")
+
+
+@pytest.mark.parametrize("url", ["memory://", "sqlite:///{directory}/lost.db"])
+async def test_a_retry_whose_answer_was_lost_counts_once(url, bank, tmp_path):
+    async with (
+        open_provider(url.format(directory=tmp_path)) as provider,
+        Runtime(provider, app, resources=bank),
+    ):
+        handle = await Client(provider).start_orchestration("i", pay, 5)
+        await handle.wait(20)
+        bank.is_open = True
+        losing = Losing(provider)
+
+        assert await Client(losing).retry_instance("i", reason="the bank is open") == 2
+        assert losing.is_lost
+        assert await handle.result(20) == 10
+        assert (await Client(provider).get_instance_info("i")).execution == 2
 
 
 async def test_a_cancelled_instance_goes_on_from_before_the_request(stage):

@@ -91,10 +91,13 @@ class StartingClient(ClientPart):
         or None: the value of the one parameter, or an object by the names of several.
 
         Without `version`, the first runtime that runs the instance chooses the newest version that
-        it registers; with one, such as `"1.4.0"`, exactly that version runs.
+        it registers; with one, such as `"1.4.0"`, exactly that version runs. The other options are
+        those of `StartOptions`: `if_exists`, `start_at`, `delay`, `labels` and `headers`. All starts
+        take them.
 
         Raises `InstanceAlreadyExists` without a change if the id is in use, by an instance in any
-        state. Safe to retry after a lost response; at worst it raises `InstanceAlreadyExists`.
+        state, unless `if_exists` says otherwise. Safe to retry after a lost response; at worst it
+        raises `InstanceAlreadyExists`. `CapabilityMissing` names what the provider lacks for an option.
         """
         chosen = None if version is None else check_start_version(version)
         return await self._start(instance, start_of_text(orchestration, input), chosen, options)
