@@ -204,10 +204,11 @@ async def test_what_a_deletion_left_is_removed_by_the_next_one_and_given_to_no_o
     assert rows(desk.raw())["perdure_events"] == 1
 
 
+@pytest.mark.slow
 async def test_a_deletion_that_fails_at_any_statement_leaves_the_instance_whole_or_gone(
     desk, make, small_parts
 ):
-    provider = await desk.open()
+    provider = await desk.open(durability="normal")
     other = await desk.open()
     outcomes = set[bool]()
     for step in range(1, 200):
@@ -338,7 +339,7 @@ async def test_early_events_are_deleted_by_id_age_and_number(desk, make):
 
 
 async def test_many_early_events_are_deleted_in_several_transactions(desk, make):
-    provider = await desk.open()
+    provider = await desk.open(durability="normal")
     await provider.send([make.event("a", id=f"{n}") for n in range(2500)])
     begun: list[str] = []
     provider._open.database.writer.set_trace_callback(

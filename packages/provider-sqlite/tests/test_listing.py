@@ -1,5 +1,6 @@
 """Listings: which index answers a query, how much a page looks at, and instances that change meanwhile."""
 
+import asyncio
 import itertools
 import random
 import re
@@ -75,7 +76,7 @@ async def park(make, provider: SQLiteProvider, instance: str, reason: str) -> No
 @pytest.fixture
 async def crowd(desk, make) -> SQLiteProvider:
     """Twelve instances that differ in everything that a query can ask for."""
-    provider = await desk.open()
+    provider = await desk.open(durability="normal")
     for number in range(12):
         new = make.new(
             f"{'order' if number % 2 else 'job'}-{number}",
@@ -204,10 +205,9 @@ async def test_a_clock_that_steps_back_changes_the_order_and_loses_nothing(desk,
 async def test_the_condition_that_fewest_instances_meet_is_answered_by_its_index(
     desk, make, query, index
 ):
-    provider = await desk.open()
-    for number in range(150):
-        new = replace(make.new(f"{number}"), labels={"plan": "common"})
-        await provider.create_instance(new)
+    provider = await desk.open(durability="normal")
+    common = (replace(make.new(f"{number}"), labels={"plan": "common"}) for number in range(150))
+    await asyncio.gather(*map(provider.create_instance, common))
     odd = [
         replace(make.new("rare-label"), labels={"plan": "rare", "tenant": "one"}),
         replace(make.new("both"), labels={"plan": "common", "tenant": "one"}),
