@@ -84,7 +84,7 @@ def _faults_in_order(events: Sequence[Event]) -> Iterator[str]:
 
 
 def _faults_in_refusals(events: Sequence[Event]) -> Iterator[str]:
-    """A refusal names an external event and a wait before it, and no event is refused twice."""
+    """A refusal names an external event and a wait or a poll before it, and no event is refused twice."""
     seen = {event.event_id: event for event in events}
     refused: set[int] = set()
     for event in events:
@@ -92,7 +92,8 @@ def _faults_in_refusals(events: Sequence[Event]) -> Iterator[str]:
             raised, wait = seen.get(event.event), seen.get(event.wait)
             if not isinstance(raised, EventRaised) or raised.event_id > event.event_id:
                 yield f"event {event.event_id} refuses {event.event}, which is no external event"
-            if not isinstance(wait, history.WaitCreated) or wait.event_id > event.event_id:
+            waits = (history.WaitCreated, history.EventPolled)
+            if not isinstance(wait, waits) or wait.event_id > event.event_id:
                 yield f"event {event.event_id} refuses for {event.wait}, which is no wait"
             if event.event in refused:
                 yield f"event {event.event_id} refuses {event.event} a second time"

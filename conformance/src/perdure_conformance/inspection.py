@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from perdure.authoring.registry import Catalog
 from perdure.contract import InstanceState, InstanceStatus
-from perdure.history import Event, OrchestrationStarted
+from perdure.history import TERMINAL, Event, OrchestrationStarted
 from perdure.runtime.host_loop import run_outside_tasks
 from perdure.testing.replay_check import check_execution
 
@@ -14,14 +14,22 @@ from perdure_conformance.history_rules import violations_in
 
 
 async def inspect_instance(
-    state: InstanceState, execution: int, events: Sequence[Event], deployed: Sequence[Catalog]
+    state: InstanceState,
+    execution: int,
+    events: Sequence[Event],
+    deployed: Sequence[Catalog],
+    *,
+    is_rewound: bool = False,
 ) -> list[str]:
     """All that is wrong with one execution of an instance.
 
-    At least one version of the deployed code must agree with the history.
+    At least one version of the deployed code must agree with the history. An execution behind which
+    another begins with a copy (`is_rewound`) may have been running, and need not have ended.
     """
     current = execution == state.execution
     ended = not current or state.status is not InstanceStatus.RUNNING
+    if is_rewound and not any(isinstance(event, TERMINAL) for event in events):
+        ended = False
     if current and state.last_event != len(events):
         return [f"last_event is {state.last_event} and the history has {len(events)} events"]
     if not events and not ended:

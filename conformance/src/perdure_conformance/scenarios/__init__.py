@@ -25,7 +25,9 @@ from perdure_conformance.scenarios import (
     leases,
     outcomes,
     poison,
+    progress,
     races,
+    recovery,
     repeated_calls,
     start_options,
     starts,
@@ -51,6 +53,8 @@ _MODULES: tuple[ModuleType, ...] = (
     repeated_calls,
     killed_processes,
     start_options,
+    recovery,
+    progress,
     deletion,
 )
 

@@ -49,6 +49,11 @@ class Link(DelegatingProvider):
         """Whether a wait for work reads the storage, as far as the clock can tell."""
         return any(not wait.sleeps for wait in self._waits)
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether calls have no effect any more."""
+        return self._cut
+
     def cut(self) -> None:
         """From now on no call has an effect or an answer."""
         self._cut = True

@@ -25,7 +25,7 @@ from perdure import Client, Registry, Runtime, RuntimeOptions
 from perdure.authoring.registry import Catalog
 from perdure.clock import Clock, Instant, to_microseconds
 from perdure.contract import InstanceState, InstanceStatus, Provider, StoredEvent, hookimpl
-from perdure.history import Event, decode_event
+from perdure.history import Event, OrchestrationStarted, decode_event
 from perdure.model.details import ErrorDetails
 from perdure.model.status import Completed, Failed
 from perdure.observe import RuntimeEvent
@@ -337,10 +337,20 @@ class Simulation:
 
     async def _inspect(self, instance: str) -> None:
         state = await self.state(instance)
-        for execution in range(1, state.execution + 1):
-            events = await self.history(instance, execution)
-            faults = await inspect_instance(state, execution, events, self._deployed)
+        histories = [
+            await self.history(instance, execution) for execution in range(1, state.execution + 1)
+        ]
+        for execution, events in enumerate(histories, 1):
+            later = histories[execution] if execution < len(histories) else ()
+            is_rewound = execution < len(histories) and (not later or _is_copy(later[0]))
+            faults = await inspect_instance(
+                state, execution, events, self._deployed, is_rewound=is_rewound
+            )
             expect_equal(faults, [], f"faults in execution {execution} of {instance!r}")
+
+
+def _is_copy(event: Event) -> bool:
+    return isinstance(event, OrchestrationStarted) and event.copied_from is not None
 
 
 ScenarioBody = Callable[[Simulation], Awaitable[None]]

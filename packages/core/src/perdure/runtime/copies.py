@@ -5,8 +5,9 @@ whose next lease does the same again:
 
 - The kept events become the execution's own, and what is open in them is scheduled again.
 - A child that was open there and runs still goes on, and answers the new execution. One that has
-  ended is answered from its state. One that the dropped part had cancelled is rewound itself, to
-  before the cancellation; that call is made before the commit, and its repeat has no effect.
+  ended is answered from its state. One that the dropped part, or a rewind before, had cancelled is
+  rewound itself, to before the cancellation; that call is made before the commit, and its repeat
+  has no effect.
 - Children that the dropped part had started are cancelled.
 - External events that the dropped part had are put to the front of the mailbox, in their order.
 - Values and the custom status are what they were at the cut.
@@ -192,7 +193,7 @@ class Rewind:
         state = await self._read_child(child)
         if state is None or state.status is InstanceStatus.COMPLETED:
             return state
-        if not _was_cancelled(number, dropped):
+        if not (self._source.later or _was_cancelled(number, dropped)):
             return state
         to_event = await self._event_before_cancellation(state)
         if to_event is None:
