@@ -18,6 +18,7 @@ import pytest
 from perdure.command import main as command_line
 from perdure.contract import DelegatingProvider
 from perdure.errors import StorageUnavailable
+from perdure.testing import Stage
 
 from .shop import ORDER, SHIPPED, Shop, director, edition, operating, order, orders
 
@@ -135,6 +136,32 @@ async def test_a_restored_file_continues_orders_and_the_bank_knows_their_keys(tm
     assert shop.left() == SHIPPED
     asked = shop.outside.requests("o-1", "courier")
     assert [request.booked for request in asked] == [True, False]
+
+
+@pytest.mark.slow
+async def test_a_retention_deletes_orders_that_ended_long_ago_with_their_children(tmp_path) -> None:
+    kept = perdure.Retention(completed=timedelta(days=30), every=timedelta(hours=1))
+    shop = Shop(tmp_path)
+    async with shop.open(options=perdure.RuntimeOptions(retention=kept)) as stage:
+        handle = await stage.client.start_orchestration("o-1", orders.process_order, order())
+        await director.approve(stage.client, "o-1")
+        await handle.result()
+        tree = await stage.client.get_instance_tree("o-1")
+        await stage.advance(timedelta(days=30))
+        await stage.client.start_orchestration("o-2", orders.process_order, order())
+        await until(lambda: is_gone(stage, "o-1"))
+
+        assert [len(list(tree.walk())), await names(stage.client)] == [2, ["o-2"]]
+
+
+async def is_gone(stage: Stage, instance: str) -> bool:
+    await stage.advance(timedelta(minutes=30))
+    await stage.settle()
+    return await stage.client.get_orchestration_status(instance) == perdure.NotFound()
+
+
+async def names(client: perdure.Client) -> list[str]:
+    return [info.instance for info in await client.list_instances()]
 
 
 @pytest.mark.slow
