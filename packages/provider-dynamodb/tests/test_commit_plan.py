@@ -1,5 +1,6 @@
 """Plans of commits, made and looked at without a table."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -166,7 +167,7 @@ def test_a_kept_lease_moves_where_new_code_does_not_look_at_its_place(
 @pytest.mark.parametrize("has_chunks", [False, True])
 def test_an_end_leaves_the_queue_only_if_nothing_is_left_behind(planner, lease, has_chunks):
     lease.has_chunks = has_chunks
-    plan = planner.plan(commit(end=ENDED), lease)
+    plan = planner.plan(commit(end=ENDED, remove=()), replace(lease, delivered=frozenset()))
 
     assert plan.leaves_nothing is not has_chunks
     assert ("gsk" in plan.fence(()).change) is not has_chunks

@@ -8,12 +8,10 @@ instance must end with each thing recorded exactly once. A failure names its see
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections import Counter
 from contextlib import suppress
 from datetime import timedelta
-from random import Random
 
 import pytest
 from perdure.contract import (
@@ -22,7 +20,6 @@ from perdure.contract import (
     ActivityRequest,
     ExecutionEnd,
     InstanceStatus,
-    ManualClock,
     Message,
     MessageKind,
     NewActivity,
@@ -35,18 +32,10 @@ from perdure.contract import (
     TurnRelease,
     TurnRequest,
 )
-from perdure.errors import HistoryConflict, LeaseLost, StorageUnavailable
-from perdure_dynamodb import (
-    DynamoDBOptions,
-    _commit_plan,
-    _commits,
-    _lease_memory,
-    _manifest,
-    _payloads,
-)
-from perdure_dynamodb._opening import open_on
-from perdure_dynamodb._transport import Busy, Reason, TransactionCancelled, Unanswered
-from perdure_dynamodb.testing.model import ModelCalls
+from perdure.errors import HistoryConflict, LeaseLost
+from perdure_dynamodb import _commit_plan, _commits, _lease_memory, _manifest, _payloads
+from perdure_dynamodb.testing import scheduling
+from perdure_dynamodb.testing.scheduling import FATES
 
 # Few in the tests of every change; `nox -s protocol` asks for thousands.
 RUNS = int(os.environ.get("PERDURE_FUZZ_RUNS", "150"))
@@ -55,177 +44,40 @@ PORTIONS = max(5, RUNS // 50)
 STRIDE = 1 if RUNS >= 1000 else 3
 """A process dies at every third request, of each three at one before it and at another after it;
 with thousands of runs at every request in both ways."""
-FATES = ["crash before", "crash after"]
-MOST_STEPS = 20_000
 SECOND = timedelta(seconds=1)
 LEASE = 10 * SECOND
 SERVES = Serves(orchestrations={"flow": frozenset()})
 CHILD = "-child"
 
 
-class Crashed(BaseException):
-    """The process is dead: nothing of it runs any more."""
-
-
-class Gate:
-    """A process's way to the store: each request waits until the scheduler lets it pass."""
-
-    def __init__(self, world):
-        self.world = world
-        self.dead = False
-        self.stalled_until = 0
-        self.waiting = []
-
-    async def call(self, operation, parameters):
-        turn = asyncio.get_running_loop().create_future()
-        self.waiting.append(turn)
-        fate = await turn
-        if self.dead or fate == "crash before":
-            self.dead = True
-            raise Crashed
-        match fate:
-            case "busy":
-                raise Busy("injected")
-            case "conflict" if operation == "TransactWriteItems":
-                raise TransactionCancelled([Reason("TransactionConflict", None)])
-            case "lost request":
-                raise Unanswered("injected")
-            case _:
-                pass
-        answer = self.world.model.apply(operation, parameters)
-        if fate == "crash after":
-            self.dead = True
-            raise Crashed
-        if fate == "lost answer":
-            raise Unanswered("injected, after the effect")
-        return answer
-
-
-class World:
-    """The store, the clock, the processes, and the chances of mishaps."""
+class World(scheduling.World):
+    """Instances that run to their end, each with a child."""
 
     def __init__(self, seed, *, crash_at=None):
-        self.random = Random(seed)
-        self.crash_at = crash_at
-        calm = crash_at is not None or seed % 7 == 0
-        self.model = ModelCalls(index_lag=0 if calm else self.random.choice([0, 0, 3, 30]))
-        self.clock = ManualClock()
-        self.gates = {}
-        self.started = 0
+        super().__init__(seed, crash_at=crash_at)
         self.accepted = []
-        self.calls = 0
-        self.crashes = 0
-        self.calm = calm
         self.roots = ("one", "two") if seed % 4 == 0 else ("one",)
 
-    def start(self):
-        # A name that no other process ever had: its tokens and ids are made of it.
-        self.started += 1
-        gate = Gate(self)
-        self.gates[asyncio.create_task(Process(self, gate, f"p{self.started}").run())] = gate
+    def process(self, gate, name):
+        return Process(self, gate, name)
 
-    def fate(self):
-        self.calls += 1
-        if self.crash_at is not None:
-            number, fate = self.crash_at
-            return fate if self.calls == number else "pass"
-        chance = self.random.random()
-        if self.calm or chance > 0.06:
-            return "pass"
-        if chance < 0.01 and self.crashes < 4:
-            self.crashes += 1
-            return self.random.choice(["crash before", "crash after"])
-        return self.random.choice(["busy", "conflict", "lost request", "lost answer"])
-
-    async def run(self):
-        """Let one request pass at a time, until everything has ended."""
-        for _ in range(3):
-            self.start()
-        for _ in range(MOST_STEPS):
-            await asyncio.sleep(0)
-            self.replace_dead()
-            ready = self.ready() or await self.idle()
-            if not ready:
-                if self.ended() and not any(gate.waiting for gate in self.gates.values()):
-                    return
-                self.clock.advance(SECOND / 2)
-                continue
-            gate = self.random.choice(ready)
-            if not self.calm and self.random.random() < 0.01:
-                gate.stalled_until = self.clock.now() + self.random.randint(1, 25) * 1_000_000
-                continue
-            if not self.calm and self.random.random() < 0.01:
-                self.clock.advance(self.random.choice([1, 4, 11]) * SECOND)
-            turn = gate.waiting.pop(0)
-            if not turn.done():
-                turn.set_result(self.fate())
-        raise AssertionError(f"not at its end after {MOST_STEPS} steps: {self.statuses()}")
-
-    def ready(self):
-        return [
-            gate
-            for gate in self.gates.values()
-            if gate.waiting and (gate.dead or gate.stalled_until <= self.clock.now())
-        ]
-
-    async def idle(self):
-        """Let everything run that needs no request."""
-        for _ in range(10):
-            await asyncio.sleep(0)
-        return self.ready()
-
-    def replace_dead(self):
-        for task, gate in list(self.gates.items()):
-            if task.done():
-                del self.gates[task]
-                error = task.exception()
-                if not isinstance(error, Crashed):
-                    raise error or AssertionError("a process stopped by itself")
-                assert gate.dead
-                self.start()
-
-    def statuses(self):
-        return {
+    def ended(self):
+        statuses = {
             key[0]: item["stat"]
             for key, item in self.model.items.items()
             if key[1] == "A" and "stat" in item
         }
-
-    def ended(self):
-        statuses = self.statuses()
         return len(statuses) == 2 * len(self.roots) and set(statuses.values()) == {"Completed"}
 
 
-class Process:
+class Process(scheduling.Process):
     """Runs whatever it can lease, until it dies."""
 
-    def __init__(self, world, gate, name):
-        self.world = world
-        self.gate = gate
-        self.name = name
-        self.count = 0
-
-    def fresh(self):
-        self.count += 1
-        return f"{self.name}-{self.count}"
-
-    async def run(self):
-        options = DynamoDBOptions(table="model", namespace="fuzz", shards=1)
-        opened = open_on(self.gate, options, clock=self.world.clock, pause=self.pause)
-        self.provider = await self.persist(opened.__aenter__)
+    async def work(self):
         await self.begin()
         while True:
             if not await self.round():
                 await self.world.clock.sleep(SECOND)
-
-    async def pause(self, seconds):
-        await self.world.clock.sleep(timedelta(seconds=seconds))
-
-    async def persist(self, call, *arguments):
-        """Repeat a call as the contract allows, until it says what happened."""
-        while True:
-            with suppress(StorageUnavailable):
-                return await call(*arguments)
 
     async def begin(self):
         """Every process begins all, under the same incarnations: repeats have no effect."""
@@ -425,29 +277,15 @@ def new_instance(instance, parent=None):
 
 
 async def run_and_check(seed, *, crash_at=None):
-    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
     world = World(seed, crash_at=crash_at)
-    try:
-        await world.run()
-        await check(world)
-    finally:
-        current = asyncio.current_task()
-        left = [task for task in asyncio.all_tasks() if task is not current]
-        for gate in world.gates.values():
-            gate.dead = True
-            for turn in gate.waiting:
-                turn.cancel()
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+    await world.run()
+    await check(world)
     return world.calls
 
 
 async def check(world):
     """Every thing is recorded exactly once, and nothing is left that could still happen."""
-    world.model.show_everything()
-    options = DynamoDBOptions(table="model", namespace="fuzz", shards=1)
-    async with open_on(world.model, options, clock=world.clock) as provider:
+    async with world.opened() as provider:
         for instance in [root + tail for root in world.roots for tail in ("", CHILD)]:
             histories = []
             for execution in (1, 2):

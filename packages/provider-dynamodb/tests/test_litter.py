@@ -167,6 +167,17 @@ async def test_what_an_instance_leaves_is_removed_though_its_process_dies_after_
         assert "gpk" not in model.items["test#I#alpha", "A"]
 
 
+async def test_the_messages_that_the_last_turn_consumed_are_removed(open_on_model, model):
+    async with open_on_model() as provider:
+        await create(provider)
+        [turn] = await lease(provider)
+        await provider.commit_turn(commit_of(turn, remove=("start",), events=(b"1",), end=END))
+        for _ in range(100):
+            await asyncio.sleep(0)
+
+    assert kinds(model) == ["A", "B", "H#"]
+
+
 async def test_a_message_that_comes_when_its_instance_ends_is_removed(open_on_model, model, clock):
     ended = asyncio.Event()
 

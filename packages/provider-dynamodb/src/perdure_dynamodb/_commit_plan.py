@@ -170,6 +170,8 @@ class CommitPlan:
         lease, commit = self.lease, self.commit
         return self.ends and not (
             lease.leaves(commit.remove)
+            # Its transaction need not remove them, since they are void.
+            or commit.remove
             or lease.next_due is not None
             or lease.has_chunks
             or self._own_messages

@@ -19,6 +19,7 @@ from perdure.clock import Instant, to_microseconds
 from perdure_dynamodb._keys import WORK_ITEM, chunk_key, due_at, litter_key
 from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._payloads import ChunkBuffer, Payload
+from perdure_dynamodb._purge import is_loose_chunk
 from perdure_dynamodb._removal import Removal
 from perdure_dynamodb._table import Action, Delete, Key, Put, Select, Update, at_once
 from perdure_dynamodb._values import Row
@@ -41,26 +42,35 @@ class Litter:
         self._looked_at: Instant = 0
 
     async def mark(self, instance: str, payloads: Sequence[Payload]) -> Sequence[Action]:
-        """Put a marker for the chunks; gives what a transaction has to do with it."""
-        if not payloads:
-            return ()
-        key = (self._namespace.keys.partition(instance), litter_key(uuid.uuid4().hex))
+        """Put a marker for the chunks; gives what a transaction has to do with it.
+
+        Chunks that belong to no life have their marker in their own partition (see `purge`).
+        """
+        own = self._namespace.keys.partition(instance)
+        by_partition: dict[str, list[Payload]] = {}
+        for payload in payloads:
+            partition, chunk_id, _ = payload
+            place = partition if is_loose_chunk(f"{chunk_id}#") else own
+            by_partition.setdefault(place, []).append(payload)
+        return [await self._mark(partition, some) for partition, some in by_partition.items()]
+
+    async def _mark(self, partition: str, payloads: Sequence[Payload]) -> Action:
+        key = (partition, litter_key(uuid.uuid4().hex))
+        shard = self._namespace.shards.of(self._namespace.keys.instance_of(partition))
         due = self._namespace.now + to_microseconds(GRACE)
         await self._table.write(
             Put(
                 item={
                     "pk": key[0],
                     "sk": key[1],
-                    "gpk": self._namespace.keys.litter(self._namespace.shards.of(instance)),
+                    "gpk": self._namespace.keys.litter(shard),
                     "gsk": due_at(due),
                     "ids": [text for payload in payloads for text in payload],
                 }
             )
         )
-        return (
-            Delete(
-                key=key, condition="attribute_exists(pk) AND attribute_not_exists(swp)", values={}
-            ),
+        return Delete(
+            key=key, condition="attribute_exists(pk) AND attribute_not_exists(swp)", values={}
         )
 
     async def drop(self, buffer: ChunkBuffer, marks: Sequence[Action]) -> None:

@@ -18,7 +18,7 @@ from perdure.errors import ProviderError, StorageUnavailable
 from perdure_dynamodb._keys import EARLY_MARKER, LOCK, MAILBOX, VOID_RANGE, Keys, in_use_key
 from perdure_dynamodb._lives import LIFE, Life
 from perdure_dynamodb._locks import RUNNING, Lock, Validity
-from perdure_dynamodb._payloads import chunks_of
+from perdure_dynamodb._payloads import chunks_of, transient_for
 from perdure_dynamodb._table import Check, Delete, Key, Select, Table, Update, at_once
 from perdure_dynamodb._transport import TransactionCancelled
 from perdure_dynamodb._values import Plain, Row
@@ -138,6 +138,8 @@ class Purge:
                 for row in rows
                 if is_part_of(validity.life, row.text("sk"))
             )
+            if not validity.running:
+                await self.loose_chunks(rows)
         if not validity.running:
             # Until now it stood in the queue, so that what a crash leaves behind is found.
             await self._table.try_write(
@@ -158,6 +160,29 @@ class Purge:
             await at_once(self._remove_foreign(row, validity) for row in others)
         else:
             await at_once(self._remove_while_ended(row, validity) for row in others)
+
+    async def loose_chunks(self, rows: Iterable[Row]) -> None:
+        """Of chunks that belong to no life, remove those that nothing refers to, and nothing will.
+
+        Before such a chunk is put, a marker is put into its partition, and the transaction that puts
+        the message which refers to it removes the marker. So what has no marker after it was seen,
+        and then no message, belongs to a message that was consumed.
+        """
+        loose = {row.text("sk"): row.text("pk") for row in rows if is_loose_chunk(row.text("sk"))}
+        for partition in set(loose.values()):
+            markers = Select(partition=partition, first="G#", last="G$")
+            marked = [
+                text async for row in self._table.query_all(markers) for text in row.texts("ids")
+            ]
+            messages = Select(partition=partition, first=MAILBOX[0], last=MAILBOX[1], only=_NEEDED)
+            kept = {
+                sort async for row in self._table.query_all(messages) for _, sort in chunks_of(row)
+            }
+            await self._table.delete_many(
+                (partition, sort)
+                for sort in loose
+                if sort not in kept and sort.rpartition("#")[0] not in marked
+            )
 
     async def unless_replaced(self, rows: Sequence[Row]) -> None:
         """Remove messages and activities, and their payloads, if they are still those."""
@@ -221,6 +246,11 @@ def is_part_of(life: Life, sort_key: str) -> bool:
         # What version 0.1.0 wrote has no life in its key.
         return True
     return rest.startswith((f"{life.text}#", f"{life.text}."))
+
+
+def is_loose_chunk(sort_key: str) -> bool:
+    """Whether a chunk is of a message whose sender knew neither life nor incarnation."""
+    return sort_key.startswith(f"{transient_for(None)}#")
 
 
 def _unless_replaced(row: Row, *, stamped: bool | None = None) -> Delete:

@@ -21,6 +21,7 @@ from perdure_dynamodb._lives import LIFE, Life
 from perdure_dynamodb._locks import Lock
 from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._payloads import chunks_of
+from perdure_dynamodb._purge import is_loose_chunk
 from perdure_dynamodb._table import Key, Select, in_groups
 from perdure_dynamodb._values import Item, Row
 
@@ -106,6 +107,8 @@ class Removal:
         await self._namespace.purge.unless_replaced(addressed)
         others = [row for row in rows if row.text("sk")[:2] not in shared]
         chunks = [key for row in others for name in ("dat", "oup") for key in chunks_of(row, name)]
+        await self._namespace.purge.loose_chunks(others)
+        others = [row for row in others if not is_loose_chunk(row.text("sk"))]
         # Nothing tells of a payload whose item is gone.
         for keys in (chunks, [_key_of(row) for row in others]):
             for some in in_groups(keys, PAGE):
@@ -129,6 +132,8 @@ def _of_incarnation(tag: str, incarnation: str) -> _Belongs:
                 return rest.startswith(f"{tag}#") if tag else _is_untagged(rest)
             case "K":
                 return rest.startswith(f"{tag or '-'}#")
+            case "P" if is_loose_chunk(row.text("sk")):
+                return True
             case "D" | "P" | "Q":
                 is_old = not tag and _is_untagged(rest)
                 return is_old or rest.startswith((f"{tag or '-'}.", f"{of_its_messages}."))

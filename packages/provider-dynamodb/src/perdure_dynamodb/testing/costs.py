@@ -11,7 +11,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import perdure
@@ -22,13 +22,18 @@ from perdure.contract import (
     ActivityRequest,
     CancellationWait,
     ExecutionEnd,
+    InstanceQuery,
+    InstanceReopening,
     InstanceStatus,
+    InstanceTermination,
     LeasedActivity,
     LeasedTurn,
     Message,
     MessageKind,
     NewActivity,
     NewInstance,
+    ParentLink,
+    ParkedMark,
     Serves,
     TurnCommit,
     TurnLease,
@@ -78,7 +83,12 @@ def table_of(costs: Sequence[Cost]) -> str:
 async def measure(calls: Calls, table: str, *, shards: int = 4) -> Sequence[Cost]:
     """Do everything once, and say what it cost."""
     costs: list[Cost] = []
-    for part in (_measure_orchestrations, _measure_calls, _measure_management):
+    for part in (
+        _measure_orchestrations,
+        _measure_calls,
+        _measure_management,
+        _measure_recovery_and_deletion,
+    ):
         namespace = f"costs-{uuid.uuid4().hex}"
         meter = _Meter(calls, table, namespace, shards)
         try:
@@ -228,6 +238,95 @@ async def _measure_management(meter: _Meter, provider: DynamoDBProvider) -> None
         admin.list_instances(limit=LISTED, status=InstanceStatus.RUNNING),
     )
     await meter.charge(f"count instances, of which {LISTED} run", provider, admin.count_instances())
+    running = InstanceQuery(statuses=frozenset({InstanceStatus.RUNNING}))
+    await meter.charge(
+        f"find {LISTED} running instances, with all fields",
+        provider,
+        admin.find_instances(running, limit=LISTED),
+    )
+    link = ParentLink(instance="listed-0", incarnation="listed-0", execution=1, event=1)
+    await meter.charge(
+        "create a child, which its parent is linked to",
+        provider,
+        provider.create_instance(replace(_new("child"), parent=link)),
+    )
+    await meter.charge(
+        "create an instance with a label",
+        provider,
+        provider.create_instance(replace(_new("labelled"), labels={"tenant": "acme"})),
+    )
+    await meter.charge(
+        "find the child of an instance",
+        provider,
+        admin.find_instances(InstanceQuery(parent="listed-0"), limit=LISTED),
+    )
+    await meter.charge(
+        f"find the one instance of {LISTED + 2} with a label",
+        provider,
+        admin.find_instances(InstanceQuery(labels={"tenant": "acme"}), limit=LISTED),
+    )
+    await _measure_parking(meter, provider)
+
+
+async def _measure_parking(meter: _Meter, provider: DynamoDBProvider) -> None:
+    admin = provider.as_management_capability()
+    turn = await _turn_of(provider, "parked")
+    mark = ParkedMark(reason="unregistered", details="no runtime has it")
+    release = TurnRelease(lease=TurnLease(instance="parked", token=turn.token), parked=mark)
+    await meter.charge("give a turn's lease back, parked", provider, provider.release_turn(release))
+    await meter.charge(
+        f"find the one parked instance of {LISTED + 3}",
+        provider,
+        admin.find_instances(InstanceQuery(parked=True), limit=LISTED),
+    )
+    await meter.charge(
+        "read what is queued for an instance",
+        provider,
+        admin.read_work("parked"),
+    )
+
+
+async def _measure_recovery_and_deletion(meter: _Meter, provider: DynamoDBProvider) -> None:
+    turn = await _turn_of(provider, "one")
+    await provider.commit_turn(_commit(turn, "first", add=1, leased=True))
+    await meter.charge(
+        "commit a step that sets a custom status and a value",
+        provider,
+        provider.commit_turn(
+            replace(
+                _commit(turn, "second", after=2, add=1, leased=True, finish="first 0"),
+                custom_status=_PAYLOAD,
+                values={"order": _PAYLOAD},
+            )
+        ),
+    )
+    await meter.charge("read the values of an instance", provider, provider.read_values("one"))
+    stop = InstanceTermination(
+        id="stop", instance="one", incarnation="one", events=(_PAYLOAD,), output=_PAYLOAD
+    )
+    await meter.charge("terminate an instance", provider, provider.terminate_instance(stop))
+    start = replace(_new("one").start, id="again", execution=2)
+    again = InstanceReopening(
+        id="again", instance="one", incarnation="one", execution=1, start=start
+    )
+    await meter.charge(
+        "reopen an instance that has ended", provider, provider.reopen_instance(again)
+    )
+    stop = replace(stop, id="stop again")
+    await provider.terminate_instance(stop)
+    await meter.charge(
+        "delete an instance of two executions, three commits and a value",
+        provider,
+        provider.delete_instance("one", incarnation="one"),
+    )
+    turn = await _turn_of(provider, "two")
+    end = ExecutionEnd(status=InstanceStatus.COMPLETED, output=_PAYLOAD)
+    await provider.commit_turn(_commit(turn, end=end))
+    await meter.charge(
+        "delete an instance of one commit",
+        provider,
+        provider.delete_instance("two", incarnation="two"),
+    )
 
 
 def _program() -> perdure.Registry:
