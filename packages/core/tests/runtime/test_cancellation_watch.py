@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 
 import perdure
+import pytest
 from perdure import Runtime, RuntimeOptions
 from perdure.contract import ActivityLease, CancellationWait, DelegatingProvider
 from perdure.errors import StorageUnavailable
@@ -89,6 +90,7 @@ class Counted(DelegatingProvider):
         return await super().wait_for_cancellation(wait)
 
 
+@pytest.mark.slow
 async def test_one_wait_serves_all_that_runs_and_nothing_is_asked_while_nothing_runs(
     clock: perdure.ManualClock,
 ) -> None:

@@ -109,6 +109,7 @@ def test_the_mark_says_which_tags_are_served(tag, served, what) -> None:
     assert what in details
 
 
+@pytest.mark.slow
 async def test_work_that_waits_for_a_busy_runtime_of_its_tag_is_not_marked(url) -> None:
     gate, begun, gpu = asyncio.Event(), list[str](), perdure.Registry()
 

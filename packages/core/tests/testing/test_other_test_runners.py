@@ -35,12 +35,23 @@ async def approve(ctx: perdure.OrchestrationContext, customer: str) -> str:
         return await ctx.schedule_activity(remind, customer)
 
 
+@app.orchestration
+async def order(ctx: perdure.OrchestrationContext) -> str:
+    return await ctx.schedule_sub_orchestration(approve, "Ada")
+
+
 async def use_all() -> None:
     async with Stage(app) as stage:
         reminder = stage.fake(remind, returns="called")
         assert await stage.run(approve, "Ada") == "called"
         assert reminder.inputs == ["Ada"]
         await stage.crash()
+    async with Stage(app) as stage, stage.worker(app) as worker:
+        approved = stage.fake(approve, returns="approved")
+        await worker.crash()
+        await stage.restart(app)
+        assert await stage.run(order) == "approved"
+        await stage.until(lambda: approved.inputs == ["Ada"])
     assert await run_activity(remind, "Ada") == "called Ada"
     assert (await survive(app, approve, "Ada")).runs >= 8
     assert (await explore(app, approve, "Ada")).complete
