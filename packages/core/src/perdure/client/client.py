@@ -49,7 +49,8 @@ class Client(
     and cancellation and timeouts work as on that loop. Once the provider is closed, every call raises
     `ClientUnusable`. Inside an orchestration every call raises `ForbiddenInOrchestration`.
 
-    A cancelled call takes effect completely or not at all.
+    A cancelled call takes effect completely or not at all. A call on several instances, such as the
+    deletion of a tree, does so for each of them: repeat it, and it goes on.
     """
 
     def __init__(self, provider: Provider, *, plugins: Sequence[object] = ()) -> None:
