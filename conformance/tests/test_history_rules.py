@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from perdure import history
+from perdure import ApplicationFailure, Terminated, history
 from perdure_conformance.history_rules import violations_in
 
 STARTED = history.OrchestrationStarted(
@@ -46,9 +46,20 @@ def test_a_refused_event_is_no_fault():
     assert violations_in(REFUSING, ended=False) == []
 
 
+FAILED = history.OrchestrationFailed(
+    event_id=1, at=10, details=ApplicationFailure(Terminated(reason="by mistake"))
+)
+
+
+def test_an_execution_that_was_terminated_before_its_first_turn_has_its_end_alone():
+    assert violations_in((FAILED,), ended=True) == []
+
+
 @pytest.mark.parametrize(
     ("events", "ended"),
     [
+        pytest.param((FAILED,), False, id="an end of what has not ended"),
+        pytest.param((FAILED, replace(FAILED, event_id=2)), True, id="an end alone, twice"),
         pytest.param((*GOOD[:2], *GOOD[3:]), True, id="a number is missing"),
         pytest.param(GOOD[1:], True, id="the start is missing"),
         pytest.param(altered(4, replace(STARTED, event_id=4, at=20)), True, id="two starts"),

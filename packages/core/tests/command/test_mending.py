@@ -48,6 +48,16 @@ def test_a_rewind_says_which_execution_runs(url, perdure_says):
     assert "neither an incoming event nor the end of a turn" in said.err
 
 
+def test_a_cancellation_says_whether_the_instance_had_ended(url, perdure_says):
+    said = perdure_says("cancel", url, "order-2", "--reason", "not needed")
+    assert (said.code, said.out) == (0, "order-2 is asked to end\n")
+    failed = asyncio.run(status_of(url, "order-2", is_open=False))
+    assert failed.details.display_message() == "canceled: not needed"
+
+    assert perdure_says("cancel", url, "order-2", "--json").plain["asked"] is False
+    assert perdure_says("cancel", url, "nowhere").code == 2
+
+
 def test_a_termination_says_whether_the_instance_had_ended(url, perdure_says):
     said = perdure_says("terminate", url, "order-2", "--reason", "by mistake")
     assert (said.code, said.out) == (0, "order-2 was terminated\n")

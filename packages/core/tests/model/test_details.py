@@ -14,6 +14,7 @@ from perdure.model.details import (
     Poisoned,
     Raised,
     Storage,
+    Terminated,
     Unregistered,
     details_from_plain,
     details_to_plain,
@@ -64,6 +65,7 @@ CASES = [
         "RetryAfter: try again after 2 s (seen at noon) [KeyError: 'a'], caused by OSError: gone",
     ),
     (ApplicationFailure(Cancelled(reason="enough")), "application", False, "canceled: enough"),
+    (ApplicationFailure(Terminated(reason="enough")), "application", False, "terminated: enough"),
     (
         ApplicationFailure(Poisoned(work="activity 'a'", attempts=3)),
         "application",
@@ -121,6 +123,7 @@ def test_every_kind_is_in_the_cases():
         Raised,
         Cancelled,
         Poisoned,
+        Terminated,
         Unregistered,
         Nondeterminism,
         Storage,

@@ -3,7 +3,7 @@
 - `entry`: the parser, and the exit code
 - `histories`: `check` and `export`
 - `looking`: `list`, `describe` and `tree`
-- `mending`: `retry`, `rewind`, `terminate` and `delete`
+- `mending`: `retry`, `rewind`, `cancel`, `terminate` and `delete`
 - `filters`: the options that choose instances
 - `answers`: what the commands print, for people and as JSON
 """

@@ -1,4 +1,4 @@
-"""The commands `retry`, `rewind`, `terminate` and `delete`: they change what is stored.
+"""The commands `retry`, `rewind`, `cancel`, `terminate` and `delete`: they change what is stored.
 
 perdure retry sqlite:///live.db order-1 order-2 --reason "the bank is back"
 perdure retry sqlite:///live.db --orchestration process --updated-after 2h --limit 100
@@ -24,7 +24,8 @@ from perdure.command.answers import (
     print_json,
 )
 from perdure.command.filters import add_filters, filter_of, refuse_both
-from perdure.errors import InvalidInput, PerdureError
+from perdure.errors import InstanceNotFound, InvalidInput, PerdureError
+from perdure.model.status import NotFound, Running
 
 
 def add_commands(commands: Commands) -> None:
@@ -52,6 +53,12 @@ def add_commands(commands: Commands) -> None:
     rewind.add_argument("--execution", type=int, metavar="N", help="by default the newest")
     _add_version(rewind)
     rewind.set_defaults(run=_rewind)
+
+    cancel = commands.add_parser("cancel", help="ask an instance to end, with its cleanup")
+    add_url(cancel)
+    cancel.add_argument("instance", metavar="INSTANCE")
+    cancel.add_argument("--reason", default=DEFAULT_REASON, metavar="TEXT")
+    cancel.set_defaults(run=_cancel)
 
     terminate = commands.add_parser(
         "terminate", help="end an instance at once, without its cleanup"
@@ -127,6 +134,20 @@ async def _rewind(options: argparse.Namespace) -> int:
         print_json({"instance": options.instance, "execution": execution})
     else:
         print(f"{options.instance} runs again, as execution {execution}")
+    return DONE
+
+
+async def _cancel(options: argparse.Namespace) -> int:
+    async with client_of(options.url) as client:
+        status = await client.get_orchestration_status(options.instance)
+        if isinstance(status, NotFound):
+            raise InstanceNotFound(options.instance)
+        await client.cancel_instance(options.instance, options.reason)
+    asked = isinstance(status, Running)
+    if options.json:
+        print_json({"instance": options.instance, "asked": asked})
+    else:
+        print(f"{options.instance} {'is asked to end' if asked else 'had ended before'}")
     return DONE
 
 
