@@ -509,7 +509,7 @@ async def test_nothing_runs_while_the_runtime_is_stopped() -> None:
         running = await stage.start(pay, 5)
         await stage.settle()
         assert await stage.history(running.instance) == []
-        await stage.restart()
+        await stage.crash()
 
         assert await running.result() == "receipt 1"
         await stage.stop()

@@ -202,6 +202,26 @@ async def test_a_script_may_crash_restart_and_move_the_time_too() -> None:
     assert survival.runs >= 28
 
 
+async def test_a_script_may_run_a_worker_which_goes_on_while_the_process_crashes() -> None:
+    apart, work = perdure.Registry(), perdure.Registry()
+
+    @work.activity
+    async def paint(what: str) -> str:
+        return f"a painted {what}"
+
+    @apart.orchestration
+    async def commission(ctx: OrchestrationContext) -> str:
+        return await ctx.schedule_activity(paint, "cat")
+
+    async def script(stage: Stage, handle: perdure.Handle[str]) -> None:
+        async with stage.worker(work):
+            await handle.wait()
+
+    survival = await survive(apart, commission, script=script)
+
+    assert survival.outcome == perdure.Completed(output='"a painted cat"')
+
+
 async def test_what_the_run_without_a_crash_raises_is_raised() -> None:
     with pytest.raises(NothingHappens):
         await survive(app, order, {"cents": 5}, resources=Bank)

@@ -210,7 +210,8 @@ class ProofStage(Stage):
         return self._opener.open(self.clock)
 
     def _new_link(self, *, tells_of_cancellations: bool) -> StageProvider:
-        del tells_of_cancellations
+        if tells_of_cancellations:  # a worker of the script, which does not crash by the plan
+            return super()._new_link(tells_of_cancellations=True)
         return CrashingProvider(self._storage, self._time, self._plan, self._recover)
 
     def _client_link(self) -> StageProvider:

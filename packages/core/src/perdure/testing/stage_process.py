@@ -114,6 +114,9 @@ class StageProcess:
 
     async def bury(self) -> None:
         """End what is left of the runtime after a crash."""
+        if not self._runs:
+            return
+        self._runs = False
         self.runtime.cancel_all()
         self.link.bury()
         await self._time.run(self.runtime.kill())
