@@ -51,9 +51,7 @@ async def main() -> None:
         late = await client.start_orchestration("leave-2", approve, "Bo")
 
         decision = Granted(by="Ines", until="May")
-        await client.raise_event(
-            "leave-1", "decision", decision.model_dump_json(), event_id="form-17"
-        )
+        await client.raise_event_typed("leave-1", "decision", decision, event_id="form-17")
         assert await quick.result() == "granted by Ines"
 
         await stage.advance(timedelta(days=2))

@@ -74,8 +74,8 @@ async def _play(stage: Stage, client: perdure.Client, screen: Screen, worker: _W
 
 async def approve(client: perdure.Client, order: str) -> None:
     """Raise the event that an order waits for; however often it is raised, it counts once."""
-    approval = Approval(by="Ines").model_dump_json()
-    await client.raise_event(order, "approval", approval, event_id=f"approval of {order}")
+    approval = Approval(by="Ines")
+    await client.raise_event_typed(order, "approval", approval, event_id=f"approval of {order}")
 
 
 async def _waits(client: perdure.Client, order: str) -> bool:
