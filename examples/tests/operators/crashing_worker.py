@@ -42,7 +42,7 @@ async def work(file: str, ledger: str) -> None:
         outside=Outside(Path(ledger)), screen=Screen("crash"), answer_seconds=0
     )
     options = perdure.RuntimeOptions(
-        turn_lease=timedelta(seconds=1), activity_lease=timedelta(seconds=1), max_attempts=2
+        turn_lease=timedelta(seconds=0.5), activity_lease=timedelta(seconds=0.5), max_attempts=1
     )
     async with (
         perdure.open_provider(f"sqlite:///{file}") as provider,

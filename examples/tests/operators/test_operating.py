@@ -248,7 +248,7 @@ def crash_until_it_is_given_up(shop: Shop) -> None:
 
         assert isinstance(status.details, perdure.ApplicationFailure)
         assert isinstance(status.details.kind, perdure.Poisoned)
-        assert 2 < crashes < 6
+        assert 1 < crashes < 6
 
 
 CRASHING = Path(__file__).with_name("crashing_worker.py")
