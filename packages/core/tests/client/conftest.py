@@ -192,5 +192,5 @@ def client(provider: Provider) -> perdure.Client:
 
 
 @pytest.fixture
-def stage(provider: Provider, clock: ManualClock) -> Turns:
+def turns(provider: Provider, clock: ManualClock) -> Turns:
     return Turns(provider, clock)

@@ -26,19 +26,19 @@ from perdure.model.wire import decode_result
 FAILURE = ApplicationFailure(Raised(type_name="ValueError", message="no stock"))
 
 
-async def family(client, stage, *, ended: bool) -> None:
+async def family(client, turns, *, ended: bool) -> None:
     """`root` with the child `child` and the grandchild `grandchild`."""
     await client.start_orchestration("root", "Sum")
-    await stage.start_child("root", "child")
-    await stage.start_child("child", "grandchild")
+    await turns.start_child("root", "child")
+    await turns.start_child("child", "grandchild")
     if ended:
         for instance in ("grandchild", "child", "root"):
             await client.raise_event(instance, "go")  # so that it is ready
-            await stage.complete(instance, "1")
+            await turns.complete(instance, "1")
 
 
-async def test_an_ended_tree_is_deleted_whole(client, stage):
-    await family(client, stage, ended=True)
+async def test_an_ended_tree_is_deleted_whole(client, turns):
+    await family(client, turns, ended=True)
     await client.start_orchestration("other", "Sum")
 
     assert await client.delete_instance("root") == 3
@@ -47,40 +47,40 @@ async def test_an_ended_tree_is_deleted_whole(client, stage):
     assert await client.delete_instance("root") == 0
 
 
-async def test_a_tree_of_which_some_runs_is_left_alone(client, stage):
-    await family(client, stage, ended=False)
+async def test_a_tree_of_which_some_runs_is_left_alone(client, turns):
+    await family(client, turns, ended=False)
     for instance in ("child", "root"):
         await client.raise_event(instance, "go")
-        await stage.complete(instance, "1")
+        await turns.complete(instance, "1")
 
     with pytest.raises(InstanceRunning, match="'grandchild' is running"):
         await client.delete_instance("root")
     assert len(await client.list_all_instances()) == 3
 
 
-async def test_a_running_tree_is_deleted_with_force(client, stage):
-    await family(client, stage, ended=False)
+async def test_a_running_tree_is_deleted_with_force(client, turns):
+    await family(client, turns, ended=False)
 
     assert await client.delete_instance("root", force=True) == 3
     assert list(await client.list_all_instances()) == []
 
 
-async def test_a_child_of_a_running_parent_is_deleted_with_force_and_its_parent_told(client, stage):
-    await family(client, stage, ended=False)
+async def test_a_child_of_a_running_parent_is_deleted_with_force_and_its_parent_told(client, turns):
+    await family(client, turns, ended=False)
     with pytest.raises(InstanceRunning, match="'root' is running.*delete its child 'child'"):
         await client.delete_instance("child")
 
     assert await client.delete_instance("child", force=True) == 2
-    turn = await stage.lease("root")
+    turn = await turns.lease("root")
     (answer,) = [each for each in turn.messages if each.kind is MessageKind.CHILD]
     details = decode_result(answer.data).details
     assert details == ApplicationFailure(Terminated(reason="the instance was deleted"))
 
 
-async def test_a_damaged_instance_is_terminated_and_deleted_all_the_same(client, stage):
+async def test_a_damaged_instance_is_terminated_and_deleted_all_the_same(client, turns):
     for instance in ("i", "j"):
         await client.start_orchestration(instance, "Sum")
-        await stage.step(instance, b"damaged")
+        await turns.step(instance, b"damaged")
 
     assert await client.terminate_instance("i") is True
     assert await client.delete_instance("i") == 1
@@ -106,9 +106,9 @@ class Crashing(DelegatingProvider):
 @pytest.mark.parametrize("operation", ["terminate_instance", "delete_instance"])
 @pytest.mark.parametrize("calls", [0, 1, 2])
 async def test_a_crash_at_any_call_is_finished_by_the_next_deletion(
-    provider, client, stage, operation, calls
+    provider, client, turns, operation, calls
 ):
-    await family(client, stage, ended=False)
+    await family(client, turns, ended=False)
     with pytest.raises(KeyboardInterrupt):
         await Client(Crashing(provider, operation, calls)).delete_instance("root", force=True)
     assert await provider.read_instance("root") is not None  # the way to what is left
@@ -117,13 +117,13 @@ async def test_a_crash_at_any_call_is_finished_by_the_next_deletion(
     assert list(await client.list_all_instances()) == []
 
 
-async def test_ended_roots_that_match_are_deleted_in_batches(client, stage, clock):
+async def test_ended_roots_that_match_are_deleted_in_batches(client, turns, clock):
     for number in range(4):
         await client.start_orchestration(f"i{number}", "Sum")
-        await stage.complete(f"i{number}", "1")
+        await turns.complete(f"i{number}", "1")
         clock.advance(timedelta(hours=1))
     await client.start_orchestration("running", "Sum")
-    await family(client, stage, ended=False)
+    await family(client, turns, ended=False)
     old = InstanceFilter(updated_before=to_datetime(clock.now()) - timedelta(hours=2))
 
     assert await client.delete_instances(old, limit=10, dry_run=True) == ["i1", "i0"]
@@ -134,13 +134,13 @@ async def test_ended_roots_that_match_are_deleted_in_batches(client, stage, cloc
     assert len(await client.list_all_instances()) == 4
 
 
-async def test_a_bulk_deletion_leaves_out_a_root_whose_child_runs(client, stage):
+async def test_a_bulk_deletion_leaves_out_a_root_whose_child_runs(client, turns):
     await client.start_orchestration("alone", "Sum")
-    await stage.complete("alone", "1")
-    await family(client, stage, ended=False)
+    await turns.complete("alone", "1")
+    await family(client, turns, ended=False)
     for instance in ("child", "root"):
         await client.raise_event(instance, "go")
-        await stage.complete(instance, "1")
+        await turns.complete(instance, "1")
 
     assert await client.delete_instances(limit=10) == ["alone"]
     assert len(await client.list_all_instances()) == 3
@@ -160,17 +160,17 @@ async def test_a_bulk_deletion_says_what_it_does_not_take(client, filter, limit,
         await client.delete_instances(filter, limit=limit)
 
 
-async def executions(client, stage, clock, count: int = 4) -> None:
+async def executions(client, turns, clock, count: int = 4) -> None:
     """An instance that has continued as new, one execution an hour."""
     await client.start_orchestration("i", "Sum")
     for _ in range(count - 1):
         clock.advance(timedelta(hours=1))
-        await stage.continue_as_new("i")
+        await turns.continue_as_new("i")
 
 
-async def test_old_executions_are_pruned_by_number_and_by_age(client, stage, clock):
-    await executions(client, stage, clock)
-    await stage.complete("i", "1", _waited(clock))
+async def test_old_executions_are_pruned_by_number_and_by_age(client, turns, clock):
+    await executions(client, turns, clock)
+    await turns.complete("i", "1", _waited(clock))
     now = to_datetime(clock.now())
 
     assert await client.prune_executions("i", completed_before=now - timedelta(hours=1)) == 1
@@ -182,11 +182,11 @@ async def test_old_executions_are_pruned_by_number_and_by_age(client, stage, clo
     assert await client.prune_executions("i", keep_last=1) == 0
 
 
-async def test_nothing_is_pruned_that_a_rewind_may_have_to_read(client, stage, clock):
-    await executions(client, stage, clock)
+async def test_nothing_is_pruned_that_a_rewind_may_have_to_read(client, turns, clock):
+    await executions(client, turns, clock)
 
     assert await client.prune_executions("i", keep_last=1) == 0
-    await stage.step("i", _waited(clock))
+    await turns.step("i", _waited(clock))
     assert await client.prune_executions("i", keep_last=1) == 3
 
 
@@ -198,8 +198,8 @@ def _waited(clock):
 @pytest.mark.parametrize(
     "arguments", [{}, {"keep_last": 0}, {"keep_last": True}, {"completed_before": "yesterday"}]
 )
-async def test_a_pruning_that_says_nothing_is_refused(client, stage, clock, arguments):
-    await executions(client, stage, clock)
+async def test_a_pruning_that_says_nothing_is_refused(client, turns, clock, arguments):
+    await executions(client, turns, clock)
     with pytest.raises(InvalidInput):
         await client.prune_executions("i", **arguments)
     with pytest.raises(InstanceNotFound):
@@ -235,10 +235,10 @@ async def test_everything_is_deleted_by_its_name_alone(client, provider):
     await client.start_orchestration("i", "Sum")
 
 
-async def test_a_tree_is_shown_with_its_states(client, stage):
-    await family(client, stage, ended=False)
+async def test_a_tree_is_shown_with_its_states(client, turns):
+    await family(client, turns, ended=False)
     await client.raise_event("grandchild", "go")
-    await stage.complete("grandchild", "1")
+    await turns.complete("grandchild", "1")
     tree = await client.get_instance_tree("root")
 
     assert [(info.instance, info.status.value) for info in tree.walk()] == [
@@ -251,8 +251,8 @@ async def test_a_tree_is_shown_with_its_states(client, stage):
         await client.get_instance_tree("nowhere")
 
 
-async def test_a_start_replaces_an_ended_instance_with_its_children(client, stage):
-    await family(client, stage, ended=True)
+async def test_a_start_replaces_an_ended_instance_with_its_children(client, turns):
+    await family(client, turns, ended=True)
     handle = await client.start_orchestration("root", "Greet", if_exists="replace_ended")
 
     assert handle.instance == "root"
@@ -265,11 +265,11 @@ async def test_a_start_replaces_an_ended_instance_with_its_children(client, stag
     await client.start_orchestration("free", "Sum", if_exists="replace_ended")
 
 
-async def test_a_start_does_not_replace_what_still_runs_in_part(client, stage):
-    await family(client, stage, ended=False)
+async def test_a_start_does_not_replace_what_still_runs_in_part(client, turns):
+    await family(client, turns, ended=False)
     for instance in ("child", "root"):
         await client.raise_event(instance, "go")
-        await stage.complete(instance, "1")
+        await turns.complete(instance, "1")
 
     for instance in ("root", "child"):
         with pytest.raises(InstanceAlreadyExists):

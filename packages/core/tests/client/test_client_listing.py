@@ -35,17 +35,17 @@ async def found(client: Client, **conditions: object) -> list[str]:
     return [info.instance for info in page]
 
 
-async def test_instances_are_found_by_each_condition(client, stage, clock):
+async def test_instances_are_found_by_each_condition(client, turns, clock):
     began = to_datetime(clock.now())
     await client.start_orchestration("root", "Sum", labels={"tenant": "acme", "day": "1"})
-    await stage.start_child("root", "child")
+    await turns.start_child("root", "child")
     clock.advance(timedelta(hours=1))
     await client.start_orchestration("done", "Greet", labels={"tenant": "acme"})
-    await stage.complete("done", "1")
+    await turns.complete("done", "1")
     await client.start_orchestration("failed", "Greet")
-    await stage.fail("failed", FAILURE)
+    await turns.fail("failed", FAILURE)
     await client.start_orchestration("parked", "Other")
-    await stage.park("parked", "unregistered", "no runtime has it")
+    await turns.park("parked", "unregistered", "no runtime has it")
     later = began + timedelta(minutes=30)
 
     assert set(await found(client)) == {"parked", "failed", "done", "child", "root"}
@@ -136,10 +136,10 @@ def started(clock):
     )
 
 
-async def test_a_description_shows_everything_that_is_open(client, stage, clock):
+async def test_a_description_shows_everything_that_is_open(client, turns, clock):
     at = clock.now()
     await client.start_orchestration("i", "Sum", labels={"tenant": "acme"})
-    await stage.step(
+    await turns.step(
         "i",
         started(clock),
         ActivityScheduled(event_id=2, at=at, name="charge", input="1"),
@@ -168,37 +168,37 @@ async def test_a_description_shows_everything_that_is_open(client, stage, clock)
     )
 
 
-async def test_a_description_says_what_the_instance_is_doing(client, stage, clock):
+async def test_a_description_says_what_the_instance_is_doing(client, turns, clock):
     async def doing() -> str:
         return (await client.describe_instance("i")).doing
 
     await client.start_orchestration("i", "Sum")
     assert await doing() == "waits for its first turn since 2030-01-01 00:00:00 UTC"
-    await stage.park("i", "unregistered", "no runtime has it")
+    await turns.park("i", "unregistered", "no runtime has it")
     assert await doing() == (
         "is parked (unregistered) since 2030-01-01 00:00:00 UTC: no runtime has it"
     )
-    turn = await stage.lease("i")
+    turn = await turns.lease("i")
     assert await doing() == (
         "is parked (unregistered) since 2030-01-01 00:00:00 UTC: no runtime has it"
     )
     start_at = clock.now() + to_microseconds(timedelta(days=1))
     later = TimerCreated(event_id=2, at=clock.now(), fire_at=start_at, purpose="start")
-    await stage.commit(turn, started(clock), later)
+    await turns.commit(turn, started(clock), later)
     assert await doing() == "starts at 2030-01-02 00:00:00 UTC"
     await client.raise_event("i", "go")
-    turn = await stage.lease("i")
+    turn = await turns.lease("i")
     assert await doing() == "runs a turn"
-    await stage.commit(turn)
+    await turns.commit(turn)
     await client.raise_event("i", "go")
-    await stage.fail("i", FAILURE)
+    await turns.fail("i", FAILURE)
     assert await doing() == "failed at 2030-01-01 00:00:00 UTC: ValueError: no stock"
 
 
-async def test_a_damaged_history_is_told_of_and_does_not_hide_the_rest(client, stage, clock):
+async def test_a_damaged_history_is_told_of_and_does_not_hide_the_rest(client, turns, clock):
     await client.start_orchestration("i", "Sum")
     waited = WaitCreated(event_id=2, at=clock.now(), name="approval")
-    await stage.step("i", started(clock), waited, b"damaged")
+    await turns.step("i", started(clock), waited, b"damaged")
     description = await client.describe_instance("i")
 
     assert "event 3 of execution 1 of instance 'i' cannot be decoded" in description.damage
@@ -206,9 +206,9 @@ async def test_a_damaged_history_is_told_of_and_does_not_hide_the_rest(client, s
     assert (description.event_count, description.info.instance) == (3, "i")
 
 
-async def test_a_lease_that_has_run_out_is_none(client, stage, clock):
+async def test_a_lease_that_has_run_out_is_none(client, turns, clock):
     await client.start_orchestration("i", "Sum")
-    await stage.lease("i")
+    await turns.lease("i")
     description = await client.describe_instance("i")
     assert description.doing == "runs its first turn"
     assert description.leased_until == to_datetime(clock.now()) + timedelta(seconds=30)
@@ -220,9 +220,9 @@ async def test_a_lease_that_has_run_out_is_none(client, stage, clock):
     assert description.doing == "waits for its first turn since 2030-01-01 00:00:00 UTC"
 
 
-async def test_a_description_shows_the_children_of_this_instance_alone(client, stage):
+async def test_a_description_shows_the_children_of_this_instance_alone(client, turns):
     await client.start_orchestration("root", "Sum")
-    await stage.start_child("root", "child")
+    await turns.start_child("root", "child")
     description = await client.describe_instance("root")
 
     assert [child.instance for child in description.children] == ["child"]

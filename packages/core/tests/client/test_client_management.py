@@ -119,12 +119,12 @@ async def test_a_token_that_no_page_had_is_refused(client, token):
         await client.list_all_instances(token=token)
 
 
-async def test_instances_are_listed_by_the_status_of_their_newest_execution(client, stage):
+async def test_instances_are_listed_by_the_status_of_their_newest_execution(client, turns):
     for name in ("running", "completed", "failed", "renewed"):
         await client.start_orchestration(name, "Sum")
-    await stage.complete("completed", "1")
-    await stage.fail("failed", FAILURE)
-    await stage.continue_as_new("renewed")
+    await turns.complete("completed", "1")
+    await turns.fail("failed", FAILURE)
+    await turns.continue_as_new("renewed")
 
     assert set(await client.list_instances_by_status("Running")) == {"running", "renewed"}
     assert await client.list_instances_by_status(InstanceStatus.COMPLETED) == ["completed"]
@@ -138,11 +138,11 @@ async def test_an_unknown_status_is_refused_with_the_valid_ones(client, status):
         await client.list_instances_by_status(status)
 
 
-async def test_the_info_of_an_instance_is_complete(client, stage, clock):
+async def test_the_info_of_an_instance_is_complete(client, turns, clock):
     created = datetime.fromtimestamp(clock.now() / 1_000_000, UTC)
     await client.start_orchestration("i", "Sum", "1", version="2.0.0")
     clock.advance(timedelta(seconds=5))
-    await stage.complete("i", '{"sum": 3}')
+    await turns.complete("i", '{"sum": 3}')
 
     info = await client.get_instance_info("i")
     assert info.instance == "i"
@@ -159,9 +159,9 @@ async def test_the_info_of_an_instance_is_complete(client, stage, clock):
     assert info.parked is None
 
 
-async def test_the_info_of_a_failed_instance_says_why_and_has_no_output(client, stage):
+async def test_the_info_of_a_failed_instance_says_why_and_has_no_output(client, turns):
     await client.start_orchestration("i", "Sum")
-    await stage.fail("i", FAILURE)
+    await turns.fail("i", FAILURE)
 
     instance, execution = (
         await client.get_instance_info("i"),
@@ -171,26 +171,26 @@ async def test_the_info_of_a_failed_instance_says_why_and_has_no_output(client, 
     assert (execution.output, execution.failure) == (None, FAILURE)
 
 
-async def test_the_info_of_a_child_names_its_parent(client, stage):
+async def test_the_info_of_a_child_names_its_parent(client, turns):
     await client.start_orchestration("parent", "Sum")
-    await stage.start_child("parent", "child")
+    await turns.start_child("parent", "child")
 
     assert (await client.get_instance_info("child")).parent_instance == "parent"
 
 
-async def test_the_info_of_a_parked_instance_says_why(client, stage):
+async def test_the_info_of_a_parked_instance_says_why(client, turns):
     await client.start_orchestration("i", "Sum")
-    await stage.park("i", "unregistered", "no runtime has it")
+    await turns.park("i", "unregistered", "no runtime has it")
 
     assert (await client.get_instance_info("i")).parked.reason == "unregistered"
 
 
-async def test_executions_are_numbered_and_looked_at_one_by_one(client, stage, clock):
+async def test_executions_are_numbered_and_looked_at_one_by_one(client, turns, clock):
     await client.start_orchestration("i", "Sum")
-    await stage.continue_as_new("i", started(1, clock), waited(2, clock))
+    await turns.continue_as_new("i", started(1, clock), waited(2, clock))
     clock.advance(timedelta(seconds=1))
-    await stage.continue_as_new("i", started(1, clock, execution=2))
-    await stage.complete("i", "1")
+    await turns.continue_as_new("i", started(1, clock, execution=2))
+    await turns.complete("i", "1")
 
     assert await client.list_executions("i") == [1, 2, 3]
     first = await client.get_execution_info("i", 1)
@@ -239,12 +239,12 @@ async def test_an_execution_that_is_no_number_is_refused(client, execution):
         await client.get_execution_info("i", execution)
 
 
-async def test_a_history_is_read_in_order_from_the_start_event(client, stage, clock):
+async def test_a_history_is_read_in_order_from_the_start_event(client, turns, clock):
     await client.start_orchestration("i", "Sum")
-    await stage.step("i", started(1, clock), waited(2, clock))
+    await turns.step("i", started(1, clock), waited(2, clock))
     await client.raise_event("i", "go", "1")
     raised = EventRaised(event_id=3, at=clock.now(), name="go", data="1", message_id="event:1")
-    await stage.step("i", raised)
+    await turns.step("i", raised)
 
     history = await client.read_execution_history("i", 1)
     assert [event.event_id for event in history] == [1, 2, 3]
@@ -264,28 +264,28 @@ async def test_a_history_before_the_first_turn_is_empty(client):
     assert await client.read_execution_history("i", 1) == []
 
 
-async def test_a_long_history_is_read_page_by_page(client, stage, clock, provider):
+async def test_a_long_history_is_read_page_by_page(client, turns, clock, provider):
     await client.start_orchestration("i", "Sum")
-    await stage.step("i", *(waited(number, clock) for number in range(1, 2501)))
+    await turns.step("i", *(waited(number, clock) for number in range(1, 2501)))
 
     history = await client.read_execution_history("i", 1)
     assert [event.event_id for event in history] == list(range(1, 2501))
 
 
-async def test_an_undecodable_event_is_reported_with_its_place(client, stage, clock):
+async def test_an_undecodable_event_is_reported_with_its_place(client, turns, clock):
     await client.start_orchestration("i", "Sum")
-    await stage.step("i", started(1, clock), b'{"kind": "OfTheFuture"}')
+    await turns.step("i", started(1, clock), b'{"kind": "OfTheFuture"}')
 
     with pytest.raises(StorageCorrupt, match="event 2 of execution 1 of instance 'i'"):
         await client.read_execution_history("i", 1)
 
 
-async def test_the_figures_add_up(client, stage, clock):
+async def test_the_figures_add_up(client, turns, clock):
     for name in ("running", "completed", "failed"):
         await client.start_orchestration(name, "Sum")
-    await stage.complete("completed", "1", waited(1, clock))
-    await stage.fail("failed", FAILURE)
-    await stage.continue_as_new("running", waited(1, clock), waited(2, clock))
+    await turns.complete("completed", "1", waited(1, clock))
+    await turns.fail("failed", FAILURE)
+    await turns.continue_as_new("running", waited(1, clock), waited(2, clock))
 
     assert await client.get_system_metrics() == SystemMetrics(
         total_instances=3,
@@ -307,7 +307,7 @@ async def test_queue_depths_count_what_waits(client):
     )
 
 
-async def test_management_is_repeated_when_the_trouble_passes(provider, stage):
+async def test_management_is_repeated_when_the_trouble_passes(provider, turns):
     class Busy(DelegatingProvider):
         tries = 0
 
@@ -319,7 +319,7 @@ async def test_management_is_repeated_when_the_trouble_passes(provider, stage):
 
     client = Client(Busy(provider))
     await client.start_orchestration("i", "Sum")
-    info = await stage.pass_time(asyncio.ensure_future(client.get_instance_info("i")))
+    info = await turns.pass_time(asyncio.ensure_future(client.get_instance_info("i")))
 
     assert info.instance == "i"
 

@@ -96,7 +96,7 @@ async def test_a_key_that_no_value_can_have_is_refused(reader, key):
         await reader.wait_for_value("i", key, int)
 
 
-async def test_a_wait_for_a_value_ends_when_it_is_set(client, reader, telling, stage):
+async def test_a_wait_for_a_value_ends_when_it_is_set(client, reader, telling, turns):
     waiting = asyncio.ensure_future(reader.wait_for_value("i", "done", int))
     await asyncio.sleep(0)
     await client.start_orchestration("i", "Sum")
@@ -104,27 +104,27 @@ async def test_a_wait_for_a_value_ends_when_it_is_set(client, reader, telling, s
     assert not waiting.done()
     telling.set_value("done", b"3")
 
-    assert await stage.pass_time(waiting) == 3
+    assert await turns.pass_time(waiting) == 3
 
 
-async def test_a_wait_for_a_value_ends_with_the_instance(client, reader, stage):
+async def test_a_wait_for_a_value_ends_with_the_instance(client, reader, turns):
     await client.start_orchestration("i", "Sum")
     waiting = asyncio.ensure_future(reader.wait_for_value("i", "done", int))
-    await stage.complete("i", "1")
+    await turns.complete("i", "1")
 
     with pytest.raises(ValueNotFound, match="ended without a value 'done'"):
-        await stage.pass_time(waiting)
+        await turns.pass_time(waiting)
 
 
-async def test_a_wait_for_a_value_has_a_limit(client, reader, stage):
+async def test_a_wait_for_a_value_has_a_limit(client, reader, turns):
     await client.start_orchestration("i", "Sum")
     waiting = asyncio.ensure_future(reader.wait_for_value("i", "done", int, timedelta(seconds=3)))
 
     with pytest.raises(WaitTimeout, match="'i' did not set the value 'done' within 3 s"):
-        await stage.pass_time(waiting)
+        await turns.pass_time(waiting)
 
 
-async def test_the_custom_status_stands_beside_the_status(client, reader, telling, stage):
+async def test_the_custom_status_stands_beside_the_status(client, reader, telling, turns):
     await client.start_orchestration("i", "Sum")
     telling.tell(b'"packing"')
 
@@ -132,35 +132,35 @@ async def test_the_custom_status_stands_beside_the_status(client, reader, tellin
     assert await reader.get_orchestration_status("i") == running
     info = await reader.get_instance_info("i")
     assert (info.custom_status, info.custom_status_version) == ('"packing"', 1)
-    await stage.complete("i", "1")
+    await turns.complete("i", "1")
     assert await reader.get_orchestration_status("i") == Completed(
         output="1", custom_status='"packing"', custom_status_version=1
     )
 
 
 async def test_a_wait_for_a_status_returns_what_the_caller_has_not_seen(
-    client, reader, telling, stage
+    client, reader, telling, turns
 ):
     waiting = asyncio.ensure_future(reader.wait_for_status_change("i"))
     await asyncio.sleep(0)
     await client.start_orchestration("i", "Sum")
     telling.tell(b'"packing"')
-    assert (await stage.pass_time(waiting)).custom_status_version == 1
+    assert (await turns.pass_time(waiting)).custom_status_version == 1
     assert (await reader.wait_for_status_change("i", 0)).custom_status == '"packing"'
 
     waiting = asyncio.ensure_future(reader.wait_for_status_change("i", 1))
     await asyncio.sleep(0)
     assert not waiting.done()
-    await stage.complete("i", "1")
-    assert isinstance(await stage.pass_time(waiting), Completed)
+    await turns.complete("i", "1")
+    assert isinstance(await turns.pass_time(waiting), Completed)
 
 
-async def test_a_wait_for_a_status_has_a_limit(client, reader, stage):
+async def test_a_wait_for_a_status_has_a_limit(client, reader, turns):
     await client.start_orchestration("i", "Sum")
     waiting = asyncio.ensure_future(reader.wait_for_status_change("i", 0, 3))
 
     with pytest.raises(WaitTimeout, match="did not change its custom status within 3 s"):
-        await stage.pass_time(waiting)
+        await turns.pass_time(waiting)
     for version in (-1, "1", True):
         with pytest.raises(InvalidInput, match="seen_version"):
             await reader.wait_for_status_change("i", version)

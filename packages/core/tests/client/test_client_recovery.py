@@ -97,11 +97,11 @@ def started(clock, **fields):
     )
 
 
-async def failed_of_an_activity(client: Client, stage, clock) -> None:
+async def failed_of_an_activity(client: Client, turns, clock) -> None:
     """An instance whose fourth event is the failure of its first activity."""
     await client.start_orchestration("i", "Sum")
     at = clock.now()
-    await stage.fail(
+    await turns.fail(
         "i",
         FAILURE,
         started(clock),
@@ -117,9 +117,9 @@ def conflict(reopening: InstanceReopening) -> None:
 
 
 async def test_a_retry_keeps_what_was_before_the_failure(
-    client, recovery, recovering, stage, clock
+    client, recovery, recovering, turns, clock
 ):
-    await failed_of_an_activity(client, stage, clock)
+    await failed_of_an_activity(client, turns, clock)
     state = await recovering.read_instance("i")
 
     assert await recovery.retry_instance("i", reason="the bank is back", version="2.0.0") == 2
@@ -133,24 +133,24 @@ async def test_a_retry_keeps_what_was_before_the_failure(
     assert decode_start(reopening.start.data).reason == "the bank is back"
 
 
-async def test_a_retry_needs_a_failed_instance(client, recovery, recovering, stage, clock):
+async def test_a_retry_needs_a_failed_instance(client, recovery, recovering, turns, clock):
     with pytest.raises(InstanceNotFound):
         await recovery.retry_instance("i")
     await client.start_orchestration("i", "Sum")
     with pytest.raises(InstanceRunning, match="rewind it with rewind_instance"):
         await recovery.retry_instance("i")
-    await stage.complete("i", "1")
+    await turns.complete("i", "1")
     with pytest.raises(InvalidInput, match="is Completed, and a retry needs a failed one"):
         await recovery.retry_instance("i")
     assert recovering.reopened == []
 
 
 async def test_a_rewind_goes_to_any_event_at_which_a_history_can_be_cut(
-    client, recovery, recovering, stage, clock
+    client, recovery, recovering, turns, clock
 ):
     await client.start_orchestration("i", "Sum")
     at = clock.now()
-    await stage.complete(
+    await turns.complete(
         "i",
         "1",
         started(clock),
@@ -193,18 +193,18 @@ async def test_an_execution_without_events_cannot_be_cut(client, recovery):
     ],
 )
 async def test_an_argument_of_a_rewind_that_does_not_fit_is_refused(
-    client, recovery, recovering, stage, clock, arguments, kind
+    client, recovery, recovering, turns, clock, arguments, kind
 ):
-    await failed_of_an_activity(client, stage, clock)
+    await failed_of_an_activity(client, turns, clock)
     with pytest.raises(kind):
         await recovery.rewind_instance("i", **arguments)
     assert recovering.reopened == []
 
 
 async def test_a_rewind_whose_answer_was_lost_is_recognised_before_its_first_turn(
-    client, recovery, recovering, stage, clock, monkeypatch
+    client, recovery, recovering, turns, clock, monkeypatch
 ):
-    await failed_of_an_activity(client, stage, clock)
+    await failed_of_an_activity(client, turns, clock)
     state = await recovering.read_instance("i")
     recovering.before = conflict
 
@@ -223,9 +223,9 @@ async def test_a_rewind_whose_answer_was_lost_is_recognised_before_its_first_tur
 
 
 async def test_a_rewind_whose_answer_was_lost_is_recognised_by_its_first_event(
-    client, recovery, recovering, stage, clock
+    client, recovery, recovering, turns, clock
 ):
-    await failed_of_an_activity(client, stage, clock)
+    await failed_of_an_activity(client, turns, clock)
     state = await recovering.read_instance("i")
     copied = CopiedFrom(
         instance="i",
@@ -268,13 +268,13 @@ class Reopened(DelegatingProvider):
 
 
 async def test_a_fork_begins_with_the_history_of_its_source(
-    client, recovery, recovering, stage, clock
+    client, recovery, recovering, turns, clock
 ):
-    await failed_of_an_activity(client, stage, clock)
+    await failed_of_an_activity(client, turns, clock)
     source = await recovering.read_instance("i")
 
     handle = await recovery.fork_instance("i", "j", reason="to try it")
-    created = decode_start((await stage.lease("j")).messages[0].data)
+    created = decode_start((await turns.lease("j")).messages[0].data)
     assert handle.instance == "j"
     assert created.copy == HistoryCopy(
         instance="i", incarnation=source.incarnation, execution=1, to_event=3
@@ -289,10 +289,10 @@ async def test_a_fork_begins_with_the_history_of_its_source(
 
 
 async def test_a_termination_ends_the_history_and_tells_the_parent(
-    client, recovery, recovering, stage, clock
+    client, recovery, recovering, turns, clock
 ):
     await client.start_orchestration("parent", "Sum")
-    await stage.start_child("parent", "i")
+    await turns.start_child("parent", "i")
 
     assert await recovery.terminate_instance("i", "no more") is True
     (termination,) = recovering.terminated
@@ -305,11 +305,11 @@ async def test_a_termination_ends_the_history_and_tells_the_parent(
 
 
 async def test_a_termination_asks_running_children_to_cancel(
-    client, recovery, recovering, stage, clock
+    client, recovery, recovering, turns, clock
 ):
     await client.start_orchestration("i", "Sum")
     at = clock.now()
-    await stage.step(
+    await turns.step(
         "i",
         started(clock),
         ChildScheduled(event_id=2, at=at, instance="ended", name="Sum", input="null"),
@@ -323,11 +323,11 @@ async def test_a_termination_asks_running_children_to_cancel(
     assert [(m.instance, m.kind) for m in termination.send] == [("running", MessageKind.CANCEL)]
 
 
-async def test_a_termination_of_what_has_ended_has_no_effect(client, recovery, recovering, stage):
+async def test_a_termination_of_what_has_ended_has_no_effect(client, recovery, recovering, turns):
     with pytest.raises(InstanceNotFound):
         await recovery.terminate_instance("i")
     await client.start_orchestration("i", "Sum")
-    await stage.complete("i", "1")
+    await turns.complete("i", "1")
 
     assert await recovery.terminate_instance("i") is False
     assert recovering.terminated == []
@@ -346,10 +346,10 @@ class Interleaved(DelegatingProvider):
 
 
 async def test_a_first_turn_that_comes_between_stands_before_the_termination(
-    provider, client, stage, clock
+    provider, client, turns, clock
 ):
     await client.start_orchestration("i", "Sum")
-    terminating = Client(Interleaved(provider, lambda: stage.step("i", started(clock))))
+    terminating = Client(Interleaved(provider, lambda: turns.step("i", started(clock))))
 
     assert await terminating.terminate_instance("i", "no more") is True
     events = await client.read_execution_history("i", 1)
@@ -360,10 +360,10 @@ async def test_a_first_turn_that_comes_between_stands_before_the_termination(
 
 
 async def test_an_execution_that_begins_between_ends_before_its_first_turn(
-    provider, client, stage, clock
+    provider, client, turns, clock
 ):
     await client.start_orchestration("i", "Sum")
-    meanwhile = lambda: stage.continue_as_new("i", started(clock))  # noqa: E731 # as short
+    meanwhile = lambda: turns.continue_as_new("i", started(clock))  # noqa: E731 # as short
     terminating = Client(Interleaved(provider, meanwhile))
 
     assert await terminating.terminate_instance("i", "no more") is True
@@ -391,27 +391,27 @@ async def test_what_ended_before_its_first_turn_cannot_run_again(provider, clien
     assert check_history(document, Registry()).executions == ()
 
 
-async def test_a_terminated_instance_runs_again_from_where_it_was(client, stage, clock):
+async def test_a_terminated_instance_runs_again_from_where_it_was(client, turns, clock):
     await client.start_orchestration("i", "Sum")
-    await stage.step("i", started(clock))
+    await turns.step("i", started(clock))
     await client.terminate_instance("i")
 
     assert await client.retry_instance("i") == 2
-    turn = await stage.lease("i")
+    turn = await turns.lease("i")
     assert decode_start(turn.messages[0].data).copy.to_event == 1
     assert await client.list_executions("i") == [1, 2]
 
 
-async def test_a_failed_child_is_retried_before_its_parent(client, stage, clock):
+async def test_a_failed_child_is_retried_before_its_parent(client, turns, clock):
     await client.start_orchestration("parent", "Sum")
     at = clock.now()
     child = ChildScheduled(event_id=2, at=at, instance="child", name="Sum", input="null")
-    await stage.start_child("parent", "child", started(clock), child, event=2)
-    await stage.fail(
+    await turns.start_child("parent", "child", started(clock), child, event=2)
+    await turns.fail(
         "child", FAILURE, started(clock), OrchestrationFailed(event_id=2, at=at, details=FAILURE)
     )
     await client.raise_event("parent", "go")  # so that it is ready
-    await stage.fail(
+    await turns.fail(
         "parent",
         FAILURE,
         ChildFailed(event_id=3, at=at, scheduled=2, details=FAILURE),
@@ -422,16 +422,16 @@ async def test_a_failed_child_is_retried_before_its_parent(client, stage, clock)
     for instance, to_event in (("child", 1), ("parent", 2)):
         info = await client.get_instance_info(instance)
         assert (info.status, info.execution) == (InstanceStatus.RUNNING, 2)
-        turn = await stage.lease(instance)
+        turn = await turns.lease(instance)
         assert decode_start(turn.messages[0].data).copy.to_event == to_event
 
 
-async def test_failed_roots_that_match_are_retried_and_the_others_named(client, stage, clock):
+async def test_failed_roots_that_match_are_retried_and_the_others_named(client, turns, clock):
     for instance, name in (("a", "Sum"), ("b", "Sum"), ("c", "Greet"), ("running", "Sum")):
         await client.start_orchestration(instance, name)
         if instance != "running":
             clock.advance(1)
-            await stage.fail(
+            await turns.fail(
                 instance,
                 FAILURE,
                 started(clock),

@@ -88,15 +88,15 @@ class Losing(DelegatingProvider):
             await super().create_instance(new)
 
 
-async def started_input(stage, instance):
-    turn = await stage.lease(instance)
+async def started_input(turns, instance):
+    turn = await turns.lease(instance)
     return decode_start(turn.messages[0].data).input, turn
 
 
-async def test_a_start_by_name_stores_the_text_as_it_is(client, stage):
+async def test_a_start_by_name_stores_the_text_as_it_is(client, turns):
     handle = await client.start_orchestration("i", "Sum", '{ "number":  1 }')
 
-    text, turn = await started_input(stage, "i")
+    text, turn = await started_input(turns, "i")
     assert handle.instance == "i"
     assert text == '{ "number":  1 }'
     assert turn.state.name == "Sum"
@@ -112,27 +112,27 @@ async def test_a_start_is_running_before_anything_ran(client):
     assert await client.get_orchestration_status("i") == Running()
 
 
-async def test_no_input_is_null(client, stage):
+async def test_no_input_is_null(client, turns):
     await client.start_orchestration("i", "Sum")
 
-    assert (await started_input(stage, "i"))[0] == "null"
+    assert (await started_input(turns, "i"))[0] == "null"
 
 
-async def test_a_start_by_function_encodes_by_the_annotation(client, stage):
+async def test_a_start_by_function_encodes_by_the_annotation(client, turns):
     await client.start_orchestration("i", process_order, Order(number=3, customerName="Ada"))
 
-    text, turn = await started_input(stage, "i")
+    text, turn = await started_input(turns, "i")
     assert text == '{"number":3,"customer":"Ada"}'
     assert turn.state.name == "Sum"
 
 
-async def test_a_function_reference_is_a_name_and_pins_no_version(client, stage):
+async def test_a_function_reference_is_a_name_and_pins_no_version(client, turns):
     await client.start_orchestration("i", process_order, Order(number=3))
 
-    assert (await stage.lease("i")).state.version is None
+    assert (await turns.lease("i")).state.version is None
 
 
-async def test_a_versioned_start_pins_exactly_that_version(client, stage):
+async def test_a_versioned_start_pins_exactly_that_version(client, turns):
     await client.start_orchestration("plain", "Sum", "{}", version="2.0.0")
     await client.start_orchestration_versioned("text", "Sum", "2.0.0", "{}")
     await client.start_orchestration_versioned("function", greet, "2.0.0")
@@ -140,13 +140,13 @@ async def test_a_versioned_start_pins_exactly_that_version(client, stage):
     await client.start("call", greet, version="2.0.0")()
 
     for instance in ("plain", "text", "function", "value", "call"):
-        assert (await stage.lease(instance)).state.version == "2.0.0"
+        assert (await turns.lease(instance)).state.version == "2.0.0"
 
 
-async def test_a_typed_start_by_name_encodes_the_value(client, stage):
+async def test_a_typed_start_by_name_encodes_the_value(client, turns):
     await client.start_orchestration_typed("i", "Sum", Order(number=3))
 
-    assert (await started_input(stage, "i"))[0] == '{"number":3,"customer":"none"}'
+    assert (await started_input(turns, "i"))[0] == '{"number":3,"customer":"none"}'
 
 
 @pytest.mark.parametrize("version", ["1", "v1.0.0", "", "01.0.0", 1])
@@ -172,22 +172,22 @@ async def test_a_version_and_an_input_that_are_swapped_are_told_before_anything_
     assert len(await client.list_all_instances()) == 0
 
 
-async def test_a_second_start_under_the_id_is_refused_and_changes_nothing(client, stage):
+async def test_a_second_start_under_the_id_is_refused_and_changes_nothing(client, turns):
     await client.start_orchestration("i", "Sum", "1")
     with pytest.raises(InstanceAlreadyExists, match="'i'"):
         await client.start_orchestration("i", "Sum", "1")
     with pytest.raises(InstanceAlreadyExists):
         await client.start_orchestration("i", "Other", "2", version="1.0.0")
 
-    text, turn = await started_input(stage, "i")
+    text, turn = await started_input(turns, "i")
     assert text == "1"
     assert turn.state.name == "Sum"
     assert len(turn.messages) == 1
 
 
-async def test_an_id_stays_in_use_after_the_end(client, stage):
+async def test_an_id_stays_in_use_after_the_end(client, turns):
     await client.start_orchestration("i", "Sum", "1")
-    await stage.complete("i", '"done"')
+    await turns.complete("i", '"done"')
 
     with pytest.raises(InstanceAlreadyExists):
         await client.start_orchestration("i", "Sum", "1")
@@ -264,7 +264,7 @@ async def test_a_function_that_is_not_registered_is_refused(client):
 
 
 @pytest.mark.slow
-async def test_the_largest_payload_is_stored_whole_and_one_byte_more_is_refused(client, stage):
+async def test_the_largest_payload_is_stored_whole_and_one_byte_more_is_refused(client, turns):
     largest = '"' + "x" * (LARGEST_PAYLOAD - 2) + '"'
     await client.start_orchestration("i", "Sum", largest)
     with pytest.raises(PayloadTooLarge, match=str(LARGEST_PAYLOAD)):
@@ -272,26 +272,26 @@ async def test_the_largest_payload_is_stored_whole_and_one_byte_more_is_refused(
     with pytest.raises(PayloadTooLarge, match="event"):
         await client.raise_event("i", "go", largest + " ")
 
-    assert (await started_input(stage, "i"))[0] == largest
+    assert (await started_input(turns, "i"))[0] == largest
     assert list(await client.list_all_instances()) == ["i"]
 
 
-async def test_a_lost_answer_is_asked_again_as_the_same_start(provider, stage):
+async def test_a_lost_answer_is_asked_again_as_the_same_start(provider, turns):
     losing = Losing(provider, lost=2)
     task = asyncio.ensure_future(Client(losing).start_orchestration("i", "Sum", "1"))
-    await stage.pass_time(task)
+    await turns.pass_time(task)
 
     assert len({new.incarnation for new in losing.created}) == 1
     assert len(losing.created) == 3
-    assert len((await stage.lease("i")).messages) == 1
+    assert len((await turns.lease("i")).messages) == 1
 
 
-async def test_after_three_tries_the_trouble_reaches_the_caller(provider, stage):
+async def test_after_three_tries_the_trouble_reaches_the_caller(provider, turns):
     losing = Losing(provider, lost=3, before=True)
     task = asyncio.ensure_future(Client(losing).start_orchestration("i", "Sum", "1"))
 
     with pytest.raises(StorageUnavailable):
-        await stage.pass_time(task)
+        await turns.pass_time(task)
     assert len(losing.created) == 3
 
 
@@ -312,14 +312,14 @@ async def test_an_exception_that_is_not_the_contract_s_is_left_alone(provider):
         await Client(Broken(provider)).start_orchestration("i", "Sum")
 
 
-async def test_a_start_by_call_encodes_the_arguments_by_their_names(client, stage):
+async def test_a_start_by_call_encodes_the_arguments_by_their_names(client, turns):
     @Registry().orchestration(name="Sum")
     async def pay(ctx: OrchestrationContext, order: Order, *, cents: int = 500) -> Receipt:
         return Receipt(total=cents)
 
     handle = await client.start("i", pay, version="2.0.0")(Order(number=3), cents=7)
 
-    text, turn = await started_input(stage, "i")
+    text, turn = await started_input(turns, "i")
     assert text == '{"order":{"number":3,"customer":"none"},"cents":7}'
     assert (handle.instance, turn.state.name, turn.state.version) == ("i", "Sum", "2.0.0")
     with pytest.raises(NotRegistered, match="'charge' is registered as an activity"):

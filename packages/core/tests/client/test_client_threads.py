@@ -96,7 +96,7 @@ async def test_errors_come_back_as_they_are(provider):
     await asyncio.to_thread(elsewhere)
 
 
-async def test_a_timeout_is_measured_on_the_clock_of_the_provider(provider, clock, stage):
+async def test_a_timeout_is_measured_on_the_clock_of_the_provider(provider, clock, turns):
     waiting = asyncio.ensure_future(
         asyncio.to_thread(lambda: asyncio.run(Client(provider).wait_for_orchestration("i", 3600)))
     )
@@ -105,7 +105,7 @@ async def test_a_timeout_is_measured_on_the_clock_of_the_provider(provider, cloc
     begun = clock.now()
 
     with pytest.raises(WaitTimeout):
-        await stage.pass_time(waiting)
+        await turns.pass_time(waiting)
     assert clock.now() - begun >= 3600 * 1_000_000
 
 

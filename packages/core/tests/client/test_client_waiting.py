@@ -77,12 +77,12 @@ def unavailable():
     return StorageUnavailable("the storage is busy; try again", operation="read_instance")
 
 
-async def test_the_status_says_what_was_stored(client, stage):
+async def test_the_status_says_what_was_stored(client, turns):
     await client.start_orchestration("completed", "Sum")
     await client.start_orchestration("failed", "Sum")
     await client.start_orchestration("running", "Sum")
-    await stage.complete("completed", '{"a": 1}')
-    await stage.fail("failed", FAILURE)
+    await turns.complete("completed", '{"a": 1}')
+    await turns.fail("failed", FAILURE)
 
     assert await client.get_orchestration_status("completed") == Completed(output='{"a": 1}')
     assert await client.get_orchestration_status("failed") == Failed(details=FAILURE)
@@ -90,16 +90,16 @@ async def test_the_status_says_what_was_stored(client, stage):
     assert await client.get_orchestration_status("unknown") == NotFound()
 
 
-async def test_the_status_is_that_of_the_newest_execution(client, stage):
+async def test_the_status_is_that_of_the_newest_execution(client, turns):
     await client.start_orchestration("i", "Sum")
-    await stage.continue_as_new("i")
+    await turns.continue_as_new("i")
 
     assert await client.get_orchestration_status("i") == Running()
 
 
-async def test_a_parked_instance_says_why_and_since_when(client, stage, clock):
+async def test_a_parked_instance_says_why_and_since_when(client, turns, clock):
     await client.start_orchestration("i", "Sum")
-    await stage.park("i", "unregistered", "no runtime has it")
+    await turns.park("i", "unregistered", "no runtime has it")
 
     parked = (await client.get_orchestration_status("i")).parked
     assert parked.reason == "unregistered"
@@ -109,9 +109,9 @@ async def test_a_parked_instance_says_why_and_since_when(client, stage, clock):
 
 
 @pytest.mark.parametrize("details", [b"", b"no details", b"{}", b"[1]", b"\xff", b"null"])
-async def test_an_undecodable_failure_is_reported_with_its_instance(client, stage, details):
+async def test_an_undecodable_failure_is_reported_with_its_instance(client, turns, details):
     await client.start_orchestration("i", "Sum")
-    await stage.fail("i", details)
+    await turns.fail("i", details)
 
     with pytest.raises(StorageCorrupt, match="'i'"):
         await client.get_orchestration_status("i")
@@ -119,48 +119,48 @@ async def test_an_undecodable_failure_is_reported_with_its_instance(client, stag
         await client.wait_for_orchestration("i", 1)
 
 
-async def test_what_has_ended_is_seen_at_once_however_short_the_timeout(client, stage):
+async def test_what_has_ended_is_seen_at_once_however_short_the_timeout(client, turns):
     await client.start_orchestration("i", "Sum")
-    await stage.complete("i", "1")
+    await turns.complete("i", "1")
 
     assert await client.wait_for_orchestration("i", 0) == Completed(output="1")
     assert await client.wait_for_orchestration("i", timedelta(0)) == Completed(output="1")
 
 
-async def test_a_failure_is_an_outcome_of_waiting_not_an_error(client, stage):
+async def test_a_failure_is_an_outcome_of_waiting_not_an_error(client, turns):
     await client.start_orchestration("i", "Sum")
-    await stage.fail("i", FAILURE)
+    await turns.fail("i", FAILURE)
 
     assert await client.wait_for_orchestration("i") == Failed(details=FAILURE)
 
 
-async def test_the_end_wakes_the_waiter_without_the_clock(client, stage):
+async def test_the_end_wakes_the_waiter_without_the_clock(client, turns):
     await client.start_orchestration("i", "Sum")
     waiting = asyncio.ensure_future(client.wait_for_orchestration("i", 60))
-    await stage.asleep()
-    await stage.complete("i", "1")
+    await turns.asleep()
+    await turns.complete("i", "1")
 
     async with asyncio.timeout(60):
         assert await waiting == Completed(output="1")
 
 
-async def test_the_notifier_wakes_waiters_of_a_provider_that_polls(provider, stage):
+async def test_the_notifier_wakes_waiters_of_a_provider_that_polls(provider, turns):
     client = Client(Deaf(provider))
     await client.start_orchestration("i", "Sum")
     waiting = asyncio.ensure_future(client.wait_for_orchestration("i"))
-    await stage.asleep()
-    await stage.complete("i", "1")
+    await turns.asleep()
+    await turns.complete("i", "1")
 
     async with asyncio.timeout(60):
         assert await waiting == Completed(output="1")
 
 
-async def test_a_ring_during_the_look_is_not_lost(provider, stage, clock):
+async def test_a_ring_during_the_look_is_not_lost(provider, turns, clock):
     class Slow(Deaf):
         async def read_instance(self, instance):
             state = await super().read_instance(instance)
             if len(self.looks) == 1:
-                await stage.complete("i", "1")
+                await turns.complete("i", "1")
             return state
 
     client = Client(Slow(provider))
@@ -171,35 +171,35 @@ async def test_a_ring_during_the_look_is_not_lost(provider, stage, clock):
     assert clock.next_due is None
 
 
-async def test_a_ring_that_brings_no_end_costs_one_look(provider, stage):
+async def test_a_ring_that_brings_no_end_costs_one_look(provider, turns):
     deaf = Deaf(provider)
     client = Client(deaf)
     await client.start_orchestration("i", "Sum")
     waiting = asyncio.ensure_future(client.wait_for_orchestration("i"))
-    await stage.asleep()
+    await turns.asleep()
     provider.notifier.notify_instance("i")
-    await stage.settle(lambda: len(deaf.looks) > 1)
+    await turns.settle(lambda: len(deaf.looks) > 1)
     for _ in range(50):
         await asyncio.sleep(0)
 
     assert len(deaf.looks) == 2
-    await stage.complete("i", "1")
+    await turns.complete("i", "1")
     await waiting
 
 
-async def test_polls_begin_at_5_ms_and_double_to_100_ms(provider, stage, clock):
+async def test_polls_begin_at_5_ms_and_double_to_100_ms(provider, turns, clock):
     deaf = Deaf(provider)
     begun = clock.now()
     waiting = asyncio.ensure_future(Client(deaf).wait_for_orchestration("i", 0.5))
 
     with pytest.raises(WaitTimeout):
-        await stage.pass_time(waiting)
+        await turns.pass_time(waiting)
     gaps = [later - look for look, later in zip(deaf.looks, deaf.looks[1:], strict=False)]
     assert deaf.looks[0] == begun
     assert [gap // 1000 for gap in gaps] == [5, 10, 20, 40, 80, 100, 100, 100, 45]
 
 
-async def test_waiting_for_an_unknown_id_costs_a_look_each_time_and_no_history(provider, stage):
+async def test_waiting_for_an_unknown_id_costs_a_look_each_time_and_no_history(provider, turns):
     class Expensive(Deaf):
         async def read_history(self, *arguments, **options):
             raise AssertionError("a wait read a history")
@@ -208,28 +208,28 @@ async def test_waiting_for_an_unknown_id_costs_a_look_each_time_and_no_history(p
     waiting = asyncio.ensure_future(Client(deaf).wait_for_orchestration("unknown", 10))
 
     with pytest.raises(WaitTimeout) as caught:
-        await stage.pass_time(waiting)
+        await turns.pass_time(waiting)
     assert not caught.value.exists
     assert "no such instance exists" in str(caught.value)
     assert len(deaf.looks) < 110
 
 
-async def test_a_wait_outlasts_the_start(client, stage):
+async def test_a_wait_outlasts_the_start(client, turns):
     waiting = asyncio.ensure_future(client.wait_for_orchestration("i", 60))
-    await stage.asleep()
+    await turns.asleep()
     await client.start_orchestration("i", "Sum")
-    await stage.complete("i", "1")
+    await turns.complete("i", "1")
 
     async with asyncio.timeout(60):
         assert await waiting == Completed(output="1")
 
 
 @pytest.mark.parametrize("wrap", [Deaf, lambda provider: provider])
-async def test_one_step_of_the_clock_past_the_timeout_ends_the_wait(provider, stage, clock, wrap):
+async def test_one_step_of_the_clock_past_the_timeout_ends_the_wait(provider, turns, clock, wrap):
     client = Client(wrap(provider))
     await client.start_orchestration("i", "Sum")
     waiting = asyncio.ensure_future(client.wait_for_orchestration("i", timedelta(seconds=3)))
-    await stage.asleep()
+    await turns.asleep()
     clock.advance(timedelta(seconds=3))
 
     async with asyncio.timeout(60):
@@ -240,9 +240,9 @@ async def test_one_step_of_the_clock_past_the_timeout_ends_the_wait(provider, st
     assert caught.value.timeout == timedelta(seconds=3)
 
 
-async def test_a_timeout_names_the_reason_why_the_instance_is_parked(client, stage):
+async def test_a_timeout_names_the_reason_why_the_instance_is_parked(client, turns):
     await client.start_orchestration("i", "Sum")
-    await stage.park("i", "nondeterminism", "event 3 differs")
+    await turns.park("i", "nondeterminism", "event 3 differs")
 
     with pytest.raises(WaitTimeout, match=r"parked \(nondeterminism\): event 3 differs") as caught:
         await client.wait_for_orchestration("i", 0)
@@ -257,56 +257,56 @@ async def test_a_timeout_that_is_no_duration_is_refused(client, timeout):
         await client.wait_for_orchestration("i", timeout)
 
 
-async def test_no_timeout_waits_on(client, stage, clock):
+async def test_no_timeout_waits_on(client, turns, clock):
     await client.start_orchestration("i", "Sum")
     waiting = asyncio.ensure_future(client.wait_for_orchestration("i"))
     for _ in range(20):
-        await stage.asleep()
+        await turns.asleep()
         clock.advance(timedelta(days=1))
     assert not waiting.done()
-    await stage.complete("i", "1")
+    await turns.complete("i", "1")
 
-    assert await stage.pass_time(waiting) == Completed(output="1")
+    assert await turns.pass_time(waiting) == Completed(output="1")
 
 
-async def test_retryable_trouble_is_waited_out(provider, stage):
+async def test_retryable_trouble_is_waited_out(provider, turns):
     troubled = Troubled(provider)
     client = Client(troubled)
     await client.start_orchestration("i", "Sum")
-    await stage.complete("i", "1")
+    await turns.complete("i", "1")
     troubled.error = unavailable()
     waiting = asyncio.ensure_future(client.wait_for_orchestration("i", 60))
-    await stage.asleep()
+    await turns.asleep()
     troubled.error = None
 
-    assert await stage.pass_time(waiting) == Completed(output="1")
+    assert await turns.pass_time(waiting) == Completed(output="1")
 
 
-async def test_trouble_from_the_first_look_to_the_end_is_the_error(provider, stage):
+async def test_trouble_from_the_first_look_to_the_end_is_the_error(provider, turns):
     troubled = Troubled(provider)
     troubled.error = unavailable()
     waiting = asyncio.ensure_future(Client(troubled).wait_for_orchestration("i", 1))
 
     with pytest.raises(StorageUnavailable):
-        await stage.pass_time(waiting)
+        await turns.pass_time(waiting)
     assert troubled.looks < 30
 
 
-async def test_trouble_at_the_end_is_the_cause_of_the_timeout(provider, stage):
+async def test_trouble_at_the_end_is_the_cause_of_the_timeout(provider, turns):
     troubled = Troubled(provider)
     client = Client(troubled)
     await client.start_orchestration("i", "Sum")
     waiting = asyncio.ensure_future(client.wait_for_orchestration("i", 1))
-    await stage.asleep()
+    await turns.asleep()
     troubled.error = unavailable()
 
     with pytest.raises(WaitTimeout) as caught:
-        await stage.pass_time(waiting)
+        await turns.pass_time(waiting)
     assert caught.value.__cause__ is troubled.error
     assert caught.value.exists
 
 
-async def test_a_provider_whose_waits_fail_is_polled_not_spun(provider, stage):
+async def test_a_provider_whose_waits_fail_is_polled_not_spun(provider, turns):
     class Muted(Deaf):
         async def wait_for_change(self, wait):
             raise unavailable()
@@ -315,7 +315,7 @@ async def test_a_provider_whose_waits_fail_is_polled_not_spun(provider, stage):
     waiting = asyncio.ensure_future(Client(muted).wait_for_orchestration("i", 1))
 
     with pytest.raises(WaitTimeout):
-        await stage.pass_time(waiting)
+        await turns.pass_time(waiting)
     assert len(muted.looks) < 30
 
 
@@ -329,10 +329,10 @@ async def test_trouble_that_is_not_retryable_ends_the_wait(provider):
 
 
 @pytest.mark.parametrize("wrap", [Deaf, lambda provider: provider])
-async def test_a_cancelled_wait_leaves_nothing_behind(provider, stage, clock, wrap):
+async def test_a_cancelled_wait_leaves_nothing_behind(provider, turns, clock, wrap):
     before = asyncio.all_tasks()
     waiting = asyncio.ensure_future(Client(wrap(provider)).wait_for_orchestration("i"))
-    await stage.asleep()
+    await turns.asleep()
     waiting.cancel()
 
     with pytest.raises(asyncio.CancelledError):
@@ -342,19 +342,19 @@ async def test_a_cancelled_wait_leaves_nothing_behind(provider, stage, clock, wr
     assert not provider.notifier._instances
 
 
-async def test_many_waiters_of_one_instance_all_wake(client, stage):
+async def test_many_waiters_of_one_instance_all_wake(client, turns):
     await client.start_orchestration("i", "Sum")
     waiting = [asyncio.ensure_future(client.wait_for_orchestration("i")) for _ in range(50)]
-    await stage.asleep()
-    await stage.complete("i", "1")
+    await turns.asleep()
+    await turns.complete("i", "1")
 
     async with asyncio.timeout(60):
         assert set(await asyncio.gather(*waiting)) == {Completed(output="1")}
 
 
-async def test_a_typed_wait_decodes_the_output(client, stage):
+async def test_a_typed_wait_decodes_the_output(client, turns):
     await client.start_orchestration("i", "Sum")
-    await stage.complete("i", "[1, 2]")
+    await turns.complete("i", "[1, 2]")
 
     assert await client.wait_for_orchestration_typed("i", list[int], 1) == [1, 2]
     assert await client.wait_for_orchestration_typed("i", tuple[int, ...], 1) == (1, 2)
@@ -362,47 +362,47 @@ async def test_a_typed_wait_decodes_the_output(client, stage):
         await client.wait_for_orchestration_typed("i", dict[str, int], 1)
 
 
-async def test_a_typed_wait_raises_a_failure_with_its_details(client, stage):
+async def test_a_typed_wait_raises_a_failure_with_its_details(client, turns):
     await client.start_orchestration("i", "Sum")
-    await stage.fail("i", FAILURE)
+    await turns.fail("i", FAILURE)
 
     with pytest.raises(OrchestrationFailed, match="'i' failed: ValueError: no stock") as caught:
         await client.wait_for_orchestration_typed("i", int, 1)
     assert caught.value.details == FAILURE
 
 
-async def test_a_handle_speaks_of_its_instance(client, stage):
+async def test_a_handle_speaks_of_its_instance(client, turns):
     handle = await client.start_orchestration("i", count)
     await handle.raise_event("go", "1", event_id="e")
     await handle.raise_event("go", "1", event_id="e")
     await handle.cancel("why")
     with pytest.raises(WaitTimeout):
         await handle.result(0)
-    turn = await stage.lease("i")
+    turn = await turns.lease("i")
 
     assert [message.kind for message in turn.messages] == ["start", "event", "cancel"]
     assert await handle.status() == Running()
     assert "'i'" in repr(handle)
 
 
-async def test_a_handle_decodes_the_result_by_the_function(client, stage):
+async def test_a_handle_decodes_the_result_by_the_function(client, turns):
     handle = await client.start_orchestration("i", count)
-    await stage.complete("i", '["a", 1]')
+    await turns.complete("i", '["a", 1]')
 
     assert await handle.wait(1) == Completed(output='["a", 1]')
     assert await handle.result(timedelta(seconds=1)) == ("a", 1)
 
 
-async def test_a_handle_by_name_decodes_json(client, stage):
+async def test_a_handle_by_name_decodes_json(client, turns):
     handle = await client.start_orchestration("i", "Sum")
-    await stage.complete("i", '{"a": [1]}')
+    await turns.complete("i", '{"a": [1]}')
 
     assert await handle.result() == {"a": [1]}
 
 
-async def test_a_handle_raises_a_failure(client, stage):
+async def test_a_handle_raises_a_failure(client, turns):
     handle = await client.start_orchestration("i", "Sum")
-    await stage.fail("i", FAILURE)
+    await turns.fail("i", FAILURE)
 
     with pytest.raises(OrchestrationFailed):
         await handle.result()
@@ -444,12 +444,12 @@ def test_a_wrapper_passes_on_what_a_provider_says_of_its_waits(provider):
     assert (silent.tells_of_changes, silent.tells_of_work) == (False, True)
 
 
-async def test_a_wrapper_that_measures_waits_does_not_make_them_longer(provider, stage):
+async def test_a_wrapper_that_measures_waits_does_not_make_them_longer(provider, turns):
     silent = Deaf(provider)
     waiting = asyncio.ensure_future(Client(Measured(silent)).wait_for_orchestration("i", 10))
 
     with pytest.raises(WaitTimeout):
-        await stage.pass_time(waiting)
+        await turns.pass_time(waiting)
     assert max(after - before for before, after in pairwise(silent.looks)) <= 100_000
 
 
@@ -472,7 +472,7 @@ async def test_the_first_of_many_ends_the_others():
 
 
 @pytest.mark.slow
-async def test_two_thousand_waiters_are_cheap(client, stage):
+async def test_two_thousand_waiters_are_cheap(client, turns):
     for number in range(2000):
         await client.start_orchestration(f"i{number}", "Sum")
     begun = time.process_time()
@@ -480,8 +480,8 @@ async def test_two_thousand_waiters_are_cheap(client, stage):
         asyncio.ensure_future(client.wait_for_orchestration(f"i{number}", 600))
         for number in range(2000)
     ]
-    await stage.asleep()
-    stage.clock.advance(timedelta(seconds=600))
+    await turns.asleep()
+    turns.clock.advance(timedelta(seconds=600))
     results = await asyncio.gather(*waiting, return_exceptions=True)
 
     assert all(isinstance(result, WaitTimeout) for result in results)

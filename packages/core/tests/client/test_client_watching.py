@@ -19,23 +19,23 @@ from perdure.contract import DelegatingProvider
 from perdure.history import WaitCreated
 
 
-async def test_a_watch_yields_every_change_until_the_end(client, stage, clock):
+async def test_a_watch_yields_every_change_until_the_end(client, turns, clock):
     watch = client.watch_instance("i")
     step = asyncio.ensure_future(anext(watch))
     await asyncio.sleep(0)
     assert not step.done()
 
     await client.start_orchestration("i", "Sum")
-    created = await stage.pass_time(step)
+    created = await turns.pass_time(step)
     assert (created.status, created.updated_at) == (InstanceStatus.RUNNING, created.created_at)
 
     step = asyncio.ensure_future(anext(watch))
-    await stage.park("i", "unregistered", "no runtime has it")
-    assert (await stage.pass_time(step)).parked.reason == "unregistered"
+    await turns.park("i", "unregistered", "no runtime has it")
+    assert (await turns.pass_time(step)).parked.reason == "unregistered"
 
     step = asyncio.ensure_future(anext(watch))
-    await stage.complete("i", "7")
-    ended = await stage.pass_time(step)
+    await turns.complete("i", "7")
+    ended = await turns.pass_time(step)
     assert (ended.status, ended.output) == (InstanceStatus.COMPLETED, "7")
     with pytest.raises(StopAsyncIteration):
         await anext(watch)
@@ -43,20 +43,20 @@ async def test_a_watch_yields_every_change_until_the_end(client, stage, clock):
         await anext(watch)
 
 
-async def test_changes_between_two_steps_are_seen_as_one(client, stage, clock):
+async def test_changes_between_two_steps_are_seen_as_one(client, turns, clock):
     await client.start_orchestration("i", "Sum")
     watch = client.watch_instance("i")
     await anext(watch)
-    await stage.step("i", WaitCreated(event_id=1, at=clock.now(), name="go"))
+    await turns.step("i", WaitCreated(event_id=1, at=clock.now(), name="go"))
     await client.raise_event("i", "go")
-    await stage.complete("i", "7")
+    await turns.complete("i", "7")
 
     assert [info.status async for info in watch] == [InstanceStatus.COMPLETED]
 
 
-async def test_a_watch_of_what_has_ended_yields_it_once(client, stage):
+async def test_a_watch_of_what_has_ended_yields_it_once(client, turns):
     await client.start_orchestration("i", "Sum")
-    await stage.complete("i", "7")
+    await turns.complete("i", "7")
 
     assert [info.output async for info in client.watch_instance("i")] == ["7"]
 

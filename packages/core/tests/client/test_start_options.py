@@ -151,10 +151,10 @@ async def test_a_start_may_return_the_instance_that_has_the_id(client):
         await client.start_orchestration("i", double, 3, if_exists="raise")
 
 
-async def test_a_handle_of_an_id_has_the_type_of_the_function(client, stage):
+async def test_a_handle_of_an_id_has_the_type_of_the_function(client, turns):
     handle = client.get_handle("i", double)
     await client.start_orchestration("i", "Sum")
-    await stage.complete("i", "4")
+    await turns.complete("i", "4")
 
     assert await handle.result() == 4
     assert await client.get_handle("i").result() == 4
