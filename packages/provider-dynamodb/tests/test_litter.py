@@ -178,6 +178,23 @@ async def test_the_messages_that_the_last_turn_consumed_are_removed(open_on_mode
     assert kinds(model) == ["A", "B", "H#"]
 
 
+async def test_a_large_event_for_an_ended_instance_keeps_its_marker_until_its_chunks_are_gone(
+    open_on_model, model, clock
+):
+    dying = Dying(model)
+    async with open_on_model(dying) as dead, open_on_model() as other:
+        await create(other)
+        [turn] = await lease(other)
+        await other.commit_turn(commit_of(turn, end=END))
+        dying.doomed = dying.after = True
+        event = Message(id="late", instance="alpha", kind=MessageKind.EVENT, data=LARGE)
+        with suppress(StorageUnavailable):
+            await dead.send([event])
+        await look_for_a_while(other, clock)
+
+    assert set(kinds(model)) == {"A", "B"}
+
+
 async def test_a_message_that_comes_when_its_instance_ends_is_removed(open_on_model, model, clock):
     ended = asyncio.Event()
 

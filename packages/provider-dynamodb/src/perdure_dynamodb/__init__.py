@@ -5,9 +5,9 @@ Open it by URL, `perdure.open_provider("dynamodb://Table?region=eu-west-1")`, or
 files fit together, from the outside in:
 
 - `_plugin`, `_options`, `_opening`, `_provider`: what core sees
-- `_sending`, `_turns`, `_turn_leases`, `_commits`, `_activity_looks`, `_activities`, `_heartbeats`,
-  `_reopening`, `_deletion`, `_early_events`, `_namespace_deletion`, `_watching`, `_admin`: the
-  contract's methods
+- `_sending`, `_turns`, `_turn_taking`, `_turn_leases`, `_commits`, `_activity_looks`, `_activities`,
+  `_heartbeats`, `_reopening`, `_deletion`, `_early_events`, `_namespace_deletion`, `_watching`,
+  `_admin`: the contract's methods
 - `_planner`, `_commit_plan`, `_changes`, `_change_kinds`, `_change_build`, `_staged_commits`,
   `_manifest`, `_ids_in_use`: what goes together, in one transaction or staged
 - `_signals`: how an instance learns of its messages

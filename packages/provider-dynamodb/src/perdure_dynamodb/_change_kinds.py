@@ -75,6 +75,8 @@ class Outcome:
     unused: tuple[Key, ...]
     """Chunks of messages that were dropped."""
     signals: tuple[Signal, ...]
+    is_void: bool = False
+    """Whether nothing was left to be done, and not even the fence was tried."""
 
 
 def weight_of(changes: Sequence[Change]) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from perdure.contract import Message, NewInstance
 from perdure.errors import StorageUnavailable
@@ -125,10 +126,11 @@ class Changes:
         *,
         fence: Fence,
         known: Mapping[str, Mailbox] | None = None,
+        unless_void: bool = False,
     ) -> Outcome:
         """Everything in one transaction, under the fence; raises `FenceFailed`.
 
-        `known` are the mailboxes that the fence itself makes sure of; others are looked up. The
+        With `unless_void`, the fence is not tried if none of the changes is wanted. `known` are the mailboxes that the fence itself makes sure of; others are looked up. The
         caller signals the instances of the outcome.
         """
         attempt = Attempt()
@@ -138,6 +140,8 @@ class Changes:
             build = Build(self._namespace, attempt, dict(known or {}))
             first = list(fence(ids_in_use(changes, attempt)))
             build.add_all(changes)
+            if unless_void and not build.actions:
+                return replace(outcome_of(changes, build, attempt), is_void=True)
             actions = first + [action for action, _ in build.actions]
             if not actions or await self._try(actions, len(first), changes, build, attempt):
                 return outcome_of(changes, build, attempt)

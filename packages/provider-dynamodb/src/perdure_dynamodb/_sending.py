@@ -74,6 +74,8 @@ class Sending:
                 await self._send_one(lock, posts[0])
             else:
                 outcome = await self._send_some(posts, buffer, marks)
+                if outcome.is_void:
+                    await self._litter.drop(buffer, marks)
                 self._namespace.purge.chunks(outcome.unused)
                 await self._changes.signal(outcome)
 
@@ -81,7 +83,7 @@ class Sending:
         self, posts: Sequence[Post], buffer: ChunkBuffer, marks: Sequence[Action]
     ) -> Outcome:
         try:
-            return await self._changes.carry_out(posts, fence=lambda _: marks)
+            return await self._changes.carry_out(posts, fence=lambda _: marks, unless_void=True)
         except FenceFailed:
             await self._litter.drop(buffer, marks)
             raise StorageUnavailable(
