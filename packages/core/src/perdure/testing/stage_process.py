@@ -37,7 +37,7 @@ class Deployed:
 
 
 class StageProcess:
-    """A process on a stage. A restart or a crash replaces its runtime, and it goes on."""
+    """A process on a stage; `runtime` is its runtime, which a restart or a crash replaces."""
 
     def __init__(
         self,
