@@ -22,7 +22,7 @@ from perdure.contract import (
 )
 from perdure_conformance.broken_providers import StoreBackend
 from perdure_conformance.comparison import state_machine
-from perdure_conformance.comparison.callers import IDS, LEASE, SERVES, new_instance
+from perdure_conformance.comparison.callers import IDS, LEASE, SERVES, Callers
 from perdure_conformance.comparison.intents import Create
 from perdure_conformance.comparison.overlaps import Exchange, may_overlap, states_after
 from perdure_conformance.comparison.requests import ActivityRenewal, TurnRenewal, ask
@@ -55,7 +55,7 @@ def commit(token, id="commit", **fields):
 
 
 def child(instance):
-    created = new_instance(Create(instance=IDS.index(instance)))
+    created = Callers(ManualClock()).new_instance(Create(instance=IDS.index(instance)))
     parent = ParentLink(instance="a", incarnation="a@0", execution=1, event=1)
     return NewChild(instance=replace(created, parent=parent))
 
@@ -78,7 +78,7 @@ def states(before, *exchanges):
 
 
 def two_instances(*requests):
-    created = [new_instance(Create(instance=number)) for number in (0, 1)]
+    created = [Callers(ManualClock()).new_instance(Create(instance=number)) for number in (0, 1)]
     store, _ = after(*created, *requests)
     return store
 

@@ -17,6 +17,7 @@ from perdure.contract import (
     InstanceState,
     InstanceStatus,
     InstanceWork,
+    LeasedTurn,
     MessageKind,
     NewChild,
     ParkedMark,
@@ -145,11 +146,10 @@ async def conditions_choose(bench: Bench) -> None:
 async def listings_have_no_gaps(bench: Bench) -> None:
     """An instance that meets the query throughout is on exactly one page, whatever happens to others meanwhile."""
     kept = [f"kept-{number:02}" for number in range(12)]
-    order: list[str] = []
     for number, name in enumerate(kept):
         for other in (f"ends-{number:02}", f"parks-{number:02}", name):
+            bench.advance(SECOND)
             await bench.create(new_instance(other, labels={"tenant": "acme"}))
-            order.append(other)
     turns = {turn.state.instance: turn for turn in await bench.lease()}
     running = InstanceQuery(
         statuses=frozenset({InstanceStatus.RUNNING}), parked=False, labels={"tenant": "acme"}
@@ -179,6 +179,7 @@ async def listings_have_no_gaps(bench: Bench) -> None:
 async def tokens_belong_to_their_query(bench: Bench) -> None:
     """A token that the provider did not give, or gave for another query, is refused."""
     for number in range(4):
+        bench.advance(SECOND)
         await bench.create(f"i-{number}")
     flows = InstanceQuery(orchestrations=frozenset({"flow"}))
     page = await bench.admin.find_instances(flows, limit=1)
@@ -213,6 +214,7 @@ async def pages_have_a_size(bench: Bench) -> None:
     sizes = [1, 3, 2, 2, 5, 1, 1, 1, 1, 1]
     has_values = VALUES in bench.backend.declaration.capabilities
     for number, size in enumerate(sizes):
+        bench.advance(SECOND)
         turn = await bench.started(f"i-{number}")
         data = b"x" * (size * mebibyte)
         if has_values and number % 2:
@@ -318,7 +320,10 @@ async def expect_first_thousand(bench: Bench) -> None:
 async def states_are_whole(bench: Bench) -> None:
     """A state in a page is one that the instance had during the call, whatever commits meanwhile."""
     other = await bench.open()
-    turns = {f"i-{number}": await bench.started(f"i-{number}") for number in range(4)}
+    turns: dict[str, LeasedTurn] = {}
+    for number in range(4):
+        bench.advance(SECOND)
+        turns[f"i-{number}"] = await bench.started(f"i-{number}")
     for round_ in range(1, ROUNDS + 1):
         drafts = [
             bench.draft(

@@ -81,6 +81,7 @@ async def an_ended_instance_is_replaced(bench: Bench) -> None:
     await bench.create(new)
     expect_equal(await bench.state(), after, "the ended instance after a repeat")
     await bench.expect_nothing_ready("a create that replaced was repeated")
+    bench.advance(SECOND)
     await bench.send(event("early", "free"))
     await bench.create(replacement("new", replaces="gone", instance="free"))
     turn = await bench.take("free")

@@ -6,6 +6,7 @@ until another call names it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -13,13 +14,19 @@ from typing import TypeVar
 
 from perdure.clock import Instant, ManualClock, to_microseconds
 from perdure.contract import (
+    DELETION,
+    LISTING,
+    RECOVERY,
+    VALUES,
     ActivityCompletion,
     ActivityLease,
     ActivityRelease,
     ActivityRequest,
     CommitAnswer,
     ExecutionEnd,
+    InstanceReopening,
     InstanceStatus,
+    InstanceTermination,
     LeasedActivity,
     LeasedTurn,
     Message,
@@ -41,6 +48,10 @@ from perdure_conformance.comparison.intents import End, Intent, Mail, Wrong
 from perdure_conformance.comparison.requests import (
     ActivityRenewal,
     Answer,
+    Deletion,
+    EarlyDeletion,
+    NamespaceDeletion,
+    Pruning,
     Request,
     TurnRenewal,
     asked_token,
@@ -62,12 +73,19 @@ class Callers:
     """The callers of the provider, and what they know by all answers so far."""
 
     clock: ManualClock
+    capabilities: frozenset[str] = frozenset()
+    """What the provider declares; the callers make no call of another capability."""
     turns: list[LeasedTurn] = field(default_factory=list[LeasedTurn])
     work: list[LeasedActivity] = field(default_factory=list[LeasedActivity])
     commits: list[TurnCommit] = field(default_factory=list[TurnCommit])
     count: int = 0
     created_at: Instant = 0
-    """When an instance was last created."""
+    """When an instance was last created or reopened."""
+    recoveries: list[InstanceReopening | InstanceTermination] = field(
+        default_factory=list[InstanceReopening | InstanceTermination]
+    )
+    generations: Counter[str] = field(default_factory=Counter[str])
+    """By id, how many of its instances were deleted: no incarnation is used again."""
     repeatable: dict[type, str] = field(default_factory=dict[type, str])
     """By kind of look, the token of the last one, until another call names it."""
 
@@ -79,8 +97,15 @@ class Callers:
         }
         if asked is not None:
             self.repeatable[type(request)] = asked
-        if isinstance(request, NewInstance) or (isinstance(request, TurnCommit) and request.create):
+        creates = isinstance(request, TurnCommit) and request.create
+        if creates or isinstance(request, NewInstance | InstanceReopening):
             self.created_at = self.clock.now()
+        if isinstance(request, InstanceReopening | InstanceTermination):
+            self.recoveries.insert(0, request)
+        if isinstance(request, Deletion) and answer is True:
+            self.generations[request.instance] += 1
+        if isinstance(request, NamespaceDeletion):
+            self.generations.update(IDS)
         if isinstance(answer, frozenset):
             found = sorted(answer, key=repr)
             self.turns[:0] = [each for each in found if isinstance(each, LeasedTurn)]
@@ -107,7 +132,7 @@ class Callers:
         """The request that an intent means now, or None if there is nothing that it could be about."""
         match intent:
             case intents.Create():
-                return new_instance(intent)
+                return self.new_instance(intent)
             case intents.Send():
                 return tuple(self.message(mail) for mail in intent.mail)
             case intents.LeaseTurns():
@@ -145,6 +170,93 @@ class Callers:
                 return self._of_turn(intent)
             case intents.CompleteWork() | intents.ReleaseWork():
                 return self._of_work(intent)
+            case intents.Reopen() | intents.Terminate() | intents.RepeatRecovery():
+                return self._recovery(intent) if RECOVERY in self.capabilities else None
+            case _:
+                return self._deletion(intent) if DELETION in self.capabilities else None
+
+    def _recovery(
+        self, intent: intents.Reopen | intents.Terminate | intents.RepeatRecovery
+    ) -> Request | None:
+        if isinstance(intent, intents.RepeatRecovery):
+            return pick(self.recoveries, intent.number)
+        turn = pick(self.turns, intent.turn)
+        if turn is None:
+            return None
+        state = turn.state
+        if isinstance(intent, intents.Terminate):
+            sent = (self.message(mail, execution=state.execution) for mail in intent.send)
+            return InstanceTermination(
+                id=self.fresh("termination"),
+                instance=state.instance,
+                incarnation=state.incarnation,
+                events=(b"terminated",),
+                output=b"why",
+                send=tuple(each for each in sent if each.instance != state.instance),
+            )
+        execution = max(1, state.execution - intent.back)
+        start = restart(replace(turn, state=replace(state, execution=execution)))
+        return InstanceReopening(
+            id=self.fresh("reopening"),
+            instance=state.instance,
+            incarnation=state.incarnation,
+            execution=execution,
+            start=start,
+            version={1: "1.0.0", 2: "9.0.0"}.get(intent.version),
+            unpin=intent.version == 3,
+        )
+
+    def _deletion(
+        self, intent: intents.Delete | intents.Prune | intents.DeleteEarly | intents.DeleteAll
+    ) -> Request | None:
+        match intent:
+            case intents.Delete() | intents.Prune():
+                turn = pick(self.turns, intent.turn)
+                if turn is None:
+                    return None
+                state = turn.state
+                incarnation = "stranger" if intent.stranger else state.incarnation
+                if isinstance(intent, intents.Delete):
+                    return Deletion(instance=state.instance, incarnation=incarnation)
+                return Pruning(
+                    instance=state.instance, incarnation=incarnation, before=intent.before
+                )
+            case intents.DeleteEarly():
+                number = intent.instance
+                return EarlyDeletion(
+                    instance=None if number is None else IDS[number % len(IDS)],
+                    arrived_before=self.after(-1) if intent.old else None,
+                )
+            case intents.DeleteAll():
+                return NamespaceDeletion() if intent.chance == 9 else None
+
+    def incarnation_of(self, instance: str, number: int = 0) -> str:
+        """The name of one of the two incarnations of an id that callers use now."""
+        return f"{instance}@{2 * self.generations[instance] + number}"
+
+    def new_instance(self, intent: intents.Create) -> NewInstance:
+        """A new instance."""
+        instance = IDS[intent.instance % len(IDS)]
+        incarnation = self.incarnation_of(instance, intent.incarnation)
+        replaces = intent.replaces and intent.incarnation == 1 and DELETION in self.capabilities
+        labelled = intent.labelled and LISTING in self.capabilities
+        return NewInstance(
+            instance=instance,
+            incarnation=incarnation,
+            name="flow",
+            version="9.0.0" if intent.pinned else None,
+            engine=2 if intent.newer else 1,
+            labels={"label": instance} if labelled else {},
+            replaces=self.incarnation_of(instance) if replaces else None,
+            start=Message(
+                id="start",
+                instance=instance,
+                kind=MessageKind.START,
+                data=b"start",
+                incarnation=incarnation,
+                execution=1,
+            ),
+        )
 
     def _of_turn(self, intent: intents.ReleaseTurn | intents.Commit) -> Request | None:
         turn = pick(self.turns, intent.turn)
@@ -208,7 +320,7 @@ class Callers:
         return replace(
             message,
             kind=MessageKind.TIMER if mail.late else MessageKind.CHILD,
-            incarnation="stranger" if mail.stranger else f"{instance}@0",
+            incarnation="stranger" if mail.stranger else self.incarnation_of(instance),
             execution=execution,
         )
 
@@ -252,6 +364,14 @@ class Callers:
             keep_for=LEASE if intent.keep else None,
             held=frozenset(message.id for message in turn.messages[: intent.held]),
         )
+        if VALUES in self.capabilities:
+            commit = replace(
+                commit,
+                custom_status=b"%d" % intent.status if intent.status else None,
+                values={
+                    f"k{key}": b"%d" % value if value else None for key, value in intent.values
+                },
+            )
         return spoil(commit, intent.wrong)
 
     def _sent(self, intent: intents.Commit, turn: LeasedTurn) -> Iterator[Message]:
@@ -278,7 +398,7 @@ class Callers:
 
     def _child(self, intent: intents.Commit, turn: LeasedTurn) -> NewChild:
         state = turn.state
-        child = new_instance(
+        child = self.new_instance(
             intents.Create(instance=intent.child or 0, incarnation=int(intent.notified))
         )
         parent = ParentLink(
@@ -298,27 +418,6 @@ class Callers:
         return NewChild(
             instance=replace(child, parent=parent), if_exists=notice if intent.notified else None
         )
-
-
-def new_instance(intent: intents.Create) -> NewInstance:
-    """A new instance; the number of its incarnation is part of its name."""
-    instance = IDS[intent.instance % len(IDS)]
-    incarnation = f"{instance}@{intent.incarnation}"
-    return NewInstance(
-        instance=instance,
-        incarnation=incarnation,
-        name="flow",
-        version="9.0.0" if intent.pinned else None,
-        engine=2 if intent.newer else 1,
-        start=Message(
-            id="start",
-            instance=instance,
-            kind=MessageKind.START,
-            data=b"start",
-            incarnation=incarnation,
-            execution=1,
-        ),
-    )
 
 
 def restart(turn: LeasedTurn) -> Message:

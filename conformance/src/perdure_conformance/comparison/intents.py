@@ -39,6 +39,9 @@ class Create:
     incarnation: int = 0
     pinned: bool = False
     newer: bool = False
+    labelled: bool = False
+    replaces: bool = False
+    """Whether it takes the place of the other incarnation, if that has ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +110,10 @@ class Commit:
     keep: bool = False
     version: int = 0
     held: int = 0
+    status: int = 0
+    """The custom status that it sets; 0: none."""
+    values: tuple[tuple[int, int], ...] = ()
+    """Values by the number of their key; 0: delete it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +157,63 @@ class RenewWork:
     seconds: int = field(default=30)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reopen:
+    """Reopen an instance that was once leased."""
+
+    turn: int
+    back: int = 0
+    """How many executions before the one that its holder knows."""
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terminate:
+    """End an instance that was once leased."""
+
+    turn: int
+    send: tuple[Mail, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepeatRecovery:
+    """Repeat a reopening or a termination that was once made."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delete:
+    """Delete an instance that was once leased, or another incarnation of it."""
+
+    turn: int
+    stranger: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prune:
+    """Delete the first executions of an instance that was once leased."""
+
+    turn: int
+    stranger: bool = False
+    before: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteEarly:
+    """Delete events that wait for an instance: of one id, or of all; all, or those that are old."""
+
+    instance: int | None = None
+    old: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteAll:
+    """Delete the namespace, one time in ten."""
+
+    chance: int = 0
+
+
 Intent = (
     Create
     | Send
@@ -162,6 +226,13 @@ Intent = (
     | CompleteWork
     | ReleaseWork
     | RenewWork
+    | Reopen
+    | Terminate
+    | RepeatRecovery
+    | Delete
+    | Prune
+    | DeleteEarly
+    | DeleteAll
 )
 
 small = st.integers(0, 3)
@@ -192,10 +263,20 @@ commits = st.builds(
     keep=st.sampled_from((True, True, False)),
     version=st.sampled_from((0, 0, 1, 2, 3)),
     held=small,
+    status=st.sampled_from((0, 0, 1, 2)),
+    values=st.lists(st.tuples(small, small), max_size=2).map(tuple),
 )
 
 intents: st.SearchStrategy[Intent] = st.one_of(
-    st.builds(Create, instance=small, incarnation=st.integers(0, 1), pinned=seldom, newer=seldom),
+    st.builds(
+        Create,
+        instance=small,
+        incarnation=st.integers(0, 1),
+        pinned=seldom,
+        newer=seldom,
+        labelled=st.booleans(),
+        replaces=st.booleans(),
+    ),
     st.builds(Send, mail=few_mails),
     st.builds(LeaseTurns, again=seldom, unregistered=seldom),
     st.builds(LeaseTurns, again=seldom, unregistered=seldom),
@@ -212,5 +293,15 @@ intents: st.SearchStrategy[Intent] = st.one_of(
     st.builds(CompleteWork, work=recent),
     st.builds(ReleaseWork, work=small, delay=delays, counted=st.booleans(), parked=st.booleans()),
     st.builds(RenewWork, seconds=st.sampled_from((10, 30))),
+    st.builds(Reopen, turn=recent, back=st.integers(0, 1), version=small),
+    st.builds(Terminate, turn=recent, send=few_mails),
+    st.builds(RepeatRecovery, number=recent),
+    st.builds(Delete, turn=recent, stranger=seldom),
+    st.builds(Delete, turn=recent, stranger=seldom),
+    st.builds(Prune, turn=recent, stranger=seldom, before=small),
+    st.one_of(
+        st.builds(DeleteEarly, instance=st.none() | small, old=seldom),
+        st.builds(DeleteAll, chance=st.integers(0, 9)),
+    ),
 )
 """All intents, the interesting ones more often."""

@@ -16,6 +16,8 @@ from perdure.contract import (
     ActivityRelease,
     ActivityRequest,
     CommitAnswer,
+    InstanceReopening,
+    InstanceTermination,
     LeasedActivity,
     LeasedTurn,
     Message,
@@ -29,6 +31,9 @@ from perdure.contract import (
 from perdure_conformance.comparison.requests import (
     ActivityRenewal,
     Answer,
+    EarlyDeletion,
+    NamespaceDeletion,
+    Pruning,
     Request,
     TurnRenewal,
     ask,
@@ -52,8 +57,16 @@ class Exchange:
     found: Answer
 
 
+ALONE = (Pruning, EarlyDeletion, NamespaceDeletion)
+
+
 def may_overlap(first: Request, second: Request) -> bool:
-    """Whether a caller may make both at once: none names the token that the other leases under."""
+    """Whether a caller may make both at once: none names the token that the other leases under.
+
+    A deletion of several things takes effect for each by itself, and has no other call beside it.
+    """
+    if isinstance(first, ALONE) or isinstance(second, ALONE):
+        return False
     return asked_token(first) not in named_tokens(second) and asked_token(
         second
     ) not in named_tokens(first)
@@ -241,7 +254,9 @@ def _without_messages(answer: CommitAnswer) -> CommitAnswer:
 
 
 def _commits(request: Request) -> str | None:
-    return request.instance if isinstance(request, TurnCommit) else None
+    """The instance whose messages a call may change as a commit does."""
+    changes = isinstance(request, TurnCommit | InstanceReopening | InstanceTermination)
+    return request.instance if changes else None
 
 
 def _created(request: Request) -> Collection[str]:
@@ -269,6 +284,8 @@ def _given_back(request: Request) -> set[str]:
             return {request.instance}
         case TurnRelease():
             return {request.lease.instance}
+        case InstanceReopening() | InstanceTermination():
+            return {request.instance}
         case _:
             return set()
 

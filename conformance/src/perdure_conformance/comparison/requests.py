@@ -14,6 +14,9 @@ from perdure.contract import (
     ActivityRelease,
     ActivityRequest,
     CommitAnswer,
+    InstanceReopening,
+    InstanceTermination,
+    Instant,
     LeasedActivity,
     LeasedTurn,
     Message,
@@ -28,6 +31,7 @@ from perdure.errors import (
     ExecutionNotFound,
     InstanceAlreadyExists,
     InstanceNotFound,
+    InstanceRunning,
     ProviderError,
 )
 
@@ -37,6 +41,8 @@ Answer = (
     | frozenset[TurnLease]
     | frozenset[ActivityLease]
     | CommitAnswer
+    | bool
+    | int
     | str
     | None
 )
@@ -59,6 +65,36 @@ class ActivityRenewal:
     lease_for: timedelta
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deletion:
+    """A call of `delete_instance`."""
+
+    instance: str
+    incarnation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruning:
+    """A call of `prune_executions`."""
+
+    instance: str
+    incarnation: str
+    before: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlyDeletion:
+    """A call of `delete_early_events`, with a limit that is never reached."""
+
+    instance: str | None
+    arrived_before: Instant | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamespaceDeletion:
+    """A call of `delete_namespace`."""
+
+
 Request = (
     NewInstance
     | tuple[Message, ...]
@@ -70,6 +106,12 @@ Request = (
     | ActivityCompletion
     | ActivityRelease
     | ActivityRenewal
+    | InstanceReopening
+    | InstanceTermination
+    | Deletion
+    | Pruning
+    | EarlyDeletion
+    | NamespaceDeletion
 )
 """A call of a provider; the class tells which method it is."""
 
@@ -78,7 +120,12 @@ async def ask(provider: Provider, request: Request) -> Answer:
     """Make the call; refusals become text, all other errors pass."""
     try:
         return await call(provider, request)
-    except (InstanceAlreadyExists, InstanceNotFound, ExecutionNotFound) as answer:
+    except (
+        InstanceAlreadyExists,
+        InstanceNotFound,
+        InstanceRunning,
+        ExecutionNotFound,
+    ) as answer:
         return f"{type(answer).__name__}: {answer}"
     except ProviderError as error:
         if error.retryable:
@@ -109,6 +156,22 @@ async def call(provider: Provider, request: Request) -> Answer:
             return await provider.release_activity(request)
         case ActivityRenewal():
             return await provider.renew_activities(request.leases, lease_for=request.lease_for)
+        case InstanceReopening():
+            return await provider.reopen_instance(request)
+        case InstanceTermination():
+            return await provider.terminate_instance(request)
+        case Deletion():
+            return await provider.delete_instance(request.instance, incarnation=request.incarnation)
+        case Pruning():
+            return await provider.prune_executions(
+                request.instance, incarnation=request.incarnation, before=request.before
+            )
+        case EarlyDeletion():
+            return await provider.delete_early_events(
+                request.instance, arrived_before=request.arrived_before, limit=1000
+            )
+        case NamespaceDeletion():
+            return await provider.delete_namespace()
 
 
 def asked_token(request: Request) -> str | None:
@@ -127,5 +190,5 @@ def named_tokens(request: Request) -> frozenset[str]:
             return frozenset(lease.token for lease in request.leases)
         case TurnRelease() | ActivityRelease() | ActivityCompletion():
             return frozenset({request.lease.token})
-        case NewInstance() | tuple():
+        case _:
             return frozenset()

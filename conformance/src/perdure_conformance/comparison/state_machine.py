@@ -19,7 +19,7 @@ from hypothesis import seed as seeded
 from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
-from perdure.contract import MANAGEMENT, Provider
+from perdure.contract import Provider
 from perdure.errors import ProviderError
 
 from perdure_conformance.backend import Backend
@@ -105,7 +105,7 @@ class Comparison(RuleBasedStateMachine):
         """By token of a look for work, the object that was asked."""
         self._states = [Store()]
         """The states that the model may be in: calls at once may leave more than one."""
-        self._callers = Callers(self._bench.clock)
+        self._callers = Callers(self._bench.clock, self.backend.declaration.capabilities)
 
     def _run(self, work: Coroutine[object, object, T]) -> T:
         """The result of the work; every error breaks the promise, and is kept as a finding."""
@@ -221,12 +221,12 @@ class Comparison(RuleBasedStateMachine):
 
     async def _compare(self, provider: Provider) -> None:
         """Keep the states of the model in which all that can be seen is as the provider shows it."""
-        managed = MANAGEMENT in self.backend.declaration.capabilities
-        found = await visible(provider, IDS, managed=managed)
+        capabilities = self.backend.declaration.capabilities
+        found = await visible(provider, IDS, capabilities=capabilities)
         differences: list[str] = []
         states: list[Store] = []
         for state in self._states:
-            wanted = await visible(self._model(state), IDS, managed=managed)
+            wanted = await visible(self._model(state), IDS, capabilities=capabilities)
             difference = first_difference(found, wanted)
             if difference is None:
                 states.append(state)
