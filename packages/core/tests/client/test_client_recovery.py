@@ -286,6 +286,8 @@ async def test_a_fork_begins_with_the_history_of_its_source(
     with pytest.raises(InvalidInput, match="pass 1 or 3"):
         await recovery.fork_instance("i", "k", to_event=2)
     assert await recovering.read_instance("k") is None
+    with pytest.raises(InvalidInput, match="forked onto its own id"):
+        await recovery.fork_instance("i", "i", if_exists="replace_ended")
 
 
 async def test_a_termination_ends_the_history_and_tells_the_parent(

@@ -47,7 +47,8 @@ class DescribingClient(ClientPart):
         admin = self._admin("describe_instance", LISTING)
         state = await self._existing(instance)
         found = await self._open_work(state)
-        work = found.work
+        # With the end, what was open is void.
+        work = OpenWork() if calls.has_ended(state) else found.work
         queued = await self._retried(lambda: admin.read_work(instance))
         if queued is None:
             raise InstanceNotFound(instance)
@@ -160,8 +161,6 @@ def _activities(
     state: InstanceState, work: OpenWork, queued: InstanceWork, now: Instant
 ) -> tuple[OpenActivity, ...]:
     """The open activities; what the history does not show is as the queue has it."""
-    if calls.has_ended(state):
-        return ()
     in_queue = {activity.id: activity for activity in queued.activities}
     return tuple(
         _activity(number, work, in_queue.get(activity_id(work.origin(number), number)), now)

@@ -176,7 +176,11 @@ class RecoveryClient(StartingClient):
         _check(reason, version, newest_version=False)
         options = StartOptions(labels=labels, if_exists=if_exists)
         checked = check_options(options, self._provider.clock)
-        check_identifier(instance, "instance id")
+        if check_identifier(instance, "instance id") == source:
+            raise InvalidInput(
+                f"instance {source!r} cannot be forked onto its own id; pass another one, or use"
+                " rewind_instance"
+            )
         state = await self._existing(source)
         execution, events = await self._history(state, execution)
         check_begun(source, execution, events)
