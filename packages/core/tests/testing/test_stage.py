@@ -652,3 +652,17 @@ async def test_a_stage_is_entered_once() -> None:
 
     with pytest.raises(PerdureError, match="make a new one for each test"):
         await stage.__aenter__()
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda stage: stage.client,
+        lambda stage: stage.runtime,
+        lambda stage: stage.fake(remind, returns=None),
+    ],
+    ids=["client", "runtime", "fake"],
+)
+def test_a_stage_that_is_not_entered_says_how_to(use) -> None:
+    with pytest.raises(PerdureError, match="write `async with Stage"):
+        use(Stage(app))

@@ -131,12 +131,14 @@ class Stage:
 
     @property
     def client(self) -> StageClient:
-        """A client; while one of its waits for the end of an instance lasts, time skips."""
+        """A client; while one of its waits lasts, time skips."""
+        self._require_entered()
         return self._client
 
     @property
     def runtime(self) -> Runtime:
         """The runtime, for its statistics. A restart or a crash replaces it."""
+        self._require_entered()
         return self._process.runtime
 
     def run(
@@ -169,13 +171,13 @@ class Stage:
         reference = orchestration_reference(orchestration)
         name = "instance" if reference is None else reference.name
         instance = f"{name}-{next(self._numbers)}"
-        return self._client.start(instance, orchestration)(*args, **kwargs)
+        return self.client.start(instance, orchestration)(*args, **kwargs)
 
     async def history(self, instance: str, execution: int | None = None) -> Sequence[Event]:
         """The events of an execution, of the newest one by default."""
         if execution is None:
-            execution = (await self._client.list_executions(instance))[-1]
-        return await self._client.read_execution_history(instance, execution)
+            execution = (await self.client.list_executions(instance))[-1]
+        return await self.client.read_execution_history(instance, execution)
 
     # Fakes
 
@@ -211,6 +213,7 @@ class Stage:
         Raises `InvalidInput` or `InvalidPayload` if the fake does not fit the signature, and
         `NotRegistered`.
         """
+        self._require_entered()
         catalogs = [each.catalog for each in self._processes()]
         return self._fakes.make(catalogs, function, returns=returns, raises=raises, calls=calls)
 
@@ -298,6 +301,10 @@ class Stage:
         await self.settle()
         for each in self._processes():
             await each.runtime.evict()
+
+    def _require_entered(self) -> None:
+        if self._exit is None:
+            raise PerdureError("the stage is not entered; write `async with Stage(…) as stage`")
 
     def _processes(self) -> list[StageProcess]:
         return [self._process, *self._workers]
