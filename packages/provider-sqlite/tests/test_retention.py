@@ -8,9 +8,12 @@ import os
 import resource
 from collections import deque
 from datetime import timedelta
+from typing import Any
 
+import perdure
 import pytest
 from perdure.contract import ExecutionEnd, InstanceStatus, Provider
+from perdure_sqlite._reads.searches import Search, Step
 
 INSTANCES = int(os.environ.get("PERDURE_RETENTION_INSTANCES", "2000"))
 WAVE = 100
@@ -64,3 +67,38 @@ async def delete(provider: Provider, instances: list[str]) -> None:
         *(provider.delete_instance(each, incarnation="one") for each in instances)
     )
     assert all(deleted)
+
+
+@pytest.mark.slow
+async def test_a_runtime_finds_what_is_too_old_without_looking_at_what_it_keeps(
+    desk, make, monkeypatch
+):
+    looked: list[int] = []
+    look = Search.look
+
+    def counted(search: Search, *given: Any, **options: Any) -> Step:
+        step = look(search, *given, **options)
+        looked.append(step.looks)
+        return step
+
+    monkeypatch.setattr(Search, "look", counted)
+    provider = await desk.open(durability="normal")
+    old = [f"old-{number}" for number in range(3)]
+    await run(provider, make, old)
+    desk.clock.advance(RETENTION)
+    for number in range(5):
+        await run(provider, make, [f"kept-{number}-{each}" for each in range(WAVE)])
+    options = perdure.RuntimeOptions(
+        retention=perdure.Retention(completed=RETENTION / 2, every=timedelta(seconds=10))
+    )
+
+    async with perdure.Runtime(provider, perdure.Registry(), options=options):
+        for _ in range(400):
+            if await provider.read_instance(old[0]) is None:
+                break
+            desk.clock.advance(timedelta(seconds=1))
+            await asyncio.sleep(0.005)
+
+    assert [await provider.read_instance(instance) for instance in old] == [None] * 3
+    assert len(looked) >= 3
+    assert sum(looked) < 50

@@ -90,7 +90,8 @@ class RetentionJob:
 
     async def _delete(self, status: InstanceStatus, age: timedelta, deleted: list[str]) -> None:
         before = to_datetime(max(0, self._clock.now() - to_microseconds(age)))
-        old = InstanceFilter(status=status, updated_before=before)
+        # Listings are in the order of creation: with that bound, they begin behind what is kept.
+        old = InstanceFilter(status=status, created_before=before, updated_before=before)
         while len(deleted) < self._retention.at_once:
             if self._is_busy():
                 await self._clock.sleep(_PATIENCE * self._random.uniform(0.5, 1.5))
