@@ -219,7 +219,7 @@ async def test_a_page_that_finds_little_comes_back_short(open_on_model, model, m
         assert len(ids) == 100
         ids, pages = await found(provider, parked=False, id_prefix="i3", limit=10)
         assert len(ids) == 11
-        ids, pages = await found(provider, updated_before=0, limit=10)
+        ids, pages = await found(provider, updated_from=10**16, limit=10)
         assert ids == []
         assert 6 <= pages <= 12
 
@@ -246,6 +246,31 @@ async def test_a_namespace_that_version_0_1_0_opened_is_listed_without_links(ope
         assert (await found(provider, roots_only=True))[0] == ["parent"]
         both, _ = await found(provider, orchestrations=frozenset({"flow"}))
         assert set(both) == {"child", "parent"}
+
+
+async def test_what_ended_long_ago_is_found_without_a_look_at_what_is_new(
+    open_on_model, model, clock
+):
+    meter = MeteringCalls(model)
+    async with open_on_model() as provider, open_on_model(meter) as other:
+        for number in range(3):
+            await provider.create_instance(new(f"old{number}"))
+        for turn in await lease(provider):
+            await provider.commit_turn(commit_of(turn, end=END))
+        clock.advance(timedelta(days=1))
+        then = clock.now()
+        for number in range(200):
+            await provider.create_instance(new(f"new{number}"))
+        for turn in await lease(provider, 300):
+            await provider.commit_turn(commit_of(turn, end=END))
+        meter.take()
+
+        ids, pages = await found(other, updated_before=then, limit=50)
+
+        assert (sorted(ids), pages) == (["old0", "old1", "old2"], 1)
+        bill = meter.take()
+        assert bill.read_units <= 3 + 12 * 0.5
+        assert (await found(other, created_from=then, created_before=then - 1))[0] == []
 
 
 async def test_a_token_is_good_for_its_query_only(open_on_model):

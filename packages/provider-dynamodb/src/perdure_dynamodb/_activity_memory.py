@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from perdure.clock import Instant
 from perdure.contract import ActivityLease
 
 from perdure_dynamodb._keys import prefix_of, ready_time, waits_since
 from perdure_dynamodb._lease_memory import BoundedMemory
-from perdure_dynamodb._locks import LEASE_STANDS
+from perdure_dynamodb._locks import LEASE_STANDS, Lock
 from perdure_dynamodb._payloads import chunks_of
 from perdure_dynamodb._table import Key
 from perdure_dynamodb._values import Row
+
+_Turn: TypeAlias = tuple[str, int]
+"""The incarnation of an instance, and its turn number."""
 
 WANTED = f"{LEASE_STANDS} AND inc = :inc AND exe = :exe"
 """The lease stands, and it is still the activity of this execution."""
@@ -60,8 +64,8 @@ class ActivityMemory:
 
     def __init__(self) -> None:
         self._known: BoundedMemory[Key, KnownActivity] = BoundedMemory()
-        self._sure_at: BoundedMemory[ActivityLease, int] = BoundedMemory()
-        """The turn number of the instance at which a lease was seen to stand."""
+        self._sure_at: BoundedMemory[ActivityLease, _Turn] = BoundedMemory()
+        """The turn of the instance at which a lease was seen to stand."""
 
     def get(self, key: Key) -> KnownActivity | None:
         """What is known of one."""
@@ -87,12 +91,12 @@ class ActivityMemory:
         if known is not None and known.token == lease.token:
             self._known[key] = replace(known, token=None, until=0, place=0)
 
-    def seen(self, lease: ActivityLease, turn: int) -> None:
-        """A lease was seen to stand when the instance had this turn number."""
-        self._sure_at[lease] = turn
+    def seen(self, lease: ActivityLease, lock: Lock) -> None:
+        """A lease was seen to stand when the instance was at this turn."""
+        self._sure_at[lease] = (lock.incarnation, lock.turn)
 
-    def is_sure_of(self, lease: ActivityLease, key: Key, turn: int, now: Instant) -> bool:
+    def is_sure_of(self, lease: ActivityLease, key: Key, lock: Lock, now: Instant) -> bool:
         """Whether a lease stands, since no commit came after it was seen to."""
         known = self._known.get(key)
         is_held = known is not None and known.holds(lease, now)
-        return is_held and self._sure_at.get(lease) == turn
+        return is_held and self._sure_at.get(lease) == (lock.incarnation, lock.turn)

@@ -66,8 +66,14 @@ class _Walk:
     def __init__(self, namespace: Namespace, source: _Source, query: InstanceQuery) -> None:
         self._table = namespace.table
         self._source = source
-        self._first = "" if query.created_from is None else time_text(query.created_from)
-        self._bound = "~" if query.created_before is None else time_text(query.created_before)
+        self._first = "0" if query.created_from is None else time_text(query.created_from)
+        # What was changed before an instant was created before it, too.
+        bounds = [
+            time_text(before)
+            for before in (query.created_before, query.updated_before)
+            if before is not None
+        ]
+        self._bound = min(bounds, default="~")
         self.walked = 0
         """Entries that were read."""
 
@@ -92,10 +98,12 @@ class _Walk:
     async def _page(self, partition: str, before: str | None, count: int) -> Page:
         prefix = self._source.prefix
         last = self._bound if before is None else min(before, self._bound)
+        if last < self._first:
+            return Page((), None)
         return await self._table.query(
             Select(
                 partition=partition,
-                first=prefix + (self._first or "0"),
+                first=prefix + self._first,
                 last=prefix + last,
                 index=self._source.index,
                 newest_first=True,

@@ -98,7 +98,7 @@ class Heartbeats:
             for lease in leases
             if (lock := locks.get(lease.instance)) is not None
             and lock.running
-            and not self._known.is_sure_of(lease, self._key(lease), lock.turn, now)
+            and not self._known.is_sure_of(lease, self._key(lease), lock, now)
         ]
         rows = await self._table.get_many(map(self._key, unsure))
         lost: set[ActivityLease] = set()
@@ -107,7 +107,7 @@ class Heartbeats:
             if row is None or row.text_or_none("tok") != lease.token or lock.validity.voids(row):
                 lost.add(lease)
             else:
-                self._known.seen(lease, lock.turn)
+                self._known.seen(lease, lock)
         return frozenset(
             lease
             for lease in leases

@@ -177,6 +177,7 @@ class ModelCalls:
         entries = self._entries(str(values[":p"]), indexed=indexed)
         if "BETWEEN" in expression:
             low, high = str(values[":first"]), str(values[":last"])
+            _require(low <= high, "the lower end of BETWEEN first")
         else:
             low, high = str(values.get(":first", "")), str(values.get(":last", "\U0010ffff"))
         chosen = [entry for entry in entries if low <= entry[0] <= high]
