@@ -55,19 +55,19 @@ class Commands(EventCommands):
         "_compare",
         "_draft",
         "_ending",
-        "_later_seeds",
         "_patches",
         "_progress",
-        "_start_limits",
         "_uncaught",
         "boundary",
         "cancel_reason",
         "catalog",
         "copied_to",
         "definition",
+        "later_seeds",
         "log",
         "loop",
         "randomness",
+        "start_limits",
         "started",
         "surroundings",
         "work",
@@ -104,14 +104,14 @@ class Commands(EventCommands):
         self.boundary = Boundary(self.transcript, self.loop, started.instance, home)
         self.log = ExecutionLog(started, self.transcript)
         self.randomness = Randomness(f"{seed.incarnation}/{seed.execution}")
-        self._later_seeds: tuple[Seed, ...] = (started.seeds or ())[1:]
+        self.later_seeds: tuple[Seed, ...] = (started.seeds or ())[1:]
         self.inbox = EventInbox(started.seen)
         self.work: dict[int, Work] = {}
         """By the number of the schedule event."""
         self._ending: set[int] | None = None
         """Activities that were asked to end, by the number of the schedule event."""
         self._uncaught: UncaughtError | None = None
-        self._start_limits: dict[int, int] | None = None
+        self.start_limits: dict[int, int] | None = None
         """The timers that limit when activities begin, by the number of their schedule event."""
         self._progress: Progress | None = None
         self._patches: dict[str, bool] | None = None
@@ -285,7 +285,8 @@ class Commands(EventCommands):
         """
         number, name = scheduled.event_id, scheduled.name
         if self.transcript.drafts:
-            origin = self.outgoing.origin_of(first)
+            lineage = self.started.lineage
+            origin = None if lineage is None else self.started.origin(first)
             data = ActivityData(
                 input=scheduled.input,
                 event=number,
@@ -312,8 +313,8 @@ class Commands(EventCommands):
         timer = self.own_timer(self.loop.now + limit, "start_timeout")
         if transcript.closed:
             return
-        self._start_limits = self._start_limits or {}
-        self._start_limits[activity] = timer
+        self.start_limits = self.start_limits or {}
+        self.start_limits[activity] = timer
         if not transcript.drafts:
             return
         draft, lineage = self.draft, self.started.lineage
@@ -328,18 +329,18 @@ class Commands(EventCommands):
 
     def limits_start(self, activity: int) -> bool:
         """Whether the activity has a limit for its beginning, and has not begun as far as is known."""
-        return self._start_limits is not None and activity in self._start_limits
+        return self.start_limits is not None and activity in self.start_limits
 
     def end_start_limit(self, activity: int) -> None:
         """The activity has begun, or is over: its limit ends."""
-        if self._start_limits is not None:
-            timer = self._start_limits.pop(activity, None)
+        if self.start_limits is not None:
+            timer = self.start_limits.pop(activity, None)
             if timer is not None:
                 self.work_cancelled(timer)
 
     def reached_start_limit(self, timer: int) -> bool:
         """Give up the activity whose limit this timer is; returns False if it is no such timer."""
-        limits = self._start_limits
+        limits = self.start_limits
         if limits is None:
             return False
         activity = next((each for each, own in limits.items() if own == timer), None)
@@ -413,10 +414,13 @@ class Commands(EventCommands):
 
     # What is delivered
 
-    def delivered(self, number: int) -> None:
-        """Event `number` is about to be delivered; a fork draws its own random numbers from its cut on."""
-        while self._later_seeds and number >= self._later_seeds[0].from_event:
-            seed, self._later_seeds = self._later_seeds[0], self._later_seeds[1:]
+    def reseed(self, number: int) -> None:
+        """Draw the random numbers of event `number`, which is about to be delivered, and of later ones.
+
+        A fork draws its own from its cut on.
+        """
+        while self.later_seeds and number >= self.later_seeds[0].from_event:
+            seed, self.later_seeds = self.later_seeds[0], self.later_seeds[1:]
             self.randomness.reseed(f"{seed.incarnation}/{seed.execution}")
 
     # For the loop and the futures

@@ -398,7 +398,8 @@ class Execution:
     def _deliver(self, event: Event, most: int) -> None:
         self._transcript.last_event = self._transcript.delivered = event.event_id
         self.loop.set_time(event.at)
-        self._commands.delivered(event.event_id)
+        if self._commands.later_seeds:
+            self._commands.reseed(event.event_id)
         self._run(most, event)
 
     def _run(self, most: int, event: Event | None = None) -> None:
@@ -466,12 +467,13 @@ class Execution:
             self._commands.end_cancelled()
         elif scheduled == self._start_timer:
             self._call(self.started)
-        elif self._commands.reached_start_limit(scheduled):
+        elif self._commands.start_limits and self._commands.reached_start_limit(scheduled):
             pass
         elif work is None or work.future is None:
             self.loop.fire(scheduled)
         else:
-            self._commands.end_start_limit(scheduled)
+            if self._commands.start_limits:
+                self._commands.end_start_limit(scheduled)
             settle(work, event)
 
     def _deliver_cancel(self, event: history.CancelRequested) -> None:

@@ -40,9 +40,9 @@ from perdure.records.turns import NewChild
 from perdure.replay.turn import DraftActivity
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outgoing:
-    """The records that one execution sends."""
+    """The records that one execution sends. Not frozen, because every execution makes one."""
 
     instance: str
     incarnation: str

@@ -173,7 +173,7 @@ class LeasedInstance:
             self._delivery.execution = await executions.load(
                 self.held.state, wanted=self._is_wanted
             )
-            if self._delivery.execution is None:
+            if self._delivery.execution is None and self.held.state.value_count:
                 self.held.inherited = await read_values(self._services.provider, self.held.state)
             start = self._delivery.start_of_copy
             if start is not None:
@@ -360,11 +360,10 @@ class LeasedInstance:
             await self._services.executions.keep(held.instance, execution, held.last_commit)
 
     async def _discard_execution(self) -> None:
-        executions = self._delivery.execution, self._copied
-        self._delivery.execution = self._copied = None
-        for execution in executions:
-            if execution is not None:
-                await self._services.executions.discard(execution)
+        execution, self._delivery.execution = self._delivery.execution or self._copied, None
+        self._copied = None
+        if execution is not None:
+            await self._services.executions.discard(execution)
 
     def _release(self, activities: list[HeldActivity]) -> None:
         """Own these activities no longer: what became of them is stored, or they are void."""
