@@ -252,3 +252,19 @@ async def test_wrong_arguments_are_refused() -> None:
         await explore(app, first_quote, limit=0)
     with pytest.raises(NotRegistered, match="is not registered; pass the function"):
         await explore(app, first_quote, fakes={outputs: ["x"]})
+
+
+@app.orchestration
+async def counts_on(ctx: OrchestrationContext, left: int) -> int:
+    ctx.set_value("count", (ctx.get_value("count", int) or 0) + 1)
+    ctx.raise_event(ctx.instance, "own", left)
+    await asyncio.gather(ctx.schedule_wait("own", int), ctx.schedule_activity(quote, "a"))
+    if left:
+        ctx.continue_as_new(left - 1)
+    return ctx.get_value("count", int) or 0
+
+
+async def test_values_and_events_that_it_raises_itself_are_handed_on_over_executions() -> None:
+    found = await explore(app, counts_on, 1)
+
+    assert outputs(found) == {"2"}

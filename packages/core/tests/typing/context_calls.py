@@ -111,6 +111,17 @@ async def process(ctx: OrchestrationContext, order: Order) -> Receipt:
     assert_type(await ctx.sub_orchestration(remind, instance="r")("ada", days=1), str)
     assert_type(await ctx.sub_orchestration(close, version="2.0.0")(), bool)
     assert_type(ctx.orchestration(remind)("ada"), str)
+    assert_type(await ctx.activity(charge, tag="worker", start_timeout=60)(order), Receipt)
+    ctx.set_status(receipt)
+    ctx.set_value("receipt", receipt)
+    assert_type(ctx.get_value("receipt", Receipt), Receipt | None)
+    assert_type(ctx.get_value("count", int | str), int | str | None)
+    assert_type(ctx.poll_event("approval", list[Order]), list[Order] | None)
+    async for approval in ctx.events("approval", Receipt):
+        assert_type(approval, Receipt)
+        break
+    ctx.raise_event("other", "news", order)
+    assert_type(ctx.headers["tenant"], str)
     first, second = await asyncio.gather(
         ctx.schedule_activity(charge, order), ctx.schedule_activity(weigh, order)
     )
@@ -143,6 +154,16 @@ async def misuse(ctx: OrchestrationContext, order: Order) -> None:
     ctx.sub_orchestration(remind)(days=1)  # refused
     ctx.sub_orchestration(pay)(order, note="")  # refused
     ctx.orchestration(remind)("ada", weeks=1)  # refused
+    ctx.schedule_activity(charge, order, start_timeout="soon")  # refused
+    ctx.set_value(1, order)  # refused
+    ctx.get_value("receipt", 7)  # refused
+    ctx.delete_value()  # refused
+    ctx.poll_event(1)  # refused
+    ctx.events("approval", Receipt, on_invalid="skip")  # refused
+    ctx.raise_event("other")  # refused
+    ctx.headers["tenant"] = "acme"  # refused
+    count: int = ctx.get_value("count", int)  # refused
+    del count
     result: int = await ctx.schedule_activity(charge, order)  # refused
     del result
 
@@ -166,3 +187,4 @@ async def going_on_with_arguments(ctx: OrchestrationContext, days: int) -> str:
 app.orchestration(lambda ctx: None)  # refused
 app.activity(name=1)  # refused
 app.activity(compare="loose")  # refused
+app.orchestration(park_on=TypeError)  # refused

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from types import MappingProxyType
 from typing import cast
 
 from perdure.authoring.registry import Catalog
@@ -26,6 +27,7 @@ from perdure.records.instances import InstanceStatus, Message, MessageKind, NewI
 from perdure.records.limits import ENGINE
 from perdure.replay.code_locations import WaitingTask
 from perdure.replay.execution import PYTHON, Execution
+from perdure.replay.surroundings import Surroundings
 from perdure.replay.turn import DraftActivity, TurnDraft
 from perdure.runtime.activity_call import ActivityCaller, FailedCall
 from perdure.runtime.activity_context import ActivityContext, Cancellation
@@ -33,6 +35,7 @@ from perdure.runtime.host_loop import run_outside_tasks
 from perdure.testing.single_activity import NoClient, call_activity
 
 _CLEANUP_TIMEOUT = timedelta(minutes=5)
+_NO_VALUES: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,7 +136,12 @@ class Arrivals:
         self._absorb(instance)
 
     def _execution(
-        self, new: NewInstance, start: Message, number: int, version: str | None
+        self,
+        new: NewInstance,
+        start: Message,
+        number: int,
+        version: str | None,
+        values: Mapping[str, str] = _NO_VALUES,
     ) -> Execution:
         definition = self._catalog.orchestration(new.name, version)
         assert definition is not None  # noqa: S101 # an execution of it began before
@@ -152,9 +160,16 @@ class Arrivals:
             parent=new.parent,
             seen=data.seen,
             headers=data.headers or None,
+            start_at=data.start_at,
             format=FORMAT,
         )
-        return Execution.begin(started, definition, self._catalog, cleanup_timeout=_CLEANUP_TIMEOUT)
+        return Execution.begin(
+            started,
+            definition,
+            self._catalog,
+            cleanup_timeout=_CLEANUP_TIMEOUT,
+            surroundings=Surroundings(labels=new.labels, inherited=values),
+        )
 
     def _deliver(self, arrival: Arrival, result: ResultData | None) -> None:
         instance = self._instances[arrival.instance]
@@ -253,21 +268,24 @@ class Arrivals:
         assert end is not None  # noqa: S101 # the caller has seen it
         mine = [each for each in self._pending if each.instance == name]
         self._pending = [each for each in self._pending if each.instance != name]
+        values = instance.execution.values
         instance.execution.discard()
         if end.status is InstanceStatus.CONTINUED_AS_NEW:
             kept = [each for each in mine if _outlives(each)]
             self._pending += kept
-            self._continue(instance, draft)
+            self._continue(instance, draft, values)
         elif end.status is InstanceStatus.COMPLETED:
             instance.ended = Completed(output=(end.output or b"null").decode())
         else:
             instance.ended = Failed(details=_details(end.output))
 
-    def _continue(self, instance: _Instance, draft: TurnDraft) -> None:
+    def _continue(self, instance: _Instance, draft: TurnDraft, values: Mapping[str, str]) -> None:
         start, *carried = draft.front
         instance.number += 1
         instance.version = None if draft.unpin else draft.version
-        instance.execution = self._execution(instance.new, start, instance.number, instance.version)
+        instance.execution = self._execution(
+            instance.new, start, instance.number, instance.version, values
+        )
         for message in carried:
             instance.execution.accept(message, self._now)
         self._absorb(instance)
@@ -281,7 +299,8 @@ def _id_of(arrival: Arrival) -> str:
 
 def _outlives(arrival: Arrival) -> bool:
     """Whether it counts for the next execution: events and cancellations."""
-    return arrival.message is not None and arrival.message.execution is None
+    kinds = (MessageKind.EVENT, MessageKind.CANCEL)
+    return arrival.message is not None and arrival.message.kind in kinds
 
 
 def _details(output: bytes | None) -> ErrorDetails:
