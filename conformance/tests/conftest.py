@@ -12,15 +12,17 @@ from perdure_conformance.broken_providers import (
     what_catches,
 )
 from perdure_conformance.check import Check
+from perdure_conformance.clauses import waiting
 from perdure_conformance.comparison import state_machine
 from perdure_conformance.model import ModelProvider
 from perdure_conformance.scenarios import SCENARIOS, simulation
 
 
 @pytest.fixture(autouse=True)
-def _soon_simple_enough(monkeypatch):
-    """A broken provider's disagreement with the model need not be made simple to be one."""
+def _soon_enough(monkeypatch):
+    """A disagreement with the model need not be made simple, and what hangs in memory hangs."""
     monkeypatch.setattr(state_machine, "SIMPLIFYING", 0.2)
+    monkeypatch.setattr(waiting, "AT_THE_END", 0.02)
 
 
 @pytest.fixture
