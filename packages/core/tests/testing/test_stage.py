@@ -203,6 +203,25 @@ async def test_a_wait_that_can_never_end_says_so() -> None:
             await stage.run(wait_for_ever)
 
 
+async def test_what_is_registered_nowhere_is_named() -> None:
+    flows = perdure.Registry()
+
+    @flows.orchestration
+    async def call(ctx: perdure.OrchestrationContext, kind: str) -> None:
+        if kind == "activity":
+            await ctx.schedule_activity("nowhere")
+        await ctx.schedule_sub_orchestration("nowhere", instance="child")
+
+    async with Stage(flows) as stage:
+        with pytest.raises(NothingHappens, match=r"parked \(unregistered\): activity 'nowhere'"):
+            await stage.run(call, "activity")
+        child = await stage.start(call, "child")
+        await stage.settle()
+        with pytest.raises(NothingHappens, match=r"\(unregistered\): orchestration 'nowhere'"):
+            await stage.client.wait_for_orchestration("child")
+        await child.cancel()
+
+
 async def test_a_parked_instance_says_why_it_is_parked() -> None:
     rest = perdure.Registry()
     rest.orchestration(name="wait_for_ever")(wait_for_ever_otherwise)

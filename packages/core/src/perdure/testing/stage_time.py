@@ -59,6 +59,7 @@ class StageTime:
         self._calls = 0
         self._pauses = 0
         self._changed_at = clock.now()
+        self._looked_at = 0
         self._due: list[Instant] = []
         self._awaited: set[Awaited] = set()
         self._sleeping = 0
@@ -180,6 +181,9 @@ class StageTime:
             if self._is_moving():
                 return  # since this looked
             if why is None and self._next_due() is None:
+                if self._changed_at > self._looked_at:
+                    self._look_for_unregistered()
+                    return
                 why = "nothing is under way and nothing is due"
             if why is not None and not awaited.failed.done():
                 awaited.failed.set_exception(
@@ -188,6 +192,11 @@ class StageTime:
                 await asyncio.sleep(0)
                 return
         self._step_to(self._next_due())
+
+    def _look_for_unregistered(self) -> None:
+        """Let the runtime find, and mark, what waits because no process has registered it."""
+        self._looked_at = self.clock.now() + _SHORT_SLEEPS
+        self._step_to(self._looked_at)
 
     async def until(self, condition: Callable[[], object], within: timedelta) -> None:
         """Let time pass whenever nothing moves, until the condition holds."""
