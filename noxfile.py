@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import re
 import shutil
 import sys
@@ -176,7 +177,9 @@ def protocol(session: nox.Session) -> None:
 def kill(session: nox.Session) -> None:
     """Kill processes at 100 random moments, and look whether anything was lost."""
     _install(session, "test")
-    kills = {"PERDURE_KILLS": _first(session.posargs, "100")}
+    moments = random.randrange(10**6)  # noqa: S311 # no secret
+    seed = os.environ.get("PERDURE_SEED", str(moments))
+    kills = {"PERDURE_KILLS": _first(session.posargs, "100"), "PERDURE_SEED": seed}
     session.run("pytest", "packages/provider-sqlite/tests/test_kill.py", env=kills)
 
 

@@ -59,7 +59,7 @@ async def calls_to(url):
 
 
 async def test_a_fan_of_a_thousand_activities_ends_right(dynamodb_url):
-    url = f"{dynamodb_url}&namespace={uuid4().hex}"
+    url = f"{dynamodb_url}&namespace={uuid4().hex}&direct=true"
     async with (
         perdure.open_provider(url) as provider,
         perdure.Runtime(provider, program()),
