@@ -64,7 +64,8 @@ def apply(store: Store, instance: Instance, commit: TurnCommit, now: Instant) ->
         store.drop_activity(instance, activity_id)
     if commit.end is not None:
         store.end_execution(instance, commit.end.status, commit.end.output, now)
-    _set_values(instance, commit)
+    if commit.values:
+        _set_values(instance, commit)
     _set_fields(instance, commit, now)
     store.unpark(instance)
     activities_until = (

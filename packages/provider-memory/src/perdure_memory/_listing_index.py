@@ -7,7 +7,7 @@ shortest group that its query allows, and looks at each instance itself.
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from heapq import merge
 from typing import TypeAlias
@@ -37,24 +37,31 @@ class ListingIndex:
 
     def remove(self, number: int, state: InstanceState) -> None:
         """Remove an instance, with all groups that its state names."""
-        _remove(self.all, number)
+        del self.all[bisect_left(self.all, number)]
         for group in _lasting_groups(state):
             self.discard(number, group)
         self.discard(number, PARKED)
 
     def put(self, number: int, group: Group) -> None:
         """Add an instance to a group, unless it is in it."""
-        numbers = self._groups.setdefault(group, [])
-        if not numbers or numbers[-1] < number:
+        numbers = self._groups.get(group)
+        if numbers is None:
+            self._groups[group] = [number]
+        elif numbers[-1] < number:
             numbers.append(number)
-        elif not _has(numbers, number):
-            insort(numbers, number)
+        else:
+            place = bisect_left(numbers, number)
+            if numbers[place] != number:
+                numbers.insert(place, number)
 
     def discard(self, number: int, group: Group) -> None:
         """Remove an instance from a group, if it is in it."""
-        numbers = self._groups.get(group, [])
-        if _has(numbers, number):
-            _remove(numbers, number)
+        numbers = self._groups.get(group)
+        if numbers is None:
+            return
+        place = bisect_left(numbers, number)
+        if place < len(numbers) and numbers[place] == number:
+            del numbers[place]
             if not numbers:
                 del self._groups[group]
 
@@ -131,12 +138,3 @@ def _lasting_groups(state: InstanceState) -> Iterator[Group]:
 def _newest_first(numbers: Sequence[int], before: int) -> Iterator[int]:
     for place in range(bisect_left(numbers, before) - 1, -1, -1):
         yield numbers[place]
-
-
-def _has(numbers: Sequence[int], number: int) -> bool:
-    place = bisect_left(numbers, number)
-    return place < len(numbers) and numbers[place] == number
-
-
-def _remove(numbers: list[int], number: int) -> None:
-    del numbers[bisect_left(numbers, number)]
