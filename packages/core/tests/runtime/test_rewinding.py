@@ -192,3 +192,35 @@ async def test_the_history_of_a_rewound_execution_replays() -> None:
         assert sorted(bank.bookings.values()) == [5, 7]
         history = await client.read_execution_history("a", 2)
         assert len([event for event in history if isinstance(event, ActivityScheduled)]) == 2
+
+
+async def test_children_and_forks_have_the_labels_and_values_of_where_they_come_from() -> None:
+    app = perdure.Registry()
+
+    @app.orchestration
+    async def child(ctx: OrchestrationContext) -> None:
+        await ctx.schedule_wait("go")
+
+    @app.orchestration
+    async def parent(ctx: OrchestrationContext) -> None:
+        ctx.set_value("step", 1)
+        ctx.set_status("waiting")
+        await ctx.schedule_sub_orchestration(child)
+
+    async with Stage(app) as stage:
+        client, provider = stage.client, stage.client.provider
+        await client.start_orchestration("a", "parent", labels={"tenant": "acme"})
+        await stage.settle()
+        await client.fork_instance("a", "b")
+        await stage.settle()
+
+        for instance in ("a", "a::1.4", "b", "b::1.4"):
+            state = await provider.read_instance(instance)
+            assert state is not None, instance
+            assert state.labels == {"tenant": "acme"}, instance
+        stored = await provider.read_values("b")
+        assert stored is not None
+        assert stored.values == {"step": b"1"}
+        fork = await provider.read_instance("b")
+        assert fork is not None
+        assert fork.custom_status == b'"waiting"'
