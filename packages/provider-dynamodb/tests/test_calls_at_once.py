@@ -11,6 +11,7 @@ from datetime import timedelta
 
 import pytest
 from perdure.contract import (
+    MANAGEMENT,
     ActivityCompletion,
     ActivityLease,
     ActivityRelease,
@@ -77,6 +78,10 @@ class Pair:
     async def _told(self, state, request):
         return await ask(self._model(state), request)
 
+    @staticmethod
+    async def _shown_by(provider):
+        return await visible(provider, "abc", capabilities=frozenset({MANAGEMENT}))
+
     def _model(self, state):
         return ModelProvider(state, clock=self._clock, description="model")
 
@@ -93,10 +98,9 @@ class Pair:
 
     async def _judge(self, *exchanges):
         states = await states_after(self._states, exchanges, clock=self._clock)
-        found = await visible(self._provider, "abc", managed=True)
+        found = await self._shown_by(self._provider)
         differences = [
-            first_difference(found, await visible(self._model(state), "abc", managed=True))
-            for state in states
+            first_difference(found, await self._shown_by(self._model(state))) for state in states
         ]
         assert None in differences, differences
         self._states = [
