@@ -265,6 +265,11 @@ class ActivityWorker:
         self._is_stopping = self.store.is_stopping = True
         self.cancellation.is_stopping = True
 
+    @property
+    def has_lingering_threads(self) -> bool:
+        """Whether a function is still in its thread although its attempt is over."""
+        return self._caller.threads.abandoned > 0
+
     def tasks(self) -> list[asyncio.Task[None]]:
         """Everything that is under way."""
         running = [held.task for held in self.leases.running() if held.task]

@@ -92,7 +92,7 @@ class Stage:
         self._exit = AsyncExitStack()
         try:
             self._storage = await self._exit.enter_async_context(self._open_storage())
-            self._time = StageTime(self.clock, self._storage.notifier, self._is_busy)
+            self._time = StageTime(self.clock, self._storage.notifier, self._is_busy, self._lingers)
             self._client = StageClient(self._client_link(), self._time)
             self._process = self._make_process(self._deployed)
             await self._process.start()
@@ -338,6 +338,9 @@ class Stage:
 
     def _is_busy(self) -> bool:
         return any(each.is_busy for each in self._processes())
+
+    def _lingers(self) -> bool:
+        return any(each.lingers for each in self._processes())
 
     async def _why_stuck(self, instance: str) -> str | None:
         """Why an instance does not go on, however much time passes; None if it may."""

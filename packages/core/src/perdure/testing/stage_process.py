@@ -80,6 +80,11 @@ class StageProcess:
         """Whether an activity is under way."""
         return self.runtime.statistics.activities_running > 0
 
+    @property
+    def lingers(self) -> bool:
+        """Whether a function is still in its thread although its attempt is over."""
+        return self.runtime.has_lingering_threads
+
     async def start(self) -> None:
         """Start the runtime."""
         await self.runtime.__aenter__()

@@ -14,6 +14,11 @@ class StageRuntime(Runtime):
         """The code that it runs; a test may replace definitions in it."""
         return self._catalog
 
+    @property
+    def has_lingering_threads(self) -> bool:
+        """Whether a function is still in its thread although its attempt is over."""
+        return self._activities.has_lingering_threads
+
     async def evict(self) -> None:
         """Give idle leases back and drop every execution between its turns."""
         self._turn_leases.let_go()

@@ -51,11 +51,22 @@ class Awaited:
 class StageTime:
     """See the module."""
 
-    def __init__(self, clock: ManualClock, notifier: Notifier, busy: Callable[[], bool]) -> None:
-        """`busy` tells whether an activity is under way."""
+    def __init__(
+        self,
+        clock: ManualClock,
+        notifier: Notifier,
+        busy: Callable[[], bool],
+        lingers: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`busy` tells whether an activity is under way.
+
+        `lingers` tells whether a function is still in its thread although its attempt is over. Time
+        passes without it; but where nothing else is left, it may still bring something about.
+        """
         self.clock = clock
         self._notifier = notifier
         self._busy = busy
+        self._lingers = lingers
         self._calls = 0
         self._pauses = 0
         self._changed_at = clock.now()
@@ -184,6 +195,9 @@ class StageTime:
                 if self._changed_at > self._looked_at:
                     self._look_for_unregistered()
                     return
+                if self._lingers():
+                    await asyncio.sleep(0.0005)
+                    return
                 why = "nothing is under way and nothing is due"
             if why is not None and not awaited.failed.done():
                 awaited.failed.set_exception(
@@ -208,6 +222,9 @@ class StageTime:
             quiet = 0
             async with self._jumps:
                 instant = self._next_sleep() or self._next_due()
+                if instant is None and self._lingers():
+                    await asyncio.sleep(0.0005)
+                    continue
                 if instant is None or instant > end:
                     why = "nothing is due" if instant is None else f"{within} are over"
                     raise NothingHappens(
