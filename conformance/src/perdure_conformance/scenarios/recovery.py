@@ -215,7 +215,7 @@ async def a_fork_leaves_its_source_alone(simulation: Simulation) -> None:
 
     node = await simulation.node(app)
     await client.start_orchestration("alpha", "family")
-    await simulation.settle()
+    await simulation.until_recorded("alpha::1.2", WaitCreated)
     before = await simulation.history("alpha")
     await simulation.run(client.fork_instance("alpha", "beta"), "the fork")
     await simulation.until_recorded("beta::1.2", WaitCreated)
