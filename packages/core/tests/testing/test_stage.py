@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import random
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -631,6 +632,44 @@ async def test_a_plugin_may_wrap_the_storage_of_a_stage() -> None:
 
 
 # Anywhere
+
+
+class FailsAtRandom(DelegatingProvider):
+    """Lets calls fail before or after they took effect, starts excepted."""
+
+    def __init__(self, inner: Provider, seed: int) -> None:
+        super().__init__(inner)
+        self.random = random.Random(seed)
+
+    async def around(self, operation, call):
+        fails = operation != "create_instance" and self.random.random() < 0.3
+        if fails and self.random.random() < 0.5:
+            raise StorageUnavailable("not carried out", operation=operation)
+        answer = await super().around(operation, call)
+        if fails:
+            raise StorageUnavailable("the answer was lost", operation=operation)
+        return answer
+
+
+class FailingAtRandom:
+    """A plugin that wraps the provider."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    @perdure.hookimpl
+    def perdure_wrap_provider(self, spec: object):
+        return lambda inner: FailsAtRandom(inner, self.seed)
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_failing_storage_neither_stops_time_nor_lets_it_run_away(seed: int) -> None:
+    async with Stage(app, plugins=[FailingAtRandom(seed)]) as stage:
+        stage.fake(remind, returns=None)
+
+        assert await stage.run(approve) == "reminded"
+        # Repeats take seconds to minutes, and no jump to the end of the week comes before them.
+        assert WEEK <= stage.elapsed < WEEK + timedelta(hours=1)
 
 
 @pytest.mark.parametrize("url", ["memory://", "sqlite:///stage.db"])
