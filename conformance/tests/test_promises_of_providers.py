@@ -132,6 +132,26 @@ def never_tells_of_unregistered_work(patch):
     return provider_with(lease_turns=lease_turns, lease_activities=lease_activities)
 
 
+@breaks_promises("29")
+def leases_what_a_newer_engine_wrote(patch):
+    async def lease_turns(self, request):
+        newer = replace(request, serves=replace(request.serves, engine=1000))
+        return await ModelProvider.lease_turns(self, newer)
+
+    return provider_with(lease_turns=lease_turns)
+
+
+@breaks_promises("29")
+def ends_what_a_newer_engine_wrote_as_unregistered(patch):
+    async def lease_turns(self, request):
+        newer = replace(request, serves=replace(request.serves, engine=1000))
+        turns = await ModelProvider.lease_turns(self, newer)
+        needed = request.serves.engine
+        return [replace(turn, served=turn.state.engine <= needed) for turn in turns]
+
+    return provider_with(lease_turns=lease_turns)
+
+
 @breaks_promises("15")
 def a_child_takes_an_id_in_use(patch):
     async def commit_turn(self, commit):

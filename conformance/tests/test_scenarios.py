@@ -11,7 +11,7 @@ from perdure_conformance.scenarios import SCENARIOS
 ROOT = Path(__file__).parents[2]
 SEMANTICS = (ROOT / "docs" / "explain" / "cases.md").read_text(encoding="utf-8")
 NEEDS = r"(?: \*\(providers that declare `\w+`(?:, `\w+`)*(?: and `\w+`)?\)\*)?"
-LATER = {29, 46}
+LATER = {46}
 
 
 def number_of(scenario):

@@ -13,6 +13,7 @@ from perdure.errors import SubOrchestrationFailed
 from perdure.history import ChildFailed, OrchestrationStarted, WaitCreated
 from perdure.model.details import ApplicationFailure, Cancelled
 from perdure.observe import InstanceParked, ValueDiffered
+from perdure.records.limits import ENGINE_WITH_PATCHES
 
 from perdure_conformance.expect import expect, expect_equal, expect_refusal
 from perdure_conformance.scenarios.parking import until_parked
@@ -219,6 +220,46 @@ def family(*, edited: bool = False) -> Registry:
         return "the child completed"
 
     return app
+
+
+def growing(*, patched: bool) -> Registry:
+    """An orchestration that waits, and whose histories need a newer engine where it is patched."""
+    app = Registry()
+
+    @app.orchestration
+    async def grow(ctx: OrchestrationContext) -> str:
+        way = "new" if patched and ctx.patched("another way") else "old"
+        await ctx.schedule_wait("go")
+        return way
+
+    return app
+
+
+@scenario("SCENARIO-29")
+async def an_older_runtime_leaves_what_a_newer_engine_wrote(simulation: Simulation) -> None:
+    """An instance that a newer engine wrote is never leased, marked or ended by an older runtime, whatever it waits for, while others run there; a newer runtime goes on with it."""
+    client = simulation.client
+    newer = await simulation.node(growing(patched=True))
+    await client.start_orchestration("alpha", "grow")
+    await simulation.until_recorded("alpha", WaitCreated)
+    await newer.stop()
+    before = await simulation.state("alpha")
+    expect_equal(before.engine, ENGINE_WITH_PATCHES, "the engine that the instance needs")
+
+    patient = RuntimeOptions(unregistered_timeout=timedelta(minutes=5))
+    older = await simulation.node(
+        growing(patched=False), options=patient, engine=ENGINE_WITH_PATCHES - 1
+    )
+    await client.raise_event("alpha", "go")
+    await client.start_orchestration("beta", "grow")
+    await client.raise_event("beta", "go")
+    expect_equal(await simulation.output("beta"), "old", "the output of another instance")
+    await simulation.pass_time(timedelta(minutes=20))
+    expect_equal(await simulation.state("alpha"), before, "the instance after the older runtime")
+
+    await simulation.node(growing(patched=True))
+    expect_equal(await simulation.output("alpha"), "new", "the output")
+    await older.stop()
 
 
 @scenario("SCENARIO-41")

@@ -9,11 +9,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TypeVar, cast
 
-from perdure.contract import CommitAnswer, DelegatingProvider, Provider, ProviderCall, TurnCommit
+from perdure.contract import (
+    ENGINE,
+    CommitAnswer,
+    DelegatingProvider,
+    LeasedTurn,
+    Provider,
+    ProviderCall,
+    TurnCommit,
+    TurnRequest,
+    WorkWait,
+)
 from perdure.errors import StorageFailed, StorageUnavailable
 
 from perdure_conformance.scenarios.simulation_clocks import CURRENT_WAIT, Wait
@@ -27,8 +38,9 @@ Disturbance = Callable[[str, object, Callable[[], Awaitable[object]]], Awaitable
 class Link(DelegatingProvider):
     """See the module."""
 
-    def __init__(self, inner: Provider) -> None:
+    def __init__(self, inner: Provider, engine: int = ENGINE) -> None:
         super().__init__(inner)
+        self._engine = engine
         self.calls: Counter[str] = Counter()
         """The number of calls by operation."""
         self.disturbance: Disturbance | None = None
@@ -64,6 +76,17 @@ class Link(DelegatingProvider):
         self._disposed.set()
         if isinstance(self.disturbance, Held):
             self.disturbance.let_through()
+
+    async def lease_turns(self, request: TurnRequest) -> Sequence[LeasedTurn]:
+        """Lease as a runtime of this engine does."""
+        serves = replace(request.serves, engine=self._engine)
+        return await super().lease_turns(replace(request, serves=serves))
+
+    async def wait_for_work(self, wait: WorkWait) -> None:
+        """Wait as a runtime of this engine does."""
+        if wait.serves is not None:
+            wait = replace(wait, serves=replace(wait.serves, engine=self._engine))
+        await super().wait_for_work(wait)
 
     async def around(self, operation: str, call: ProviderCall[R]) -> R:
         """Pass the call on: watched, disturbed or cut."""

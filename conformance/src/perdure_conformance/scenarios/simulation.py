@@ -24,7 +24,14 @@ from typing import TypeVar, cast
 from perdure import Client, Registry, Runtime, RuntimeOptions
 from perdure.authoring.registry import Catalog
 from perdure.clock import Clock, Instant, to_microseconds
-from perdure.contract import InstanceState, InstanceStatus, Provider, StoredEvent, hookimpl
+from perdure.contract import (
+    ENGINE,
+    InstanceState,
+    InstanceStatus,
+    Provider,
+    StoredEvent,
+    hookimpl,
+)
 from perdure.history import Event, OrchestrationStarted, decode_event
 from perdure.model.details import ErrorDetails
 from perdure.model.status import Completed, Failed
@@ -126,10 +133,11 @@ class Simulation:
         options: RuntimeOptions | None = None,
         resources: object = None,
         clock: Clock | None = None,
+        engine: int = ENGINE,
     ) -> Node:
-        """Start a runtime that has these registries."""
+        """Start a runtime that has these registries; with another engine, an older release of it."""
         provider = await self.bench.open(clock=clock)
-        link = Link(provider)
+        link = Link(provider, engine)
         options = replace(options or RuntimeOptions(), poll_interval=POLL)
         runtime = Runtime(
             link, *registries, options=options, plugins=[self.observer], resources=resources

@@ -16,7 +16,7 @@ from perdure.authoring.functions import ActivityDefinition, orchestration_refere
 from perdure.authoring.registry import Registry
 from perdure.clock import ManualClock
 from perdure.contract.provider import Provider
-from perdure.errors import PerdureError
+from perdure.errors import PerdureError, ProviderError
 from perdure.history import Event
 from perdure.model.durations import to_duration
 from perdure.providers.loader import ProviderOpener, find_provider
@@ -344,7 +344,10 @@ class Stage:
 
     async def _why_stuck(self, instance: str) -> str | None:
         """Why an instance does not go on, however much time passes; None if it may."""
-        state = await self._storage.read_instance(instance)
+        try:
+            state = await self._storage.read_instance(instance)
+        except ProviderError:
+            return None  # a plugin of the test lets it fail: time goes on all the same
         if state is None or state.parked is None:
             return None
         return f"it is parked ({state.parked.reason}): {state.parked.details}"

@@ -10,6 +10,7 @@ from typing import TypeVar, cast
 
 from perdure.contract.delegate import DelegatingProvider, ProviderCall
 from perdure.contract.provider import Provider
+from perdure.errors import ProviderError
 from perdure.records.activities import ActivityLease, ActivityRelease
 from perdure.records.instances import Message
 from perdure.records.queries import CancellationWait, ChangeWait, WorkWait
@@ -45,12 +46,19 @@ class StageProvider(DelegatingProvider):
     def crash(self) -> None:
         """No later call has an effect, and no answer of an earlier one arrives."""
         self.has_crashed = True
+        self._time.forget_failures(self)
 
     async def around(self, operation: str, call: ProviderCall[R]) -> R:
         """Make the call, and note what becomes due by it."""
         await self.stop_after_crash()
-        with self._time.call(changes=operation not in _READS):
-            answer = await call()
+        try:
+            with self._time.call(changes=operation not in _READS):
+                answer = await call()
+        except ProviderError as error:
+            if error.retryable and not self.has_crashed:
+                self._time.failed(self, operation)
+            raise
+        self._time.succeeded(self, operation)
         self.note_answer(call.argument, answer)
         await self.stop_after_crash()
         self._note(call.argument)

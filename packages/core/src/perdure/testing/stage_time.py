@@ -27,6 +27,8 @@ _QUIET_ROUNDS = 4
 """Rounds of the event loop without a call or a callback after which nothing moves."""
 _SHORT_SLEEPS = to_microseconds(timedelta(seconds=2))
 """How long after a change the sleeps of the runtime are gone through one by one."""
+_LONGEST_OUTAGE = to_microseconds(timedelta(minutes=10))
+"""How long after a call failed they are, unless it succeeds: the runtime waits to repeat it."""
 
 
 class NothingHappens(PerdureError):
@@ -71,6 +73,7 @@ class StageTime:
         self._pauses = 0
         self._changed_at = clock.now()
         self._looked_at = 0
+        self._failing: dict[tuple[object, str], Instant] = {}
         self._due: list[Instant] = []
         self._awaited: set[Awaited] = set()
         self._sleeping = 0
@@ -89,6 +92,18 @@ class StageTime:
             yield
         finally:
             self._calls -= 1
+
+    def failed(self, caller: object, operation: str) -> None:
+        """A call to the storage has failed, so the caller repeats it when it has waited."""
+        self._failing.setdefault((caller, operation), self.clock.now())
+
+    def succeeded(self, caller: object, operation: str) -> None:
+        """A call to the storage has succeeded."""
+        self._failing.pop((caller, operation), None)
+
+    def forget_failures(self, caller: object) -> None:
+        """The caller has crashed: it repeats nothing."""
+        self._failing = {call: at for call, at in self._failing.items() if call[0] is not caller}
 
     @contextmanager
     def paused(self) -> Generator[None]:
@@ -260,9 +275,12 @@ class StageTime:
             task.cancel()
 
     def _next_sleep(self) -> Instant | None:
-        """The end of a sleep of the runtime that belongs to what has just happened."""
+        """The end of a sleep of the runtime that belongs to what has just happened or failed."""
+        latest = self._changed_at + _SHORT_SLEEPS
+        if self._failing:
+            latest = max(latest, max(self._failing.values()) + _LONGEST_OUTAGE)
         sleep = self.clock.next_due
-        return sleep if sleep is not None and sleep <= self._changed_at + _SHORT_SLEEPS else None
+        return sleep if sleep is not None and sleep <= latest else None
 
     def _next_due(self) -> Instant | None:
         now = self.clock.now()
