@@ -1,5 +1,6 @@
 """Providers that break what users are promised: the scenarios that they break must fail."""
 
+import itertools
 from dataclasses import replace
 from datetime import timedelta
 
@@ -130,6 +131,17 @@ def never_tells_of_unregistered_work(patch):
         return await ModelProvider.lease_activities(self, served)
 
     return provider_with(lease_turns=lease_turns, lease_activities=lease_activities)
+
+
+@breaks_promises("46")
+def does_not_know_a_token_again(patch):
+    numbers = itertools.count()
+
+    async def lease_turns(self, request):
+        token = f"{request.token}-{next(numbers)}"
+        return await ModelProvider.lease_turns(self, replace(request, token=token))
+
+    return provider_with(lease_turns=lease_turns)
 
 
 @breaks_promises("29")

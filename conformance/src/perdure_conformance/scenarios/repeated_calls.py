@@ -1,13 +1,16 @@
-"""Lost answers: the call is repeated, and its effect is there once."""
+"""Lost answers and failing storage: the call is repeated, and its effect is there once."""
 
 from __future__ import annotations
 
-from perdure import OrchestrationContext, Registry
-from perdure.errors import InstanceAlreadyExists
-from perdure.history import ActivityCompleted, EventRaised, OrchestrationStarted
-from perdure.observe import ActivityStarted
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
-from perdure_conformance.expect import expect_equal, expect_refusal
+from perdure import OrchestrationContext, Registry
+from perdure.errors import InstanceAlreadyExists, StorageUnavailable
+from perdure.history import ActivityCompleted, EventRaised, OrchestrationStarted
+from perdure.observe import ActivityStarted, InstanceParked
+
+from perdure_conformance.expect import expect, expect_equal, expect_refusal
 from perdure_conformance.scenarios.link import losing_answers
 from perdure_conformance.scenarios.simulation import Simulation, scenario
 
@@ -128,3 +131,57 @@ async def a_runtimes_call_is_repeated_without_a_second_effect(simulation: Simula
         completed = await simulation.recorded(instance, ActivityCompleted)
         expect_equal(len(completed), 5, f"results recorded in {instance!r}")
     expect_equal(len(simulation.observer.saw(ActivityStarted)), 10, "activities that began")
+
+
+@scenario("SCENARIO-46")
+async def a_storage_that_fails_for_hours_fails_no_instance(simulation: Simulation) -> None:
+    """While the storage refuses calls and loses answers for hours, and refuses all of them in between, no instance fails, no work is suspected, and what was under way goes on afterwards."""
+    client, observer = simulation.client, simulation.observer
+    app = counting()
+
+    @app.orchestration
+    async def patient(ctx: OrchestrationContext) -> list[int]:
+        before = [await ctx.schedule_activity("work", n, result_type=int) for n in range(3)]
+        await ctx.schedule_timer(timedelta(hours=2))
+        return [*before, *await ctx.schedule_sub_orchestration("chain", result_type=list[int])]
+
+    node = await simulation.node(app)
+    node.link.disturbance = failing = Failing()
+    for number in range(3):
+        await client.start_orchestration(f"alpha {number}", "patient")
+    await simulation.pass_time(timedelta(minutes=30))
+    failing.refuses_all = True
+    await simulation.pass_time(timedelta(hours=2))
+    failing.refuses_all = False
+    for number in range(3):
+        expected = [0, 1, 2, 0, 1, 2, 3, 4]
+        took = timedelta(hours=2)
+        output = await simulation.output(f"alpha {number}", within=took)
+        expect_equal(output, expected, "output")
+        state = await simulation.state(f"alpha {number}")
+        expect_equal(state.parked, None, "mark")
+    expect(failing.refused > 0 and failing.lost > 0, "the storage never failed")
+    expect_equal(observer.saw(InstanceParked), [], "instances parked")
+
+
+class Failing:
+    """A disturbance that refuses each third call, and loses the answer of each third one."""
+
+    def __init__(self) -> None:
+        self.refuses_all = False
+        self.refused = self.lost = 0
+        self._calls = 0
+
+    async def __call__(
+        self, operation: str, argument: object, call: Callable[[], Awaitable[object]]
+    ) -> object:
+        del argument
+        self._calls += 1
+        if self.refuses_all or self._calls % 3 == 1:
+            self.refused += 1
+            raise StorageUnavailable("the storage is throttled", operation=operation)
+        answer = await call()
+        if self._calls % 3 == 2:
+            self.lost += 1
+            raise StorageUnavailable("the answer was lost", operation=operation)
+        return answer
