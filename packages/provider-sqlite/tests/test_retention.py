@@ -102,3 +102,44 @@ async def test_a_runtime_finds_what_is_too_old_without_looking_at_what_it_keeps(
     assert [await provider.read_instance(instance) for instance in old] == [None] * 3
     assert len(looked) >= 3
     assert sum(looked) < 50
+
+
+shop = perdure.Registry()
+
+
+@shop.orchestration
+async def order(ctx: perdure.OrchestrationContext, number: int) -> int:
+    ctx.set_status({"number": number})
+    return number
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(0 if INSTANCES > 10_000 else 120)
+async def test_file_and_memory_stay_flat_under_the_retention_of_a_runtime(desk):
+    provider = await desk.open(durability="normal")
+    raw = desk.raw()
+    client = perdure.Client(provider)
+    pages: list[int] = []
+    memory: list[int] = []
+    options = perdure.RuntimeOptions(
+        retention=perdure.Retention(
+            completed=RETENTION, every=timedelta(minutes=1), at_once=2 * WAVE
+        )
+    )
+
+    async with perdure.Runtime(provider, shop, options=options) as runtime:
+        for number in range(INSTANCES // WAVE):
+            ids = [f"order-{number:06}-{each:02}" for each in range(WAVE)]
+            handles = [await client.start(each, order)(number) for each in ids]
+            await asyncio.gather(*(handle.result() for handle in handles))
+            desk.clock.advance(STEP)
+            due = max(0, number + 1 - int(RETENTION / STEP)) * WAVE
+            while runtime.statistics.instances_deleted < due:
+                desk.clock.advance(timedelta(seconds=1))
+                await asyncio.sleep(0.002)
+            pages.append(raw.execute("PRAGMA page_count").fetchone()[0])
+            memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+    full = int(RETENTION / STEP) + 2
+    assert max(pages) <= 1.1 * pages[full]
+    assert memory[-1] - memory[full] < 8 * 1024
