@@ -5,7 +5,6 @@ import gc
 import pytest
 from perdure.contract import ExecutionEnd, InstanceQuery, InstanceStatus, ParkedMark, TurnRelease
 from perdure_conformance.bench import held_by
-from perdure_memory import _admin
 from perdure_memory._instances import Instance
 
 COMPLETED = ExecutionEnd(status=InstanceStatus.COMPLETED, output=b"done")
@@ -15,13 +14,13 @@ COMPLETED = ExecutionEnd(status=InstanceStatus.COMPLETED, output=b"done")
 def looked_at(monkeypatch):
     """The ids of the instances that searches have looked at."""
     seen = []
-    is_met = _admin.is_met
+    accepts = InstanceQuery.accepts
 
     def noted(query, state):
         seen.append(state.instance)
-        return is_met(query, state)
+        return accepts(query, state)
 
-    monkeypatch.setattr(_admin, "is_met", noted)
+    monkeypatch.setattr(InstanceQuery, "accepts", noted)
     return seen
 
 

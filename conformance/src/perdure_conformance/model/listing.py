@@ -5,7 +5,6 @@ Keeps the clauses LIST. It looks at every instance for each page, which a storag
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 
 from perdure.contract import (
@@ -46,13 +45,13 @@ class ModelAdmin(Management):
         more = len(page) < len(rows)
         return InstancePage(
             instances=tuple(row.state for row in page),
-            next_token=f"{digest(query)}-{page[-1].created}" if more else None,
+            next_token=f"{query.digest()}-{page[-1].created}" if more else None,
         )
 
     def place_in(self, token: str, query: InstanceQuery) -> int:
         """The place that a token of this query has."""
         begin, _, place = token.rpartition("-")
-        if begin != digest(query) or not (place.isascii() and place.isdecimal()):
+        if begin != query.digest() or not (place.isascii() and place.isdecimal()):
             raise InvalidInput(
                 f"the page token {token!r} is not of this listing; pass next_token unchanged"
             )
@@ -144,20 +143,3 @@ class ModelAdmin(Management):
             size=len(message.data),
             visible_at=message.visible_at,
         )
-
-
-def digest(query: InstanceQuery) -> str:
-    """A text that differs for queries that differ."""
-    parts = (
-        sorted(query.statuses),
-        sorted(query.orchestrations),
-        query.parked,
-        sorted(query.parked_reasons),
-        query.id_prefix,
-        (query.created_from, query.created_before),
-        (query.updated_from, query.updated_before),
-        query.parent,
-        query.roots_only,
-        sorted(query.labels.items()),
-    )
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

@@ -11,12 +11,10 @@ Every state in a page was read, consistently, during the call.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from perdure.clock import Instant
 from perdure.contract import (
     MAX_BYTES_PER_DELIVERY,
     InstancePage,
@@ -124,7 +122,7 @@ class Finding:
 
     async def find(self, query: InstanceQuery, *, limit: int, token: str | None) -> InstancePage:
         """A page of instances that meet the query."""
-        purpose = f"{self._keys.prefix}{_text_of(query)}"
+        purpose = f"{self._keys.prefix}{query.digest()}"
         before = None if token is None else read_token(token, purpose)
         source = self._source(query)
         if not source.partitions:
@@ -190,7 +188,11 @@ class Finding:
             )
             for row in some:
                 lock, place = locks.get(self._instance_of(row, source)), source.place_of(row)
-                if lock is not None and _is_at(place, lock) and _meets(lock, found.query):
+                if (
+                    lock is not None
+                    and _is_at(place, lock)
+                    and found.query.accepts(lock.state(None))
+                ):
                     if not found.has_room_for(lock):
                         return reached or self._place_ahead(row, source)
                     await self._take(lock, found)
@@ -208,7 +210,7 @@ class Finding:
 
         async def read(latest: Lock | None) -> InstanceState | None:
             wanted = latest is not None and latest.incarnation == lock.incarnation
-            if latest is None or not wanted or not _meets(latest, found.query):
+            if latest is None or not wanted or not found.query.accepts(latest.state(None)):
                 return None
             return await read_state(self._table, latest)
 
@@ -277,47 +279,3 @@ def _size_of(lock: Lock) -> int:
 def _is_at(place: str, lock: Lock) -> bool:
     """Whether it is the instance of the entry, and no later one of the same id."""
     return place.startswith(f"{time_text(lock.created)}#")
-
-
-def _meets(lock: Lock, query: InstanceQuery) -> bool:
-    """Whether an instance meets all conditions."""
-    state = lock.state(None)
-    parked = state.parked
-    reason = None if parked is None else parked.reason
-    return (
-        (not query.statuses or state.status in query.statuses)
-        and (not query.orchestrations or state.name in query.orchestrations)
-        and (query.parked is None or (parked is not None) == query.parked)
-        and (not query.parked_reasons or reason in query.parked_reasons)
-        and state.instance.startswith(query.id_prefix)
-        and _within(state.created_at, query.created_from, query.created_before)
-        and _within(state.updated_at, query.updated_from, query.updated_before)
-        and (query.parent is None or lock.parent == query.parent)
-        and not (query.roots_only and state.parent is not None)
-        and query.labels.items() <= state.labels.items()
-    )
-
-
-def _within(instant: Instant, first: Instant | None, before: Instant | None) -> bool:
-    return (first is None or instant >= first) and (before is None or instant < before)
-
-
-def _text_of(query: InstanceQuery) -> str:
-    """The query as one text: a token is good for this query only."""
-    values: list[object] = [
-        sorted(query.statuses),
-        sorted(query.orchestrations),
-        sorted(query.parked_reasons),
-        query.id_prefix,
-        dict(sorted(query.labels.items())),
-    ]
-    others = (
-        query.parked,
-        query.created_from,
-        query.created_before,
-        query.updated_from,
-        query.updated_before,
-        query.parent,
-        query.roots_only,
-    )
-    return json.dumps([*values, *others])

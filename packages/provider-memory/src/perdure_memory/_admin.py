@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -30,7 +29,7 @@ from perdure.contract import (
 from perdure.errors import InvalidInput
 
 from perdure_memory._instances import Execution, Instance
-from perdure_memory._listing_index import is_met, status_group
+from perdure_memory._listing_index import status_group
 from perdure_memory._store import Store
 
 _NUMBER = re.compile(r"(0|[1-9][0-9]{0,17})\Z")
@@ -118,7 +117,7 @@ class MemoryAdmin(ProviderAdmin):
     ) -> InstancePage:
         """Looks at 1,000 instances at most, so a page may be short and have a token."""
         _check_limit(limit)
-        prefix = f"find-{_digest(query)}-"
+        prefix = f"find-{query.digest()}-"
         with self._store.lock:
             before = self._store.next_number if token is None else self._read_token(token, prefix)
             found: list[tuple[int, InstanceState]] = []
@@ -128,7 +127,7 @@ class MemoryAdmin(ProviderAdmin):
                 if looked_at == MOST_LOOKED_AT or len(found) == limit:
                     break
                 state = self._store.created[number].state
-                if is_met(query, state):
+                if query.accepts(state):
                     size += len(state.output or b"") + len(state.custom_status or b"")
                     if found and size > MAX_BYTES_PER_DELIVERY:
                         break
@@ -164,23 +163,6 @@ class MemoryAdmin(ProviderAdmin):
 def _check_limit(limit: int) -> None:
     if limit < 1:
         raise InvalidInput(f"a page cannot have {limit} instances; ask for 1 or more")
-
-
-def _digest(query: InstanceQuery) -> str:
-    """A text that differs for queries that differ."""
-    parts = (
-        sorted(query.statuses),
-        sorted(query.orchestrations),
-        query.parked,
-        sorted(query.parked_reasons),
-        query.id_prefix,
-        (query.created_from, query.created_before),
-        (query.updated_from, query.updated_before),
-        query.parent,
-        query.roots_only,
-        sorted(query.labels.items()),
-    )
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 def _work_of(instance: Instance, now: Instant) -> InstanceWork:

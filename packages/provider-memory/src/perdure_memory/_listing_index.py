@@ -103,29 +103,6 @@ def status_group(status: InstanceStatus) -> Group:
     return ("status", status)
 
 
-def is_met(query: InstanceQuery, state: InstanceState) -> bool:
-    """Whether the instance meets all conditions."""
-    parent = None if state.parent is None else state.parent.instance
-    return (
-        (not query.statuses or state.status in query.statuses)
-        and (not query.orchestrations or state.name in query.orchestrations)
-        and (query.parked is None or query.parked == (state.parked is not None))
-        and (not query.parked_reasons or _reason(state) in query.parked_reasons)
-        and state.instance.startswith(query.id_prefix)
-        and (query.created_from is None or query.created_from <= state.created_at)
-        and (query.created_before is None or state.created_at < query.created_before)
-        and (query.updated_from is None or query.updated_from <= state.updated_at)
-        and (query.updated_before is None or state.updated_at < query.updated_before)
-        and (query.parent is None or query.parent == parent)
-        and not (query.roots_only and parent is not None)
-        and query.labels.items() <= state.labels.items()
-    )
-
-
-def _reason(state: InstanceState) -> str | None:
-    return None if state.parked is None else state.parked.reason
-
-
 def _lasting_groups(state: InstanceState) -> Iterator[Group]:
     """The groups that an instance never leaves."""
     yield ("name", state.name)

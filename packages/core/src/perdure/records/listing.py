@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -33,6 +35,41 @@ class InstanceQuery:
     """Only instances without a parent."""
     labels: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
     """Labels that the instance has, among others."""
+
+    def accepts(self, state: InstanceState) -> bool:
+        """Whether an instance in this state meets all conditions."""
+        parent = None if state.parent is None else state.parent.instance
+        reason = None if state.parked is None else state.parked.reason
+        return (
+            (not self.statuses or state.status in self.statuses)
+            and (not self.orchestrations or state.name in self.orchestrations)
+            and (self.parked is None or self.parked == (reason is not None))
+            and (not self.parked_reasons or reason in self.parked_reasons)
+            and state.instance.startswith(self.id_prefix)
+            and (self.created_from is None or state.created_at >= self.created_from)
+            and (self.created_before is None or state.created_at < self.created_before)
+            and (self.updated_from is None or state.updated_at >= self.updated_from)
+            and (self.updated_before is None or state.updated_at < self.updated_before)
+            and (self.parent is None or parent == self.parent)
+            and (not self.roots_only or parent is None)
+            and self.labels.items() <= state.labels.items()
+        )
+
+    def digest(self) -> str:
+        """A short text that differs for queries that differ, for the tokens of pages."""
+        conditions = [
+            sorted(self.statuses),
+            sorted(self.orchestrations),
+            self.parked,
+            sorted(self.parked_reasons),
+            self.id_prefix,
+            [self.created_from, self.created_before],
+            [self.updated_from, self.updated_before],
+            self.parent,
+            self.roots_only,
+            sorted(self.labels.items()),
+        ]
+        return hashlib.sha256(json.dumps(conditions).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,6 @@ event loop for long.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -102,7 +100,7 @@ class Search:
     @property
     def token(self) -> str:
         """Leads on from the place."""
-        return "_".join((self._index or "", *map(str, self.place), _digest(self._query)))
+        return "_".join((self._index or "", *map(str, self.place), self._query.digest()))
 
     def continue_from(self, token: str) -> None:
         """Go to the place of a token; raises `InvalidInput` if it is not one of this query."""
@@ -112,7 +110,7 @@ class Search:
                 f"the page token {token!r} is not one of this provider; pass next_token on as it is"
             )
         index, time, number, digest = match.groups()
-        if digest != _digest(self._query) or index not in {*self._conditions(), _ALL}:
+        if digest != self._query.digest() or index not in {*self._conditions(), _ALL}:
             raise InvalidInput(
                 f"the page token {token!r} is of another query; pass it with the query that it was"
                 " given for"
@@ -233,24 +231,3 @@ def _meets_parked(query: InstanceQuery, reason: str | None) -> bool:
 
 def _size_of(state: InstanceState) -> int:
     return len(state.output or b"") + len(state.custom_status or b"")
-
-
-def _digest(query: InstanceQuery) -> str:
-    """Tells queries apart in tokens."""
-    text = json.dumps(
-        [
-            sorted(query.statuses),
-            sorted(query.orchestrations),
-            query.parked,
-            sorted(query.parked_reasons),
-            query.id_prefix,
-            query.created_from,
-            query.created_before,
-            query.updated_from,
-            query.updated_before,
-            query.parent,
-            query.roots_only,
-            sorted(query.labels.items()),
-        ]
-    )
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
