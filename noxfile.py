@@ -168,8 +168,8 @@ def protocol(session: nox.Session) -> None:
         "PERDURE_MODEL_SEEDS": "100",
         "PERDURE_TEST_FAULTY_SCENARIOS": "1",
     }
-    names = ("test_fuzz.py", "test_conformance_model.py", "test_calls_at_once.py")
-    files = [f"{tests}/{name}" for name in names]
+    names = ("fuzz", "fuzz_lives", "fuzz_looks", "conformance_model", "calls_at_once")
+    files = [f"{tests}/test_{name}.py" for name in names]
     session.run("pytest", *ON_ALL_CORES, *files, env=settings)
 
 
