@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from perdure.contract import ManualClock
-from perdure_dynamodb import DynamoDBOptions
+from perdure_dynamodb import DynamoDBOptions, _commits, _manifest, _payloads
 from perdure_dynamodb._opening import open_on
 from perdure_dynamodb.testing.fixtures import dynamodb_endpoint, dynamodb_url
 from perdure_dynamodb.testing.model import ModelCalls
@@ -40,3 +40,14 @@ def open_on_model(model, clock):
             yield provider
 
     return opened
+
+
+@pytest.fixture(params=["in one transaction", "staged", "with payloads in chunks"])
+def commits(request, monkeypatch):
+    """Commits as they are, or all of them staged in small batches, or all payloads in chunks."""
+    if request.param == "with payloads in chunks":
+        monkeypatch.setattr(_payloads, "INLINE_LIMIT", 0)
+        monkeypatch.setattr(_payloads, "CHUNK_BYTES", 4)
+    if request.param == "staged":
+        monkeypatch.setattr(_commits, "TRANSACTION_LIMIT", 3)
+        monkeypatch.setattr(_manifest, "BATCH_WEIGHT", 4)

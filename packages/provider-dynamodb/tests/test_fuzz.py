@@ -8,7 +8,6 @@ instance must end with each thing recorded exactly once. A failure names its see
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from contextlib import suppress
 from datetime import timedelta
@@ -33,17 +32,10 @@ from perdure.contract import (
     TurnRequest,
 )
 from perdure.errors import HistoryConflict, LeaseLost
-from perdure_dynamodb import _commit_plan, _commits, _lease_memory, _manifest, _payloads
+from perdure_dynamodb import _commit_plan, _commits, _lease_memory
 from perdure_dynamodb.testing import scheduling
-from perdure_dynamodb.testing.scheduling import FATES
+from perdure_dynamodb.testing.scheduling import FATES, PORTIONS, crash_in_turn, run_portion
 
-# Few in the tests of every change; `nox -s protocol` asks for thousands.
-RUNS = int(os.environ.get("PERDURE_FUZZ_RUNS", "150"))
-PORTIONS = max(5, RUNS // 50)
-"""Tests that share the runs, so that none takes longer than a test may."""
-STRIDE = 1 if RUNS >= 1000 else 3
-"""A process dies at every third request, of each three at one before it and at another after it;
-with thousands of runs at every request in both ways."""
 SECOND = timedelta(seconds=1)
 LEASE = 10 * SECOND
 SERVES = Serves(orchestrations={"flow": frozenset()})
@@ -312,41 +304,23 @@ async def check(world):
     assert not twice, f"accepted more than once: {twice}"
 
 
-@pytest.fixture(params=["in one transaction", "staged", "with payloads in chunks"])
-def commits(request, monkeypatch):
-    """Commits as they are, or all of them staged in small batches, or all payloads in chunks.
-
-    One timer counts as many, so that reads leave timers out.
-    """
+@pytest.fixture(autouse=True)
+def one_timer_counts_as_many(monkeypatch):
+    """So that reads leave timers out."""
     monkeypatch.setattr(_commit_plan, "MANY_TIMERS", 1)
     monkeypatch.setattr(_commits, "MANY_TIMERS", 1)
     monkeypatch.setattr(_lease_memory, "MANY_TIMERS", 1)
-    if request.param == "with payloads in chunks":
-        monkeypatch.setattr(_payloads, "INLINE_LIMIT", 0)
-        monkeypatch.setattr(_payloads, "CHUNK_BYTES", 4)
-    if request.param == "staged":
-        monkeypatch.setattr(_commits, "TRANSACTION_LIMIT", 3)
-        monkeypatch.setattr(_manifest, "BATCH_WEIGHT", 4)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("portion", range(PORTIONS))
-async def test_whatever_goes_wrong_everything_happens_once(portion, commits):
-    for seed in range(portion, RUNS // 3, PORTIONS):
-        try:
-            await run_and_check(seed)
-        except BaseException:
-            print(f"seed {seed}")
-            raise
+@pytest.mark.usefixtures("commits")
+async def test_whatever_goes_wrong_everything_happens_once(portion):
+    await run_portion(portion, run_and_check)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fate", FATES)
-async def test_a_process_may_die_at_any_request(fate, commits):
-    calls = await run_and_check(1, crash_at=(0, fate))
-    for number in range(1 + FATES.index(fate) % STRIDE, calls, STRIDE):
-        try:
-            await run_and_check(1, crash_at=(number, fate))
-        except BaseException:
-            print(f"crash at request {number} of {calls}")
-            raise
+@pytest.mark.usefixtures("commits")
+async def test_a_process_may_die_at_any_request(fate):
+    await crash_in_turn(fate, run_and_check, stride=3)

@@ -8,7 +8,6 @@ nothing of an earlier life or incarnation is met by a later one, and nothing of 
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from datetime import timedelta
 from uuid import uuid4
@@ -38,14 +37,10 @@ from perdure.errors import (
     InstanceRunning,
     LeaseLost,
 )
-from perdure_dynamodb import _commits, _manifest, _payloads
 from perdure_dynamodb._lives import Life
 from perdure_dynamodb.testing import scheduling
-from perdure_dynamodb.testing.scheduling import FATES
+from perdure_dynamodb.testing.scheduling import FATES, PORTIONS, crash_in_turn, run_portion
 
-RUNS = int(os.environ.get("PERDURE_FUZZ_RUNS", "150"))
-PORTIONS = max(5, RUNS // 50)
-STRIDE = 1 if RUNS >= 1000 else 5
 SECOND = timedelta(seconds=1)
 LEASE = 10 * SECOND
 SERVES = Serves(orchestrations={"flow": frozenset()})
@@ -315,35 +310,15 @@ async def check(world):
     assert len(tags) == 1, tags
 
 
-@pytest.fixture(params=["in one transaction", "staged", "with payloads in chunks"])
-def commits(request, monkeypatch):
-    """Commits as they are, or all of them staged in small batches, or all payloads in chunks."""
-    if request.param == "with payloads in chunks":
-        monkeypatch.setattr(_payloads, "INLINE_LIMIT", 0)
-        monkeypatch.setattr(_payloads, "CHUNK_BYTES", 4)
-    if request.param == "staged":
-        monkeypatch.setattr(_commits, "TRANSACTION_LIMIT", 3)
-        monkeypatch.setattr(_manifest, "BATCH_WEIGHT", 4)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("portion", range(PORTIONS))
-async def test_whatever_goes_wrong_no_life_meets_another(portion, commits):
-    for seed in range(portion, RUNS // 3, PORTIONS):
-        try:
-            await run_and_check(seed)
-        except BaseException:
-            print(f"seed {seed}")
-            raise
+@pytest.mark.usefixtures("commits")
+async def test_whatever_goes_wrong_no_life_meets_another(portion):
+    await run_portion(portion, run_and_check)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fate", FATES)
-async def test_a_process_may_die_at_any_request(fate, commits):
-    calls = await run_and_check(1, crash_at=(0, fate))
-    for number in range(1 + FATES.index(fate) % STRIDE, calls, STRIDE):
-        try:
-            await run_and_check(1, crash_at=(number, fate))
-        except BaseException:
-            print(f"crash at request {number} of {calls}")
-            raise
+@pytest.mark.usefixtures("commits")
+async def test_a_process_may_die_at_any_request(fate):
+    await crash_in_turn(fate, run_and_check, stride=5)

@@ -8,12 +8,13 @@ Everything follows from the seed.
 from __future__ import annotations
 
 import asyncio
+import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from random import Random
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from perdure.contract import ManualClock
 from perdure.errors import StorageUnavailable
@@ -33,6 +34,10 @@ from perdure_dynamodb.testing.model import ModelCalls
 
 T = TypeVar("T")
 
+# Few in the tests of every change; `nox -s protocol` asks for thousands.
+RUNS = int(os.environ.get("PERDURE_FUZZ_RUNS", "150"))
+PORTIONS = max(5, RUNS // 50)
+"""Tests that share the runs, so that none takes longer than a test may."""
 MOST_STEPS = 20_000
 FATES = ("crash before", "crash after")
 PROCESSES = 3
@@ -228,3 +233,35 @@ class World(ABC):
                 if not isinstance(error, Crashed):
                     raise error or AssertionError("a process stopped by itself")
                 self._start()
+
+
+class Run(Protocol):
+    """Runs a world of this seed and checks how it ended; returns the number of requests."""
+
+    def __call__(self, seed: int, *, crash_at: tuple[int, str] | None = None) -> Awaitable[int]: ...
+
+
+async def run_portion(portion: int, run: Run) -> None:
+    """Make this portion of the runs, each with a seed of its own; a failure prints its seed."""
+    for seed in range(portion, RUNS // 3, PORTIONS):
+        try:
+            await run(seed)
+        except BaseException:
+            print(f"seed {seed}")
+            raise
+
+
+async def crash_in_turn(fate: str, run: Run, *, stride: int) -> None:
+    """Let a process die at every so many requests: of each so many at another one for each fate.
+
+    With thousands of runs a process dies at every request. A failure prints its request.
+    """
+    if RUNS >= 1000:
+        stride = 1
+    calls = await run(1, crash_at=(0, fate))
+    for number in range(1 + FATES.index(fate) % stride, calls, stride):
+        try:
+            await run(1, crash_at=(number, fate))
+        except BaseException:
+            print(f"crash at request {number} of {calls}")
+            raise
