@@ -12,7 +12,7 @@ import asyncio
 import contextvars
 from collections.abc import Generator, Mapping, Sequence
 from datetime import timedelta
-from typing import cast
+from typing import Required, TypedDict, Unpack, cast
 
 from perdure import history
 from perdure.authoring.functions import OrchestrationDefinition
@@ -42,6 +42,15 @@ WHOLE = 1 << 62
 """No limit to the callbacks of a delivery but that of the loop."""
 STEP = 200
 """How many callbacks a step of long work runs: about two milliseconds."""
+
+
+class ExecutionSettings(TypedDict, total=False):
+    """What every way to make an execution takes."""
+
+    cleanup_timeout: Required[timedelta]
+    trace_paths: bool
+    compare: Compare
+    surroundings: Surroundings
 
 
 class Execution:
@@ -95,20 +104,11 @@ class Execution:
         definition: OrchestrationDefinition,
         catalog: Catalog,
         *,
-        cleanup_timeout: timedelta,
-        trace_paths: bool = False,
-        surroundings: Surroundings = ALONE,
         most: int = WHOLE,
+        **settings: Unpack[ExecutionSettings],
     ) -> Execution:
         """A new execution, run from its start event until it waits, or for so many callbacks."""
-        execution = cls(
-            started,
-            definition,
-            catalog,
-            cleanup_timeout=cleanup_timeout,
-            trace_paths=trace_paths,
-            surroundings=surroundings,
-        )
+        execution = cls(started, definition, catalog, **settings)
         execution._deliver_new(started, most)
         return execution
 
@@ -118,22 +118,10 @@ class Execution:
         events: Sequence[Event],
         definition: OrchestrationDefinition,
         catalog: Catalog,
-        *,
-        cleanup_timeout: timedelta,
-        trace_paths: bool = False,
-        compare: Compare = DEFAULT_COMPARE,
-        surroundings: Surroundings = ALONE,
+        **settings: Unpack[ExecutionSettings],
     ) -> Execution:
         """The execution as its history left it; `rebuilding` does the same in steps."""
-        steps = cls.rebuilding(
-            events,
-            definition,
-            catalog,
-            cleanup_timeout=cleanup_timeout,
-            trace_paths=trace_paths,
-            compare=compare,
-            surroundings=surroundings,
-        )
+        steps = cls.rebuilding(events, definition, catalog, **settings)
         while True:
             try:
                 next(steps)
@@ -146,11 +134,7 @@ class Execution:
         events: Sequence[Event],
         definition: OrchestrationDefinition,
         catalog: Catalog,
-        *,
-        cleanup_timeout: timedelta,
-        trace_paths: bool = False,
-        compare: Compare = DEFAULT_COMPARE,
-        surroundings: Surroundings = ALONE,
+        **settings: Unpack[ExecutionSettings],
     ) -> Generator[None, None, Execution]:
         """Rebuild the execution as its history left it; each step delivers one event, or goes on with one that has much to run.
 
@@ -160,17 +144,7 @@ class Execution:
         with `compare` "strict", for other values), `UndecodableData` if the history does not begin
         with a start event or has a gap, and `ForbiddenUse` if the code made a forbidden call.
         """
-        if not events or not isinstance(events[0], OrchestrationStarted):
-            raise UndecodableData("the history does not begin with OrchestrationStarted")
-        execution = cls(
-            events[0],
-            definition,
-            catalog,
-            cleanup_timeout=cleanup_timeout,
-            trace_paths=trace_paths,
-            compare=compare,
-            surroundings=surroundings,
-        )
+        execution = cls(_start_of(events), definition, catalog, **settings)
         execution._transcript.begin_replay(under_present_names(events, catalog))
         yield from execution._replay()
         return execution
@@ -181,11 +155,7 @@ class Execution:
         events: Sequence[Event],
         definition: OrchestrationDefinition,
         catalog: Catalog,
-        *,
-        cleanup_timeout: timedelta,
-        trace_paths: bool = False,
-        compare: Compare = DEFAULT_COMPARE,
-        surroundings: Surroundings = ALONE,
+        **settings: Unpack[ExecutionSettings],
     ) -> Generator[None, None, Execution]:
         """Begin an execution with a history that another one had, in steps as `rebuilding` does.
 
@@ -193,22 +163,11 @@ class Execution:
         all of them, the work that is open at their end, and what the code asked for behind it. What
         becomes of open children is left to the caller: see `kept_children`. Raises as `rebuilding`.
         """
-        started = events[0]
-        if not isinstance(started, OrchestrationStarted):
-            raise UndecodableData("the history does not begin with OrchestrationStarted")
-        execution = cls(
-            started,
-            definition,
-            catalog,
-            cleanup_timeout=cleanup_timeout,
-            trace_paths=trace_paths,
-            compare=compare,
-            surroundings=surroundings,
-        )
+        execution = cls(_start_of(events), definition, catalog, **settings)
         commands = execution._commands
         commands.copied_to = len(events)
         commands.transcript.begin_copy(
-            under_present_names(events, catalog), adopts_ids=started.is_fork
+            under_present_names(events, catalog), adopts_ids=execution.started.is_fork
         )
         yield from execution._replay()
         execution.kept_children = commands.finish_copy()
@@ -526,3 +485,9 @@ class Execution:
 
 
 __all__ = ["MOST_SEEN", "PYTHON", "Execution"]
+
+
+def _start_of(events: Sequence[Event]) -> OrchestrationStarted:
+    if not events or not isinstance(events[0], OrchestrationStarted):
+        raise UndecodableData("the history does not begin with OrchestrationStarted")
+    return events[0]
