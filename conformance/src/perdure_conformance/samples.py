@@ -13,6 +13,7 @@ from perdure.contract import (
     ActivityLease,
     ExecutionEnd,
     InstanceReopening,
+    InstanceStatus,
     InstanceTermination,
     LeasedTurn,
     Message,
@@ -34,6 +35,11 @@ SERVES = Serves(orchestrations={"flow": frozenset({"1.0.0", "2.0.0"})})
 
 WORK = frozenset({"work"})
 """The names of the activities that the checks' workers serve."""
+
+COMPLETED = ExecutionEnd(status=InstanceStatus.COMPLETED, output=b"done")
+FAILED = ExecutionEnd(status=InstanceStatus.FAILED, output=b"why")
+AGAIN = ExecutionEnd(status=InstanceStatus.CONTINUED_AS_NEW, output=b"next")
+"""The ways in which a commit ends an execution."""
 
 
 def incarnation_of(instance: str) -> str:

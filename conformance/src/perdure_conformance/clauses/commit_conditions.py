@@ -22,6 +22,7 @@ from perdure_conformance.bench import Bench, held_by
 from perdure_conformance.check import check
 from perdure_conformance.expect import expect, expect_equal, expect_refusal
 from perdure_conformance.samples import (
+    COMPLETED,
     LEASE,
     SECOND,
     WORK,
@@ -34,7 +35,6 @@ from perdure_conformance.samples import (
     work,
 )
 
-COMPLETED = ExecutionEnd(status=InstanceStatus.COMPLETED, output=b"done")
 AGAIN = ExecutionEnd(status=InstanceStatus.CONTINUED_AS_NEW)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 from perdure.contract import (
-    ExecutionEnd,
-    InstanceStatus,
     NewChild,
     ParentLink,
 )
@@ -16,6 +14,8 @@ from perdure_conformance.bench import Bench
 from perdure_conformance.check import check
 from perdure_conformance.expect import expect, expect_equal, expect_refusal
 from perdure_conformance.samples import (
+    AGAIN,
+    COMPLETED,
     LEASE,
     SECOND,
     delivered,
@@ -28,8 +28,6 @@ from perdure_conformance.samples import (
     work,
 )
 
-COMPLETED = ExecutionEnd(status=InstanceStatus.COMPLETED, output=b"done")
-AGAIN = ExecutionEnd(status=InstanceStatus.CONTINUED_AS_NEW, output=b"next")
 INSTANT = timedelta(microseconds=1)
 
 

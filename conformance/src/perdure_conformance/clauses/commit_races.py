@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from perdure.contract import (
-    ExecutionEnd,
-    InstanceStatus,
     NewChild,
 )
 from perdure.errors import HistoryConflict, LeaseLost
@@ -12,15 +10,7 @@ from perdure.errors import HistoryConflict, LeaseLost
 from perdure_conformance.bench import Bench
 from perdure_conformance.check import check
 from perdure_conformance.expect import expect, expect_equal
-from perdure_conformance.samples import (
-    LEASE,
-    delivered,
-    event,
-    new_instance,
-    work,
-)
-
-COMPLETED = ExecutionEnd(status=InstanceStatus.COMPLETED, output=b"done")
+from perdure_conformance.samples import COMPLETED, LEASE, delivered, event, new_instance, work
 
 
 @check("COMMIT-25")

@@ -6,7 +6,6 @@ from datetime import timedelta
 
 from perdure.contract import (
     MAX_BYTES_PER_DELIVERY,
-    ExecutionEnd,
     InstanceStatus,
     ParkedMark,
     Serves,
@@ -18,6 +17,9 @@ from perdure_conformance.bench import Bench, held_by
 from perdure_conformance.check import check
 from perdure_conformance.expect import expect, expect_equal, expect_refusal
 from perdure_conformance.samples import (
+    AGAIN,
+    COMPLETED,
+    FAILED,
     LEASE,
     SECOND,
     delivered,
@@ -29,9 +31,6 @@ from perdure_conformance.samples import (
     work,
 )
 
-COMPLETED = ExecutionEnd(status=InstanceStatus.COMPLETED, output=b"done")
-FAILED = ExecutionEnd(status=InstanceStatus.FAILED, output=b"why")
-AGAIN = ExecutionEnd(status=InstanceStatus.CONTINUED_AS_NEW, output=b"next")
 INSTANT = timedelta(microseconds=1)
 
 

@@ -14,7 +14,6 @@ from perdure.contract import (
     ActivityRelease,
     CancellationWait,
     ChangeWait,
-    ExecutionEnd,
     InstanceStatus,
     LeasedActivity,
     LeasedTurn,
@@ -38,6 +37,9 @@ from perdure_conformance.check import check
 from perdure_conformance.clauses.waiting import MINUTE, ends, ends_after
 from perdure_conformance.expect import expect, expect_equal, expect_refusal
 from perdure_conformance.samples import (
+    AGAIN,
+    COMPLETED,
+    FAILED,
     LEASE,
     SECOND,
     delivered,
@@ -52,9 +54,6 @@ from perdure_conformance.samples import (
     work,
 )
 
-COMPLETED = ExecutionEnd(status=InstanceStatus.COMPLETED, output=b"done")
-FAILED = ExecutionEnd(status=InstanceStatus.FAILED, output=b"why")
-AGAIN = ExecutionEnd(status=InstanceStatus.CONTINUED_AS_NEW, output=b"next")
 MARK = ParkedMark(reason="unregistered", details="details")
 OLD = incarnation_of("alpha")
 

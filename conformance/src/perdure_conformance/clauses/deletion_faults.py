@@ -12,11 +12,12 @@ from perdure.errors import ExecutionNotFound, InstanceNotFound
 
 from perdure_conformance.bench import Bench
 from perdure_conformance.check import check
-from perdure_conformance.clauses.deletion import AGAIN, COMPLETED
 from perdure_conformance.clauses.failing_steps import fail_at_every_step
 from perdure_conformance.clauses.replacements import MANY, replacement
 from perdure_conformance.expect import expect, expect_equal
 from perdure_conformance.samples import (
+    AGAIN,
+    COMPLETED,
     SECOND,
     event,
     incarnation_of,

@@ -31,9 +31,10 @@ from perdure_conformance.bench import Bench, held_by
 from perdure_conformance.check import check
 from perdure_conformance.clauses.calls import ODD
 from perdure_conformance.clauses.listing_queries import described, meets, queries
-from perdure_conformance.clauses.management import AGAIN, COMPLETED
 from perdure_conformance.expect import expect, expect_equal, expect_refusal
 from perdure_conformance.samples import (
+    AGAIN,
+    COMPLETED,
     LEASE,
     SECOND,
     event,

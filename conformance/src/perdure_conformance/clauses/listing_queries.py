@@ -18,8 +18,15 @@ from perdure.contract import (
 )
 
 from perdure_conformance.bench import Bench, held_by
-from perdure_conformance.clauses.management import AGAIN, COMPLETED, FAILED
-from perdure_conformance.samples import SECOND, incarnation_of, new_instance, restart
+from perdure_conformance.samples import (
+    AGAIN,
+    COMPLETED,
+    FAILED,
+    SECOND,
+    incarnation_of,
+    new_instance,
+    restart,
+)
 
 ANY = InstanceQuery()
 

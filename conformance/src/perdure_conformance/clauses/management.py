@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from perdure.contract import (
     MANAGEMENT,
-    ExecutionEnd,
     InstanceStatus,
     StoreMetrics,
     StoreQueueDepths,
@@ -14,11 +13,18 @@ from perdure.errors import InvalidInput
 from perdure_conformance.bench import Bench
 from perdure_conformance.check import check
 from perdure_conformance.expect import expect, expect_equal, expect_refusal
-from perdure_conformance.samples import LEASE, SECOND, event, restart, result, timer, work
-
-COMPLETED = ExecutionEnd(status=InstanceStatus.COMPLETED, output=b"done")
-FAILED = ExecutionEnd(status=InstanceStatus.FAILED, output=b"why")
-AGAIN = ExecutionEnd(status=InstanceStatus.CONTINUED_AS_NEW, output=b"next")
+from perdure_conformance.samples import (
+    AGAIN,
+    COMPLETED,
+    FAILED,
+    LEASE,
+    SECOND,
+    event,
+    restart,
+    result,
+    timer,
+    work,
+)
 
 
 async def listing(bench: Bench, *, limit: int, status: InstanceStatus | None = None) -> list[str]:

@@ -10,7 +10,6 @@ from perdure.contract import (
     RECOVERY,
     ActivityLease,
     CancellationWait,
-    ExecutionEnd,
     ExecutionState,
     InstanceStatus,
     LeasedTurn,
@@ -32,6 +31,8 @@ from perdure_conformance.bench import Bench, held_by
 from perdure_conformance.check import check
 from perdure_conformance.expect import expect_equal, expect_refusal
 from perdure_conformance.samples import (
+    COMPLETED,
+    FAILED,
     LEASE,
     SECOND,
     delivered,
@@ -44,9 +45,6 @@ from perdure_conformance.samples import (
     work,
 )
 
-COMPLETED = ExecutionEnd(status=InstanceStatus.COMPLETED, output=b"done")
-FAILED = ExecutionEnd(status=InstanceStatus.FAILED, output=b"why")
-AGAIN = ExecutionEnd(status=InstanceStatus.CONTINUED_AS_NEW, output=b"next")
 PARENT = ParentLink(instance="parent", incarnation="parent@7", execution=3, event=11)
 MARK = ParkedMark(reason="unregistered", details="details")
 

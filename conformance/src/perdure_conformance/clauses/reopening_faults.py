@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
-from perdure.contract import RECOVERY, ExecutionEnd, InstanceState, InstanceStatus, LeasedTurn
+from perdure.contract import RECOVERY, InstanceState, InstanceStatus, LeasedTurn
 from perdure.errors import HistoryConflict, LeaseLost
 
 from perdure_conformance.bench import Bench, FailedCall
@@ -14,6 +14,7 @@ from perdure_conformance.check import check
 from perdure_conformance.clauses.failing_steps import fail_at_every_step
 from perdure_conformance.expect import expect, expect_equal
 from perdure_conformance.samples import (
+    COMPLETED,
     LEASE,
     SECOND,
     delivered,
@@ -25,7 +26,6 @@ from perdure_conformance.samples import (
 )
 from perdure_conformance.tampering import FAILING_STEPS
 
-COMPLETED = ExecutionEnd(status=InstanceStatus.COMPLETED, output=b"done")
 ROUNDS = 6
 
 

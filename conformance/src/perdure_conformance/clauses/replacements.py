@@ -23,9 +23,11 @@ from perdure.errors import (
 
 from perdure_conformance.bench import Bench, held_by
 from perdure_conformance.check import check
-from perdure_conformance.clauses.deletion import AGAIN, COMPLETED, OLD, ended
+from perdure_conformance.clauses.deletion import OLD, ended
 from perdure_conformance.expect import expect, expect_equal, expect_refusal
 from perdure_conformance.samples import (
+    AGAIN,
+    COMPLETED,
     LEASE,
     SECOND,
     delivered,

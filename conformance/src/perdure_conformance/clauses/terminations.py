@@ -9,7 +9,6 @@ from perdure.contract import (
     CANCEL_ID,
     RECOVERY,
     ChangeWait,
-    ExecutionEnd,
     InstanceStatus,
     MessageKind,
     ParkedMark,
@@ -24,6 +23,7 @@ from perdure_conformance.clauses.reopening import executions, expect_gone
 from perdure_conformance.clauses.waiting import MINUTE, ends, ends_after
 from perdure_conformance.expect import expect, expect_equal, expect_refusal
 from perdure_conformance.samples import (
+    COMPLETED,
     LEASE,
     SECOND,
     SERVES,
@@ -37,7 +37,6 @@ from perdure_conformance.samples import (
     work,
 )
 
-COMPLETED = ExecutionEnd(status=InstanceStatus.COMPLETED, output=b"done")
 MARK = ParkedMark(reason="unregistered", details="details")
 
 

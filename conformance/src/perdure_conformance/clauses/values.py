@@ -10,9 +10,7 @@ from perdure.contract import (
     DELETION,
     RECOVERY,
     VALUES,
-    ExecutionEnd,
     InstanceState,
-    InstanceStatus,
     LeasedTurn,
     TurnCommit,
     TurnRelease,
@@ -25,6 +23,8 @@ from perdure_conformance.clauses.calls import ODD
 from perdure_conformance.clauses.failing_steps import fail_at_every_step
 from perdure_conformance.expect import expect, expect_equal, expect_refusal
 from perdure_conformance.samples import (
+    AGAIN,
+    COMPLETED,
     LEASE,
     SECOND,
     event,
@@ -35,8 +35,6 @@ from perdure_conformance.samples import (
 )
 from perdure_conformance.tampering import FAILING_STEPS
 
-COMPLETED = ExecutionEnd(status=InstanceStatus.COMPLETED, output=b"done")
-AGAIN = ExecutionEnd(status=InstanceStatus.CONTINUED_AS_NEW, output=b"next")
 LARGEST = 64 * 1024
 """The size of the largest value in bytes."""
 MOST = 256

@@ -122,16 +122,22 @@ async def a_deletion_in_the_middle_of_an_activity_stands(simulation: Simulation)
     expect_equal(await simulation.output("alpha"), "new", "output of the new instance")
 
 
+async def answer_of_the_child(simulation: Simulation) -> Held:
+    """The commit with which a child is just about to answer its parent, held."""
+    await simulation.client.start_orchestration("parent", "parent")
+    node = await simulation.node(family())
+    await simulation.until_recorded("child", WaitCreated)
+    node.link.disturbance = held = Held(commits_of("child"))
+    await simulation.client.raise_event_typed("child", "go", "event")
+    await simulation.until(lambda: held.caught > 0, "the commit of the answer")
+    return held
+
+
 @scenario("SCENARIO-51", needs=_NEEDS)
 async def a_parent_is_told_of_the_deletion_of_its_child(simulation: Simulation) -> None:
     """A child of a running parent is deleted only with force: the parent then gets SubOrchestrationFailed, kind terminated, once, also if the child was just about to answer."""
     client = simulation.client
-    await client.start_orchestration("parent", "parent")
-    node = await simulation.node(family())
-    await simulation.until_recorded("child", WaitCreated)
-    node.link.disturbance = held = Held(commits_of("child"))
-    await client.raise_event_typed("child", "go", "event")
-    await simulation.until(lambda: held.caught > 0, "the commit of the answer")
+    held = await answer_of_the_child(simulation)
     with expect_refusal(InstanceRunning, "a deletion of a running parent's child") as refusal:
         await client.delete_instance("child")
     expect("'parent'" in str(refusal.error), f"what the refusal names: {refusal.error}")
@@ -147,12 +153,7 @@ async def a_parent_is_told_of_the_deletion_of_its_child(simulation: Simulation) 
 async def a_tree_that_is_deleted_does_not_come_back(simulation: Simulation) -> None:
     """A tree that is deleted with force while a child is about to answer is gone whole, and both ids are free."""
     client = simulation.client
-    await client.start_orchestration("parent", "parent")
-    node = await simulation.node(family())
-    await simulation.until_recorded("child", WaitCreated)
-    node.link.disturbance = held = Held(commits_of("child"))
-    await client.raise_event_typed("child", "go", "event")
-    await simulation.until(lambda: held.caught > 0, "the commit of the answer")
+    held = await answer_of_the_child(simulation)
     deleting = client.delete_instance("parent", force=True)
     expect_equal(await simulation.run(deleting, "the deletion"), 2, "instances deleted")
     held.let_through()
