@@ -8,7 +8,7 @@ from 1; the number stands beside the encoded event, not in it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final, TypeAlias, cast
 
@@ -16,6 +16,7 @@ from pydantic_core import from_json, to_json
 
 from perdure.clock import Instant, to_datetime
 from perdure.model.details import ErrorDetails, details_from_plain, details_to_plain
+from perdure.model.record import record
 from perdure.records.instances import ParentLink
 
 FORMAT: Final = 2
@@ -24,7 +25,7 @@ FIRST_FORMAT: Final = 1
 """The format of version 0.1.0."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class HistoryEvent:
     """The base class of all events."""
 
@@ -48,7 +49,7 @@ class HistoryEvent:
         return f"{self.event_id:>4}  {self.time:%H:%M:%S.%f}  {self.kind}({shown})"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class CopiedFrom:
     """The history that a rewound or forked execution begins with, and who asked for it."""
 
@@ -61,7 +62,7 @@ class CopiedFrom:
     requested_at: Instant | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Kept:
     """Up to `to_event`, and behind the one before it, events were first recorded in `execution`."""
 
@@ -72,7 +73,7 @@ class Kept:
     """When the rewind or the fork was asked for that kept them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Seed:
     """An execution whose random numbers are drawn from an event on.
 
@@ -86,7 +87,7 @@ class Seed:
     from_event: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class OrchestrationStarted(HistoryEvent):
     """The first event of every history."""
 
@@ -132,7 +133,7 @@ class OrchestrationStarted(HistoryEvent):
         return self.execution
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ActivityScheduled(HistoryEvent):
     """The orchestration asked for an activity."""
 
@@ -144,7 +145,7 @@ class ActivityScheduled(HistoryEvent):
     """The retry policy as JSON text, at the first attempt."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ActivityCompleted(HistoryEvent):
     """An activity returned."""
 
@@ -153,7 +154,7 @@ class ActivityCompleted(HistoryEvent):
     result: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ActivityFailed(HistoryEvent):
     """An activity raised."""
 
@@ -161,7 +162,7 @@ class ActivityFailed(HistoryEvent):
     details: ErrorDetails
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class TimerCreated(HistoryEvent):
     """The orchestration set a timer, or the engine did so on its behalf."""
 
@@ -171,21 +172,21 @@ class TimerCreated(HistoryEvent):
     begins later; `start_timeout` for the limit of an activity's beginning."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class TimerFired(HistoryEvent):
     """A timer fired."""
 
     scheduled: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class WaitCreated(HistoryEvent):
     """The orchestration began to wait for an external event."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class EventRaised(HistoryEvent):
     """An external event came in."""
 
@@ -194,7 +195,7 @@ class EventRaised(HistoryEvent):
     message_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class EventRefused(HistoryEvent):
     """An external event did not fit its wait: the event is consumed, and the wait goes on."""
 
@@ -205,7 +206,7 @@ class EventRefused(HistoryEvent):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ChildScheduled(HistoryEvent):
     """The orchestration asked for a child."""
 
@@ -215,7 +216,7 @@ class ChildScheduled(HistoryEvent):
     version: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ChildCompleted(HistoryEvent):
     """A child ended with a result."""
 
@@ -223,7 +224,7 @@ class ChildCompleted(HistoryEvent):
     result: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ChildFailed(HistoryEvent):
     """A child failed."""
 
@@ -231,14 +232,14 @@ class ChildFailed(HistoryEvent):
     details: ErrorDetails
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ChildRefused(HistoryEvent):
     """A child could not be started: its id was in use."""
 
     scheduled: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class DetachedScheduled(HistoryEvent):
     """The orchestration started another one, without waiting for it."""
 
@@ -248,14 +249,14 @@ class DetachedScheduled(HistoryEvent):
     version: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class WorkCancelled(HistoryEvent):
     """The orchestration cancelled work that it had scheduled."""
 
     scheduled: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class PatchApplied(HistoryEvent):
     """The execution took the path of a patch, where it came to the patch first."""
 
@@ -264,7 +265,7 @@ class PatchApplied(HistoryEvent):
     """Whether only `deprecate_patch` asked for it: code without the call agrees too."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class StatusSet(HistoryEvent):
     """The orchestration set its custom status."""
 
@@ -272,7 +273,7 @@ class StatusSet(HistoryEvent):
     """JSON text."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ValueSet(HistoryEvent):
     """The orchestration set or deleted a value of the instance."""
 
@@ -288,7 +289,7 @@ class ValueSet(HistoryEvent):
     """Whether the instance had as many values as it may have, so that nothing was set."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ValueRead(HistoryEvent):
     """The orchestration read a value that the execution had inherited."""
 
@@ -297,7 +298,7 @@ class ValueRead(HistoryEvent):
     """JSON text; None: there was no such value."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ValuesListed(HistoryEvent):
     """The orchestration read all values; a `ValueRead` follows for each of these."""
 
@@ -305,7 +306,7 @@ class ValuesListed(HistoryEvent):
     """The inherited values that the execution had neither read nor changed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class EventPolled(HistoryEvent):
     """The orchestration took an external event that was there, without waiting."""
 
@@ -314,7 +315,7 @@ class EventPolled(HistoryEvent):
     """The number of its `EventRaised`; None: there was none."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class EventSent(HistoryEvent):
     """The orchestration raised an external event to an instance."""
 
@@ -323,35 +324,35 @@ class EventSent(HistoryEvent):
     data: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ActivityStarted(HistoryEvent):
     """A worker began an activity that has a limit for its beginning."""
 
     scheduled: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class CancelRequested(HistoryEvent):
     """A client or a parent requested the cancellation of the instance."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class OrchestrationCompleted(HistoryEvent):
     """Terminal: the orchestration returned."""
 
     output: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class OrchestrationFailed(HistoryEvent):
     """Terminal: the orchestration raised, was cancelled or was ended."""
 
     details: ErrorDetails
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class OrchestrationContinuedAsNew(HistoryEvent):
     """Terminal: the next execution begins with this input."""
 
@@ -469,13 +470,13 @@ def decode_event(number: int, data: bytes) -> Event:
 def _restore_start(plain: dict[str, object]) -> None:
     plain.setdefault("format", FIRST_FORMAT)
     plain["seen"] = tuple(cast("list[str]", plain.get("seen", [])))
-    for name, record in _RECORDS_OF_START.items():
+    for name, make in _RECORDS_OF_START.items():
         if name in plain:
-            plain[name] = record(**cast("dict[str, Any]", plain[name]))
-    for name, record in _LISTS_OF_START.items():
+            plain[name] = make(**cast("dict[str, Any]", plain[name]))
+    for name, make in _LISTS_OF_START.items():
         if name in plain:
             items = cast("list[dict[str, Any]]", plain[name])
-            plain[name] = tuple(record(**each) for each in items)
+            plain[name] = tuple(make(**each) for each in items)
 
 
 def _shorten(value: object) -> str:

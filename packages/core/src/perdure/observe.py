@@ -6,14 +6,14 @@ an observer gets no past events, and a process that is killed may not have sent 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from perdure.clock import Instant
+from perdure.model.record import record
 from perdure.records.instances import InstanceStatus
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class TurnCommitted:
     """A turn was committed."""
 
@@ -26,7 +26,7 @@ class TurnCommitted:
     """How many events the history gained."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ExecutionEnded:
     """An execution ended; with CONTINUED_AS_NEW the instance goes on."""
 
@@ -37,7 +37,7 @@ class ExecutionEnded:
     status: InstanceStatus
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class InstanceParked:
     """An instance cannot go on for now."""
 
@@ -47,7 +47,7 @@ class InstanceParked:
     details: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class TurnLost:
     """A turn was refused, or its answer did not come; another lease of the instance goes on."""
 
@@ -56,7 +56,7 @@ class TurnLost:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ActivityStarted:
     """An activity's function is about to be called."""
 
@@ -69,7 +69,7 @@ class ActivityStarted:
     delivery: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ActivityEnded:
     """An activity's function returned, raised or was cancelled."""
 
@@ -81,7 +81,7 @@ class ActivityEnded:
     """`completed`, `failed` or `cancelled`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class DetachedStartRefused:
     """A detached start found its id in use and changed nothing."""
 
@@ -92,7 +92,7 @@ class DetachedStartRefused:
     """The id that is in use."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ValueDiffered:
     """The code passed another value than the history has; the recorded one counts.
 
@@ -116,7 +116,7 @@ class ValueDiffered:
     """The place in the value, such as `$.messages[0]`; `$` is the whole value."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class EventRefused:
     """An external event does not fit the wait that it came to; the wait goes on without it."""
 
@@ -132,7 +132,7 @@ class EventRefused:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class InstancesDeleted:
     """The runtime deleted ended instances that its retention keeps no longer."""
 

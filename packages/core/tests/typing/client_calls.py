@@ -183,6 +183,7 @@ def blocking(client: BlockingClient) -> None:
     assert_type(client.get_value("i", "names", int), int | None)
     for info in client.watch_instance("i"):
         assert_type(info, InstanceInfo)
+        info.name = "other"  # refused
     _ = client.start_orchestration("i", greet, lables={})  # refused
     client.raise_event("i", "go", {"a": 1})  # refused
 

@@ -15,11 +15,11 @@ them.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import cast
 
 from perdure.authoring.loads import loads_of
+from perdure.model.record import record
 
 _NOW = "ctx.now()"
 _RANDOM = "ctx.random()"
@@ -132,7 +132,7 @@ _PUBLIC_MODULES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Finding:
     """One use of something that would differ in replay."""
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType, NoneType, UnionType
 from typing import (
@@ -31,12 +30,13 @@ from perdure.authoring.parameters import Parameters
 from perdure.authoring.retry import RetryPolicy
 from perdure.errors import InvalidSignature
 from perdure.model.comparison import Compare
+from perdure.model.record import record
 
 ORCHESTRATION_ATTRIBUTE = "__perdure_orchestration__"
 ACTIVITY_ATTRIBUTE = "__perdure_activity__"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class OrchestrationReference:
     """What a function that is registered as an orchestration stands for."""
 
@@ -49,7 +49,7 @@ class OrchestrationReference:
     """The annotation of its result; `Any` where it has none."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ActivityReference:
     """What a function that is registered as an activity stands for."""
 
@@ -63,7 +63,7 @@ class ActivityReference:
     """The tag of a call that does not name one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ActivityDefinition:
     """A registered activity."""
 
@@ -85,7 +85,7 @@ class ActivityDefinition:
         return self.reference.name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class OrchestrationDefinition:
     """A registered version of an orchestration."""
 
@@ -135,7 +135,7 @@ class ContextMarker:
     __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Signature:
     """What a function takes and returns."""
 

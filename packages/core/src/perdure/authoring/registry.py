@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType
 from typing import TypeVar, cast, overload
@@ -33,6 +32,7 @@ from perdure.errors import DuplicateRegistration, InvalidSignature, Nondetermini
 from perdure.model.comparison import Compare, check_compare
 from perdure.model.durations import to_duration
 from perdure.model.identifiers import check_identifier
+from perdure.model.record import record
 from perdure.model.settings import require, to_exceptions, to_flag, to_items
 from perdure.model.shown import shown
 from perdure.model.versions import DEFAULT_VERSION, check_version, version_key
@@ -364,7 +364,7 @@ class Catalog:
         return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class _OrchestrationSettings:
     """What a registration says of an orchestration besides its name and version."""
 
@@ -372,7 +372,7 @@ class _OrchestrationSettings:
     park_on: tuple[type[BaseException], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class _ActivitySettings:
     """What a registration says of an activity besides its name."""
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 
 from perdure.client.info import InstanceInfo
 from perdure.model.details import ErrorDetails
+from perdure.model.record import record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class OpenActivity:
     """An activity that was scheduled and has not ended."""
 
@@ -31,7 +32,7 @@ class OpenActivity:
     """Why the attempt before failed, or None."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class OpenTimer:
     """A timer that has not fired."""
 
@@ -41,7 +42,7 @@ class OpenTimer:
     `start_timeout`, the limit of an activity's beginning."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class OpenWait:
     """A wait for an external event that has not come."""
 
@@ -50,7 +51,7 @@ class OpenWait:
     since: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class KeptEvent:
     """An external event that came, and that nothing has waited for yet."""
 
@@ -59,7 +60,7 @@ class KeptEvent:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class InstanceDescription:
     """An instance with what it has done, what it waits for, and what it is doing now.
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 
 from perdure.client import calls
 from perdure.clock import to_datetime
 from perdure.model.details import ErrorDetails
+from perdure.model.record import record
 from perdure.model.status import Parked
 from perdure.records.instances import InstanceState, InstanceStatus
 from perdure.records.queries import ExecutionState
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class InstanceInfo:
     """An instance, as of its newest execution."""
 
@@ -45,7 +46,7 @@ class InstanceInfo:
     """How many values it has; `get_values` reads them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ExecutionInfo:
     """One execution of an instance."""
 
@@ -61,7 +62,7 @@ class ExecutionInfo:
     completed_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class SystemMetrics:
     """Counts over the namespace; running, completed and failed instances add up to the total."""
 
@@ -73,7 +74,7 @@ class SystemMetrics:
     total_events: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class QueueDepths:
     """The lengths of the queues."""
 

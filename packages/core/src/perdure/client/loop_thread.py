@@ -12,12 +12,12 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 
 from perdure.contract.provider import Provider
+from perdure.model.record import record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class _Open:
     """The provider, once it is open, and its loop."""
 

@@ -7,7 +7,6 @@ earlier one up to a cut; the earlier ones stay as they were.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from perdure.client import calls
 from perdure.client.any_loop import on_any_loop
@@ -32,6 +31,7 @@ from perdure.errors import (
 from perdure.history import TERMINAL, Event
 from perdure.model.details import ApplicationFailure, Terminated
 from perdure.model.identifiers import check_identifier
+from perdure.model.record import record
 from perdure.model.shown import shown
 from perdure.model.versions import check_version
 from perdure.model.wire import HistoryCopy, StartData
@@ -40,7 +40,7 @@ from perdure.records.instances import InstanceState, InstanceStatus
 from perdure.records.limits import RECOVERY
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class RetriedInstances:
     """What `retry_instances` did."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from perdure.client import calls
 from perdure.client.histories import read_first_event
@@ -21,6 +20,7 @@ from perdure.errors import (
 )
 from perdure.history import CopiedFrom, Event, OrchestrationStarted
 from perdure.model.message_ids import restart_id
+from perdure.model.record import record
 from perdure.model.shown import shown
 from perdure.model.wire import HistoryCopy, StartData, encode_start
 from perdure.records.cuts import cuts, has_begun, nearest_cuts
@@ -29,7 +29,7 @@ from perdure.records.instances import InstanceState, Message, MessageKind
 from perdure.records.recovery import InstanceReopening
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Rewind:
     """What a caller asked for, checked."""
 

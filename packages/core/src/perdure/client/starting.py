@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Never, TypeAlias, TypeVar, cast
 
 from perdure.authoring.functions import (
@@ -22,6 +21,7 @@ from perdure.errors import InvalidInput, InvalidVersion, NotRegistered
 from perdure.model.identifiers import check_identifier
 from perdure.model.message_ids import start_id
 from perdure.model.payload import check_text, encode
+from perdure.model.record import record
 from perdure.model.shown import shown
 from perdure.model.versions import check_version, is_version
 from perdure.model.wire import StartData, encode_start
@@ -47,7 +47,7 @@ Orchestration: TypeAlias = str | Callable[..., Awaitable[object]]
 """A registered name, or the registered function itself."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Start:
     """A checked request to run an orchestration."""
 

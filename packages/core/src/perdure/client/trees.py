@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
 
 from perdure.client import calls
 from perdure.client.ending import terminate
@@ -21,6 +20,7 @@ from perdure.contract.provider import Provider
 from perdure.contract.retries import with_retries
 from perdure.errors import CapabilityMissing, InstanceRunning, ManagementNotAvailable
 from perdure.model.details import ErrorDetails
+from perdure.model.record import record
 from perdure.records.instances import InstanceState
 from perdure.records.limits import LISTING
 from perdure.records.listing import InstanceQuery
@@ -28,7 +28,7 @@ from perdure.records.listing import InstanceQuery
 _PAGE = 1000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class InstanceTree:
     """An instance with its children, as of the moment when each was read."""
 

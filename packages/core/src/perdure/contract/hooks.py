@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pluggy
 
 from perdure.contract.provider import Provider
+from perdure.model.record import record
 from perdure.observe import RuntimeEvent
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 """Marks the implementation of a hook in a plugin."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ProviderSpec:
     """The declaration of a provider package, which imports no driver."""
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal, TypeAlias, cast, get_args
 
 from pydantic_core import from_json
 
+from perdure.model.record import record
 from perdure.model.shown import shown
 
 Relation: TypeAlias = Literal["", "cause", "context"]
@@ -31,7 +32,7 @@ def _all_encodable(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(encodable(text) for text in texts)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Raised:
     """A function raised an exception that nothing caught."""
 
@@ -83,7 +84,7 @@ class Raised:
         return name == self.type_name or name in self.bases
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Cancelled:
     """A client or a parent cancelled the instance."""
 
@@ -92,7 +93,7 @@ class Cancelled:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Terminated:
     """A client ended the instance at once, without its code: it was terminated or deleted."""
 
@@ -101,7 +102,7 @@ class Terminated:
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Poisoned:
     """Work that was leased repeatedly without an outcome, the last time alone in a process."""
 
@@ -112,7 +113,7 @@ class Poisoned:
     """The number of leases without an outcome; leases that were given back do not count."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Unregistered:
     """No runtime had the function, or served the tag, for as long as `unregistered_timeout`."""
 
@@ -126,7 +127,7 @@ class Unregistered:
     """The activity's tag, if no runtime served the tag."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Nondeterminism:
     """The code disagrees with the history."""
 
@@ -135,7 +136,7 @@ class Nondeterminism:
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Storage:
     """The storage failed, and retrying did not help."""
 
@@ -145,7 +146,7 @@ class Storage:
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Corruption:
     """Stored data cannot be read."""
 

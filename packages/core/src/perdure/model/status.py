@@ -8,9 +8,10 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from perdure.model.details import ErrorDetails
+from perdure.model.record import record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Parked:
     """Why a running instance does not move for now."""
 
@@ -36,7 +37,7 @@ class NotFound:
     """No instance has this id."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Running:
     """Started, and not ended yet; created but not yet run is Running too."""
 
@@ -47,7 +48,7 @@ class Running:
     """The number of turns that set a custom status."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Completed:
     """Ended with a result."""
 
@@ -59,7 +60,7 @@ class Completed:
     """The number of turns that set a custom status."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Failed:
     """Ended without a result."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from typing import Final, cast
 
@@ -12,12 +12,13 @@ from pydantic_core import from_json, to_json
 from perdure.clock import Instant, to_microseconds
 from perdure.model.details import ErrorDetails, details_from_plain, details_to_plain
 from perdure.model.payload import NULL
+from perdure.model.record import record
 
 _COPY: Final = "copy"
 _COPY_FIRST: Final = b'{"copy":'
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class HistoryCopy:
     """The history that a rewound or forked execution begins with: events 2 to `to_event` of this one."""
 
@@ -27,7 +28,7 @@ class HistoryCopy:
     to_event: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class StartData:
     """The data of a START message."""
 
@@ -45,7 +46,7 @@ class StartData:
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class EventData:
     """The data of an EVENT message."""
 
@@ -53,7 +54,7 @@ class EventData:
     data: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ResultData:
     """The data of an ACTIVITY, CHILD or TIMER message: how the scheduled work ended.
 
@@ -71,14 +72,14 @@ class ResultData:
     """Whether the work, an activity, has only begun."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class CancelData:
     """The data of a CANCEL message."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ActivityData:
     """The data of an activity in the queue."""
 

@@ -29,6 +29,7 @@ from perdure.errors import (
     ProviderNotInstalled,
 )
 from perdure.model.identifiers import check_identifier
+from perdure.model.record import record
 from perdure.model.settings import require
 from perdure.model.shown import shown
 from perdure.providers.plugins import (
@@ -56,7 +57,7 @@ _KNOWN = {
 """The distributions of known schemes, for install hints."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class _Found:
     """A provider that was found and imported."""
 

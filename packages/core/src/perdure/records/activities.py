@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 
 from perdure.clock import Instant
+from perdure.model.record import record
 from perdure.records.instances import Message, ParkedMark
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class NewActivity:
     """An activity that a commit adds to the queue."""
 
@@ -27,7 +27,7 @@ class NewActivity:
     """Whether the commit adds it already leased, under its `activity_token`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ActivityLease:
     """Identifies an activity lease."""
 
@@ -36,7 +36,7 @@ class ActivityLease:
     token: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ActivityRequest:
     """A call of `lease_activities`."""
 
@@ -56,7 +56,7 @@ class ActivityRequest:
     registers their name and runs their tag."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class LeasedActivity:
     """The right to run one activity until `until`."""
 
@@ -83,7 +83,7 @@ class LeasedActivity:
         return ActivityLease(instance=self.instance, activity=self.id, token=self.token)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ActivityCompletion:
     """The end of an activity, with the message that carries its result to the instance."""
 
@@ -92,7 +92,7 @@ class ActivityCompletion:
     """Goes to the instance's mailbox."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ActivityRelease:
     """Gives an activity lease back without a result."""
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, cast
 
 from pydantic_core import from_json, to_json
@@ -20,6 +19,7 @@ from pydantic_core import from_json, to_json
 from perdure.errors import InvalidInput
 from perdure.history import Event, decode_event, encode_event
 from perdure.model.hidden_payload import Payloads
+from perdure.model.record import record
 from perdure.model.shown import shown
 from perdure.records.instances import InstanceStatus
 
@@ -28,7 +28,7 @@ VERSION: Final = 1
 """The version of the format; one more for a change that an earlier reader would misread."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ExecutionHistory:
     """The history of one execution."""
 
@@ -38,7 +38,7 @@ class ExecutionHistory:
     """Oldest first; empty before the first turn."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class HistoryDocument:
     """An instance with the histories of all its executions, as `Client.export_history` makes it."""
 

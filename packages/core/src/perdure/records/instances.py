@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from perdure.clock import Instant
+from perdure.model.record import record
 from perdure.records.limits import FIRST_ENGINE
 
 
@@ -37,7 +38,7 @@ class InstanceStatus(StrEnum):
     """Of an execution only: the next one has begun."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Message:
     """Something addressed to an instance."""
 
@@ -57,7 +58,7 @@ class Message:
     """When it becomes visible; None: at once, independent of any clock."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ParentLink:
     """The parent of a child: the instance that started it and receives its result."""
 
@@ -68,7 +69,7 @@ class ParentLink:
     """The number of the schedule event in the parent's history."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ParkedMark:
     """Why an instance cannot continue for now."""
 
@@ -78,7 +79,7 @@ class ParkedMark:
     """A sentence for people."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ParkedState:
     """A parked mark as it is stored.
 
@@ -91,7 +92,7 @@ class ParkedState:
     since: Instant
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class NewInstance:
     """An instance to be created, with its start message."""
 
@@ -114,7 +115,7 @@ class NewInstance:
     the capability `deletion` unless None."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class InstanceState:
     """The plain fields of an instance."""
 

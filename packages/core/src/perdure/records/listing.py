@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from perdure.clock import Instant
+from perdure.model.record import record
 from perdure.records.instances import InstanceState, InstanceStatus, MessageKind
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class InstanceQuery:
     """The conditions of a listing; an instance is found if it meets all of them."""
 
@@ -72,7 +73,7 @@ class InstanceQuery:
         return hashlib.sha256(json.dumps(conditions).encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class InstancePage:
     """Instances that a query found, newest first; `next_token` is None on the last page.
 
@@ -83,7 +84,7 @@ class InstancePage:
     next_token: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class QueuedActivity:
     """An activity of an instance that is in the queue."""
 
@@ -100,7 +101,7 @@ class QueuedActivity:
     """The end of the lease that stands; None if there is none."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class QueuedMessage:
     """A message in the mailbox of an instance, without its payload."""
 
@@ -111,7 +112,7 @@ class QueuedMessage:
     visible_at: Instant | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class InstanceWork:
     """What is queued for an instance: at most the first 1,000 of each kind."""
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 
 from perdure.clock import Instant
+from perdure.model.record import record
 from perdure.records.activities import ActivityLease
 from perdure.records.instances import InstanceStatus, ParkedState
 from perdure.records.turns import Serves
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class WorkWait:
     """A call of `wait_for_work`: what the caller would lease, and how long it waits at most."""
 
@@ -24,7 +24,7 @@ class WorkWait:
     activity_tags: frozenset[str | None] = frozenset({None})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ChangeWait:
     """A call of `wait_for_change`: what the caller last saw, and how long it waits at most."""
 
@@ -39,7 +39,7 @@ class ChangeWait:
     may skip other commits, and may also wake the caller for them."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class CancellationWait:
     """A call of `wait_for_cancellation`: the leases of running activities, and the longest wait."""
 
@@ -47,7 +47,7 @@ class CancellationWait:
     timeout: timedelta
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ExecutionState:
     """The plain fields of one execution."""
 
@@ -60,7 +60,7 @@ class ExecutionState:
     """None while it runs."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class IdPage:
     """A page of instance ids; `next_token` is None on the last page."""
 
@@ -68,7 +68,7 @@ class IdPage:
     next_token: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class InstanceValues:
     """Values of an instance, as its last commit left them."""
 
@@ -77,7 +77,7 @@ class InstanceValues:
     values: Mapping[str, bytes]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class StoreMetrics:
     """Counts over everything in the namespace; running + completed + failed = instances."""
 
@@ -89,7 +89,7 @@ class StoreMetrics:
     total_events: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class StoreQueueDepths:
     """How much work waits.
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from perdure.model.record import record
 from perdure.records.instances import Message
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class InstanceReopening:
     """Begins another execution of an instance, in whatever state the instance is."""
 
@@ -28,7 +27,7 @@ class InstanceReopening:
     """If set, the oldest engine that can run the instance from now on."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class InstanceTermination:
     """Ends a running instance as Failed, without a turn, leased or not."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 
 from perdure.clock import Instant
+from perdure.model.record import record
 from perdure.records.activities import ActivityLease, NewActivity
 from perdure.records.instances import (
     InstanceState,
@@ -18,7 +19,7 @@ from perdure.records.instances import (
 from perdure.records.limits import ENGINE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Serves:
     """The orchestrations that a runtime registers: the filter of `lease_turns`."""
 
@@ -33,7 +34,7 @@ class Serves:
         return versions is not None and (version is None or version in versions)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class TurnRequest:
     """A call of `lease_turns`."""
 
@@ -50,7 +51,7 @@ class TurnRequest:
     registers their name or version."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class LeasedTurn:
     """The right to run one instance's turns until `until`."""
 
@@ -68,7 +69,7 @@ class LeasedTurn:
     """False for an instance that was returned because of `unregistered_for`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class TurnLease:
     """Identifies a turn lease, to renew it or to give it back."""
 
@@ -76,7 +77,7 @@ class TurnLease:
     token: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class TurnRelease:
     """Gives a turn lease back without a commit."""
 
@@ -90,7 +91,7 @@ class TurnRelease:
     """If set, marks the instance as parked."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class StoredEvent:
     """One event of a history."""
 
@@ -100,7 +101,7 @@ class StoredEvent:
     """Opaque to the provider."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class HistoryPage:
     """Events of an execution in order; `more` tells whether others follow."""
 
@@ -108,7 +109,7 @@ class HistoryPage:
     more: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class NewChild:
     """An instance that a commit creates."""
 
@@ -117,7 +118,7 @@ class NewChild:
     """Put into the mailbox of the committing instance if another incarnation has the id."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ExecutionEnd:
     """How an execution ends.
 
@@ -130,7 +131,7 @@ class ExecutionEnd:
     output: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class TurnCommit:
     """Everything that a turn changes, all or nothing."""
 
@@ -184,7 +185,7 @@ class TurnCommit:
     `values` unless empty."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class CommitAnswer:
     """The answer of a commit."""
 

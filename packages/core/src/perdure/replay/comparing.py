@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from itertools import islice
 from typing import cast, get_args
 
@@ -19,6 +19,7 @@ from perdure import history
 from perdure.history import Event, TimerCreated
 from perdure.model.details import ErrorDetails
 from perdure.model.hidden_payload import hide_alike, is_hidden, may_be_equal
+from perdure.model.record import record
 
 _MUST_AGREE: Mapping[type[Event], tuple[str, ...]] = {
     history.ActivityScheduled: ("name", "attempt"),
@@ -43,7 +44,7 @@ _MOST_PATHS = 5
 _LONGEST_KEY = 60
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ValueDifference:
     """A value of the code that differs from the recorded one; the recorded value is used."""
 

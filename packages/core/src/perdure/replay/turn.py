@@ -16,6 +16,7 @@ from perdure.errors import (
     SubOrchestrationFailed,
 )
 from perdure.history import Event
+from perdure.model.record import record
 from perdure.model.wire import ActivityData, ResultData
 from perdure.records.instances import Message, MessageKind
 from perdure.records.turns import ExecutionEnd, NewChild
@@ -96,7 +97,7 @@ def settle(work: Work, event: Event) -> None:
             future.succeed(None)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class UnfitEvent:
     """An external event that does not fit the wait that it was handed to."""
 

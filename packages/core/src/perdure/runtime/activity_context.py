@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
 from perdure.errors import PerdureError
 from perdure.model.durations import to_duration
+from perdure.model.record import record
 from perdure.runtime.worker_tag import WorkerTag
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Cancellation:
 CURRENT: ContextVar[ActivityContext[object]] = ContextVar("perdure_activity")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class ActivityContext(Generic[T_co]):
     """One delivery of one activity; its resources are a `T_co`."""
 

@@ -19,7 +19,7 @@ source is left alone.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from perdure import history
 from perdure.contract.provider import Provider
@@ -28,6 +28,7 @@ from perdure.errors import ExecutionNotFound, HistoryConflict, InstanceNotFound
 from perdure.history import TERMINAL, Event
 from perdure.model.details import Cancelled, Corruption, InfrastructureFailure
 from perdure.model.message_ids import restart_id
+from perdure.model.record import record
 from perdure.model.wire import HistoryCopy, StartData, decode_details, encode_start
 from perdure.records.cuts import cut_before_failure
 from perdure.records.engines import engine_of_start
@@ -62,7 +63,7 @@ class SourceGone(Exception):  # a signal within the runtime
         return InfrastructureFailure(Corruption(message=str(self)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class CopySource:
     """What a copy is made from."""
 
@@ -95,7 +96,7 @@ class CopySource:
         return AtCut(values=values, changed=changed, status=status)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class AtCut:
     """The values and the custom status of an instance at a cut."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 
 from perdure.clock import Clock, Instant, to_microseconds
 from perdure.errors import HistoryConflict, LeaseLost, ProviderError, StorageCorrupt
+from perdure.model.record import record
 
 _ANSWERS = (LeaseLost, HistoryConflict)
 """Refusals that a healthy storage gives."""
@@ -16,7 +16,7 @@ _REMEMBERED = to_microseconds(timedelta(minutes=1))
 """How long a failed call counts if no later call of its kind tells more."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class FailedStorageCall:
     """A call of a runtime to its storage that failed."""
 

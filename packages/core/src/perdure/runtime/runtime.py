@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
@@ -19,6 +18,7 @@ from perdure.client import Client
 from perdure.contract.provider import Provider, check_provider
 from perdure.errors import ClientUnusable, PerdureError, ProviderError, StorageClosed
 from perdure.model.guards import refuse_inside_orchestration
+from perdure.model.record import record
 from perdure.model.settings import require
 from perdure.runtime.activity_worker import ActivityWorker
 from perdure.runtime.cancellation_watch import CancellationWatch
@@ -44,7 +44,7 @@ from perdure.runtime.worker_tag import WorkerTag
 _LOGGER = logging.getLogger("perdure.runtime")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class RuntimeStatistics:
     """What a runtime holds now and has done so far."""
 

@@ -20,6 +20,7 @@ from types import FrameType
 from typing import cast
 
 from perdure.diagnostics.frames import is_user_code, module_of
+from perdure.model.record import record
 from perdure.replay.execution import Execution
 from perdure.runtime.activity_context import CURRENT, ActivityContext
 from perdure.runtime.options import RuntimeOptions
@@ -50,7 +51,7 @@ class Work:
         return {"perdure_instance": self.instance, f"perdure_{self.kind}": self.name}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Standstill:
     """What the thread saw in a loop that stood still."""
 
