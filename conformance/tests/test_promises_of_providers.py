@@ -101,7 +101,7 @@ def a_refused_commit_is_not_told(patch):
     return provider_with(commit_turn=commit_turn)
 
 
-@breaks_promises("42c")
+@breaks_promises("42c", "46")
 def a_repeated_commit_is_not_recognised(patch):
     async def commit_turn(self, commit):
         row = await self.read_instance(commit.instance)
@@ -142,6 +142,17 @@ def does_not_know_a_token_again(patch):
         return await ModelProvider.lease_turns(self, replace(request, token=token))
 
     return provider_with(lease_turns=lease_turns)
+
+
+@breaks_promises("46")
+def does_not_know_the_token_of_activities_again(patch):
+    numbers = itertools.count()
+
+    async def lease_activities(self, request):
+        token = f"{request.token}-{next(numbers)}"
+        return await ModelProvider.lease_activities(self, replace(request, token=token))
+
+    return provider_with(lease_activities=lease_activities)
 
 
 @breaks_promises("29")

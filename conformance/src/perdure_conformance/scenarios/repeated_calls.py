@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sized
 from datetime import timedelta
 
-from perdure import OrchestrationContext, Registry
+from perdure import OrchestrationContext, Registry, RuntimeOptions
 from perdure.errors import InstanceAlreadyExists, StorageUnavailable
-from perdure.history import ActivityCompleted, EventRaised, OrchestrationStarted
+from perdure.history import ActivityCompleted, EventRaised, OrchestrationStarted, TimerCreated
 from perdure.observe import ActivityStarted, InstanceParked
 
-from perdure_conformance.expect import expect, expect_equal, expect_refusal
+from perdure_conformance.expect import expect_equal, expect_refusal
 from perdure_conformance.scenarios.link import losing_answers
 from perdure_conformance.scenarios.simulation import Simulation, scenario
 
@@ -135,53 +136,87 @@ async def a_runtimes_call_is_repeated_without_a_second_effect(simulation: Simula
 
 @scenario("SCENARIO-46")
 async def a_storage_that_fails_for_hours_fails_no_instance(simulation: Simulation) -> None:
-    """While the storage refuses calls and loses answers for hours, and refuses all of them in between, no instance fails, no work is suspected, and what was under way goes on afterwards."""
+    """While the storage refuses all calls for hours, and refuses calls and loses answers before and after that, no instance fails, no work is suspected, and what was under way goes on afterwards."""
     client, observer = simulation.client, simulation.observer
-    app = counting()
+    app, elsewhere = counting(), Registry()
+
+    @elsewhere.activity
+    async def work_elsewhere(number: int) -> int:
+        return number
 
     @app.orchestration
     async def patient(ctx: OrchestrationContext) -> list[int]:
-        before = [await ctx.schedule_activity("work", n, result_type=int) for n in range(3)]
+        here = [await ctx.schedule_activity("work", n, result_type=int) for n in range(2)]
+        there = [
+            await ctx.schedule_activity("work_elsewhere", n, result_type=int) for n in range(2)
+        ]
         await ctx.schedule_timer(timedelta(hours=2))
-        return [*before, *await ctx.schedule_sub_orchestration("chain", result_type=list[int])]
+        chained = await ctx.schedule_sub_orchestration("chain", result_type=list[int])
+        return [*here, *there, *chained]
 
-    node = await simulation.node(app)
-    node.link.disturbance = failing = Failing()
-    for number in range(3):
-        await client.start_orchestration(f"alpha {number}", "patient")
-    await simulation.pass_time(timedelta(minutes=30))
+    failing = Failing()
+    # Neither parks what only the other has registered.
+    options = RuntimeOptions(unregistered_interval=timedelta(days=1))
+    nodes = [await simulation.node(one, options=options) for one in (app, elsewhere)]
+    for node in nodes:
+        node.link.disturbance = failing
+    instances = [f"alpha {number}" for number in range(3)]
+    for instance in instances:
+        await client.start_orchestration(instance, "patient")
+    await simulation.pass_time(timedelta(minutes=3))
+    for instance in instances:
+        timers = await simulation.recorded(instance, TimerCreated)
+        expect_equal(len(timers), 1, f"timers that {instance!r} came to while calls failed")
+    attempts = [activity.attempt for activity in observer.saw(ActivityStarted)]
+    expect_equal(attempts, [1] * 4 * len(instances), "attempts of the activities until then")
+    # What it runs has ended.
+    await nodes[1].stop()
     failing.refuses_all = True
     await simulation.pass_time(timedelta(hours=2))
     failing.refuses_all = False
-    for number in range(3):
-        expected = [0, 1, 2, 0, 1, 2, 3, 4]
-        took = timedelta(hours=2)
-        output = await simulation.output(f"alpha {number}", within=took)
-        expect_equal(output, expected, "output")
-        state = await simulation.state(f"alpha {number}")
+    for instance in instances:
+        output = await simulation.output(instance, within=timedelta(hours=2))
+        expect_equal(output, [0, 1, 0, 1, 0, 1, 2, 3, 4], "output")
+        state = await simulation.state(instance)
         expect_equal(state.parked, None, "mark")
-    expect(failing.refused > 0 and failing.lost > 0, "the storage never failed")
     expect_equal(observer.saw(InstanceParked), [], "instances parked")
+    important = {"lease_turns", "commit_turn", "lease_activities", "complete_activity"}
+    expect_equal(important - failing.lost, set[str](), "calls whose answers were never lost")
 
 
 class Failing:
-    """A disturbance that refuses each third call, and loses the answer of each third one."""
+    """A disturbance under which each call is refused once, and loses its answer once.
+
+    A call that has lost an empty answer loses the next one too if there is work in it. Therefore
+    everything that a runtime leases is lost first, whatever else happens at the same time.
+    """
 
     def __init__(self) -> None:
         self.refuses_all = False
-        self.refused = self.lost = 0
-        self._calls = 0
+        self.lost: set[str] = set()
+        """The operations of which an answer was lost that was not empty."""
+        self._failures: defaultdict[tuple[str, object], set[str]] = defaultdict(set)
+        """How each call that is under way has failed so far."""
 
     async def __call__(
         self, operation: str, argument: object, call: Callable[[], Awaitable[object]]
     ) -> object:
-        del argument
-        self._calls += 1
-        if self.refuses_all or self._calls % 3 == 1:
-            self.refused += 1
+        failures = self._failures[operation, _identity(argument)]
+        if self.refuses_all or "refused" not in failures:
+            failures.add("refused")
             raise StorageUnavailable("the storage is throttled", operation=operation)
         answer = await call()
-        if self._calls % 3 == 2:
-            self.lost += 1
+        is_empty = isinstance(answer, Sized) and not answer
+        failure = "empty answer lost" if is_empty else "answer lost"
+        if failure not in failures:
+            failures.add(failure)
+            if not is_empty:
+                self.lost.add(operation)
             raise StorageUnavailable("the answer was lost", operation=operation)
+        del self._failures[operation, _identity(argument)]
         return answer
+
+
+def _identity(argument: object) -> object:
+    """What the tries of a call have in common: its id or its token, where it has one."""
+    return getattr(argument, "id", None) or getattr(argument, "token", None) or repr(argument)
