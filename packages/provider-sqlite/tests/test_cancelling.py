@@ -5,7 +5,6 @@ from datetime import timedelta
 
 import pytest
 from perdure.contract import NewActivity
-from perdure_sqlite._writes.pending_write import PendingWrite
 
 LEASE = timedelta(seconds=30)
 
@@ -94,7 +93,7 @@ async def test_a_lease_that_was_answered_but_not_seen_is_given_back(desk, make):
     await provider.create_instance(make.new("a"))
     call = asyncio.ensure_future(provider.lease_turns(make.request()))
     while not provider._open.database.writer.in_transaction:
-        if provider._open.writer._scheduled:
+        if provider._open.writer._groups._is_scheduled:
             # The group runs in the next step, and answers in the same.
             await asyncio.sleep(0)
             break
@@ -118,17 +117,3 @@ async def test_neighbours_of_a_cancelled_call_are_answered(desk, make):
 
     assert [call.cancelled() for call in calls] == [False, True, False]
     assert await provider.read_instance("i2") is not None
-
-
-async def test_a_caller_cancelled_right_before_the_answer_does_not_wait_for_ever():
-    future = asyncio.get_running_loop().create_future()
-    operation = PendingWrite("send", lambda transaction: None, future, volatile=False, undo=None)
-    operation.begun = True
-    caller = asyncio.ensure_future(operation.wait())
-    await asyncio.sleep(0)
-
-    caller.cancel()
-    operation.answer()
-    await asyncio.wait({caller}, timeout=5)
-
-    assert caller.cancelled()

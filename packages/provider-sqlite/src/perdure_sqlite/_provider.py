@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
@@ -356,11 +357,6 @@ class SQLiteProvider(Provider):
 
     def _submit_undo(self, name: str, run: Callable[[Transaction], None]) -> None:
         if self._open is not None and self._open.database.identity.replaced is None:
-            write = self._open.writer.submit(name, run, volatile=True)
-            write.future.add_done_callback(_ignore_error)
-
-
-def _ignore_error(future: asyncio.Future[None]) -> None:
-    """Ignore the error: leases that could not be returned expire."""
-    if not future.cancelled():
-        future.exception()
+            # Leases that cannot be returned, because the provider closes or the write fails, expire.
+            with suppress(StorageClosed):
+                self._open.writer.submit(name, run, volatile=True).ignore()

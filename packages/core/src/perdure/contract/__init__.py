@@ -5,6 +5,7 @@
 - `admin`: the optional management capability
 - `delegate`: passes every call on through one seam; the base of wrappers
 - `notifier`: wakes waiters of the same process
+- `grouping`: calls that wait share one transaction
 - `event_loop`: the event loop of a provider, and calls to it from other loops and threads
 - `validation`: refuses arguments that no caller may pass
 - `leases`: whether a lease or a delay is in force
@@ -19,6 +20,7 @@ The normative text, in numbered clauses, is `docs/build-on-it/contract.md`.
 from perdure.clock import Clock, Instant, ManualClock, SystemClock
 from perdure.contract.admin import ProviderAdmin
 from perdure.contract.delegate import DelegatingProvider, ProviderCall
+from perdure.contract.grouping import CallGroups, Group, GroupedCall, in_tasks
 from perdure.contract.hooks import ProviderSpec, ProviderWrapper, hookimpl
 from perdure.contract.leases import FARTHEST_END, is_in_force
 from perdure.contract.notifier import Notifier, Subscription
@@ -128,6 +130,7 @@ __all__ = [
     "ActivityLeaseLost",
     "ActivityRelease",
     "ActivityRequest",
+    "CallGroups",
     "CancellationWait",
     "CapabilityMissing",
     "ChangeWait",
@@ -137,6 +140,8 @@ __all__ = [
     "ExecutionEnd",
     "ExecutionNotFound",
     "ExecutionState",
+    "Group",
+    "GroupedCall",
     "HistoryConflict",
     "HistoryPage",
     "IdPage",
@@ -197,6 +202,7 @@ __all__ = [
     "checked_page",
     "first_page",
     "hookimpl",
+    "in_tasks",
     "is_in_force",
     "masked",
     "missing_event",

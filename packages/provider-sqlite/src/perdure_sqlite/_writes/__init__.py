@@ -1,6 +1,5 @@
 """Group commit: many operations share one transaction and one fsync.
 
-- `writer`: gathers operations, runs them and commits
-- `pending_write`: one operation on its way through a group, and its caller
+- `writer`: runs the operations of a group and commits
 - `transaction`: what an operation works with: cursor, time, queues, and what it changed
 """

@@ -17,21 +17,20 @@ remove together with their holders) commits in the event loop, without fsync.
 
 from __future__ import annotations
 
-import asyncio
 import random
 import sqlite3
 import time
-from collections import deque
 from collections.abc import Callable
-from typing import TypeVar, cast
+from dataclasses import dataclass
+from typing import Generic, TypeAlias, TypeVar, cast
 
-from perdure.errors import StorageClosed
+from perdure.contract import CallGroups, Group, GroupedCall
+from perdure.errors import PerdureError, ProviderError
 
 from perdure_sqlite._file.disk_space import DiskSpace
 from perdure_sqlite._file.errors import is_busy, is_full, provider_error
 from perdure_sqlite._file.identity import FileIdentity, FileReplaced, replaced_error
 from perdure_sqlite._worker_thread import WorkerThread
-from perdure_sqlite._writes.pending_write import PendingWrite
 from perdure_sqlite._writes.transaction import Transaction
 
 Result = TypeVar("Result")
@@ -44,8 +43,20 @@ _QUICK_GROUPS = 200
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.02
 
 
+@dataclass(slots=True)
+class Write(Generic[Result]):
+    """A writing call of the contract."""
+
+    run: Callable[[Transaction], Result]
+    volatile: bool
+    """Whether a power loss may undo it."""
+
+
+AnyWrite: TypeAlias = Write[object]
+
+
 class Writer:
-    """The one writer of a provider: gathers writes into groups and commits them."""
+    """The one writer of a provider: carries out groups of writes."""
 
     def __init__(
         self,
@@ -69,12 +80,10 @@ class Writer:
         self._identity = identity
         self._on_commit = on_commit
         self._on_replaced = on_replaced
-        self._loop = asyncio.get_running_loop()
-        self._waiting: deque[PendingWrite[object]] = deque()
-        self._scheduled = False
+        self._groups: CallGroups[AnyWrite, object] = CallGroups(
+            self._run_group, description=file, largest=_LARGEST_GROUP
+        )
         self._committing = False
-        self._closing = False
-        self._idle: asyncio.Future[None] | None = None
         self._mode: tuple[bool, int] | None = None
         """Whether commits run without fsync in the loop, and after how many pages they checkpoint."""
         self._quick_groups = 0
@@ -94,40 +103,22 @@ class Writer:
         *,
         volatile: bool = False,
         undo: Callable[[Result], None] | None = None,
-    ) -> PendingWrite[Result]:
-        """Add a write to the next group. Wait for its answer with `PendingWrite.wait`.
+    ) -> GroupedCall[Write[Result], Result]:
+        """Add a write to the next group. Wait for its answer with `GroupedCall.wait`.
 
         `volatile`: a power loss may undo it. `undo` gets the result if the caller was cancelled.
         """
         if self._identity.replaced is not None:
             raise replaced_error(self._identity.replaced, file=self._file, operation=name)
-        if self._closing:
-            raise StorageClosed(
-                f"the provider of {self._file!r} is closed; open it again", operation=name
-            )
-        write = PendingWrite(name, run, self._loop.create_future(), volatile=volatile, undo=undo)
-        self._waiting.append(cast("PendingWrite[object]", write))
-        self._schedule()
-        return write
+        # A group has writes with all kinds of results, and each caller knows that of its own.
+        groups = cast("CallGroups[Write[Result], Result]", self._groups)
+        return groups.submit(name, Write(run, volatile), undo=undo)
 
     async def drain(self) -> None:
         """Refuse new writes, and return when the others have been answered."""
-        self._closing = True
-        if self._waiting or self._committing:
-            self._idle = self._loop.create_future()
-            await asyncio.shield(self._idle)
+        await self._groups.drain()
 
-    def _schedule(self) -> None:
-        if not self._scheduled and not self._committing:
-            self._scheduled = True
-            self._loop.call_soon(self._run_group)
-
-    def _run_group(self) -> None:
-        self._scheduled = False
-        group = self._take()
-        if not group:
-            self._notify_idle()
-            return
+    def _run_group(self, group: Group[AnyWrite, object]) -> None:
         try:
             quick = self._begin(group)
         except sqlite3.Error as error:
@@ -136,26 +127,10 @@ class Writer:
         self._pause, self._give_up_at = 0.0, None
         self._perform(group, quick=quick)
 
-    def _take(self) -> list[PendingWrite[object]]:
-        """The next group, without writes that were cancelled before it began."""
-        group: list[PendingWrite[object]] = []
-        while self._waiting and len(group) < _LARGEST_GROUP:
-            if self._waiting[0].alone and group:
-                break
-            write = self._waiting.popleft()
-            if write.future.cancelled():
-                write.leave()
-                continue
-            write.begun = True
-            group.append(write)
-            if write.alone:
-                break
-        return group
-
-    def _begin(self, group: list[PendingWrite[object]]) -> bool:
+    def _begin(self, group: Group[AnyWrite, object]) -> bool:
         """Begin the transaction; returns whether it commits in the event loop."""
         quick = self._quick_groups < _QUICK_GROUPS and (
-            not self._durable or all(write.volatile for write in group)
+            not self._durable or all(each.call.volatile for each in group.calls)
         )
         if self._connection.in_transaction:
             # A ROLLBACK has failed and left the transaction open.
@@ -175,23 +150,19 @@ class Writer:
         self._transaction.execute(f"PRAGMA wal_autocheckpoint={pages}").fetchall()
         self._mode = mode
 
-    def _could_not_begin(self, group: list[PendingWrite[object]], error: sqlite3.Error) -> None:
+    def _could_not_begin(self, group: Group[AnyWrite, object], error: sqlite3.Error) -> None:
         now = time.monotonic()
         if self._give_up_at is None:
             self._give_up_at = now + self._patience
-        if is_busy(error) and now < self._give_up_at and not self._closing:
+        if is_busy(error) and now < self._give_up_at and not self._groups.is_draining:
             # SQLite's own waiting would block the event loop.
-            self._put_back(group)
             self._pause = min(_LONGEST_PAUSE, max(_FIRST_PAUSE, self._pause * 1.5))
-            self._scheduled = True
-            self._loop.call_later(self._pause * random.uniform(0.5, 1), self._run_group)  # noqa: S311 # jitter
+            group.postpone(self._pause * random.uniform(0.5, 1))  # noqa: S311 # jitter
             return
         self._pause, self._give_up_at = 0.0, None
-        for write in group:
-            write.fail(provider_error(error, file=self._file, operation=write.name))
-        self._continue()
+        self._fail(group, error)
 
-    def _perform(self, group: list[PendingWrite[object]], *, quick: bool) -> None:
+    def _perform(self, group: Group[AnyWrite, object], *, quick: bool) -> None:
         before = self._connection.total_changes
         try:
             self._transaction.begin()
@@ -214,38 +185,36 @@ class Writer:
             self._committing = True
             self._thread.post(self._commit, lambda error: self._committed(group, error))
 
-    def _perform_each(self, group: list[PendingWrite[object]]) -> None:
+    def _perform_each(self, group: Group[AnyWrite, object]) -> None:
         """Run the writes; those that the time limit excludes go into the next group."""
         over = time.perf_counter() + _LONGEST_GROUP
-        for number, write in enumerate(group, 1):
-            write.perform(self._transaction)
+        transaction = self._transaction
+        for number, each in enumerate(group.calls, 1):
+            transaction.now = transaction.clock.now()
+            try:
+                each.succeed(each.call.run(transaction))
+            except PerdureError as refusal:
+                each.refuse(refusal)
             if time.perf_counter() > over:
-                self._put_back(group[number:])
-                del group[number:]
-
-    def _put_back(self, group: list[PendingWrite[object]]) -> None:
-        for write in group:
-            write.begun = False
-        self._waiting.extendleft(reversed(group))
+                group.put_back(number)
+                return
 
     def _commit(self) -> None:
         self._transaction.execute("COMMIT")
         self._identity.check()
 
-    def _committed(self, group: list[PendingWrite[object]], error: BaseException | None) -> None:
+    def _committed(self, group: Group[AnyWrite, object], error: BaseException | None) -> None:
         self._committing = False
         if error is None:
             self._answer(group)
         else:
             self._undo(group, error)
 
-    def _answer(self, group: list[PendingWrite[object]]) -> None:
-        for write in group:
-            write.answer()
+    def _answer(self, group: Group[AnyWrite, object]) -> None:
+        group.answer()
         self._on_commit()
-        self._continue()
 
-    def _undo(self, group: list[PendingWrite[object]], error: BaseException) -> None:
+    def _undo(self, group: Group[AnyWrite, object], error: BaseException) -> None:
         """Roll back, and decide what happens to the group."""
         self._transaction.forget()
         try:
@@ -258,20 +227,22 @@ class Writer:
         elif is_full(error) and self._disk_space.may_truncate_log():
             self._free_disk_space(group, error)
         else:
+            self._try_each(group, error)
+
+    def _try_each(self, group: Group[AnyWrite, object], error: BaseException) -> None:
+        """Retry the writes of a group one by one; for a single write, report the error."""
+        if len(group.calls) > 1:
+            group.separate()
+        else:
             self._fail(group, error)
 
-    def _fail(self, group: list[PendingWrite[object]], error: BaseException) -> None:
-        """Retry the writes of a group one by one; for a single write, report the error."""
-        if len(group) > 1:
-            for write in group:
-                write.alone = True
-            self._put_back(group)
-        else:
-            for write in group:
-                write.fail(provider_error(error, file=self._file, operation=write.name))
-        self._continue()
+    def _fail(self, group: Group[AnyWrite, object], error: BaseException) -> None:
+        group.fail(lambda operation: self._error_of(operation, error))
 
-    def _free_disk_space(self, group: list[PendingWrite[object]], full: BaseException) -> None:
+    def _error_of(self, operation: str, error: BaseException) -> ProviderError:
+        return provider_error(error, file=self._file, operation=operation)
+
+    def _free_disk_space(self, group: Group[AnyWrite, object], full: BaseException) -> None:
         """Checkpoint and truncate the log, then try the group again.
 
         SQLite checkpoints by itself after a commit only, and on a full disk no commit succeeds.
@@ -284,30 +255,14 @@ class Writer:
         def made(error: BaseException | None) -> None:
             self._committing = False
             if error is None:
-                self._put_back(group)
-                self._continue()
+                group.postpone()
             else:
-                self._fail(group, full)
+                self._try_each(group, full)
 
         self._thread.post(checkpoint, made)
 
-    def _stop_for_replaced_file(
-        self, group: list[PendingWrite[object]], reason: FileReplaced
-    ) -> None:
+    def _stop_for_replaced_file(self, group: Group[AnyWrite, object], reason: FileReplaced) -> None:
         """The file was replaced: fail this group and all further writes."""
-        pending = [*group, *self._waiting]
-        self._waiting.clear()
-        for write in pending:
-            write.fail(provider_error(reason, file=self._file, operation=write.name))
+        self._groups.fail_waiting(lambda operation: self._error_of(operation, reason))
+        self._fail(group, reason)
         self._on_replaced(reason)
-        self._notify_idle()
-
-    def _continue(self) -> None:
-        if self._waiting:
-            self._schedule()
-        else:
-            self._notify_idle()
-
-    def _notify_idle(self) -> None:
-        if self._idle is not None and not self._idle.done() and not self._committing:
-            self._idle.set_result(None)
