@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from perdure.contract import (
     ALLOWED_SKEW,
+    LONGEST_LEASE,
     ActivityLease,
     ActivityRelease,
     ExecutionEnd,
@@ -17,6 +18,7 @@ from perdure.errors import ActivityLeaseLost
 
 from perdure_conformance.bench import Bench
 from perdure_conformance.check import check
+from perdure_conformance.clauses.spans import INSTANT, SPANS
 from perdure_conformance.expect import expect, expect_equal, expect_refusal
 from perdure_conformance.samples import (
     LEASE,
@@ -28,7 +30,7 @@ from perdure_conformance.samples import (
 )
 
 HOUR = timedelta(hours=1)
-INSTANT = timedelta(microseconds=1)
+FAR = timedelta(days=400)
 COMPLETED = ExecutionEnd(status=InstanceStatus.COMPLETED)
 AGAIN = ExecutionEnd(status=InstanceStatus.CONTINUED_AS_NEW)
 
@@ -53,22 +55,31 @@ async def activities_are_leased(bench: Bench) -> None:
         (b"input", "mine", bench.after(LEASE), 1, added, True),
         "data, token, end, delivery, added_at, served",
     )
+    for length in SPANS:
+        await bench.provider.release_activity(ActivityRelease(lease=found.lease))
+        found = (await bench.lease_work(lease_for=length, tags=frozenset({"gpu"})))[0]
+        expect_equal(
+            (found.until, found.added_at),
+            (bench.after(length), added),
+            f"the end of a lease for {length}, and added_at",
+        )
 
 
 @check("ACT-2")
 async def an_activity_lease_is_exclusive_and_ends(bench: Bench) -> None:
-    """A live lease of an activity is exclusive; after its end another worker can lease it."""
+    """A live lease of an activity is exclusive; from its end on another worker can lease it."""
     await bench.with_activities(work("job"))
-    await bench.take_work()
     other = await bench.open()
-    bench.advance(LEASE - INSTANT)
-    await bench.expect_no_work("a microsecond before the end of the lease")
+    for delivery, length in enumerate(SPANS, 1):
+        leased = await bench.take_work(lease_for=length)
+        expect_equal(leased.delivery, delivery, "delivery after earlier leases ran out")
+        bench.advance(length - INSTANT)
+        if length > INSTANT:
+            await bench.expect_no_work(f"a microsecond before the end of a lease of {length}")
+        bench.advance(INSTANT)
+    await bench.take_work()
     found = await bench.lease_work(provider=other)
     expect_equal(len(found), 0, "leases through another object")
-    bench.advance(INSTANT)
-    expect_equal((await bench.take_work()).delivery, 2, "delivery after the lease ran out")
-    bench.advance(LEASE)
-    expect_equal((await bench.take_work()).delivery, 3, "delivery after the second ran out")
 
 
 @check("ACT-3")
@@ -103,12 +114,22 @@ async def names_and_tags_are_matched(bench: Bench) -> None:
 @check("ACT-4")
 async def activities_wait_for_their_time(bench: Bench) -> None:
     """An activity is leased from its `visible_at` on, and not before."""
-    await bench.with_activities(work("later", visible_at=bench.after(SECOND)), work("now"))
-    expect_equal([e.id for e in await bench.lease_work()], ["now"], "leased before its time")
+    await bench.with_activities(
+        work("later", visible_at=bench.after(SECOND)),
+        work("far", visible_at=bench.after(FAR)),
+        work("now"),
+    )
+    await bench.complete(await bench.take_work("now"))
     bench.advance(SECOND - INSTANT)
     await bench.expect_no_work("a microsecond before its time")
     bench.advance(INSTANT)
-    expect_equal((await bench.take_work("later")).delivery, 1, "delivery at its time")
+    later = await bench.take_work("later")
+    expect_equal(later.delivery, 1, "delivery at its time")
+    await bench.complete(later)
+    bench.advance(FAR - SECOND - INSTANT)
+    await bench.expect_no_work(f"a microsecond before the time of one that was {FAR} away")
+    bench.advance(INSTANT)
+    await bench.take_work("far")
 
 
 @check("ACT-5")
@@ -192,6 +213,16 @@ async def activity_leases_are_renewed_while_they_stand(bench: Bench) -> None:
     expect(("kept", 2) in left, f"not leased as a second delivery at its new end, but {left}")
     found = await bench.provider.renew_activities([by_name["kept"]], lease_for=LEASE)
     expect_equal(found, frozenset({by_name["kept"]}), "gone when another took it")
+    bench.advance(LEASE)
+    mine = {each.id: each for each in await bench.lease_work()}["kept"].lease
+    await bench.provider.renew_activities([mine], lease_for=2 * SECOND)
+    await bench.provider.renew_activities([mine], lease_for=SECOND)
+    bench.advance(SECOND - INSTANT)
+    left = [each.id for each in await bench.lease_work()]
+    expect("kept" not in left, "a lease that was renewed for a shorter time has an early end")
+    bench.advance(INSTANT)
+    left = [each.id for each in await bench.lease_work()]
+    expect("kept" in left, "a lease that was renewed for a shorter time lasts longer")
 
 
 @check("ACT-15")
@@ -219,15 +250,28 @@ async def void_activities_are_never_leased(bench: Bench) -> None:
 @check("ACT-18")
 async def an_activity_lease_out_of_reach_has_expired(bench: Bench) -> None:
     """After the clock stepped back no activity's lease is live for longer than it may."""
-    await bench.with_activities(work("job"), work("renewed"))
-    leased = {each.id: each for each in await bench.lease_work(lease_for=timedelta(minutes=5))}
-    bench.clock.step_back(ALLOWED_SKEW / 2)
-    await bench.expect_no_work("a step back within the allowed skew")
-    bench.clock.step_back(HOUR)
+    await bench.with_activities(work("job"), work("renewed"), work("delayed"))
+    leased = {each.id: each for each in await bench.lease_work(lease_for=LONGEST_LEASE)}
+    await bench.provider.release_activity(
+        ActivityRelease(lease=leased["delayed"].lease, delay=LONGEST_LEASE)
+    )
+    bench.clock.step_back(ALLOWED_SKEW)
+    await bench.expect_no_work("a step back by the allowed skew")
+    bench.clock.step_back(INSTANT)
     renewed = [leased["renewed"].lease]
+    await bench.provider.renew_activities(renewed, lease_for=LEASE)
+    found = sorted(each.id for each in await bench.lease_work(token="second"))
+    expect_equal(
+        found,
+        ["delayed", "job"],
+        "leased a microsecond beyond the allowed skew: what was delayed or leased for the longest time",
+    )
+    await bench.lease_work(token="second")
+    bench.clock.step_back(HOUR)
     gone = await bench.provider.renew_activities(renewed, lease_for=LEASE)
     expect_equal(gone, frozenset(), "gone at a renewal")
-    expect_equal((await bench.take_work()).delivery, 2, "delivery after the step back")
+    found = sorted((each.id, each.delivery) for each in await bench.lease_work())
+    expect_equal(found, [("delayed", 3), ("job", 3)], "id and delivery after the step back")
     with expect_refusal(ActivityLeaseLost, "a completion under what was out of reach and taken"):
         await bench.complete(leased["job"])
     bench.advance(LEASE - INSTANT)

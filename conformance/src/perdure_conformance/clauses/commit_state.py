@@ -154,6 +154,11 @@ async def a_lease_is_kept(bench: Bench) -> None:
     bench.advance(LEASE)
     turn = await bench.take()
     expect_equal((turn.attempt, delivered(turn)), (2, ["more"]), "after the kept lease ran out")
+    turn = await bench.keep(turn, remove=(), keep_for=SECOND)
+    bench.advance(SECOND - INSTANT)
+    await bench.expect_nothing_ready("a lease that a commit made shorter is live")
+    bench.advance(INSTANT)
+    await bench.take()
 
 
 @check("COMMIT-22")

@@ -19,11 +19,11 @@ from perdure.errors import LeaseLost
 
 from perdure_conformance.bench import Bench, held_by
 from perdure_conformance.check import check
+from perdure_conformance.clauses.spans import INSTANT, SPANS
 from perdure_conformance.expect import expect, expect_equal, expect_refusal
 from perdure_conformance.samples import LEASE, SECOND, delivered, event, new_instance
 
 HOUR = timedelta(hours=1)
-INSTANT = timedelta(microseconds=1)
 
 
 @check("LEASE-1")
@@ -44,6 +44,14 @@ async def ready_instances_are_leased(bench: Bench) -> None:
     await bench.commit(turns["beta"], events=(b"1",))
     await bench.commit(turns["alpha"], end=ExecutionEnd(status=InstanceStatus.COMPLETED))
     await bench.expect_nothing_ready("one has no message, one has ended")
+    await bench.send(event("later", "beta", visible_at=bench.after(LEASE / 7)))
+    bench.advance(LEASE / 7 - INSTANT)
+    await bench.expect_nothing_ready("a microsecond before the only message is visible")
+    bench.advance(INSTANT)
+    for length in SPANS:
+        turn = await bench.take("beta", lease_for=length)
+        expect_equal(turn.until, bench.after(length), f"the end of a lease for {length}")
+        await bench.provider.release_turn(TurnRelease(lease=held_by(turn)))
 
 
 @check("LEASE-2")
@@ -61,7 +69,14 @@ async def a_lease_is_exclusive(bench: Bench) -> None:
 @check("LEASE-3")
 async def a_lease_runs_out(bench: Bench) -> None:
     """At its end a lease has expired, and another token can lease the instance."""
-    first = await bench.started()
+    await bench.create()
+    for length in SPANS:
+        await bench.take(lease_for=length)
+        bench.advance(length - INSTANT)
+        if length > INSTANT:
+            await bench.expect_nothing_ready(f"a microsecond before the end of a lease of {length}")
+        bench.advance(INSTANT)
+    first = await bench.take()
     bench.advance(LEASE)
     second = await bench.take(token="second")
     expect_equal((second.token, delivered(second)), ("second", ["start"]), "the second lease")
@@ -233,6 +248,15 @@ async def leases_are_renewed_while_they_stand(bench: Bench) -> None:
     bench.advance(INSTANT)
     turn = (await bench.pick("kept"), await bench.provider.renew_turns(old[:1], lease_for=LEASE))
     expect_equal((turn[0].attempt, turn[1]), (2, frozenset(old[:1])), "attempt when taken, gone")
+    mine = [held_by(turn[0])]
+    await bench.provider.renew_turns(mine, lease_for=2 * SECOND)
+    expect_equal(await bench.provider.renew_turns(mine, lease_for=SECOND), frozenset(), "gone")
+    bench.advance(SECOND - INSTANT)
+    found = [t.state.instance for t in await bench.lease()]
+    expect("kept" not in found, "a lease that was renewed for a shorter time has an early end")
+    bench.advance(INSTANT)
+    found = [t.state.instance for t in await bench.lease()]
+    expect("kept" in found, "a lease that was renewed for a shorter time lasts longer")
 
 
 @check("LEASE-17")
@@ -243,14 +267,28 @@ async def an_end_out_of_reach_has_passed(bench: Bench) -> None:
     await bench.create("hidden")
     turn = await bench.take("hidden")
     await bench.provider.release_turn(TurnRelease(lease=held_by(turn), delay=LONGEST_LEASE))
-    bench.clock.step_back(ALLOWED_SKEW / 2)
-    await bench.expect_nothing_ready("a step back within the allowed skew")
+    await bench.create("longest")
+    await bench.take("longest", lease_for=LONGEST_LEASE)
+    bench.clock.step_back(ALLOWED_SKEW)
+    await bench.expect_nothing_ready("a step back by the allowed skew")
+    bench.clock.step_back(INSTANT)
+    found = {turn.state.instance: turn for turn in await bench.lease()}
+    expect_equal(
+        sorted(found),
+        ["hidden", "longest"],
+        "leased a microsecond beyond the allowed skew: what was hidden or leased for the longest time",
+    )
+    for turn in found.values():
+        release = TurnRelease(lease=held_by(turn), delay=LONGEST_LEASE)
+        await bench.provider.release_turn(release)
     bench.clock.step_back(HOUR)
     held = [held_by(holder), held_by(renewed)]
     gone = await bench.provider.renew_turns(held[1:], lease_for=LEASE)
     expect_equal(gone, frozenset(), "gone at a renewal")
     found = sorted(t.state.instance for t in await bench.lease())
-    expect_equal(found, ["hidden", "leased"], "leased after the clock stepped back an hour")
+    expect_equal(
+        found, ["hidden", "leased", "longest"], "leased after the clock stepped back an hour"
+    )
     with expect_refusal(LeaseLost, "a commit under a lease out of reach that was taken over"):
         await bench.commit(holder)
     bench.advance(LEASE)

@@ -16,11 +16,11 @@ from perdure.contract import (
 
 from perdure_conformance.bench import Bench, held_by
 from perdure_conformance.check import check
+from perdure_conformance.clauses.spans import INSTANT, SPANS
 from perdure_conformance.expect import expect, expect_equal
 from perdure_conformance.samples import LEASE, SECOND, delivered, event, result
 
 HOUR = timedelta(hours=1)
-INSTANT = timedelta(microseconds=1)
 
 
 @check("LEASE-13")
@@ -53,6 +53,12 @@ async def a_delay_hides_the_instance(bench: Bench) -> None:
     expect_equal(delivered(turn), ["start", "new", "newer"], "messages after the delay")
     await bench.commit(turn)
     await bench.send(event("newest"))
+    for delay in SPANS:
+        turn = await bench.take()
+        await bench.provider.release_turn(TurnRelease(lease=held_by(turn), delay=delay))
+        bench.advance(delay - INSTANT)
+        await bench.expect_nothing_ready(f"a microsecond before a delay of {delay} is over")
+        bench.advance(INSTANT)
     await bench.take()
 
 

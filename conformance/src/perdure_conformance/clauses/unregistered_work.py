@@ -13,6 +13,7 @@ from perdure.contract import (
 
 from perdure_conformance.bench import Bench, held_by
 from perdure_conformance.check import check
+from perdure_conformance.clauses.spans import INSTANT
 from perdure_conformance.expect import expect, expect_equal
 from perdure_conformance.samples import (
     LEASE,
@@ -23,8 +24,8 @@ from perdure_conformance.samples import (
     work,
 )
 
-INSTANT = timedelta(microseconds=1)
 HOUR = timedelta(hours=1)
+DAYS = timedelta(days=2)
 
 
 @check("LEASE-10")
@@ -52,8 +53,16 @@ async def unregistered_work_is_found(bench: Bench) -> None:
     found = [t.state.instance for t in await bench.lease(unregistered_for=minute)]
     expect("other name" not in found, "unregistered again too early after its release")
     bench.advance(INSTANT)
-    found = [t.state.instance for t in await bench.lease(unregistered_for=minute)]
-    expect("other name" in found, "not unregistered again a minute after its release")
+    turns = {t.state.instance: t for t in await bench.lease(unregistered_for=minute)}
+    expect("other name" in turns, "not unregistered again a minute after its release")
+    release = TurnRelease(lease=held_by(turns["other name"]))
+    await bench.provider.release_turn(release)
+    bench.advance(DAYS - INSTANT)
+    found = [t.state.instance for t in await bench.lease(unregistered_for=DAYS)]
+    expect("other name" not in found, f"unregistered a microsecond before it waited for {DAYS}")
+    bench.advance(INSTANT)
+    found = [t.state.instance for t in await bench.lease(unregistered_for=DAYS)]
+    expect("other name" in found, f"not unregistered after {DAYS}")
 
 
 @check("LEASE-11")
@@ -103,10 +112,20 @@ async def unregistered_activities_are_found(bench: Bench) -> None:
     leased = {each.id for each in await bench.lease_work(unregistered_for=minute)}
     expect_equal(leased & unregistered.keys(), set(), "unregistered too early after their release")
     bench.advance(INSTANT)
-    leased = {each.id for each in await bench.lease_work(unregistered_for=minute)}
+    found = {each.id: each for each in await bench.lease_work(unregistered_for=minute)}
     expect_equal(
-        leased & unregistered.keys(), set(unregistered), "unregistered a minute after their release"
+        found.keys() & unregistered.keys(),
+        set(unregistered),
+        "unregistered a minute after their release",
     )
+    for name in unregistered:
+        await bench.provider.release_activity(ActivityRelease(lease=found[name].lease))
+    for left, wanted in ((DAYS - INSTANT, set[str]()), (INSTANT, set(unregistered))):
+        bench.advance(left)
+        leased = {each.id for each in await bench.lease_work(unregistered_for=DAYS)}
+        expect_equal(
+            leased & unregistered.keys(), wanted, f"unregistered among those that wait for {DAYS}"
+        )
 
 
 @check("ACT-17")
