@@ -32,7 +32,7 @@ async def local_calls(url):
 
 
 @pytest.mark.slow
-async def test_a_step_is_one_request_and_ten_write_units_however_long_the_history(
+async def test_a_step_is_one_request_and_six_write_units_however_long_the_history(
     dynamodb_url,
 ):
     app = perdure.Registry()
@@ -72,7 +72,7 @@ async def test_a_step_is_one_request_and_ten_write_units_however_long_the_histor
 
     steps = bills[10:200]
     assert {bill.total for bill in steps} == {1}, steps
-    assert max(bill.write_units for bill in steps) <= 10, steps
+    assert max(bill.write_units for bill in steps) <= 6, steps
     assert sum(bill.looks for bill in steps) == 0, steps
     assert reads(10, 60) == reads(150, 200)
 

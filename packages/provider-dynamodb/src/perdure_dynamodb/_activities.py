@@ -10,8 +10,17 @@ from perdure.clock import Instant, to_microseconds
 from perdure.contract import ActivityCompletion, ActivityLease, ActivityRelease, TurnCommit
 from perdure.errors import ActivityLeaseLost, StorageUnavailable
 
-from perdure_dynamodb._activity_items import free_place, key_of_work, prefix_of_work, row_key
-from perdure_dynamodb._activity_memory import WANTED, ActivityMemory
+from perdure_dynamodb._activity_items import (
+    LeasedRows,
+    free_place,
+    id_of,
+    key_of_work,
+    prefix_of_work,
+    row_key,
+    wanted,
+    wanted_values,
+)
+from perdure_dynamodb._activity_memory import ActivityMemory
 from perdure_dynamodb._change_kinds import FenceFailed, Mailbox
 from perdure_dynamodb._changes import Changes
 from perdure_dynamodb._keys import delayed_until
@@ -19,7 +28,6 @@ from perdure_dynamodb._lease_memory import BoundedMemory
 from perdure_dynamodb._listed import parked_item
 from perdure_dynamodb._litter import Litter
 from perdure_dynamodb._locks import (
-    LEASE_STANDS,
     PARKING,
     PARKING_AGAIN,
     RUNNING,
@@ -54,6 +62,7 @@ class Activities:
         self._staged = staged_commits
         self._tokens: BoundedMemory[str, dict[Key, None]] = BoundedMemory()
         self._known = memory
+        self._rows = LeasedRows(namespace, memory)
         self._litter = litter
         self._unreturned: UnreturnedLeases[ActivityLease] = UnreturnedLeases(self._give_back)
 
@@ -67,12 +76,11 @@ class Activities:
 
     async def lost(self, commit: TurnCommit) -> list[str]:
         """Which of the activities that a commit finishes are not leased as it says."""
-        keys = {lease: self._key(lease) for lease in commit.finish}
-        rows = await self._table.get_many(keys.values())
+        rows = await self._rows.read(tuple(commit.finish))
         return [
             lease.activity
-            for lease, key in keys.items()
-            if (row := rows.get(key)) is None
+            for lease in commit.finish
+            if (row := rows.get(lease)) is None
             or row.text_or_none("tok") != lease.token
             or row.text("inc") != commit.incarnation
             or row.number("exe") != commit.execution
@@ -107,14 +115,11 @@ class Activities:
         post = self._changes.post(message, buffer, life=life)
         marks = await self._litter.mark(lease.instance, buffer.payloads)
         await buffer.write(self._table)
+        key = self._key(lease, lock)
         removal = Delete(
-            key=self._key(lease),
-            condition=WANTED,
-            values={
-                ":token": lease.token,
-                ":inc": lock.incarnation,
-                ":exe": lock.execution,
-            },
+            key=key,
+            condition=wanted(key),
+            values=wanted_values(lease, key, lock.incarnation, lock.execution),
         )
         known = {lease.instance: Mailbox.of(lock)}
         try:
@@ -127,8 +132,8 @@ class Activities:
                 lease.instance, [lease.activity], operation="complete_activity"
             ) from None
         self._namespace.purge.chunks(outcome.unused)
-        self._forget(lease)
-        self.ended([self._key(lease)])
+        self._forget(lease, key)
+        self.ended([key])
         # It is completed; where the signal fails, the message reminds of itself.
         with suppress(StorageUnavailable):
             await self._changes.signal(outcome)
@@ -139,14 +144,15 @@ class Activities:
         lock = await self._finished_lock(lease.instance)
         if lock is None or not lock.running:
             return
-        row = await self._table.get(*self._key(lease))
-        if row is None or lock.validity.voids(row):
+        key = self._key(lease, lock)
+        row = await self._table.get(*key)
+        if row is None or id_of(row) != lease.activity or lock.validity.voids(row):
             return
         if row.text_or_none("tok") != lease.token:
             if not release.counted:
                 await self._uncount(lease, row)
             return
-        update = self._giving_back(release, row, now)
+        update = self._giving_back(release, row, lock, now)
         if release.parked is None:
             await self._table.try_write(update)
         else:
@@ -168,44 +174,50 @@ class Activities:
                     break
             else:
                 return
-        self._forget(lease)
+        self._forget(lease, key)
 
     async def give_back(self, leases: Iterable[ActivityLease]) -> None:
         """Undo leases as if they had never been taken, now or as soon as the store answers."""
         await self._unreturned.give_back(leases)
 
     async def _give_back(self, lease: ActivityLease) -> None:
-        key = self._key(lease)
-        row = await self._table.get(*key)
-        if row is not None and row.text_or_none("tok") == lease.token:
-            ready = free_place(self._namespace, row, row.number("rdy"))
+        row = (await self._rows.read([lease])).get(lease)
+        if row is None:
+            return
+        if row.text_or_none("tok") == lease.token:
+            ready, key = free_place(self._namespace, row, row.number("rdy")), row_key(row)
+            values = wanted_values(lease, key, row.text("inc"), row.number("exe"))
             await self._table.try_write(
                 Update(
                     key=key,
                     change="SET dlv = dlv - :one, gsk = :ready REMOVE tok, unt",
-                    condition="tok = :token",
-                    values={":one": 1, ":ready": ready, ":token": lease.token},
+                    condition=wanted(key),
+                    values={":one": 1, ":ready": ready, **values},
                 )
             )
-        elif row is not None:
+        else:
             await self._uncount(lease, row)
-        self._forget(lease)
+        self._forget(lease, row_key(row))
 
     async def _uncount(self, lease: ActivityLease, row: Row) -> None:
         """Let a lease that was taken over, while its holder lived, not count as a delivery."""
         if row.text_or_none("tkf") == lease.token:
             await self._table.try_write(
                 Update(
-                    key=self._key(lease),
+                    key=row_key(row),
                     change="SET dlv = dlv - :one REMOVE tkf",
                     condition="tkf = :token",
                     values={":one": 1, ":token": lease.token},
                 )
             )
 
-    def _giving_back(self, release: ActivityRelease, row: Row, now: Instant) -> Update:
+    def _giving_back(self, release: ActivityRelease, row: Row, lock: Lock, now: Instant) -> Update:
         change, freed = "SET rdy = :now, gsk = :ready", "REMOVE tok, unt"
-        values: dict[str, Plain] = {":now": now, ":token": release.lease.token}
+        key = row_key(row)
+        values: dict[str, Plain] = {
+            ":now": now,
+            **wanted_values(release.lease, key, lock.incarnation, lock.execution),
+        }
         values[":ready"] = free_place(self._namespace, row, now)
         if release.delay > timedelta(0):
             hidden = now + to_microseconds(release.delay)
@@ -216,9 +228,9 @@ class Activities:
             change += ", dlv = dlv - :one"
             values[":one"] = 1
         return Update(
-            key=self._key(release.lease),
+            key=key,
             change=f"{change} {freed}",
-            condition=LEASE_STANDS,
+            condition=wanted(key),
             values=values,
         )
 
@@ -226,13 +238,13 @@ class Activities:
         lock = (await self._changes.read_sound_locks((instance,))).get(instance)
         return None if lock is None else await self._staged.finish(lock)
 
-    def _key(self, lease: ActivityLease) -> Key:
-        return key_of_work(self._namespace, lease)
+    def _key(self, lease: ActivityLease, lock: Lock) -> Key:
+        return key_of_work(self._namespace, lease, slot=lock.slot)
 
-    def _forget(self, lease: ActivityLease) -> None:
-        self._known.released(self._key(lease), lease)
+    def _forget(self, lease: ActivityLease, key: Key) -> None:
+        self._known.released(key, lease)
         keys = self._tokens.get(lease.token)
         if keys is not None:
-            keys.pop(self._key(lease), None)
+            keys.pop(key, None)
             if not keys:
                 del self._tokens[lease.token]

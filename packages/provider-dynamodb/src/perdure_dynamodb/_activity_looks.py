@@ -25,13 +25,14 @@ from perdure.contract import (
 from perdure.errors import ProviderError
 
 from perdure_dynamodb._activities import Activities
-from perdure_dynamodb._activity_items import row_key
+from perdure_dynamodb._activity_items import id_of, row_key
 from perdure_dynamodb._activity_memory import ActivityMemory
 from perdure_dynamodb._busy_queues import leased_rows, queue_of
 from perdure_dynamodb._changes import Changes
 from perdure_dynamodb._far_looks import FarLooks
 from perdure_dynamodb._keys import (
     EVERYTHING,
+    SLOT,
     Range,
     is_leased,
     is_locked,
@@ -53,7 +54,7 @@ from perdure_dynamodb._payloads import read_payload
 from perdure_dynamodb._queue_scan import QueueScan
 from perdure_dynamodb._staged_commits import StagedCommits
 from perdure_dynamodb._table import READ_BATCH, Key, Update, at_once
-from perdure_dynamodb._values import Row
+from perdure_dynamodb._values import Plain, Row
 
 _LOGGER = logging.getLogger("perdure.dynamodb")
 
@@ -245,19 +246,21 @@ class ActivityLooks:
         ]
         self._taking |= {row_key(row) for row in wanted}
         try:
-            taken = await at_once(self._take(row, found) for row in wanted)
+            taken = await at_once(
+                self._take(row, id_of(row, locks[self._instance_of(row)]), found) for row in wanted
+            )
         finally:
             self._taking -= {row_key(row) for row in wanted}
         found.leased += [leased for leased in taken if leased is not None]
 
-    async def _take(self, row: Row, found: _Found) -> LeasedActivity | None:
+    async def _take(self, row: Row, activity: str, found: _Found) -> LeasedActivity | None:
         """Lease it; what goes wrong with it must not cost the others of this call their leases."""
-        instance, activity = self._instance_of(row), row.text("sk")[2:]
+        instance = self._instance_of(row)
         lease = ActivityLease(instance=instance, activity=activity, token=found.request.token)
         self._activities.remember(lease.token, row_key(row))
         found.begun.add(lease)
         try:
-            leased = await self._try_to_take(row, found)
+            leased = await self._try_to_take(row, activity, found)
             if leased is None:
                 found.begun.discard(lease)
             else:
@@ -274,7 +277,7 @@ class ActivityLooks:
                 found.begun.discard(lease)
             return None
 
-    async def _try_to_take(self, row: Row, found: _Found) -> LeasedActivity | None:
+    async def _try_to_take(self, row: Row, activity: str, found: _Found) -> LeasedActivity | None:
         request, now, key = found.request, found.now, row_key(row)
         until = now + to_microseconds(request.lease_for)
         change = "SET tok = :token, unt = :until, dlv = dlv + :one, gsk = :ready"
@@ -282,11 +285,12 @@ class ActivityLooks:
         stands = "attribute_not_exists(tok)"
         if is_leased(row.text("gsk")):
             change, stands = f"{change}, tkf = tok", "attribute_exists(tok)"
+        which, whose = _which(row, activity)
         is_mine, taken = await self._table.try_write(
             Update(
                 key=key,
                 change=f"{change} REMOVE hid",
-                condition=f"attribute_exists(pk) AND inc = :inc AND exe = :exe AND {stands}"
+                condition=f"attribute_exists(pk) AND inc = :inc AND exe = :exe{which} AND {stands}"
                 " AND (attribute_not_exists(unt) OR unt <= :now OR unt > :far)"
                 " AND (attribute_not_exists(hid) OR hid <= :now OR hid > :far)"
                 " AND (attribute_not_exists(due) OR due <= :now)",
@@ -300,9 +304,12 @@ class ActivityLooks:
                     ":exe": row.number("exe"),
                     ":now": now,
                     ":far": now + FARTHEST_END,
+                    **whose,
                 },
             )
         )
+        if taken is not None and id_of(taken) != activity:
+            return None
         if taken is None or not (is_mine or _is_held(taken, request.token, now)):
             if taken is not None and taken.get("gsk") == row["gsk"] and "unt" in taken:
                 self._renewed[key, row.text("gsk")] = taken.number("unt")
@@ -315,7 +322,7 @@ class ActivityLooks:
             instance=self._instance_of(row),
             incarnation=row.text("inc"),
             execution=row.number("exe"),
-            id=row.text("sk")[2:],
+            id=id_of(row),
             name=row.text("nam"),
             tag=row.text_or_none("tag"),
             data=await read_payload(self._table, row) or b"",
@@ -343,6 +350,18 @@ def _prefixes(request: ActivityRequest) -> set[str]:
         *(tag_prefix(tag) for tag in request.tags),
         *(work_prefix(name, tag) for name in request.names for tag in request.tags),
     }
+
+
+def _which(row: Row, activity: str) -> tuple[str, dict[str, Plain]]:
+    """The condition that the slot holds the activity that the lock item and the row tell of."""
+    if row.text("sk") != SLOT:
+        return "", {}
+    values: dict[str, Plain] = {":activity": activity, ":name": row.text("nam")}
+    tag = row.text_or_none("tag")
+    if tag is None:
+        return " AND aid = :activity AND nam = :name AND attribute_not_exists(tag)", values
+    values[":tag"] = tag
+    return " AND aid = :activity AND nam = :name AND tag = :tag", values
 
 
 def _may_be_free(row: Row, found: _Found) -> bool:

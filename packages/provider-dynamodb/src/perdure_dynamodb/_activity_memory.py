@@ -12,9 +12,9 @@ from typing import TypeAlias
 from perdure.clock import Instant
 from perdure.contract import ActivityLease
 
-from perdure_dynamodb._keys import prefix_of, ready_time, waits_since
+from perdure_dynamodb._keys import SLOT, activity_key, prefix_of, ready_time, waits_since
 from perdure_dynamodb._lease_memory import BoundedMemory
-from perdure_dynamodb._locks import LEASE_STANDS, Lock
+from perdure_dynamodb._locks import Lock
 from perdure_dynamodb._payloads import chunks_of
 from perdure_dynamodb._table import Key
 from perdure_dynamodb._values import Row
@@ -22,14 +22,12 @@ from perdure_dynamodb._values import Row
 _Turn: TypeAlias = tuple[str, int]
 """The incarnation of an instance, and its turn number."""
 
-WANTED = f"{LEASE_STANDS} AND inc = :inc AND exe = :exe"
-"""The lease stands, and it is still the activity of this execution."""
-
 
 @dataclass(frozen=True, slots=True)
 class KnownActivity:
     """What this process knows of an activity."""
 
+    id: str
     prefix: str
     """Of its places in the queue."""
     chunks: tuple[Key, ...]
@@ -46,6 +44,7 @@ class KnownActivity:
     def of(cls, row: Row) -> KnownActivity:
         """What its item tells."""
         return cls(
+            id=row.text_or_none("aid") or row.text("sk")[2:],
             prefix=prefix_of(row.text("gsk")),
             chunks=chunks_of(row),
             token=row.text_or_none("tok"),
@@ -56,7 +55,7 @@ class KnownActivity:
 
     def holds(self, lease: ActivityLease, now: Instant) -> bool:
         """Whether it is leased as it says, unless the activity was removed."""
-        return self.token == lease.token and now < self.until
+        return self.id == lease.activity and self.token == lease.token and now < self.until
 
 
 class ActivityMemory:
@@ -73,7 +72,12 @@ class ActivityMemory:
 
     def learn(self, row: Row) -> None:
         """Remember what an item tells."""
-        self._known[row.text("pk"), row.text("sk")] = KnownActivity.of(row)
+        partition, sort, known = row.text("pk"), row.text("sk"), KnownActivity.of(row)
+        self._known[partition, sort] = known
+        # One of its id in another execution may have been elsewhere.
+        other = (partition, activity_key(known.id) if sort == SLOT else SLOT)
+        if other in self._known and self._known[other].id == known.id:
+            del self._known[other]
 
     def renewed(self, key: Key, known: KnownActivity) -> None:
         """Remember what a renewal has made of it."""
@@ -88,7 +92,7 @@ class ActivityMemory:
         """Forget a lease that is over."""
         self._sure_at.pop(lease, None)
         known = self._known.get(key)
-        if known is not None and known.token == lease.token:
+        if known is not None and (known.id, known.token) == (lease.activity, lease.token):
             self._known[key] = replace(known, token=None, until=0, place=0)
 
     def seen(self, lease: ActivityLease, lock: Lock) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from perdure.clock import Instant, to_microseconds
 from perdure.contract import InstanceStatus, Message, TurnCommit
 
-from perdure_dynamodb._change_kinds import Change, Mailbox
+from perdure_dynamodb._change_kinds import Change, Mailbox, Replace
 from perdure_dynamodb._keys import (
     FIRST,
     is_timer_key,
@@ -49,6 +49,9 @@ class CommitPlan:
     """The shard of the queue of turns that the instance stands in."""
     changes: Sequence[Change]
     activities: Sequence[Item]
+    """Those that are added."""
+    in_slot: Item | None
+    """The one among them that goes into the slot, and is no part of the changes."""
     buffer: ChunkBuffer
     output: Mapping[str, Plain]
     custom_status: Mapping[str, Plain]
@@ -88,6 +91,24 @@ class CommitPlan:
     def mailbox(self) -> Mailbox:
         """The instance's own mailbox."""
         return Mailbox(self.validity, self.prefix)
+
+    @property
+    def slot(self) -> str | None:
+        """The activity that is in the slot after the commit, if there still is one of this id."""
+        if self.in_slot is not None:
+            return str(self.in_slot["aid"])
+        is_over = self.commit.end is not None or slot_is_free(self.commit, self.lease)
+        return None if is_over else self.lease.slot
+
+    @property
+    def all_changes(self) -> Sequence[Change]:
+        """The changes, with what goes into the slot."""
+        return self.changes if self.in_slot is None else [*self.changes, Replace(item=self.in_slot)]
+
+    @property
+    def tries_slot(self) -> bool:
+        """Whether the commit fails where the activity is still in the slot that was there before."""
+        return self.in_slot is not None and not slot_is_free(self.commit, self.lease)
 
     @property
     def value_count(self) -> int:
@@ -249,6 +270,8 @@ class _LockChange:
         for name, value in self._plan.output.items():
             self._set_or_not(name, value)
         self._add_status_and_values()
+        if self._plan.slot != self._plan.lease.slot:
+            self._set_or_remove("slt", self._plan.slot)
         self._set_or_remove("acu", self._plan.activities_until)
         self._set_or_not("lit", 1 if self._plan.puts_chunks else None)
         self._add_timers()
@@ -350,6 +373,12 @@ class _LockChange:
         self._set_or_not(name, value)
         if value is None:
             self._removes.append(name)
+
+
+def slot_is_free(commit: TurnCommit, lease: RememberedLease) -> bool:
+    """Whether nothing is in the slot, once the commit is made, of what was there before."""
+    finished = {each.activity for each in commit.finish}
+    return lease.slot is None or lease.slot in finished or lease.slot in commit.cancel
 
 
 def version_after(commit: TurnCommit, lease: RememberedLease) -> str | None:

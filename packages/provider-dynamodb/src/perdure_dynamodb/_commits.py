@@ -37,12 +37,13 @@ from perdure.errors import (
 )
 
 from perdure_dynamodb._activities import Activities
-from perdure_dynamodb._activity_items import finishing
+from perdure_dynamodb._activity_items import finishing, slot_key, wanted, wanted_values
+from perdure_dynamodb._change_build import ABSENT
 from perdure_dynamodb._change_kinds import FenceFailed, weight_of
 from perdure_dynamodb._changes import Changes
 from perdure_dynamodb._commit_plan import CommitPlan, engine_after, version_after
 from perdure_dynamodb._ids_in_use import IdsInUse
-from perdure_dynamodb._keys import activity_key, value_key
+from perdure_dynamodb._keys import SLOT, activity_key, value_key
 from perdure_dynamodb._lease_memory import MANY_TIMERS, LeaseMemory, RememberedLease
 from perdure_dynamodb._litter import Litter
 from perdure_dynamodb._locks import Lock, Validity
@@ -50,7 +51,7 @@ from perdure_dynamodb._messages import Delivery, deliver, read_mailbox
 from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._planner import Planner
 from perdure_dynamodb._staged_commits import StagedCommits, in_batches
-from perdure_dynamodb._table import TRANSACTION_LIMIT, Action, Key
+from perdure_dynamodb._table import TRANSACTION_LIMIT, Action, Check, Key, Put
 from perdure_dynamodb._turn_leases import TurnLeases
 from perdure_dynamodb._values import Row
 
@@ -113,6 +114,8 @@ class Commits:
                 in_use = await self._carry_out(plan, marks)
             except FenceFailed:
                 await self._litter.drop(plan.buffer, marks)
+                # What is in the slot is looked at once, by a commit that would use it.
+                known.slot_is_taken |= plan.tries_slot
                 before, known = known, None
                 continue
             self._after(plan)
@@ -184,7 +187,7 @@ class Commits:
         await self._write_chunks(plan)
         # The lock, the activities that are finished, and an item for ids in use.
         weight = weight_of(plan.changes) + 1 + len(plan.commit.finish) + bool(plan.commit.create)
-        weight += len(marks)
+        weight += len(marks) + (plan.in_slot is not None)
         if weight <= TRANSACTION_LIMIT:
             outcome = await self._changes.carry_out(
                 plan.changes,
@@ -200,17 +203,20 @@ class Commits:
         commit = plan.commit
         staged = await self._staged.stage(
             commit.instance,
-            in_batches(plan.changes),
+            in_batches(plan.all_changes),
             stage=plan.answer,
             meanwhile=lambda: self._stay_alive(plan),
         )
-        finished = finishing(self._namespace, commit)
+        fenced: list[Action] = finishing(self._namespace, commit, slot=plan.lease.slot)
+        if plan.tries_slot:
+            key = slot_key(self._namespace, commit.instance)
+            fenced.append(Check(key=key, condition=ABSENT))
         try:
             await self._changes.carry_out(
                 [],
                 fence=lambda _: [
                     plan.fence((), parts=len(staged.keys)),
-                    *finished,
+                    *fenced,
                     *marks,
                     *staged.marks,
                 ],
@@ -249,10 +255,27 @@ class Commits:
 
     def _fence(self, plan: CommitPlan, in_use: Sequence[str]) -> list[Action]:
         commit = plan.commit
-        actions: list[Action] = [plan.fence(in_use), *finishing(self._namespace, commit)]
+        slot = None if plan.in_slot is None else slot_key(self._namespace, commit.instance)
+        actions: list[Action] = [
+            plan.fence(in_use),
+            *finishing(self._namespace, commit, slot=plan.lease.slot, but=slot),
+            *self._into_slot(plan),
+        ]
         if in_use:
             actions.append(self._ids_in_use.put(commit.instance, plan.answer, 0, in_use))
         return actions
+
+    def _into_slot(self, plan: CommitPlan) -> list[Action]:
+        """Put the activity for the slot over the one that is finished, or where there is none."""
+        commit, item = plan.commit, plan.in_slot
+        if item is None:
+            return []
+        for lease in commit.finish:
+            if lease.activity == plan.lease.slot:
+                key = slot_key(self._namespace, commit.instance)
+                values = wanted_values(lease, key, commit.incarnation, commit.execution)
+                return [Put(item=item, condition=wanted(key), values=values)]
+        return [Put(item=item, condition=ABSENT if plan.tries_slot else None)]
 
     def _after(self, plan: CommitPlan) -> None:
         commit, lease, purge = plan.commit, plan.lease, self._namespace.purge
@@ -260,7 +283,8 @@ class Commits:
         purge.chunks(key for keys in removed for key in keys)
         purge.chunks(plan.replaced_chunks)
         gone = [each.activity for each in commit.finish] + list(commit.cancel)
-        self._activities.ended([self._activity_key(commit, each) for each in gone])
+        slot = lease.slot
+        self._activities.ended([self._activity_key(commit, each, slot) for each in gone])
         self._activities.added(commit, plan.activities)
         if lease.answer is not None:
             purge.answer(commit.instance, lease.answer)
@@ -310,6 +334,10 @@ class Commits:
             has_chunks=lease.has_chunks or plan.puts_chunks,
             answer=plan.answer if in_use else None,
             is_parked=False,
+            slot=plan.slot,
+            slot_is_taken=plan.in_slot is not None
+            or (lease.slot_is_taken and plan.slot is not None),
+            slot_place=lease.slot_place if plan.in_slot is None else str(plan.in_slot["gsk"]),
             custom_status_version=plan.custom_status_version,
             status_chunks=plan.status_chunks,
             value_count=plan.value_count,
@@ -385,8 +413,9 @@ class Commits:
         self._namespace.purge.void_rows(delivery.void, validity)
         return delivery
 
-    def _activity_key(self, commit: TurnCommit, activity: str) -> Key:
-        return (self._keys.partition(commit.instance), activity_key(activity))
+    def _activity_key(self, commit: TurnCommit, activity: str, slot: str | None) -> Key:
+        sort = SLOT if activity == slot else activity_key(activity)
+        return (self._keys.partition(commit.instance), sort)
 
 
 def _forced_end(termination: InstanceTermination, lock: Lock) -> TurnCommit:
@@ -408,6 +437,8 @@ def _learned(lock: Lock, before: RememberedLease | None, now: Instant) -> Rememb
     """What a lock item tells of a lease, and what is known of its mailbox."""
     left = timedelta(microseconds=max((lock.until or now) - now, 1_000_000))
     learned = RememberedLease.of(lock, left)
+    if before is not None and before.slot == lock.slot:
+        learned.slot_is_taken, learned.slot_place = before.slot_is_taken, before.slot_place
     if before is None or before.turn != lock.turn:
         return learned
     learned.lease_for = before.lease_for

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from perdure.clock import to_microseconds
+from perdure.clock import Instant, to_microseconds
 from perdure.contract import ActivityLease, is_in_force
 
-from perdure_dynamodb._activity_items import key_of_work
-from perdure_dynamodb._activity_memory import WANTED, ActivityMemory, KnownActivity
+from perdure_dynamodb._activity_items import LeasedRows, row_key, wanted, wanted_values
+from perdure_dynamodb._activity_memory import ActivityMemory, KnownActivity
 from perdure_dynamodb._changes import Changes
 from perdure_dynamodb._keys import leased_until
 from perdure_dynamodb._locks import Lock
@@ -41,6 +41,7 @@ class Heartbeats:
         self._changes = changes
         self._staged = staged_commits
         self._known = memory
+        self._rows = LeasedRows(namespace, memory)
 
     async def renew(
         self, leases: Sequence[ActivityLease], *, lease_for: timedelta
@@ -54,23 +55,22 @@ class Heartbeats:
     async def _renew(
         self, lease: ActivityLease, locks: dict[str, Lock], lease_for: timedelta
     ) -> bool:
-        lock, now, key = locks.get(lease.instance), self._namespace.now, self._key(lease)
+        lock, now = locks.get(lease.instance), self._namespace.now
         if lock is None:
             return False
         if not is_in_force(lock.until, now):
             lock = await self._staged.finish(lock)
         if not lock.running:
             return False
-        known = await self._know(key)
-        if known is None:
+        found = await self._find(lease)
+        if found is None:
             return False
+        key, known = found
         until = now + to_microseconds(lease_for)
         change, place = "SET unt = :until", known.place
         values: dict[str, Plain] = {
-            ":token": lease.token,
-            ":inc": lock.incarnation,
-            ":exe": lock.execution,
             ":until": until,
+            **wanted_values(lease, key, lock.incarnation, lock.execution),
         }
         # The index row may stay behind the lease's end, as long as the next renewal comes before
         # its time; what has moved it meanwhile has taken the lease away.
@@ -78,7 +78,7 @@ class Heartbeats:
             change, place = f"{change}, gsk = :ready", until
             values[":ready"] = known.prefix + leased_until(until, since=known.since)
         kept, _ = await self._table.try_write(
-            Update(key=key, change=change, condition=WANTED, values=values)
+            Update(key=key, change=change, condition=wanted(key), values=values)
         )
         if kept:
             self._known.renewed(key, replace(known, token=lease.token, until=until, place=place))
@@ -98,12 +98,12 @@ class Heartbeats:
             for lease in leases
             if (lock := locks.get(lease.instance)) is not None
             and lock.running
-            and not self._known.is_sure_of(lease, self._key(lease), lock, now)
+            and not self._is_sure_of(lease, lock, now)
         ]
-        rows = await self._table.get_many(map(self._key, unsure))
+        rows = await self._rows.read(unsure)
         lost: set[ActivityLease] = set()
         for lease in unsure:
-            row, lock = rows.get(self._key(lease)), locks[lease.instance]
+            row, lock = rows.get(lease), locks[lease.instance]
             if row is None or row.text_or_none("tok") != lease.token or lock.validity.voids(row):
                 lost.add(lease)
             else:
@@ -114,12 +114,15 @@ class Heartbeats:
             if lease in lost or (lock := locks.get(lease.instance)) is None or not lock.running
         )
 
-    async def _know(self, key: Key) -> KnownActivity | None:
-        known = self._known.get(key)
-        if known is None:
-            row = await self._table.get(*key)
-            known = None if row is None else KnownActivity.of(row)
-        return known
+    async def _find(self, lease: ActivityLease) -> tuple[Key, KnownActivity] | None:
+        """Where the activity is, and what is known of it."""
+        key = self._rows.key(lease)
+        known = None if key is None else self._known.get(key)
+        if key is not None and known is not None:
+            return key, known
+        row = (await self._rows.read([lease])).get(lease)
+        return None if row is None else (row_key(row), KnownActivity.of(row))
 
-    def _key(self, lease: ActivityLease) -> Key:
-        return key_of_work(self._namespace, lease)
+    def _is_sure_of(self, lease: ActivityLease, lock: Lock, now: Instant) -> bool:
+        key = self._rows.key(lease)
+        return key is not None and self._known.is_sure_of(lease, key, lock, now)

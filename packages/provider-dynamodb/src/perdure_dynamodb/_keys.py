@@ -68,6 +68,12 @@ def activity_key(activity_id: str) -> str:
     return f"W#{activity_id}"
 
 
+ACTIVITIES = ("W#", "W$")
+"""From the first to past the last activity of an instance."""
+SLOT = "W#"
+"""The one activity whose item the next one takes over (see `activity_items`); no id is empty."""
+
+
 # What lasts longer than a life has the tag of its incarnation in its key, if there is one.
 
 

@@ -79,6 +79,12 @@ class RememberedLease:
     """So many signals of timers there were when that was known."""
     has_chunks: bool = False
     """Whether a payload of a message or an activity ever went into chunks."""
+    slot: str | None = None
+    """The activity that was put into the slot last."""
+    slot_is_taken: bool = False
+    """Whether it is, as far as is known, still there."""
+    slot_place: str | None = None
+    """Where it was put in the queue, if this process has put it."""
     wary: int = 0
     """For so many commits more the mailbox is read after each, since messages keep coming."""
     answer: str | None = None
@@ -113,6 +119,7 @@ class RememberedLease:
             custom_status_version=lock.custom_status_version,
             status_chunks=chunks_of(lock.row, "cst"),
             value_count=lock.value_count,
+            slot=lock.slot,
             is_listed_as_continued=lock.is_listed_as_continued,
         )
 

@@ -16,7 +16,7 @@ was taken over last, `hid` end of a delay, `att` attempt, `rel` last release, `t
 due time of the timers, their number, and the number of signals at which that was known, `sta` start
 of the execution, `tev` events of earlier executions, `can` that one of these continued as new,
 `prn` the first execution that was not pruned,
-`lbl` labels, `cst`/`csn` custom status and its version, `vln` number of values,
+`lbl` labels, `slt` the activity that was put into the slot last (see `activity_items`), `cst`/`csn` custom status and its version, `vln` number of values,
 `ans`/`acu` answer of the last commit (`inu` in version 0.1.0), `stg`/`stp`/`stn` a staged commit,
 `stf` that it frees the lease at its end, `lit` that payloads of messages or activities went into
 chunks.
@@ -215,6 +215,11 @@ class Lock:
         """When the next of them is due; None where it is not known, or one came since."""
         is_known = self.row.number_or_none("nxs") == self.timer_signals
         return self.row.number_or_none("nxt") if is_known else None
+
+    @property
+    def slot(self) -> str | None:
+        """The id of the activity in the slot, if there still is one of this id."""
+        return self.row.text_or_none("slt")
 
     @property
     def has_chunks(self) -> bool:

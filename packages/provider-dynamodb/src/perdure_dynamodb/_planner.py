@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from perdure.clock import Instant
 from perdure.contract import InstanceStatus, TurnCommit
 
-from perdure_dynamodb._activity_items import activity_item
+from perdure_dynamodb._activity_items import activity_item, in_slot
 from perdure_dynamodb._change_kinds import Change, Remove, Replace
 from perdure_dynamodb._changes import Changes
-from perdure_dynamodb._commit_plan import CommitPlan, engine_after, version_after
+from perdure_dynamodb._commit_plan import CommitPlan, engine_after, slot_is_free, version_after
 from perdure_dynamodb._keys import (
     PARKED,
+    SLOT,
     activity_key,
     execution_key,
     front_order,
@@ -61,10 +62,11 @@ class Planner:
         now, buffer = self._namespace.now, ChunkBuffer.empty()
         validity = _validity_after(commit, lease)
         activities = self._added(commit, lease, buffer, now)
+        in_the_slot = next((item for item in activities if "aid" in item), None)
         changes = [
-            *self._removals(commit),
+            *self._removals(commit, lease, slot_is_used=in_the_slot is not None),
             *self._messages(commit, lease, validity, buffer, now),
-            *(Replace(item=item) for item in activities),
+            *(Replace(item=item) for item in activities if item is not in_the_slot),
             *self._history(commit, lease, buffer),
             *self._values(commit, lease, buffer),
             *self._no_longer_parked(commit, lease),
@@ -79,6 +81,7 @@ class Planner:
             queue=self._namespace.turn_queue(commit.instance),
             changes=changes,
             activities=activities,
+            in_slot=in_the_slot,
             buffer=buffer,
             output=self._output(commit, lease, buffer),
             custom_status=self._custom_status(commit, lease, buffer),
@@ -96,13 +99,21 @@ class Planner:
         # An ended execution's activities would be void at once.
         if commit.end is not None:
             return []
-        return [
-            activity_item(self._namespace, new, commit, buffer, life=lease.life, now=now)
-            for new in commit.add
-            if new.id not in commit.cancel
-        ]
+        items: list[Item] = []
+        may_use_slot = slot_is_free(commit, lease) or not lease.slot_is_taken
+        for new in commit.add:
+            if new.id in commit.cancel:
+                continue
+            item = activity_item(self._namespace, new, commit, buffer, life=lease.life, now=now)
+            if may_use_slot and "tok" in item:
+                item = in_slot(item, new.id, place=lease.slot_place)
+                may_use_slot = False
+            items.append(item)
+        return items
 
-    def _removals(self, commit: TurnCommit) -> list[Change]:
+    def _removals(
+        self, commit: TurnCommit, lease: RememberedLease, *, slot_is_used: bool
+    ) -> list[Change]:
         """Messages and activities to remove, unless the end makes them void anyway."""
         partition = self._keys.partition(commit.instance)
         removals: list[Change] = []
@@ -110,11 +121,14 @@ class Planner:
             removals += [Remove(key=(partition, message_key(each))) for each in commit.remove]
         if commit.end is None:
             # Those that are finished are removed by the fence, and an item may be named once.
-            finished = {lease.activity for lease in commit.finish}
+            named = {each.activity for each in commit.finish}
+            if slot_is_used and lease.slot is not None:
+                # What is put takes its place.
+                named.add(lease.slot)
             removals += [
-                Remove(key=(partition, activity_key(each)))
+                Remove(key=(partition, SLOT if each == lease.slot else activity_key(each)))
                 for each in commit.cancel
-                if each not in finished
+                if each not in named
             ]
         return removals
 

@@ -34,7 +34,7 @@ _OUTPUT = ("oup", "oupc", "oupz")
 _OVER = (
     *_OUTPUT,
     *("pkr", "pkd", "pks", "hid", "tok", "unt", "tkf", "rel"),
-    *("ans", "acu", "inu", "nxt", "nxn", "nxs"),
+    *("ans", "acu", "inu", "nxt", "nxn", "nxs", "slt"),
 )
 """What a lock item tells of the execution that ends, and of its lease."""
 

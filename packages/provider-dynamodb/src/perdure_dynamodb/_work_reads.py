@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from perdure.contract import InstanceWork, MessageKind, QueuedActivity, QueuedMessage, is_in_force
 
+from perdure_dynamodb._activity_items import id_of
+from perdure_dynamodb._keys import ACTIVITIES
 from perdure_dynamodb._locks import Lock
 from perdure_dynamodb._messages import read_mailbox
 from perdure_dynamodb._namespace import Namespace
@@ -44,7 +46,7 @@ class WorkReads:
         activities: list[Row] = []
         if lock.running:
             mailbox = await read_mailbox(self._table, partition)
-            select = Select(partition=partition, first="W#", last="W$")
+            select = Select(partition=partition, first=ACTIVITIES[0], last=ACTIVITIES[1])
             activities = [row async for row in self._table.query_all(select)]
         messages = sorted(
             (row for row in mailbox if not lock.validity.voids(row)),
@@ -52,7 +54,7 @@ class WorkReads:
         )
         queued = sorted(
             (row for row in activities if not lock.validity.voids(row)),
-            key=lambda row: (row.number("ado"), row.text("sk")),
+            key=lambda row: (row.number("ado"), id_of(row)),
         )
         return InstanceWork(
             attempt=lock.attempt,
@@ -67,7 +69,7 @@ class WorkReads:
         hidden = row.number_or_none("hid")
         is_hidden = is_in_force(hidden, self._namespace.now)
         return QueuedActivity(
-            id=row.text("sk")[2:],
+            id=id_of(row),
             name=row.text("nam"),
             tag=row.text_or_none("tag"),
             data=await read_payload(self._table, row) or b"",

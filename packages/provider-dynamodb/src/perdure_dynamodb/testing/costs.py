@@ -217,6 +217,20 @@ async def _measure_calls(meter: _Meter, provider: DynamoDBProvider) -> None:
             _commit(turn, "second", after=2, add=1, leased=True, finish="first 0")
         ),
     )
+    await charge(
+        "the same, where the next activity has another name or tag",
+        provider.commit_turn(
+            _commit(
+                turn,
+                "third",
+                after=4,
+                add=1,
+                leased=True,
+                finish="second 0",
+                activity="other work",
+            )
+        ),
+    )
     turn = await _turn_of(provider, "ten")
     await charge("commit a turn with 10 activities", provider.commit_turn(_commit(turn, add=10)))
     turn = await _turn_of(provider, "many")
@@ -400,12 +414,13 @@ def _commit(
     add: int = 0,
     leased: bool = False,
     finish: str | None = None,
+    activity: str = "work",
     end: ExecutionEnd | None = None,
 ) -> TurnCommit:
     """A commit with two events, or one for each activity and one more."""
     state = turn.state
     activities = [
-        NewActivity(id=f"{name} {number}", name="work", data=_PAYLOAD, lease=leased)
+        NewActivity(id=f"{name} {number}", name=activity, data=_PAYLOAD, lease=leased)
         for number in range(add)
     ]
     worker = "worker"
