@@ -21,6 +21,7 @@ from perdure.contract import (
     Instant,
     ProviderAdmin,
     QueuedMessage,
+    StoredEvent,
     StoreMetrics,
     StoreQueueDepths,
     checked_page,
@@ -59,7 +60,7 @@ class MemoryAdmin(ProviderAdmin):
             end = bisect_left(numbers, before)
             page = numbers[max(0, end - limit) : end]
             return IdPage(
-                ids=tuple(store.created[number].state.instance for number in reversed(page)),
+                ids=tuple(store.created[number].id for number in reversed(page)),
                 next_token=f"before-{page[0]}" if end > limit else None,
             )
 
@@ -186,7 +187,11 @@ def _work_of(instance: Instance, now: Instant) -> InstanceWork:
 def page_of(instance: str, execution: Execution, after: int) -> HistoryPage:
     """One page of events after a number; raises `StorageCorrupt` if one is missing."""
     begin = max(0, after)
-    events = islice(execution.events, begin, None)
+    events = (
+        StoredEvent(number=number, data=data)
+        for number, data in enumerate(islice(execution.events, begin, None), begin + 1)
+        if data is not None
+    )
     page, more = first_page(events, lambda event: len(event.data))
     return checked_page(
         instance, execution.number, page, after=begin, last=execution.event_count, more=more

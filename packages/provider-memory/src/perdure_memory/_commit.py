@@ -14,7 +14,6 @@ from perdure.contract import (
     InstanceStatus,
     Instant,
     Message,
-    StoredEvent,
     TurnCommit,
 )
 from perdure.errors import ActivityLeaseLost, HistoryConflict, LeaseLost
@@ -29,7 +28,7 @@ def commit_turn(store: Store, commit: TurnCommit, now: Instant) -> CommitAnswer:
     instance = store.find(commit.instance, commit.incarnation)
     if instance is None:
         raise LeaseLost(commit.instance, operation="commit_turn")
-    if instance.state.last_commit == commit.id:
+    if instance.last_commit == commit.id:
         return _answer(instance, commit, now)
     _check_conditions(store, instance, commit)
     apply(store, instance, commit, now)
@@ -40,7 +39,7 @@ def _check_conditions(store: Store, instance: Instance, commit: TurnCommit) -> N
     if not instance.is_held_by(commit.token):
         raise LeaseLost(commit.instance, operation="commit_turn")
     expected = (commit.execution, commit.expected_event)
-    found = (instance.state.execution, instance.state.last_event)
+    found = (instance.execution, instance.last_event)
     if expected != found:
         raise HistoryConflict(commit.instance, expected=expected, found=found)
     lost = [
@@ -56,7 +55,7 @@ def _check_conditions(store: Store, instance: Instance, commit: TurnCommit) -> N
 
 def apply(store: Store, instance: Instance, commit: TurnCommit, now: Instant) -> None:
     """Make every change of the commit; nothing here can fail."""
-    _append_events(store, instance, commit)
+    _append_events(store, instance, commit, now)
     instance.mailbox.discard(commit.remove)
     for lease in commit.finish:
         store.drop_activity(instance, lease.activity)
@@ -66,7 +65,7 @@ def apply(store: Store, instance: Instance, commit: TurnCommit, now: Instant) ->
         store.end_execution(instance, commit.end.status, commit.end.output, now)
     if commit.values:
         _set_values(instance, commit)
-    _set_fields(instance, commit, now)
+    _set_fields(instance, commit)
     store.unpark(instance)
     activities_until = (
         None if commit.end is not None else _add_activities(store, instance, commit, now)
@@ -81,23 +80,22 @@ def apply(store: Store, instance: Instance, commit: TurnCommit, now: Instant) ->
         if if_exists is not None:
             store.post(if_exists, now)
     # Without messages, which would be kept as long as the instance.
-    instance.last_answer = CommitAnswer(
-        activities_until=activities_until, in_use=frozenset(refused)
+    instance.last_answer = (
+        CommitAnswer(activities_until=activities_until, in_use=frozenset(refused))
+        if refused or activities_until is not None
+        else _NOTHING
     )
     if instance.is_running:
         _keep_or_release(store, instance, commit, now)
     store.notify_change(instance)
 
 
-def _append_events(store: Store, instance: Instance, commit: TurnCommit) -> None:
-    number = instance.state.last_event
-    execution = instance.executions[-1]
-    for data in commit.events:
-        number += 1
-        execution.events.append(StoredEvent(number=number, data=data))
-    execution.event_count = number
-    store.event_count += len(commit.events)
-    instance.state = replace(instance.state, last_event=number)
+def _append_events(store: Store, instance: Instance, commit: TurnCommit, now: Instant) -> None:
+    execution, count = instance.executions[-1], len(commit.events)
+    execution.events.extend(commit.events)
+    execution.event_count += count
+    store.event_count += count
+    instance.note_commit(commit.id, count, now)
 
 
 def _set_values(instance: Instance, commit: TurnCommit) -> None:
@@ -108,7 +106,10 @@ def _set_values(instance: Instance, commit: TurnCommit) -> None:
             instance.values[key] = value
 
 
-def _set_fields(instance: Instance, commit: TurnCommit, now: Instant) -> None:
+def _set_fields(instance: Instance, commit: TurnCommit) -> None:
+    changes = (commit.end, commit.version, commit.engine, commit.custom_status)
+    if changes == _NO_CHANGES and not commit.values:
+        return
     state = instance.state
     continued = commit.end is not None and commit.end.status is InstanceStatus.CONTINUED_AS_NEW
     version = None if continued and commit.unpin else state.version
@@ -117,8 +118,6 @@ def _set_fields(instance: Instance, commit: TurnCommit, now: Instant) -> None:
         state,
         version=version if commit.version is None else commit.version,
         engine=state.engine if commit.engine is None else commit.engine,
-        updated_at=now,
-        last_commit=commit.id,
         custom_status=state.custom_status if status is None else status,
         custom_status_version=state.custom_status_version + (status is not None),
         value_count=len(instance.values),
@@ -149,7 +148,7 @@ def _create_children(store: Store, commit: TurnCommit, now: Instant) -> dict[str
     for child in commit.create:
         new = child.instance
         found = store.create(new, now)
-        if found is not None and found.state.incarnation != new.incarnation:
+        if found is not None and found.incarnation != new.incarnation:
             refused[new.instance] = child.if_exists
     return refused
 
@@ -171,4 +170,14 @@ def _answer(instance: Instance, commit: TurnCommit, now: Instant) -> CommitAnswe
     if commit.keep_for is None or not instance.is_held_by(commit.token):
         return answer
     messages, more = instance.mailbox.deliver(now, commit.held)
-    return replace(answer, lease_until=instance.held_lease.until, messages=messages, more=more)
+    return CommitAnswer(
+        lease_until=instance.held_lease.until,
+        activities_until=answer.activities_until,
+        in_use=answer.in_use,
+        messages=messages,
+        more=more,
+    )
+
+
+_NO_CHANGES = (None, None, None, None)
+_NOTHING = CommitAnswer()

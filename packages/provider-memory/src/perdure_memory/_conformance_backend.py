@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from perdure.contract import StoredEvent
 from perdure_conformance.backend import Declaration, UrlBackend
 from perdure_conformance.tampering import LOST_EVENTS, RAW_HISTORY, EventPlace
 
@@ -26,12 +25,11 @@ class NamedStoreBackend(UrlBackend):
 
     async def lose_event(self, place: EventPlace) -> None:
         """Remove the event from its history."""
-        del self._execution(place).events[place.number - 1]
+        self._execution(place).events[place.number - 1] = None
 
     async def replace_event(self, place: EventPlace, data: bytes) -> None:
         """Replace the bytes of the event."""
-        events = self._execution(place).events
-        events[place.number - 1] = StoredEvent(number=place.number, data=data)
+        self._execution(place).events[place.number - 1] = data
 
     def _execution(self, place: EventPlace) -> Execution:
         store = find_store(MemoryOptions(name=self._name, namespace=place.namespace))

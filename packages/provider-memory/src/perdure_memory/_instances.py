@@ -6,6 +6,8 @@ frozen records.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from perdure.contract import (
     ActivityRequest,
     CommitAnswer,
@@ -18,7 +20,6 @@ from perdure.contract import (
     Message,
     NewActivity,
     QueuedActivity,
-    StoredEvent,
 )
 
 from perdure_memory._mailbox import Mailbox
@@ -42,7 +43,11 @@ class Execution:
         self.number = number
         self.status = InstanceStatus.RUNNING
         self.output: bytes | None = None
-        self.events: list[StoredEvent] = []
+        self.events: list[bytes | None] = []
+        """The data of each event, in order; None for one that the conformance suite has removed.
+
+        Bytes and no records, because the garbage collector looks at every record again and again.
+        """
         self.event_count = 0
         """How many events were committed."""
         self.started_at = started_at
@@ -109,8 +114,8 @@ class Activity(Leasable):
         """The record for the holder of the lease."""
         lease = self.held_lease
         return LeasedActivity(
-            instance=self.instance.state.instance,
-            incarnation=self.instance.state.incarnation,
+            instance=self.instance.id,
+            incarnation=self.instance.incarnation,
             execution=self.execution,
             id=self.new.id,
             name=self.new.name,
@@ -125,21 +130,33 @@ class Activity(Leasable):
 
 
 class Instance(Leasable):
-    """An instance with its executions, activities and messages."""
+    """An instance with its executions, activities and messages.
+
+    Each commit changes the last event, the last commit and the time. They stand beside the record of
+    the plain fields, which is made again when it is read: a lease is kept for many commits.
+    """
 
     __slots__ = (
+        "_state",
+        "_state_is_old",
         "activities",
         "executions",
         "has_continued",
+        "id",
+        "incarnation",
         "last_answer",
+        "last_commit",
+        "last_event",
         "mailbox",
         "number",
-        "state",
+        "updated_at",
         "values",
     )
 
     def __init__(self, state: InstanceState, *, number: int, mailbox: Mailbox) -> None:
         super().__init__()
+        self.id = state.instance
+        self.incarnation = state.incarnation
         self.state = state
         self.number = number
         """Its position in the order of creation."""
@@ -153,13 +170,50 @@ class Instance(Leasable):
         self.last_answer = CommitAnswer()
 
     @property
+    def state(self) -> InstanceState:
+        """The plain fields."""
+        if self._state_is_old:
+            self.state = replace(
+                self._state,
+                last_event=self.last_event,
+                last_commit=self.last_commit,
+                updated_at=self.updated_at,
+            )
+        return self._state
+
+    @state.setter
+    def state(self, state: InstanceState) -> None:
+        self._state = state
+        self._state_is_old = False
+        self.last_event = state.last_event
+        self.last_commit = state.last_commit
+        self.updated_at = state.updated_at
+
+    def note_commit(self, commit_id: str, events: int, now: Instant) -> None:
+        """Change the fields that every commit changes."""
+        self.last_event += events
+        self.last_commit = commit_id
+        self.updated_at = now
+        self._state_is_old = True
+
+    @property
+    def execution(self) -> int:
+        """The number of the current execution."""
+        return self._state.execution
+
+    @property
     def is_running(self) -> bool:
         """Whether it has not ended."""
-        return self.state.status is InstanceStatus.RUNNING
+        return self._state.status is InstanceStatus.RUNNING
+
+    @property
+    def is_parked(self) -> bool:
+        """Whether it has a parked mark."""
+        return self._state.parked is not None
 
     @property
     def queue_key(self) -> QueueKey:
-        return self.state.name, (self.state.version, self.state.engine)
+        return self._state.name, (self._state.version, self._state.engine)
 
     def visible_since(self, now: Instant) -> Instant | None:
         return self.mailbox.visible_since(now)
@@ -176,8 +230,8 @@ class Instance(Leasable):
         """Whether the message is for this incarnation and execution; if not, it is void."""
         return (
             self.is_running
-            and message.incarnation in (None, self.state.incarnation)
-            and message.execution in (None, self.state.execution)
+            and message.incarnation in (None, self.incarnation)
+            and message.execution in (None, self._state.execution)
         )
 
     def as_leased(self, now: Instant, *, served: bool) -> LeasedTurn:

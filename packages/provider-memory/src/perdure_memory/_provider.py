@@ -88,7 +88,7 @@ class MemoryProvider(Provider):
         await asyncio.sleep(0)
         with self._store.lock:
             found = self._store.create(new, self.clock.now())
-            if found is not None and found.state.incarnation != new.incarnation:
+            if found is not None and found.incarnation != new.incarnation:
                 raise InstanceAlreadyExists(new.instance)
 
     async def send(self, messages: Sequence[Message]) -> None:
@@ -135,8 +135,8 @@ class MemoryProvider(Provider):
             return page_of(instance, row, after)
 
     async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:
+        # Without a pause: other tasks run at every turn, which the runtime steps from a callback.
         check_commit(commit, finish_limit=self.finish_limit)
-        await asyncio.sleep(0)
         with self._store.lock:
             return commit_turn(self._store, commit, self.clock.now())
 
@@ -274,7 +274,7 @@ class MemoryProvider(Provider):
             found = self._store.find(instance, incarnation)
             if found is None:
                 raise InstanceNotFound(instance)
-            return self._store.prune(found, min(before, found.state.execution))
+            return self._store.prune(found, min(before, found.execution))
 
     async def delete_early_events(
         self, instance: str | None, *, arrived_before: Instant | None = None, limit: int
@@ -297,8 +297,8 @@ class MemoryProvider(Provider):
             if found is None:
                 return None
             return InstanceValues(
-                incarnation=found.state.incarnation,
-                last_commit=found.state.last_commit,
+                incarnation=found.incarnation,
+                last_commit=found.last_commit,
                 values={
                     key: value for key, value in found.values.items() if keys is None or key in keys
                 },

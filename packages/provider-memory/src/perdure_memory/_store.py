@@ -67,7 +67,7 @@ class Store:
         """
         found = self.instances.get(new.instance)
         if found is not None:
-            if found.is_running or found.state.incarnation != new.replaces:
+            if found.is_running or found.incarnation != new.replaces:
                 return found
             self.delete(found)
         mailbox = self.early_events.take(new.instance)
@@ -112,7 +112,7 @@ class Store:
     def find(self, instance_id: str, incarnation: str) -> Instance | None:
         """The instance of this incarnation, or None."""
         instance = self.instances.get(instance_id)
-        is_other = instance is None or instance.state.incarnation != incarnation
+        is_other = instance is None or instance.incarnation != incarnation
         return None if is_other else instance
 
     def find_activity(self, instance_id: str, activity_id: str) -> Activity | None:
@@ -149,11 +149,11 @@ class Store:
 
     def delete(self, instance: Instance) -> None:
         """Delete an ended instance and all that belongs to it."""
-        del self.instances[instance.state.instance]
+        del self.instances[instance.id]
         del self.created[instance.number]
         self.listing.remove(instance.number, instance.state)
         self.listing.discard(instance.number, status_group(instance.state.status))
-        self.prune(instance, instance.state.execution + 1)
+        self.prune(instance, instance.execution + 1)
         self.notify_change(instance)
 
     def prune(self, instance: Instance, before: int) -> int:
@@ -193,7 +193,7 @@ class Store:
 
     def unpark(self, instance: Instance) -> None:
         """Remove the parked mark, if there is one."""
-        if instance.state.parked is not None:
+        if instance.is_parked:
             instance.state = replace(instance.state, parked=None)
             self.listing.discard(instance.number, PARKED)
 
@@ -245,13 +245,12 @@ class Store:
 
     def notify_change(self, instance: Instance) -> None:
         """Wake the calls that wait for a change of this instance."""
-        state = instance.state
-        subscribers = self._change_subscribers.get((state.instance, False))
+        subscribers = self._change_subscribers.get((instance.id, False))
         if subscribers is not None:
             subscribers.wake()
-        if state.status is InstanceStatus.RUNNING and state.parked is None and state.last_commit:
+        if instance.is_running and not instance.is_parked and instance.last_commit:
             return  # it continues, which does not concern calls that wait for its end
-        subscribers = self._change_subscribers.get((state.instance, True))
+        subscribers = self._change_subscribers.get((instance.id, True))
         if subscribers is not None:
             subscribers.wake()
 
