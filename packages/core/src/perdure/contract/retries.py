@@ -31,14 +31,27 @@ async def with_retries(clock: Clock, call: Callable[[], Awaitable[R]], *, tries:
     Waits on `clock` about 50 ms after the first try and twice as long each time, up to a second.
     `call` must pass the same ids each time.
     """
+    try:
+        return await call()
+    except ProviderError as error:
+        if tries <= 1 or not error.retryable:
+            raise
+    return await tried_again(clock, call, tries=tries - 1)
+
+
+async def tried_again(clock: Clock, call: Callable[[], Awaitable[R]], *, tries: int) -> R:
+    """The result of `call`, which has failed before with a retryable error, in as many more tries.
+
+    For a caller that makes the first try itself, because it nearly always succeeds.
+    """
     pause = _FIRST_PAUSE
-    for _ in range(tries - 1):
-        try:
-            return await call()
-        except ProviderError as error:
-            if not error.retryable:
-                raise
+    while True:
         # Jitter, so that callers that failed together do not retry together.
         await clock.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 # no secret
         pause = min(2 * pause, _LONGEST_PAUSE)
-    return await call()
+        tries -= 1
+        try:
+            return await call()
+        except ProviderError as error:
+            if tries <= 0 or not error.retryable:
+                raise

@@ -49,16 +49,17 @@ def check_commit(commit: TurnCommit, *, finish_limit: int) -> None:
             f"commit {commit.id!r} ends an execution as Running; leave `end` out instead"
         )
     incomplete = commit.activity_token is None or commit.activity_lease_for is None
-    if incomplete and any(new.lease for new in commit.add):
+    if incomplete and commit.add and any(new.lease for new in commit.add):
         raise InvalidInput(
             f"commit {commit.id!r} adds leased activities; give activity_token and"
             " activity_lease_for with it"
         )
-    replacing = [child.instance for child in commit.create if child.instance.replaces is not None]
-    if replacing:
+    for child in commit.create:
+        if child.instance.replaces is None:
+            continue
         raise InvalidInput(
-            f"commit {commit.id!r} creates instance {replacing[0].instance!r} in place of"
-            f" {replacing[0].replaces!r}; only create_instance may replace an instance"
+            f"commit {commit.id!r} creates instance {child.instance.instance!r} in place of"
+            f" {child.instance.replaces!r}; only create_instance may replace an instance"
         )
     if commit.keep_for is not None:
         check_lease("keep_for", commit.keep_for)

@@ -69,6 +69,27 @@ class _Outside(NamedTuple):
     collecting: bool
 
 
+class _Handle(asyncio.Handle):
+    """A handle without what asyncio's debug mode asks for; the loop makes some for each event."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        loop: OrchestrationLoop,
+        context: contextvars.Context | None,
+    ) -> None:
+        self._context = contextvars.copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
+
+
 class _TimerHandle(asyncio.TimerHandle):
     """A timer handle that knows the schedule event of its durable timer."""
 
@@ -150,7 +171,10 @@ class OrchestrationLoop(GuardedLoop):
 
     def _forget_ended_tasks(self) -> None:
         """Drop references to ended tasks, so that asyncio reports unawaited exceptions when they are freed."""
-        if not any(task.done() for task in self._tasks):
+        for task in self._tasks:
+            if task.done():
+                break
+        else:
             return
         tasks, self._tasks = self._tasks, []
         for task in tasks:
@@ -273,7 +297,7 @@ class OrchestrationLoop(GuardedLoop):
             self.refuse_outside_use()
         if args and type(args[0]) is GATHERING:
             refuse_gathered_in_as_completed(self, sys._getframe(1))  # pyright: ignore[reportPrivateUsage] # cheaper than inspect, on the hot path
-        handle = asyncio.Handle(callback, args, self, context)
+        handle = _Handle(callback, args, self, context)
         self._ready.append(handle)
         return handle
 

@@ -86,8 +86,13 @@ class Delivery:
     @property
     def payload(self) -> int:
         """How many bytes there are to deliver."""
-        size = sum(len(message.data) for message in self.messages)
-        return size + sum(len(held.result.result or "") for held in self.results if held.result)
+        size = 0
+        for message in self.messages:
+            size += len(message.data)
+        for held in self.results:
+            if held.result is not None and held.result.result is not None:
+                size += len(held.result.result)
+        return size
 
     @property
     def all_messages(self) -> list[Message]:

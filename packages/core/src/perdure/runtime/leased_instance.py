@@ -21,7 +21,7 @@ from datetime import timedelta
 from enum import Enum
 
 from perdure.clock import Instant
-from perdure.contract.retries import PATIENT_TRIES, with_retries
+from perdure.contract.retries import PATIENT_TRIES, tried_again
 from perdure.diagnostics.logs import of_instance
 from perdure.errors import (
     ActivityLeaseLost,
@@ -316,8 +316,13 @@ class LeasedInstance:
         # If it fails, the activities whose results were taken stay with this lease until it ends.
         # If their own leases are gone, or the commit did take effect, `complete_activity` says so.
         provider = self._services.provider
-        return await with_retries(
-            provider.clock, lambda: provider.commit_turn(commit), tries=PATIENT_TRIES
+        try:
+            return await provider.commit_turn(commit)
+        except ProviderError as error:
+            if not error.retryable:
+                raise
+        return await tried_again(
+            provider.clock, lambda: provider.commit_turn(commit), tries=PATIENT_TRIES - 1
         )
 
     async def _after(self, commit: TurnCommit, draft: TurnDraft, answer: CommitAnswer) -> _After:
