@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol, Self, cast
+from urllib.parse import quote
 
 import pluggy
 from perdure.clock import Clock, SystemClock
@@ -99,7 +100,7 @@ class UrlBackend:
 
 def with_namespace(url: str, namespace: str) -> str:
     """The URL of one namespace of the storage."""
-    return f"{url}{'&' if '?' in url else '?'}namespace={namespace}"
+    return f"{url}{'&' if '?' in url else '?'}namespace={quote(namespace, safe='')}"
 
 
 class _SpecRecorder:

@@ -26,10 +26,13 @@ from perdure_conformance.clauses import (
     mailboxes,
     management,
     model_and_races,
+    payloads,
     reopening,
     reopening_faults,
     replacements,
+    separation,
     terminations,
+    texts,
     turn_leases,
     turn_releases,
     unregistered_work,
@@ -39,6 +42,9 @@ from perdure_conformance.clauses import (
 
 _MODULES: tuple[ModuleType, ...] = (
     calls,
+    separation,
+    texts,
+    payloads,
     failed_leases,
     durations,
     creation,

@@ -14,7 +14,6 @@ from perdure.contract import (
     InstanceQuery,
     InstanceStatus,
     Provider,
-    Serves,
 )
 from perdure.errors import CapabilityMissing, StorageCorrupt
 
@@ -27,43 +26,11 @@ from perdure_conformance.samples import (
     delivered,
     event,
     incarnation_of,
-    new_instance,
     reopening,
     termination,
     work,
 )
 from perdure_conformance.tampering import SPOILED_INSTANCES
-
-ODD = (
-    "a",
-    "A",
-    "a ",
-    " a",
-    "a#1",
-    "a/1",
-    "a|1",
-    "a:1",
-    "a\\1",
-    "a'b",
-    'a"b',
-    "a%2F1",
-    "a%",
-    "a_",
-    "a*?[x]",
-    "..",
-    "é",
-    "e\N{COMBINING ACUTE ACCENT}",
-    "日本",
-    "\N{ROCKET}",
-    "\N{LATIN SMALL LETTER SHARP S}",
-    "ss",
-    "x" * 511 + "1",
-    "x" * 511 + "2",
-    "\N{GREEK SMALL LETTER OMEGA}" * 256,
-)
-"""Texts that a storage confuses or refuses if it joins, folds, escapes or cuts keys."""
-
-LARGEST = 16 * 1024 * 1024 + 64 * 1024
 
 
 @check("CALL-1")
@@ -84,54 +51,6 @@ async def time_comes_from_the_clock(bench: Bench) -> None:
         (bench.now, bench.after(LEASE)),
         "times of the activity",
     )
-
-
-@check("CALL-2")
-async def records_are_not_shared(bench: Bench) -> None:
-    """Returned records never change, and what was passed in may change."""
-    await bench.create()
-    sent = [event("one"), event("two")]
-    await bench.provider.send(sent)
-    sent.clear()
-    versions = {"flow": frozenset({"1.0.0"})}
-    turns = await bench.lease(token="mine", serves=Serves(orchestrations=versions))
-    versions.clear()
-    seen = [(turn.state, delivered(turn), turn.attempt, turn.until, turn.more) for turn in turns]
-    state = await bench.state()
-    state_seen = repr(state)
-    turn = turns[0]
-    bench.advance(SECOND)
-    await bench.send(event("three"))
-    page_before = await bench.provider.read_history("alpha", 1, incarnation=incarnation_of("alpha"))
-    await bench.keep(turn, events=(b"1",), remove=("start",), version="1.0.0", engine=1)
-    expect_equal(
-        [(turn.state, delivered(turn), turn.attempt, turn.until, turn.more) for turn in turns],
-        seen,
-        "a leased turn after later calls",
-    )
-    expect_equal(repr(state), state_seen, "an instance's state after later calls")
-    expect_equal(page_before.events, (), "a page of history after a later commit")
-    again = await bench.lease(token="mine")
-    expect_equal(delivered(again[0]), ["one", "two", "three"], "messages of the kept lease")
-
-
-@check("CALL-3")
-async def namespaces_are_independent(bench: Bench) -> None:
-    """Nothing of one namespace is seen in another."""
-    there = await bench.open(namespace=bench.namespace + "-x")
-    await there.create_instance(new_instance("alpha", data=b"there"))
-    await there.send([event("waiting", "beta")])
-    await bench.expect_nothing_ready("work of another namespace")
-    expect_equal(await bench.provider.read_instance("alpha"), None, "another namespace's instance")
-    await bench.create("alpha")
-    await bench.create("beta")
-    turns = {turn.state.instance: turn for turn in await bench.lease()}
-    expect_equal(delivered(turns["beta"]), ["start"], "messages of an id that both have")
-    expect_equal(turns["alpha"].messages[0].data, b"start", "start of an id that both have")
-    await bench.commit(turns["alpha"], add=(work("job"),))
-    theirs = await bench.lease(provider=there)
-    expect_equal([t.messages[0].data for t in theirs], [b"there"], "turns of the other namespace")
-    expect_equal(len(await bench.lease_work(provider=there)), 0, "activities of another namespace")
 
 
 @check("CALL-4")
@@ -159,55 +78,6 @@ async def provider_objects_see_each_other(bench: Bench) -> None:
 async def sixteen_activities_can_be_finished(bench: Bench) -> None:
     """`finish_limit` is at least 16."""
     expect(bench.provider.finish_limit >= 16, f"finish_limit is {bench.provider.finish_limit}")
-
-
-@check("CALL-6")
-async def odd_texts_are_kept_apart(bench: Bench) -> None:
-    """Ids, names, versions, tags and tokens are kept exactly and never confused."""
-    for odd in ODD:
-        await bench.create(new_instance(odd, incarnation=odd, name=odd, version=odd))
-    served = Serves(orchestrations={odd: frozenset({odd}) for odd in ODD})
-    for odd in ODD:
-        await bench.send(*(event(f"e-{other}", odd) for other in (odd,)))
-    turns = {turn.state.instance: turn for turn in await bench.lease(token=ODD[-1], serves=served)}
-    expect_equal(sorted(turns), sorted(ODD), "ids that come back")
-    for odd, turn in turns.items():
-        state = turn.state
-        expect_equal((state.incarnation, state.name, state.version), (odd,) * 3, "fields")
-        expect_equal(delivered(turn), ["start", f"e-{odd}"], f"messages of {odd!r}")
-    await bench.all_well(
-        bench.commit(turn, events=(odd.encode(),), add=tuple(work(o, name=o, tag=o) for o in ODD))
-        for odd, turn in turns.items()
-    )
-    for odd in ODD:
-        leased = await bench.lease_work(
-            token=odd, names=frozenset({odd}), tags=frozenset({odd}), limit=1000
-        )
-        found = {(each.instance, each.id, each.name, each.tag) for each in leased}
-        expect_equal(found, {(i, odd, odd, odd) for i in ODD}, f"activities named {odd!r}")
-        history = await bench.history(odd, incarnation=odd)
-        expect_equal([each.data for each in history], [odd.encode()], f"history of {odd!r}")
-
-
-@check("CALL-7")
-async def payloads_are_kept_exactly(bench: Bench) -> None:
-    """Any bytes, no bytes, and 16 MiB come back unchanged."""
-    every_byte = bytes(range(256)) * 2
-    large = every_byte * (LARGEST // len(every_byte))
-    for name, data in (("empty", b""), ("odd", every_byte), ("large", large)):
-        await bench.create(new_instance(name, data=data))
-        await bench.send(event("event", name, data=data))
-        turn = await bench.take(name)
-        expect(turn.messages[0].data == data, f"the {name} start came back changed")
-        turn = await bench.keep(
-            turn, events=(data, b"next"), remove=("start",), add=(work("job", data=data),)
-        )
-        expect_equal(delivered(turn), ["event"], "messages after the start")
-        expect(turn.messages[0].data == data, f"the {name} event came back changed")
-        activity = await bench.take_work()
-        expect(activity.data == data, f"the {name} input of an activity came back changed")
-        history = await bench.history(name)
-        expect([each.data for each in history] == [data, b"next"], f"the {name} history changed")
 
 
 @check("CALL-8")

@@ -29,8 +29,8 @@ from perdure.errors import InvalidInput
 
 from perdure_conformance.bench import Bench, held_by
 from perdure_conformance.check import check
-from perdure_conformance.clauses.calls import ODD
 from perdure_conformance.clauses.listing_queries import described, meets, queries
+from perdure_conformance.clauses.texts import ODD
 from perdure_conformance.expect import expect, expect_equal, expect_refusal
 from perdure_conformance.samples import (
     AGAIN,

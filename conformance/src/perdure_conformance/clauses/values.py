@@ -19,8 +19,8 @@ from perdure.errors import HistoryConflict, LeaseLost
 
 from perdure_conformance.bench import Bench, held_by
 from perdure_conformance.check import check
-from perdure_conformance.clauses.calls import ODD
 from perdure_conformance.clauses.failing_steps import fail_at_every_step
+from perdure_conformance.clauses.texts import ODD
 from perdure_conformance.expect import expect, expect_equal, expect_refusal
 from perdure_conformance.samples import (
     AGAIN,
