@@ -44,8 +44,12 @@ async def a_completion_tells_the_instance(bench: Bench) -> None:
     expect_equal(
         turn.messages, (outcome,), "message of a completion, while the instance is not leased"
     )
+    turn = await bench.keep(turn, remove=(), add=(work("third"),))
+    await bench.complete(await bench.take_work("third"), message="second-done")
+    turn = await bench.keep(turn, remove=())
+    expect_equal(turn.messages, (outcome,), "messages where the mailbox held the id already")
     bench.advance(LEASE)
-    await bench.expect_no_work("both were completed")
+    await bench.expect_no_work("all were completed")
 
 
 @check("ACT-8")
@@ -110,9 +114,12 @@ async def a_void_activity_completes_nothing(bench: Bench) -> None:
 @check("ACT-10")
 async def a_cancelled_activity_is_gone(bench: Bench) -> None:
     """A cancelled activity cannot be completed, and its lease is gone at the next renewal."""
-    turn = await bench.with_activities(work("job"), work("other"))
+    later = work("later", visible_at=bench.after(LEASE / 2))
+    turn = await bench.with_activities(work("job"), work("other"), work("delayed"), later)
     leased = {each.id: each for each in await bench.lease_work()}
-    turn = await bench.keep(turn, cancel=("job",))
+    release = ActivityRelease(lease=leased.pop("delayed").lease, delay=LEASE / 2)
+    await bench.provider.release_activity(release)
+    turn = await bench.keep(turn, cancel=("job", "delayed", "later"))
     gone = await bench.provider.renew_activities(
         [each.lease for each in leased.values()], lease_for=LEASE
     )

@@ -32,6 +32,11 @@ async def activities_are_given_back(bench: Bench) -> None:
     leased = await bench.take_work()
     expect_equal(leased.delivery, 1, "delivery after an uncounted release")
     await bench.provider.release_activity(ActivityRelease(lease=leased.lease))
+    mark = ParkedMark(reason="again", details="again")
+    for counted in (True, False):
+        again = ActivityRelease(lease=leased.lease, delay=SECOND, counted=counted, parked=mark)
+        await bench.provider.release_activity(again)
+    expect_equal((await bench.state()).parked, None, "the mark of a second release")
     leased = await bench.take_work()
     expect_equal(leased.delivery, 2, "delivery after a counted release")
     added = leased.added_at

@@ -305,6 +305,12 @@ async def a_repeated_commit_is_answered_again(bench: Bench) -> None:
     expect_equal((answer.lease_until, answer.messages), (None, ()), "the repeated end's answer")
     expect_equal(await bench.state("ended"), before, "the ended instance")
     await bench.expect_nothing_ready("the end was repeated")
+    turn = await bench.started("renewed")
+    kept = bench.draft(turn, events=(b"1",), keep_for=LEASE)
+    await bench.provider.commit_turn(kept)
+    await bench.provider.renew_turns([held_by(turn)], lease_for=2 * LEASE)
+    until = (await bench.provider.commit_turn(kept)).lease_until
+    expect_equal(until, bench.after(2 * LEASE), "lease_until of a repeat after a renewal")
 
 
 async def expect_repeatable(bench: Bench, good: TurnCommit) -> None:

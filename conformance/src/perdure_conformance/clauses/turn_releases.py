@@ -18,7 +18,7 @@ from perdure_conformance.bench import Bench, held_by
 from perdure_conformance.check import check
 from perdure_conformance.clauses.spans import INSTANT, SPANS
 from perdure_conformance.expect import expect, expect_equal
-from perdure_conformance.samples import LEASE, SECOND, delivered, event, result
+from perdure_conformance.samples import LEASE, SECOND, delivered, event, result, timer, work
 
 HOUR = timedelta(hours=1)
 
@@ -31,6 +31,11 @@ async def a_released_turn_is_ready_at_once(bench: Bench) -> None:
     turn = await bench.take()
     expect_equal((turn.attempt, delivered(turn)), (1, ["start"]), "after an uncounted release")
     await bench.provider.release_turn(TurnRelease(lease=held_by(turn)))
+    mark = ParkedMark(reason="again", details="again")
+    for counted in (True, False):
+        again = TurnRelease(lease=held_by(turn), delay=SECOND, counted=counted, parked=mark)
+        await bench.provider.release_turn(again)
+    expect_equal((await bench.state()).parked, None, "the mark of a second release")
     turn = await bench.take()
     expect_equal(turn.attempt, 2, "attempt after a counted release")
     await bench.provider.release_turn(TurnRelease(lease=held_by(turn), counted=False))
@@ -53,6 +58,7 @@ async def a_delay_hides_the_instance(bench: Bench) -> None:
     expect_equal(delivered(turn), ["start", "new", "newer"], "messages after the delay")
     await bench.commit(turn)
     await bench.send(event("newest"))
+    await _hidden_from_all_but_cancellations(bench)
     for delay in SPANS:
         turn = await bench.take()
         await bench.provider.release_turn(TurnRelease(lease=held_by(turn), delay=delay))
@@ -60,6 +66,33 @@ async def a_delay_hides_the_instance(bench: Bench) -> None:
         await bench.expect_nothing_ready(f"a microsecond before a delay of {delay} is over")
         bench.advance(INSTANT)
     await bench.take()
+
+
+async def _hidden_from_all_but_cancellations(bench: Bench) -> None:
+    """Complain if anything but a cancellation ends a delay, or gets lost in it."""
+    turn = await bench.pick("alpha")
+    turn = await bench.keep(turn, add=(work("job"),), send=(timer("due", bench.after(SECOND)),))
+    job = await bench.take_work()
+    await bench.create("neighbour")
+    neighbour = await bench.take("neighbour")
+    minute = timedelta(minutes=1)
+    await bench.provider.release_turn(TurnRelease(lease=held_by(turn), delay=minute))
+    for kind in (MessageKind.ACTIVITY, MessageKind.TIMER, MessageKind.CHILD, MessageKind.EVENT):
+        await bench.send(result(f"late-{kind.value}", kind=kind))
+        await bench.expect_nothing_ready(f"a message of kind {kind.value} came during a delay")
+    await bench.complete(job)
+    await bench.expect_nothing_ready("an activity was completed during a delay")
+    await bench.commit(neighbour, send=(result("sent"), event("raised")))
+    await bench.expect_nothing_ready("a neighbour's commit sent messages during a delay")
+    bench.advance(SECOND)
+    await bench.expect_nothing_ready("a timer fell due during a delay")
+    bench.advance(minute - SECOND)
+    turn = await bench.take()
+    late = ["late-activity", "late-timer", "late-child", "late-event", "result-job"]
+    wanted = [*late, "sent", "raised", "due"]
+    expect_equal(delivered(turn), wanted, "messages that came during a delay")
+    await bench.commit(turn)
+    await bench.send(event("after"))
 
 
 @check("LEASE-15")
@@ -200,3 +233,6 @@ async def a_cancellation_ends_a_delay(bench: Bench) -> None:
         result("later", kind=MessageKind.CANCEL, execution=None, visible_at=bench.after(SECOND))
     )
     expect_equal(len(await bench.lease()), 0, "leased for a cancellation that is not visible yet")
+    await bench.create("neighbour")
+    await bench.commit(await bench.take("neighbour"), send=(cancel,))
+    await bench.take()
