@@ -34,6 +34,7 @@ PACKAGES = (
     "packages/provider-memory",
     "packages/provider-sqlite",
     "packages/provider-dynamodb",
+    "packages/console",
     "conformance",
 )
 WORKSPACE = "workspace"

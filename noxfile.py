@@ -31,6 +31,7 @@ PACKAGES = (
     "packages/provider-memory",
     "packages/provider-sqlite",
     "packages/provider-dynamodb",
+    "packages/console",
     "conformance",
 )
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
@@ -327,7 +328,7 @@ def _install(
 _FROM_WHEELS = """
 import importlib, pathlib, sys
 home = pathlib.Path(sys.prefix).resolve()
-names = ("", "_memory", "_sqlite", "_dynamodb", "_conformance")
+names = ("", "_memory", "_sqlite", "_dynamodb", "_conformance", "_console")
 files = [importlib.import_module("perdure" + name).__file__ for name in names]
 wrong = [file for file in files if not pathlib.Path(file).resolve().is_relative_to(home)]
 sys.exit("\\n".join(wrong) or None)

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import perdure
 import pytest
-from perdure.command import main as command_line
 from perdure.contract import DelegatingProvider
 from perdure.errors import StorageUnavailable
 from perdure.testing import Stage
+from perdure_console import main as command_line
 
 from .shop import ORDER, SHIPPED, Shop, director, edition, operating, order, orders
 
@@ -260,13 +260,19 @@ def ended(client: perdure.BlockingClient) -> bool:
 
 GUIDE = Path(__file__).parents[3] / "docs" / "operate"
 COMMAND = re.compile(
-    r"(?<![\w`/])`?(perdure (?:list|describe|retry|delete|check) sqlite:[^`\n]+|perdure check orders[^`\n]+)"
+    r"(?<![\w`/])`?(perdure (?:list|show|retry|delete|check)(?: [^`\n]+)? --url sqlite:[^`\n]+)"
 )
 
 
 def commands_of(page: str) -> list[str]:
     """The commands that a page gives for the orders."""
     return COMMAND.findall((GUIDE / page).read_text("utf-8"))
+
+
+def words_of(command: str) -> list[str]:
+    """Without the name of the program; there is no terminal to ask on."""
+    words = shlex.split(command)[1:]
+    return [*words, "--yes"] if words[0] == "delete" else words
 
 
 @pytest.mark.slow
@@ -283,10 +289,7 @@ async def test_every_command_of_the_guide_does_something(page, tmp_path, monkeyp
     monkeypatch.syspath_prepend(ORDER)
 
     found = commands_of(page)
-    codes = {
-        command: await asyncio.to_thread(command_line, shlex.split(command)[1:])
-        for command in found
-    }
+    codes = {command: await asyncio.to_thread(command_line, words_of(command)) for command in found}
 
     assert len(found) >= 2
     assert [command for command, code in codes.items() if code] == []

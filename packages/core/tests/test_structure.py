@@ -30,6 +30,7 @@ PROJECTS = (
     "packages/provider-memory",
     "packages/provider-sqlite",
     "packages/provider-dynamodb",
+    "packages/console",
     "conformance",
 )
 PUBLIC_PACKAGES = (
@@ -41,6 +42,7 @@ PUBLIC_PACKAGES = (
     "perdure_sqlite",
     "perdure_dynamodb",
     "perdure_conformance",
+    "perdure_console",
 )
 
 ROOT_MODULES = {"clock": "model", "errors": "model", "history": "records", "observe": "records"}
@@ -67,9 +69,6 @@ MAY_USE = {
     "testing": {
         "codec", "records", "model", "diagnostics", "authoring", "contract", "providers", "replay",
         "client", "runtime", "testing",
-    },
-    "command": {
-        "records", "model", "authoring", "contract", "providers", "client", "testing", "command",
     },
 }  # fmt: skip
 """What the modules of a folder may import; the page about the layout draws it."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import perdure
 import pytest
-from perdure.command import main
+from perdure_console import main
 
 ORDERS = """
 import perdure
@@ -52,7 +52,7 @@ def test_the_histories_of_a_table_are_exported_and_checked(
     monkeypatch.setattr(sys, "path", [*sys.path])
 
     assert main(["check", "shop_of_the_check:app", "--url", url, "--strict"]) == 0
-    assert main(["export", url, "histories", "--hash-payloads"]) == 0
+    assert main(["export", "--url", url, "histories", "--hash-payloads"]) == 0
     assert main(["check", "shop_of_the_check:app", "--histories", "histories"]) == 0
 
     out = capsys.readouterr().out

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import perdure
 import pytest
 from perdure.errors import ProviderError, StorageCorrupt, StorageFailed, StorageUnavailable
 from perdure_sqlite import SQLiteOptions, SQLiteProvider
@@ -31,6 +32,22 @@ async def test_a_missing_file_is_created(tmp_path, make):
         await provider.create_instance(make.new("a"))
 
     assert (tmp_path / "new.db").stat().st_size > 0
+
+
+async def test_a_missing_file_is_not_created_where_that_is_not_wanted(tmp_path, make):
+    url = f"sqlite:///{tmp_path}/typo.db"
+    for opener in (
+        perdure.open_provider(url, create=False),
+        perdure.open_provider(f"{url}?create=false"),
+    ):
+        with pytest.raises(StorageFailed, match=r"typo\.db' does not exist; correct the path"):
+            await opener.__aenter__()
+    assert list(tmp_path.iterdir()) == []
+
+    async with perdure.open_provider(url) as provider:
+        await provider.create_instance(make.new("a"))
+    async with perdure.open_provider(url, create=False) as provider:
+        assert await provider.read_instance("a") is not None
 
 
 async def test_the_log_is_moved_into_the_file_at_the_end(tmp_path, make):

@@ -12,8 +12,7 @@ Each folder imports only from those above it:
 - `replay/`: the engine, without I/O; it knows no provider
 - `client/`: starts and watches instances, and reaches a runtime only through the provider
 - `runtime/`: leases work, runs it, commits what came of it
-- `testing/`: an application in a test, and replay checks; the command alone imports it
-- `command/`: the command line
+- `testing/`: an application in a test, and replay checks
 """
 
 from perdure.authoring.registry import Registry
@@ -108,6 +107,7 @@ from perdure.model.status import (
     Parked,
     Running,
 )
+from perdure.providers.installed import InstalledProvider, installed_providers
 from perdure.providers.loader import open_provider
 from perdure.providers.plugins import installed_plugins
 from perdure.records.history_document import ExecutionHistory, HistoryDocument
@@ -151,6 +151,7 @@ __all__ = [
     "Handle",
     "HistoryDocument",
     "InfrastructureFailure",
+    "InstalledProvider",
     "InstanceAlreadyExists",
     "InstanceDescription",
     "InstanceFilter",
@@ -222,6 +223,7 @@ __all__ = [
     "activity_context",
     "hookimpl",
     "installed_plugins",
+    "installed_providers",
     "open_provider",
     "orchestration_context",
 ]

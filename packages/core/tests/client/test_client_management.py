@@ -272,6 +272,16 @@ async def test_a_long_history_is_read_page_by_page(client, turns, clock, provide
     assert [event.event_id for event in history] == list(range(1, 2501))
 
 
+async def test_a_history_is_read_on_behind_an_event(client, turns, clock):
+    await client.start_orchestration("i", "Sum")
+    await turns.step("i", started(1, clock), waited(2, clock), waited(3, clock))
+
+    assert [each.event_id for each in await client.read_execution_history("i", 1, after=2)] == [3]
+    assert await client.read_execution_history("i", 1, after=10**30) == []
+    with pytest.raises(InvalidInput, match="after -1 is out of range"):
+        await client.read_execution_history("i", 1, after=-1)
+
+
 async def test_an_undecodable_event_is_reported_with_its_place(client, turns, clock):
     await client.start_orchestration("i", "Sum")
     await turns.step("i", started(1, clock), b'{"kind": "OfTheFuture"}')

@@ -19,6 +19,7 @@ from perdure.errors import (
     ProviderLoadError,
     ProviderNotInstalled,
 )
+from perdure.providers.installed import installed_providers
 from perdure.providers.loader import open_provider
 from perdure.providers.plugins import create_plugin_manager, installed_plugins
 from pydantic import BaseModel
@@ -412,3 +413,17 @@ def test_importing_the_loader_imports_no_provider_and_no_driver():
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 
     assert run.returncode == 0, run.stderr
+
+
+def test_installed_providers_are_listed_and_a_broken_one_with_what_is_wrong(install):
+    install(plugin_source(scheme="aaa"), scheme="aaa", distribution="perdure-aaa")
+    install("raise RuntimeError('broken')", scheme="bbb", distribution="perdure-bbb")
+
+    found = {each.scheme: each for each in installed_providers()}
+
+    assert {"memory", "sqlite"} <= set(found)
+    assert found["memory"].contract == f"{CONTRACT[0]}.{CONTRACT[1]}"
+    assert "management" in found["memory"].capabilities
+    assert (found["aaa"].distribution, found["aaa"].problem) == ("perdure-aaa", None)
+    assert "broken" in (found["bbb"].problem or "")
+    assert list(found) == sorted(found)

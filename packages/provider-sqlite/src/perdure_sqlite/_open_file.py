@@ -114,6 +114,7 @@ async def open_file(options: SQLiteOptions, clock: Clock) -> OpenFile:
             namespace=options.namespace,
             durable=options.durability == "full",
             patience=options.busy_timeout,
+            create=options.create,
         )
         opened.append(database)
         return database

@@ -26,6 +26,8 @@ class SQLiteOptions(BaseModel):
     process, and a power loss may undo the most recent calls; the file stays intact."""
     namespace: str = Field(default="default", min_length=1)
     """Separates applications that share a file."""
+    create: bool = True
+    """Whether a missing file is created; if not, opening it raises `StorageFailed`."""
     busy_timeout: float = Field(default=30.0, ge=0, le=3600, allow_inf_nan=False)
     """Seconds to wait for other processes that write to the file, before the call fails."""
 

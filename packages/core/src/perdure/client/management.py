@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from perdure.client.any_loop import on_any_loop
 from perdure.client.arguments import (
+    check_count,
     check_execution,
     check_page_size,
     check_status,
@@ -33,6 +34,9 @@ from perdure.records.history_document import ExecutionHistory, HistoryDocument
 from perdure.records.instances import InstanceStatus
 from perdure.records.queries import ExecutionState
 from perdure.records.turns import StoredEvent
+
+_BEYOND_ALL_EVENTS = 1_000_000_000
+"""More may not fit the integers of a storage."""
 
 
 class ManagementClient(ClientPart):
@@ -89,20 +93,23 @@ class ManagementClient(ClientPart):
         return list(await self._retried(lambda: admin.list_execution_numbers(instance)))
 
     @on_any_loop
-    async def read_execution_history(self, instance: str, execution: int) -> list[Event]:
-        """The events of an execution, oldest first; empty before its first turn.
+    async def read_execution_history(
+        self, instance: str, execution: int, *, after: int = 0
+    ) -> list[Event]:
+        """The events of an execution with numbers above `after`, oldest first; empty before its first turn.
 
-        Raises `InstanceNotFound` or `ExecutionNotFound`, and `StorageCorrupt` if an event cannot be
-        decoded, with its number. The whole history is held in memory.
+        To follow an execution, pass the number of the last event that you have. Raises `InstanceNotFound` or `ExecutionNotFound`, and `StorageCorrupt` if an event cannot be
+        decoded, with its number. All that is read is held in memory.
         """
         admin = self._admin("read_execution_history")
         await self._execution(instance, execution, "read_execution_history")
+        last = min(check_count(after, "after", least=0), _BEYOND_ALL_EVENTS)
         events: list[Event] = []
         more = True
         while more:
-            after = events[-1].event_id if events else 0
+            last = events[-1].event_id if events else last
 
-            async def read_page(after: int = after) -> tuple[tuple[StoredEvent, ...], bool]:
+            async def read_page(after: int = last) -> tuple[tuple[StoredEvent, ...], bool]:
                 page = await admin.read_events(instance, execution, after=after)
                 return page.events, page.more
 

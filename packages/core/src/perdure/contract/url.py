@@ -94,7 +94,8 @@ class ProviderUrl:
 class UrlOptions(Protocol):
     """An options model: a pydantic model that forbids extra fields, with `from_url`.
 
-    It also has a field `namespace: str = "default"`.
+    It also has a field `namespace: str = "default"`. Where opening creates the storage, it has a field
+    `create: bool = True`; without it the provider raises `StorageFailed` in place of creating one.
     """
 
     @classmethod

@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 import pluggy
@@ -58,7 +58,7 @@ _KNOWN = {
 
 
 @record
-class _Found:
+class FoundProvider:
     """A provider that was found and imported."""
 
     entry: EntryPoint
@@ -70,19 +70,24 @@ def open_provider(
     *,
     clock: Clock | None = None,
     plugins: Sequence[object] = (),
+    create: bool = True,
 ) -> AbstractAsyncContextManager[Provider]:
     """Open the provider for a URL, or for an options object.
 
     The provider is open while the context lasts. Errors in the arguments are raised at the call, and
     errors of the storage when the context is entered. `clock` is the provider's only source of time;
     the default is the system clock. The wrappers of `plugins` are applied in their order, the first
-    innermost. Installed plugins are used only if you pass them: see `installed_plugins`.
+    innermost. Installed plugins are used only if you pass them: see `installed_plugins`. With
+    `create=False` a storage that does not exist is not created: entering the context raises
+    `StorageFailed`, so that a misspelt URL is not taken for an empty storage.
 
     Raises a `ProviderLoadError` if the provider cannot be found or loaded, `InvalidInput` for an
     object that is not a plugin, and the `ProviderError` that the provider raises when it opens its
     storage.
     """
     opener = find_provider(url_or_options, plugins=plugins)
+    if not create:
+        opener = opener.without_creating()
     if clock is not None:
         require(clock, Clock, "clock", "pass a SystemClock() or a ManualClock()")
     return opener.open(clock or SystemClock())
@@ -92,13 +97,19 @@ def open_provider(
 class ProviderOpener:
     """A provider that was found, with its options: `open` may be called again and again."""
 
-    _found: _Found
+    _found: FoundProvider
     _options: BaseModel
     _manager: pluggy.PluginManager
 
     def open(self, clock: Clock) -> AbstractAsyncContextManager[Provider]:
         """The provider is open while the context lasts."""
         return _open(self._found, self._options, clock, self._manager)
+
+    def without_creating(self) -> ProviderOpener:
+        """The same, without creating a storage that does not exist; see `UrlOptions`."""
+        if not hasattr(self._options, "create"):
+            return self
+        return replace(self, _options=self._options.model_copy(update={"create": False}))
 
 
 def find_provider(
@@ -118,7 +129,7 @@ def find_provider(
 
 @asynccontextmanager
 async def _open(
-    found: _Found, options: BaseModel, clock: Clock, manager: pluggy.PluginManager
+    found: FoundProvider, options: BaseModel, clock: Clock, manager: pluggy.PluginManager
 ) -> AsyncGenerator[Provider]:
     async with AsyncExitStack() as stack:
         try:
@@ -131,7 +142,7 @@ async def _open(
             yield wrapped
 
 
-def _find_by_scheme(scheme: str) -> _Found:
+def _find_by_scheme(scheme: str) -> FoundProvider:
     entries = [entry for entry in entry_points(PROVIDER_GROUP) if entry.name == scheme]
     if not entries:
         raise _not_installed(scheme)
@@ -141,7 +152,7 @@ def _find_by_scheme(scheme: str) -> _Found:
             f"scheme {scheme!r} is claimed by {claims}; keep one and remove the other with"
             f" `pip uninstall {distribution(entries[-1])}`"
         )
-    return _load(entries[0])
+    return load_provider(entries[0])
 
 
 def _check_namespace(options: BaseModel) -> None:
@@ -155,7 +166,7 @@ def _check_namespace(options: BaseModel) -> None:
         raise InvalidProviderOption(str(error)) from None
 
 
-def _find_by_options(options: BaseModel) -> _Found:
+def _find_by_options(options: BaseModel) -> FoundProvider:
     """The provider with this options model; the model's own package is imported first."""
     kind = type(options)
     home = kind.__module__.partition(".")[0]
@@ -165,7 +176,7 @@ def _find_by_options(options: BaseModel) -> _Found:
     )
     for entry in entries:
         try:
-            found = _load(entry)
+            found = load_provider(entry)
             if _options_model(found) is kind:
                 return found
         except ProviderLoadError:
@@ -178,7 +189,8 @@ def _find_by_options(options: BaseModel) -> _Found:
     )
 
 
-def _load(entry: EntryPoint) -> _Found:
+def load_provider(entry: EntryPoint) -> FoundProvider:
+    """Import the provider of an entry point; raises a `ProviderLoadError`."""
     plugin = load_entry_point(entry)
     manager = create_plugin_manager()
     try:
@@ -193,7 +205,7 @@ def _load(entry: EntryPoint) -> _Found:
         if spec.scheme == entry.name:
             _check_contract(entry, spec)
             _refuse_unknown_hooks(entry, manager, plugin)
-            return _Found(entry=entry, spec=spec)
+            return FoundProvider(entry=entry, spec=spec)
     declared = ", ".join(repr(spec.scheme) for spec in specs) or "no provider at all"
     raise _import_failed(
         entry,
@@ -221,7 +233,7 @@ def _refuse_unknown_hooks(entry: EntryPoint, manager: pluggy.PluginManager, plug
         raise _import_failed(entry, f"is not a provider plugin: {error}") from error
 
 
-def _options_model(found: _Found) -> type[BaseModel]:
+def _options_model(found: FoundProvider) -> type[BaseModel]:
     try:
         return found.spec.options()
     except Exception as error:
@@ -230,7 +242,7 @@ def _options_model(found: _Found) -> type[BaseModel]:
         ) from error
 
 
-def _read_options(found: _Found, text: str) -> BaseModel:
+def _read_options(found: FoundProvider, text: str) -> BaseModel:
     # Reading options needs the whole of pydantic, which importing perdure must not wait for.
     from perdure.providers.options import read_options
 

@@ -15,7 +15,6 @@
 - `replay_check`: replays histories without running anything
 - `replay_report`: what a check found
 - `history_sources`: folders, clients and URLs as sources of histories
-- `command`: the command `perdure`
 
 Applications never import this package outside their tests.
 """
@@ -24,6 +23,7 @@ from perdure.replay.code_locations import WaitingTask
 from perdure.replay.comparing import ValueDifference
 from perdure.testing.exploration import Exploration, ExploredOutcome, explore
 from perdure.testing.fakes import Fake, FakeCall
+from perdure.testing.history_sources import history_documents
 from perdure.testing.proof_stage import Crash, CrashSite
 from perdure.testing.replay_check import check_histories, check_history
 from perdure.testing.replay_report import CheckedExecution, Disagreement, ReplayReport, Verdict
@@ -54,6 +54,7 @@ __all__ = [
     "check_histories",
     "check_history",
     "explore",
+    "history_documents",
     "run_activity",
     "survive",
 ]

@@ -38,17 +38,21 @@ def files_of(folder: Path) -> list[Path]:
     return found
 
 
-async def documents_of(
+async def history_documents(
     histories: Client | str | PathLike[str],
     *,
-    orchestration: str | None,
-    running: bool,
-    sample: int | None,
+    orchestration: str | None = None,
+    running: bool = False,
+    sample: int | None = None,
     payloads: Payloads = "full",
 ) -> AsyncGenerator[HistoryDocument]:
-    """The documents one after the other, in an order that is the same each time."""
+    """Yield the histories of a folder, a storage or a client's storage, in an order that is always the same.
+
+    The arguments are those of `check_histories`; `payloads` is that of `Client.export_history`, and
+    counts for storages alone. A storage must exist.
+    """
     if isinstance(histories, str) and "://" in histories:
-        async with open_provider(histories) as provider:
+        async with open_provider(histories, create=False) as provider:
             client = Client(provider)
             async for document in _stored(client, orchestration, running, sample, payloads):
                 yield document

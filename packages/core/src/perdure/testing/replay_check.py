@@ -31,7 +31,7 @@ from perdure.records.history_document import ExecutionHistory, HistoryDocument
 from perdure.replay.execution import PYTHON, Execution
 from perdure.replay.signals import ForbiddenUse, HistoryMismatch, UndecodableData
 from perdure.runtime.host_loop import run_outside_tasks
-from perdure.testing.history_sources import documents_of, read_document
+from perdure.testing.history_sources import history_documents, read_document
 from perdure.testing.replay_report import CheckedExecution, Disagreement, ReplayReport
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ async def check_histories(
     """
     catalog = _catalog(app)
     checked: list[CheckedExecution] = []
-    async for document in documents_of(
+    async for document in history_documents(
         histories, orchestration=orchestration, running=running, sample=sample
     ):
         executions = document.executions

@@ -85,10 +85,17 @@ class Database:
             self.engine.dispose()
 
 
-def open_database(path: Path, *, namespace: str, durable: bool, patience: float) -> Database:
+def open_database(
+    path: Path, *, namespace: str, durable: bool, patience: float, create: bool = True
+) -> Database:
     """Open or create the file; raises a `ProviderError` that names it."""
     file = str(path)
     _check_path(path)
+    if not create and not path.exists():
+        raise StorageFailed(
+            f"the file {file!r} does not exist; correct the path, or start a runtime on it first",
+            operation="open",
+        )
     engine = create_engine(
         URL.create("sqlite", database=file),
         poolclass=NullPool,

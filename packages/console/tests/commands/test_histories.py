@@ -1,20 +1,20 @@
-"""The installed command: checks and exports histories, and says by its exit code what it found."""
+"""The command checks and exports histories, and says by its exit code what it found."""
 
 from __future__ import annotations
 
 import asyncio
-import shutil
-import subprocess
+import json
 import sys
-import sysconfig
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import perdure
 import pytest
 from perdure import HistoryDocument, InvalidInput
-from perdure.command import main
-from perdure.command.histories import file_name, load_app
 from perdure.testing import Stage
+from perdure_console import main
+from perdure_console.applications import load_app
+from perdure_console.commands.histories import file_name
 
 ORDERS = """
 import asyncio
@@ -65,69 +65,78 @@ async def _run(url: str, app: perdure.Registry) -> None:
         await hello.wait()
 
 
-def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    script = shutil.which("perdure", path=sysconfig.get_path("scripts"))
-    assert script is not None, "the script is installed with the package"
-    return subprocess.run([script, *words], cwd=folder, capture_output=True, text=True, check=False)
+@pytest.fixture
+def run(
+    stored: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., tuple[int, str, str]]]:
+    """Run the command in the folder; the exit code, and what it said."""
+    monkeypatch.chdir(stored)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+
+    def run(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main(words)
+        return code, *capsys.readouterr()
+
+    yield run
+    for name in ("orders", "edited", "broken"):
+        sys.modules.pop(name, None)
 
 
-@pytest.mark.slow
-def test_code_that_agrees_with_a_storage_exits_with_0(stored: Path) -> None:
-    done = run(stored, "check", "orders:app", "--url", "sqlite:///live.db", "--strict")
+def test_code_that_agrees_with_a_storage_exits_with_0(run) -> None:
+    code, out, err = run("check", "orders:app", "--url", "sqlite:///live.db", "--strict")
 
-    assert done.stderr == ""
-    assert done.stdout == "3 executions: 3 agree, 0 disagree, 0 not replayed\n"
-    assert done.returncode == 0
+    assert (code, err) == (0, "")
+    assert out == "3 executions: 3 agree, 0 disagree, 0 not replayed\n"
 
 
-@pytest.mark.slow
-def test_code_that_disagrees_exits_with_1_and_says_where(stored: Path) -> None:
-    done = run(stored, "check", "edited:app", "--url", "sqlite:///live.db", "--running")
+def test_code_that_disagrees_exits_with_1_and_says_where(run) -> None:
+    words = ("check", "edited:app", "--url", "sqlite:///live.db", "--running")
+    code, out, _ = run(*words)
 
-    assert done.returncode == 1
-    assert "pay/1, execution 1 (pay 1.0.0): disagrees" in done.stdout
-    assert "history: ActivityScheduled(name='charge'" in done.stdout
-    assert "at edited:15 in pay" in done.stdout
-    assert done.stdout.endswith("2 executions: 0 agree, 2 disagree, 0 not replayed\n")
+    assert code == 1
+    assert "pay/1, execution 1 (pay 1.0.0): disagrees" in out
+    assert "history: ActivityScheduled(name='charge'" in out
+    assert "at edited:15 in pay" in out
+    assert out.endswith("2 executions: 0 agree, 2 disagree, 0 not replayed\n")
+
+    code, out, _ = run(*words, "--json")
+    assert code == 1
+    assert [each["verdict"] for each in json.loads(out)["executions"]] == ["disagrees"] * 2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("flag", [None, "--hash-payloads", "--no-payloads"])
 def test_exported_histories_are_checked_without_the_storage(
-    stored: Path, tmp_path: Path, flag: str | None
+    run, tmp_path: Path, flag: str | None
 ) -> None:
     flags = [] if flag is None else [flag]
-    exported = run(stored, "export", "sqlite:///live.db", str(tmp_path / "new" / "it"), *flags)
-    assert (exported.returncode, exported.stderr) == (0, "")
+    folder = tmp_path / "new" / "it"
+    code, _, err = run("export", "--url", "sqlite:///live.db", str(folder), *flags)
+    assert (code, err) == (0, "")
 
-    files = sorted((tmp_path / "new" / "it").iterdir())
+    files = sorted(folder.iterdir())
     assert [path.name for path in files] == ["hello.json", "pay 2.json", "pay%2F1.json"]
     document = HistoryDocument.from_json(files[2].read_bytes())
     assert document.instance == "pay/1"
     assert ("31337" in files[2].read_text("utf-8")) is (flag is None)
 
-    checked = run(stored, "check", "orders:app", "--histories", str(tmp_path), "--verbose")
-    assert checked.returncode == 0
-    assert "pay 2, execution 1 (pay 1.0.0): agrees\n  orchestration waits at orders:16 in pay" in (
-        checked.stdout
+    code, out, _ = run("check", "orders:app", "--histories", str(tmp_path), "--verbose")
+    assert code == 0
+    assert "pay 2, execution 1 (pay 1.0.0): agrees\norchestration waits at orders:16 in pay" in (
+        out.replace("\n  ", "\n")
     )
-    assert run(stored, "check", "edited:app", "--histories", str(tmp_path)).returncode == 1
+    assert run("check", "edited:app", "--histories", str(tmp_path))[0] == 1
 
 
-def test_only_some_instances_are_exported_on_request(
-    stored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    url = f"sqlite:///{stored}/live.db"
-
+def test_only_some_instances_are_exported_on_request(run, tmp_path: Path) -> None:
     def exported(*flags: str) -> set[str]:
         folder = tmp_path / "-".join(flags)
-        assert main(["export", url, str(folder), *flags]) == 0
+        assert run("export", "--url", "sqlite:///live.db", str(folder), *flags)[0] == 0
         return {path.name for path in folder.iterdir()}
 
     assert exported("--running") == {"pay 2.json", "pay%2F1.json"}
     assert exported("--orchestration", "greet") == {"hello.json"}
     assert len(exported("--sample", "2")) == 2
-    assert "wrote 2 instances to" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -140,37 +149,27 @@ def test_only_some_instances_are_exported_on_request(
         (["check", "orders:number", "--histories", "."], "'orders:number' is no Registry"),
         (["check", "orders:app", "--histories", "."], "'.' has no history"),
         (["check", "orders:app", "--url", "memory://"], "there was nothing to check"),
-        (["check", "orders:app", "--url", "sqlite:///empty.db"], "there was nothing to check"),
+        (
+            ["check", "orders:app", "--url", "sqlite:///live.db?namespace=x"],
+            "there was nothing to check",
+        ),
         (["check", "orders:app", "--url", "nothing://x"], "nothing"),
-        (["export", "nothing://x", "there"], "nothing"),
+        (["export", "--url", "nothing://x", "there"], "nothing"),
     ],
 )
 def test_what_cannot_be_checked_exits_with_2_and_says_why(
-    stored: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    words: list[str],
-    message: str,
+    run, words: list[str], message: str
 ) -> None:
-    monkeypatch.chdir(stored)
-    monkeypatch.setattr(sys, "path", [*sys.path])
+    code, _, err = run(*words)
 
-    assert main(words) == 2
-    assert message in capsys.readouterr().err
-    for name in ("orders", "broken"):
-        sys.modules.pop(name, None)
+    assert code == 2
+    assert message in err
 
 
-def test_a_list_of_registries_is_an_application(
-    stored: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(stored)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-
+def test_a_list_of_registries_is_an_application(run) -> None:
     assert len(load_app("orders:more")) == 2
     with pytest.raises(InvalidInput, match="no Registry"):
         load_app("orders:perdure")
-    sys.modules.pop("orders", None)
 
 
 def test_every_instance_has_a_file_of_its_own() -> None:

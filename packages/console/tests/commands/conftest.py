@@ -1,4 +1,4 @@
-"""A SQLite file with instances in every state, and the command run on it."""
+"""A SQLite file with instances in every state, and the command run on it, in this process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Any
 
 import perdure
 import pytest
-from perdure.command import main
+from perdure_console import main
+from perdure_dynamodb.testing.fixtures import dynamodb_endpoint, dynamodb_url
+
+__all__ = ["dynamodb_endpoint", "dynamodb_url"]
 
 app = perdure.Registry()
 
@@ -75,12 +78,23 @@ class Said:
 
 @pytest.fixture
 def perdure_says(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    """Run the command with these words."""
+    """Run a command on a storage, with these words."""
 
-    def run(*words: str) -> Said:
+    def run(command: str, url: str, *words: str) -> Said:
         capsys.readouterr()
-        code = main(words)
+        code = main([command, "--url", url, *words])
         out, err = capsys.readouterr()
         return Said(code, out, err)
 
     return run
+
+
+async def work(url: str, *instances: str, is_open: bool = False) -> None:
+    """Run a worker until these instances have ended."""
+    shop = Shop()
+    shop.is_open = is_open
+    async with perdure.open_provider(url) as provider:
+        client = perdure.Client(provider)
+        async with perdure.Runtime(provider, app, resources=shop):
+            for instance in instances:
+                await client.wait_for_orchestration(instance, 20)

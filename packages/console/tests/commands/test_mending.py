@@ -40,7 +40,7 @@ def test_what_cannot_be_retried_is_named_and_the_others_are(url, perdure_says):
 
 
 def test_a_rewind_says_which_execution_runs(url, perdure_says):
-    said = perdure_says("rewind", url, "order-1", "--to-event", "1", "--newest-version")
+    said = perdure_says("rewind", url, "order-1", "--to", "1", "--newest-version")
     assert (said.code, said.out) == (0, "order-1 runs again, as execution 2\n")
 
     said = perdure_says("rewind", url, "order-1", "--to-event", "7", "--execution", "1")
@@ -55,14 +55,14 @@ def test_a_cancellation_says_whether_the_instance_had_ended(url, perdure_says):
     assert failed.details.display_message() == "canceled: not needed"
 
     assert perdure_says("cancel", url, "order-2", "--json").plain["asked"] is False
-    assert perdure_says("cancel", url, "nowhere").code == 2
+    assert perdure_says("cancel", url, "nowhere").code == 1
 
 
 def test_a_termination_says_whether_the_instance_had_ended(url, perdure_says):
-    said = perdure_says("terminate", url, "order-2", "--reason", "by mistake")
+    said = perdure_says("terminate", url, "order-2", "--yes", "--reason", "by mistake")
     assert (said.code, said.out) == (0, "order-2 was terminated\n")
 
-    said = perdure_says("terminate", url, "order-2", "--json")
+    said = perdure_says("terminate", url, "order-2", "--yes", "--json")
     assert said.plain == {"instance": "order-2", "terminated": False}
     failed = asyncio.run(status_of(url, "order-2"))
     assert failed.details.display_message() == "terminated: by mistake"
@@ -76,7 +76,9 @@ def test_a_termination_says_whether_the_instance_had_ended(url, perdure_says):
         (["delete"], "no instance is named"),
         (["delete", "order-1", "--dry-run"], "--dry-run is for instances that match"),
         (["delete", "--limit", "1", "--force"], "--force is for instances that are named"),
-        (["terminate", "nowhere"], "instance 'nowhere' does not exist"),
+        (["delete", "order-1"], "Delete 1 instance, with children? There is no terminal to ask on"),
+        (["terminate", "order-2"], "There is no terminal to ask on; pass --yes"),
+        (["purge", "--older-than", "soon", "--yes"], "--older-than 'soon' is no duration"),
     ],
 )
 def test_a_command_that_does_not_say_what_it_is_for_does_nothing(url, perdure_says, words, message):
@@ -87,28 +89,28 @@ def test_a_command_that_does_not_say_what_it_is_for_does_nothing(url, perdure_sa
 
 
 def test_a_path_is_no_url(perdure_says):
-    said = perdure_says("terminate", "shop.db", "order-1")
+    said = perdure_says("terminate", "shop.db", "order-1", "--yes")
 
     assert said.code == 2
     assert "'shop.db' is no URL of a storage" in said.err
 
 
 def test_named_instances_are_deleted_and_running_ones_with_force(url, perdure_says):
-    said = perdure_says("delete", url, "order-1", "order-2", "nowhere")
+    said = perdure_says("delete", url, "order-1", "order-2", "nowhere", "--yes")
     assert (said.code, said.out) == (1, "deleted order-1\n")
     assert "instance 'order-2' is running" in said.err
     assert "instance 'nowhere' does not exist" in said.err
 
-    assert perdure_says("delete", url, "order-2", "--force").out == "deleted order-2\n"
+    assert perdure_says("delete", url, "order-2", "--force", "--yes").out == "deleted order-2\n"
     assert asyncio.run(status_of(url, "order-2")) == perdure.NotFound()
 
 
 def test_instances_that_match_are_deleted_or_shown(url, perdure_says):
     said = perdure_says("delete", url, "--limit", "10", "--dry-run")
     assert said.out == "would delete order-1\n"
-    said = perdure_says("delete", url, "--limit", "10", "--updated-before", "1d")
-    assert said.out == "no instance matches\n"
-    said = perdure_says("delete", url, "--limit", "10", "--status", "Failed", "--json")
+    said = perdure_says("delete", url, "--limit", "10", "--updated-before", "1d", "--yes")
+    assert (said.out, said.err) == ("", "no instance matches\n")
+    said = perdure_says("delete", url, "--limit", "10", "--status", "failed", "--json", "--yes")
     assert said.plain == {"deleted": ["order-1"], "refused": []}
 
 
@@ -116,4 +118,4 @@ def test_instances_that_match_are_retried(url, perdure_says):
     said = perdure_says("retry", url, "--orchestration", "pay", "--limit", "10")
     assert said.out == "retried order-1\n"
     said = perdure_says("retry", url, "--orchestration", "pay", "--limit", "10")
-    assert (said.code, said.out) == (0, "no instance matches\n")
+    assert (said.code, said.out, said.err) == (0, "", "no instance matches\n")
