@@ -6,6 +6,7 @@ an observer gets no past events, and a process that is killed may not have sent 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeAlias
 
 from perdure.clock import Instant
@@ -141,6 +142,19 @@ class InstancesDeleted:
     """The ids of those without a parent; their children went with them."""
 
 
+@record
+class StorageUsed:
+    """What the provider object has asked of its storage since the last such event.
+
+    Sent once a minute and when the runtime ends, if the provider counts and anything was used. Of
+    several runtimes that share a provider object, each is told all of it.
+    """
+
+    at: Instant
+    usage: Mapping[str, float]
+    """By names of the provider."""
+
+
 RuntimeEvent: TypeAlias = (
     TurnCommitted
     | ExecutionEnded
@@ -152,4 +166,5 @@ RuntimeEvent: TypeAlias = (
     | ValueDiffered
     | EventRefused
     | InstancesDeleted
+    | StorageUsed
 )

@@ -17,7 +17,7 @@ files fit together, from the outside in:
 - `_purge`, `_removal`, `_litter`: removing
 - `_lives`, `_locks`, `_messages`, `_activity_items`, `_segments`, `_payloads`, `_keys`, `_shards`,
   `_arrivals`: what the items look like
-- `_namespace`, `_table`, `_values`, `_retries`, `_transport`, `_errors`, `_aws`, `_direct`, `_http`:
+- `_namespace`, `_table`, `_values`, `_retries`, `_usage`, `_transport`, `_errors`, `_aws`, `_direct`, `_http`:
   requests, down to the place where they leave
 - `_schema`, `local`: the table, and DynamoDB Local for tests and development
 """

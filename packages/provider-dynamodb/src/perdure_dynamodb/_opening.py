@@ -18,6 +18,7 @@ from perdure_dynamodb._schema import PATIENCE, check_table, explained
 from perdure_dynamodb._shards import Shards
 from perdure_dynamodb._table import Table
 from perdure_dynamodb._transport import Calls
+from perdure_dynamodb._usage import Usage
 
 
 @asynccontextmanager
@@ -71,7 +72,8 @@ async def open_on(
     calls: Calls, options: DynamoDBOptions, *, clock: Clock, pause: Pause = asyncio.sleep
 ) -> AsyncGenerator[DynamoDBProvider]:
     """A provider on a transport that the caller owns, with a table that is there."""
-    table = Table(RetryingCalls(calls, pause=pause), options.table)
+    usage = Usage()
+    table = Table(RetryingCalls(calls, pause=pause, usage=usage), options.table, usage=usage)
     keys = Keys.of(options.namespace)
     shards = Shards(table, keys, clock=clock)
     await shards.open(options.shards)

@@ -8,7 +8,7 @@ middle of an answer. A cancelled lease gives back what it got.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import TypeVar
@@ -192,6 +192,10 @@ class DynamoDBProvider(Provider):
     def table(self) -> Table:
         """Its way to DynamoDB, for tests of what requests can suffer."""
         return self._table
+
+    def read_usage(self) -> Mapping[str, float]:
+        """Requests, repeats and read units of looks since it was opened."""
+        return self._table.usage.read()
 
     async def open(self) -> None:
         """Learn what was stamped before, so that no stamp goes back."""

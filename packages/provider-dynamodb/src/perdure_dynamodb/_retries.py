@@ -27,6 +27,7 @@ from perdure_dynamodb._transport import (
     TransactionCancelled,
     Unanswered,
 )
+from perdure_dynamodb._usage import LEFT, THROTTLED, UNANSWERED, Usage
 
 ATTEMPTS = 12
 LONGEST = 10.0
@@ -126,7 +127,15 @@ class RetryingCalls:
     The pauses are the network's, as the driver's own are, and no part of what the clock tells.
     """
 
-    def __init__(self, inner: Calls, *, pause: Pause = asyncio.sleep, now: Now = time.time) -> None:
+    def __init__(
+        self,
+        inner: Calls,
+        *,
+        pause: Pause = asyncio.sleep,
+        now: Now = time.time,
+        usage: Usage | None = None,
+    ) -> None:
+        self.usage = Usage() if usage is None else usage
         self._inner = inner
         self._pause = pause
         self._now = now
@@ -155,8 +164,11 @@ class RetryingCalls:
                 patience.note_progress()
 
     async def _answer(self, operation: str, parameters: Parameters, patience: _Patience) -> Answer:
-        last: Exception = Busy("left undone")
+        last: Exception | None = None
         while await patience.allows():
+            if patience.attempts > 1:
+                self.usage.count_repeat(_reason(last))
+            self.usage.count_request(operation)
             try:
                 answer = await self._inner.call(operation, parameters)
             except TransactionCancelled as error:
@@ -173,13 +185,21 @@ class RetryingCalls:
                 self._budget.note_answer()
                 return answer
         raise StorageUnavailable(
-            f"DynamoDB did not carry out {operation} in {patience.attempts} attempts ({last}); try"
+            f"DynamoDB did not carry out {operation} in {patience.attempts} attempts"
+            f" ({last or 'a part of it was left undone'}); try"
             " again, and look at the table's throttling if it goes on",
             operation=operation,
         ) from last
 
     def _patience(self) -> _Patience:
         return _Patience(self._budget, pause=self._pause, now=self._now)
+
+
+def _reason(error: Exception | None) -> str:
+    """Why a request is repeated."""
+    if error is None:
+        return LEFT
+    return UNANSWERED if isinstance(error, Unanswered) else THROTTLED
 
 
 def _size(parameters: Parameters) -> int:

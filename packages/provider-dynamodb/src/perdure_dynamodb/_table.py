@@ -17,6 +17,7 @@ from typing import TypeAlias, TypeVar, cast
 from perdure.errors import ProviderError
 
 from perdure_dynamodb._transport import Calls, ConditionFailed, Parameters
+from perdure_dynamodb._usage import Usage
 from perdure_dynamodb._values import Item, Plain, Row, Wire, item_to_wire
 
 INDEX = "due"
@@ -112,8 +113,9 @@ class Page:
 class Table:
     """One table, through a transport."""
 
-    def __init__(self, calls: Calls, name: str) -> None:
+    def __init__(self, calls: Calls, name: str, *, usage: Usage | None = None) -> None:
         self.calls = calls
+        self.usage = Usage() if usage is None else usage
         self.name = name
 
     async def get(self, partition: str, sort: str) -> Row | None:
@@ -139,6 +141,8 @@ class Table:
     async def query(self, select: Select) -> Page:
         """One page of a query."""
         answer = await self.calls.call("Query", self._query(select))
+        if select.index:
+            self.usage.count_look(answer)
         rows = cast("Sequence[Mapping[str, Wire]]", answer.get("Items", ()))
         last = cast("Mapping[str, Wire] | None", answer.get("LastEvaluatedKey"))
         return Page(
@@ -246,6 +250,7 @@ class Table:
         }
         if select.index:
             parameters["IndexName"] = INDEX
+            parameters["ReturnConsumedCapacity"] = "TOTAL"
         if select.limit is not None:
             parameters["Limit"] = select.limit
         if select.start is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Generic, TypeVar
@@ -75,6 +75,9 @@ class DelegatingProvider(Provider):
         self.event_loop = inner.event_loop
         # One notifier for both, so that a notification of either wakes the subscribers of both.
         self.notifier = inner.notifier
+
+    def read_usage(self) -> Mapping[str, float]:
+        return self.inner.read_usage()
 
     async def around(self, operation: str, call: ProviderCall[R]) -> R:
         """Make one call of the wrapped provider; returns its result and raises its errors.

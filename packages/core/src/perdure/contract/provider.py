@@ -28,7 +28,7 @@ which is never earlier than the previous stamp.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from perdure.clock import Clock, Instant
@@ -106,6 +106,14 @@ class Provider(ABC):
         """The event loop that opened the provider, and calls to it from other loops and threads."""
         self.notifier = Notifier()
         """Core notifies it of changes in this process; a provider may notify it of changes elsewhere."""
+
+    def read_usage(self) -> Mapping[str, float]:
+        """What the provider object has asked of its storage since it was opened, by names of its own.
+
+        Each number only grows. A runtime with observers tells them of it once a minute
+        (`StorageUsed`); the call takes no time and asks the storage nothing. Empty by default.
+        """
+        return {}
 
     @abstractmethod
     async def create_instance(self, new: NewInstance) -> None:

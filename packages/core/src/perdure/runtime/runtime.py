@@ -35,6 +35,7 @@ from perdure.runtime.retention import RetentionJob
 from perdure.runtime.shutdown import Shutdown
 from perdure.runtime.stall_watch import StallWatch
 from perdure.runtime.stop_signals import wait_for_stop_signal
+from perdure.runtime.storage_usage import StorageUsage
 from perdure.runtime.turn_dispatcher import TurnDispatcher
 from perdure.runtime.turn_leases import TurnLeases
 from perdure.runtime.turn_services import TurnServices
@@ -158,6 +159,7 @@ class Runtime:
             if retention is None
             else RetentionJob(guarded, retention, observers, self._is_busy)
         )
+        self._usage = StorageUsage(guarded, observers)
         self._leasing: list[asyncio.Task[None]] = []
         self._caring: list[asyncio.Task[None]] = []
         self._entered = False
@@ -181,6 +183,7 @@ class Runtime:
             self._watch.watch,
             self._end_requests.watch,
             self._provider.end_hanging_calls,
+            *((self._usage.run,) if self._usage.is_told else ()),
             *(() if self._retention is None else (self._retention.run,)),
         )
         return self
@@ -195,6 +198,7 @@ class Runtime:
         self._block = None
         cancelled = await self._end()
         self._stalls.close()
+        self._usage.tell()
         await self._services.executions.clear()
         if closed is not None and block is not None and not block.uncancel():
             raise closed

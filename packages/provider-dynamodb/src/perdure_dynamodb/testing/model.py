@@ -200,19 +200,21 @@ class ModelCalls:
         limit = cast("int | None", parameters.get("Limit"))
         names = cast("str | None", parameters.get("ProjectionExpression"))
         rows: list[Item] = []
-        size = 0
+        size, more = 0, False
         for _, partition, sort in entries:
             item = source[partition, sort]
+            more = size + _size(item) > PAGE_BYTES and bool(rows)
+            if more or len(rows) == limit:
+                break
             size += _size(item)
-            if len(rows) == limit or (size > PAGE_BYTES and rows):
-                return {
-                    "Items": _wires(rows, names),
-                    "LastEvaluatedKey": _start_of(rows[-1], indexed),
-                }
             rows.append(item)
-        if rows and len(rows) == limit:
-            return {"Items": _wires(rows, names), "LastEvaluatedKey": _start_of(rows[-1], indexed)}
-        return {"Items": _wires(rows, names)}
+        answer: dict[str, object] = {"Items": _wires(rows, names)}
+        if rows and (more or len(rows) == limit):
+            answer["LastEvaluatedKey"] = _start_of(rows[-1], indexed)
+        if "ReturnConsumedCapacity" in parameters:
+            # A read of an index: half a unit for each started 4 KB.
+            answer["ConsumedCapacity"] = {"CapacityUnits": max(1, -(-size // 4096)) / 2}
+        return answer
 
     def _set(self, key: Key, item: Item | None) -> None:
         partition, sort = key
