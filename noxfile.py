@@ -193,11 +193,11 @@ def retention(session: nox.Session) -> None:
 
 
 @nox.session
-def benchmark(session: nox.Session) -> None:
-    """Measure the main workloads on SQLite, or on the URL after `--`."""
+def bench(session: nox.Session) -> None:
+    """Measure all rows and write docs/benchmarks; `-- --short` takes minutes, into build."""
     _install(session)
-    url = _first(session.posargs, f"sqlite:///{session.create_tmp()}/benchmark.db")
-    session.run("python", "benchmarks/workloads.py", url)
+    given = session.posargs or ["--into=docs/benchmarks"]
+    session.run("python", "-m", "benchmarks", *given)
 
 
 # What is published
