@@ -8,6 +8,7 @@
 - `recovering`: `retry`, `rewind`, `fork`
 - `removing`: `delete`, `prune`, `purge`
 - `histories`: `check`, `export`
+- `where`: `where`
 - `installed`: `providers`, `conformance`
 """
 
@@ -25,6 +26,7 @@ _IN_THE_ORDER_OF_THE_HELP: Final = (
     "recovering",
     "removing",
     "histories",
+    "where",
     "installed",
 )
 

@@ -34,5 +34,6 @@ Determinism:
 Logs:
 
 - `execution_log`, `replay_logger`: log each thing once, and nothing in replay
+- `positions`: where each task stands, and what it waits for
 - `code_locations`: the lines of user code that run or wait, and the stacks of waiting tasks
 """

@@ -37,7 +37,7 @@ def stacks_of(tasks: Iterable[asyncio.Task[object]]) -> tuple[WaitingTask, ...]:
 
 
 def _stack(task: asyncio.Task[object]) -> tuple[str, ...]:
-    return tuple(_line(frame) for frame in _awaited(task.get_coro()) if _is_own_code(frame))
+    return tuple(_line(frame) for frame in frames_awaited(task.get_coro()) if is_own_code(frame))
 
 
 def running_at(home: str) -> str:
@@ -47,7 +47,7 @@ def running_at(home: str) -> str:
 
 def waiting_at(tasks: Iterable[asyncio.Task[object]], home: str) -> str:
     """The lines at which these tasks wait."""
-    chains = (reversed(list(_awaited(task.get_coro()))) for task in tasks)
+    chains = (reversed(list(frames_awaited(task.get_coro()))) for task in tasks)
     places = dict.fromkeys(place for chain in chains if (place := _place(chain, home)))
     shown = list(places)[:_MOST_PLACES]
     more = len(places) - len(shown)
@@ -58,7 +58,7 @@ def _place(frames: Iterable[FrameType], home: str) -> str:
     """The line to report, from frames in the order innermost to outermost; empty if there is none."""
     package, innermost = home.partition(".")[0], ""
     for frame in frames:
-        if not _is_own_code(frame):
+        if not is_own_code(frame):
             continue
         line = _line(frame)
         if module_of(frame).partition(".")[0] == package:
@@ -67,7 +67,7 @@ def _place(frames: Iterable[FrameType], home: str) -> str:
     return innermost
 
 
-def _is_own_code(frame: FrameType) -> bool:
+def is_own_code(frame: FrameType) -> bool:
     """Whether the frame runs neither the standard library nor Perdure."""
     return is_user_code(frame) and module_of(frame).partition(".")[0] not in sys.stdlib_module_names
 
@@ -82,7 +82,7 @@ def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
         frame = frame.f_back
 
 
-def _awaited(coroutine: object) -> Iterator[FrameType]:
+def frames_awaited(coroutine: object) -> Iterator[FrameType]:
     """The frames of a suspended coroutine and of what it awaits, outermost first."""
     while coroutine is not None:
         frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)

@@ -32,6 +32,7 @@ from perdure.replay.comparing import ValueDifference
 from perdure.replay.context import OrchestrationContext
 from perdure.replay.inbox import MOST_SEEN
 from perdure.replay.loop import EndlessRun, OrchestrationLoop
+from perdure.replay.positions import TaskPosition, positions_of
 from perdure.replay.present_names import under_present_names
 from perdure.replay.signals import HistoryMismatch, UndecodableData
 from perdure.replay.surroundings import ALONE, Surroundings
@@ -197,6 +198,17 @@ class Execution:
     def waiting(self) -> tuple[WaitingTask, ...]:
         """Where the code stands: the stack of each task that waits."""
         return stacks_of(self.loop.waiting_tasks())
+
+    def positions(self, events: Sequence[Event]) -> tuple[TaskPosition, ...]:
+        """Where each task that has not ended stands; `events` is the whole history."""
+        open_work = [work.future for work in self._commands.work.values()]
+        waits = [wait.future for wait in self._commands.inbox.waits()]
+        return positions_of(
+            self.loop.waiting_tasks(),
+            events,
+            timers=self.loop.timers,
+            futures=[future for future in (*open_work, *waits) if future is not None],
+        )
 
     # Driving it
 

@@ -25,7 +25,7 @@ import sys
 import weakref
 from asyncio import events, futures
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 from contextlib import suppress
 from threading import get_ident
 from typing import Any, NamedTuple, TypeVar, cast
@@ -229,6 +229,11 @@ class OrchestrationLoop(GuardedLoop):
     def waiting_tasks(self) -> list[OrchestrationTask[Any]]:
         """The tasks that have not ended, in the order of their creation."""
         return [task for task in self._tasks if not task.done()]
+
+    @property
+    def timers(self) -> Mapping[int, asyncio.TimerHandle]:
+        """What is called back by a timer, by the number of its schedule event."""
+        return self._timers
 
     def fire(self, scheduled: int) -> bool:
         """Make the callback of a due timer ready; returns False if the timer was cancelled."""

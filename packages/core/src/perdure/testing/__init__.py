@@ -12,6 +12,7 @@
   due, and who waits for it
 - `survival`, `proof_stage`: an orchestration with a crash at each of its commits
 - `exploration`, `arrivals`: an orchestration in every order in which its results can arrive
+- `locating`: where the code of an instance stands, at any event of its history
 - `replay_check`: replays histories without running anything
 - `replay_report`: what a check found
 - `history_sources`: folders, clients and URLs as sources of histories
@@ -21,9 +22,11 @@ Applications never import this package outside their tests.
 
 from perdure.replay.code_locations import WaitingTask
 from perdure.replay.comparing import ValueDifference
+from perdure.replay.positions import SourceLine, TaskPosition
 from perdure.testing.exploration import Exploration, ExploredOutcome, explore
 from perdure.testing.fakes import Fake, FakeCall
 from perdure.testing.history_sources import history_documents
+from perdure.testing.locating import Location, locate
 from perdure.testing.proof_stage import Crash, CrashSite
 from perdure.testing.replay_check import check_histories, check_history
 from perdure.testing.replay_report import CheckedExecution, Disagreement, ReplayReport, Verdict
@@ -42,12 +45,15 @@ __all__ = [
     "ExploredOutcome",
     "Fake",
     "FakeCall",
+    "Location",
     "NotSurvived",
     "NothingHappens",
     "ReplayReport",
+    "SourceLine",
     "Stage",
     "StageProcess",
     "Survival",
+    "TaskPosition",
     "ValueDifference",
     "Verdict",
     "WaitingTask",
@@ -55,6 +61,7 @@ __all__ = [
     "check_history",
     "explore",
     "history_documents",
+    "locate",
     "run_activity",
     "survive",
 ]

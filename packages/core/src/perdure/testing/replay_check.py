@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_CLEANUP_TIMEOUT: Final = timedelta(minutes=5)
+CLEANUP_TIMEOUT: Final = timedelta(minutes=5)
 """The limit of a cleanup is not compared, because it may differ between deployments."""
 
 
@@ -58,9 +58,9 @@ def check_history(
     The report is the same wherever you call it: in a test, in an `async def`, in a thread.
     Raises `InvalidInput` for a file that is no history document.
     """
-    catalog = _catalog(app)
+    catalog = catalog_of(app)
     executions = _executions(history)
-    return _outside_of_loops(lambda: _report(executions, catalog, strict=strict))
+    return outside_of_loops(lambda: _report(executions, catalog, strict=strict))
 
 
 async def check_histories(
@@ -79,7 +79,7 @@ async def check_histories(
     ended, and `sample` so many at most, chosen the same way each time. The storage is only read.
     Raises `InvalidInput` for a folder that has no history, and `ManagementNotAvailable`.
     """
-    catalog = _catalog(app)
+    catalog = catalog_of(app)
     checked: list[CheckedExecution] = []
     async for document in history_documents(
         histories, orchestration=orchestration, running=running, sample=sample
@@ -126,7 +126,7 @@ def _replay(
             events,
             definition,
             catalog,
-            cleanup_timeout=_CLEANUP_TIMEOUT,
+            cleanup_timeout=CLEANUP_TIMEOUT,
             compare="strict" if strict else "warn",
         )
     except HistoryMismatch as mismatch:
@@ -197,7 +197,8 @@ def _ended_without_code(events: Sequence[Event]) -> bool:
     return isinstance(last.details.kind, Poisoned | Terminated | Unregistered)
 
 
-def _catalog(app: Registry | Iterable[Registry]) -> Catalog:
+def catalog_of(app: Registry | Iterable[Registry]) -> Catalog:
+    """What the registries have."""
     return Catalog([app] if isinstance(app, Registry) else list(app))
 
 
@@ -211,7 +212,7 @@ def _executions(
     return [ExecutionHistory(number=1, events=tuple(history))]
 
 
-def _outside_of_loops(work: Callable[[], T]) -> T:
+def outside_of_loops(work: Callable[[], T]) -> T:
     """Call it where no event loop runs: from Python 3.14 on, a task cannot step another's."""
     if asyncio_events._get_running_loop() is None:  # pyright: ignore[reportPrivateUsage] # the public call raises
         return work()
