@@ -1,6 +1,6 @@
 """A storage that is damaged or fails: providers that pass it on, hide it, or let it hurt other instances."""
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -8,9 +8,15 @@ import pytest
 from perdure.contract import CommitAnswer, HistoryPage
 from perdure.errors import LeaseLost, StorageCorrupt, StorageFailed, StorageUnavailable
 from perdure_conformance.broken_providers import StoreBackend, what_catches
-from perdure_conformance.careful_store import Careful, DamagedBackend, breaks_storage
+from perdure_conformance.careful_store import (
+    DENIED,
+    Careful,
+    CarefulProvider,
+    DamagedBackend,
+    breaks_storage,
+)
 from perdure_conformance.clauses import CLAUSES
-from perdure_conformance.model import Store
+from perdure_conformance.model import ModelProvider, Store
 from perdure_conformance.runner import Outcome, judge
 from perdure_conformance.tampering import (
     missing,
@@ -216,9 +222,91 @@ class RefusesACommitThatFails(Careful):
         raise LeaseLost(commit.instance, operation="commit_turn")
 
 
+@breaks_storage("CALL-13")
+class LeaksWhatTheDriverRaises(CarefulProvider):
+    def at_present(self):
+        self.connection.use()
+        return ModelProvider.at_present(self)
+
+
+@breaks_storage("CALL-13")
+class TranslatesOnlyWhatItKnows(CarefulProvider):
+    def translated(self, error):
+        return super().translated(error) if isinstance(error, ConnectionError) else error
+
+
+@breaks_storage("CALL-13")
+class LeaksInOneCall(CarefulProvider):
+    async def renew_activities(self, leases, *, lease_for):
+        self.connection.use()
+        return await super().renew_activities(leases, lease_for=lease_for)
+
+
+@breaks_storage("CALL-13")
+class LeaksWhereItOnlyReads(CarefulProvider):
+    async def read_instance(self, instance):
+        self.connection.use()
+        return await super().read_instance(instance)
+
+
+@breaks_storage("CALL-13")
+class GivesUpForACutConnection(CarefulProvider):
+    def translated(self, error):
+        return StorageFailed(f"the store is away: {error}", operation="any")
+
+
+@breaks_storage("CALL-13")
+class IsSureThatTheLeaseIsGone(CarefulProvider):
+    def translated(self, error):
+        return LeaseLost("any", operation="any")
+
+
+@breaks_storage("CALL-13")
+class KeepsTheConnectionThatWasCut(CarefulProvider):
+    is_cut = False
+
+    def at_present(self):
+        if self.is_cut:
+            raise StorageUnavailable("the connection is cut", operation="any")
+        return super().at_present()
+
+    def translated(self, error):
+        self.is_cut = True
+        return super().translated(error)
+
+
+@breaks_storage("CALL-13")
+class AcknowledgesWhatItCannotStore(CarefulProvider):
+    async def complete_activity(self, completion):
+        with suppress(StorageUnavailable):
+            await super().complete_activity(completion)
+
+    async def send(self, messages):
+        with suppress(StorageUnavailable):
+            await super().send(messages)
+
+
+@breaks_storage("CALL-13")
+class CarriesOutTwiceWhatItRepeats(CarefulProvider):
+    def translated(self, error):
+        self.lost = True
+        return super().translated(error)
+
+    async def commit_turn(self, commit):
+        answer = await super().commit_turn(commit)
+        if getattr(self, "lost", False):
+            row = self.at_present().tables.executions[commit.instance][-1]
+            row.events.append(row.events[-1])
+        return answer
+
+
 class FailsNowhere(DamagedBackend):
     @contextmanager
     def fail_at(self, provider, step):
+        yield SimpleNamespace(reached=False)
+
+    @contextmanager
+    def break_storage(self, provider, outage, *, step):
         yield SimpleNamespace(reached=False)
 
 
@@ -231,20 +319,51 @@ def test_a_backend_that_makes_nothing_fail_is_noticed(id, what):
     assert judge(check, FailsNowhere()).message == f"the backend makes no step of {what} fail"
 
 
+def test_a_backend_whose_outages_cut_nothing_is_noticed():
+    (check,) = (check for check in CLAUSES if check.id == "CALL-13")
+
+    message = judge(check, FailsNowhere()).message
+
+    assert message == "the connection is cut: the backend makes no create_instance fail"
+
+
+def test_a_backend_none_of_whose_outages_passes_is_told_what_is_missing():
+    class OnlyDenies(DamagedBackend):
+        outages = (DENIED,)
+
+    (check,) = (check for check in CLAUSES if check.id == "CALL-13")
+
+    message = judge(check, OnlyDenies()).message
+
+    assert message == "the backend has no outage that passes; connections can be cut"
+
+
+def test_a_leak_is_told_with_the_outage_the_call_and_what_to_raise():
+    (check,) = (check for check in CLAUSES if check.id == "CALL-13")
+
+    message = what_catches(LeaksWhatTheDriverRaises, check)
+
+    assert message == (
+        "the connection is cut, and create_instance raised ConnectionResetError('connection reset by"
+        " peer'); raise StorageUnavailable for what may succeed later, StorageFailed or"
+        " StorageCorrupt for what will not, with the driver's exception as the cause"
+    )
+
+
 def test_a_broken_provider_is_caught(broken, clause):
     (check,) = (check for check in CLAUSES if check.id == clause)
 
     assert what_catches(broken, check) is not None
 
 
-@pytest.mark.parametrize("id", ["CALL-9", "CALL-10", "HIST-6", "HIST-7", "COMMIT-28"])
+@pytest.mark.parametrize("id", ["CALL-9", "CALL-10", "CALL-13", "HIST-6", "HIST-7", "COMMIT-28"])
 def test_a_careful_provider_passes(id):
     (check,) = (check for check in CLAUSES if check.id == id)
 
     assert judge(check, DamagedBackend()).message == ""
 
 
-@pytest.mark.parametrize("id", ["CALL-9", "CALL-10", "HIST-6", "COMMIT-28"])
+@pytest.mark.parametrize("id", ["CALL-9", "CALL-10", "CALL-13", "HIST-6", "COMMIT-28"])
 def test_a_check_without_its_tampering_is_unsupported(id):
     (check,) = (check for check in CLAUSES if check.id == id)
 
@@ -254,7 +373,7 @@ def test_a_check_without_its_tampering_is_unsupported(id):
     assert result.message == f"the backend of model offers no tampering {check.tampering!r}"
 
 
-@pytest.mark.parametrize("id", ["CALL-9", "CALL-10", "HIST-6", "HIST-7", "COMMIT-28"])
+@pytest.mark.parametrize("id", ["CALL-9", "CALL-10", "CALL-13", "HIST-6", "HIST-7", "COMMIT-28"])
 def test_tampering_that_is_declared_and_missing_fails_its_check(id):
     class Empty:
         declaration = DamagedBackend().declaration

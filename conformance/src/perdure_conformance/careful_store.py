@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from perdure.clock import Clock
 from perdure.contract import (
     ActivityRequest,
     CommitAnswer,
@@ -25,7 +26,7 @@ from perdure.contract import (
     TurnCommit,
     TurnRequest,
 )
-from perdure.errors import StorageCorrupt, StorageUnavailable
+from perdure.errors import StorageCorrupt, StorageFailed, StorageUnavailable
 
 from perdure_conformance.broken_providers import Broken, StoreBackend, breaks
 from perdure_conformance.model import ModelProvider, Store
@@ -35,11 +36,18 @@ from perdure_conformance.tampering import (
     LOST_EVENTS,
     RAW_HISTORY,
     SPOILED_INSTANCES,
+    STORAGE_ERRORS,
+    Outage,
 )
 
 T = TypeVar("T")
 
-ALL = frozenset({FAILING_STEPS, LOST_EVENTS, RAW_HISTORY, SPOILED_INSTANCES})
+ALL = frozenset({FAILING_STEPS, LOST_EVENTS, RAW_HISTORY, SPOILED_INSTANCES, STORAGE_ERRORS})
+
+CUT = Outage(name="the connection is cut", passes=True)
+DENIED = Outage(name="access is denied", passes=False)
+RAISED = {CUT: ConnectionResetError("connection reset by peer"), DENIED: PermissionError("denied")}
+"""What the driver of a store raises."""
 
 
 def busy(operation: str) -> StorageUnavailable:
@@ -184,6 +192,42 @@ for _name in (
     setattr(Careful, _name, _in_a_step(_name))
 
 
+class CarefulProvider(ModelProvider):
+    """Reaches its store by a connection, whose errors it translates."""
+
+    def __init__(self, store: Store, *, clock: Clock, description: str) -> None:
+        super().__init__(store, clock=clock, description=description)
+        self.connection = Connection()
+
+    def at_present(self) -> Store:
+        try:
+            self.connection.use()
+        except OSError as error:
+            raise self.translated(error) from error
+        return super().at_present()
+
+    def translated(self, error: OSError) -> Exception:
+        """The error of the contract for one of the driver."""
+        kind = StorageFailed if isinstance(error, PermissionError) else StorageUnavailable
+        return kind(f"the store is away: {error}", operation="any")
+
+
+class Connection:
+    """A connection to a store, whose outages it counts in accesses."""
+
+    def __init__(self) -> None:
+        self.error: OSError | None = None
+        self.until_outage = 0
+        self.reached = False
+
+    def use(self) -> None:
+        """One access; raises as the driver does in an outage."""
+        self.until_outage -= 1
+        if self.error is not None and self.until_outage <= 0:
+            self.reached = True
+            raise self.error
+
+
 @dataclass(slots=True)
 class FailingStep:
     """A step that has to fail."""
@@ -194,8 +238,12 @@ class FailingStep:
 class DamagedBackend(StoreBackend):
     """A backend over careful stores, with all tampering."""
 
-    def __init__(self, store: type[Careful] = Careful) -> None:
-        super().__init__(store, tampering=ALL)
+    outages = (CUT, DENIED)
+
+    def __init__(
+        self, store: type[Careful] = Careful, provider: type[CarefulProvider] = CarefulProvider
+    ) -> None:
+        super().__init__(store, provider, tampering=ALL)
 
     async def spoil_instance(self, namespace: str, instance: str) -> None:
         """Make the plain fields of an instance invalid."""
@@ -213,6 +261,21 @@ class DamagedBackend(StoreBackend):
         finally:
             failing.reached, store.until_failure = store.until_failure <= 0, None
 
+    @contextmanager
+    def break_storage(
+        self, provider: Provider, outage: Outage, *, step: int
+    ) -> Generator[Connection]:
+        """Make the accesses of a provider object fail from this step on."""
+        if not isinstance(provider, CarefulProvider):
+            raise TypeError(f"{provider!r} has no connection that could be cut")
+        connection = provider.connection
+        connection.error, connection.until_outage = RAISED[outage], step
+        connection.reached = False
+        try:
+            yield connection
+        finally:
+            connection.error = None
+
     def careful(self, store: Store) -> Careful:
         """The store, which is a careful one."""
         if not isinstance(store, Careful):
@@ -220,10 +283,12 @@ class DamagedBackend(StoreBackend):
         return store
 
 
-def breaks_storage(*clauses: str) -> Callable[[type[Careful]], Broken]:
-    """Mark a kind of careful store as one that breaks these clauses."""
+def breaks_storage(*clauses: str) -> Callable[[type[Careful] | type[CarefulProvider]], Broken]:
+    """Mark a kind of careful store, or of careful provider, as one that breaks these clauses."""
 
-    def marked(kind: type[Careful]) -> Broken:
+    def marked(kind: type[Careful] | type[CarefulProvider]) -> Broken:
+        if issubclass(kind, CarefulProvider):
+            return replace(breaks(*clauses)(kind), make=lambda: DamagedBackend(provider=kind))
         return replace(breaks(*clauses)(kind), make=lambda: DamagedBackend(kind))
 
     return marked

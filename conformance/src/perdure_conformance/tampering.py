@@ -10,6 +10,7 @@ Each method works while provider objects are open on the storage.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable
@@ -22,6 +23,7 @@ RAW_HISTORY: Final = "raw history"
 LOST_EVENTS: Final = "lost events"
 SPOILED_INSTANCES: Final = "spoiled instances"
 FAILING_STEPS: Final = "failing steps"
+STORAGE_ERRORS: Final = "storage errors"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +85,37 @@ class FailingSteps(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outage:
+    """A way in which accesses to a storage fail: what the driver raises, or the server answers."""
+
+    name: str
+    """What happened, such as `the connection is cut`."""
+    passes: bool
+    """Whether it ends by itself, so that the provider raises an error that is retryable."""
+
+
+@runtime_checkable
+class StorageErrors(Protocol):
+    """Offered as `STORAGE_ERRORS`."""
+
+    @property
+    def outages(self) -> Sequence[Outage]:
+        """The outages of this storage; at least one passes."""
+        ...
+
+    def break_storage(
+        self, provider: Provider, outage: Outage, *, step: int
+    ) -> AbstractContextManager[Step]:
+        """In the block, accesses of a provider object to its storage fail as in this outage.
+
+        Accesses are counted from 1 at the begin of the block. That with the number `step` fails, and
+        so do all after it, attempts to connect again included. When the block ends, the storage works.
+        Errors are raised where the driver raises them, below all that the provider does about them.
+        """
+        ...
+
+
 class Tampering:
     """The tampering that a backend offers; complains where it is declared and missing."""
 
@@ -115,6 +148,13 @@ class Tampering:
         """Making accesses to the storage fail."""
         if not isinstance(self._backend, FailingSteps):
             raise missing(FAILING_STEPS)
+        return self._backend
+
+    @property
+    def storage_errors(self) -> StorageErrors:
+        """Outages of the storage."""
+        if not isinstance(self._backend, StorageErrors):
+            raise missing(STORAGE_ERRORS)
         return self._backend
 
 

@@ -168,7 +168,7 @@ def _look_at_answer(*, response_dict: Mapping[str, object], **_: object) -> None
     checksum = headers.get("x-amz-crc32")
     if response_dict["status_code"] == _OK and not body.startswith(b"{"):
         raise _Unreadable(f"the answer is no JSON object but begins with {body[:40]!r}")
-    if checksum is not None and int(checksum) != zlib.crc32(body):
+    if checksum is not None and checksum != str(zlib.crc32(body)):
         raise _Unreadable(f"the answer's checksum is not {checksum}, as its header says")
 
 

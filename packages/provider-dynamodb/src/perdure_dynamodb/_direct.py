@@ -111,7 +111,7 @@ class DirectCalls:
 
 def read_answer(status: int, body: bytes, checksum: str | None) -> Answer:
     """The content of an answer; raises `Unanswered` for one that is not DynamoDB's."""
-    if checksum is not None and int(checksum) != zlib.crc32(body):
+    if checksum is not None and checksum != str(zlib.crc32(body)):
         raise Unanswered(f"the answer's checksum is not {checksum}, as its header says")
     try:
         content: object = json.loads(body)

@@ -298,9 +298,14 @@ class SQLiteProvider(Provider):
         return self._opened("as_management_capability").admin
 
     @property
+    def opened(self) -> OpenFile:
+        """All that is open, for tests that make its statements fail."""
+        return self._opened("session")
+
+    @property
     def transaction(self) -> Transaction:
-        """The writer's transaction, for tests that make its statements fail."""
-        return self._opened("session").transaction
+        """The writer's transaction, for the same tests."""
+        return self.opened.transaction
 
     def _opened(self, operation: str) -> OpenFile:
         if self._open is None:

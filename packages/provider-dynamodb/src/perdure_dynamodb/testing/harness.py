@@ -23,6 +23,7 @@ from perdure_dynamodb._options import DynamoDBOptions
 from perdure_dynamodb._retries import RetryingCalls
 from perdure_dynamodb._table import Table
 from perdure_dynamodb._transport import Calls
+from perdure_dynamodb.testing.outages import DIFFERENT
 from perdure_dynamodb.testing.tampering import TAMPERING, TableTampering
 
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
@@ -30,6 +31,8 @@ _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 class SessionBackend(TableTampering):
     """Opens provider objects on the table of a URL."""
+
+    outages = DIFFERENT
 
     def __init__(self, url: str, declaration: Declaration) -> None:
         super().__init__(self._table)

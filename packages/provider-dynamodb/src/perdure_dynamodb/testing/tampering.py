@@ -17,7 +17,9 @@ from perdure_conformance.tampering import (
     LOST_EVENTS,
     RAW_HISTORY,
     SPOILED_INSTANCES,
+    STORAGE_ERRORS,
     EventPlace,
+    Outage,
 )
 
 from perdure_dynamodb._keys import LOCK, Keys, after_event, end_of_execution, segment_key
@@ -27,8 +29,11 @@ from perdure_dynamodb._provider import DynamoDBProvider
 from perdure_dynamodb._segments import pack, unpack
 from perdure_dynamodb._table import Delete, Put, Select, Table, Update
 from perdure_dynamodb._transport import Answer, Calls, Parameters
+from perdure_dynamodb.testing.outages import COMES_OF, Requests, outage_of
 
-TAMPERING: Final = frozenset({FAILING_STEPS, LOST_EVENTS, RAW_HISTORY, SPOILED_INSTANCES})
+TAMPERING: Final = frozenset(
+    {FAILING_STEPS, LOST_EVENTS, RAW_HISTORY, SPOILED_INSTANCES, STORAGE_ERRORS}
+)
 
 Changed = Callable[[list[StoredEvent], int], list[StoredEvent]]
 """Gives the events of a segment as they shall be, told which one is meant."""
@@ -59,6 +64,8 @@ class FailingCalls:
 
 class TableTampering:
     """What a backend on a table offers; `reached` gives the table, for as long as its block lasts."""
+
+    outages = tuple(COMES_OF)
 
     def __init__(self, reached: Callable[[], AbstractAsyncContextManager[Table]]) -> None:
         self._reached = reached
@@ -91,6 +98,14 @@ class TableTampering:
         if not isinstance(provider, DynamoDBProvider):
             raise TypeError(f"{provider!r} is not a provider object of DynamoDB")
         return failing(provider.table, step)
+
+    def break_storage(
+        self, provider: Provider, outage: Outage, *, step: int
+    ) -> AbstractContextManager[Requests]:
+        """Let all requests of a provider object from this one on go wrong."""
+        if not isinstance(provider, DynamoDBProvider):
+            raise TypeError(f"{provider!r} is not a provider object of DynamoDB")
+        return outage_of(provider.table, outage, step)
 
     async def _change_segment(self, place: EventPlace, change: Changed) -> None:
         async with self._reached() as table:

@@ -38,6 +38,9 @@ class DamagedRecord(Exception):
 
 def code_of(error: BaseException) -> int:
     """SQLite's primary result code, or 0 where the error has none."""
+    if isinstance(error, MemoryError):
+        # What the driver makes of SQLITE_NOMEM.
+        return sqlite3.SQLITE_NOMEM
     code = getattr(error, "sqlite_errorcode", None)
     return code & 0xFF if isinstance(code, int) else 0
 

@@ -29,7 +29,9 @@ class Reader:
     """The connection for reading, and the thread for scans."""
 
     def __init__(self, database: Database, *, file: str, patience: float) -> None:
-        self.execute: Callable[..., sqlite3.Cursor] = database.reader.execute
+        self._connection = database.reader
+        self.execute: Callable[..., sqlite3.Cursor] = self._connection.execute
+        self.scan_rows = database.scan
         self.namespace = database.namespace
         self._database = database
         self._file = file
@@ -42,8 +44,11 @@ class Reader:
         while True:
             self.check_file(name)
             try:
+                if self._connection.in_transaction:
+                    # The end of a snapshot has failed; reads would go on seeing it.
+                    self.execute("ROLLBACK")
                 return read(self)
-            except (sqlite3.Error, DamagedRecord) as error:
+            except (sqlite3.Error, DamagedRecord, MemoryError) as error:
                 now = time.monotonic()
                 give_up_at = now + self._patience if give_up_at is None else give_up_at
                 if not is_busy(error) or now >= give_up_at:
@@ -66,8 +71,8 @@ class Reader:
         self.check_file(name)
         self._scanner = self._scanner or WorkerThread("perdure-sqlite-scan")
         try:
-            return await self._scanner.run(lambda: self._database.scan(statement, parameters))
-        except (sqlite3.Error, FileReplaced) as error:
+            return await self._scanner.run(lambda: self.scan_rows(statement, parameters))
+        except (sqlite3.Error, FileReplaced, MemoryError) as error:
             raise provider_error(error, file=self._file, operation=name) from error
 
     def check_file(self, name: str) -> None:

@@ -18,11 +18,14 @@ from perdure_conformance.tampering import (
     LOST_EVENTS,
     RAW_HISTORY,
     SPOILED_INSTANCES,
+    STORAGE_ERRORS,
     EventPlace,
+    Outage,
 )
 
 from perdure_sqlite._provider import SQLiteProvider
 from perdure_sqlite._testing.failing_statements import FailingStatements, failing_statement
+from perdure_sqlite._testing.outages import RAISED, Statements, outage_of
 
 _WHICH_INSTANCE: Final = """
     SELECT perdure_instances.number FROM perdure_instances
@@ -41,11 +44,18 @@ _SPOIL: Final = f"""
 """  # noqa: S608 # made of constants
 
 
+TAMPERING: Final = frozenset(
+    {FAILING_STEPS, LOST_EVENTS, RAW_HISTORY, SPOILED_INSTANCES, STORAGE_ERRORS}
+)
+
+
 class FileBackend(UrlBackend):
     """A file, with ways to tamper with what it stores."""
 
+    outages = tuple(RAISED)
+
     def __init__(self, url: str, declaration: Declaration, *, path: Path) -> None:
-        tampering = frozenset({FAILING_STEPS, LOST_EVENTS, RAW_HISTORY, SPOILED_INSTANCES})
+        tampering = TAMPERING
         super().__init__(url, replace(declaration, tampering=tampering))
         self._path = path
 
@@ -66,6 +76,14 @@ class FileBackend(UrlBackend):
         if not isinstance(provider, SQLiteProvider):
             raise TypeError(f"{provider!r} is not a provider object of this backend")
         return failing_statement(provider.transaction, step)
+
+    def break_storage(
+        self, provider: Provider, outage: Outage, *, step: int
+    ) -> AbstractContextManager[Statements]:
+        """Let all statements from this one on fail, as SQLite fails in this outage."""
+        if not isinstance(provider, SQLiteProvider):
+            raise TypeError(f"{provider!r} is not a provider object of this backend")
+        return outage_of(provider.opened, outage, step)
 
     def _change(self, statement: str, *parameters: object) -> None:
         with closing(sqlite3.connect(self._path)) as connection, connection:

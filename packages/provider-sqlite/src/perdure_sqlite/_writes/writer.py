@@ -121,7 +121,7 @@ class Writer:
     def _run_group(self, group: Group[AnyWrite, object]) -> None:
         try:
             quick = self._begin(group)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, MemoryError) as error:
             self._could_not_begin(group, error)
             return
         self._pause, self._give_up_at = 0.0, None
@@ -150,7 +150,7 @@ class Writer:
         self._transaction.execute(f"PRAGMA wal_autocheckpoint={pages}").fetchall()
         self._mode = mode
 
-    def _could_not_begin(self, group: Group[AnyWrite, object], error: sqlite3.Error) -> None:
+    def _could_not_begin(self, group: Group[AnyWrite, object], error: Exception) -> None:
         now = time.monotonic()
         if self._give_up_at is None:
             self._give_up_at = now + self._patience
@@ -220,7 +220,7 @@ class Writer:
         try:
             if self._connection.in_transaction:
                 self._transaction.execute("ROLLBACK")
-        except sqlite3.Error as second:
+        except (sqlite3.Error, MemoryError) as second:
             error = second
         if isinstance(error, FileReplaced):
             self._stop_for_replaced_file(group, error)
