@@ -6,8 +6,8 @@ from datetime import timedelta
 import perdure.authoring.registry
 import perdure.model.payload
 import pytest
-from perdure.codec.round_trip import Comparison
 from perdure.contract import InstanceStatus, MessageKind
+from perdure.encoding.round_trip import Comparison
 from perdure.errors import StorageFailed
 from perdure.replay.commands import Commands
 from perdure.replay.execution import Execution

@@ -37,6 +37,7 @@ PUBLIC_PACKAGES = (
     "perdure",
     "perdure.contract",
     "perdure.client",
+    "perdure.codecs",
     "perdure.testing",
     "perdure_memory",
     "perdure_sqlite",
@@ -49,25 +50,27 @@ ROOT_MODULES = {"clock": "model", "errors": "model", "history": "records", "obse
 """The public modules that stand at the root, each with the folder that it goes with."""
 
 MAY_USE = {
-    "codec": {"codec"},
-    "model": {"codec", "model"},
+    "encoding": {"encoding"},
+    "model": {"encoding", "model"},
     "records": {"model", "records"},
     "diagnostics": {"model", "diagnostics"},
     "contract": {"records", "model", "contract"},
-    "providers": {"records", "model", "contract", "providers"},
-    "authoring": {"codec", "records", "model", "diagnostics", "authoring"},
+    "codecs": {"records", "model", "contract", "codecs"},
+    "providers": {"records", "model", "contract", "codecs", "providers"},
+    "authoring": {"encoding", "records", "model", "diagnostics", "authoring"},
     # The engine knows no provider.
-    "replay": {"codec", "records", "model", "diagnostics", "authoring", "replay"},
+    "replay": {"encoding", "records", "model", "diagnostics", "authoring", "replay"},
     "client": {
-        "codec", "records", "model", "diagnostics", "authoring", "contract", "providers", "client",
+        "encoding", "records", "model", "diagnostics", "authoring", "contract", "codecs", "providers",
+        "client",
     },
     "runtime": {
-        "codec", "records", "model", "diagnostics", "authoring", "contract", "providers", "replay",
+        "encoding", "records", "model", "diagnostics", "authoring", "contract", "providers", "replay",
         "client", "runtime",
     },
     # Applications use it in their tests alone.
     "testing": {
-        "codec", "records", "model", "diagnostics", "authoring", "contract", "providers", "replay",
+        "encoding", "records", "model", "diagnostics", "authoring", "contract", "providers", "replay",
         "client", "runtime", "testing",
     },
 }  # fmt: skip

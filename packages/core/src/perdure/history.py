@@ -12,10 +12,11 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final, TypeAlias, cast
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from perdure.clock import Instant, to_datetime
 from perdure.model.details import ErrorDetails, details_from_plain, details_to_plain
+from perdure.model.envelope import plain_json
 from perdure.model.record import record
 from perdure.records.instances import ParentLink
 
@@ -454,7 +455,7 @@ def encode_event(event: Event) -> bytes:
 def decode_event(number: int, data: bytes) -> Event:
     """The event that `encode_event` encoded; raises ValueError if the data is no event."""
     try:
-        plain = cast("dict[str, object]", from_json(data))
+        plain = cast("dict[str, object]", plain_json(data))
         kind = _CLASSES[cast("str", plain.pop("kind"))]
         if "details" in plain:
             plain["details"] = details_from_plain(cast("Mapping[str, object]", plain["details"]))

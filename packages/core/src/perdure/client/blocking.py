@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from perdure.client.starting import R_object
+    from perdure.codecs.codec import PayloadCodec
 
 I = TypeVar("I")  # noqa: E741 # the input
 R = TypeVar("R")
@@ -76,16 +77,23 @@ class BlockingClient(HasClient):
         self._thread: LoopThread | None = None
 
     @classmethod
-    def open(cls, url_or_options: str | BaseModel, *, plugins: Sequence[object] = ()) -> Self:
+    def open(
+        cls,
+        url_or_options: str | BaseModel,
+        *,
+        plugins: Sequence[object] = (),
+        codec: PayloadCodec | Sequence[PayloadCodec] = (),
+    ) -> Self:
         """Open a provider by its URL or options, as `open_provider` does, on a thread of its own.
 
-        The plugins are those of the provider and of the client. Close it with `close`, or use it as a context manager.
+        The plugins are those of the provider and of the client. Close it with `close`, or use it as a
+        context manager.
         """
         from perdure.providers.loader import (
             open_provider,  # the loader is not needed by other clients
         )
 
-        thread = LoopThread(lambda: open_provider(url_or_options, plugins=plugins))
+        thread = LoopThread(lambda: open_provider(url_or_options, plugins=plugins, codec=codec))
         client = cls(Client(thread.provider, plugins=plugins))
         client._thread = thread
         return client

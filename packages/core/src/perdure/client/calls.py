@@ -15,6 +15,7 @@ from perdure.contract.provider import Provider
 from perdure.contract.retries import with_retries
 from perdure.errors import StorageCorrupt
 from perdure.model.details import ErrorDetails
+from perdure.model.envelope import plain_text
 from perdure.model.guards import refuse_inside_orchestration
 from perdure.model.identifiers import check_identifier
 from perdure.model.message_ids import CANCEL_ID, event_message_id
@@ -161,7 +162,7 @@ def parked_of(parked: ParkedState | None) -> Parked | None:
 def text_of(output: bytes | None, instance: str) -> str:
     """The output of a completed instance, as JSON text."""
     try:
-        return NULL if output is None else output.decode()
+        return NULL if output is None else plain_text(output)
     except ValueError as error:
         raise _corrupt(instance, error) from error
 

@@ -56,6 +56,7 @@ class DescribingClient(ClientPart):
         activities = _activities(state, work, queued, now)
         leased_until = _lease(queued.leased_until, now)
         info = instance_info(state)
+        damages = [damage for damage in (info.damage, found.damage) if damage is not None]
         timers = sorted(work.timers.values(), key=lambda timer: timer.fire_at)
         waits = tuple(OpenWait(name=wait.name, since=wait.time) for wait in work.waits.values())
         open_timers = tuple(
@@ -74,7 +75,7 @@ class DescribingClient(ClientPart):
                 now=now,
                 last_event=state.last_event,
             ),
-            values=await self._all_values(state),
+            values=await self._all_values(state, damages),
             activities=activities,
             timers=open_timers,
             waits=waits,
@@ -83,7 +84,7 @@ class DescribingClient(ClientPart):
                 for event in work.kept.values()
             ),
             children=await self._children(state),
-            damage=found.damage,
+            damage="; ".join(damages) or None,
             event_count=state.last_event,
             history_bytes=found.size,
             messages=len(queued.messages),
@@ -122,13 +123,19 @@ class DescribingClient(ClientPart):
             found.damage = str(error)
         return found
 
-    async def _all_values(self, state: InstanceState) -> dict[str, str]:
+    async def _all_values(self, state: InstanceState, damages: list[str]) -> dict[str, str]:
         if VALUES not in self._provider.capabilities or not state.value_count:
             return {}
         stored = await self._retried(lambda: self._provider.read_values(state.instance))
         if stored is None:
             return {}
-        return {key: calls.text_of(data, state.instance) for key, data in stored.values.items()}
+        values: dict[str, str] = {}
+        for key, data in stored.values.items():
+            try:
+                values[key] = calls.text_of(data, state.instance)
+            except StorageCorrupt as error:
+                damages.append(f"value {key!r}: {error}")
+        return values
 
     async def _children(self, state: InstanceState) -> tuple[InstanceInfo, ...]:
         admin = self._admin("describe_instance", LISTING)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import field
 from datetime import datetime
+from typing import TypeVar
 
 from perdure.client import calls
 from perdure.clock import to_datetime
+from perdure.errors import StorageCorrupt
 from perdure.model.details import ErrorDetails
 from perdure.model.record import record
 from perdure.model.status import Parked
 from perdure.records.instances import InstanceState, InstanceStatus
 from perdure.records.queries import ExecutionState
+
+T = TypeVar("T")
 
 
 @record
@@ -44,6 +48,9 @@ class InstanceInfo:
     """The number of turns that set a custom status."""
     value_count: int = 0
     """How many values it has; `get_values` reads them."""
+    damage: str | None = None
+    """Why the output, the failure or the custom status cannot be read, and is None here: it is
+    damaged, or encoded by a codec that this process lacks. None if all can be read."""
 
 
 @record
@@ -60,6 +67,8 @@ class ExecutionInfo:
     event_count: int
     started_at: datetime
     completed_at: datetime | None
+    damage: str | None = None
+    """Why the output or the failure cannot be read, and is None here; None if it can."""
 
 
 @record
@@ -87,38 +96,51 @@ class QueueDepths:
 
 
 def instance_info(state: InstanceState) -> InstanceInfo:
-    """The instance for clients; raises `StorageCorrupt` if its output cannot be decoded."""
+    """The instance for clients."""
+    damages: list[str] = []
     return InstanceInfo(
         instance=state.instance,
         orchestration_name=state.name,
         orchestration_version=state.version,
         execution=state.execution,
         status=state.status,
-        output=_output(state.instance, state.status, state.output),
-        failure=_failure(state.instance, state.status, state.output),
+        output=_read(lambda: _output(state.instance, state.status, state.output), damages),
+        failure=_read(lambda: _failure(state.instance, state.status, state.output), damages),
         parent_instance=None if state.parent is None else state.parent.instance,
         created_at=to_datetime(state.created_at),
         updated_at=to_datetime(state.updated_at),
         parked=calls.parked_of(state.parked),
         labels=state.labels,
-        custom_status=calls.custom_status_of(state),
+        custom_status=_read(lambda: calls.custom_status_of(state), damages),
         custom_status_version=state.custom_status_version,
         value_count=state.value_count,
+        damage="; ".join(damages) or None,
     )
 
 
 def execution_info(instance: str, state: ExecutionState) -> ExecutionInfo:
-    """The execution for clients; raises `StorageCorrupt` if its output cannot be decoded."""
+    """The execution for clients."""
     completed_at = state.completed_at
+    damages: list[str] = []
     return ExecutionInfo(
         execution=state.execution,
         status=state.status,
-        output=_output(instance, state.status, state.output),
-        failure=_failure(instance, state.status, state.output),
+        output=_read(lambda: _output(instance, state.status, state.output), damages),
+        failure=_read(lambda: _failure(instance, state.status, state.output), damages),
         event_count=state.event_count,
         started_at=to_datetime(state.started_at),
         completed_at=None if completed_at is None else to_datetime(completed_at),
+        damage="; ".join(damages) or None,
     )
+
+
+def _read(read: Callable[[], T | None], damages: list[str]) -> T | None:
+    """What can be read; otherwise None, and why not in `damages`: a listing goes on with the others."""
+    try:
+        return read()
+    except StorageCorrupt as error:
+        damages.append(str(error))
+        return None
 
 
 def _output(instance: str, status: InstanceStatus, output: bytes | None) -> str | None:

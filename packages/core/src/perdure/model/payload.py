@@ -2,7 +2,7 @@
 
 A first run and a replay see the same values, because values make the round trip through text on
 the live path too. Nothing is pickled. A value that would not come back equal is refused here,
-before it is stored; `perdure.codec` decides that.
+before it is stored; `perdure.encoding` decides that.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from perdure.codec import (
+from perdure.encoding import (
     DoesNotRoundTrip,
     check_json,
     codec_of,

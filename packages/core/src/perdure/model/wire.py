@@ -7,10 +7,11 @@ from dataclasses import field
 from datetime import timedelta
 from typing import Final, cast
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from perdure.clock import Instant, to_microseconds
 from perdure.model.details import ErrorDetails, details_from_plain, details_to_plain
+from perdure.model.envelope import plain_json
 from perdure.model.payload import NULL
 from perdure.model.record import record
 
@@ -268,7 +269,7 @@ def decode_details(data: bytes) -> ErrorDetails:
 
 
 def _mapping(data: bytes) -> Mapping[str, object]:
-    plain = from_json(data)
+    plain = plain_json(data)
     if not isinstance(plain, dict):
         raise ValueError(f"expected a JSON object, found {data[:40]!r}")
     return cast("Mapping[str, object]", plain)

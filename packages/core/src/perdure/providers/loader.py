@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
+    from perdure.codecs.codec import PayloadCodec
+
 PROVIDER_GROUP = "perdure.providers"
 """The entry point group of providers; the name of an entry is the URL scheme."""
 
@@ -71,6 +73,7 @@ def open_provider(
     clock: Clock | None = None,
     plugins: Sequence[object] = (),
     create: bool = True,
+    codec: PayloadCodec | Sequence[PayloadCodec] = (),
 ) -> AbstractAsyncContextManager[Provider]:
     """Open the provider for a URL, or for an options object.
 
@@ -79,13 +82,15 @@ def open_provider(
     the default is the system clock. The wrappers of `plugins` are applied in their order, the first
     innermost. Installed plugins are used only if you pass them: see `installed_plugins`. With
     `create=False` a storage that does not exist is not created: entering the context raises
-    `StorageFailed`, so that a misspelt URL is not taken for an empty storage.
+    `StorageFailed`, so that a misspelt URL is not taken for an empty storage. `codec` encodes payloads
+    on their way to the storage, each codec what those before it made; the wrappers of plugins see
+    them in clear. See `perdure.codecs`.
 
     Raises a `ProviderLoadError` if the provider cannot be found or loaded, `InvalidInput` for an
-    object that is not a plugin, and the `ProviderError` that the provider raises when it opens its
-    storage.
+    object that is not a plugin or a codec, and the `ProviderError` that the provider raises when it
+    opens its storage.
     """
-    opener = find_provider(url_or_options, plugins=plugins)
+    opener = find_provider(url_or_options, plugins=plugins, codec=codec)
     if not create:
         opener = opener.without_creating()
     if clock is not None:
@@ -100,10 +105,11 @@ class ProviderOpener:
     _found: FoundProvider
     _options: BaseModel
     _manager: pluggy.PluginManager
+    _encoding: ProviderWrapper
 
     def open(self, clock: Clock) -> AbstractAsyncContextManager[Provider]:
         """The provider is open while the context lasts."""
-        return _open(self._found, self._options, clock, self._manager)
+        return _open(self._found, self._options, clock, self._manager, self._encoding)
 
     def without_creating(self) -> ProviderOpener:
         """The same, without creating a storage that does not exist; see `UrlOptions`."""
@@ -113,10 +119,14 @@ class ProviderOpener:
 
 
 def find_provider(
-    url_or_options: str | BaseModel, *, plugins: Sequence[object] = ()
+    url_or_options: str | BaseModel,
+    *,
+    plugins: Sequence[object] = (),
+    codec: PayloadCodec | Sequence[PayloadCodec] = (),
 ) -> ProviderOpener:
     """Find and import the provider, and check its options; raises what `open_provider` raises."""
     manager = create_plugin_manager(plugins)
+    encoding = _encoding_by(codec)
     if isinstance(url_or_options, str):
         found = _find_by_scheme(ProviderUrl.parse(url_or_options).scheme)
         options = _read_options(found, url_or_options)
@@ -124,12 +134,16 @@ def find_provider(
         options = url_or_options
         found = _find_by_options(options)
     _check_namespace(options)
-    return ProviderOpener(found, options, manager)
+    return ProviderOpener(found, options, manager, encoding)
 
 
 @asynccontextmanager
 async def _open(
-    found: FoundProvider, options: BaseModel, clock: Clock, manager: pluggy.PluginManager
+    found: FoundProvider,
+    options: BaseModel,
+    clock: Clock,
+    manager: pluggy.PluginManager,
+    encoding: ProviderWrapper,
 ) -> AsyncGenerator[Provider]:
     async with AsyncExitStack() as stack:
         try:
@@ -137,9 +151,18 @@ async def _open(
             provider = await stack.enter_async_context(opened)
         except ImportError as error:
             raise _import_failed(found.entry, f"could not import its driver: {error}") from error
-        wrapped = _wrap(manager, found.spec, provider)
+        wrapped = _wrap(manager, found.spec, encoding(provider))
         async with wrapped.event_loop.opened():
             yield wrapped
+
+
+def _encoding_by(codec: PayloadCodec | Sequence[PayloadCodec]) -> ProviderWrapper:
+    if codec == ():
+        return lambda provider: provider
+    # Imported here, because most programs use no codec.
+    from perdure.codecs.provider import encoding_by
+
+    return encoding_by(codec)
 
 
 def _find_by_scheme(scheme: str) -> FoundProvider:

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from perdure import history
 from perdure.history import CopiedFrom, Event, EventRaised, Kept, OrchestrationStarted, Seed
+from perdure.model.envelope import plain_text
 from perdure.model.payload import NULL
 from perdure.model.wire import EventData, HistoryCopy, StartData, decode_details, encode_raised
 from perdure.records.answers import child_answer
@@ -152,7 +153,7 @@ def answer_of_child(parent: OrchestrationStarted, number: int, child: InstanceSt
     try:
         if child.status is InstanceStatus.FAILED:
             return child_answer(link, None, decode_details(output))
-        return child_answer(link, output.decode() or NULL)
+        return child_answer(link, plain_text(output) or NULL)
     except ValueError as error:
         raise UndecodableData(f"output of {child.instance!r}: {error}") from error
 

@@ -13,6 +13,7 @@ from perdure.contract.provider import Provider
 from perdure.contract.retries import PATIENT_TRIES, with_retries
 from perdure.errors import ExecutionNotFound, InstanceNotFound, StorageCorrupt
 from perdure.history import Event, decode_event
+from perdure.model.envelope import plain_text
 from perdure.records.instances import InstanceState
 from perdure.records.turns import HistoryPage, StoredEvent
 from perdure.replay.signals import UndecodableData
@@ -58,7 +59,9 @@ async def read_values(provider: Provider, state: InstanceState) -> dict[str, str
         provider.clock, lambda: provider.read_values(state.instance), tries=PATIENT_TRIES
     )
     try:
-        return {} if stored is None else {key: data.decode() for key, data in stored.values.items()}
+        return (
+            {} if stored is None else {key: plain_text(data) for key, data in stored.values.items()}
+        )
     except ValueError as error:
         raise UndecodableData(f"values of {state.instance!r}: {error}") from error
 

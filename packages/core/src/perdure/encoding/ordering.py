@@ -13,7 +13,7 @@ from typing import cast
 
 from pydantic_core import from_json, to_json
 
-from perdure.codec.round_trip import field_names
+from perdure.encoding.round_trip import field_names
 
 
 def in_order(value: object, data: bytes) -> bytes:

@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pydantic_core import PydanticSerializationError, ValidationError, from_json, to_json
 
-from perdure.codec.annotations import SpelledAnnotation
-from perdure.codec.differences import DoesNotRoundTrip, Path, many_texts, reason_of
-from perdure.codec.error_locations import explain_refusal, explain_unreadable
-from perdure.codec.ordering import in_order
-from perdure.codec.plain import (
+from perdure.encoding.annotations import SpelledAnnotation
+from perdure.encoding.differences import DoesNotRoundTrip, Path, many_texts, reason_of
+from perdure.encoding.error_locations import explain_refusal, explain_unreadable
+from perdure.encoding.ordering import in_order
+from perdure.encoding.plain import (
     Check,
     NotPlain,
     PlainType,
     is_plain_json,
     may_hold_a_long_integer,
 )
-from perdure.codec.round_trip import Comparison
-from perdure.codec.texts import unreadable
-from perdure.codec.unstorable import why_unstorable
-from perdure.codec.untyped_parts import Schema, left_out, mentions, untyped_part_of
-from perdure.codec.untyped_values import UntypedValues
+from perdure.encoding.round_trip import Comparison
+from perdure.encoding.texts import unreadable
+from perdure.encoding.unstorable import why_unstorable
+from perdure.encoding.untyped_parts import Schema, left_out, mentions, untyped_part_of
+from perdure.encoding.untyped_values import UntypedValues
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

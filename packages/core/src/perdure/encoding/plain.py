@@ -23,7 +23,7 @@ from types import NoneType
 from typing import Any, cast
 from uuid import UUID
 
-from perdure.codec.untyped_parts import Schema, definitions_of, fields_of
+from perdure.encoding.untyped_parts import Schema, definitions_of, fields_of
 
 _MOST_DIGITS = 4300
 """The most digits of an integer that JSON readers and Python accept."""

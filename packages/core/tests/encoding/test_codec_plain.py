@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from uuid import UUID
 
 import pytest
-from perdure.codec import codec_of
+from perdure.encoding import codec_of
 from perdure.errors import InvalidPayload
 from perdure.model.payload import decode, encode
 from pydantic import (

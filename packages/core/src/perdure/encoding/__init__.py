@@ -11,9 +11,9 @@
 - `unstorable`: types of which no value can be stored
 """
 
-from perdure.codec.codec import Codec, codec_of, dump_untyped
-from perdure.codec.differences import DoesNotRoundTrip, reason_of, shows_value
-from perdure.codec.texts import check_json
+from perdure.encoding.differences import DoesNotRoundTrip, reason_of, shows_value
+from perdure.encoding.texts import check_json
+from perdure.encoding.values import Codec, codec_of, dump_untyped
 
 __all__ = [
     "Codec",

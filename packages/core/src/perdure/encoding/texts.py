@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from perdure.codec.differences import DoesNotRoundTrip, show_steps
+from perdure.encoding.differences import DoesNotRoundTrip, show_steps
 
 _PLACE = re.compile(r" at line (\d+) column (\d+)")
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},:]|[^\s\[\]{},:"]+', re.S)

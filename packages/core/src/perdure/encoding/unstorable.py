@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
-from perdure.codec.untyped_parts import NO_SCHEMAS, Schema
+from perdure.encoding.untyped_parts import NO_SCHEMAS, Schema
 
 _KINDS = {
     "callable": "a function cannot be stored; pass the name of one",

@@ -16,8 +16,8 @@ from typing import cast
 
 from pydantic_core import from_json, to_json
 
-from perdure.codec.differences import DoesNotRoundTrip, Path, Step, keys_differ, not_finite
-from perdure.codec.plain import is_plain_json
+from perdure.encoding.differences import DoesNotRoundTrip, Path, Step, keys_differ, not_finite
+from perdure.encoding.plain import is_plain_json
 
 
 class UntypedValues:

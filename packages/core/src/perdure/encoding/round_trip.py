@@ -17,7 +17,7 @@ from decimal import Decimal
 from typing import Any, TypeAlias, cast
 from uuid import UUID
 
-from perdure.codec.differences import (
+from perdure.encoding.differences import (
     DoesNotRoundTrip,
     Path,
     Step,
@@ -26,7 +26,7 @@ from perdure.codec.differences import (
     instant,
     not_in_init,
 )
-from perdure.codec.untyped_parts import UntypedPart
+from perdure.encoding.untyped_parts import UntypedPart
 
 _BASES = (
     *(str, int, float, bytes, dict, list, tuple, set, frozenset),

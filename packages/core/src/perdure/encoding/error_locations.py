@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from typing import cast
 
-from perdure.codec.differences import DoesNotRoundTrip, Path, Step, not_finite
-from perdure.codec.round_trip import field_names
+from perdure.encoding.differences import DoesNotRoundTrip, Path, Step, not_finite
+from perdure.encoding.round_trip import field_names
 
 
 def explain_refusal(value: object, path: Path, error: ValueError) -> DoesNotRoundTrip | None:
