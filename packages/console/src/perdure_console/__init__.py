@@ -8,6 +8,7 @@
 - `records`: the client's records as JSON
 - `texts`: times, states and foreign text, for people
 - `commands/`: the commands themselves
+- `working/`: what a worker is made of
 """
 
 from perdure_console.entry import main

@@ -1,5 +1,6 @@
 """The commands, each in the module of its kind; importing a module adds its commands to the program.
 
+- `worker`: `worker`
 - `listing`: `list`, `queues`, `metrics`
 - `showing`: `show`, `tree`, `history`
 - `starting`: `start`, `raise`
@@ -18,6 +19,7 @@ import importlib
 from typing import Final
 
 _IN_THE_ORDER_OF_THE_HELP: Final = (
+    "worker",
     "listing",
     "showing",
     "starting",
