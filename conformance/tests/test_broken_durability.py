@@ -140,6 +140,38 @@ class SharesNothing(OnSqlite):
         self.url = "memory://"
 
 
+class HearsOfNoOtherProcess(OnSqlite):
+    """Looks when a wait begins, and then rests for its timeout."""
+
+    clause = "SHARED-2"
+
+    class seen_through(DelegatingProvider):  # noqa: N801
+        async def wait_for_change(self, wait):
+            await self.clock.sleep(wait.timeout)
+
+        async def wait_for_work(self, wait):
+            await self.clock.sleep(wait.timeout)
+
+
+class HearsOfWorkAlone(OnSqlite):
+    clause = "SHARED-2"
+
+    class seen_through(DelegatingProvider):  # noqa: N801
+        async def wait_for_change(self, wait):
+            await self.clock.sleep(wait.timeout)
+
+
+class HearsOfTurnsAlone(OnSqlite):
+    clause = "SHARED-2"
+
+    class seen_through(DelegatingProvider):  # noqa: N801
+        async def wait_for_work(self, wait):
+            if wait.serves is None:
+                await self.clock.sleep(wait.timeout)
+            else:
+                await super().wait_for_work(wait)
+
+
 class IsInUse(OnSqlite):
     clause = "SHARED-1"
 
@@ -161,6 +193,9 @@ ON_SQLITE = [
     LosesChildrenAtAKill,
     LosesActivitiesAtAKill,
     SharesNothing,
+    HearsOfNoOtherProcess,
+    HearsOfWorkAlone,
+    HearsOfTurnsAlone,
     IsInUse,
     HasNoUrl,
 ]
@@ -175,7 +210,7 @@ def test_a_broken_provider_is_caught(broken, clause):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ON_SQLITE)
 def test_a_provider_that_fails_other_processes_is_caught(kind, tmp_path, monkeypatch):
-    monkeypatch.setattr(durability, "PATIENCE", 8.0 if kind.clause == "DURABLE-2" else 3.0)
+    monkeypatch.setattr(durability, "PATIENCE", 3.0 if kind.clause == "SHARED-1" else 8.0)
     broken = Broken(name=kind.__name__, clauses=(kind.clause,), make=lambda: kind(tmp_path))
     (check,) = (check for check in CLAUSES if check.id == kind.clause)
 

@@ -12,13 +12,23 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from perdure.clock import SystemClock
 from perdure.contract import ActivityRequest, NewChild, Provider, TurnCommit, TurnRequest
 from perdure.providers.loader import open_provider
 
 from perdure_conformance.backend import with_namespace
-from perdure_conformance.samples import LEASE, SERVES, WORK, event, new_instance, work
+from perdure_conformance.samples import (
+    COMPLETED,
+    LEASE,
+    SERVES,
+    WORK,
+    commit_of,
+    event,
+    new_instance,
+    work,
+)
 from perdure_conformance.workers import Worker
 
 ACKNOWLEDGED = "acknowledged"
@@ -36,6 +46,7 @@ async def process(task: str, url: str, namespace: str, name: str) -> AsyncGenera
         url,
         namespace,
         name,
+        stdin=PIPE,
         stdout=PIPE,
         stderr=PIPE,
     )
@@ -95,6 +106,30 @@ async def run_on(provider: Provider, name: str) -> None:
             await asyncio.sleep(0.005)
 
 
+async def tell_on(provider: Provider, name: str) -> None:
+    """Create an instance, and then commit and end it, each time when told to by a line."""
+    turns: dict[str, TurnCommit] = {}
+
+    async def create() -> None:
+        await provider.create_instance(new_instance(name))
+
+    async def commit() -> None:
+        request = TurnRequest(token=name, limit=1, lease_for=LEASE, serves=SERVES)
+        (turn,) = await provider.lease_turns(request)
+        turns["first"] = commit_of(turn, id="first", add=(work("job"),), keep_for=LEASE)
+        await provider.commit_turn(turns["first"])
+
+    async def end() -> None:
+        last = replace(turns["first"], id="last", add=(), keep_for=None, end=COMPLETED)
+        await provider.commit_turn(last)
+
+    for call in (create, commit, end):
+        say(ACKNOWLEDGED, call.__name__)
+        await asyncio.to_thread(sys.stdin.readline)
+        await call()
+    say(ACKNOWLEDGED, "over")
+
+
 def say(*words: str) -> None:
     """Print a line that arrives even if the process is killed right after."""
     print(*words, flush=True)
@@ -103,7 +138,7 @@ def say(*words: str) -> None:
 async def main(task: str, url: str, namespace: str, name: str) -> None:
     """Open the storage and run the task."""
     async with open_provider(with_namespace(url, namespace), clock=SystemClock()) as provider:
-        await {"write": write_on, "run": run_on}[task](provider, name)
+        await {"write": write_on, "run": run_on, "tell": tell_on}[task](provider, name)
 
 
 if __name__ == "__main__":

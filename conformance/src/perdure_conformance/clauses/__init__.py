@@ -33,6 +33,7 @@ from perdure_conformance.clauses import (
     reopening_faults,
     replacements,
     separation,
+    shared_waits,
     storage_errors,
     terminations,
     texts,
@@ -41,6 +42,7 @@ from perdure_conformance.clauses import (
     unregistered_work,
     values,
     waiting,
+    waking,
 )
 
 _MODULES: tuple[ModuleType, ...] = (
@@ -68,6 +70,7 @@ _MODULES: tuple[ModuleType, ...] = (
     activity_completions,
     activity_releases,
     waiting,
+    waking,
     reopening,
     reopening_faults,
     terminations,
@@ -78,6 +81,7 @@ _MODULES: tuple[ModuleType, ...] = (
     management,
     listing,
     durability,
+    shared_waits,
     model_and_races,
 )
 

@@ -1,4 +1,4 @@
-"""WAIT: waiting for work and for changes."""
+"""WAIT-1, 2 and 5: how long waits last. What ends them early is in `waking`."""
 
 from __future__ import annotations
 
@@ -9,29 +9,33 @@ from datetime import timedelta
 
 from perdure.contract import (
     ActivityLease,
-    ActivityRelease,
     CancellationWait,
     ChangeWait,
-    ExecutionEnd,
-    InstanceStatus,
     ParkedMark,
-    Provider,
     TurnRelease,
     WorkWait,
 )
 
 from perdure_conformance.bench import Bench, held_by
 from perdure_conformance.check import check
+from perdure_conformance.clauses.spans import INSTANT
 from perdure_conformance.expect import expect, expect_equal
-from perdure_conformance.samples import LEASE, SERVES, WORK, event, work
+from perdure_conformance.samples import SERVES, WORK, work
 
-COMPLETED = ExecutionEnd(status=InstanceStatus.COMPLETED)
 MINUTE = timedelta(minutes=1)
 STEP = timedelta(milliseconds=250)
 SHORT = 0.002
 """Real seconds that other threads of a provider get between two steps of the clock."""
+CALM = 0.02
+"""Real seconds after which a wait that returns at once has returned."""
 AT_THE_END = 20.0
 """Real seconds in which a wait that is over by the clock has to return: it may read the storage first."""
+TIMEOUTS = (
+    timedelta(0),
+    timedelta(milliseconds=20, microseconds=1),
+    MINUTE,
+    timedelta(minutes=10),
+)
 
 
 async def ends(bench: Bench, wait: Awaitable[None], *, within: timedelta) -> bool:
@@ -51,9 +55,7 @@ async def ends(bench: Bench, wait: Awaitable[None], *, within: timedelta) -> boo
         done, _ = await asyncio.wait({task}, timeout=AT_THE_END)
         return bool(done)
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await _given_up(task)
 
 
 async def ends_after(
@@ -70,101 +72,80 @@ async def ends_after(
     return woken_for_nothing or await ends(bench, task, within=MINUTE / 2)
 
 
-def says_what_it_does(provider: Provider, attribute: str, method: str) -> bool:
-    """What the attribute says, which must fit: True needs a method of the provider's own."""
-    told = bool(getattr(provider, attribute))
-    own = getattr(type(provider), method) is not getattr(Provider, method)
-    expect(own or not told, f"{attribute} is True, and {method} is the default, which only sleeps")
-    return told
+async def ends_in_time(bench: Bench, wait: Awaitable[None], timeout: timedelta) -> bool:
+    """Whether a wait has ended when the clock has moved by its timeout, in some great steps."""
+    task = asyncio.ensure_future(wait)
+    try:
+        for step in (timeout / 2, timeout - timeout / 2 - INSTANT, INSTANT):
+            await asyncio.wait({task}, timeout=SHORT)
+            bench.advance(max(step, timedelta(0)))
+        done, _ = await asyncio.wait({task}, timeout=AT_THE_END)
+        for each in done:
+            each.result()
+        return bool(done)
+    finally:
+        await _given_up(task)
+
+
+async def lasts(wait: Callable[[], Awaitable[object]]) -> bool:
+    """Whether one of three waits that follow each other lasts while the clock stands still."""
+    for _ in range(3):
+        task = asyncio.ensure_future(wait())
+        done, _ = await asyncio.wait({task}, timeout=CALM)
+        await _given_up(task)
+        if not done:
+            return True
+    return False
+
+
+async def _given_up(task: asyncio.Future[object] | asyncio.Future[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
 
 
 @check("WAIT-1")
 async def a_wait_for_work_ends(bench: Bench) -> None:
-    """`wait_for_work` returns after its timeout at the latest, by the clock."""
-    wait = WorkWait(timeout=MINUTE, serves=SERVES, activity_names=WORK)
-    ended = await ends(bench, bench.provider.wait_for_work(wait), within=MINUTE + STEP)
-    expect(ended, "wait_for_work still waits after its timeout of a minute")
+    """`wait_for_work` returns after its timeout at the latest, by the clock, and lasts where there is no work."""
+    provider = bench.provider
+    for timeout in TIMEOUTS:
+        wait = WorkWait(timeout=timeout, serves=SERVES, activity_names=WORK)
+        ended = await ends_in_time(bench, provider.wait_for_work(wait), timeout)
+        expect(ended, f"wait_for_work still waits after its timeout of {timeout}")
+        if timeout:
+            expect(
+                await lasts(lambda wait=wait: provider.wait_for_work(wait)),
+                f"wait_for_work with a timeout of {timeout} returns at once, again and again,"
+                " where nothing is stored",
+            )
 
 
 @check("WAIT-2")
 async def a_wait_for_a_change_ends(bench: Bench) -> None:
-    """`wait_for_change` returns after its timeout at the latest, by the clock."""
-    for wait in (
-        ChangeWait(instance="absent", timeout=MINUTE, exists=False),
-        ChangeWait(instance="alpha", timeout=MINUTE),
-    ):
-        if wait.exists:
-            await bench.create()
-        ended = await ends(bench, bench.provider.wait_for_change(wait), within=MINUTE + STEP)
-        expect(ended, "wait_for_change still waits after its timeout of a minute")
-
-
-@check("WAIT-3")
-async def a_wait_for_work_ends_with_work(bench: Bench) -> None:
-    """The wait of a provider that tells of work ends early when there is some."""
+    """`wait_for_change` returns after its timeout at the latest, by the clock, and lasts where nothing changed."""
     provider = bench.provider
-    if not says_what_it_does(provider, "tells_of_work", "wait_for_work"):
-        return
-    turns = WorkWait(timeout=MINUTE, serves=SERVES)
-    activities = WorkWait(timeout=MINUTE, activity_names=WORK)
-    ended = await ends_after(bench, provider.wait_for_work(turns), bench.create)
-    expect(ended, "an instance was created, and wait_for_work waits on")
-    ended = await ends(bench, provider.wait_for_work(turns), within=MINUTE / 2)
-    expect(ended, "a turn was ready before the call, and wait_for_work waits")
-    turn = await bench.take()
-    turn = await bench.keep(turn, keep_for=timedelta(minutes=5))
-
-    async def add_work() -> None:
-        await bench.keep(turn, add=(work("job"),), keep_for=timedelta(minutes=5))
-
-    ended = await ends_after(bench, provider.wait_for_work(activities), add_work)
-    expect(ended, "an activity was added, and wait_for_work waits on")
-    ended = await ends(bench, provider.wait_for_work(activities), within=MINUTE / 2)
-    expect(ended, "an activity was there before the call, and wait_for_work waits")
-
-
-@check("WAIT-4")
-async def a_wait_for_a_change_ends_with_it(bench: Bench) -> None:
-    """The wait of a provider that tells of changes ends early when the instance differs."""
-    provider = bench.provider
-    if not says_what_it_does(provider, "tells_of_changes", "wait_for_change"):
-        return
-
-    def wait(
-        instance: str = "alpha", commit: str | None = None, exists: bool = True
-    ) -> Awaitable[None]:
-        return provider.wait_for_change(
-            ChangeWait(instance=instance, timeout=MINUTE, last_commit=commit, exists=exists)
-        )
-
-    ended = await ends_after(bench, wait(exists=False), bench.create)
-    expect(ended, "the instance was created, and wait_for_change waits on")
-    expect(await ends(bench, wait(exists=False), within=MINUTE / 2), "missed a creation before it")
-    turn = await bench.take()
-
-    async def commit() -> None:
-        await bench.commit(turn, id="c-1")
-
-    expect(
-        await ends_after(bench, wait(), commit), "a turn committed, and wait_for_change waits on"
-    )
-    expect(await ends(bench, wait(), within=MINUTE / 2), "missed a commit before it")
-    await bench.send(event("more"))
-    turn = await bench.take()
-
-    async def park() -> None:
-        mark = ParkedMark(reason="unregistered", details="x")
-        await provider.release_turn(TurnRelease(lease=held_by(turn), parked=mark))
-
-    expect(
-        await ends_after(bench, wait(commit="c-1"), park), "parked, and wait_for_change waits on"
-    )
-    expect(await ends(bench, wait(commit="c-1"), within=MINUTE / 2), "missed a mark before it")
+    turn = await bench.started("parked")
+    mark = ParkedMark(reason="stalled", details="stalled")
+    await provider.release_turn(TurnRelease(lease=held_by(turn), parked=mark))
+    parked = (await bench.state("parked")).parked
+    for timeout in TIMEOUTS:
+        for what, wait in (
+            ("that does not exist", ChangeWait(instance="absent", timeout=timeout, exists=False)),
+            ("that is parked", ChangeWait(instance="parked", timeout=timeout, parked=parked)),
+        ):
+            ended = await ends_in_time(bench, provider.wait_for_change(wait), timeout)
+            expect(ended, f"wait_for_change still waits after its timeout of {timeout}")
+            if timeout:
+                expect(
+                    await lasts(lambda wait=wait: provider.wait_for_change(wait)),
+                    f"wait_for_change with a timeout of {timeout} returns at once, again and"
+                    f" again, for an instance {what} and did not change",
+                )
 
 
 @check("WAIT-5")
 async def a_wait_for_cancellations_ends(bench: Bench) -> None:
-    """`wait_for_cancellation` returns after its timeout at the latest, names no lease that stands, and extends none."""
+    """`wait_for_cancellation` returns after its timeout at the latest, names no lease that stands, extends none, and lasts where none is gone."""
     await bench.with_activities(work("live"), work("expired"))
     leases = {each.id: each.lease for each in await bench.lease_work()}
     await bench.provider.renew_activities([leases["live"]], lease_for=timedelta(minutes=3))
@@ -174,63 +155,12 @@ async def a_wait_for_cancellations_ends(bench: Bench) -> None:
     async def waiting() -> None:
         found.append(await bench.provider.wait_for_cancellation(wait))
 
+    expect(
+        await lasts(lambda: bench.provider.wait_for_cancellation(wait)),
+        "wait_for_cancellation returns at once, again and again, though no lease is gone",
+    )
     ended = await ends(bench, waiting(), within=MINUTE + STEP)
     expect(ended, "wait_for_cancellation still waits after its timeout of a minute")
     expect_equal(found, [frozenset()], "leases named as gone, of two that stand")
     left = [each.id for each in await bench.lease_work(token="other")]
     expect_equal(left, ["expired"], "leases that had expired after the wait")
-
-
-@check("WAIT-6")
-async def a_wait_for_cancellations_names_what_is_gone(bench: Bench) -> None:
-    """The wait of a provider that tells of cancellations names every lease that is gone."""
-    provider = bench.provider
-    if not says_what_it_does(provider, "tells_of_cancellations", "wait_for_cancellation"):
-        return
-    names = ("kept", "taken", "released", "done", "cancelled")
-    turn = await bench.with_activities(*map(work, names))
-    ending = await bench.with_activities(work("void"), instance="ending")
-    leased = {each.id: each for each in await bench.lease_work(token="mine")}
-    leases = {name: each.lease for name, each in leased.items()}
-    found: list[frozenset[ActivityLease]] = []
-
-    async def waiting(*chosen: str) -> None:
-        wait = CancellationWait(
-            leases=tuple(leases[name] for name in chosen or leases), timeout=MINUTE
-        )
-        found.append(await provider.wait_for_cancellation(wait))
-
-    async def cancel() -> None:
-        nonlocal turn
-        turn = await bench.keep(turn, cancel=("cancelled",))
-
-    async def end() -> None:
-        await bench.commit(ending, end=COMPLETED)
-
-    await _named_when_it_ends(bench, waiting(), cancel)
-    await _named_when_it_ends(bench, waiting("kept", "void"), end)
-    expect_equal(found, [{leases["cancelled"]}, {leases["void"]}], "leases named as gone")
-    found.clear()
-    await provider.release_activity(ActivityRelease(lease=leases["released"]))
-    await bench.complete(leased["done"])
-    leases["unknown"] = ActivityLease(instance="alpha", activity="unknown", token="mine")
-    leases["stranger"] = ActivityLease(instance="alpha", activity="kept", token="stranger")
-    leases["absent"] = ActivityLease(instance="absent", activity="kept", token="mine")
-    await provider.renew_activities([leases["kept"]], lease_for=timedelta(minutes=3))
-    bench.advance(LEASE)
-    taken = sorted(each.id for each in await bench.lease_work(token="other"))
-    expect_equal(taken, ["released", "taken"], "leased by another")
-    within = MINUTE / 2 if provider.tells_of_changes else MINUTE + STEP
-    expect(await ends(bench, waiting(), within=within), "leases were gone before it, and it waits")
-    expect_equal(found, [frozenset(leases.values()) - {leases["kept"]}], "leases named as gone")
-
-
-async def _named_when_it_ends(
-    bench: Bench, wait: Awaitable[None], change: Callable[[], Awaitable[object]]
-) -> None:
-    if bench.provider.tells_of_changes:
-        ended = await ends_after(bench, wait, change)
-    else:
-        await change()
-        ended = await ends(bench, wait, within=MINUTE + STEP)
-    expect(ended, "a commit made a lease void, and wait_for_cancellation waits on")

@@ -29,6 +29,7 @@ from perdure.contract import (
     HistoryPage,
     InstanceReopening,
     InstanceState,
+    InstanceStatus,
     InstanceTermination,
     InstanceValues,
     LeasedActivity,
@@ -241,7 +242,9 @@ class DynamoDBProvider(Provider):
     async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:
         """Carry a turn's changes out, all or nothing."""
         check_commit(commit, finish_limit=self.finish_limit)
-        return await _whole("commit_turn", self._commits.commit(commit))
+        answer = await _whole("commit_turn", self._commits.commit(commit))
+        self._watching.committed(commit.instance, commit.id, continues=_continues(commit))
+        return answer
 
     async def release_turn(self, release: TurnRelease) -> None:
         """Give a turn lease back."""
@@ -273,6 +276,8 @@ class DynamoDBProvider(Provider):
         """Give an activity lease back."""
         check_delay(release.delay)
         await _whole("release_activity", self._activities.release(release))
+        if release.parked is not None:
+            self._watching.marked(release.lease.instance)
 
     async def renew_activities(
         self, leases: Sequence[ActivityLease], *, lease_for: timedelta
@@ -444,3 +449,8 @@ async def _end(
     if undo is not None:
         with suppress(ProviderError):
             await undo()
+
+
+def _continues(commit: TurnCommit) -> bool:
+    """Whether the instance runs on after the commit."""
+    return commit.end is None or commit.end.status is InstanceStatus.CONTINUED_AS_NEW

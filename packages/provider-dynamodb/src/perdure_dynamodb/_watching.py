@@ -2,12 +2,13 @@
 
 It reads the lock items of all instances that are due in batches, at half the price of a consistent
 read, first after 50 ms and then ever more rarely, up to every two seconds. It leaves out what this
-process runs: a commit of its own wakes its waiters through the notifier.
+process runs: its own commits and marks tell what they change there.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from perdure.contract import ChangeWait
 from perdure.errors import ProviderError
 
 from perdure_dynamodb._changes import Changes
+from perdure_dynamodb._lease_memory import BoundedMemory
 from perdure_dynamodb._locks import Lock
 
 SHORTEST_PAUSE = timedelta(milliseconds=50)
@@ -52,6 +54,11 @@ class Watching:
         self._clock = clock
         self._runs_here = runs_here
         self._waiters: set[_Waiter] = set()
+        self._waiters_of: dict[str, set[_Waiter]] = defaultdict(set)
+        self._last_commits: BoundedMemory[str, str] = BoundedMemory()
+        """By instance, the last commit of this process."""
+        self._marked: BoundedMemory[str, None] = BoundedMemory()
+        """Instances that this process has marked as parked since then."""
         self._came = asyncio.Event()
         self._reader: asyncio.Task[None] | None = None
 
@@ -64,6 +71,7 @@ class Watching:
             due=now + to_microseconds(SHORTEST_PAUSE),
         )
         self._waiters.add(waiter)
+        self._waiters_of[wait.instance].add(waiter)
         self._came.set()
         if self._reader is None:
             self._reader = asyncio.get_running_loop().create_task(self._read_for_all())
@@ -73,12 +81,36 @@ class Watching:
         finally:
             over.cancel()
             self._waiters.discard(waiter)
+            self._waiters_of[wait.instance].discard(waiter)
+            if not self._waiters_of[wait.instance]:
+                del self._waiters_of[wait.instance]
+
+    def committed(self, instance: str, commit: str, *, continues: bool) -> None:
+        """This process has committed a turn; no look is needed to know it."""
+        self._last_commits[instance] = commit
+        self._marked.pop(instance, None)
+        self._tell(instance, continues=continues)
+
+    def marked(self, instance: str) -> None:
+        """This process may have marked the instance as parked."""
+        self._marked[instance] = None
+        self._tell(instance)
+
+    def _tell(self, instance: str, *, continues: bool = False) -> None:
+        for waiter in self._waiters_of.get(instance, ()):
+            if not (continues and waiter.wait.until_ended) and not waiter.woken.done():
+                waiter.woken.set_result(None)
+
+    def _knows(self, wait: ChangeWait) -> bool:
+        """Whether the caller has seen the last that this process did to an instance that it runs."""
+        if not wait.exists or wait.instance in self._marked:
+            return False
+        return self._last_commits.get(wait.instance, wait.last_commit) == wait.last_commit
 
     def wake(self, instance: str) -> None:
         """This process has changed the instance by a call that no lease is needed for."""
-        for waiter in self._waiters:
-            if waiter.wait.instance == instance:
-                waiter.due, waiter.pause = self._clock.now(), to_microseconds(SHORTEST_PAUSE)
+        for waiter in self._waiters_of.get(instance, ()):
+            waiter.due, waiter.pause = self._clock.now(), to_microseconds(SHORTEST_PAUSE)
         self._came.set()
 
     async def close(self) -> None:
@@ -110,7 +142,7 @@ class Watching:
         for waiter in waiters:
             runs_here = self._runs_here(waiter.wait.instance)
             waiter.put_off(now, longest=runs_here)
-            if not runs_here:
+            if not runs_here or not self._knows(waiter.wait):
                 wanted.append(waiter)
         # What cannot be read now is looked at again later.
         with suppress(ProviderError):
