@@ -10,6 +10,7 @@ from perdure.contract import LONGEST_LEASE, InstanceStatus, check_lease
 from perdure.errors import InstanceAlreadyExists
 from perdure_conformance.broken_providers import StoreBackend, breaks, what_catches
 from perdure_conformance.clauses import CLAUSES
+from perdure_conformance.locking_store import SkipsWhatIsLocked, breaks_locking
 from perdure_conformance.model import ModelProvider, Store
 
 
@@ -18,6 +19,35 @@ class TakesTimeFromTheWall(ModelProvider):
     def at_present(self):
         self._store.now = SystemClock().now()
         return self._store
+
+
+@breaks_locking("CALL-14")
+class FindsNothingBesideOtherCalls(SkipsWhatIsLocked):
+    async def lease_turns(self, request):
+        return () if self.locks.locked.total() else await super().lease_turns(request)
+
+
+@breaks_locking("CALL-14")
+class FindsNoActivitiesBesideOtherCalls(SkipsWhatIsLocked):
+    async def lease_activities(self, request):
+        return () if self.locks.locked.total() else await super().lease_activities(request)
+
+
+@breaks_locking("CALL-14")
+class NeverFindsWhatItPassedOver(SkipsWhatIsLocked):
+    async def lease_turns(self, request):
+        self.locks.passed_over.update(+self.locks.locked)
+        turns = await super().lease_turns(request)
+        return tuple(turn for turn in turns if turn.state.instance not in self.locks.passed_over)
+
+
+@breaks_locking("CALL-14")
+class LeasesTheActivitiesThatItPassesOver(SkipsWhatIsLocked):
+    async def lease_activities(self, request):
+        locked = set(+self.locks.locked)
+        self.locks.locked.clear()
+        found = await super().lease_activities(request)
+        return tuple(each for each in found if each.instance not in locked)
 
 
 @breaks("CALL-2")

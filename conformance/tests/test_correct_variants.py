@@ -8,6 +8,7 @@ import pytest
 from perdure_conformance.broken_providers import StoreBackend
 from perdure_conformance.clauses import CLAUSES
 from perdure_conformance.comparison.state_machine import compare_with_model
+from perdure_conformance.locking_store import LockingStore, SkipsWhatIsLocked
 from perdure_conformance.model import ModelProvider, Store
 from perdure_conformance.model import turns as turns_module
 from perdure_conformance.runner import Outcome, judge
@@ -129,6 +130,7 @@ VARIANTS = {
     "finishes twenty": lambda: StoreBackend(provider=FinishesTwenty),
     "wakes for nothing": lambda: StoreBackend(provider=WakesForNothing),
     "looks for cancellations": lambda: StoreBackend(provider=LooksForCancellationsInTheEnd),
+    "skips what is locked": lambda: StoreBackend(LockingStore, SkipsWhatIsLocked),
     "answers with lists": lambda: StoreBackend(provider=AnswersWithLists),
 }
 

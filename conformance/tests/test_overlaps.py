@@ -196,18 +196,43 @@ def test_a_look_may_pass_over_what_is_given_back_meanwhile_and_nothing_else():
     assert not states(before, Exchange(look("new"), without["b"]), Exchange(release, None))
 
 
-def test_a_look_for_activities_may_pass_over_what_is_given_back_meanwhile_and_nothing_else():
+def test_a_look_may_pass_over_what_an_event_is_sent_to_and_nothing_else():
+    before = two_instances()
+    turns = answer(copy_of(before), look("new"))
+    without = {
+        name: frozenset(turn for turn in turns if turn.state.instance != name) for name in "ab"
+    }
+    sent = Exchange((event("m", "a"),), None)
+
+    assert states(before, Exchange(look("new"), without["a"]), sent)
+    assert not states(before, Exchange(look("new"), without["b"]), sent)
+
+
+def test_a_look_may_pass_over_what_was_passed_over_only_while_the_other_call_lasts():
+    before = two_instances()
+    sent = Exchange((event("m", "a"),), None)
+    b_alone = frozenset(
+        turn for turn in answer(copy_of(before), look("new")) if turn.state.instance == "b"
+    )
+    [after_both] = states(before, Exchange(look("new"), b_alone), sent)
+
+    assert [turn.state.instance for turn in answer(after_both, look("next"))] == ["a"]
+
+
+def test_a_look_for_activities_may_pass_over_those_of_an_instance_that_is_concerned():
     added = tuple(NewActivity(id=name, name="work", data=b"") for name in "ab")
     before = two_instances(look("one"), commit("one", add=added), look_for_work("old"))
     CLOCK.advance(LEASE)
-    given_back = ActivityLease(instance="a", activity="a", token="old")
-    release = ActivityRelease(lease=given_back)
+    release = ActivityRelease(lease=ActivityLease(instance="a", activity="a", token="old"))
     work = answer(copy_of(before), look_for_work("new"))
-    without = {name: frozenset(each for each in work if each.id != name) for name in "ab"}
-
     asked = look_for_work("new")
-    assert states(before, Exchange(asked, without["a"]), Exchange(release, None))
-    assert not states(before, Exchange(asked, without["b"]), Exchange(release, None))
+
+    for left in ("", "a", "b", "ab"):
+        some = frozenset(each for each in work if each.id in left)
+        assert states(before, Exchange(asked, some), Exchange(release, None))
+    elsewhere = Exchange((event("m", "b"),), None)
+    assert states(before, Exchange(asked, work), elsewhere)
+    assert not states(before, Exchange(asked, frozenset()), elsewhere)
 
 
 def test_a_look_gets_two_unregistered_activities_of_a_queue_that_is_not_busy():
@@ -218,8 +243,8 @@ def test_a_look_gets_two_unregistered_activities_of_a_queue_that_is_not_busy():
     work = answer(copy_of(before), request)
 
     assert len(work) == 2
-    assert states(before, Exchange(request, work), Exchange((event("m"),), None))
-    assert not states(before, Exchange(request, frozenset()), Exchange((event("m"),), None))
+    assert states(before, Exchange(request, work), Exchange((event("m", "b"),), None))
+    assert not states(before, Exchange(request, frozenset()), Exchange((event("m", "b"),), None))
 
 
 def test_a_renewal_tells_of_each_activity_as_it_is_before_or_after_a_commit():

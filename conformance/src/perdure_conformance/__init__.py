@@ -29,7 +29,7 @@ Runs:
 - `suite`, `plugin`: the checks as tests
 - `scaffold`: writes a new provider package
 - `stress`, `stress_workloads`: measures a provider
-- `broken_providers`: how the checks themselves are tested
+- `broken_providers`, `careful_store`, `locking_store`: how the checks themselves are tested
 
 Names are imported when they are first asked for: pytest loads the plugin in every run, and most
 runs have nothing to do with providers.

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from perdure.clock import ManualClock
 from perdure.contract import (
+    ActivityCompletion,
     ActivityLease,
     ActivityRelease,
     ActivityRequest,
@@ -31,6 +32,7 @@ from perdure.contract import (
 from perdure_conformance.comparison.requests import (
     ActivityRenewal,
     Answer,
+    Deletion,
     EarlyDeletion,
     NamespaceDeletion,
     Pruning,
@@ -81,8 +83,8 @@ async def states_after(
     for state in states:
         state.now = clock.now()
         tracks = [
-            *_tracks(first, beside=second.request, before=state, clock=clock),
-            *_tracks(second, beside=first.request, before=state, clock=clock),
+            *_tracks(first, beside=second, before=state, clock=clock),
+            *_tracks(second, beside=first, before=state, clock=clock),
         ]
         await _explore(state, tracks, found)
     return list(found.values())
@@ -111,31 +113,35 @@ async def _explore(state: Store, tracks: Sequence[Track], found: dict[Hashable, 
 
 
 def _tracks(
-    exchange: Exchange, *, beside: Request, before: Store, clock: ManualClock
+    exchange: Exchange, *, beside: Exchange, before: Store, clock: ManualClock
 ) -> Sequence[Track]:
     request, found = exchange.request, exchange.found
     match request:
         case tuple():
             return _send(request, clock)
         case TurnCommit() if isinstance(found, CommitAnswer):
-            return [_commit(request, found, clock, alone=_commits(beside) != request.instance)]
+            return [
+                _commit(request, found, clock, alone=_commits(beside.request) != request.instance)
+            ]
         case TurnRequest() if isinstance(found, frozenset):
             turns = {each.state.instance: each for each in found if isinstance(each, LeasedTurn)}
-            instances = {*before.tables.instances, *_created(beside), *turns}
-            passed_over = _given_back(beside) - turns.keys()
+            instances = {*before.tables.instances, *_created(beside.request), *turns}
+            may_be_passed_over = _concerned(beside)
             return [
                 _lease_turn(request, instance, turns.get(instance))
-                for instance in sorted(instances - passed_over)
+                for instance in sorted(instances)
+                if instance in turns or instance not in may_be_passed_over
             ]
         case ActivityRequest() if isinstance(found, frozenset):
             work = {
                 (each.instance, each.id): each for each in found if isinstance(each, LeasedActivity)
             }
-            activities = {*before.tables.activities, *_added(beside), *work}
-            passed_over = _work_given_back(beside) - work.keys()
+            activities = {*before.tables.activities, *_added(beside.request), *work}
+            may_be_passed_over = _concerned(beside)
             return [
                 [_lease_activity(request, key, work.get(key), before=before)]
-                for key in sorted(activities - passed_over)
+                for key in sorted(activities)
+                if key in work or key[0] not in may_be_passed_over
             ]
         case TurnRenewal() | ActivityRenewal() if isinstance(found, frozenset):
             return _renewal(request, found, clock)
@@ -277,21 +283,33 @@ def _added(request: Request) -> Collection[tuple[str, str]]:
     return {(request.instance, new.id) for new in request.add}
 
 
-def _given_back(request: Request) -> set[str]:
-    """The instances that a look passes over where this call gives them back meanwhile."""
+def _concerned(exchange: Exchange) -> Collection[str]:
+    """The instances that a call concerns (CALL-14): a look beside it may pass over them."""
+    request, found = exchange.request, exchange.found
     match request:
+        case tuple():
+            return {message.instance for message in request}
+        case TurnRequest() | ActivityRequest():
+            return _leased(found)
         case TurnCommit():
-            return {request.instance}
-        case TurnRelease():
+            sent = {message.instance for message in request.send}
+            created = {child.instance.instance for child in request.create}
+            return {request.instance, *sent, *created}
+        case InstanceTermination():
+            return {request.instance, *(message.instance for message in request.send)}
+        case TurnRenewal() | ActivityRenewal():
+            return {lease.instance for lease in request.leases}
+        case TurnRelease() | ActivityRelease() | ActivityCompletion():
             return {request.lease.instance}
-        case InstanceReopening() | InstanceTermination():
+        case NewInstance() | InstanceReopening() | Deletion() | Pruning():
             return {request.instance}
-        case _:
-            return set()
+        case EarlyDeletion() | NamespaceDeletion():
+            return ()
 
 
-def _work_given_back(request: Request) -> set[tuple[str, str]]:
-    """The activities that a look passes over where this call gives them back meanwhile."""
-    if not isinstance(request, ActivityRelease):
-        return set()
-    return {(request.lease.instance, request.lease.activity)}
+def _leased(found: Answer) -> Collection[str]:
+    """The instances that a look has leased, or whose activities."""
+    if not isinstance(found, frozenset):
+        return ()
+    turns = {each.state.instance for each in found if isinstance(each, LeasedTurn)}
+    return turns | {each.instance for each in found if isinstance(each, LeasedActivity)}
