@@ -206,7 +206,7 @@ class CommitFields(TypedDict, total=False):
     send: tuple[Message, ...]
     front: tuple[Message, ...]
     create: tuple[NewChild, ...]
-    end: ExecutionEnd
+    end: ExecutionEnd | None
     version: str
     unpin: bool
     engine: int

@@ -263,7 +263,6 @@ async def test_versions_are_pinned_kept_and_unpinned(bench):
 
     again = ExecutionEnd(status=InstanceStatus.CONTINUED_AS_NEW)
     assert await version_after(1, version="1.0.0") == "1.0.0"
-    assert await version_after(1, unpin=True) == "1.0.0"
     assert await version_after(1, end=again) == "1.0.0"
     assert await version_after(2, end=again, unpin=True) is None
     assert await version_after(3, end=again, version="2.0.0") == "2.0.0"

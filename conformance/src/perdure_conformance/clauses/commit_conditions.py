@@ -10,7 +10,6 @@ from perdure.contract import (
     ActivityRelease,
     ExecutionEnd,
     InstanceState,
-    InstanceStatus,
     NewChild,
     StoredEvent,
     TurnCommit,
@@ -20,8 +19,10 @@ from perdure.errors import ActivityLeaseLost, HistoryConflict, LeaseLost
 
 from perdure_conformance.bench import Bench, held_by
 from perdure_conformance.check import check
+from perdure_conformance.clauses.long_commits import expect_last_lease_looked_at
 from perdure_conformance.expect import expect, expect_equal, expect_refusal
 from perdure_conformance.samples import (
+    AGAIN,
     COMPLETED,
     LEASE,
     SECOND,
@@ -34,8 +35,6 @@ from perdure_conformance.samples import (
     result,
     work,
 )
-
-AGAIN = ExecutionEnd(status=InstanceStatus.CONTINUED_AS_NEW)
 
 
 @check("COMMIT-1")
@@ -164,6 +163,7 @@ async def a_commit_needs_the_leases_it_finishes(bench: Bench) -> None:
         await bench.provider.complete_activity(
             ActivityCompletion(lease=leases["good"], message=result("late"))
         )
+    await expect_last_lease_looked_at(bench)
 
 
 @check("COMMIT-6")
@@ -222,15 +222,19 @@ async def a_refused_commit_changes_nothing(bench: Bench) -> None:
     for turn in await bench.lease():
         await bench.commit(turn)
     for refused_as in (LeaseLost, HistoryConflict, ActivityLeaseLost):
-        for keep in (None, LEASE):
-            await expect_untouched(bench, refused_as, keep is not None)
+        for end in (None, AGAIN, COMPLETED):
+            await expect_untouched(bench, refused_as, end)
 
 
-async def expect_untouched(bench: Bench, refused_as: type[Exception], keep: bool) -> None:
+async def expect_untouched(
+    bench: Bench, refused_as: type[Exception], end: ExecutionEnd | None
+) -> None:
     """Refuse a commit that does everything, and look at all that it could have changed."""
-    instance = f"{refused_as.__name__}-{keep}"
+    instance = f"{refused_as.__name__}-{end and end.status}"
     good = await full_commit(bench, instance)
-    bad = replace(good, id="refused", keep_for=LEASE if keep else None)
+    bad = replace(good, id="refused", keep_for=LEASE, end=end)
+    if end is AGAIN:
+        bad = replace(bad, front=(restart(2, instance), *bad.front))
     if refused_as is LeaseLost:
         bad = replace(bad, token="another")
     elif refused_as is HistoryConflict:
@@ -240,9 +244,10 @@ async def expect_untouched(bench: Bench, refused_as: type[Exception], keep: bool
         bad = replace(bad, finish=(*bad.finish, never))
     before = await bench.state(instance), await bench.history(instance)
     bench.advance(SECOND)
-    with expect_refusal(refused_as, "a commit that does everything"):
+    ending = f"ends as {end.status}" if end else "ends nothing"
+    with expect_refusal(refused_as, f"a commit that does everything and {ending}"):
         await bench.provider.commit_turn(bad)
-    await expect_as_before(bench, good, before, "a refused commit")
+    await expect_as_before(bench, good, before, f"a refused commit that {ending}")
     await bench.provider.commit_turn(replace(good, end=COMPLETED))
     for turn in await bench.lease():
         await bench.commit(turn)
@@ -305,12 +310,8 @@ async def a_repeated_commit_is_answered_again(bench: Bench) -> None:
     expect_equal((answer.lease_until, answer.messages), (None, ()), "the repeated end's answer")
     expect_equal(await bench.state("ended"), before, "the ended instance")
     await bench.expect_nothing_ready("the end was repeated")
-    turn = await bench.started("renewed")
-    kept = bench.draft(turn, events=(b"1",), keep_for=LEASE)
-    await bench.provider.commit_turn(kept)
-    await bench.provider.renew_turns([held_by(turn)], lease_for=2 * LEASE)
-    until = (await bench.provider.commit_turn(kept)).lease_until
-    expect_equal(until, bench.after(2 * LEASE), "lease_until of a repeat after a renewal")
+    await expect_answered_by_what_it_kept(bench)
+    await expect_no_repeat_elsewhere(bench)
 
 
 async def expect_repeatable(bench: Bench, good: TurnCommit) -> None:
@@ -352,3 +353,42 @@ async def expect_repeatable(bench: Bench, good: TurnCommit) -> None:
     bench.advance(LEASE)
     for turn in await bench.lease():
         await bench.commit(turn)
+
+
+async def expect_answered_by_what_it_kept(bench: Bench) -> None:
+    """Complain unless a repeat tells the lease that the commit kept, as it is now, and no other one."""
+    turn = await bench.started("kept")
+    await bench.send(*(event(name, "kept") for name in ("read", "one", "two")))
+    commit = bench.draft(turn, remove=("start",), keep_for=LEASE, held=frozenset({"one"}))
+    first = await bench.provider.commit_turn(commit)
+    expect_equal(ids(first.messages), ["read", "two"], "messages that are not held")
+    bench.advance(SECOND)
+    await bench.send(event("three", "kept"))
+    await bench.provider.renew_turns([held_by(turn)], lease_for=2 * LEASE)
+    again = await bench.provider.commit_turn(commit)
+    wanted = (bench.after(2 * LEASE), ["read", "two", "three"], False)
+    found = (again.lease_until, ids(again.messages), again.more)
+    expect_equal(found, wanted, "lease_until, messages and more of a repeat after a renewal")
+    for fields in ({"incarnation": "another"}, {"instance": "absent"}):
+        with expect_refusal(LeaseLost, f"a repeat with {fields}"):
+            await bench.provider.commit_turn(replace(commit, **fields))
+    released = bench.draft(turn, remove=("read",))
+    answer = await bench.provider.commit_turn(released)
+    turns = await bench.lease(token=turn.token)
+    expect_equal([each.state.instance for each in turns], ["kept"], "leased again by its token")
+    again = await bench.provider.commit_turn(released)
+    expect_equal(again, answer, "a repeat without keep_for, when its token has leased again")
+    await bench.commit(turns[0], end=COMPLETED)
+
+
+async def expect_no_repeat_elsewhere(bench: Bench) -> None:
+    """Complain if a commit is taken for the repeat of another instance's, or of an earlier one."""
+    for name in ("this", "that"):
+        await bench.commit(await bench.started(name), id="same", events=(name.encode(),))
+        expect_equal(len(await bench.history(name)), 1, f"events of a commit of {name}")
+    await bench.send(event("more", "this"), event("more", "that"))
+    for turn in await bench.lease():
+        name = turn.state.instance
+        turn = await bench.keep(turn, id="other", events=(b"2",))
+        await bench.commit(turn, id="same", events=(b"3",))
+        expect_equal(len(await bench.history(name)), 3, f"events where {name} has an id again")

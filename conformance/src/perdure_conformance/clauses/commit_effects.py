@@ -12,10 +12,19 @@ from perdure.errors import ActivityLeaseLost
 
 from perdure_conformance.bench import Bench
 from perdure_conformance.check import check
+from perdure_conformance.clauses.long_commits import (
+    expect_all_added,
+    expect_all_at_the_front,
+    expect_all_cancelled,
+    expect_all_created,
+    expect_all_removed,
+    expect_all_sent,
+)
 from perdure_conformance.expect import expect, expect_equal, expect_refusal
 from perdure_conformance.samples import (
     AGAIN,
     COMPLETED,
+    FAILED,
     LEASE,
     SECOND,
     delivered,
@@ -44,6 +53,7 @@ async def messages_are_removed_by_id(bench: Bench) -> None:
     expect_equal(
         found, {"alpha": ["stays"], "beta": ["start", "same"]}, "what is left in the mailboxes"
     )
+    await expect_all_removed(bench)
 
 
 @check("COMMIT-10")
@@ -68,6 +78,27 @@ async def activities_are_added(bench: Bench) -> None:
     expect_equal([each.id for each in await bench.lease_work()], ["later"], "added for later")
     found = await bench.lease_work(names=frozenset({"unknown"}))
     expect_equal([each.id for each in found], ["unknown"], "added under another name")
+    await expect_none_added_at_an_end(bench)
+    await expect_all_added(bench)
+
+
+async def expect_none_added_at_an_end(bench: Bench) -> None:
+    """Complain if a commit adds activities to an execution that it ends."""
+    for end in (COMPLETED, AGAIN):
+        name = f"{end.status}"
+        answer = await bench.commit(
+            await bench.started(name),
+            add=(work("void"), work("leased", lease=True)),
+            activity_token="void",
+            activity_lease_for=LEASE,
+            end=end,
+            front=(restart(2, name),) if end is AGAIN else (),
+        )
+        expect_equal(answer.activities_until, None, f"activities_until where {name} ends it")
+        await bench.expect_no_work(f"activities were added to an execution that ends as {name}")
+        held = await bench.lease_work(token="void", limit=1)
+        expect_equal([each.id for each in held], [], f"added leased where {name} ends it")
+    await bench.commit(await bench.take(f"{AGAIN.status}"), end=COMPLETED)
 
 
 @check("COMMIT-11")
@@ -128,6 +159,21 @@ async def activities_are_cancelled(bench: Bench) -> None:
     expect_equal(len(own), 0, "leases of activities that were added and cancelled at once")
     with expect_refusal(ActivityLeaseLost, "the completion of a cancelled activity"):
         await bench.complete(mine)
+    await expect_cancelled_when_leased_again(bench)
+    await expect_all_cancelled(bench)
+
+
+async def expect_cancelled_when_leased_again(bench: Bench) -> None:
+    """Complain unless activities on their second delivery are cancelled and finished."""
+    turn = await bench.with_activities(work("cancelled"), work("finished"), instance="again")
+    await bench.lease_work()
+    bench.advance(LEASE)
+    second = {each.id: each for each in await bench.lease_work() if each.instance == "again"}
+    turn = await bench.keep(turn, cancel=("cancelled",), finish=(second["finished"].lease,))
+    bench.advance(LEASE)
+    left = [each.id for each in await bench.lease_work() if each.instance == "again"]
+    expect_equal(left, [], "activities left that were on their second delivery")
+    await bench.commit(turn, end=COMPLETED)
 
 
 @check("COMMIT-13")
@@ -169,6 +215,29 @@ async def messages_are_sent(bench: Bench) -> None:
     expect_equal(delivered(await bench.take()), ["timer"], "sent for later")
     await bench.create("ghost")
     expect_equal(delivered(await bench.take("ghost")), ["start", "to-ghost"], "to an absent one")
+    await expect_one_id_for_several(bench)
+    await expect_all_sent(bench)
+
+
+async def expect_one_id_for_several(bench: Bench) -> None:
+    """Complain unless messages of one id reach each mailbox, also from a commit that ends the instance."""
+    for name in ("left", "right"):
+        await bench.commit(await bench.started(name))
+    for end in (None, AGAIN, COMPLETED):
+        turn = await bench.started(f"sender-{end and end.status}")
+        name = turn.state.instance
+        messages = [event("same", target, data=target.encode()) for target in ("left", "right")]
+        if end is None:
+            messages.append(event("same", name, data=name.encode()))
+        front = (restart(2, name),) if end is AGAIN else ()
+        await bench.commit(turn, send=tuple(messages), end=end, front=front)
+        turns = {each.state.instance: each for each in await bench.lease()}
+        for message in messages:
+            found = turns.get(message.instance)
+            expect_equal(
+                found and found.messages, (message,), f"sent to {message.instance} by {name}"
+            )
+        await bench.all_well(bench.commit(each) for each in turns.values())
 
 
 @check("COMMIT-15")
@@ -192,7 +261,33 @@ async def messages_are_put_to_the_front(bench: Bench) -> None:
     expect_equal(delivered(turn), wanted, "the front of a new execution")
     await bench.commit(turn, remove=(), front=(event("h"),))
     wanted = ["start-2", "h", "two", "carried", "three", "f-1", "one"]
-    expect_equal(delivered(await bench.take()), wanted, "a front beside an unread start")
+    turn = await bench.take()
+    expect_equal(delivered(turn), wanted, "a front beside an unread start")
+    await bench.commit(turn, end=COMPLETED)
+    await expect_front_in_place_of_others(bench)
+    await expect_all_at_the_front(bench)
+
+
+async def expect_front_in_place_of_others(bench: Bench) -> None:
+    """Complain unless a front message has its own payload, once, in place of any other of its id."""
+    turn = await bench.started("front")
+    await bench.send(event("held", "front", data=b"held"), event("usual", "front"))
+    turn = await bench.keep(
+        turn,
+        send=(event("sent", "front", data=b"sent"),),
+        front=(
+            event("sent", "front", data=b"front"),
+            event("twice", "front", data=b"first"),
+            event("held", "front", data=b"front"),
+            event("twice", "front", data=b"front"),
+            result("void", "front", incarnation="another"),
+            result("void too", "front", execution=2),
+        ),
+    )
+    found = [(message.id, message.data) for message in turn.messages]
+    wanted = [(name, b"front") for name in ("sent", "held", "twice")]
+    expect_equal(found, [*wanted, ("usual", b"")], "front messages in place of others")
+    await bench.commit(turn, end=COMPLETED)
 
 
 @check("COMMIT-16")
@@ -221,6 +316,26 @@ async def children_are_created(bench: Bench) -> None:
         )
         expect_equal(turns[new.instance].messages[0], new.start, "start of a child")
     expect_equal(delivered(turns["child-b"]), ["start", "waiting"], "messages of child-b")
+    await expect_children_of_an_end(bench)
+    await expect_all_created(bench)
+
+
+async def expect_children_of_an_end(bench: Bench) -> None:
+    """Complain unless each commit creates its child and sends to it, also one that ends the execution."""
+    for end in (None, AGAIN, COMPLETED, FAILED):
+        name = f"parent-{end and end.status}"
+        turn = await bench.started(name)
+        child = new_instance(f"child-of-{name}")
+        sent = (result("result", child.instance), event("event", child.instance))
+        front = (restart(2, name),) if end is AGAIN else ()
+        await bench.commit(
+            turn, create=(NewChild(instance=child),), send=sent, end=end, front=front
+        )
+        turns = {each.state.instance: each for each in await bench.lease()}
+        found = turns.get(child.instance)
+        wanted = (child.start, *sent)
+        expect_equal(found and found.messages, wanted, f"messages of a child of {name}")
+        await bench.all_well(bench.commit(each, end=COMPLETED) for each in turns.values())
 
 
 @check("COMMIT-17")
@@ -263,3 +378,33 @@ async def an_id_in_use_is_told(bench: Bench) -> None:
     bench.advance(LEASE)
     running = await bench.pick("running")
     expect_equal([m.data for m in running.messages], [b"start"], "mailbox of an id in use")
+    await expect_first_of_one_id(bench)
+
+
+async def expect_first_of_one_id(bench: Bench) -> None:
+    """Complain unless of children with one id the first is created, and the others find it in use."""
+    await bench.create("other")
+    turn = await bench.pick("other")
+    children = [
+        NewChild(
+            instance=new_instance(name, incarnation=incarnation, data=incarnation.encode()),
+            if_exists=result(f"{name}-{incarnation}", "other"),
+        )
+        for name, incarnation in (
+            ("twin", "first"),
+            ("twin", "second"),
+            ("twin", "first"),
+            ("twin", "third"),
+            ("novel", "fourth"),
+            ("novel", "fifth"),
+        )
+    ]
+    commit = bench.draft(turn, create=tuple(children), keep_for=LEASE)
+    for _ in range(2):
+        answer = await bench.provider.commit_turn(commit)
+        expect_equal(answer.in_use, frozenset({"twin", "novel"}), "in_use of ids given twice")
+        told = ["novel-fifth", "twin-second", "twin-third"]
+        expect_equal(sorted(ids(answer.messages)), told, "messages about ids given twice")
+    expect_equal((await bench.state("twin")).incarnation, "first", "the child of an id given twice")
+    twin = await bench.pick("twin")
+    expect_equal([each.data for each in twin.messages], [b"first"], "starts of an id given twice")

@@ -1,60 +1,13 @@
-"""COMMIT-25 to COMMIT-27: commits that are cancelled, and commits at once."""
+"""COMMIT-26 and COMMIT-27: commits at once."""
 
 from __future__ import annotations
 
-from perdure.contract import (
-    NewChild,
-)
 from perdure.errors import HistoryConflict, LeaseLost
 
 from perdure_conformance.bench import Bench
 from perdure_conformance.check import check
 from perdure_conformance.expect import expect, expect_equal
-from perdure_conformance.samples import COMPLETED, LEASE, delivered, event, new_instance, work
-
-
-@check("COMMIT-25")
-async def a_cancelled_commit_is_whole_or_nothing(bench: Bench) -> None:
-    """Wherever a commit is cancelled, all of it happened or nothing."""
-    for steps in range(16):
-        name = f"i-{steps:02}"
-        turn = await bench.with_activities(work("old"), instance=name)
-        await bench.send(event("read", name))
-        old = (await bench.lease_work())[0]
-        commit = bench.commit(
-            turn,
-            events=(b"2",),
-            remove=("read",),
-            finish=(old.lease,),
-            add=(work("new"),),
-            send=(event("sent", f"{name}-child"),),
-            create=(NewChild(instance=new_instance(f"{name}-child")),),
-        )
-        await bench.cancelled(commit, steps=steps)
-        happened = (await bench.state(name)).last_event == 2
-        await expect_whole(bench, name, old.token, happened=happened)
-
-
-async def expect_whole(bench: Bench, name: str, token: str, *, happened: bool) -> None:
-    """Complain unless each effect of the cancelled commit is there, or none."""
-    said = f"cancelled commit that {'took' if happened else 'took no'} effect"
-    events = len(await bench.history(name))
-    expect_equal(events, 2 if happened else 1, f"events after a {said}")
-    child = await bench.provider.read_instance(f"{name}-child")
-    expect_equal(child is not None, happened, f"child after a {said}")
-    found = [each.id for each in await bench.lease_work()]
-    expect_equal(found, ["new"] if happened else [], f"activities added by a {said}")
-    held = await bench.lease_work(token=token)
-    expect_equal([e.id for e in held], [] if happened else ["old"], f"activity left by a {said}")
-    bench.advance(LEASE)
-    ready = {turn.state.instance: turn for turn in await bench.lease()}
-    boxes = {instance: delivered(turn) for instance, turn in ready.items()}
-    wanted = {f"{name}-child": ["start", "sent"]} if happened else {name: ["read"]}
-    expect_equal(boxes, wanted, f"mailboxes after a {said}")
-    await bench.all_well(bench.commit(turn, end=COMPLETED) for turn in ready.values())
-    if happened:
-        await bench.send(event("over", name))
-        await bench.commit(await bench.take(name), end=COMPLETED)
+from perdure_conformance.samples import LEASE, delivered, event, work
 
 
 @check("COMMIT-26")

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from perdure.contract import (
     MAX_BYTES_PER_DELIVERY,
+    MAX_MESSAGES_PER_DELIVERY,
     InstanceStatus,
     ParkedMark,
     Serves,
@@ -22,6 +23,7 @@ from perdure_conformance.samples import (
     FAILED,
     LEASE,
     SECOND,
+    SERVES,
     delivered,
     event,
     new_instance,
@@ -32,6 +34,8 @@ from perdure_conformance.samples import (
 )
 
 INSTANT = timedelta(microseconds=1)
+THREE_FIFTHS = bytes(MAX_BYTES_PER_DELIVERY * 3 // 5)
+"""Two of these are too many for one delivery."""
 
 
 @check("COMMIT-18")
@@ -124,7 +128,22 @@ async def pins_and_engines_are_set(bench: Bench) -> None:
     await bench.commit(turn, remove=())
     expect_equal((await bench.state()).engine, 3, "engine after a commit without one")
     await bench.expect_nothing_ready("the instance is pinned to a version that no caller serves")
+    await expect_a_lower_engine(bench)
     await expect_found_by_its_new_version(bench)
+
+
+async def expect_a_lower_engine(bench: Bench) -> None:
+    """Complain unless an engine that a commit lowers is the one that the instance needs."""
+    await bench.create(new_instance("lowered", engine=3))
+    turn = await bench.take("lowered")
+    await bench.send(event("more", "lowered"))
+    await bench.commit(turn, remove=("start",), engine=2)
+    expect_equal((await bench.state("lowered")).engine, 2, "an engine that was lowered")
+    older = Serves(orchestrations=SERVES.orchestrations, engine=2)
+    turns = await bench.lease(serves=older)
+    found = [each.state.instance for each in turns]
+    expect_equal(found, ["lowered"], "leased by an engine that it needs no longer")
+    await bench.commit(turns[0], end=COMPLETED)
 
 
 async def expect_found_by_its_new_version(bench: Bench) -> None:
@@ -175,17 +194,21 @@ async def a_kept_lease_gets_new_messages(bench: Bench) -> None:
     held = frozenset({"one", "own", "three"})
     turn = await bench.keep(turn, remove=(), held=held)
     expect_equal(delivered(turn), ["later"], "answer after the timer is due")
-    await bench.provider.send([event(f"e-{n:04}") for n in range(1100)])
-    turn = await bench.keep(turn, held=held)
-    expect_equal((len(turn.messages), turn.more), (1000, True), "answer with many")
-    expect_equal(turn.messages[0].id, "e-0000", "first of the many")
-    turn = await bench.keep(turn, held=held)
-    expect_equal((len(turn.messages), turn.more), (100, False), "the rest of the many")
-    await bench.provider.send(
-        [event(f"big-{n}", data=bytes(MAX_BYTES_PER_DELIVERY * 3 // 5)) for n in range(2)]
-    )
-    turn = await bench.keep(turn, held=held)
+    held |= {"later"}
+    await bench.send(*(event(f"big-{n}", data=THREE_FIFTHS) for n in range(2)))
+    turn = await bench.keep(turn, remove=(), held=held)
     expect_equal((delivered(turn), turn.more), (["big-0"], True), "answer with large ones")
+    held |= {"big-0"}
+    turn = await bench.keep(turn, remove=(), held=held)
+    expect_equal((delivered(turn), turn.more), (["big-1"], False), "answer beside a large held one")
+    held |= {"big-1"}
+    sent = [f"e-{n:04}" for n in range(MAX_MESSAGES_PER_DELIVERY + 1)]
+    await bench.provider.send([event(each) for each in sent])
+    turn = await bench.keep(turn, remove=(), held=held)
+    expect_equal((delivered(turn), turn.more), (sent[:-1], True), "answer with many")
+    held |= frozenset(sent[:-1])
+    turn = await bench.keep(turn, remove=(), held=held)
+    expect_equal((delivered(turn), turn.more), (sent[-1:], False), "answer beside many held ones")
 
 
 @check("COMMIT-23")

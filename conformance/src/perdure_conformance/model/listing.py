@@ -15,6 +15,7 @@ from perdure.contract import (
     InstanceWork,
     QueuedActivity,
     QueuedMessage,
+    check_limit,
     first_page,
 )
 from perdure.errors import InvalidInput
@@ -34,6 +35,7 @@ class ModelAdmin(Management):
         self, query: InstanceQuery, *, limit: int, token: str | None = None
     ) -> InstancePage:
         """Newest first. The token has the place of the page's last instance, and a digest of the query."""
+        check_limit(limit)
         before = None if token is None else self.place_in(token, query)
         rows = [
             row

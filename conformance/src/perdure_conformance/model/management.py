@@ -16,6 +16,7 @@ from perdure.contract import (
     ProviderAdmin,
     StoreMetrics,
     StoreQueueDepths,
+    check_limit,
 )
 from perdure.errors import InvalidInput
 
@@ -33,6 +34,7 @@ class Management(ProviderAdmin):
         self, *, status: InstanceStatus | None = None, limit: int, token: str | None = None
     ) -> IdPage:
         """Newest first. The token is the place of the page's last instance among all creations."""
+        check_limit(limit)
         if token is not None and not (token.isascii() and token.isdecimal()):
             raise InvalidInput(
                 f"the page token {token!r} is not from this provider; pass next_token unchanged"

@@ -39,6 +39,7 @@ from perdure.contract import (
     check_commit,
     check_delay,
     check_lease,
+    check_limit,
     check_reopening,
 )
 
@@ -70,6 +71,7 @@ class ModelProvider(Provider):
 
     async def lease_turns(self, request: TurnRequest) -> Sequence[LeasedTurn]:
         check_lease("lease_for", request.lease_for)
+        check_limit(request.limit)
         return self.at_present().lease_turns(request)
 
     async def read_history(
@@ -93,6 +95,7 @@ class ModelProvider(Provider):
 
     async def lease_activities(self, request: ActivityRequest) -> Sequence[LeasedActivity]:
         check_lease("lease_for", request.lease_for)
+        check_limit(request.limit)
         return self.at_present().lease_activities(request)
 
     async def complete_activity(self, completion: ActivityCompletion) -> None:
@@ -127,6 +130,7 @@ class ModelProvider(Provider):
     async def delete_early_events(
         self, instance: str | None, *, arrived_before: Instant | None = None, limit: int
     ) -> int:
+        check_limit(limit)
         return self.at_present().delete_early_events(instance, arrived_before, limit)
 
     async def delete_namespace(self) -> None:

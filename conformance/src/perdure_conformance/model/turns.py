@@ -228,7 +228,8 @@ class Turns(Values):
     def repeated_answer(self, row: InstanceRow, commit: TurnCommit) -> CommitAnswer:
         """The answer again; its messages are read again if the lease still stands."""
         before = row.answer or CommitAnswer()
-        if row.lease is None or not self.stands(row.lease, commit.token):
+        kept = commit.keep_for is not None
+        if not kept or row.lease is None or not self.stands(row.lease, commit.token):
             return replace(before, lease_until=None, messages=(), more=False)
         messages, more = self.delivery(commit.instance, commit.held)
         return replace(before, lease_until=row.lease.until, messages=messages, more=more)
@@ -312,7 +313,7 @@ class Turns(Values):
     def continue_as_new(self, row: InstanceRow, commit: TurnCommit) -> None:
         """Begin the next execution."""
         state = row.state
-        version = None if commit.unpin and commit.version is None else state.version
+        version = None if commit.unpin else state.version
         row.state = replace(
             state, execution=state.execution + 1, last_event=0, output=None, version=version
         )

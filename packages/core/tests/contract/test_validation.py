@@ -18,6 +18,7 @@ from perdure.contract import (
     check_commit,
     check_delay,
     check_lease,
+    check_limit,
 )
 from perdure.errors import InvalidDuration, InvalidInput
 
@@ -33,6 +34,10 @@ CHILD = NewInstance(
     name="flow",
     start=Message(id="start", instance="c", kind=MessageKind.START, data=b"", incarnation="c@2"),
 )
+
+AGAIN = ExecutionEnd(status=InstanceStatus.CONTINUED_AS_NEW)
+ENDED = ExecutionEnd(status=InstanceStatus.COMPLETED)
+ELSEWHERE = Message(id="m", instance="j", kind=MessageKind.EVENT, data=b"")
 
 
 @pytest.mark.parametrize("duration", [timedelta(0), -SECOND, BEYOND])
@@ -53,6 +58,12 @@ def test_a_delay_below_nothing_or_too_long_is_refused(duration):
         check_delay(duration)
 
 
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_limit_below_one_is_refused(limit):
+    with pytest.raises(InvalidInput, match=f"^limit {limit} "):
+        check_limit(limit)
+
+
 def test_no_delay_is_a_delay():
     check_delay(timedelta(0))
 
@@ -66,7 +77,9 @@ def test_a_commit_that_contradicts_nothing_passes():
         activity_lease_for=SECOND,
     )
 
-    for commit in (COMMIT, kept, leased):
+    unpinned = replace(COMMIT, end=AGAIN, unpin=True)
+
+    for commit in (COMMIT, kept, leased, unpinned):
         check_commit(commit, finish_limit=16)
 
 
@@ -81,6 +94,11 @@ def test_a_commit_that_contradicts_nothing_passes():
             {"create": (NewChild(instance=replace(CHILD, replaces="c@1")),)},
             "in place of 'c@1'",
         ),
+        ({"unpin": True}, "without beginning an execution"),
+        ({"unpin": True, "end": ENDED}, "without beginning an execution"),
+        ({"unpin": True, "end": AGAIN, "version": "2"}, "to version '2'"),
+        ({"front": (ELSEWHERE,)}, "for 'j'"),
+        ({"create": (NewChild(instance=CHILD, if_exists=ELSEWHERE),)}, "for 'j'"),
         (
             {"finish": (ActivityLease(instance="i", activity="a", token=HOLDER),) * 17},
             "17 activities",

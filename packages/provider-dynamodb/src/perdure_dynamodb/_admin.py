@@ -15,6 +15,7 @@ from perdure.contract import (
     ProviderAdmin,
     StoreMetrics,
     StoreQueueDepths,
+    check_limit,
 )
 
 from perdure_dynamodb._changes import Changes
@@ -57,6 +58,7 @@ class DynamoDBAdmin(ProviderAdmin):
         self, *, status: InstanceStatus | None = None, limit: int, token: str | None = None
     ) -> IdPage:
         """A page of ids, newest first."""
+        check_limit(limit)
         await self._namespace.shards.refresh()
         return await list_page(
             self._table, self._keys, self._namespace.shards, status=status, limit=limit, token=token
@@ -118,6 +120,7 @@ class DynamoDBAdmin(ProviderAdmin):
         self, query: InstanceQuery, *, limit: int, token: str | None = None
     ) -> InstancePage:
         """A page of instances that meet the query, newest first."""
+        check_limit(limit)
         await self._namespace.shards.refresh()
         return await self._finding.find(query, limit=limit, token=token)
 

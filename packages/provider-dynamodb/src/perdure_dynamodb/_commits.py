@@ -375,7 +375,7 @@ class Commits:
         if lock.row.text_or_none("ans") is not None and not await self._is_last(commit):
             return None
         answer = CommitAnswer(activities_until=lock.row.number_or_none("acu"), in_use=in_use)
-        if not lock.running or lock.token != commit.token:
+        if commit.keep_for is None or not lock.running or lock.token != commit.token:
             return answer
         delivery = await self._deliver(commit, lock.validity)
         if delivery is None:

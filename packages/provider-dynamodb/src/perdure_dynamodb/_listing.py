@@ -60,7 +60,7 @@ async def list_page(
     chosen = chosen[:limit]
     return IdPage(
         ids=tuple(place.partition("#")[2] for place in chosen),
-        next_token=make_token(chosen[-1], purpose) if more and chosen else None,
+        next_token=make_token(chosen[-1], purpose) if more else None,
     )
 
 

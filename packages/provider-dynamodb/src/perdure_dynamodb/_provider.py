@@ -45,6 +45,7 @@ from perdure.contract import (
     check_commit,
     check_delay,
     check_lease,
+    check_limit,
     check_reopening,
 )
 from perdure.errors import (
@@ -223,6 +224,7 @@ class DynamoDBProvider(Provider):
     async def lease_turns(self, request: TurnRequest) -> Sequence[LeasedTurn]:
         """Lease ready instances."""
         check_lease("lease_for", request.lease_for)
+        check_limit(request.limit)
         begun: set[TurnLease] = set()
         self._litter.look_now_and_then()
         return await _whole(
@@ -261,6 +263,7 @@ class DynamoDBProvider(Provider):
     async def lease_activities(self, request: ActivityRequest) -> Sequence[LeasedActivity]:
         """Lease activities."""
         check_lease("lease_for", request.lease_for)
+        check_limit(request.limit)
         begun: set[ActivityLease] = set()
         return await _whole(
             "lease_activities",
@@ -349,6 +352,7 @@ class DynamoDBProvider(Provider):
         self, instance: str | None, *, arrived_before: Instant | None = None, limit: int
     ) -> int:
         """Delete events that wait for instances which do not exist."""
+        check_limit(limit)
         return await _whole(
             "delete_early_events",
             self._early_events.delete(instance, arrived_before=arrived_before, limit=limit),

@@ -24,6 +24,7 @@ from perdure.contract import (
     StoredEvent,
     StoreMetrics,
     StoreQueueDepths,
+    check_limit,
     checked_page,
     first_page,
 )
@@ -51,7 +52,7 @@ class MemoryAdmin(ProviderAdmin):
     async def list_instances(
         self, *, status: InstanceStatus | None = None, limit: int, token: str | None = None
     ) -> IdPage:
-        _check_limit(limit)
+        check_limit(limit)
         with self._store.lock:
             store = self._store
             before = store.next_number if token is None else self._read_token(token, "before-")
@@ -117,7 +118,7 @@ class MemoryAdmin(ProviderAdmin):
         self, query: InstanceQuery, *, limit: int, token: str | None = None
     ) -> InstancePage:
         """Looks at 1,000 instances at most, so a page may be short and have a token."""
-        _check_limit(limit)
+        check_limit(limit)
         prefix = f"find-{query.digest()}-"
         with self._store.lock:
             before = self._store.next_number if token is None else self._read_token(token, prefix)
@@ -159,11 +160,6 @@ class MemoryAdmin(ProviderAdmin):
     def _find(self, instance: str, execution: int) -> Execution | None:
         found = self._store.instances.get(instance)
         return None if found is None else found.find_execution(execution)
-
-
-def _check_limit(limit: int) -> None:
-    if limit < 1:
-        raise InvalidInput(f"a page cannot have {limit} instances; ask for 1 or more")
 
 
 def _work_of(instance: Instance, now: Instant) -> InstanceWork:

@@ -70,19 +70,18 @@ def apply(store: Store, instance: Instance, commit: TurnCommit, now: Instant) ->
     activities_until = (
         None if commit.end is not None else _add_activities(store, instance, commit, now)
     )
-    refused = _create_children(store, commit, now)
+    in_use, notices = _create_children(store, commit, now)
     for message in commit.send:
         store.post(message, now)
     if commit.front:
         front = [message for message in commit.front if instance.is_addressed_by(message)]
         instance.mailbox.put_front(front, store.stamp(now))
-    for if_exists in refused.values():
-        if if_exists is not None:
-            store.post(if_exists, now)
+    for notice in notices:
+        store.post(notice, now)
     # Without messages, which would be kept as long as the instance.
     instance.last_answer = (
-        CommitAnswer(activities_until=activities_until, in_use=frozenset(refused))
-        if refused or activities_until is not None
+        CommitAnswer(activities_until=activities_until, in_use=frozenset(in_use))
+        if in_use or activities_until is not None
         else _NOTHING
     )
     if instance.is_running:
@@ -142,15 +141,20 @@ def _add_activities(
     return until
 
 
-def _create_children(store: Store, commit: TurnCommit, now: Instant) -> dict[str, Message | None]:
-    """Create the children; returns the ids that other incarnations have, and their messages."""
-    refused: dict[str, Message | None] = {}
+def _create_children(
+    store: Store, commit: TurnCommit, now: Instant
+) -> tuple[list[str], list[Message]]:
+    """Create the children; returns the ids that other incarnations have, and the messages about them."""
+    in_use: list[str] = []
+    notices: list[Message] = []
     for child in commit.create:
         new = child.instance
         found = store.create(new, now)
         if found is not None and found.incarnation != new.incarnation:
-            refused[new.instance] = child.if_exists
-    return refused
+            in_use.append(new.instance)
+            if child.if_exists is not None:
+                notices.append(child.if_exists)
+    return in_use, notices
 
 
 def _keep_or_release(store: Store, instance: Instance, commit: TurnCommit, now: Instant) -> None:

@@ -46,6 +46,7 @@ from perdure.contract import (
     check_commit,
     check_delay,
     check_lease,
+    check_limit,
     check_reopening,
 )
 from perdure.errors import (
@@ -100,13 +101,14 @@ class MemoryProvider(Provider):
 
     async def lease_turns(self, request: TurnRequest) -> Sequence[LeasedTurn]:
         check_lease("lease_for", request.lease_for)
+        check_limit(request.limit)
         await asyncio.sleep(0)
         with self._store.lock:
             now = self.clock.now()
             store, turns = self._store, self._store.turns
             turns.update(now)
-            held = turns.leased_by(request.token, now)[: max(0, request.limit)]
-            free = max(0, request.limit) - len(held)
+            held = turns.leased_by(request.token, now)[: request.limit]
+            free = request.limit - len(held)
             fresh = turns.oldest(store.registered_turns(request.serves), free, now)
             if request.unregistered_for is not None and len(fresh) < free:
                 queues = store.unregistered_turns(request.serves)
@@ -175,13 +177,14 @@ class MemoryProvider(Provider):
 
     async def lease_activities(self, request: ActivityRequest) -> Sequence[LeasedActivity]:
         check_lease("lease_for", request.lease_for)
+        check_limit(request.limit)
         await asyncio.sleep(0)
         with self._store.lock:
             now = self.clock.now()
             store, activities = self._store, self._store.activities
             activities.update(now)
-            held = activities.leased_by(request.token, now)[: max(0, request.limit)]
-            free = max(0, request.limit) - len(held)
+            held = activities.leased_by(request.token, now)[: request.limit]
+            free = request.limit - len(held)
             queues = store.registered_activities(request.names, request.tags)
             fresh = activities.oldest(queues, free, now)
             if request.unregistered_for is not None and len(fresh) < free:
@@ -279,6 +282,7 @@ class MemoryProvider(Provider):
     async def delete_early_events(
         self, instance: str | None, *, arrived_before: Instant | None = None, limit: int
     ) -> int:
+        check_limit(limit)
         await asyncio.sleep(0)
         with self._store.lock:
             return self._store.early_events.delete(instance, before=arrived_before, limit=limit)

@@ -24,6 +24,7 @@ from perdure.contract import (
     ProviderAdmin,
     StoreMetrics,
     StoreQueueDepths,
+    check_limit,
 )
 from perdure.errors import InvalidInput
 
@@ -62,8 +63,8 @@ class SQLiteAdmin(ProviderAdmin):
     async def list_instances(
         self, *, status: InstanceStatus | None = None, limit: int, token: str | None = None
     ) -> IdPage:
+        check_limit(limit)
         place = _read_token(token)
-        wanted = max(0, limit)
 
         def read(reader: Reader) -> list[LookedAt]:
             with (
@@ -71,13 +72,13 @@ class SQLiteAdmin(ProviderAdmin):
                 reader.snapshot(),
                 closing(merged(reader, _ranges_of(reader, status), place)) as rows,
             ):
-                return list(islice(rows, wanted + 1))
+                return list(islice(rows, limit + 1))
 
         rows = await self._reader.run("list_instances", read)
-        page, more = rows[:wanted], len(rows) > wanted
+        page, more = rows[:limit], len(rows) > limit
         return IdPage(
             ids=tuple(instance for _, _, instance, *_ in page),
-            next_token=f"after-{page[-1][0]}-{page[-1][1]}" if more and page else None,
+            next_token=f"after-{page[-1][0]}-{page[-1][1]}" if more else None,
         )
 
     async def list_executions(self, instance: str) -> Sequence[ExecutionState]:
@@ -156,12 +157,13 @@ class SQLiteAdmin(ProviderAdmin):
     async def find_instances(
         self, query: InstanceQuery, *, limit: int, token: str | None = None
     ) -> InstancePage:
+        check_limit(limit)
         search = Search(query, shown=self._damage.with_mark, trusts_marks=not self._damage.is_set)
         if token is not None:
             search.continue_from(token)
         found: list[InstanceState] = []
         looks, room = LOOKS_PER_PAGE, MAX_BYTES_PER_DELIVERY
-        more = limit > 0
+        more = True
         while more and looks > 0 and len(found) < limit:
             look = partial(
                 search.look,

@@ -50,6 +50,7 @@ from perdure.contract import (
     check_commit,
     check_delay,
     check_lease,
+    check_limit,
     check_reopening,
 )
 from perdure.errors import (
@@ -134,6 +135,7 @@ class SQLiteProvider(Provider):
 
     async def lease_turns(self, request: TurnRequest) -> Sequence[LeasedTurn]:
         check_lease("lease_for", request.lease_for)
+        check_limit(request.limit)
         with self._opened("lease_turns").notifications.damage.watching("lease_turns"):
             if not await self._read(
                 "lease_turns", lambda at: turns.has_turns(at, request, self.clock.now())
@@ -187,6 +189,7 @@ class SQLiteProvider(Provider):
 
     async def lease_activities(self, request: ActivityRequest) -> Sequence[LeasedActivity]:
         check_lease("lease_for", request.lease_for)
+        check_limit(request.limit)
         with self._opened("lease_activities").notifications.damage.watching("lease_activities"):
             if not await self._read(
                 "lease_activities",
@@ -260,6 +263,7 @@ class SQLiteProvider(Provider):
     async def delete_early_events(
         self, instance: str | None, *, arrived_before: Instant | None = None, limit: int
     ) -> int:
+        check_limit(limit)
         deleted, more = 0, True
         while more and deleted < limit:
             count, more = await self._write(

@@ -27,7 +27,13 @@ from perdure.contract.notifier import Notifier, Subscription
 from perdure.contract.paging import checked_page, first_page, missing_event
 from perdure.contract.provider import Provider
 from perdure.contract.url import ProviderUrl, UrlOptions, masked
-from perdure.contract.validation import check_commit, check_delay, check_lease, check_reopening
+from perdure.contract.validation import (
+    check_commit,
+    check_delay,
+    check_lease,
+    check_limit,
+    check_reopening,
+)
 from perdure.errors import (
     ActivityLeaseLost,
     CapabilityMissing,
@@ -198,6 +204,7 @@ __all__ = [
     "check_commit",
     "check_delay",
     "check_lease",
+    "check_limit",
     "check_reopening",
     "checked_page",
     "first_page",

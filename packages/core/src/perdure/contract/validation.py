@@ -37,6 +37,12 @@ def check_delay(duration: timedelta) -> None:
         )
 
 
+def check_limit(limit: int) -> None:
+    """Raise `InvalidInput` unless a call asks for at least one thing."""
+    if limit < 1:
+        raise InvalidInput(f"limit {limit} is out of range; pass 1 or more")
+
+
 def check_commit(commit: TurnCommit, *, finish_limit: int) -> None:
     """Raise `InvalidInput` if a commit contradicts itself, independent of what is stored."""
     if len(commit.finish) > finish_limit:
@@ -48,6 +54,8 @@ def check_commit(commit: TurnCommit, *, finish_limit: int) -> None:
         raise InvalidInput(
             f"commit {commit.id!r} ends an execution as Running; leave `end` out instead"
         )
+    if commit.unpin:
+        _check_unpin(commit)
     incomplete = commit.activity_token is None or commit.activity_lease_for is None
     if incomplete and commit.add and any(new.lease for new in commit.add):
         raise InvalidInput(
@@ -61,10 +69,36 @@ def check_commit(commit: TurnCommit, *, finish_limit: int) -> None:
             f"commit {commit.id!r} creates instance {child.instance.instance!r} in place of"
             f" {child.instance.replaces!r}; only create_instance may replace an instance"
         )
+    if commit.front or commit.create:
+        _check_own_messages(commit)
     if commit.keep_for is not None:
         check_lease("keep_for", commit.keep_for)
     if commit.activity_lease_for is not None:
         check_lease("activity_lease_for", commit.activity_lease_for)
+
+
+def _check_unpin(commit: TurnCommit) -> None:
+    if commit.version is not None:
+        raise InvalidInput(
+            f"commit {commit.id!r} unpins the instance and pins it to version {commit.version!r};"
+            " pass one of `unpin` and `version`"
+        )
+    if commit.end is None or commit.end.status is not InstanceStatus.CONTINUED_AS_NEW:
+        raise InvalidInput(
+            f"commit {commit.id!r} unpins the instance without beginning an execution; pass"
+            " `unpin` with an end as ContinuedAsNew only"
+        )
+
+
+def _check_own_messages(commit: TurnCommit) -> None:
+    """Refuse messages for the front, or about ids in use, that another mailbox would get."""
+    notices = (child.if_exists for child in commit.create)
+    for message in (*commit.front, *notices):
+        if message is not None and message.instance != commit.instance:
+            raise InvalidInput(
+                f"commit {commit.id!r} of instance {commit.instance!r} has message {message.id!r}"
+                f" of `front` or `if_exists` for {message.instance!r}; pass it in `send`"
+            )
 
 
 def check_reopening(reopening: InstanceReopening) -> None:

@@ -154,7 +154,7 @@ class TurnCommit:
     cancel: tuple[str, ...] = ()
     """Ids of activities to remove, leased or not; unknown ids are ignored."""
     add: tuple[NewActivity, ...] = ()
-    """Activities to add to the queue."""
+    """Activities to add to the queue; none is added beside an `end`."""
     activity_token: str | None = None
     """The token of the leases of activities that are added leased."""
     activity_lease_for: timedelta | None = None
@@ -162,10 +162,10 @@ class TurnCommit:
     send: tuple[Message, ...] = ()
     """Messages for the mailbox of any instance, visible now or later."""
     front: tuple[Message, ...] = ()
-    """Messages for the front of the own mailbox, in this order. A message whose id the mailbox
-    holds moves to the front."""
+    """Messages for the front of the own mailbox, in this order. One takes the place of any other
+    message with its id."""
     create: tuple[NewChild, ...] = ()
-    """Instances to create."""
+    """Instances to create, in this order: of several with one id the first one gets it."""
     end: ExecutionEnd | None = None
     """If set, ends the execution."""
     version: str | None = None

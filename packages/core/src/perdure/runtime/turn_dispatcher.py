@@ -114,7 +114,7 @@ class TurnDispatcher:
         leased = await self._provider.lease_turns(
             TurnRequest(
                 token=token,
-                limit=min(self._room(), _LARGEST_LEASE_CALL),
+                limit=max(1, min(self._room(), _LARGEST_LEASE_CALL)),
                 lease_for=self._options.turn_lease,
                 serves=self._serves,
                 unregistered_for=unregistered_for,

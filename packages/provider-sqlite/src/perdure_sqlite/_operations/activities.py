@@ -252,7 +252,7 @@ def _held_activities(
     transaction: Transaction, request: ActivityRequest
 ) -> Iterator[LeasedActivity]:
     now = transaction.now
-    key = (request.token, transaction.namespace, now, now + FARTHEST_END, max(0, request.limit))
+    key = (request.token, transaction.namespace, now, now + FARTHEST_END, request.limit)
     for *columns, name, tag in transaction.execute(LEASED_ACTIVITIES, key).fetchall():
         row = ActivityRow(*columns)
         yield _leased(row, name, tag, request, row.held_until or 0, row.delivery)

@@ -12,7 +12,6 @@ from datetime import timedelta
 from perdure.clock import to_microseconds
 from perdure.contract import (
     CommitAnswer,
-    InstanceStatus,
     Instant,
     TurnCommit,
 )
@@ -107,10 +106,9 @@ def carry_out(transaction: Transaction, row: InstanceRow, commit: TurnCommit) ->
 
 
 def _change_pin(transaction: Transaction, row: InstanceRow, commit: TurnCommit) -> None:
-    continued = commit.end is not None and commit.end.status is InstanceStatus.CONTINUED_AS_NEW
     if commit.version is not None:
         row.version = commit.version
-    elif continued and commit.unpin:
+    elif commit.unpin:
         row.version = None
     if commit.engine is not None:
         row.engine = commit.engine
@@ -211,6 +209,6 @@ def _answer_again(transaction: Transaction, row: InstanceRow, commit: TurnCommit
         and found.incarnation != new.incarnation
     )
     answer = CommitAnswer(activities_until=until, in_use=in_use)
-    if not holds(row, commit.token):
+    if commit.keep_for is None or not holds(row, commit.token):
         return answer
     return _with_messages(transaction, row, commit, answer)

@@ -72,7 +72,7 @@ def has_turns(connection: Connection, request: TurnRequest, now: Instant) -> boo
 def lease_turns(transaction: Transaction, request: TurnRequest) -> tuple[LeasedTurn, ...]:
     """First what the token holds already, then registered instances, then unregistered ones."""
     serves = request.serves
-    leased = list(_held_turns(transaction, request))[: max(0, request.limit)]
+    leased = list(_held_turns(transaction, request))[: request.limit]
     if request.unregistered_for is None:
         _lease_from(transaction, request, registered_turn_heads(transaction, serves), leased)
         return tuple(leased)
