@@ -112,7 +112,9 @@ class Activities(Mailboxes):
     def lease_activities(self, request: ActivityRequest) -> Sequence[LeasedActivity]:
         """Lease what the token holds already, then the oldest that match, then the unregistered."""
         rows = sorted(self.tables.activities.values(), key=self.place_in_queue)
-        held = [row for row in rows if self.is_held(row.lease, request.token)]
+        held = [
+            row for row in rows if self.is_held(row.lease, request.token) and self.is_wanted(row)
+        ]
         free = [row for row in rows if self.is_available(row)]
         served = [row for row in free if self.matches(row, request)]
         unregistered = [row for row in free if self.is_unregistered(row, request)]
