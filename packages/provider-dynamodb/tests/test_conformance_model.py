@@ -10,10 +10,10 @@ from perdure_dynamodb.testing.model import ModelCalls
 from perdure_dynamodb.testing.model_backend import ModelBackend
 
 
-class TestModelWithOneShard(ProviderConformance):
+class TestModelWithFourShards(ProviderConformance):
     @pytest.fixture
     def conformance_backend(self):
-        return ModelBackend(ModelCalls(), shards=1)
+        return ModelBackend(ModelCalls(), shards=4)
 
 
 FAULTY_SCENARIOS = "PERDURE_TEST_FAULTY_SCENARIOS"

@@ -294,3 +294,20 @@ async def test_a_look_at_the_table_that_fails_once_is_repeated(fault, model):
 def test_a_truth_value_is_no_number_of_shards():
     with pytest.raises(ValueError, match="truth value; pass a number"):
         DynamoDBOptions(table="Orders", shards=True)
+
+
+async def test_a_first_opening_whose_answer_is_lost_is_no_opening_by_an_earlier_version(
+    model, open_on_model
+):
+    for lost in range(2):
+        faults = [None] * lost + [Fault.LOST_ANSWER]
+        calls = FaultyCalls(
+            model,
+            lambda operation, _, left=faults: (
+                left.pop(0) if operation == "UpdateItem" and left else None
+            ),
+        )
+        async with open_on_model(calls, namespace=f"new-{lost}"):
+            settings = model.items[f"new-{lost}#!config", "A"]
+            assert settings["lnk"] == 1
+            assert settings["opn"] == 1 + lost

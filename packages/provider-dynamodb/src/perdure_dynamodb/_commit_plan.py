@@ -174,6 +174,14 @@ class CommitPlan:
         has_its_version = lease.version in (None, version_after(self.commit, lease))
         return has_its_version and lease.engine <= engine_after(self.commit, lease)
 
+    @property
+    def moves(self) -> bool:
+        """Whether the instance gets another place in the queue, where the lease is kept."""
+        keep_for = self.commit.keep_for
+        return keep_for is not None and not (
+            self.is_found_where_it_stands and self.lease.stands_well(self.now, keep_for)
+        )
+
     def reads_mailbox(self, in_use: Sequence[str]) -> bool:
         """Whether the mailbox may have messages that the caller wants and does not have."""
         removed = {*self.commit.remove, *self.commit.held}
@@ -319,10 +327,7 @@ class _LockChange:
                 return
             self._removes += ["gpk", "gsk"]
         else:
-            keep_for = plan.commit.keep_for
-            if keep_for is not None and not (
-                plan.is_found_where_it_stands and lease.stands_well(plan.now, keep_for)
-            ):
+            if plan.moves:
                 self._stand(locked_until(until, since=lease.since))
             if plan.reads_mailbox(in_use):
                 return

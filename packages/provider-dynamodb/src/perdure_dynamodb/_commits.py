@@ -316,7 +316,6 @@ class Commits:
         commit, lease = plan.commit, plan.lease
         last = commit.expected_event + len(commit.events)
         continues = commit.end is not None
-        has_moved = ":place" in plan.fence(tuple(in_use)).values
         return replace(
             lease,
             turn=lease.turn + 1,
@@ -326,7 +325,7 @@ class Commits:
             earlier_events=lease.earlier_events + (last if continues else 0),
             execution_started=plan.now if continues else lease.execution_started,
             lease_for=commit.keep_for or lease.lease_for,
-            place_until=(plan.until or 0) if has_moved else lease.place_until,
+            place_until=(plan.until or 0) if plan.moves else lease.place_until,
             # One that is removed and held may have been put again by the same commit.
             delivered=(lease.delivered - set(commit.remove)) | commit.held,
             next_due=plan.next_due,

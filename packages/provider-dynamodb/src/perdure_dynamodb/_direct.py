@@ -13,7 +13,7 @@ import json
 import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol, cast
 
@@ -44,6 +44,10 @@ class Signer:
     region: str
     service: str
     host: str
+    _keys: dict[tuple[str, str], bytes] = field(
+        default_factory=dict[tuple[str, str], bytes], repr=False, compare=False
+    )
+    """The signing key of the present day and secret."""
 
     def headers(
         self, body: bytes, headers: Mapping[str, str], credentials: Credentials, at: datetime
@@ -77,9 +81,13 @@ class Signer:
         return signed
 
     def _key(self, secret: str, day: str) -> bytes:
-        key = _hmac(f"AWS4{secret}".encode(), day)
-        for part in (self.region, self.service, "aws4_request"):
-            key = _hmac(key, part)
+        key = self._keys.get((secret, day))
+        if key is None:
+            key = _hmac(f"AWS4{secret}".encode(), day)
+            for part in (self.region, self.service, "aws4_request"):
+                key = _hmac(key, part)
+            self._keys.clear()
+            self._keys[secret, day] = key
         return key
 
 
@@ -143,4 +151,4 @@ def _encoded(value: object) -> str:
 
 
 def _hmac(key: bytes, text: str) -> bytes:
-    return hmac.new(key, text.encode(), hashlib.sha256).digest()
+    return hmac.digest(key, text.encode(), "sha256")

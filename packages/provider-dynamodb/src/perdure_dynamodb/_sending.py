@@ -53,11 +53,15 @@ class Sending:
         )
 
     async def newest_stamp(self) -> Instant:
-        """The newest stamp of a message that waits: those that come now are behind it."""
+        """The newest stamp of a message that waits: those that come now are behind it.
+
+        The lock item of an instance has that of its messages. What came before its instance has no
+        such item, and version 0.1.0 kept the stamps in the queue of turns alone.
+        """
+        keys, shards = self._namespace.keys, self._namespace.shards
+        queues = (keys.waiting,) if shards.has_links else (keys.turns, keys.waiting)
         stamps = await at_once(
-            self._newest_in(queue(shard))
-            for shard in self._namespace.shards.all
-            for queue in (self._namespace.keys.turns, self._namespace.keys.waiting)
+            self._newest_in(queue(shard)) for shard in shards.all for queue in queues
         )
         return max(stamps)
 

@@ -74,24 +74,41 @@ class Shards:
         return self._settings.has_links
 
     async def _open(self, wanted: int | None) -> Row | None:
-        row = await self._table.write(
+        """Count the opening; the first one makes the settings.
+
+        It is told from others by what it meets, and not by its count: the answer may be lost, and
+        then the repeat is the second one.
+        """
+        found, row = await self._try_to_open("attribute_exists(pk)", wanted)
+        if not found:
+            is_first, row = await self._try_to_open(
+                "attribute_not_exists(pk)", wanted, "lnk = :one"
+            )
+            if not is_first:
+                _, row = await self._try_to_open("attribute_exists(pk)", wanted)
+        return row
+
+    async def _try_to_open(
+        self, condition: str, wanted: int | None, *more: str
+    ) -> tuple[bool, Row | None]:
+        sets = [
+            "opn = if_not_exists(opn, :zero) + :one",
+            "sho = if_not_exists(sho, :count)",
+            "shn = if_not_exists(shn, :count)",
+            "gro = if_not_exists(gro, :zero)",
+            *more,
+        ]
+        return await self._table.try_write(
             Update(
                 key=(self._keys.config, _SORT),
-                change="SET opn = if_not_exists(opn, :zero) + :one,"
-                " sho = if_not_exists(sho, :count), shn = if_not_exists(shn, :count),"
-                " gro = if_not_exists(gro, :zero)",
+                change=f"SET {', '.join(sets)}",
+                condition=condition,
                 values={":zero": 0, ":one": 1, ":count": wanted or DEFAULT_SHARDS},
             )
         )
-        if row is None or row.number("opn") > 1:
-            return row
-        return await self._note_links()
 
     async def note_that_it_is_empty(self) -> None:
         """Nothing is in the namespace, so what comes from now on has links."""
-        self._learn(await self._note_links())
-
-    async def _note_links(self) -> Row | None:
         noted = Update(
             key=(self._keys.config, _SORT),
             change="SET lnk = :one",
@@ -99,7 +116,7 @@ class Shards:
             values={":one": 1},
         )
         _, row = await self._table.try_write(noted)
-        return row
+        self._learn(row)
 
     async def refresh(self) -> None:
         """Look for new settings, if that is due."""
