@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from perdure.errors import InvalidInput
 from perdure.providers.loader import PROVIDER_GROUP
-from perdure_conformance import CLAUSES, Declaration, Outcome, Result, pronounce
+from perdure_conformance import ALL_CHECKS, Declaration, Outcome, Result, pronounce
 from perdure_conformance.command import main
 from perdure_conformance.provider_table import BEGIN, END, NO_REPORT, cell_of, rewrite, with_cells
 from perdure_conformance.report import write_report
@@ -41,8 +41,8 @@ def reported(tmp_path):
             description="acme://here",
             tested_on=tested_on,
         )
-        results = [Result(id=check.id, outcome=outcome) for check in CLAUSES]
-        write_report(pronounce(declaration, CLAUSES, results), tmp_path / "reports")
+        results = [Result(id=check.id, outcome=outcome) for check in ALL_CHECKS]
+        write_report(pronounce(declaration, ALL_CHECKS, results), tmp_path / "reports")
         document = tmp_path / "README.md"
         document.write_text(DOCUMENT, encoding="utf-8")
         changed = rewrite(document, [tmp_path / "reports" / "conformance.json"])
@@ -90,6 +90,28 @@ def test_a_document_without_the_table_is_refused(tmp_path, capsys):
 def test_a_report_of_another_format_is_refused():
     with pytest.raises(InvalidInput, match="format 0"):
         cell_of({"format": 0}, "x.md")
+
+
+@pytest.mark.parametrize("change", ["lacks", "has another", "promises something else"])
+def test_a_report_of_a_suite_with_other_checks_is_refused(reported, tmp_path, capsys, change):
+    reported(Outcome.PASSED)
+    path = tmp_path / "reports" / "conformance.json"
+    report = json.loads(path.read_text(encoding="utf-8"))
+    checks = report["checks"]
+    if change == "lacks":
+        checks.pop(0)
+    elif change == "has another":
+        checks.append({**checks[0], "id": "CALL-99"})
+    else:
+        checks[0]["promise"] = "Something else."
+    path.write_text(json.dumps(report), encoding="utf-8")
+
+    assert main(["table", str(tmp_path / "README.md"), str(path)]) == 1
+    which = "CALL-99" if change == "has another" else "CALL-1"
+    assert capsys.readouterr().err == (
+        "the report behind reports/conformance.md was written by a suite with other checks"
+        f" ({which}); run the suite again, and report that\n"
+    )
 
 
 def test_the_readme_says_what_the_reports_say():

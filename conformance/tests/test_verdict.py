@@ -7,11 +7,13 @@ import re
 import subprocess
 import sys
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from typing import ClassVar
 
 import pytest
 from perdure.contract import MANAGEMENT, PERSISTENT
 from perdure_conformance import (
+    ALL_CHECKS,
     CLAUSES,
     Check,
     ClauseBroken,
@@ -203,20 +205,91 @@ def test_a_failure_says_what_was_promised_and_what_was_found():
         Suite().test_clause(clause, StoreBackend(store=Reversed), recorded.__setitem__)
 
 
-def test_the_command_certifies_nothing_that_it_filtered(capsys):
-    assert main(["memory://verdict", "--only", "CALL-5"]) == 1
+def test_the_command_certifies_nothing_that_it_filtered(capsys, tmp_path):
+    assert main(["memory://verdict", "--only", "CALL-5", "--report", str(tmp_path)]) == 3
 
-    said = capsys.readouterr().out
-    assert "NOT conformant" in said
-    assert "did not run" in said
+    assert "conformant" not in capsys.readouterr().out
+    report = json.loads((tmp_path / "conformance.json").read_text("utf-8"))
+    assert report["conformant"] is False
 
 
-def test_the_command_runs_what_contains_any_of_the_texts(capsys):
-    assert main(["memory://verdict", "--only", "CALL-5", "--only", "CREATE-1"]) == 1
+def test_a_run_of_some_checks_speaks_of_these_alone(capsys):
+    assert main(["memory://verdict", "--only", "CALL-5", "CREATE-1"]) == 3
 
     said = capsys.readouterr()
     assert [line.split()[0] for line in said.err.splitlines()] == ["CALL-5", "CREATE-1"]
-    assert "only checks with 'CALL-5' or 'CREATE-1' in their id were selected" in said.out
+    lines = [line for line in said.out.splitlines() if line]
+    assert [line.split()[0] for line in lines[:4]] == ["family", "CALL", "CREATE", "all"]
+    assert lines[4:] == [
+        f"memory (perdure-memory {version('perdure-memory')}): 2 of 2 chosen checks passed",
+        "  - only CALL-5, CREATE-1 ran: no verdict on the whole contract",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("only", "ids"),
+    [
+        (["COMMIT-2"], ["COMMIT-2"]),
+        (["READ", "VALUES-1"], ["READ-1", "VALUES-1"]),
+        (["MMIT-1", "MODEL"], ["COMMIT-1", *(f"COMMIT-{n}" for n in range(10, 20)), "MODEL-1"]),
+    ],
+    ids=["id", "family", "text"],
+)
+def test_the_command_lists_the_checks_that_texts_choose(capsys, only, ids):
+    assert main(["--list", "--only", *only]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    promises = {check.id: check.promise for check in CLAUSES}
+    assert lines == [f"{each:<12} {promises[each]}" for each in ids]
+
+
+def test_the_command_lists_all_checks(capsys):
+    assert main(["--list"]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [check.id for check in ALL_CHECKS]
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["memory://x", "--only", "COMMIT", "CALLS"], "no check has 'CALLS' in its id"),
+        ([], "the URL of a storage is missing"),
+    ],
+)
+def test_the_command_refuses_what_it_cannot_run(capsys, words, why):
+    with pytest.raises(SystemExit):
+        main(words)
+
+    assert why in capsys.readouterr().err
+
+
+def test_a_report_says_what_no_check_tries(capsys):
+    verdict = pronounce(DECLARED, CLAUSES, results())
+
+    for text in (as_text(verdict), as_markdown(verdict), as_json(verdict)):
+        assert "a crash or a failover of the storage's server" in text
+        assert "clocks of other machines" in text
+
+
+def test_a_note_of_a_check_that_passed_is_in_the_report():
+    noted = [
+        Result(id=each.id, outcome=each.outcome, message="60 examples")
+        if each.id == "MODEL-1"
+        else each
+        for each in results()
+    ]
+
+    verdict = pronounce(DECLARED, CLAUSES, noted)
+
+    assert verdict.conformant
+    assert "MODEL-1: 60 examples" in as_text(verdict)
+    assert "MODEL-1: 60 examples" in as_markdown(verdict)
+
+
+def test_what_a_class_may_leave_out_is_a_check_or_a_family():
+    with pytest.raises(TypeError, match="MAILS"):
+        type("TestAcme", (ProviderConformance,), {"left_out": {"MAILS": "why"}})
 
 
 def test_the_command_and_pytest_judge_the_same_checks_in_the_same_way(monkeypatch):

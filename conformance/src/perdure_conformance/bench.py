@@ -75,6 +75,8 @@ class Bench:
     def __init__(self, backend: Backend, stack: AsyncExitStack, provider_namespace: str) -> None:
         self.backend = backend
         self.tampering = Tampering(backend)
+        self.notes: list[str] = []
+        """What the report says about a check that passes, such as how much it has tried."""
         self.clock = ManualClock()
         self.clock.advance(ODD)
         self.namespace = provider_namespace

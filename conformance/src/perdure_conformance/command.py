@@ -1,6 +1,7 @@
 """The command line: certifies a provider by its URL, scaffolds a new one, measures one.
 
-python -m perdure_conformance sqlite:///x.db
+python -m perdure_conformance sqlite:///x.db --only COMMIT LEASE-3
+python -m perdure_conformance --list
 python -m perdure_conformance new acme
 python -m perdure_conformance stress sqlite:///x.db
 python -m perdure_conformance table README.md sqlite/conformance.json
@@ -20,6 +21,7 @@ from perdure.errors import InvalidInput
 from perdure_conformance.backend import Backend
 from perdure_conformance.captured_logs import CapturedLogs, capture_logs
 from perdure_conformance.catalogue import ALL_CHECKS
+from perdure_conformance.check import Check
 from perdure_conformance.preflight import UnreachableBackend, find_obstacle, reach_backend
 from perdure_conformance.provider_table import BEGIN, END, rewrite
 from perdure_conformance.report import as_text, write_report
@@ -29,11 +31,15 @@ from perdure_conformance.stress import as_json, as_table, measure
 from perdure_conformance.verdict import pronounce
 
 CONFORMANT = DONE = 0
-BROKEN, UNREACHABLE = 1, 2
+BROKEN, UNREACHABLE, PARTIAL = 1, 2, 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns 0 only for a conformant provider or a completed task."""
+    """Run the command; returns 0 only for a conformant provider or a completed task.
+
+    It returns 1 where a check failed, 2 where nothing could be tested, and 3 where only some checks
+    were chosen, and none of them failed.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     first = words[0] if words else ""
     if first == "new":
@@ -114,27 +120,53 @@ def certify(words: Sequence[str]) -> int:
         epilog="Also: `new NAME` scaffolds a provider package, `stress URL` measures a provider,"
         " `table README.md REPORT…` writes a table of providers.",
     )
-    parser.add_argument("url", help="the storage, such as sqlite:///x.db; it will be written to")
+    parser.add_argument(
+        "url", nargs="?", help="the storage, such as sqlite:///x.db; it will be written to"
+    )
     parser.add_argument(
         "--report", type=Path, metavar="DIRECTORY", help="write conformance.json and .md there"
     )
     parser.add_argument(
         "--only",
-        metavar="TEXT",
-        action="append",
+        metavar="CHECK",
+        nargs="+",
+        action="extend",
         default=[],
-        help="run only checks whose id contains this text, or another one given in this way; the"
-        " verdict is then never conformant",
+        help="run only these checks: ids such as COMMIT-5, families such as LEASE, or any other text"
+        " that ids contain; the verdict is then never conformant",
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="list the checks, or those of --only, and run none"
     )
     parser.add_argument("--stop", action="store_true", help="stop at the first failure")
     options = parser.parse_args(words)
+    for text in options.only:
+        if not chosen_by(text):
+            parser.error(f"no check has {text!r} in its id; --list shows all checks")
+    if options.list:
+        for check in chosen(options.only):
+            print(f"{check.id:<12} {check.promise}")
+        return DONE
+    if options.url is None:
+        parser.error("the URL of a storage is missing, such as sqlite:///x.db")
     return run(options.url, only=options.only, stop=options.stop, directory=options.report)
+
+
+def chosen(only: Sequence[str]) -> Sequence[Check]:
+    """The checks that these texts choose, in the order of the contract; all where there is none."""
+    ids = {check.id for text in only for check in chosen_by(text)}
+    return [check for check in ALL_CHECKS if not only or check.id in ids]
+
+
+def chosen_by(text: str) -> Sequence[Check]:
+    """The checks that a text chooses: by id, by family, or all whose id contains it."""
+    by_name = [check for check in ALL_CHECKS if text in (check.id, check.family)]
+    return by_name or [check for check in ALL_CHECKS if text in check.id]
 
 
 def run(url: str, *, only: Sequence[str], stop: bool, directory: Path | None) -> int:
     """Run the selected checks, print the report and write it."""
     backend = reach_backend(url)
-    texts = " or ".join(map(repr, only))
     with capture_logs() as logs:
         try:
             obstacle = find_obstacle(backend)
@@ -146,7 +178,7 @@ def run(url: str, *, only: Sequence[str], stop: bool, directory: Path | None) ->
         ALL_CHECKS,
         run.results,
         interrupted=run.interrupted,
-        chosen=f"only checks with {texts} in their id were selected" if only else None,
+        chosen=f"only {', '.join(only)} ran: no verdict on the whole contract" if only else None,
         obstacle=obstacle,
     )
     print(as_text(verdict))
@@ -154,7 +186,10 @@ def run(url: str, *, only: Sequence[str], stop: bool, directory: Path | None) ->
         write_report(verdict, directory)
     if obstacle is not None:
         return UNREACHABLE
-    return CONFORMANT if verdict.conformant else BROKEN
+    if verdict.conformant:
+        return CONFORMANT
+    failed = run.interrupted or any(r.outcome is Outcome.FAILED for r in run.results)
+    return BROKEN if failed or not verdict.is_partial else PARTIAL
 
 
 @dataclass(slots=True)
@@ -169,9 +204,7 @@ def run_checks(backend: Backend, logs: CapturedLogs, *, only: Sequence[str], sto
     """Run the selected checks, and print the outcome of each."""
     run = Run()
     try:
-        for check in ALL_CHECKS:
-            if only and not any(text in check.id for text in only):
-                continue
+        for check in chosen(only):
             result = with_lines(judge(check, backend), logs.take())
             run.results.append(result)
             print(f"{check.id:<12} {result.outcome}", file=sys.stderr)

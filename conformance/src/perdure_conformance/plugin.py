@@ -7,7 +7,7 @@ a stop, an obstacle, a fixture.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from perdure_conformance.runner import Result
     from perdure_conformance.suite import Carried
     from perdure_conformance.verdict import Verdict
 
@@ -96,12 +97,13 @@ class ConformanceReporter:
         else:
             declaration = Declaration.unknown(self._title(suite))
             obstacles.append(gathered.hindered or self._interrupted or "no test of it has ended")
+        results = [each.result for each in gathered.carried if each.result is not None]
         return pronounce(
             declaration,
             ALL_CHECKS,
-            [each.result for each in gathered.carried if each.result is not None],
+            results,
             interrupted=self._interrupted,
-            chosen=self._chosen,
+            chosen=self._chosen or left_out_by(results),
             obstacle=obstacles[0] if obstacles else None,
         )
 
@@ -114,6 +116,14 @@ class ConformanceReporter:
         terminal.write_line(in_short(verdict) if several else as_text(verdict))
         if self._directory is not None:
             write_report(verdict, self._directory / suite if several else self._directory)
+
+
+def left_out_by(results: Iterable[Result]) -> str | None:
+    """Why the class has left checks out, or None if it has not."""
+    from perdure_conformance.runner import Outcome
+
+    why = dict.fromkeys(r.message for r in results if r.outcome is Outcome.UNTESTED)
+    return f"the class leaves checks out: {'; '.join(why)}" if why else None
 
 
 def last_line(report: pytest.TestReport) -> str:
@@ -138,7 +148,11 @@ def chosen_by(config: pytest.Config) -> str | None:
         for option, value in options.items()
         if value
     ]
-    return f"only some tests were selected: {', '.join(words)}" if words else None
+    return (
+        f"only some tests ran ({', '.join(words)}): no verdict on the whole contract"
+        if words
+        else None
+    )
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,7 +1,8 @@
 """Updates the table of providers in a document: its last column comes from reports.
 
 The table stands between two comments, `BEGIN` and `END`. A row belongs to the provider whose URL
-it shows in backticks. Its last cell comes from that provider's `conformance.json` alone. Rows without a URL, and all other columns, are left alone.
+it shows in backticks. Its last cell comes from that provider's `conformance.json` alone, which must be
+of this suite. Rows without a URL, and all other columns, are left alone.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from typing import Any
 
 from perdure.errors import InvalidInput
 
+from perdure_conformance.catalogue import ALL_CHECKS
 from perdure_conformance.report import FORMAT
+from perdure_conformance.verdict import named
 
 BEGIN = "<!-- conformance: begin -->"
 END = "<!-- conformance: end -->"
@@ -33,12 +36,25 @@ def rewrite(document: Path, reports: Sequence[Path]) -> bool:
     for path in reports:
         report = json.loads(path.read_text(encoding="utf-8"))
         link = relpath(path.with_suffix(".md"), document.parent).replace("\\", "/")
+        check_suite(report, link)
         cells[report["provider"]["scheme"]] = cell_of(report, link)
     written = with_cells(text, cells)
     if written == text:
         return False
     document.write_text(written, encoding="utf-8")
     return True
+
+
+def check_suite(report: Mapping[str, Any], link: str) -> None:
+    """Refuse a report of a suite with other checks than this one, which proves something else."""
+    reported = {each["id"]: each["promise"] for each in report["checks"]}
+    here = {check.id: check.promise for check in ALL_CHECKS}
+    other = [each for each in {**here, **reported} if here.get(each) != reported.get(each)]
+    if other:
+        raise InvalidInput(
+            f"the report behind {link} was written by a suite with other checks ({named(other)});"
+            " run the suite again, and report that"
+        )
 
 
 def cell_of(report: Mapping[str, Any], link: str) -> str:

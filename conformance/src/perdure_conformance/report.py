@@ -9,26 +9,38 @@ from pathlib import Path
 from perdure_conformance.backend import UNKNOWN, Declaration
 from perdure_conformance.check import Check
 from perdure_conformance.runner import Outcome, Result
-from perdure_conformance.verdict import Verdict
+from perdure_conformance.verdict import RAN, Verdict
 
 FORMAT = 1
 """The version of `conformance.json`."""
+
+NOT_TESTED = (
+    "a crash or a failover of the storage's server, and what it loses then",
+    "clocks of other machines: all processes of a run are on one",
+    "a network that splits, and replicas that lag",
+    "throughput, and storages that are larger than a check makes them",
+)
+"""What a storage promises for itself, and no check tries."""
 
 
 def headline(verdict: Verdict) -> str:
     """The verdict in one line."""
     declaration = verdict.declaration
+    known = declaration.distribution != UNKNOWN
+    made = f" ({declaration.distribution} {declaration.version})" if known else ""
+    provider = f"{declaration.scheme}{made}"
+    if verdict.is_partial:
+        ran = [result.outcome for _, result in verdict.shown if result.outcome in RAN]
+        return f"{provider}: {ran.count(Outcome.PASSED)} of {len(ran)} chosen checks passed"
     word = "conformant" if verdict.conformant else "NOT conformant"
     contract = ".".join(map(str, declaration.contract))
-    made = f" ({declaration.distribution} {declaration.version})"
-    known = declaration.distribution != UNKNOWN
-    return f"{declaration.scheme}{made if known else ''} is {word} to contract {contract}"
+    return f"{provider} is {word} to contract {contract}"
 
 
 def by_family(verdict: Verdict) -> Mapping[str, list[tuple[Check, Result]]]:
     """Checks and their results, by family."""
     families: dict[str, list[tuple[Check, Result]]] = {}
-    for check, result in zip(verdict.checks, verdict.results, strict=True):
+    for check, result in verdict.shown:
         families.setdefault(check.family, []).append((check, result))
     return families
 
@@ -38,7 +50,7 @@ def table(verdict: Verdict) -> Iterator[Sequence[str]]:
     yield ("family", *(outcome.value for outcome in Outcome), "seconds")
     for family, pairs in by_family(verdict).items():
         yield (family, *counts([result for _, result in pairs]))
-    yield ("all", *counts(verdict.results))
+    yield ("all", *counts([result for _, result in verdict.shown]))
 
 
 def counts(results: Sequence[Result]) -> list[str]:
@@ -54,8 +66,11 @@ def as_text(verdict: Verdict) -> str:
     for check, result in listed(verdict):
         lines += ["", f"{check.id}: {result.outcome}", f"  promised: {check.promise}"]
         lines += [f"  {line}" for line in result.message.splitlines()]
-    unsupported = [f"unsupported: {what}" for what in left_out(verdict)]
-    lines += ["", *unsupported] if lines and unsupported else unsupported
+    remarks = [f"unsupported: {what}" for what in left_out(verdict)]
+    remarks += [f"{check.id}: {result.message}" for check, result in noted(verdict)]
+    if not verdict.is_partial and verdict.tested:
+        remarks.append(f"no check tries {'; '.join(NOT_TESTED)}")
+    lines += ["", *remarks] if lines and remarks else remarks
     lines += [""] if lines else []
     return "\n".join([*lines, in_short(verdict)])
 
@@ -95,6 +110,13 @@ def listed(verdict: Verdict) -> Iterator[tuple[Check, Result]]:
             yield check, result
 
 
+def noted(verdict: Verdict) -> Iterator[tuple[Check, Result]]:
+    """The checks that passed and say something about it."""
+    for check, result in verdict.shown:
+        if result.outcome is Outcome.PASSED and result.message:
+            yield check, result
+
+
 def as_json(verdict: Verdict) -> str:
     """The report for machines."""
     declaration = verdict.declaration
@@ -119,6 +141,7 @@ def as_json(verdict: Verdict) -> str:
             "python": verdict.python,
         },
         "date": verdict.date.isoformat(),
+        "not_tested": list(NOT_TESTED),
         "counts": {outcome.value: count for outcome, count in verdict.counts().items()},
         "checks": [
             {
@@ -159,8 +182,11 @@ def as_markdown(verdict: Verdict) -> str:
     lines += ["", "| clause | outcome | promise |", "| --- | --- | --- |"]
     lines += [
         markdown_row((check.id, result.outcome.value, check.promise.replace("|", "\\|")))
-        for check, result in zip(verdict.checks, verdict.results, strict=True)
+        for check, result in verdict.shown
     ]
+    lines += ["", "No check tries:", "", *(f"- {what}" for what in NOT_TESTED)]
+    for check, result in noted(verdict):
+        lines += ["", f"{check.id}: {result.message}."]
     for check, result in listed(verdict):
         lines += ["", f"## {check.id}: {result.outcome}", "", "```", result.message, "```"]
     return "\n".join(lines) + "\n"

@@ -53,46 +53,47 @@ def binds(check: Check, declaration: Declaration) -> bool:
     return same_major and check.since <= declaration.contract and capable and reachable
 
 
-async def run_check(check: Check, backend: Backend) -> None:
-    """Run one check in the running event loop; it raises if the promise is broken."""
+async def run_check(check: Check, backend: Backend) -> str:
+    """Run one check in the running event loop, and return its notes; it raises if the promise is broken."""
     try:
         async with asyncio.timeout(TIME_LIMIT), open_bench(backend) as bench:
             await check.run(bench)
+            return "; ".join(bench.notes)
     except TimeoutError as late:
         raise ClauseBroken(f"{check.id} did not end after {TIME_LIMIT:g} s") from late
     except LookupError as error:
         raise missing(error) or error from error
 
 
-def run_alone(check: Check, backend: Backend) -> None:
-    """Run one check in its own event loop, until it ends or its time is over.
+def run_alone(check: Check, backend: Backend) -> str:
+    """Run one check in its own event loop, until it ends or its time is over; returns its notes.
 
     A provider may swallow the cancellation of a check that takes too long, or never finish its
     close. Then the event loop is closed with everything that still runs in it.
     """
     runner = asyncio.Runner()
-    ended = True
+    notes: str | None = ""
     try:
-        ended = runner.run(end_of(run_check(check, backend)))
+        notes = runner.run(end_of(run_check(check, backend)))
     finally:
-        if ended:
+        if notes is not None:
             runner.close()
         else:
             runner.get_loop().close()
-    if not ended:
+    if notes is None:
         raise ClauseBroken(f"{check.id} did not end after {TIME_LIMIT:g} s, nor when cancelled")
+    return notes
 
 
-async def end_of(body: Coroutine[None, None, None]) -> bool:
-    """Whether the check ends in time, by itself or when cancelled; raises its error."""
+async def end_of(body: Coroutine[None, None, str]) -> str | None:
+    """The notes of the check; None if it does not end in time, nor when cancelled. Raises its error."""
     task = asyncio.ensure_future(body)
     done, _ = await asyncio.wait({task}, timeout=TIME_LIMIT + LAST_PATIENCE)
     if not done:
-        return False
+        return None
     if task.cancelled():
         raise ClauseBroken("a call ended as cancelled, though the check had not cancelled it")
-    task.result()
-    return True
+    return task.result()
 
 
 def missing(error: LookupError) -> ClauseBroken | None:
@@ -110,7 +111,7 @@ def judge(check: Check, backend: Backend) -> Result:
         return Result(id=check.id, outcome=Outcome.UNSUPPORTED, message=why_not(check, declaration))
     began = time.perf_counter()
     try:
-        run_alone(check, backend)
+        notes = run_alone(check, backend)
     except Exception as error:  # noqa: BLE001 # any error of a provider breaks its promise
         return Result(
             id=check.id,
@@ -118,7 +119,8 @@ def judge(check: Check, backend: Backend) -> Result:
             message=complaint(error),
             seconds=time.perf_counter() - began,
         )
-    return Result(id=check.id, outcome=Outcome.PASSED, seconds=time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    return Result(id=check.id, outcome=Outcome.PASSED, message=notes, seconds=seconds)
 
 
 def why_not(check: Check, declaration: Declaration) -> str:

@@ -40,12 +40,23 @@ class ProviderConformance:
     provider with expected failures is not conformant.
     """
 
+    left_out: ClassVar[Mapping[str, str]] = {}
+    """Families or checks that this class does not run, each with the reason.
+
+    The summary speaks of the others alone, and calls the provider neither conformant nor not.
+    """
+
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "test_clause" in vars(cls):
             raise TypeError(
                 f"{cls.__name__} overrides test_clause; list the checks that fail in"
                 " expected_failures instead"
+            )
+        strange = set(cls.left_out) - {name for check in ALL_CHECKS for name in names_of(check)}
+        if strange:
+            raise TypeError(
+                f"{cls.__name__}.left_out names {sorted(strange)}, which are no checks or families"
             )
         unknown = set(cls.expected_failures) - {check.id for check in ALL_CHECKS}
         if unknown:
@@ -100,6 +111,11 @@ class ProviderConformance:
         record_property: Callable[[str, object], None],
     ) -> None:
         """One clause of the contract, or one scenario."""
+        why = [self.left_out[name] for name in names_of(check) if name in self.left_out]
+        if why:
+            result = Result(id=check.id, outcome=Outcome.UNTESTED, message=why[0])
+            self._record(record_property, reachable_backend.declaration, result=result)
+            pytest.skip(why[0])
         result = self._expected(judge(check, reachable_backend))
         self._record(record_property, reachable_backend.declaration, result=result)
         if result.outcome is Outcome.UNSUPPORTED:
@@ -139,6 +155,11 @@ class ProviderConformance:
             message=f"expected to fail ({reason}), and {result.outcome}; remove it from"
             " expected_failures",
         )
+
+
+def names_of(check: Check) -> tuple[str, str]:
+    """The names by which a class may leave a check out."""
+    return (check.id, check.family)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

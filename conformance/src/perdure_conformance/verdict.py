@@ -1,8 +1,8 @@
 """The verdict on a run: conformant, or not and why.
 
-A provider is conformant only if every check that binds it ran and passed. A check that was
-deselected, stopped or unreachable has no result and counts as untested, so a partial run is never
-conformant.
+A provider is conformant only if every check that binds it ran and passed. A check that was stopped
+or unreachable has no result and counts as untested. A run of chosen checks is never conformant, and
+speaks of these checks alone.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from perdure_conformance.backend import Declaration
 from perdure_conformance.check import Check
 from perdure_conformance.runner import Outcome, Result, binds
 
+RAN = (Outcome.PASSED, Outcome.FAILED, Outcome.EXPECTED_FAILURE)
+"""The outcomes of checks that ran."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
@@ -30,6 +33,8 @@ class Verdict:
     """One for every check, in the order of the contract."""
     reasons: Sequence[str]
     """Why the provider is not conformant; empty if it is."""
+    is_partial: bool
+    """Whether only some checks were chosen to run."""
     date: datetime
     suite: str
     core: str
@@ -44,8 +49,15 @@ class Verdict:
     @property
     def tested(self) -> bool:
         """Whether any check ran."""
-        ran = (Outcome.PASSED, Outcome.FAILED, Outcome.EXPECTED_FAILURE)
-        return any(result.outcome in ran for result in self.results)
+        return any(result.outcome in RAN for result in self.results)
+
+    @property
+    def shown(self) -> Sequence[tuple[Check, Result]]:
+        """The checks that a report shows, with their results: all, or those that were chosen."""
+        pairs = zip(self.checks, self.results, strict=True)
+        return [
+            pair for pair in pairs if not (self.is_partial and pair[1].outcome is Outcome.UNTESTED)
+        ]
 
     def counts(self) -> Mapping[Outcome, int]:
         """The number of checks by outcome."""
@@ -77,13 +89,21 @@ def pronounce(
     complete = [
         by_id.get(check.id, Result(id=check.id, outcome=Outcome.UNTESTED)) for check in checks
     ]
+    is_partial = (
+        obstacle is None
+        and chosen is not None
+        and any(result.outcome is Outcome.UNTESTED for result in complete)
+    )
     return Verdict(
         declaration=declaration,
         checks=checks,
         results=complete,
         reasons=[f"it could not be tested: {obstacle}"]
         if obstacle is not None
-        else list(shortcomings(declaration, checks, complete, interrupted, chosen)),
+        else list(
+            shortcomings(declaration, checks, complete, interrupted, chosen if is_partial else None)
+        ),
+        is_partial=is_partial,
         date=datetime.now(UTC).replace(microsecond=0),
         suite=version("perdure-conformance"),
         core=version("perdure"),
@@ -102,7 +122,7 @@ def shortcomings(
     """Every reason why the provider is not conformant."""
     if interrupted is not None:
         yield interrupted
-    if chosen is not None and any(r.outcome is Outcome.UNTESTED for r in results):
+    if chosen is not None:
         yield chosen
     required = {check.id for check in checks if binds(check, declaration)}
     for outcome, what in (
@@ -112,6 +132,8 @@ def shortcomings(
         (Outcome.UNSUPPORTED, "were skipped though they bind the provider"),
     ):
         found = [r.id for r in results if r.outcome is outcome and r.id in required]
+        if outcome is Outcome.UNTESTED and chosen is not None:
+            continue
         if found:
             yield f"{len(found)} of {len(required)} required checks {what}: {named(found)}"
     if not any(result.outcome is Outcome.PASSED for result in results):
