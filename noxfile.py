@@ -147,6 +147,13 @@ def dynamodb(session: nox.Session) -> None:
     session.run("pytest", *ON_ALL_CORES, DYNAMODB_TESTS, *session.posargs, env=settings)
 
 
+@nox.session
+def templates(session: nox.Session) -> None:
+    """Compare the table of the CloudFormation, Terraform and CDK templates with the command's; needs Node."""
+    _install(session, "test", "templates")
+    session.run("pytest", "packages/provider-dynamodb/tests/templates.py", *session.posargs)
+
+
 # More of the same, by chance
 
 
