@@ -17,7 +17,7 @@ from pydantic_core import to_json
 from perdure.clock import Instant, to_datetime
 from perdure.model.details import ErrorDetails, details_from_plain, details_to_plain
 from perdure.model.envelope import plain_json
-from perdure.model.record import record
+from perdure.model.record import record, values_of
 from perdure.records.instances import ParentLink
 
 FORMAT: Final = 2
@@ -432,6 +432,9 @@ _FIELDS: Mapping[type[Event], tuple[str, ...]] = {
     kind: tuple(field.name for field in fields(kind) if field.name != "event_id")
     for kind in _CLASSES.values()
 }
+_VALUES: Mapping[type[Event], Callable[[Event], tuple[object, ...]]] = {
+    kind: values_of(names) for kind, names in _FIELDS.items()
+}
 
 _RECORDS_OF_START: Mapping[str, Callable[..., object]] = {
     "parent": ParentLink,
@@ -442,9 +445,9 @@ _LISTS_OF_START: Mapping[str, Callable[..., object]] = {"lineage": Kept, "seeds"
 
 def encode_event(event: Event) -> bytes:
     """The event as bytes of JSON, without its number."""
-    plain: dict[str, object] = {"kind": type(event).__name__}
-    for name in _FIELDS[type(event)]:
-        value = getattr(event, name)
+    kind = type(event)
+    plain: dict[str, object] = {"kind": kind.__name__}
+    for name, value in zip(_FIELDS[kind], _VALUES[kind](event), strict=True):
         if value is not None:
             plain[name] = value
     if "details" in plain:

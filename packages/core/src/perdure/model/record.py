@@ -15,16 +15,14 @@ from typing import Any, TypeVar, dataclass_transform
 
 T = TypeVar("T")
 
-_Values = Callable[[object], tuple[object, ...]]
-
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
 def record(cls: type[T]) -> type[T]:
     """Make a record of the class: slots, keyword-only fields, equal and hashed by value."""
     made: Any = dataclass(kw_only=True, slots=True, eq=False, repr=False)(cls)
     own, all_fields = vars(cls), fields(made)
-    compared = _values_of(tuple(each.name for each in all_fields if each.compare))
-    hashed = _values_of(
+    compared = values_of(tuple(each.name for each in all_fields if each.compare))
+    hashed = values_of(
         tuple(
             each.name for each in all_fields if (each.compare if each.hash is None else each.hash)
         )
@@ -48,8 +46,8 @@ def record(cls: type[T]) -> type[T]:
     return made
 
 
-def _values_of(names: tuple[str, ...]) -> _Values:
-    """What reads these fields as a tuple."""
+def values_of(names: tuple[str, ...]) -> Callable[[object], tuple[object, ...]]:
+    """What reads these fields of a record as a tuple, all in one call."""
     if len(names) > 1:
         return attrgetter(*names)
     return lambda of: tuple(getattr(of, name) for name in names)

@@ -132,6 +132,10 @@ class HeldActivity:
         self.until = again.until
 
 
+def _is_running(held: HeldActivity) -> bool:
+    return held.state is LeaseState.RUNNING
+
+
 class ResultTaker(Protocol):
     """Takes results into the turns of leased instances."""
 
@@ -200,9 +204,8 @@ class ActivityLeases:
 
     def running_of(self, instance: str) -> Iterator[HeldActivity]:
         """The running activities of an instance; ask again after a change."""
-        for held in self._by_instance.get(instance, {}).values():
-            if held.state is LeaseState.RUNNING:
-                yield held
+        of_instance = self._by_instance.get(instance)
+        return iter(()) if of_instance is None else filter(_is_running, of_instance.values())
 
     def to_renew(self, is_due: Callable[[Instant], bool]) -> dict[ActivityLease, HeldActivity]:
         """The leases that are wanted and whose end is due for a renewal."""

@@ -101,10 +101,10 @@ class ActivityRunner:
 
     def soon_done(self, instance: str) -> bool:
         """Whether an activity of this instance runs here and is expected to end soon."""
-        return any(
-            held.is_wanted and held.delivery == 1 and self.expect_soon(held.name)
-            for held in self._leases.running_of(instance)
-        )
+        for held in self._leases.running_of(instance):
+            if held.is_wanted and held.delivery == 1 and self.expect_soon(held.name):
+                return True
+        return False
 
     def expect_soon(self, name: str) -> bool:
         """Whether activities of this name have ended soon so far."""

@@ -71,8 +71,10 @@ def _is_kept(
     if undecodable is not None or delivery.has_work or delivery.more or draft.front:
         return True
     runner = services.activities.runner
-    soon = any(runner.expect_soon(activity.name) for activity in direct)
-    return soon or runner.soon_done(held.instance)
+    for activity in direct:
+        if runner.expect_soon(activity.name):
+            return True
+    return runner.soon_done(held.instance)
 
 
 def _version_to_pin(
@@ -103,17 +105,9 @@ def make_commit(
     `consumed` and `in_hand` are ids of messages: those that the turn has delivered, and those that
     the lease has and the turn has not.
     """
-    add = tuple(
-        NewActivity(
-            id=activity.id,
-            name=activity.name,
-            data=encode_activity(activity.data),
-            tag=activity.tag,
-            lease=activity.is_direct,
-        )
-        for activity in draft.activities.values()
-    )
-    is_direct = any(activity.lease for activity in add)
+    add = [_new_activity(activity) for activity in draft.activities.values()]
+    is_direct = bool(add) and any(activity.lease for activity in add)
+    # What most turns have nothing of is an empty tuple, which costs nothing to make.
     return TurnCommit(
         id=commit_id,
         instance=held.state.instance,
@@ -121,11 +115,11 @@ def make_commit(
         token=held.token,
         execution=held.execution,
         expected_event=held.last_event,
-        events=tuple(encode_event(event) for event in draft.events),
+        events=tuple(map(encode_event, draft.events)),
         remove=(*consumed, *draft.removed),
         finish=tuple(finish),
         cancel=tuple(draft.cancelled_activities),
-        add=add,
+        add=tuple(add),
         activity_token=commit_id if is_direct else None,
         activity_lease_for=options.activity_lease if is_direct else None,
         send=(*draft.timers.values(), *draft.sent),
@@ -136,7 +130,20 @@ def make_commit(
         unpin=draft.unpin,
         engine=draft.engine,
         keep_for=keep_for,
-        held=frozenset(in_hand),
+        held=frozenset(in_hand) if in_hand else _NOTHING,
         custom_status=draft.custom_status,
         values=draft.values,
+    )
+
+
+_NOTHING: frozenset[str] = frozenset()
+
+
+def _new_activity(activity: DraftActivity) -> NewActivity:
+    return NewActivity(
+        id=activity.id,
+        name=activity.name,
+        data=encode_activity(activity.data),
+        tag=activity.tag,
+        lease=activity.is_direct,
     )
