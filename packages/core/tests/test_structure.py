@@ -38,6 +38,7 @@ PUBLIC_PACKAGES = (
     "perdure.contract",
     "perdure.client",
     "perdure.codecs",
+    "perdure.telemetry",
     "perdure.testing",
     "perdure_memory",
     "perdure_sqlite",
@@ -68,6 +69,7 @@ MAY_USE = {
         "encoding", "records", "model", "diagnostics", "authoring", "contract", "providers", "replay",
         "client", "runtime",
     },
+    "telemetry": {"records", "contract", "client", "runtime", "telemetry"},
     # Applications use it in their tests alone.
     "testing": {
         "encoding", "records", "model", "diagnostics", "authoring", "contract", "providers", "replay",

@@ -7,11 +7,14 @@ an observer gets no past events, and a process that is killed may not have sent 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import TypeAlias
 
 from perdure.clock import Instant
+from perdure.history import CopiedFrom
+from perdure.model.details import ErrorDetails
 from perdure.model.record import record
-from perdure.records.instances import InstanceStatus
+from perdure.records.instances import InstanceStatus, ParentLink
 
 
 @record
@@ -25,6 +28,10 @@ class TurnCommitted:
     version: str
     events: int
     """How many events the history gained."""
+    turn_time: timedelta
+    """How long the orchestration's code and the engine took, in real time."""
+    commit_time: timedelta
+    """How long the storage took, in real time."""
 
 
 @record
@@ -36,6 +43,18 @@ class ExecutionEnded:
     execution: int
     orchestration: str
     status: InstanceStatus
+    incarnation: str
+    version: str
+    started_at: Instant | None
+    """When the execution began; None if it ended before its first turn."""
+    failure: ErrorDetails | None
+    """Why it failed; None unless it did."""
+    parent: ParentLink | None
+    """Where it is a child: of which execution."""
+    copied_from: CopiedFrom | None
+    """Where it is a rewound execution or a fork: the history that it began with."""
+    headers: Mapping[str, str]
+    """What travels with the instance."""
 
 
 @record
@@ -58,6 +77,22 @@ class TurnLost:
 
 
 @record
+class ActivityCall:
+    """A call of an activity's function: what the wrappers of `perdure_wrap_activity` are told."""
+
+    instance: str
+    incarnation: str
+    execution: int
+    activity: str
+    """The activity's id."""
+    name: str
+    attempt: int
+    delivery: int
+    headers: Mapping[str, str]
+    """What travels with the instance."""
+
+
+@record
 class ActivityStarted:
     """An activity's function is about to be called."""
 
@@ -68,6 +103,10 @@ class ActivityStarted:
     name: str
     attempt: int
     delivery: int
+    incarnation: str
+    execution: int
+    waited: timedelta
+    """Since the commit that scheduled it; the delay of a retry included."""
 
 
 @record
@@ -80,6 +119,15 @@ class ActivityEnded:
     name: str
     outcome: str
     """`completed`, `failed` or `cancelled`."""
+    attempt: int
+    """0 if its function was not called."""
+    delivery: int
+    incarnation: str
+    execution: int
+    duration: timedelta
+    """Since its function was called."""
+    failure: ErrorDetails | None
+    """Why it failed; None unless it did."""
 
 
 @record

@@ -21,7 +21,7 @@ from perdure.clock import Clock, Instant, ManualClock, SystemClock
 from perdure.contract.admin import ProviderAdmin
 from perdure.contract.delegate import DelegatingProvider, ProviderCall
 from perdure.contract.grouping import CallGroups, Group, GroupedCall, in_tasks
-from perdure.contract.hooks import ProviderSpec, ProviderWrapper, hookimpl
+from perdure.contract.hooks import ActivityWrapper, ProviderSpec, ProviderWrapper, hookimpl
 from perdure.contract.leases import FARTHEST_END, is_in_force
 from perdure.contract.notifier import Notifier, Subscription
 from perdure.contract.paging import checked_page, first_page, missing_event
@@ -136,6 +136,7 @@ __all__ = [
     "ActivityLeaseLost",
     "ActivityRelease",
     "ActivityRequest",
+    "ActivityWrapper",
     "CallGroups",
     "CancellationWait",
     "CapabilityMissing",

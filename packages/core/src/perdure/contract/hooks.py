@@ -7,7 +7,7 @@ group `perdure.providers`, implements `perdure_provider_specs`. Plugins given to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ import pluggy
 
 from perdure.contract.provider import Provider
 from perdure.model.record import record
-from perdure.observe import RuntimeEvent
+from perdure.observe import ActivityCall, RuntimeEvent
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -60,6 +60,20 @@ def perdure_wrap_provider(spec: ProviderSpec) -> ProviderWrapper | None:
     """A wrapper for a provider that is being opened (for metrics or faults), or None.
 
     The wrappers of all plugins are applied in the order of registration; the first is innermost.
+    """
+
+
+ActivityWrapper = Callable[[ActivityCall, Callable[[], Awaitable[object]]], Awaitable[object]]
+"""Takes a call and what makes it; returns the activity's result, or raises its failure."""
+
+
+@hookspec
+def perdure_wrap_activity() -> ActivityWrapper | None:
+    """A wrapper for the calls of activities, or None; asked for once, when a runtime is made.
+
+    `await proceed()` calls the function, in the event loop or in a thread, with the context variables
+    of the wrapper. What the wrapper returns is the result, and what it raises is the failure. It must
+    let a cancellation pass. The wrapper of the plugin that was given first is the outermost one.
     """
 
 

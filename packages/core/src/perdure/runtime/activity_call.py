@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from types import TracebackType
@@ -25,10 +25,12 @@ from typing import Any, Self, cast
 
 from perdure.authoring.functions import ActivityDefinition
 from perdure.clock import Clock, Instant, to_microseconds
+from perdure.contract.hooks import ActivityWrapper
 from perdure.diagnostics.failures import describe, ends_the_process
 from perdure.errors import InvalidInput
 from perdure.model.details import ApplicationFailure, ErrorDetails
 from perdure.model.payload import encode
+from perdure.observe import ActivityCall
 from perdure.runtime.activity_context import CURRENT, ActivityContext
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.threads import ThreadPool
@@ -81,8 +83,9 @@ class ActivityTask(asyncio.Task[None]):
 class ActivityCaller:
     """Calls async functions in the event loop and plain ones in threads of its own."""
 
-    def __init__(self, options: RuntimeOptions) -> None:
+    def __init__(self, options: RuntimeOptions, wrappers: Sequence[ActivityWrapper] = ()) -> None:
         self._trace_paths = options.trace_paths
+        self._wrappers = wrappers
         self.threads = ThreadPool()
 
     def close(self) -> None:
@@ -103,7 +106,10 @@ class ActivityCaller:
         task.activity = context
         try:
             args, kwargs = reference.parameters.decode(text.pop(), f"activity {reference.name!r}")
-            value, error = await self._value(definition, args, kwargs)
+            if self._wrappers:
+                value, error = await self._wrapped(definition, args, kwargs, context), None
+            else:
+                value, error = await self._value(definition, args, kwargs)
             if task.cancelled_itself:
                 await asyncio.sleep(0)  # where the cancellation arrives
             if error is not None:
@@ -126,6 +132,36 @@ class ActivityCaller:
         finally:
             task.take_back_own()
             CURRENT.reset(token)
+
+    async def _wrapped(
+        self,
+        definition: ActivityDefinition,
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+        context: ActivityContext[object],
+    ) -> object:
+        """The value as the wrappers return it, the first one outermost."""
+
+        async def call_function() -> object:
+            value, error = await self._value(definition, args, kwargs)
+            if error is not None:
+                raise error
+            return value
+
+        call = ActivityCall(
+            instance=context.instance,
+            incarnation=context.incarnation,
+            execution=context.execution,
+            activity=context.activity_id,
+            name=context.name,
+            attempt=context.attempt,
+            delivery=context.delivery,
+            headers=context.headers,
+        )
+        proceed: Callable[[], Awaitable[object]] = call_function
+        for wrapper in reversed(self._wrappers):
+            proceed = functools.partial(wrapper, call, proceed)
+        return await proceed()
 
     async def _value(
         self,

@@ -56,6 +56,8 @@ class ActivityContext(Generic[T_co]):
     """One delivery of one activity; its resources are a `T_co`."""
 
     instance: str
+    incarnation: str
+    """Which of the instances that ever had this id; a deletion frees the id."""
     execution: int
     activity_id: str
     """Unique within the instance."""

@@ -81,6 +81,8 @@ class HeldActivity:
     state: LeaseState = LeaseState.RELEASED
     began_at: Instant = 0
     """When this process took it up."""
+    called_at: Instant = 0
+    """When its function was called; 0 before."""
     is_wanted: bool = True
     """False once its result is of no use: cancelled, void, or its lease lost."""
     awaited: bool = False

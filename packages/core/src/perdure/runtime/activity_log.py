@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 
 from perdure.authoring.retry import RetryPolicy
 from perdure.clock import Instant
@@ -89,11 +90,20 @@ def observe_start(
                 name=held.name,
                 attempt=data.attempt,
                 delivery=held.delivery,
+                incarnation=held.incarnation,
+                execution=held.execution,
+                waited=timedelta(microseconds=max(0, at - held.added_at)),
             )
         )
 
 
-def observe_end(observers: Observers, held: HeldActivity, outcome: str, at: Instant) -> None:
+def observe_end(
+    observers: Observers,
+    held: HeldActivity,
+    outcome: str,
+    at: Instant,
+    failure: ErrorDetails | None = None,
+) -> None:
     """Notify the observers that it has `completed`, `failed`, or was `cancelled`."""
     if observers.any:
         observers.notify(
@@ -103,5 +113,11 @@ def observe_end(observers: Observers, held: HeldActivity, outcome: str, at: Inst
                 activity=held.id,
                 name=held.name,
                 outcome=outcome,
+                attempt=0 if held.context is None else held.context.attempt,
+                delivery=held.delivery,
+                incarnation=held.incarnation,
+                execution=held.execution,
+                duration=timedelta(microseconds=max(0, at - (held.called_at or at))),
+                failure=failure,
             )
         )

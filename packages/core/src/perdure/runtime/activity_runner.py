@@ -200,7 +200,7 @@ class ActivityRunner:
             context.cancellation.request()
         if not held.is_wanted:
             return
-        began = self._clock.now()
+        began = held.called_at = self._clock.now()
         observe_start(self._observers, held, data, began)
         outcome = await self._call(definition, text, data.timeout, context)
         self._learn(held.name, began)
@@ -238,7 +238,8 @@ class ActivityRunner:
         failed = not isinstance(outcome, str)
         if self._observers.any:
             how = "failed" if failed else "completed"
-            observe_end(self._observers, held, how, self._clock.now())
+            failure = None if isinstance(outcome, str) else outcome
+            observe_end(self._observers, held, how, self._clock.now(), failure)
         if not held.is_wanted:
             return
         result = held.result = (
@@ -257,6 +258,7 @@ class ActivityRunner:
     def _context(self, held: HeldActivity, data: ActivityData) -> ActivityContext[object]:
         return ActivityContext(
             instance=held.instance,
+            incarnation=held.incarnation,
             execution=held.execution,
             activity_id=held.id,
             name=held.name,

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from perdure.authoring.registry import Catalog
 from perdure.clock import to_microseconds
+from perdure.contract.hooks import ActivityWrapper
 from perdure.contract.provider import Provider
 from perdure.errors import ProviderError
 from perdure.model.details import ConfigurationFailure, Unregistered
@@ -77,6 +78,7 @@ class ActivityWorker:
         client: Client,
         resources: object,
         worker_tag: WorkerTag,
+        wrappers: Sequence[ActivityWrapper],
     ) -> None:
         self._worker_tag = worker_tag
         self._provider = provider
@@ -85,7 +87,7 @@ class ActivityWorker:
         self._gate = gate
         self._skew = skew
         self._is_stopping = False
-        self._caller = ActivityCaller(options)
+        self._caller = ActivityCaller(options, wrappers)
         self._slots = Slots(catalog, options, self._caller.threads)
         self._background = BackgroundTasks()
         self.leases = ActivityLeases()

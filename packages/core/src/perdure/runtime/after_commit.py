@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from types import MappingProxyType
+from typing import NamedTuple
 
 from perdure.contract.notifier import Notifier
 from perdure.diagnostics.logs import log_line, orchestration_logger, trace_text
-from perdure.history import OrchestrationFailed
+from perdure.history import OrchestrationFailed, OrchestrationStarted
 from perdure.model.details import Cancelled
 from perdure.observe import (
     DetachedStartRefused,
@@ -22,6 +25,16 @@ from perdure.runtime.turn_services import TurnServices
 
 _LOGGER = logging.getLogger("perdure.runtime")
 _MOST_NAMED = 10
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
+class TurnTimes(NamedTuple):
+    """How long a turn took, in seconds of real time."""
+
+    turn: float
+    """The engine and the orchestration's code."""
+    commit: float
+    """The storage."""
 
 
 def follow(
@@ -31,10 +44,14 @@ def follow(
     draft: TurnDraft,
     answer: CommitAnswer,
     direct: Sequence[DraftActivity] = (),
+    *,
+    started: OrchestrationStarted | None,
+    times: TurnTimes,
 ) -> None:
     """Do what a confirmed commit asks for outside of the store.
 
-    `direct`: the activities that it has added leased, to begin here at once.
+    `direct`: the activities that it has added leased, to begin here at once; `started`: the first
+    event of the execution, None if it ended before its first turn; `times`: how long the turn took.
     """
     activities = services.activities
     services.note_commit(commit)
@@ -49,7 +66,7 @@ def follow(
         activities.cancellation.cancel(commit.instance)
     _notify(services.provider.notifier, commit, len(direct))
     if draft.end is not None or draft.detached or draft.unfit or services.observers.any:
-        _report(services, held, commit, draft, answer)
+        _report(services, held, commit, draft, answer, started, times)
 
 
 def _notify(notifier: Notifier, commit: TurnCommit, direct: int) -> None:
@@ -71,6 +88,8 @@ def _report(
     commit: TurnCommit,
     draft: TurnDraft,
     answer: CommitAnswer,
+    started: OrchestrationStarted | None,
+    times: TurnTimes,
 ) -> None:
     """Log what ended and what went unanswered, and notify the observers."""
     orchestration, version = held.state.name, held.version or ""
@@ -113,9 +132,12 @@ def _report(
             orchestration=orchestration,
             version=version,
             events=len(commit.events),
+            turn_time=timedelta(seconds=times.turn),
+            commit_time=timedelta(seconds=times.commit),
         )
     )
     if draft.end is not None:
+        last = draft.events[-1] if draft.events else None
         observers.notify(
             ExecutionEnded(
                 at=at,
@@ -123,6 +145,13 @@ def _report(
                 execution=commit.execution,
                 orchestration=orchestration,
                 status=draft.end.status,
+                incarnation=commit.incarnation,
+                version=version,
+                started_at=None if started is None else started.at,
+                failure=last.details if isinstance(last, OrchestrationFailed) else None,
+                parent=held.state.parent,
+                copied_from=None if started is None else started.copied_from,
+                headers=(None if started is None else started.headers) or _NO_HEADERS,
             )
         )
 

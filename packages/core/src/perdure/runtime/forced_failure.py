@@ -8,17 +8,18 @@ before, for the reason that stands in its way now.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import perf_counter
 
 from perdure.contract.retries import PATIENT_TRIES, with_retries
 from perdure.errors import StorageCorrupt
-from perdure.history import Event
+from perdure.history import Event, OrchestrationStarted
 from perdure.model.details import ErrorDetails
 from perdure.model.wire import HistoryCopy, StartData, decode_start
 from perdure.records.instances import InstanceState, Message, MessageKind
 from perdure.replay.copying import copied_history
 from perdure.replay.forced_failure import fail_without_code
 from perdure.replay.signals import UndecodableData
-from perdure.runtime.after_commit import follow
+from perdure.runtime.after_commit import TurnTimes, follow
 from perdure.runtime.commits import make_commit
 from perdure.runtime.copies import SourceGone, read_copied
 from perdure.runtime.held_instance import HeldInstance
@@ -51,11 +52,15 @@ async def end_without_code(
         consumed=[message.id for message in messages],
         options=services.options,
     )
+    began = perf_counter()
     answer = await with_retries(
         provider.clock, lambda: provider.commit_turn(commit), tries=PATIENT_TRIES
     )
+    times = TurnTimes(0.0, perf_counter() - began)
     await services.executions.forget(state.instance)
-    follow(services, held, commit, draft, answer)
+    first = next(iter([*events, *draft.events]), None)
+    started = first if isinstance(first, OrchestrationStarted) else None
+    follow(services, held, commit, draft, answer, started=started, times=times)
 
 
 async def _copied(

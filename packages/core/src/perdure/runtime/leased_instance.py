@@ -19,6 +19,7 @@ import logging
 from collections.abc import Generator, Mapping
 from datetime import timedelta
 from enum import Enum
+from time import perf_counter
 
 from perdure.clock import Instant
 from perdure.contract.retries import PATIENT_TRIES, tried_again
@@ -44,7 +45,7 @@ from perdure.replay.signals import (
 )
 from perdure.replay.turn import TurnDraft
 from perdure.runtime.activity_leases import HeldActivity
-from perdure.runtime.after_commit import follow
+from perdure.runtime.after_commit import TurnTimes, follow
 from perdure.runtime.commits import make_turn_commit
 from perdure.runtime.copies import SourceGone
 from perdure.runtime.delivery import Delivery
@@ -260,6 +261,7 @@ class LeasedInstance:
     async def _turn(self) -> _After:
         """Deliver what is in hand, commit, begin what the commit asks for."""
         services, delivery = self._services, self._delivery
+        began = perf_counter()
         await run_in_slices(self._deliver())
         undecodable = self._undecodable
         draft = self._take_draft()
@@ -278,12 +280,16 @@ class LeasedInstance:
             )
             # Before the commit: a message that comes during it may be missing in the answer.
             self._message_came = False
+            made = perf_counter()
             answer = await self._commit(commit)
         except BaseException:
             services.activities.unreserve(direct)
             raise
         self._release(delivery.taken)
-        follow(services, self.held, commit, draft, answer, direct)
+        times = TurnTimes(made - began, perf_counter() - made)
+        execution = delivery.execution
+        started = None if execution is None else execution.started
+        follow(services, self.held, commit, draft, answer, direct, started=started, times=times)
         if undecodable is not None:
             raise undecodable
         return await self._after(commit, draft, answer)

@@ -21,6 +21,7 @@ from perdure.model.guards import refuse_inside_orchestration
 from perdure.model.record import record
 from perdure.model.settings import require
 from perdure.runtime.activity_worker import ActivityWorker
+from perdure.runtime.activity_wrappers import wrappers_of
 from perdure.runtime.cancellation_watch import CancellationWatch
 from perdure.runtime.clock_skew import ClockSkew
 from perdure.runtime.end_requests import EndRequests
@@ -73,7 +74,7 @@ class Runtime:
     and gives every lease back, so that another runtime takes over at once. It is gone a second
     later at the latest, whatever hangs. Cancelling the task that leaves the block ends the grace
     period at once. Activities find `resources` in their context (a pool, a session). `plugins` may
-    implement `perdure_observe`.
+    implement `perdure_observe`, `perdure_wrap_activity` and `perdure_headers`.
 
     Raises `NondeterministicCode` if an orchestration calls a registered activity directly.
     Entering raises what the storage raises, unless the failure may pass (`retryable`):
@@ -118,6 +119,7 @@ class Runtime:
             client=Client(provider, plugins=plugins),
             resources=resources,
             worker_tag=self._worker_tag,
+            wrappers=wrappers_of(plugins),
         )
         self._services = TurnServices(
             provider=guarded,

@@ -194,6 +194,7 @@ class Arrivals:
         number = self._instances[instance].number
         context: ActivityContext[object] = ActivityContext(
             instance=instance,
+            incarnation=new.incarnation,
             execution=number,
             activity_id=activity.id,
             name=definition.name,

@@ -96,6 +96,7 @@ def run_activity(
     definition = _definition(activity, cast("FrameType", frame and frame.f_back))
     context: ActivityContext[object] = ActivityContext(
         instance=instance,
+        incarnation=uuid.uuid4().hex,
         execution=1,
         activity_id="1",
         name=definition.name,

@@ -51,7 +51,7 @@ class Stage:
     due. It never jumps over an activity that runs. With `skip=False` only `advance` and `until`
     move it.
 
-    `resources` and `options` are those of `Runtime`; `plugins` are those of `Runtime` and of
+    `resources` and `options` are those of `Runtime`; `plugins` are those of `Runtime`, of `Client` and of
     `open_provider`, so one that wraps the provider can count calls, or let them fail. Each
     `registry` is used as it is; `fake` replaces activities and children on this stage alone. With
     `fake_all`, an activity without a fake fails, and leaving the block raises an error that names
@@ -93,7 +93,9 @@ class Stage:
         try:
             self._storage = await self._exit.enter_async_context(self._open_storage())
             self._time = StageTime(self.clock, self._storage.notifier, self._is_busy, self._lingers)
-            self._client = StageClient(self._client_link(), self._time)
+            self._client = StageClient(
+                self._client_link(), self._time, plugins=self._deployed.plugins
+            )
             self._process = self._make_process(self._deployed)
             await self._process.start()
         except BaseException:

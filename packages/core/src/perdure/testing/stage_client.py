@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -70,8 +71,8 @@ class StageHandle(Handle[R_co]):
 class StageClient(Client):
     """A client whose waits let time skip."""
 
-    def __init__(self, provider: Provider, time: StageTime) -> None:
-        super().__init__(provider)
+    def __init__(self, provider: Provider, time: StageTime, *, plugins: Sequence[object]) -> None:
+        super().__init__(provider, plugins=plugins)
         self._time = time
 
     async def _waiting(self, instance: str, timeout: timedelta | float | None, wait: Wait[R]) -> R:
