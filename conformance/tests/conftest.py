@@ -12,20 +12,26 @@ from perdure_conformance.broken_providers import (
     what_catches,
 )
 from perdure_conformance.check import Check
-from perdure_conformance.clauses import waiting, waking
+from perdure_conformance.clauses import overlapping, waiting, waking
 from perdure_conformance.comparison import state_machine
 from perdure_conformance.model import ModelProvider
 from perdure_conformance.scenarios import SCENARIOS, simulation
 
 
 @pytest.fixture(autouse=True)
-def _soon_enough(monkeypatch):
-    """A disagreement with the model need not be made simple, and what hangs in memory hangs."""
+def _soon_enough(monkeypatch, request):
+    """A disagreement with the model need not be made simple, and what hangs in memory hangs.
+
+    The real providers get all the time that the suite gives to those of authors.
+    """
+    if request.module.__name__ == "test_providers":
+        return
     monkeypatch.setattr(state_machine, "SIMPLIFYING", 0.2)
-    monkeypatch.setattr(waiting, "AT_THE_END", 0.02)
+    monkeypatch.setattr(overlapping, "SWEEP", 0.0)
+    for module in (waiting, waking):
+        monkeypatch.setattr(module, "SHORT", 0.0002)
     monkeypatch.setattr(waiting, "CALM", 0.002)
-    monkeypatch.setattr(waiting, "SHORT", 0.0002)
-    monkeypatch.setattr(waking, "SHORT", 0.0002)
+    monkeypatch.setattr(waiting, "AT_THE_END", 0.02)
     monkeypatch.setattr(waking, "ELSEWHERE", 0.3)
 
 

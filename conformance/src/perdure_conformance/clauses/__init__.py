@@ -33,6 +33,7 @@ from perdure_conformance.clauses import (
     management,
     model_and_races,
     payloads,
+    races,
     reopening,
     reopening_faults,
     replacements,
@@ -91,6 +92,7 @@ _MODULES: tuple[ModuleType, ...] = (
     durability,
     shared_waits,
     model_and_races,
+    races,
 )
 
 FAMILIES = (

@@ -6,15 +6,16 @@ import asyncio
 from collections import Counter
 from random import Random
 
-from perdure.contract import InstanceStatus
+from perdure.contract import InstanceStatus, TurnRequest
 
 from perdure_conformance.bench import Bench
 from perdure_conformance.check import check
 from perdure_conformance.clauses.durability import expect_history
+from perdure_conformance.clauses.overlapping import mailbox_of
 from perdure_conformance.comparison.state_machine import compare_with_model
-from perdure_conformance.expect import expect, expect_equal
+from perdure_conformance.expect import ClauseBroken, expect_equal
 from perdure_conformance.samples import SECOND
-from perdure_conformance.workers import CHILD, STEPS, Worker, begin
+from perdure_conformance.workers import CHILD, SERVES, STEPS, Worker, begin
 
 ROUNDS = 1000
 
@@ -43,7 +44,10 @@ async def racing_workers_end_every_instance(bench: Bench) -> None:
         bench.advance(SECOND / 5)
     for name in everything:
         state = await bench.state(name)
-        expect(state.status is InstanceStatus.COMPLETED, f"{name} did not end: {state}")
+        if state.status is not InstanceStatus.COMPLETED:
+            look = TurnRequest(token="probe", limit=1000, lease_for=SECOND, serves=SERVES)
+            held = await mailbox_of(bench, name, look)
+            raise ClauseBroken(f"{name} did not end: {state}; {held}")
         await expect_history(bench, name)
     accepted = Counter(each for worker in workers for each in worker.accepted)
     wanted = {(name, str(step)) for name in everything for step in range(STEPS)}
