@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from perdure.contract import ExecutionEnd, InstanceStatus
+from collections.abc import Sequence
+from dataclasses import replace
+
+from perdure.contract import (
+    MAX_BYTES_PER_DELIVERY,
+    MAX_MESSAGES_PER_DELIVERY,
+    ExecutionEnd,
+    HistoryPage,
+    InstanceStatus,
+    ParkedMark,
+    TurnRelease,
+)
 from perdure.errors import ExecutionNotFound, InstanceNotFound, StorageCorrupt
 
-from perdure_conformance.bench import Bench
+from perdure_conformance.bench import Bench, held_by
 from perdure_conformance.check import check
 from perdure_conformance.expect import expect, expect_equal, expect_refusal
-from perdure_conformance.samples import LEASE, SECOND, event, incarnation_of, restart
+from perdure_conformance.samples import LEASE, SECOND, event, incarnation_of, restart, work
 from perdure_conformance.tampering import LOST_EVENTS, RAW_HISTORY
 
 AGAIN = ExecutionEnd(status=InstanceStatus.CONTINUED_AS_NEW)
@@ -33,6 +44,27 @@ async def events_are_read_in_pages(bench: Bench) -> None:
         expect_equal(
             page.more, bool(first) and page.events[-1].number < 1200, f"more after {after}"
         )
+    await expect_full_pages(bench)
+
+
+async def expect_full_pages(bench: Bench) -> None:
+    """Complain if a page says that others follow where it has just room for all events."""
+    large = bytes(MAX_BYTES_PER_DELIVERY * 3 // 5)
+    for name, payloads in (
+        ("small", [b"1"] * (MAX_MESSAGES_PER_DELIVERY + 1)),
+        ("large", [large] * 3),
+    ):
+        count = len((await first_page_of(bench, name, payloads)).events)
+        expect_equal(len(await bench.history(name)), len(payloads), f"{name} events, in pages")
+        page = await first_page_of(bench, f"{name}, full", payloads[:count])
+        found = (len(page.events), page.more)
+        expect_equal(found, (count, False), f"a page that has all {name} events, and more")
+
+
+async def first_page_of(bench: Bench, instance: str, payloads: Sequence[bytes]) -> HistoryPage:
+    """The first page of a new history with these events."""
+    await bench.commit(await bench.started(instance), events=tuple(payloads))
+    return await bench.provider.read_history(instance, 1, incarnation=incarnation_of(instance))
 
 
 @check("HIST-2")
@@ -171,3 +203,24 @@ async def plain_fields_are_read(bench: Bench) -> None:
         (InstanceStatus.COMPLETED, b"out", "c-2", bench.now),
         "fields after the end",
     )
+    await expect_updated_by_commits_alone(bench)
+
+
+async def expect_updated_by_commits_alone(bench: Bench) -> None:
+    """Complain if anything but a commit moves `updated_at`, or changes another field than the mark."""
+    turn = await bench.with_activities(work("job"), instance="still")
+    before = await bench.state("still")
+    bench.advance(SECOND)
+    await bench.send(event("event", "still"), event("cancel", "still"))
+    job = await bench.take_work()
+    await bench.provider.renew_turns([held_by(turn)], lease_for=LEASE)
+    await bench.provider.renew_activities([job.lease], lease_for=LEASE)
+    await bench.complete(job)
+    expect_equal(await bench.state("still"), before, "fields after messages and renewals")
+    mark = ParkedMark(reason="unregistered", details="waits")
+    await bench.provider.release_turn(TurnRelease(lease=held_by(turn), parked=mark))
+    bench.advance(SECOND)
+    await bench.lease(limit=1)
+    state = await bench.state("still")
+    expect_equal(state.parked and state.parked.details, "waits", "the mark of a release")
+    expect_equal(replace(state, parked=None), before, "fields after a release and a lease")

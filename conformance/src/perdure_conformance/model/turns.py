@@ -71,6 +71,7 @@ class Turns(Values):
         )
         self.tables.instances[new.instance] = InstanceRow(state=state, created=self.count())
         self.begin_execution(new.instance, 1)
+        self.remove_messages(new.instance, [new.start.id])
         self.put(new.start)
 
     def begin_execution(self, instance: str, number: int) -> None:

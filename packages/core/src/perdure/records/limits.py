@@ -23,10 +23,10 @@ FIRST_ENGINE = 1
 older runtimes go on with all other instances."""
 
 MAX_MESSAGES_PER_DELIVERY = 1000
-"""The most messages in a leased turn, in the answer of a commit, or events in a history page."""
+"""The most messages in a leased turn or in the answer of a commit."""
 
 MAX_BYTES_PER_DELIVERY = 4 * 1024 * 1024
-"""The most bytes of their payloads; at least one message or event is always returned."""
+"""The most bytes of their payloads; at least one message is always returned."""
 
 LONGEST_LEASE = timedelta(minutes=5)
 """The longest lease and the longest delay."""
