@@ -11,6 +11,7 @@ from perdure_conformance.comparison.state_machine import compare_with_model
 from perdure_conformance.locking_store import LockingStore, SkipsWhatIsLocked
 from perdure_conformance.model import ModelProvider, Store
 from perdure_conformance.model import turns as turns_module
+from perdure_conformance.model.listing import ModelAdmin
 from perdure_conformance.runner import Outcome, judge
 
 
@@ -50,6 +51,9 @@ class VoidsLater(Store):
         pass
 
     def put(self, message):
+        row = self.tables.instances.get(message.instance)
+        if row is not None and (message.execution or 0) > row.state.execution:
+            return  # it is void, and would not be when that execution begins
         mailbox = self.tables.mailboxes.get(message.instance, {})
         held = mailbox.get(message.id)
         if held is not None and self.is_void(held.message):
@@ -121,6 +125,22 @@ class AnswersWithLists(ModelProvider):
         return [replace(each) for each in await super().lease_activities(request)]
 
 
+class EndsWithAnEmptyPage(ModelProvider):
+    """Says that others follow whenever a page of ids is full."""
+
+    def as_management_capability(self):
+        return FullPages(self.at_present)
+
+
+class FullPages(ModelAdmin):
+    async def list_instances(self, *, status=None, limit, token=None):
+        page = await super().list_instances(status=status, limit=limit, token=token)
+        if page.next_token is not None or len(page.ids) < limit:
+            return page
+        last = self.at_present().tables.instances[page.ids[-1]]
+        return replace(page, next_token=str(last.created))
+
+
 VARIANTS = {
     "itself": StoreBackend,
     "takes its time": lambda: StoreBackend(provider=TakesItsTime),
@@ -131,6 +151,7 @@ VARIANTS = {
     "wakes for nothing": lambda: StoreBackend(provider=WakesForNothing),
     "looks for cancellations": lambda: StoreBackend(provider=LooksForCancellationsInTheEnd),
     "skips what is locked": lambda: StoreBackend(LockingStore, SkipsWhatIsLocked),
+    "ends with an empty page": lambda: StoreBackend(provider=EndsWithAnEmptyPage),
     "answers with lists": lambda: StoreBackend(provider=AnswersWithLists),
 }
 
