@@ -1,14 +1,28 @@
 """The model test never passes over an error of the provider, and tells how to meet it again."""
 
+import ast
 import asyncio
+import re
+import time
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from perdure.clock import ManualClock
 from perdure.errors import StorageUnavailable
+from perdure_conformance.bench import open_bench
 from perdure_conformance.broken_providers import StoreBackend
+from perdure_conformance.clauses import CLAUSES
 from perdure_conformance.comparison import state_machine
+from perdure_conformance.comparison.callers import Callers
+from perdure_conformance.comparison.intents import Create, LeaseTurns, intents
+from perdure_conformance.comparison.programs import call_of
+from perdure_conformance.comparison.requests import method_of
 from perdure_conformance.expect import ClauseBroken
 from perdure_conformance.model import ModelProvider
+from perdure_conformance.runner import judge
 
 
 class OpensForAWhile(StoreBackend):
@@ -56,8 +70,123 @@ def test_an_error_of_the_provider_breaks_the_promise(monkeypatch, backend, compl
         asyncio.run(state_machine.compare_with_model(backend))
 
 
-def test_a_disagreement_tells_its_seed():
-    backend = StoreBackend(provider=ForgetsReleases)
+def complaint_about(provider, seed=5, **options):
+    with pytest.raises(ClauseBroken) as raised:
+        asyncio.run(
+            state_machine.compare_with_model(StoreBackend(provider=provider), seed=seed, **options)
+        )
+    return str(raised.value)
 
-    with pytest.raises(ClauseBroken, match="(?s)^after these calls\n.*\n\\(seed 5\\)$"):
-        asyncio.run(state_machine.compare_with_model(backend, seed=5))
+
+@pytest.mark.slow
+def test_a_disagreement_tells_what_differs_in_which_order_its_seed_and_how_much_was_tried():
+    told = complaint_about(ForgetsReleases)
+
+    assert re.fullmatch(
+        r"in this program\n.*\n"
+        r"all answers are those of the model, but the storage shows something else"
+        r" \(states of the model that fit the answers: \d\)\n"
+        r"  (in the order create_instance < release_turn\n    )?"
+        r"work of a: attempt: found 1, expected 0; leased_until: found \d+, expected None\n"
+        r"\(seed 5, the simplest of \d+ examples\)",
+        told,
+        re.DOTALL,
+    ), told
+
+
+@pytest.mark.slow
+def test_a_disagreement_is_a_program_that_can_be_run():
+    told = complaint_about(ForgetsReleases)
+    text = told.removeprefix("in this program\n").partition("\nall answers")[0]
+    found = {}
+    exec(text, found)  # noqa: S102 # what a reader of the complaint does
+
+    async def run():
+        async with open_bench(StoreBackend(provider=ForgetsReleases)) as bench:
+            await found["program"](bench)
+            return await bench.admin.read_work("a")
+
+    work = asyncio.run(run())
+    leased_until = re.search(r"leased_until: found (\d+)", told)[1]
+    assert (work.attempt, work.leased_until) == (1, int(leased_until))
+
+
+@pytest.mark.slow
+def test_every_call_can_be_written_as_a_line_of_a_program():
+    callers = Callers(ManualClock(), capabilities=frozenset({"deletion", "recovery", "values"}))
+    kinds = set()
+
+    @settings(max_examples=60, database=None, derandomize=True)
+    @given(st.lists(intents, max_size=20))
+    def write(asked):
+        for intent in asked:
+            request = callers.request(intent)
+            if request is not None:
+                kinds.add(method_of(request))
+                ast.parse(f"async def f():\n    await {call_of('p1', request)}")
+
+    write()
+
+    assert {"create_instance", "send", "lease_turns", "delete_early_events"} <= kinds
+
+
+def test_calls_at_once_whose_answers_no_order_gives_are_told_with_the_orders():
+    class AnswersTwice(ModelProvider):
+        looks = 0
+
+        async def lease_turns(self, request):
+            type(self).looks += 1
+            turns = await super().lease_turns(request)
+            return [*turns, *(replace(turn, attempt=9) for turn in turns)][-1:]
+
+    found = asyncio.run(two_looks_at_once(AnswersTwice))
+
+    assert "to the last two calls, which overlap, the provider answered\n  lease_turns: [" in found
+    assert re.search(r"and in none of the \d+ orders of their steps does the model answer", found)
+    assert found.count("\nor\n") == 1
+
+
+async def two_looks_at_once(provider):
+    """The complaint about two looks of a provider that overlap."""
+    machine = type(
+        "One",
+        (state_machine.Comparison,),
+        {
+            "backend": StoreBackend(provider=provider),
+            "findings": state_machine.Findings(time.monotonic() + 60, 1),
+        },
+    )
+
+    def run():
+        one = machine()
+        try:
+            one.calls([Create(instance=0), Create(instance=1)], 0)
+            one.two_calls_at_once(LeaseTurns(), LeaseTurns())
+        except ClauseBroken as broken:
+            return str(broken)
+        finally:
+            one.teardown()
+        return ""
+
+    return await asyncio.to_thread(run)
+
+
+@pytest.mark.slow
+def test_a_slow_storage_gets_the_least_number_of_examples(monkeypatch):
+    monkeypatch.setattr(state_machine, "LONGEST", 0.0)
+    monkeypatch.setattr(state_machine, "LEAST", 3)
+
+    count = asyncio.run(state_machine.compare_with_model(StoreBackend()))
+
+    assert count == 3
+
+
+@pytest.mark.slow
+def test_the_report_says_how_many_examples_were_compared(monkeypatch):
+    monkeypatch.setattr(state_machine, "LONGEST", 0.0)
+    monkeypatch.setattr(state_machine, "LEAST", 3)
+    (check,) = (check for check in CLAUSES if check.id == "MODEL-1")
+
+    result = judge(check, StoreBackend())
+
+    assert result.message == "3 examples were compared, of the seed 4"

@@ -7,5 +7,6 @@
 - `states`: copies of the model, and when two of them are the same
 - `visible`: what can be seen of a provider without a lease
 - `descriptions`: records as short text
+- `programs`: calls as a program that can be run
 - `state_machine`: the state machine, and the check
 """

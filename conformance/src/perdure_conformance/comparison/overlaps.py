@@ -1,13 +1,15 @@
 """What two calls that overlap may do together, by "Calls that overlap" of the contract.
 
 A call is a number of steps, and each step knows the provider's answer to it. `states_after` takes the
-steps of both calls in every order on the model, and returns the states that agree with all answers.
+steps of both calls in every order on the model, and returns the states that agree with all answers;
+`orders_after` tells the order of each, too, and `order_count` how many there are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, replace
+from math import factorial, prod
 from typing import TypeAlias
 
 from perdure.clock import ManualClock
@@ -40,13 +42,22 @@ from perdure_conformance.comparison.requests import (
     TurnRenewal,
     ask,
     asked_token,
+    method_of,
     named_tokens,
 )
 from perdure_conformance.comparison.states import copy_of, identity, view_of
 from perdure_conformance.model import ModelProvider, Store
 
-Step: TypeAlias = Callable[[Store], Awaitable[bool]]
-"""Changes the model as a part of a call does; tells whether the provider's answer agrees."""
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A part of a call, by a name for people."""
+
+    name: str
+    take: Callable[[Store], Awaitable[bool]]
+    """Changes the model as this part does; tells whether the provider's answer agrees."""
+
+
 Track: TypeAlias = Sequence[Step]
 """Steps that come in this order. The tracks of a call come in any."""
 
@@ -78,38 +89,68 @@ async def states_after(
     states: Sequence[Store], exchanges: tuple[Exchange, Exchange], *, clock: ManualClock
 ) -> list[Store]:
     """The states in which the two calls may have left the model; none where the answers are wrong."""
-    first, second = exchanges
-    found: dict[Hashable, Store] = {}
+    return [outcome.state for outcome in await orders_after(states, exchanges, clock=clock)]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A state of the model after two calls, and an order of their steps that leads to it."""
+
+    state: Store
+    order: tuple[str, ...]
+
+
+async def orders_after(
+    states: Sequence[Store], exchanges: tuple[Exchange, Exchange], *, clock: ManualClock
+) -> list[Outcome]:
+    """As `states_after`, each state with an order of the steps."""
+    found: dict[Hashable, Outcome] = {}
     for state in states:
         state.now = clock.now()
-        tracks = [
-            *_tracks(first, beside=second, before=state, clock=clock),
-            *_tracks(second, beside=first, before=state, clock=clock),
-        ]
-        await _explore(state, tracks, found)
+        await _explore(state, _all_tracks(state, exchanges, clock), found)
     return list(found.values())
 
 
-async def _explore(state: Store, tracks: Sequence[Track], found: dict[Hashable, Store]) -> None:
+def order_count(
+    states: Sequence[Store], exchanges: tuple[Exchange, Exchange], *, clock: ManualClock
+) -> int:
+    """In how many orders the steps of the two calls can come."""
+    lengths = [len(track) for track in _all_tracks(states[0], exchanges, clock)]
+    return factorial(sum(lengths)) // prod(map(factorial, lengths))
+
+
+def _all_tracks(
+    state: Store, exchanges: tuple[Exchange, Exchange], clock: ManualClock
+) -> Sequence[Track]:
+    first, second = exchanges
+    return [
+        *_tracks(first, beside=second, before=state, clock=clock),
+        *_tracks(second, beside=first, before=state, clock=clock),
+    ]
+
+
+async def _explore(state: Store, tracks: Sequence[Track], found: dict[Hashable, Outcome]) -> None:
     """Take the steps in every order, but none twice from the same state."""
-    waiting: list[tuple[tuple[int, ...], Store]] = [((0,) * len(tracks), state)]
+    waiting = [((0,) * len(tracks), Outcome(state, ()))]
     seen: set[Hashable] = set()
     while waiting:
-        places, before = waiting.pop()
+        places, reached = waiting.pop()
+        before = reached.state
         if all(place == len(track) for place, track in zip(places, tracks, strict=True)):
-            found.setdefault(identity(before), before)
+            found.setdefault(identity(before), reached)
             continue
         for number, (place, track) in enumerate(zip(places, tracks, strict=True)):
             if place == len(track):
                 continue
             after = copy_of(before)
-            if not await track[place](after):
+            if not await track[place].take(after):
                 continue
             moved = (*places[:number], place + 1, *places[number + 1 :])
             key = (moved, identity(after))
             if key not in seen:
                 seen.add(key)
-                waiting.append((moved, after))
+                order = (*reached.order, track[place].name)
+                waiting.append((moved, Outcome(after, order)))
 
 
 def _tracks(
@@ -163,7 +204,7 @@ def _whole(request: Request, found: Answer, clock: ManualClock) -> Step:
     async def step(store: Store) -> bool:
         return await _ask(store, request, clock) == found
 
-    return step
+    return Step(_named(request), step)
 
 
 def _commit(commit: TurnCommit, found: CommitAnswer, clock: ManualClock, *, alone: bool) -> Track:
@@ -181,7 +222,10 @@ def _commit(commit: TurnCommit, found: CommitAnswer, clock: ManualClock, *, alon
             return True
         return store.delivery(commit.instance, commit.held) == (found.messages, found.more)
 
-    return [take_effect, read]
+    return [
+        Step(f"commit of {commit.instance}", take_effect),
+        Step(f"its reading of {commit.instance}'s messages", read),
+    ]
 
 
 def _lease_turn(request: TurnRequest, instance: str, found: LeasedTurn | None) -> Track:
@@ -198,7 +242,12 @@ def _lease_turn(request: TurnRequest, instance: str, found: LeasedTurn | None) -
     async def read(store: Store) -> bool:
         return found is None or store.delivery(instance) == (found.messages, found.more)
 
-    return [lease] if found is None else [lease, read]
+    if found is None:
+        return [Step(f"look at {instance}, which it does not lease", lease)]
+    return [
+        Step(f"lease of {instance}", lease),
+        Step(f"its reading of {instance}'s messages", read),
+    ]
 
 
 def _lease_activity(
@@ -224,7 +273,8 @@ def _lease_activity(
         ]
         return leased == ([] if found is None else [found])
 
-    return step
+    what = "look at" if found is None else "lease of"
+    return Step(f"{what} activity {key[1]} of {key[0]}", step)
 
 
 def _leased_under(token: str, store: Store) -> set[tuple[str, str]]:
@@ -249,6 +299,15 @@ def _renewal(
         ]
         for leases in by_item.values()
     ]
+
+
+def _named(request: Request) -> str:
+    """A call, or a part of one, in a few words."""
+    if isinstance(request, tuple):
+        return ", ".join(f"message {message.id} to {message.instance}" for message in request)
+    if isinstance(request, TurnRenewal | ActivityRenewal):
+        return f"{method_of(request)} of {request.leases[0].instance}"
+    return method_of(request)
 
 
 async def _ask(store: Store, request: Request, clock: ManualClock) -> Answer:

@@ -5,6 +5,7 @@ Where the contract leaves an order free, the comparable form has none.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -114,6 +115,31 @@ Request = (
     | NamespaceDeletion
 )
 """A call of a provider; the class tells which method it is."""
+
+
+METHODS: Mapping[type, str] = {
+    NewInstance: "create_instance",
+    tuple: "send",
+    TurnRequest: "lease_turns",
+    TurnRelease: "release_turn",
+    TurnRenewal: "renew_turns",
+    TurnCommit: "commit_turn",
+    ActivityRequest: "lease_activities",
+    ActivityCompletion: "complete_activity",
+    ActivityRelease: "release_activity",
+    ActivityRenewal: "renew_activities",
+    InstanceReopening: "reopen_instance",
+    InstanceTermination: "terminate_instance",
+    Deletion: "delete_instance",
+    Pruning: "prune_executions",
+    EarlyDeletion: "delete_early_events",
+    NamespaceDeletion: "delete_namespace",
+}
+
+
+def method_of(request: Request) -> str:
+    """The method of the provider that a call is of."""
+    return METHODS[type(request)]
 
 
 async def ask(provider: Provider, request: Request) -> Answer:

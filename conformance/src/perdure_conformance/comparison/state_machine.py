@@ -27,8 +27,14 @@ from perdure_conformance.bench import Bench, open_bench
 from perdure_conformance.comparison.callers import IDS, Callers
 from perdure_conformance.comparison.descriptions import contrasted, described
 from perdure_conformance.comparison.intents import Create, Intent, LeaseTurns, intents
-from perdure_conformance.comparison.overlaps import Exchange, may_overlap, states_after
-from perdure_conformance.comparison.requests import Request, ask, asked_token
+from perdure_conformance.comparison.overlaps import (
+    Exchange,
+    may_overlap,
+    order_count,
+    orders_after,
+)
+from perdure_conformance.comparison.programs import Program
+from perdure_conformance.comparison.requests import Request, ask, asked_token, method_of
 from perdure_conformance.comparison.states import copy_of
 from perdure_conformance.comparison.visible import first_difference, visible
 from perdure_conformance.expect import ClauseBroken
@@ -41,8 +47,10 @@ STEPS = 25
 SEED = 4
 """The same for everyone, so that a run of the suite makes the same calls as the one before."""
 
+LEAST = 30
+"""Examples that are compared however slow the storage is."""
 LONGEST = 20.0
-"""Real seconds after which no further example begins; slow storages get fewer examples."""
+"""Real seconds after which no further example begins, once there were enough."""
 SIMPLIFYING = 60.0
 """Real seconds for simplifying a disagreement."""
 
@@ -62,6 +70,10 @@ class Findings:
     """The simplest disagreement of a run, and until when examples are tried."""
 
     deadline: float
+    least: int
+    """So many examples are compared whatever the time."""
+    examples: int = 0
+    """How many were begun, simplifications included."""
     simplest: tuple[int, int, str] | None = None
     """The number of its steps, the length of its text, and the text."""
     over: bool = False
@@ -73,11 +85,13 @@ class Findings:
         found = (len(steps), len(text), text)
         self.simplest = found if self.simplest is None else min(self.simplest, found)
 
-    def check_deadline(self) -> None:
-        """End the search where it has lasted long enough."""
-        if time.monotonic() > self.deadline:
+    def begin_example(self) -> None:
+        """Count an example, or end the search where it has lasted long enough."""
+        enough = self.examples >= self.least or self.simplest is not None
+        if enough and time.monotonic() > self.deadline:
             self.over = True
             raise EnoughExamples
+        self.examples += 1
 
 
 class Comparison(RuleBasedStateMachine):
@@ -87,11 +101,11 @@ class Comparison(RuleBasedStateMachine):
     findings: Findings
 
     def __init__(self) -> None:
-        self.findings.check_deadline()
+        self.findings.begin_example()
         super().__init__()
         self._runner = asyncio.Runner()
         self._stack = AsyncExitStack()
-        self._trace: list[str] = []
+        self._program = Program()
         self._differs = False
         try:
             self._bench: Bench = self._run(
@@ -101,6 +115,7 @@ class Comparison(RuleBasedStateMachine):
             self._runner.close()
             raise
         self._objects: list[Provider] = [self._bench.provider]
+        self._names: dict[Provider, str] = {self._bench.provider: "p1"}
         self._through: dict[str, Provider] = {}
         """By token of a look for work, the object that was asked."""
         self._states = [Store()]
@@ -117,7 +132,9 @@ class Comparison(RuleBasedStateMachine):
             if not error.retryable:
                 raise self._raised(error) from error
             self._differs = True
-            raise StorageGone(f"after these calls\n{self._steps()}\nit raised {error!r}") from error
+            raise StorageGone(
+                f"in this program\n{self._program.text()}\nit raised {error!r}"
+            ) from error
         except Exception as error:
             raise self._raised(error) from error
 
@@ -151,13 +168,17 @@ class Comparison(RuleBasedStateMachine):
                 self._run(self._one_call(request, through))
 
     async def _one_call(self, request: Request, through: int) -> None:
-        self._trace.append(f"object {through}: {described(request)}")
-        found = await ask(self._asked_through(request, through), request)
+        provider = self._asked_through(request, through)
+        self._program.call(self._names[provider], request)
+        found = await ask(provider, request)
+        if isinstance(found, str):
+            self._program.refused()
         wanted = [(await ask(self._model(state), request), state) for state in self._states]
         self._states = [state for answer, state in wanted if answer == found]
         if not self._states:
             answers = [contrasted(found, answer) for answer, _ in wanted]
-            raise self._difference("\nor\n".join(dict.fromkeys(answers)))
+            text = "\nor\n".join(dict.fromkeys(answers))
+            raise self._difference(f"to the last call, {text}")
         self._callers.learn(request, found)
 
     @rule(first=intents, second=intents)
@@ -173,67 +194,78 @@ class Comparison(RuleBasedStateMachine):
                 pass
 
     async def _two_calls(self, first: Request, second: Request) -> None:
-        self._trace.append(f"at once: {described(first)} AND {described(second)}")
-        found = await asyncio.gather(
-            ask(self._asked_through(first, 0), first), ask(self._asked_through(second, 1), second)
-        )
+        one, other = self._asked_through(first, 0), self._asked_through(second, 1)
+        self._program.calls_at_once((self._names[one], first), (self._names[other], second))
+        found = await asyncio.gather(ask(one, first), ask(other, second))
         exchanges = (Exchange(first, found[0]), Exchange(second, found[1]))
-        after = await states_after(self._states, exchanges, clock=self._bench.clock)
-        if not after:
+        clock = self._bench.clock
+        outcomes = await orders_after(self._states, exchanges, clock=clock)
+        if not outcomes:
+            count = order_count(self._states, exchanges, clock=clock)
             raise self._difference(
-                f"the provider answered\n  {described(found)}\nand in no order does the model"
-                f" answer like that, but one after the other\n  {described(await self._in_turn(first, second))}"
+                f"to the last two calls, which overlap, the provider answered\n{answers_of(exchanges)}\n"
+                f"and in none of the {count} orders of their steps does the model answer like that;"
+                f"\none after the other it answers\n{await self._in_turn(first, second)}"
             )
-        self._states = after
-        await self._compare(self._provider(0))
+        self._states = [outcome.state for outcome in outcomes]
+        orders = [" < ".join(outcome.order) for outcome in outcomes]
+        await self._compare(self._provider(0), orders)
         self._callers.learn(first, found[0])
         self._callers.learn(second, found[1])
 
-    async def _in_turn(self, first: Request, second: Request) -> Sequence[object]:
+    async def _in_turn(self, first: Request, second: Request) -> str:
         """The answers of the model to one call after the other, in both orders."""
-        answers: list[object] = []
+        answers: list[str] = []
         for one, other in ((first, second), (second, first)):
             model = self._model(copy_of(self._states[0]))
-            answers.append([await ask(model, one), await ask(model, other)])
-        return answers
+            made = (Exchange(one, await ask(model, one)), Exchange(other, await ask(model, other)))
+            answers.append(answers_of(made))
+        return "\nor\n".join(answers)
 
     @rule(seconds=st.none() | moments, abandon=st.booleans())
     def meanwhile(self, seconds: float | None, abandon: bool) -> None:
         """The clock moves, or a provider object is opened; an old one may be abandoned."""
         if seconds is not None:
-            self._trace.append(f"{seconds:g} s pass")
+            self._program.advance(seconds)
             self._bench.advance(timedelta(seconds=seconds))
         elif len(self._objects) < 4:
-            self._trace.append("an object is abandoned" if abandon else "an object is opened")
-            self._objects.insert(0, self._run(self._bench.open()))
+            opened = self._run(self._bench.open())
+            name = self._names[opened] = f"p{len(self._names) + 1}"
+            self._program.open(name, abandoned=abandon)
+            self._objects.insert(0, opened)
             if abandon:
                 self._objects = self._objects[:1]
                 self._callers.repeatable.clear()
 
     def _difference(self, difference: str) -> ClauseBroken:
         self._differs = True
-        text = f"after these calls\n{self._steps()}\n{difference}"
-        self.findings.add(self._trace, text)
+        text = f"in this program\n{self._program.text()}\n{difference}"
+        self.findings.add(self._program.lines, text)
         return ClauseBroken(text)
 
-    def _steps(self) -> str:
-        return "\n".join(f"  {number}. {step}" for number, step in enumerate(self._trace, 1))
+    async def _compare(self, provider: Provider, orders: Sequence[str] = ()) -> None:
+        """Keep the states of the model in which all that can be seen is as the provider shows it.
 
-    async def _compare(self, provider: Provider) -> None:
-        """Keep the states of the model in which all that can be seen is as the provider shows it."""
+        `orders` are those of the steps of two calls, by which the states came about.
+        """
         capabilities = self.backend.declaration.capabilities
         found = await visible(provider, IDS, capabilities=capabilities)
         differences: list[str] = []
         states: list[Store] = []
-        for state in self._states:
+        for number, state in enumerate(self._states):
             wanted = await visible(self._model(state), IDS, capabilities=capabilities)
             difference = first_difference(found, wanted)
             if difference is None:
                 states.append(state)
             else:
-                differences.append(difference)
+                order = f"in the order {orders[number]}\n    " if orders else ""
+                differences.append(f"  {order}{difference}")
         if not states:
-            raise self._difference("\n".join(["the provider differs from the model", *differences]))
+            told = (
+                "all answers are those of the model, but the storage shows something else"
+                f" (states of the model that fit the answers: {len(differences)})"
+            )
+            raise self._difference("\n".join([told, *differences]))
         self._states = states
 
     def teardown(self) -> None:
@@ -251,15 +283,22 @@ class Comparison(RuleBasedStateMachine):
         await self._compare(await self._bench.open())
 
 
+def answers_of(exchanges: tuple[Exchange, Exchange]) -> str:
+    """Two calls with their answers, a line each."""
+    return "\n".join(
+        f"  {method_of(exchange.request)}: {described(exchange.found)}" for exchange in exchanges
+    )
+
+
 async def compare_with_model(
     backend: Backend, *, examples: int = EXAMPLES, seed: int = SEED
-) -> None:
-    """Run the state machine; it raises the simplest disagreement that it finds.
+) -> int:
+    """Run the state machine, and return how many examples it compared.
 
-    Another seed makes other calls. It runs in a thread of its own, since each
-    example has an event loop of its own.
+    It raises the simplest disagreement that it finds. Another seed makes other calls. It runs in a
+    thread of its own, since each example has an event loop of its own.
     """
-    findings = Findings(time.monotonic() + LONGEST)
+    findings = Findings(time.monotonic() + LONGEST, min(LEAST, examples))
     machine = type("Comparison", (Comparison,), {"backend": backend, "findings": findings})
     chosen = settings(
         max_examples=examples,
@@ -285,7 +324,10 @@ async def compare_with_model(
         ) from None
     except (ClauseBroken, EnoughExamples, Flaky):
         if findings.simplest is None and findings.over:
-            return
+            return findings.examples
         if findings.simplest is None:
             raise
-        raise ClauseBroken(f"{findings.simplest[-1]}\n(seed {seed})") from None
+        raise ClauseBroken(
+            f"{findings.simplest[-1]}\n(seed {seed}, the simplest of {findings.examples} examples)"
+        ) from None
+    return findings.examples

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 
 from perdure.clock import Instant
 from perdure.contract import (
@@ -67,8 +67,21 @@ def first_difference(found: Visible, wanted: Visible) -> str | None:
     """The first thing that is not as expected."""
     for what in {**wanted, **found}:
         if found.get(what) != wanted.get(what):
-            return f"{what}: found {found.get(what)}, expected {wanted.get(what)}"
+            return f"{what}: {contrast(found.get(what), wanted.get(what))}"
     return None
+
+
+def contrast(found: object, wanted: object) -> str:
+    """How two values differ: by their fields, if they are records of one class."""
+    if type(found) is not type(wanted) or not is_dataclass(found) or isinstance(found, type):
+        return f"found {found}, expected {wanted}"
+    names = [each.name for each in fields(found)]
+    pairs = {name: (getattr(found, name), getattr(wanted, name)) for name in names}
+    return "; ".join(
+        f"{name}: found {one!r}, expected {other!r}"
+        for name, (one, other) in pairs.items()
+        if one != other
+    )
 
 
 def _in_order(states: Sequence[InstanceState]) -> Sequence[InstanceState]:
