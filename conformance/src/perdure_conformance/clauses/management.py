@@ -12,6 +12,13 @@ from perdure.errors import InvalidInput
 
 from perdure_conformance.bench import Bench
 from perdure_conformance.check import check
+from perdure_conformance.clauses.management_changes import (
+    expect_depths_beside_delays,
+    expect_events_counted,
+    expect_listed_once,
+    expect_pages_by_status,
+    expect_three_executions,
+)
 from perdure_conformance.expect import expect, expect_equal, expect_refusal
 from perdure_conformance.samples import (
     AGAIN,
@@ -82,11 +89,13 @@ async def instances_are_listed_by_status(bench: Bench) -> None:
         for limit in (1, 100):
             found = await listing(bench, limit=limit, status=status)
             expect_equal(found, wanted, f"a listing of {status} in pages of {limit}")
+    await bench.commit(await bench.take("again"))
+    await expect_listed_once(bench)
 
 
 @check("ADMIN-3", needs=MANAGEMENT)
 async def pages_have_no_gaps(bench: Bench) -> None:
-    """An instance that existed at the first page is on exactly one page, also if others are created meanwhile."""
+    """An instance that existed at the first page is on exactly one page, also if others come and end meanwhile."""
     names = [f"i-{n}" for n in range(9)]
     for name in names:
         await bench.create(name)
@@ -101,6 +110,9 @@ async def pages_have_no_gaps(bench: Bench) -> None:
     old = [name for name in found if not name.startswith("new")]
     expect_equal(sorted(old), names, "the instances that were there, on all pages")
     expect_equal(len(set(found)), len(found), "distinct ids, against ids listed")
+    for turn in await bench.lease():
+        await bench.commit(turn)
+    await expect_pages_by_status(bench)
 
 
 @check("ADMIN-4", needs=MANAGEMENT)
@@ -153,6 +165,7 @@ async def executions_are_described(bench: Bench) -> None:
     for instance, numbers in (("alpha", [1, 2]), ("absent", [])):
         listed = list(await admin.list_execution_numbers(instance))
         expect_equal(listed, numbers, f"numbers of the executions of {instance}")
+    await expect_three_executions(bench)
 
 
 @check("ADMIN-6", needs=MANAGEMENT)
@@ -201,6 +214,9 @@ async def figures_add_up(bench: Bench) -> None:
         total_events=8,
     )
     expect_equal(await bench.admin.count_instances(), expected, "counts")
+    for turn in (*await bench.lease(), turns["fresh"]):
+        await bench.commit(turn)
+    await expect_events_counted(bench)
 
 
 @check("ADMIN-8", needs=MANAGEMENT)
@@ -231,7 +247,9 @@ async def queues_are_counted(bench: Bench) -> None:
     expect_equal(
         await bench.admin.count_queues(), expected, "depths when timers and leases are due"
     )
-    turn = await bench.pick("alpha")
-    await bench.commit(turn, remove=(), end=COMPLETED)
+    turns = {turn.state.instance: turn for turn in await bench.lease()}
+    await bench.commit(turns["alpha"], remove=(), end=COMPLETED)
     expected = StoreQueueDepths(orchestrator_queue=0, worker_queue=0, timer_queue=0)
     expect_equal(await bench.admin.count_queues(), expected, "depths after an end, beta leased")
+    await bench.commit(turns["beta"], remove=(), end=COMPLETED)
+    await expect_depths_beside_delays(bench)
