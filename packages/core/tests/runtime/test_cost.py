@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import threading
+from collections.abc import Callable
 
 import perdure
 import pytest
@@ -118,3 +120,70 @@ async def test_an_instance_that_waits_holds_few_objects() -> None:
         # Those of the store included; each is looked at by every full collection.
         assert (await objects() - before) / count < 55
         assert stage.runtime.statistics.live_executions == 2 * count
+
+
+# Counts of a step, which are the same on every machine
+
+
+async def per_step(count: Callable[[], int]) -> float:
+    """What a step counts in the midst of a chain on memory, without a stage, whose work would count, too."""
+    counted: list[int] = []
+    counting = perdure.Registry()
+
+    @counting.activity(name="add_one")
+    async def note(value: int) -> int:
+        counted.append(count())
+        return value + 1
+
+    counting.orchestration(chain)
+    async with perdure.open_provider("memory://") as provider, perdure.Runtime(provider, counting):
+        handle = await perdure.Client(provider).start_orchestration("counted", chain, 120)
+        assert await handle.result(timeout=30) == 120
+    return (counted[110] - counted[10]) / 100
+
+
+async def test_a_step_takes_few_callbacks_of_the_hosts_loop(monkeypatch) -> None:
+    loop, callbacks = asyncio.get_running_loop(), 0
+    call_soon = loop.call_soon
+
+    def counted(*args, **kwargs) -> asyncio.Handle:
+        nonlocal callbacks
+        callbacks += 1
+        return call_soon(*args, **kwargs)
+
+    monkeypatch.setattr(loop, "call_soon", counted)
+
+    # The turn; the task that commits it; the activity; the task that takes its result. Those that
+    # wait for work have some, too, but not in each step.
+    assert 4 <= await per_step(lambda: callbacks) < 6
+
+
+async def test_a_step_calls_few_functions() -> None:
+    calls = 0
+
+    def counted(frame, event, arg) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(counted)
+    try:
+        found = await per_step(lambda: calls)
+    finally:
+        sys.setprofile(None)
+
+    # Those written in Python alone. Later versions inline comprehensions, and call fewer.
+    assert 150 < found < 350
+
+
+async def test_a_step_of_a_chain_leaves_nothing_for_the_garbage_collector_to_look_at() -> None:
+    # The bytes of its events are kept, and no object for each.
+    assert abs(await per_step(lambda: len(gc.get_objects()))) < 0.5
+
+
+async def test_the_events_of_a_step_take_few_bytes() -> None:
+    watched = Wrapping(WatchedProvider)
+    async with Stage(app, plugins=[watched]) as stage:
+        await stage.run(chain, 20)
+
+    sizes = [sum(map(len, commit.events)) for commit in watched.provider.commits]
+    assert max(sizes[1:-1]) < 180

@@ -25,6 +25,8 @@ from perdure.contract import FARTHEST_END, Instant, is_in_force
 
 from perdure_memory._time_index import TimeIndex
 
+_FOR_EVER: Instant = 2**63
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
@@ -119,7 +121,13 @@ class ReadyIndex(Generic[Row]):
 
     def __init__(self, on_work: Callable[[], None]) -> None:
         self._on_work = on_work
-        """Called when a row becomes ready, or when the next change is earlier than before."""
+        """Called when a row becomes ready, or changes before the waiting calls look again."""
+        self._looks_until: Instant = 0
+        """Until when the last of the waiting calls sleeps: each was told when to look again.
+
+        A lease that is kept ends later each time. If each new end woke the waiting calls, every step
+        of a lone instance would pay for two looks.
+        """
         self._queues: dict[str | None, dict[tuple[str | None, int], ReadyQueue[Row]]] = {}
         self._queue_of: dict[Row, QueueKey] = {}
         self._ends: TimeIndex[Row] = TimeIndex()
@@ -135,6 +143,7 @@ class ReadyIndex(Generic[Row]):
     def place(self, row: Row, now: Instant) -> None:
         """Put the row into its right place, and notify if there may be new work."""
         if self._move(row, now):
+            self._looks_until = 0
             self._on_work()
 
     def forget(self, row: Row) -> None:
@@ -152,9 +161,11 @@ class ReadyIndex(Generic[Row]):
             self.place(row, now)
 
     def next_change(self) -> Instant | None:
-        """When the place of a row next changes with time."""
+        """When the place of a row next changes with time; for a call that sleeps until then."""
         times = [at for at in (self._ends.first, self._dues.first) if at is not None]
-        return min(times, default=None)
+        at = min(times, default=None)
+        self._looks_until = max(self._looks_until, _FOR_EVER if at is None else at)
+        return at
 
     def take(self, row: Row, lease: Lease, now: Instant) -> None:
         """Lease the row, and count the lease. An earlier lease is taken over."""
@@ -255,8 +266,7 @@ class ReadyIndex(Generic[Row]):
             if not self._queues[outer]:
                 del self._queues[outer]
 
-    @staticmethod
-    def _put(index: TimeIndex[Row], row: Row, when: Instant) -> bool:
-        is_earlier = index.first is None or when < index.first
+    def _put(self, index: TimeIndex[Row], row: Row, when: Instant) -> bool:
+        """Put the row; returns whether a waiting call would look too late."""
         index.put(row, when)
-        return is_earlier
+        return when < self._looks_until
