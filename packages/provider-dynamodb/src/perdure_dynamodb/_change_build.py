@@ -8,7 +8,7 @@ transaction that failed, and the next one is built without it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from perdure.contract import MessageKind
 
@@ -60,6 +60,8 @@ class Build:
         self._removed: dict[Key, int] = {}
         self._checked: set[str] = set()
         self._reminded: set[str] = set()
+        self._created: dict[str, int] = {}
+        """Of the instances that are created, the places of their lock items."""
 
     def add_all(self, changes: Sequence[Change]) -> None:
         """Removals come first, then creations: what is posted meets a mailbox as they leave it."""
@@ -88,6 +90,7 @@ class Build:
                 prefix = prefix_of(str(change.lock["gsk"]))
                 validity = Validity(str(change.lock["inc"]), 1, True, Life.of(change.lock))
                 self._mailboxes[change.instance] = Mailbox(validity, prefix)
+                self._created[change.instance] = len(self.actions)
                 self._put(Put(item=change.lock, condition=ABSENT), place)
                 for item in change.items:
                     self._put(Put(item=item), place)
@@ -116,8 +119,18 @@ class Build:
             self._check_life(mailbox, place)
         if mailbox.lock is not None:
             self._signal(mailbox.lock, post)
-        if self._put_once(put, place) and is_reminder(str(put.item.get("gsk", ""))):
-            self._reminded.add(post.instance)
+        if self._put_once(put, place):
+            if is_reminder(str(put.item.get("gsk", ""))):
+                self._reminded.add(post.instance)
+            self._signal_created(post.instance)
+
+    def _signal_created(self, instance: str) -> None:
+        """An instance that is created with a message beside its start message is signalled at once."""
+        at = self._created.get(instance)
+        if at is not None:
+            lock, place = self.actions[at]
+            if isinstance(lock, Put):
+                self.actions[at] = (replace(lock, item={**lock.item, "sig": 1}), place)
 
     def _check_life(self, mailbox: Mailbox, place: int) -> None:
         """Make sure that it is the message in the way that is of another life, and not this one."""

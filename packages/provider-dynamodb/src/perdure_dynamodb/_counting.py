@@ -2,7 +2,8 @@
 
 Ended instances carry their number of events in the index, where some twenty of them cost half a
 unit to read. What can only be known from the lock items (the events of running instances) is read
-from these, at half a unit each. Of the instances that wait in a queue the mailbox is read, too.
+from these, at half a unit each. Of an instance that waits in a queue the mailbox is read, too, unless
+nothing has happened to it since its creation: then it has its start message, and what came before it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from perdure.clock import Instant
 from perdure.contract import InstanceStatus, StoreMetrics, StoreQueueDepths, is_in_force
 
 from perdure_dynamodb._changes import Changes
-from perdure_dynamodb._keys import is_leased, is_reminder, ready_time
+from perdure_dynamodb._keys import EARLY_MARKER, is_leased, is_reminder, ready_time
 from perdure_dynamodb._locks import Lock
 from perdure_dynamodb._messages import read_mailbox
 from perdure_dynamodb._namespace import Namespace
@@ -87,7 +88,7 @@ class Counting:
         visible = timed = 0
         counted: set[str] = set()
         # Early events come into the queue of turns only when their instance is first leased.
-        async for rows in self._queued(self._keys.turns, self._keys.waiting):
+        async for rows in self._queued(self._keys.waiting, self._keys.turns):
             wanted = [row for row in rows if not _is_leased(row, now)]
             locks = await self._locks(wanted)
             for row in wanted:
@@ -97,13 +98,17 @@ class Counting:
                     continue
                 if _is_due_later(row, now):
                     timed += not lock.validity.voids(row)
+                elif lock.is_untouched:
+                    # The instance's own row stands for the start message; others have one each.
+                    visible += row.text("sk") != EARLY_MARKER
                 elif instance not in counted and not is_in_force(lock.until, now):
                     counted.add(instance)
                     visible += await self._visible_in(lock, now)
         return visible, timed
 
     async def _visible_in(self, lock: Lock, now: Instant) -> int:
-        rows = await read_mailbox(self._table, self._keys.partition(lock.instance))
+        partition = self._keys.partition(lock.instance)
+        rows = await read_mailbox(self._table, partition, consistent=False)
         return sum(
             not lock.validity.voids(row) and (row.number_or_none("due") or 0) <= now for row in rows
         )

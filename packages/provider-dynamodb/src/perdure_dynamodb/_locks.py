@@ -250,6 +250,12 @@ class Lock:
             ) from error
 
     @property
+    def is_untouched(self) -> bool:
+        """Whether nothing has come to it since it was created: no lease, and no message without a row
+        of its own."""
+        return self.turn == 0 and self.signals == 0 and self.token is None
+
+    @property
     def is_parked(self) -> bool:
         """Whether it has a parked mark."""
         return "pks" in self.row

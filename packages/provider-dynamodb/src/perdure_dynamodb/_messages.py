@@ -132,12 +132,14 @@ class Delivery:
     """What may be removed."""
 
 
-async def read_mailbox(table: Table, partition: str, *, timers: bool = True) -> list[Row]:
+async def read_mailbox(
+    table: Table, partition: str, *, timers: bool = True, consistent: bool = True
+) -> list[Row]:
     """All messages of a mailbox, or all but those among the timers, in no particular order."""
     ranges = [MAILBOX] if timers else [(MAILBOX[0], TIMERS[0]), (TIMERS[1], MAILBOX[1])]
     found: list[Row] = []
     for first, last in ranges:
-        select = Select(partition=partition, first=first, last=last)
+        select = Select(partition=partition, first=first, last=last, consistent=consistent)
         found += [row async for row in table.query_all(select)]
     return found
 

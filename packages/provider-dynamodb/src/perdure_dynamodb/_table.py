@@ -94,6 +94,9 @@ class Select:
     last: str | None = None
     """Both ends are included; None: the partition's own end."""
     index: bool = False
+    consistent: bool = True
+    """Whether all that was acknowledged is read; the index never is, and half the price is as it was
+    a moment ago."""
     newest_first: bool = False
     limit: int | None = None
     start: Mapping[str, str] | None = None
@@ -246,7 +249,7 @@ class Table:
             "KeyConditionExpression": condition,
             "ExpressionAttributeValues": item_to_wire(values),
             "ScanIndexForward": not select.newest_first,
-            "ConsistentRead": not select.index,
+            "ConsistentRead": select.consistent and not select.index,
         }
         if select.index:
             parameters["IndexName"] = INDEX

@@ -207,7 +207,9 @@ async def _measure_calls(meter: _Meter, provider: DynamoDBProvider) -> None:
     )
     turn = await _turn_of(provider, "two", new=False)
     end = ExecutionEnd(status=InstanceStatus.COMPLETED, output=_PAYLOAD)
-    await charge("commit the end of an instance", provider.commit_turn(_commit(turn, end=end)))
+    await charge(
+        "commit the end of an instance", provider.commit_turn(_commit(turn, "end", end=end))
+    )
 
     turn = await _turn_of(provider, "three")
     await provider.commit_turn(_commit(turn, "first", add=1, leased=True))

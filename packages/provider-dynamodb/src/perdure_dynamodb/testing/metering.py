@@ -108,7 +108,7 @@ class MeteringCalls:
         if "IndexName" in parameters:
             bill.look_units += units / 2
         else:
-            bill.read_units += units
+            bill.read_units += units if parameters["ConsistentRead"] else units / 2
         return answer
 
     async def _write(self, operation: str, parameters: Parameters, bill: Bill) -> Answer:

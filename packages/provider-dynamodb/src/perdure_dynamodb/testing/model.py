@@ -172,7 +172,7 @@ class ModelCalls:
         values = _item(parameters["ExpressionAttributeValues"])
         expression = str(parameters["KeyConditionExpression"])
         indexed = parameters.get("IndexName") == INDEX
-        _require(indexed is not parameters["ConsistentRead"], "an index is not consistent")
+        _require(not (indexed and parameters["ConsistentRead"]), "an index is not consistent")
         _require("" not in values.values(), "no key is empty")
         entries = self._entries(str(values[":p"]), indexed=indexed)
         if "BETWEEN" in expression:
