@@ -180,6 +180,7 @@ PROVIDERS: dict[type[BaseModel], dict[str, set[str]]] = {
         "path": IDENTIFIER | {"control", "600 characters"},
         "durability": NEVER,
         "namespace": IDENTIFIER | {"bytes"},
+        "create": {"True", "False", "0", "1"},
         "busy_timeout": {"0", "1", "1.5", "digit", "Decimal"},
     },
     DynamoDBOptions: {
