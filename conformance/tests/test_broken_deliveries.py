@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from perdure.contract import MessageKind
-from perdure.errors import InstanceAlreadyExists
+from perdure.errors import InstanceAlreadyExists, StorageFailed
 from perdure_conformance.broken_providers import Broken, StoreBackend, breaks, what_catches
 from perdure_conformance.clauses import CLAUSES
 from perdure_conformance.model import ModelProvider, Store
@@ -194,6 +194,49 @@ class PutsWhatCommitsSendBehindEverything(Store):
             if entry is not None:
                 entry.arrival += 1_000_000
         return answer
+
+
+# Ids that are held, or free
+
+
+@breaks("MAIL-5")
+class ReplacesWhatIsNotVisibleYet(Store):
+    def put(self, message):
+        held = self.tables.mailboxes.get(message.instance, {}).get(message.id)
+        if held is not None and not self.is_visible(held):
+            self.remove_messages(message.instance, [message.id])
+        super().put(message)
+
+
+@breaks("MAIL-5")
+class LetsVoidMessagesHoldTheirIds(Store):
+    def put(self, message):
+        void = self.__dict__.setdefault("void", set())
+        if self.is_void(message):
+            void.add((message.instance, message.id))
+        if (message.instance, message.id) not in void:
+            super().put(message)
+
+
+@breaks("MAIL-5")
+class LetsEndedExecutionsHoldTheirIds(Store):
+    def drop_void(self, instance):
+        before = set(self.tables.mailboxes.get(instance, ()))
+        super().drop_void(instance)
+        gone = before - set(self.tables.mailboxes.get(instance, ()))
+        self.__dict__.setdefault("gone", set()).update((instance, each) for each in gone)
+
+    def put(self, message):
+        if (message.instance, message.id) not in self.__dict__.get("gone", ()):
+            super().put(message)
+
+
+@breaks("MAIL-5")
+class CannotSendNothing(ModelProvider):
+    async def send(self, messages):
+        if not messages:
+            raise StorageFailed("the statement has no rows", operation="send")
+        await super().send(messages)
 
 
 # Before an instance begins

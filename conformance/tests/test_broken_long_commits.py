@@ -125,6 +125,36 @@ class SendsEachIdOnce(Store):
         return super().carry_out(row, replace(commit, send=tuple(reversed(once.values()))))
 
 
+@breaks("COMMIT-14")
+class KeepsTheLastOfOneId(Store):
+    def carry_out(self, row, commit):
+        last = {(message.instance, message.id): message for message in commit.send}
+        return super().carry_out(row, replace(commit, send=tuple(last.values())))
+
+
+@breaks("COMMIT-16")
+class ForgetsTheEngineOfAChild(Store):
+    def create_child(self, child):
+        return super().create_child(replace(child, instance=replace(child.instance, engine=1)))
+
+
+@breaks("COMMIT-18")
+class HasAnOutputInPlaceOfNone(Store):
+    def end_execution(self, row, commit):
+        super().end_execution(row, commit)
+        if row.state.status is not InstanceStatus.RUNNING and row.state.output is None:
+            row.state = replace(row.state, output=b"")
+
+
+@breaks("COMMIT-24")
+class KeepsTheMarkOfAnEnd(Store):
+    def set_fields(self, row, commit):
+        parked = row.state.parked
+        super().set_fields(row, commit)
+        if commit.end is not None:
+            row.state = replace(row.state, parked=parked)
+
+
 @breaks("COMMIT-16")
 class SendsBeforeItCreates(Store):
     def create_children(self, commit):

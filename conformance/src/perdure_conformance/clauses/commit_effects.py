@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from perdure.contract import (
+    InstanceStatus,
     NewChild,
     ParentLink,
 )
@@ -227,10 +228,11 @@ async def expect_one_id_for_several(bench: Bench) -> None:
         turn = await bench.started(f"sender-{end and end.status}")
         name = turn.state.instance
         messages = [event("same", target, data=target.encode()) for target in ("left", "right")]
+        doubled = [event("same", target, data=b"second") for target in ("left", "right")]
         if end is None:
             messages.append(event("same", name, data=name.encode()))
         front = (restart(2, name),) if end is AGAIN else ()
-        await bench.commit(turn, send=tuple(messages), end=end, front=front)
+        await bench.commit(turn, send=(*messages, *doubled), end=end, front=front)
         turns = {each.state.instance: each for each in await bench.lease()}
         for message in messages:
             found = turns.get(message.instance)
@@ -298,7 +300,7 @@ async def children_are_created(bench: Bench) -> None:
     parent = ParentLink(instance="alpha", incarnation=turn.state.incarnation, execution=1, event=1)
     news = [
         new_instance("child-a", parent=parent, version="1.0.0", data=b"a"),
-        new_instance("child-b", parent=parent, engine=1, data=b"b"),
+        new_instance("child-b", parent=parent, engine=2, name="flow", data=b"b"),
     ]
     bench.advance(SECOND)
     answer = await bench.commit(
@@ -310,9 +312,14 @@ async def children_are_created(bench: Bench) -> None:
     for new in news:
         state = turns[new.instance].state
         expect_equal(
-            (state.incarnation, state.name, state.version, state.parent, state.created_at),
-            (new.incarnation, new.name, new.version, parent, bench.now),
+            (state.incarnation, state.name, state.version, state.engine, state.parent),
+            (new.incarnation, new.name, new.version, new.engine, parent),
             "fields of a child",
+        )
+        expect_equal(
+            (state.created_at, state.updated_at, state.last_commit, state.status, state.last_event),
+            (bench.now, bench.now, None, InstanceStatus.RUNNING, 0),
+            "created, updated, last commit, status and last event of a child",
         )
         expect_equal(turns[new.instance].messages[0], new.start, "start of a child")
     expect_equal(delivered(turns["child-b"]), ["start", "waiting"], "messages of child-b")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from perdure.contract import (
     MAX_BYTES_PER_DELIVERY,
     MAX_MESSAGES_PER_DELIVERY,
+    ExecutionEnd,
     InstanceStatus,
     ParkedMark,
     Serves,
@@ -70,6 +72,10 @@ async def the_end_ends_everything(bench: Bench) -> None:
         bench.advance(2 * LEASE)
         await bench.expect_nothing_ready("the instance has ended")
         await bench.expect_no_work("the instance has ended, and the lease ran out")
+    await bench.commit(
+        await bench.started("silent"), end=ExecutionEnd(status=InstanceStatus.COMPLETED)
+    )
+    expect_equal((await bench.state("silent")).output, None, "the output of an end without one")
 
 
 @check("COMMIT-19")
@@ -232,16 +238,15 @@ async def a_released_instance_is_ready(bench: Bench) -> None:
 @check("COMMIT-24")
 async def a_commit_clears_the_mark(bench: Bench) -> None:
     """After a commit the instance is not parked."""
-    for keep in (None, LEASE):
-        name = f"parked-{keep}"
+    for keep, end in ((None, None), (LEASE, None), (LEASE, AGAIN), (None, FAILED)):
+        name = f"parked-{keep}-{end and end.status}"
         turn = await bench.started(name)
         mark = ParkedMark(reason="unregistered", details="no runtime has it")
         await bench.provider.release_turn(TurnRelease(lease=held_by(turn), parked=mark))
         turn = await bench.take(name)
         expect(turn.state.parked is not None, "the mark is gone without a commit")
-        draft = bench.draft(turn)
-        if keep is not None:
-            await bench.keep(turn)
-        else:
-            await bench.provider.commit_turn(draft)
-        expect_equal((await bench.state(name)).parked, None, "the mark after a commit")
+        draft = bench.draft(turn, end=end, front=(restart(2, name),) if end is AGAIN else ())
+        await bench.provider.commit_turn(replace(draft, keep_for=keep))
+        ending = f"ends as {end.status}" if end else "ends nothing"
+        parked = (await bench.state(name)).parked
+        expect_equal(parked, None, f"the mark after a commit that {ending}")

@@ -19,6 +19,7 @@ from perdure_conformance.clauses.message_order import (
     expect_far_timers,
     expect_later_executions_void,
     expect_order_by_other_clocks,
+    expect_scheduled_ids_held,
 )
 from perdure_conformance.expect import expect, expect_equal
 from perdure_conformance.samples import (
@@ -123,6 +124,8 @@ async def a_message_id_is_held_once(bench: Bench) -> None:
     await bench.send(event("one", data=b"again"))
     turn = await bench.take()
     expect_equal([m.data for m in turn.messages], [b"again"], "the id, free again")
+    await bench.commit(turn)
+    await expect_scheduled_ids_held(bench)
     await expect_early_ids_held_once(bench)
 
 

@@ -105,6 +105,26 @@ async def expect_early_ids_held_once(bench: Bench) -> None:
     await bench.commit(turn, end=COMPLETED)
 
 
+async def expect_scheduled_ids_held(bench: Bench) -> None:
+    """Complain unless a message that is not visible yet holds its id, and a void one does not."""
+    await bench.send()
+    await bench.commit(await bench.started("scheduled"))
+    due = bench.after(SECOND)
+    await bench.send(timer("timer", due, "scheduled"), result("void", "scheduled", execution=2))
+    await bench.send(event("timer", "scheduled", data=b"second"))
+    await bench.expect_nothing_ready("a message was sent whose id a timer holds")
+    await bench.send(event("void", "scheduled", data=b"free"))
+    turn = await bench.take("scheduled")
+    found = [message.data for message in turn.messages]
+    expect_equal(found, [b"free"], "a message whose id a void one had")
+    turn = await bench.keep(turn, send=(result("old", "scheduled"),))
+    turn = await bench.keep(turn, remove=(), end=AGAIN, front=(restart(2, "scheduled"),))
+    await bench.send(event("old", "scheduled", data=b"new"), event("timer", "scheduled"))
+    turn = await bench.keep(turn)
+    expect_equal(delivered(turn), ["old", "timer"], "messages whose ids an execution had")
+    await bench.commit(turn, end=COMPLETED)
+
+
 async def expect_later_executions_void(bench: Bench) -> None:
     """Complain if a message for an execution that has not begun is delivered, then or later."""
     turn = await bench.started("later")
