@@ -38,6 +38,7 @@ PACKAGES = (
     "conformance",
 )
 EXTRAS = {
+    "packages/console": "web",  # the web page
     "packages/provider-dynamodb": "local",  # runs DynamoDB on this machine
 }
 """What the tests want of the packages beside themselves."""

@@ -35,6 +35,7 @@ PACKAGES = (
     "conformance",
 )
 EXTRAS = {
+    "perdure_console": "web",  # the web page
     "perdure_dynamodb": "local",  # runs DynamoDB on this machine
 }
 """What the tests want of the packages beside themselves, by the first part of a wheel's name."""

@@ -9,6 +9,7 @@
 - `texts`: times, states and foreign text, for people
 - `commands/`: the commands themselves
 - `working/`: what a worker is made of
+- `web/`: the web page
 """
 
 from perdure_console.entry import main

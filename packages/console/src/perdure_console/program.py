@@ -1,7 +1,7 @@
 """The program that commands are added to.
 
 A command is a function of a `Session` and of its own arguments and options. What commands share is
-added here, once: `--url` and `--json`, which may stand before and behind the command's name, the
+added here, once: `--url`, `--codec` and `--json`, which may stand before and behind the command's name, the
 options of a dataclass such as `Choice`, which stand for one argument, and the event loop.
 """
 
@@ -43,6 +43,16 @@ Url: TypeAlias = Annotated[
         show_default=False,
     ),
 ]
+Codec: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--codec",
+        envvar="PERDURE_CODEC",
+        metavar="MODULE:NAME",
+        help="The payload codec of the storage, or a list of them.",
+        show_default=False,
+    ),
+]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
@@ -65,6 +75,7 @@ class _Shared:
     """What stands before the name of the command."""
 
     url: str | None
+    codec: str | None
     as_json: bool
 
 
@@ -78,6 +89,7 @@ def _show_version(asked: bool) -> None:
 def shared(
     context: typer.Context,
     url: Url = None,
+    codec: Codec = None,
     as_json: AsJson = False,
     _version: Annotated[
         bool,
@@ -85,7 +97,7 @@ def shared(
     ] = False,
 ) -> None:
     """Watch, steer and repair durable instances."""
-    context.obj = _Shared(url, as_json)
+    context.obj = _Shared(url, codec, as_json)
 
 
 def command(panel: str, name: str | None = None, **settings: Any) -> Callable[[C], C]:
@@ -111,7 +123,9 @@ def _callable(function: Command) -> Callable[..., None]:
     def run(**given: Any) -> None:
         before = cast("_Shared", given.pop("context").obj)
         session = Session(
-            url=given.pop("url") or before.url, as_json=given.pop("as_json") or before.as_json
+            url=given.pop("url") or before.url,
+            codec=given.pop("codec") or before.codec,
+            as_json=given.pop("as_json") or before.as_json,
         )
         for name, kind in groups.items():
             given[name] = kind(**{each.name: given.pop(each.name) for each in fields(kind)})
@@ -140,6 +154,7 @@ def _parameters(function: Command, hints: dict[str, Any]) -> Iterator[inspect.Pa
         else:
             yield _parameter(each.name, kind, each.default)
     yield _parameter("url", Url, None)
+    yield _parameter("codec", Codec, None)
     yield _parameter("as_json", AsJson, False)
 
 

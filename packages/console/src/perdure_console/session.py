@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, cast
 
 import perdure
 import typer
@@ -21,8 +22,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from perdure_console.applications import load_object
 from perdure_console.records import to_plain
 from perdure_console.texts import colour_of, escape_json, visible
+
+if TYPE_CHECKING:
+    from perdure.codecs import PayloadCodec
+    from perdure.contract import Provider
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,8 @@ class Session:
     """What a command has beside its arguments."""
 
     url: str | None
+    codec: str | None = None
+    """Where the codecs of the storage are, as `MODULE:NAME`."""
     as_json: bool = False
 
     @cached_property
@@ -63,8 +71,16 @@ class Session:
     @asynccontextmanager
     async def client(self, *, create: bool = False) -> AsyncGenerator[perdure.Client]:
         """A client of the storage, which must exist unless `create` is set."""
-        async with perdure.open_provider(self.require_url(), create=create) as provider:
+        async with self.open_provider(create=create) as provider:
             yield perdure.Client(provider)
+
+    def open_provider(self, *, create: bool) -> AbstractAsyncContextManager[Provider]:
+        """The provider, with its codecs; it is open while the context lasts."""
+        url = self.require_url()
+        if self.codec is None:
+            return perdure.open_provider(url, create=create)
+        codec = cast("PayloadCodec | Sequence[PayloadCodec]", load_object(self.codec, "codec"))
+        return perdure.open_provider(url, create=create, codec=codec)
 
     # Answers
 

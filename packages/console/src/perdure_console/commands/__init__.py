@@ -1,6 +1,6 @@
 """The commands, each in the module of its kind; importing a module adds its commands to the program.
 
-- `worker`: `worker`
+- `worker`, `web`: `worker`, `web`
 - `listing`: `list`, `queues`, `metrics`
 - `showing`: `show`, `tree`, `history`
 - `starting`: `start`, `raise`
@@ -20,6 +20,7 @@ from typing import Final
 
 _IN_THE_ORDER_OF_THE_HELP: Final = (
     "worker",
+    "web",
     "listing",
     "showing",
     "starting",

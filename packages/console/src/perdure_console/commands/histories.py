@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 from urllib.parse import quote
@@ -53,14 +54,16 @@ async def check(
 
     Exits with 1 if the code disagrees with a history, and with 2 if nothing could be checked.
     """
-    report = await check_histories(
-        histories if histories is not None else session.require_url(),
-        load_app(app),
-        strict=strict,
-        orchestration=orchestration,
-        running=running,
-        sample=sample,
-    )
+    registries = load_app(app)
+    async with nullcontext(histories) if histories is not None else session.client() as source:
+        report = await check_histories(
+            source,
+            registries,
+            strict=strict,
+            orchestration=orchestration,
+            running=running,
+            sample=sample,
+        )
     if session.as_json:
         session.print_json({"agrees": report.agrees, "executions": report.executions})
     else:
@@ -99,17 +102,18 @@ async def export(
     if hash_payloads and no_payloads:
         raise InvalidInput("--hash-payloads and --no-payloads are both given; give one of them")
     written = 0
-    async for document in history_documents(
-        session.require_url(),
-        orchestration=orchestration,
-        running=running,
-        sample=sample,
-        payloads="hash" if hash_payloads else "none" if no_payloads else "full",
-    ):
-        directory.mkdir(parents=True, exist_ok=True)
-        path = directory / file_name(document.instance)
-        path.write_text(document.to_json(), encoding="utf-8")
-        written += 1
+    async with session.client() as client:
+        async for document in history_documents(
+            client,
+            orchestration=orchestration,
+            running=running,
+            sample=sample,
+            payloads="hash" if hash_payloads else "none" if no_payloads else "full",
+        ):
+            directory.mkdir(parents=True, exist_ok=True)
+            path = directory / file_name(document.instance)
+            path.write_text(document.to_json(), encoding="utf-8")
+            written += 1
     if session.as_json:
         session.print_json({"written": written, "directory": str(directory)})
     else:

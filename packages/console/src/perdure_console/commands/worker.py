@@ -80,7 +80,7 @@ async def worker(
     The worker then lets activities finish for a while; a second signal ends it at once. The storage
     is created if it does not exist.
     """
-    url = session.require_url()
+    session.require_url()
     if health is not None:
         address_of(health)
     if reload:
@@ -88,7 +88,7 @@ async def worker(
     set_up(as_json=log_format is LogFormat.JSON or session.as_json, level=log_level)
     registries = load_app(app)
     chosen = _options(options, tag, only_tagged=only_tagged)
-    async with perdure.open_provider(url) as provider, opened(resources) as found:
+    async with session.open_provider(create=True) as provider, opened(resources) as found:
         runtime = perdure.Runtime(provider, *registries, resources=found, options=chosen)
         async with answering(runtime, health), runtime:
             _LOGGER.info("%s", "; ".join(_serves(provider.description, registries, chosen)))
