@@ -11,66 +11,17 @@ from collections.abc import Sequence
 from perdure.contract import (
     PERSISTENT,
     SHARED,
-    ExecutionEnd,
     InstanceStatus,
-    ParkedMark,
-    TurnRelease,
 )
 
-from perdure_conformance.bench import PATIENCE, Bench, held_by
+from perdure_conformance.bench import PATIENCE, Bench
 from perdure_conformance.check import check
 from perdure_conformance.expect import ClauseBroken, expect, expect_equal
 from perdure_conformance.processes import ACCEPTED, ACKNOWLEDGED, process
 from perdure_conformance.samples import (
-    LEASE,
-    SECOND,
     delivered,
-    event,
-    restart,
-    timer,
-    work,
 )
 from perdure_conformance.workers import CHILD, STEPS, begin, expected_history
-
-
-@check("DURABLE-1", needs=PERSISTENT)
-async def acknowledged_calls_survive_a_close(bench: Bench) -> None:
-    """After a close and a new open everything is as it was."""
-    turn = await bench.with_activities(work("leased"), work("waiting", tag="gpu", data=b"input"))
-    leased = await bench.take_work("leased", token="worker")
-    turn = await bench.keep(
-        turn,
-        end=ExecutionEnd(status=InstanceStatus.CONTINUED_AS_NEW, output=b"next"),
-        front=(restart(2), event("front-1"), event("front-2")),
-    )
-    await bench.send(event("b"), timer("t", bench.after(SECOND), execution=2), event("a"))
-    await bench.send(event("waiting", "ghost"))
-    kept = bench.draft(
-        turn, events=(b"1",), remove=("front-1",), add=(work("job"),), keep_for=LEASE
-    )
-    answer = await bench.provider.commit_turn(kept)
-    await bench.create("parked")
-    parked = await bench.take("parked")
-    mark = ParkedMark(reason="unregistered", details="details")
-    await bench.provider.release_turn(TurnRelease(lease=held_by(parked), delay=LEASE, parked=mark))
-    before = await bench.state(), await bench.state("parked"), await bench.history()
-    await bench.close(bench.provider)
-    bench.provider = await bench.open()
-    found = await bench.state(), await bench.state("parked"), await bench.history()
-    expect_equal(found, before, "states and history after a new open")
-    await bench.expect_nothing_ready("one is leased, one is hidden")
-    expect_equal(await bench.provider.commit_turn(kept), answer, "the answer of a repeated commit")
-    expect_equal([e.id for e in await bench.lease_work(token="w-2")], ["job"], "available work")
-    gone = await bench.provider.renew_activities([leased.lease], lease_for=LEASE)
-    expect_equal(gone, frozenset({leased.lease}), "leases of the old execution")
-    bench.advance(LEASE)
-    turns = {each.state.instance: each for each in await bench.lease()}
-    wanted = ["start-2", "front-2", "b", "a", "t"]
-    expect_equal(delivered(turns["alpha"]), wanted, "the mailbox after a new open")
-    expect_equal((turns["alpha"].attempt, turns["parked"].attempt), (2, 2), "attempts")
-    expect_equal((await bench.take_work("job")).delivery, 2, "delivery after a new open")
-    await bench.create("ghost")
-    expect_equal(delivered(await bench.take("ghost")), ["start", "waiting"], "waiting events")
 
 
 @check("DURABLE-2", needs=PERSISTENT)

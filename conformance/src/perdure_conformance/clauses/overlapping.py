@@ -50,7 +50,7 @@ from perdure_conformance.samples import (
 
 BRIEF: Final = timedelta(seconds=1)
 """How long a lease lasts that has expired when the two calls begin."""
-FEW: Final = 8
+FEW: Final = 4
 """Moments of a pair at least."""
 STEPS: Final = 24
 """Moments by steps of the event loop where these make a difference, half of them before the first call."""
