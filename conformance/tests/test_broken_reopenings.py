@@ -92,13 +92,13 @@ class ForgetsWhenActivitiesAreDue(LosesOfActivities):
 
 
 @breaks("DURABLE-1")
-class ForgetsTags(LosesOfActivities):
+class ForgetsTagsAtAClose(LosesOfActivities):
     def spoil(self, row, store):
         row.new = replace(row.new, tag=None)
 
 
 @breaks("DURABLE-1")
-class ForgetsInputs(LosesOfActivities):
+class ForgetsInputsAtAClose(LosesOfActivities):
     def spoil(self, row, store):
         row.new = replace(row.new, data=b"")
 
@@ -148,19 +148,19 @@ class ForgetsThePin(LosesOfInstances):
 
 
 @breaks("DURABLE-1")
-class ForgetsTheEngine(LosesOfInstances):
+class ForgetsTheEngineAtAClose(LosesOfInstances):
     def spoil(self, row, store):
         row.state = replace(row.state, engine=1)
 
 
 @breaks("DURABLE-1")
-class ForgetsTheParent(LosesOfInstances):
+class ForgetsTheParentAtAClose(LosesOfInstances):
     def spoil(self, row, store):
         row.state = replace(row.state, parent=None)
 
 
 @breaks("DURABLE-1")
-class ForgetsLabels(LosesOfInstances):
+class ForgetsLabelsAtAClose(LosesOfInstances):
     def spoil(self, row, store):
         row.state = replace(row.state, labels={})
 
@@ -172,7 +172,7 @@ class ForgetsTheCustomStatus(LosesOfInstances):
 
 
 @breaks("DURABLE-1")
-class ForgetsOutputs(LosesOfInstances):
+class ForgetsOutputsAtAClose(LosesOfInstances):
     def spoil(self, row, store):
         row.state = replace(row.state, output=None)
 

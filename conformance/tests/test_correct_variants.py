@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from perdure.clock import to_microseconds
 from perdure_conformance.broken_providers import StoreBackend
 from perdure_conformance.clauses import CLAUSES
 from perdure_conformance.comparison.state_machine import compare_with_model
@@ -92,13 +93,35 @@ class FinishesTwenty(ModelProvider):
 
 
 class WakesForNothing(ModelProvider):
-    """Returns from every wait at once, or when it likes."""
+    """Returns from every other wait for work at once, and from those for changes when it likes."""
 
     tells_of_work = True
     tells_of_changes = True
+    waits = 0
+
+    def has_work(self, wait):
+        store = self.at_present()
+        turns = wait.serves is not None and any(
+            store.is_ready(row)
+            and wait.serves.accepts(row.state.name, row.state.version)
+            and row.state.engine <= wait.serves.engine
+            for row in store.tables.instances.values()
+        )
+        return turns or any(
+            store.is_available(row)
+            and row.new.name in wait.activity_names
+            and row.new.tag in wait.activity_tags
+            for row in store.tables.activities.values()
+        )
 
     async def wait_for_work(self, wait):
-        await asyncio.sleep(0)
+        self.waits += 1
+        if self.waits % 2:
+            await asyncio.sleep(0)
+            return
+        end = self.clock.now() + to_microseconds(wait.timeout)
+        while not self.has_work(wait) and (left := end - self.clock.now()) > 0:
+            await self.clock.sleep(timedelta(microseconds=min(left, 100_000)))
 
     async def wait_for_change(self, wait):
         await self.clock.sleep(min(wait.timeout, timedelta(seconds=1)))
