@@ -210,7 +210,7 @@ def test_a_broken_provider_is_caught(broken, clause):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ON_SQLITE)
 def test_a_provider_that_fails_other_processes_is_caught(kind, tmp_path, monkeypatch):
-    monkeypatch.setattr(durability, "PATIENCE", 3.0 if kind.clause == "SHARED-1" else 8.0)
+    monkeypatch.setattr(durability, "PATIENCE", 1.0 if kind.clause == "SHARED-1" else 8.0)
     broken = Broken(name=kind.__name__, clauses=(kind.clause,), make=lambda: kind(tmp_path))
     (check,) = (check for check in CLAUSES if check.id == kind.clause)
 

@@ -202,7 +202,7 @@ class ForgetsFronts(LosesOfMessages):
 
 
 @breaks("DURABLE-1")
-class CountsFrontsAnew(Reopens):
+class CountsFrontsFromOneAgain(Reopens):
     """Numbers the fronts of commits from 1 again, so that later ones come behind earlier ones."""
 
     def lose(self, tables, store):
@@ -213,7 +213,7 @@ class CountsFrontsAnew(Reopens):
 
 
 @breaks("DURABLE-1")
-class CountsArrivalsAnew(Reopens):
+class CountsArrivalsFromOneAgain(Reopens):
     def lose(self, tables, store):
         tables.happenings = 0
 

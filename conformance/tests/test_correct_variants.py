@@ -124,7 +124,7 @@ class WakesForNothing(ModelProvider):
             await self.clock.sleep(timedelta(microseconds=min(left, 100_000)))
 
     async def wait_for_change(self, wait):
-        await self.clock.sleep(min(wait.timeout, timedelta(seconds=1)))
+        await self.clock.sleep(min(wait.timeout, timedelta(milliseconds=200)))
 
 
 class LooksForCancellationsInTheEnd(ModelProvider):

@@ -85,8 +85,11 @@ async def line_of(other: Process) -> str:
     """The next line that a process prints."""
     if other.stdout is None or other.stderr is None:
         raise AssertionError("a process was started without pipes")
-    async with asyncio.timeout(PATIENCE):
-        line = (await other.stdout.readline()).decode().strip()
+    try:
+        async with asyncio.timeout(3 * PATIENCE):
+            line = (await other.stdout.readline()).decode().strip()
+    except TimeoutError:
+        raise ClauseBroken(f"another process printed nothing within {3 * PATIENCE:g} s") from None
     if not line:
         complaint = (await other.stderr.read()).decode()
         raise ClauseBroken(f"another process stopped with an error:\n{complaint}")
