@@ -26,12 +26,17 @@ from perdure.authoring.registry import Catalog
 from perdure.clock import Clock, Instant, to_microseconds
 from perdure.contract import (
     ENGINE,
+    LISTING,
+    MANAGEMENT,
+    InstanceQuery,
     InstanceState,
     InstanceStatus,
+    InstanceWork,
     Provider,
     StoredEvent,
     hookimpl,
 )
+from perdure.errors import PerdureError
 from perdure.history import Event, OrchestrationStarted, decode_event
 from perdure.model.details import ErrorDetails
 from perdure.model.status import Completed, Failed
@@ -182,7 +187,8 @@ class Simulation:
                 yield
         except TimeoutError:
             raise ClauseBroken(
-                f"something still moves after {_PATIENCE:g} s, although the clock stands still"
+                f"something still moves after {_PATIENCE:g} s of real time, although the clock stands"
+                " still"
             ) from None
 
     @property
@@ -219,7 +225,8 @@ class Simulation:
             if await holds if inspect.isawaitable(holds) else holds:
                 return timedelta(microseconds=self.clock.now() - began)
             if self.clock.now() >= end:
-                raise ClauseBroken(f"{what}: not within {within} on the clock")
+                left = await self.left_to_do()
+                raise ClauseBroken(f"{what}: not within {within} on the clock{left}")
             await self._step(end, what)
 
     async def run(self, work: Awaitable[T], what: str, *, within: timedelta | None = None) -> T:
@@ -290,6 +297,24 @@ class Simulation:
         what = f"the end of instance {instance!r}"
         await self.until(lambda: self.have_ended(instance), what, within=within)
         return await self.client.wait_for_orchestration(instance, 0)
+
+    async def left_to_do(self) -> str:
+        """What running instances have still to do, which tells a lost message from a lost wake-up."""
+        if not self.bench.backend.declaration.capabilities >= {LISTING, MANAGEMENT}:
+            return ""
+        admin = self.bench.admin
+        running = InstanceQuery(statuses=frozenset({InstanceStatus.RUNNING}))
+        told: list[str] = []
+        try:
+            async with asyncio.timeout(_PATIENCE_WITH_WAITS):
+                page = await admin.find_instances(running, limit=5)
+                for state in page.instances:
+                    work = await admin.read_work(state.instance)
+                    if work is not None:
+                        told.append(described(state, work))
+        except (PerdureError, TimeoutError) as error:
+            told.append(f"what is left could not be read: {error!r}")
+        return "".join(f"\n  {line}" for line in told)
 
     async def have_ended(self, *instances: str) -> bool:
         """Whether all these instances have ended."""
@@ -403,3 +428,17 @@ def _has_ready_callbacks() -> bool:
 def expect_soon(took: timedelta, what: str, limit: timedelta = SOON) -> None:
     """Complain unless it took no longer than a poll."""
     expect(took <= limit, f"{what} took {took} on the clock, expected {limit} at most")
+
+
+def described(state: InstanceState, work: InstanceWork) -> str:
+    """Where an instance stands, and what it has still to do."""
+    parked = f", parked as {state.parked.reason!r}" if state.parked is not None else ""
+    leased = ", leased" if work.leased_until is not None else ""
+    messages, activities = (
+        [each.id for each in work.messages],
+        [each.id for each in work.activities],
+    )
+    return (
+        f"{state.instance!r} runs at event {state.last_event}{parked}{leased}, with messages"
+        f" {messages} and activities {activities}"
+    )
