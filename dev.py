@@ -34,12 +34,14 @@ PACKAGES = (
     "packages/provider-memory",
     "packages/provider-sqlite",
     "packages/provider-dynamodb",
+    "packages/provider-postgres",
     "packages/console",
     "conformance",
 )
 EXTRAS = {
     "packages/console": "web",  # the web page
     "packages/provider-dynamodb": "local",  # runs DynamoDB on this machine
+    "packages/provider-postgres": "local",  # brings a PostgreSQL
 }
 """What the tests want of the packages beside themselves."""
 WORKSPACE = "workspace"

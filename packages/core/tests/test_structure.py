@@ -30,6 +30,7 @@ PROJECTS = (
     "packages/provider-memory",
     "packages/provider-sqlite",
     "packages/provider-dynamodb",
+    "packages/provider-postgres",
     "packages/console",
     "conformance",
 )
@@ -43,6 +44,7 @@ PUBLIC_PACKAGES = (
     "perdure_memory",
     "perdure_sqlite",
     "perdure_dynamodb",
+    "perdure_postgres",
     "perdure_conformance",
     "perdure_console",
 )

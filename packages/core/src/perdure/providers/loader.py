@@ -53,6 +53,7 @@ PROVIDER_GROUP = "perdure.providers"
 
 _KNOWN = {
     "dynamodb": "perdure-dynamodb",
+    "postgresql": "perdure-postgres",
     "memory": "perdure-memory",
     "sqlite": "perdure-sqlite",
 }

@@ -1,0 +1,119 @@
+"""Calls of the functions of the database, for one schema and namespace."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from perdure.contract import HistoryPage, StoredEvent, checked_page
+
+from perdure_postgres._database import Database, Row
+from perdure_postgres._errors import DamagedRecord, provider_error
+from perdure_postgres._schema.migrations import quoted
+from perdure_postgres._statements import Statement
+from perdure_postgres._texts import stored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundHistory:
+    """Events of an execution, and what bounds it."""
+
+    incarnation: str
+    first: int
+    current: int
+    last: int | None
+    more: bool
+    events: tuple[StoredEvent, ...]
+
+    def page(self, instance: str, execution: int, after: int) -> HistoryPage:
+        """The page; raises `StorageCorrupt` if an event is missing."""
+        if self.last is None:
+            raise DamagedRecord(instance, f"the end of execution {execution} is lost")
+        return checked_page(
+            instance, execution, self.events, after=after, last=self.last, more=self.more
+        )
+
+
+class Calls:
+    """Calls of the functions of a schema, for one namespace."""
+
+    def __init__(self, database: Database, *, schema: str, namespace: int) -> None:
+        self.database = database
+        self.namespace = namespace
+        self._schema = quoted(schema)
+
+    def function(self, name: str) -> str:
+        """The full name of a function."""
+        return f"{self._schema}.{name}"
+
+    async def read(self, operation: str, function: str, *arguments: object) -> list[Row]:
+        """The rows of a function that reads the namespace."""
+        return await self.call(operation, function, *arguments, repeatable=True)
+
+    async def read_plain(self, operation: str, function: str, *arguments: object) -> list[Row]:
+        """The rows of a function that is not asked for a namespace."""
+        return await self._fetch(operation, function, arguments, repeatable=True)
+
+    async def call(
+        self, operation: str, function: str, *arguments: object, repeatable: bool
+    ) -> list[Row]:
+        """The rows of a function of the namespace."""
+        return await self._fetch(
+            operation, function, (self.namespace, *arguments), repeatable=repeatable
+        )
+
+    async def run(self, operation: str, statement: Statement) -> list[Row]:
+        """The rows of a statement that reads."""
+        text, parameters = statement
+        return await self.database.fetch(operation, text, parameters, repeatable=True)
+
+    async def read_history(
+        self, operation: str, instance: str, execution: int, after: int
+    ) -> FoundHistory | None:
+        """Events of an execution with numbers above `after`; None if there is no instance."""
+        if execution > 2**31 - 1:
+            execution = 2**31 - 1
+        rows = await self.read(
+            operation, "read_events", stored(instance), execution, min(after, 2**31 - 1)
+        )
+        if not rows:
+            return None
+        events = tuple(StoredEvent(number=number, data=data) for number, _, data in rows[1:])
+        bounds: dict[str, Any] = rows[0][1]
+        return FoundHistory(
+            incarnation=bounds["incarnation"],
+            first=bounds["first"],
+            current=bounds["current"],
+            last=bounds["last"],
+            more=bounds["more"],
+            events=events,
+        )
+
+    @contextmanager
+    def translating(self, operation: str) -> Generator[None]:
+        """Raise the error of the contract for damage that is found in the block."""
+        try:
+            yield
+        except DamagedRecord as damage:
+            raise provider_error(
+                damage, storage=self.database.storage, operation=operation
+            ) from damage
+
+    async def _fetch(
+        self, operation: str, function: str, arguments: tuple[object, ...], *, repeatable: bool
+    ) -> list[Row]:
+        places = ", ".join(["%s"] * len(arguments))
+        statement = f"SELECT * FROM {self.function(function)}({places})"  # noqa: S608 # our own names
+        given = tuple(
+            json.dumps(each, ensure_ascii=False) if isinstance(each, dict) else each
+            for each in arguments
+        )
+        return await self.database.fetch(operation, statement, given, repeatable=repeatable)
+
+
+def as_json(value: object) -> str:
+    """A list as the functions take it."""
+    return json.dumps(value, ensure_ascii=False)

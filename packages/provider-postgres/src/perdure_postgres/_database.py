@@ -1,0 +1,148 @@
+"""Connections to one database, and the statements that run on them.
+
+Each call of the contract is one statement, which is a transaction of its own: one round trip. A
+connection keeps nothing between two statements, and no statement is prepared, so that a pooler in
+transaction mode may stand between. The plans are kept by the server, inside the functions.
+
+A statement whose transaction the server rolled back is run again, a few times; one that broke off in
+the middle too, where the caller says that it may be repeated.
+
+The provider objects of an event loop that name the same database share their connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final, TypeAlias
+from weakref import WeakKeyDictionary
+
+import psycopg
+from perdure.errors import ProviderError, StorageClosed
+
+from perdure_postgres._errors import has_changed_nothing, is_broken_off, provider_error
+
+Row: TypeAlias = tuple[Any, ...]
+Connection: TypeAlias = psycopg.AsyncConnection[Row]
+Parameters: TypeAlias = Sequence[object] | Mapping[str, object]
+
+_TRIES: Final = 5
+_FIRST_PAUSE: Final = 0.01
+_LONGEST_PAUSE: Final = 0.5
+
+
+class Pool:
+    """A few connections, opened when they are needed, for all provider objects that share them."""
+
+    def __init__(self, conninfo: dict[str, str], *, size: int) -> None:
+        self.users = 0
+        self._conninfo = conninfo
+        self._free: list[Connection] = []
+        self._slots = asyncio.Semaphore(size)
+
+    async def close(self) -> None:
+        """Close the connections; those in use close when their statement ends."""
+        while self._free:
+            with suppress(psycopg.Error, OSError):
+                await self._free.pop().close()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncGenerator[Connection]:
+        """A connection for one statement; one that broke is not used again."""
+        async with self._slots:
+            connection = self._free.pop() if self._free else await connect(self._conninfo)
+            is_usable = False
+            try:
+                yield connection
+                is_usable = True
+            except psycopg.Error as error:
+                # A refusal leaves the connection as it was; what broke off does not.
+                is_usable = not is_broken_off(error)
+                raise
+            finally:
+                if is_usable and not connection.closed and self.users:
+                    self._free.append(connection)
+                else:
+                    with suppress(psycopg.Error, OSError):
+                        await connection.close()
+
+
+_POOLS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[object, Pool]]] = (
+    WeakKeyDictionary()
+)
+"""The pools of each event loop, by what they connect to."""
+
+
+class Database:
+    """The statements of one provider object; `async with` opens and closes it."""
+
+    def __init__(
+        self, conninfo: dict[str, str], *, storage: str, size: int, call_timeout: float
+    ) -> None:
+        self.storage = storage
+        self.before_statement: Callable[[str], None] | None = None
+        """Called with each statement before it runs, for tests that make one fail."""
+        self.first_pause = _FIRST_PAUSE
+        """Seconds before the second try of a statement."""
+        self._call_timeout = call_timeout
+        self._key = (frozenset(conninfo.items()), size)
+        self._pools = _POOLS.setdefault(asyncio.get_running_loop(), {})
+        self._pool = self._pools.setdefault(self._key, Pool(conninfo, size=size))
+        self._pool.users += 1
+        self._is_closed = False
+
+    async def close(self) -> None:
+        """Refuse further statements; the last user of the connections closes them."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._pool.users -= 1
+        if not self._pool.users:
+            self._pools.pop(self._key, None)
+            await self._pool.close()
+
+    async def fetch(
+        self, operation: str, statement: str, parameters: Parameters, *, repeatable: bool
+    ) -> list[Row]:
+        """The rows of a statement; raises a `ProviderError`.
+
+        With `repeatable`, a statement that broke off is repeated although it may have taken effect.
+        """
+        pause = self.first_pause
+        for left in reversed(range(_TRIES)):
+            if self._is_closed:
+                raise StorageClosed(
+                    f"the provider of {self.storage} is closed; open it again",
+                    operation=operation,
+                )
+            try:
+                return await self._run(statement, parameters)
+            except ProviderError:
+                raise
+            except Exception as error:
+                again = has_changed_nothing(error) or (repeatable and is_broken_off(error))
+                if not again or left == 0:
+                    raise provider_error(
+                        error, storage=self.storage, operation=operation
+                    ) from error
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 # no secret
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        raise AssertionError("the last try returns or raises")
+
+    async def _run(self, statement: str, parameters: Parameters) -> list[Row]:
+        if self.before_statement is not None:
+            self.before_statement(statement)
+        async with self._pool.connection() as connection, asyncio.timeout(self._call_timeout):
+            cursor = await connection.execute(statement.encode(), parameters, binary=True)
+            return await cursor.fetchall() if cursor.description else []
+
+
+async def connect(conninfo: dict[str, str]) -> Connection:
+    """A connection without a transaction of its own, on which no statement is prepared."""
+    return await psycopg.AsyncConnection.connect(
+        **conninfo,  # pyright: ignore[reportArgumentType] # all are texts, which libpq takes
+        autocommit=True,
+        prepare_threshold=None,
+    )

@@ -1,0 +1,606 @@
+"""The PostgreSQL provider: the methods of the contract over a database.
+
+Each call is one statement: a function of the database, in a transaction of its own. Writes are
+grouped. A call that was cancelled takes effect as a whole or not at all: it is withdrawn, or waited
+for; leases that no caller received are given back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar, cast
+
+from perdure.clock import Clock, SystemClock, to_microseconds
+from perdure.contract import (
+    DELETION,
+    LISTING,
+    RECOVERY,
+    VALUES,
+    ActivityCompletion,
+    ActivityLease,
+    ActivityRelease,
+    ActivityRequest,
+    CancellationWait,
+    ChangeWait,
+    CommitAnswer,
+    HistoryPage,
+    InstanceReopening,
+    InstanceState,
+    InstanceTermination,
+    InstanceValues,
+    Instant,
+    LeasedActivity,
+    LeasedTurn,
+    Message,
+    NewInstance,
+    ParkedState,
+    Provider,
+    ProviderAdmin,
+    TurnCommit,
+    TurnLease,
+    TurnRelease,
+    TurnRequest,
+    WorkWait,
+    check_commit,
+    check_delay,
+    check_lease,
+    check_limit,
+    check_reopening,
+)
+from perdure.errors import (
+    ExecutionNotFound,
+    InstanceNotFound,
+    InstanceRunning,
+    ProviderError,
+    StorageClosed,
+    StorageFailed,
+    StorageUnavailable,
+)
+
+from perdure_postgres._admin import PostgresAdmin
+from perdure_postgres._calls import Calls, as_json
+from perdure_postgres._database import Database
+from perdure_postgres._opening import OpenDatabase, open_database
+from perdure_postgres._options import PostgresOptions
+from perdure_postgres._rows import activity_of, state_of, turns_of
+from perdure_postgres._texts import stored, told
+from perdure_postgres._waits import ALWAYS, News
+from perdure_postgres._writes.changes import (
+    Change,
+    Commit,
+    Completion,
+    Creation,
+    Reopening,
+    Sending,
+    Termination,
+)
+
+Result = TypeVar("Result")
+
+_LOGGER: Final = logging.getLogger("perdure.postgres")
+_MESSAGES_PER_WRITE: Final = 500
+_ROWS_PER_REMOVAL: Final = 1000
+_INSTANCES_PER_REMOVAL: Final = 200
+_TOKENS: Final = 10_000
+
+
+class PostgresProvider(Provider):
+    """A provider on a PostgreSQL database; `async with` opens and closes it."""
+
+    capabilities = frozenset({DELETION, LISTING, RECOVERY, VALUES})
+    finish_limit = 1000
+    tells_of_work = True
+    tells_of_changes = True
+    tells_of_cancellations = True
+
+    def __init__(self, options: PostgresOptions, *, clock: Clock | None = None) -> None:
+        super().__init__(clock=clock or SystemClock(), description=options.description)
+        self._options = options
+        self._open: OpenDatabase | None = None
+        self._process = os.getpid()
+        self._turn_tokens = _Tokens()
+        self._activity_tokens = _Tokens()
+
+    async def __aenter__(self) -> Self:
+        """Open the database; raises a `ProviderError` that says what to do if this fails."""
+        if self._open is not None:
+            raise StorageFailed(
+                f"the provider of {self.description} is open already; open another one",
+                operation="open",
+            )
+        self._process = os.getpid()
+        self._open = await open_database(self._options, self.clock)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Finish the writes that were accepted, make waiting calls fail, and disconnect."""
+        opened, self._open = self._open, None
+        if opened is not None and os.getpid() == self._process:
+            await asyncio.shield(asyncio.ensure_future(opened.close()))
+
+    async def create_instance(self, new: NewInstance) -> None:
+        await self._write(Creation(new))
+        if new.replaces is not None:
+            await self._remove_leftovers()
+
+    async def send(self, messages: Sequence[Message]) -> None:
+        each = tuple(messages)
+        for begin in range(0, len(each), _MESSAGES_PER_WRITE):
+            await self._write(Sending(each[begin : begin + _MESSAGES_PER_WRITE]))
+
+    async def lease_turns(self, request: TurnRequest) -> Sequence[LeasedTurn]:
+        check_limit(request.limit)
+        check_lease("lease_for", request.lease_for)
+        return await self._finished(self._lease_turns(request), self._return_turns)
+
+    async def _lease_turns(self, request: TurnRequest) -> Sequence[LeasedTurn]:
+        calls = self._opened("lease_turns").calls
+        now = self.clock.now()
+        asked: dict[str, object] = {
+            "token": stored(request.token),
+            "until": now + to_microseconds(request.lease_for),
+            "limit": request.limit,
+            "engine": request.serves.engine,
+            "serves": [
+                {"name": stored(name), "pin": pin}
+                for name, versions in request.serves.orchestrations.items()
+                for pin in ("", *(f"={stored(version)}" for version in versions))
+            ],
+            **self._asked(self._turn_tokens, request.token, request.unregistered_for, now),
+        }
+
+        def read(rows: Sequence[tuple[Any, ...]]) -> Sequence[LeasedTurn]:
+            leased, damaged = turns_of(rows, request)
+            for damage in damaged:
+                _LOGGER.error("a turn cannot be leased: %s", damage)
+            return leased
+
+        return await self._lease("lease_turns", calls, now, asked, read)
+
+    async def read_history(
+        self, instance: str, execution: int, *, incarnation: str, after: int = 0
+    ) -> HistoryPage:
+        calls = self._opened("read_history").calls
+        found = await calls.read_history("read_history", instance, execution, after)
+        if found is None or told(found.incarnation) != incarnation:
+            raise InstanceNotFound(instance)
+        if not found.first <= execution <= found.current:
+            raise ExecutionNotFound(instance, execution)
+        with calls.translating("read_history"):
+            return found.page(instance, execution, after)
+
+    async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:
+        check_commit(commit, finish_limit=self.finish_limit)
+        if commit.activity_token is not None:
+            self._activity_tokens.add(commit.activity_token)
+        return await self._write(Commit(commit))
+
+    async def release_turn(self, release: TurnRelease) -> None:
+        check_delay(release.delay)
+        now = self.clock.now()
+        lease, parked = release.lease, release.parked
+        given = {
+            "instance": stored(lease.instance),
+            "token": stored(lease.token),
+            "delay": now + to_microseconds(release.delay) if release.delay else None,
+            "counted": release.counted,
+            "reason": None if parked is None else stored(parked.reason),
+            "details": None if parked is None else stored(parked.details),
+        }
+        await self._change("release_turn", "release_turns", now, as_json([given]))
+        self._tell(
+            News(
+                turns=True,
+                instances=(lease.instance,) if parked else (),
+                turning=(lease.instance,) if parked else (),
+            )
+        )
+
+    async def renew_turns(
+        self, leases: Sequence[TurnLease], *, lease_for: timedelta
+    ) -> frozenset[TurnLease]:
+        check_lease("lease_for", lease_for)
+        each = tuple(leases)
+        given = [
+            {"o": place, "instance": stored(lease.instance), "token": stored(lease.token)}
+            for place, lease in enumerate(each)
+        ]
+        gone = await self._renew("renew_turns", given, lease_for)
+        return frozenset(each[place] for place in gone)
+
+    async def lease_activities(self, request: ActivityRequest) -> Sequence[LeasedActivity]:
+        check_limit(request.limit)
+        check_lease("lease_for", request.lease_for)
+        return await self._finished(self._lease_activities(request), self._return_activities)
+
+    async def _lease_activities(self, request: ActivityRequest) -> Sequence[LeasedActivity]:
+        calls = self._opened("lease_activities").calls
+        now = self.clock.now()
+        asked: dict[str, object] = {
+            "token": stored(request.token),
+            "until": now + to_microseconds(request.lease_for),
+            "limit": request.limit,
+            "names": [stored(name) for name in request.names],
+            "tags": ["" if tag is None else f"={stored(tag)}" for tag in request.tags],
+            **self._asked(self._activity_tokens, request.token, request.unregistered_for, now),
+        }
+
+        def read(rows: Sequence[tuple[Any, ...]]) -> Sequence[LeasedActivity]:
+            return [activity_of(fields, data, request) for part, fields, data in rows if part == 0]
+
+        return await self._lease("lease_activities", calls, now, asked, read)
+
+    async def complete_activity(self, completion: ActivityCompletion) -> None:
+        await self._write(Completion(completion))
+
+    async def release_activity(self, release: ActivityRelease) -> None:
+        check_delay(release.delay)
+        now = self.clock.now()
+        lease, parked = release.lease, release.parked
+        given = {
+            "instance": stored(lease.instance),
+            "id": stored(lease.activity),
+            "token": stored(lease.token),
+            "delay": now + to_microseconds(release.delay) if release.delay else None,
+            "counted": release.counted,
+            "reason": None if parked is None else stored(parked.reason),
+            "details": None if parked is None else stored(parked.details),
+        }
+        await self._change("release_activity", "release_activities", now, as_json([given]))
+        self._tell(
+            News(
+                activities=True,
+                instances=(lease.instance,),
+                turning=(lease.instance,) if parked else (),
+            )
+        )
+
+    async def renew_activities(
+        self, leases: Sequence[ActivityLease], *, lease_for: timedelta
+    ) -> frozenset[ActivityLease]:
+        check_lease("lease_for", lease_for)
+        each = tuple(leases)
+        gone = await self._renew("renew_activities", _named(each), lease_for)
+        return frozenset(each[place] for place in gone)
+
+    async def read_instance(self, instance: str) -> InstanceState | None:
+        calls = self._opened("read_instance").calls
+        rows = await calls.read("read_instance", "read_instance", stored(instance))
+        if not rows:
+            return None
+        with calls.translating("read_instance"):
+            return state_of(*rows[0])
+
+    async def reopen_instance(self, reopening: InstanceReopening) -> None:
+        check_reopening(reopening)
+        await self._write(Reopening(reopening))
+
+    async def terminate_instance(self, termination: InstanceTermination) -> bool:
+        return await self._write(Termination(termination))
+
+    async def delete_instance(self, instance: str, *, incarnation: str) -> bool:
+        [(answer,)] = await self._change(
+            "delete_instance", "delete_instance", stored(instance), stored(incarnation)
+        )
+        if answer == "running":
+            raise InstanceRunning(instance)
+        self._tell(News(instances=(instance,), turning=(instance,)))
+        await self._remove_leftovers()
+        return answer == "deleted"
+
+    async def prune_executions(self, instance: str, *, incarnation: str, before: int) -> int:
+        [(count,)] = await self._change(
+            "prune_executions",
+            "prune_executions",
+            stored(instance),
+            stored(incarnation),
+            max(-(2**31), min(before, 2**31 - 1)),
+        )
+        if count is None:
+            raise InstanceNotFound(instance)
+        await self._remove_leftovers()
+        return cast("int", count)
+
+    async def delete_early_events(
+        self, instance: str | None, *, arrived_before: Instant | None = None, limit: int
+    ) -> int:
+        check_limit(limit)
+        deleted = 0
+        while deleted < limit:
+            part = min(limit - deleted, _ROWS_PER_REMOVAL)
+            [(count,)] = await self._change(
+                "delete_early_events",
+                "delete_early_events",
+                stored(instance),
+                arrived_before,
+                part,
+            )
+            deleted += count
+            if count < part:
+                break
+        return deleted
+
+    async def delete_namespace(self) -> None:
+        more = True
+        while more:
+            [(more,)] = await self._change(
+                "delete_namespace", "delete_part_of_namespace", _INSTANCES_PER_REMOVAL
+            )
+        self._tell(News(everything=True))
+        await self._remove_leftovers()
+
+    async def read_values(
+        self, instance: str, *, keys: frozenset[str] | None = None
+    ) -> InstanceValues | None:
+        calls = self._opened("read_values").calls
+        wanted = None if keys is None else as_json([stored(key) for key in keys])
+        rows = await calls.read("read_values", "read_values", stored(instance), wanted)
+        if not rows:
+            return None
+        incarnation, last_commit = rows[0][1]
+        return InstanceValues(
+            incarnation=told(incarnation),
+            last_commit=told(last_commit),
+            values={told(key): data for key, _, data in rows[1:]},
+        )
+
+    async def wait_for_work(self, wait: WorkWait) -> None:
+        opened = self._opened("wait_for_work")
+        opened.signals.listen()
+        serves = wait.serves
+        looks: list[tuple[str, str]] = []
+        if serves is not None:
+            pins = [
+                {"name": stored(name), "pin": pin}
+                for name, versions in serves.orchestrations.items()
+                for pin in ("", *(f"={stored(version)}" for version in versions))
+            ]
+            looks.append(("next_turn", as_json({"engine": serves.engine, "serves": pins})))
+        if wait.activity_names:
+            tags = ["" if tag is None else f"={stored(tag)}" for tag in wait.activity_tags]
+            names = [stored(name) for name in wait.activity_names]
+            looks.append(("next_activity", as_json({"names": names, "tags": tags})))
+
+        async def look() -> Instant:
+            now, at = self.clock.now(), ALWAYS
+            for function, asked in looks:
+                [(next_at,)] = await opened.calls.read("wait_for_work", function, now, asked)
+                at = min(at, ALWAYS if next_at is None else next_at)
+                if at <= now:
+                    break
+            return at
+
+        with opened.waits.for_work(
+            turns=serves is not None, activities=bool(wait.activity_names)
+        ) as waiter:
+            await opened.waits.wait(waiter, wait.timeout, look)
+
+    async def wait_for_change(self, wait: ChangeWait) -> None:
+        opened = self._opened("wait_for_change")
+        opened.signals.listen()
+
+        async def look() -> Instant:
+            rows = await opened.calls.read("wait_for_change", "read_marks", stored(wait.instance))
+            return 0 if _differs(wait, rows[0][0] if rows else None) else ALWAYS
+
+        with opened.waits.for_changes((wait.instance,), turning=wait.until_ended) as waiter:
+            await opened.waits.wait(waiter, wait.timeout, look)
+
+    async def wait_for_cancellation(self, wait: CancellationWait) -> frozenset[ActivityLease]:
+        opened = self._opened("wait_for_cancellation")
+        opened.signals.listen()
+        gone: frozenset[ActivityLease] = frozenset()
+
+        async def look() -> Instant:
+            nonlocal gone
+            rows = await opened.calls.read(
+                "wait_for_cancellation", "find_gone_activities", as_json(_named(wait.leases))
+            )
+            places = cast("list[int]", rows[0][0] or [])
+            gone = frozenset(wait.leases[place] for place in places)
+            return 0 if gone else ALWAYS
+
+        instances = (lease.instance for lease in wait.leases)
+        with opened.waits.for_changes(instances) as waiter:
+            await opened.waits.wait(waiter, wait.timeout, look)
+        if not gone:
+            await look()
+        return gone
+
+    def as_management_capability(self) -> ProviderAdmin:
+        opened = self._opened("as_management_capability")
+        return PostgresAdmin(opened.calls, self.clock, opened.statements)
+
+    @property
+    def database(self) -> Database:
+        """The connections, for tests that make a statement fail."""
+        return self._opened("database").calls.database
+
+    def _opened(self, operation: str) -> OpenDatabase:
+        if self._open is None:
+            raise StorageClosed(
+                f"the provider of {self.description} is not open; use it inside 'async with'",
+                operation=operation,
+            )
+        if os.getpid() != self._process:
+            raise StorageClosed(
+                f"the provider of {self.description} was opened before this process was forked;"
+                " open one of its own here",
+                operation=operation,
+            )
+        return self._open
+
+    async def _write(self, change: Change[Result]) -> Result:
+        return await self._opened(change.operation).writer.write(change)
+
+    async def _change(self, operation: str, function: str, *arguments: object) -> list[Any]:
+        """Call a function that changes something; a cancelled caller waits for its end."""
+        calls = self._opened(operation).calls
+        repeatable = function.startswith("release")
+        return await self._finished(
+            calls.call(operation, function, *arguments, repeatable=repeatable)
+        )
+
+    async def _renew(
+        self, operation: str, given: Sequence[Mapping[str, object]], lease_for: timedelta
+    ) -> Sequence[int]:
+        calls = self._opened(operation).calls
+        until = self.clock.now() + to_microseconds(lease_for)
+        [(gone,)] = await self._finished(
+            calls.call(operation, operation, until, as_json(given), repeatable=True)
+        )
+        return gone or ()
+
+    def _asked(
+        self, tokens: _Tokens, token: str, unregistered_for: timedelta | None, now: Instant
+    ) -> dict[str, object]:
+        """What both looks for work ask for alike."""
+        asked: dict[str, object] = {}
+        if token in tokens:
+            asked["repeated"] = True
+        tokens.add(token)
+        if unregistered_for is not None:
+            asked["latest"] = now - to_microseconds(unregistered_for)
+        if self._options.durability == "normal":
+            asked["relaxed"] = True
+        return asked
+
+    async def _lease(
+        self,
+        operation: str,
+        calls: Calls,
+        now: Instant,
+        asked: dict[str, object],
+        read: Callable[[Sequence[tuple[Any, ...]]], Sequence[Result]],
+    ) -> Sequence[Result]:
+        """Look for work; wait for rows that other transactions had locked, and look at these again."""
+        try:
+            rows = await calls.call(operation, operation, now, asked, repeatable=False)
+        except StorageUnavailable:
+            # The leases may have been given, and only their answer be lost.
+            rows = await calls.call(
+                operation, operation, now, {**asked, "repeated": True}, repeatable=True
+            )
+        leased = list(read(rows))
+        skipped = [fields for *_, part, fields, _ in rows if part == 9]
+        room = cast("int", asked["limit"]) - len(leased)
+        if skipped and room > 0:
+            again = {name: value for name, value in asked.items() if name != "repeated"}
+            again |= {"limit": room, "wait_for": skipped[0]}
+            try:
+                rows = await calls.call(operation, operation, now, again, repeatable=False)
+                leased += read(rows)
+            except ProviderError as error:
+                # What was leased is returned; the others are found by the next look.
+                _LOGGER.info("locked work was passed over: %s", error)
+        return leased
+
+    async def _finished(
+        self,
+        call: Awaitable[Result],
+        undo: Callable[[Result], Awaitable[None]] | None = None,
+    ) -> Result:
+        """The result of a call. If the caller is cancelled the call ends first, and is undone."""
+        task = asyncio.ensure_future(call)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            while not task.done():
+                # A second cancellation changes nothing: the caller raises the first one.
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait([task])
+            if task.cancelled() or task.exception() is not None:
+                raise
+            if undo is not None:
+                undoing = asyncio.ensure_future(undo(task.result()))
+                while not undoing.done():
+                    with suppress(asyncio.CancelledError):
+                        await asyncio.wait([undoing])
+                with suppress(ProviderError):
+                    undoing.result()
+            raise
+
+    async def _return_turns(self, leased: Sequence[LeasedTurn]) -> None:
+        for turn in leased:
+            lease = TurnLease(instance=turn.state.instance, token=turn.token)
+            await self.release_turn(TurnRelease(lease=lease, counted=False))
+
+    async def _return_activities(self, leased: Sequence[LeasedActivity]) -> None:
+        for activity in leased:
+            await self.release_activity(ActivityRelease(lease=activity.lease, counted=False))
+
+    def _tell(self, news: News) -> None:
+        opened = self._open
+        if opened is not None:
+            opened.tell(news)
+
+    async def _remove_leftovers(self) -> None:
+        """Remove what this deletion, and those of crashed processes, have left to remove.
+
+        The deletion has taken effect, so a failure leaves the rest to the next one.
+        """
+        calls = self._opened("delete_instance").calls
+        try:
+            more = True
+            while more:
+                [(more,)] = await calls.read_plain(
+                    "delete_instance", "remove_leftovers", _ROWS_PER_REMOVAL
+                )
+        except ProviderError as error:
+            _LOGGER.warning("the next deletion removes what is left of this one: %s", error)
+
+
+class _Tokens:
+    """The tokens of the latest leases: a look for work under one of them is told what it has.
+
+    No index finds a lease by its token, since every lease would write it. Core repeats a token soon,
+    or never.
+    """
+
+    def __init__(self) -> None:
+        self._tokens: OrderedDict[str, None] = OrderedDict()
+
+    def __contains__(self, token: str) -> bool:
+        return token in self._tokens
+
+    def add(self, token: str) -> None:
+        """Remember a token, and forget the oldest."""
+        self._tokens[token] = None
+        if len(self._tokens) > _TOKENS:
+            self._tokens.popitem(last=False)
+
+
+def _named(leases: Sequence[ActivityLease]) -> list[dict[str, object]]:
+    return [
+        {
+            "o": place,
+            "instance": stored(lease.instance),
+            "id": stored(lease.activity),
+            "token": stored(lease.token),
+        }
+        for place, lease in enumerate(leases)
+    ]
+
+
+def _differs(wait: ChangeWait, marks: Sequence[Any] | None) -> bool:
+    if marks is None:
+        return wait.exists
+    status, last_commit, reason, details, since = marks
+    parked = None
+    if reason is not None:
+        parked = ParkedState(reason=told(reason), details=told(details), since=since)
+    if not wait.exists or parked != wait.parked:
+        return True
+    return told(last_commit) != wait.last_commit and (not wait.until_ended or status != "Running")

@@ -1,0 +1,307 @@
+-- Queues of activities that a caller registers, or that it does not.
+CREATE OR REPLACE FUNCTION find_activity_queues(p_namespace int, p jsonb, p_served boolean)
+RETURNS int[]
+LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN p_served THEN ARRAY(
+        SELECT q.number
+        FROM jsonb_array_elements_text(p->'names') AS n(name)
+        CROSS JOIN jsonb_array_elements_text(p->'tags') AS t(tag)
+        JOIN activity_queues AS q
+            ON q.namespace = p_namespace AND q.name = n.name AND q.tag = t.tag
+    ) ELSE ARRAY(
+        SELECT q.number FROM activity_queues AS q
+        WHERE q.namespace = p_namespace AND NOT (p->'names' ? q.name AND p->'tags' ? q.tag)
+    ) END
+$$;
+
+CREATE OR REPLACE FUNCTION find_activities(
+    p_queues int[], p_now bigint, p_latest bigint, p_count int
+)
+RETURNS TABLE (instance bigint, id text, ready_at bigint, place bigint)
+LANGUAGE sql STABLE AS $$
+    SELECT c.instance, c.id, c.ready_at, c.place
+    FROM unnest(p_queues) AS q(queue)
+    CROSS JOIN LATERAL (
+        (SELECT a.instance, a.id, a.ready_at, a.place FROM activities AS a
+         WHERE a.queue = q.queue AND a.kind = 0 AND (p_latest IS NULL OR a.ready_at <= p_latest)
+         ORDER BY a.ready_at, a.place LIMIT p_count)
+        UNION ALL
+        (SELECT a.instance, a.id, a.ready_at, a.place FROM activities AS a
+         WHERE a.queue = q.queue AND a.kind = 1 AND a.ready_at <= coalesce(p_latest, p_now)
+         ORDER BY a.ready_at, a.place LIMIT p_count)
+        UNION ALL
+        (SELECT a.instance, a.id, a.ready_at, a.place FROM activities AS a
+         WHERE a.queue = q.queue AND a.kind = 2 AND a.ready_at <= p_now
+         ORDER BY a.ready_at, a.place LIMIT p_count)
+        UNION ALL
+        (SELECT a.instance, a.id, p_now, a.place FROM activities AS a
+         WHERE a.queue = q.queue AND a.kind = 2 AND a.ready_at > p_now + @farthest@
+         ORDER BY a.ready_at, a.place LIMIT p_count)
+    ) AS c
+    ORDER BY c.ready_at, c.place
+    LIMIT p_count
+$$;
+
+-- Leases activities. Returns for each a row with its fields; and a row with `part` 9 that names those
+-- which other transactions had locked.
+CREATE OR REPLACE FUNCTION lease_activities(p_namespace int, p_now bigint, p jsonb)
+RETURNS TABLE (part int, fields jsonb, data bytea)
+LANGUAGE plpgsql VOLATILE @settings@ AS $$
+#variable_conflict use_column
+DECLARE
+    v_token text := p->>'token';
+    v_until bigint := (p->>'until')::bigint;
+    v_limit int := (p->>'limit')::int;
+    v_instances bigint[] := '{}';
+    v_ids text[] := '{}';
+    v_skipped jsonb := '[]';
+    v_seen jsonb := '[]';
+    v_found jsonb;
+    v_locked jsonb;
+    v_new_instances bigint[];
+    v_new_ids text[];
+    v_new_seen jsonb;
+    v_queues int[];
+    v_latest bigint;
+    v_pass int;
+BEGIN
+    IF p ? 'relaxed' THEN
+        PERFORM set_config('synchronous_commit', 'off', true);
+    END IF;
+    IF p ? 'repeated' THEN
+        SELECT coalesce(array_agg(l.instance), '{}'), coalesce(array_agg(l.id), '{}')
+        INTO v_instances, v_ids
+        FROM (
+            SELECT a.instance, a.id FROM activities AS a
+            JOIN instances AS i ON i.number = a.instance AND i.namespace = p_namespace
+            WHERE a.token = v_token AND a.kind = 2
+              AND a.held_until > p_now AND a.held_until <= p_now + @farthest@
+            ORDER BY a.added_at, a.place LIMIT greatest(v_limit, 0)
+            FOR UPDATE OF a
+        ) AS l;
+    END IF;
+    FOR v_pass IN 1..2 LOOP
+        EXIT WHEN v_pass = 2 AND (p->'latest' IS NULL OR p ? 'wait_for');
+        v_queues := find_activity_queues(p_namespace, p, v_pass = 1);
+        v_latest := CASE WHEN v_pass = 2 THEN (p->>'latest')::bigint END;
+        IF v_pass = 2 THEN
+            -- An activity of the same queue with a lease in force: a runtime has it, and is busy (ACT-24).
+            v_queues := ARRAY(
+                SELECT q.queue FROM unnest(v_queues) AS q(queue)
+                WHERE NOT EXISTS (
+                    SELECT FROM activities AS a
+                    WHERE a.queue = q.queue AND a.kind = 2 AND a.token IS NOT NULL
+                      AND a.held_until > p_now AND a.held_until <= p_now + @farthest@
+                )
+            );
+        END IF;
+        LOOP
+            EXIT WHEN cardinality(v_ids) >= v_limit;
+            IF p ? 'wait_for' THEN
+                v_found := p->'wait_for';
+                PERFORM a.id
+                FROM jsonb_array_elements(v_found) AS f(key)
+                JOIN activities AS a
+                    ON a.instance = (f.key->>0)::bigint AND a.id = f.key->>1
+                ORDER BY a.instance, a.id FOR UPDATE OF a;
+                v_locked := v_found;
+            ELSE
+                SELECT jsonb_agg(f.key) INTO v_found FROM (
+                    SELECT jsonb_build_array(f.instance, f.id) AS key
+                    FROM find_activities(
+                        v_queues, p_now, v_latest,
+                        v_limit - cardinality(v_ids) + jsonb_array_length(v_skipped)
+                            + jsonb_array_length(v_seen)
+                    ) AS f
+                    WHERE NOT v_skipped @> jsonb_build_array(jsonb_build_array(f.instance, f.id))
+                      AND NOT v_seen @> jsonb_build_array(jsonb_build_array(f.instance, f.id))
+                    ORDER BY f.ready_at, f.place
+                    LIMIT v_limit - cardinality(v_ids)
+                ) AS f;
+                EXIT WHEN v_found IS NULL;
+                SELECT coalesce(jsonb_agg(l.key), '[]') INTO v_locked FROM (
+                    SELECT f.key
+                    FROM jsonb_array_elements(v_found) AS f(key)
+                    JOIN activities AS a
+                        ON a.instance = (f.key->>0)::bigint AND a.id = f.key->>1
+                    FOR UPDATE OF a SKIP LOCKED
+                ) AS l;
+                IF jsonb_array_length(v_locked) < jsonb_array_length(v_found) THEN
+                    SELECT v_skipped || coalesce(jsonb_agg(f.key), '[]') INTO v_skipped
+                    FROM jsonb_array_elements(v_found) AS f(key)
+                    WHERE NOT v_locked @> jsonb_build_array(f.key);
+                END IF;
+            END IF;
+            WITH judged AS (
+                SELECT a.instance, a.id, l.place, j.verdict, j.since
+                FROM jsonb_array_elements(v_locked) WITH ORDINALITY AS l(key, place)
+                JOIN activities AS a
+                    ON a.instance = (l.key->>0)::bigint AND a.id = l.key->>1
+                CROSS JOIN LATERAL (
+                    SELECT CASE
+                        WHEN a.held_until > p_now AND a.held_until <= p_now + @farthest@ THEN 'held'
+                        WHEN a.visible_at > p_now THEN 'later'
+                        WHEN h.since > v_latest THEN 'young'
+                        WHEN NOT a.queue = ANY (v_queues) THEN 'other'
+                        ELSE 'ready'
+                    END AS verdict, h.since
+                    FROM (SELECT greatest(coalesce(a.visible_at, a.added_at), a.released_at) AS since) AS h
+                ) AS j
+            ), changed AS (
+                UPDATE activities AS a
+                SET delivery = a.delivery + (j.verdict = 'ready')::int,
+                    taken_from = CASE WHEN j.verdict = 'ready'
+                                      THEN coalesce(a.token, a.taken_from) ELSE a.taken_from END,
+                    token = CASE WHEN j.verdict = 'ready' THEN v_token ELSE a.token END,
+                    held_until = CASE WHEN j.verdict = 'ready' THEN v_until ELSE a.held_until END,
+                    kind = CASE j.verdict WHEN 'later' THEN 1 WHEN 'young' THEN 0 ELSE 2 END,
+                    ready_at = CASE j.verdict WHEN 'later' THEN a.visible_at WHEN 'young' THEN j.since
+                                              WHEN 'held' THEN a.held_until ELSE v_until END
+                FROM judged AS j
+                WHERE a.instance = j.instance AND a.id = j.id AND j.verdict <> 'other'
+                RETURNING a.instance, a.id, j.verdict, j.place
+            )
+            SELECT array_agg(c.instance ORDER BY c.place) FILTER (WHERE c.verdict = 'ready'),
+                   array_agg(c.id ORDER BY c.place) FILTER (WHERE c.verdict = 'ready'),
+                   jsonb_agg(jsonb_build_array(c.instance, c.id)) FILTER (WHERE c.verdict = 'young')
+            INTO v_new_instances, v_new_ids, v_new_seen
+            FROM changed AS c;
+            v_instances := v_instances || coalesce(v_new_instances, '{}');
+            v_ids := v_ids || coalesce(v_new_ids, '{}');
+            v_seen := v_seen || coalesce(v_new_seen, '[]');
+            EXIT WHEN p ? 'wait_for';
+        END LOOP;
+    END LOOP;
+    IF jsonb_array_length(v_skipped) > 0 AND cardinality(v_ids) < v_limit THEN
+        RETURN QUERY SELECT 9, v_skipped, NULL::bytea;
+    END IF;
+    RETURN QUERY
+        SELECT 0,
+               jsonb_build_object(
+                   'instance', i.id, 'incarnation', i.incarnation, 'execution', i.execution,
+                   'id', a.id, 'name', q.name, 'tag', q.tag, 'until', a.held_until,
+                   'delivery', a.delivery, 'added_at', a.added_at),
+               a.data
+        FROM unnest(v_instances, v_ids) WITH ORDINALITY AS l(instance, id, place)
+        JOIN activities AS a ON a.instance = l.instance AND a.id = l.id
+        JOIN instances AS i ON i.number = a.instance
+        JOIN activity_queues AS q ON q.number = a.queue
+        ORDER BY l.place;
+END
+$$;
+
+-- Gives leases of activities back, as `release_turns` does for turns (ACT-11 to ACT-13, ACT-23). Returns
+-- the instances that were marked as parked.
+CREATE OR REPLACE FUNCTION release_activities(p_namespace int, p_now bigint, p jsonb) RETURNS text[]
+LANGUAGE plpgsql VOLATILE @settings@ AS $$
+DECLARE
+    v_parked text[];
+BEGIN
+    PERFORM t.number
+    FROM jsonb_to_recordset(p) AS r(instance text, reason text)
+    JOIN instances AS i ON i.namespace = p_namespace AND i.id = r.instance
+    JOIN turns AS t ON t.number = i.number
+    WHERE r.reason IS NOT NULL
+    ORDER BY t.number FOR UPDATE OF t;
+    PERFORM a.id
+    FROM jsonb_to_recordset(p) AS r(instance text, id text)
+    JOIN instances AS i ON i.namespace = p_namespace AND i.id = r.instance
+    JOIN activities AS a ON a.instance = i.number AND a.id = r.id
+    ORDER BY a.instance, a.id FOR UPDATE OF a;
+    WITH marked AS (
+        UPDATE turns AS t
+        SET parked_reason = r.reason, parked_details = r.details,
+            parked_since = CASE WHEN t.parked_reason = r.reason THEN t.parked_since ELSE p_now END
+        FROM jsonb_to_recordset(p) AS r(
+            instance text, id text, token text, reason text, details text
+        )
+        JOIN instances AS i ON i.namespace = p_namespace AND i.id = r.instance
+        JOIN activities AS a ON a.instance = i.number AND a.id = r.id AND a.token = r.token
+        WHERE r.reason IS NOT NULL AND t.number = i.number
+        RETURNING r.instance
+    )
+    SELECT array_agg(m.instance) INTO v_parked FROM marked AS m;
+    UPDATE activities AS a
+    SET delivery = a.delivery - (NOT r.counted)::int,
+        token = CASE WHEN a.token = r.token THEN NULL ELSE a.token END,
+        held_until = CASE WHEN a.token = r.token THEN r.delay ELSE a.held_until END,
+        released_at = CASE WHEN a.token = r.token THEN p_now ELSE a.released_at END,
+        taken_from = CASE WHEN a.token = r.token THEN a.taken_from END,
+        kind = CASE WHEN a.token IS DISTINCT FROM r.token THEN a.kind
+                    WHEN r.delay IS NOT NULL THEN 2
+                    WHEN a.visible_at > p_now THEN 1 ELSE 0 END,
+        ready_at = CASE WHEN a.token IS DISTINCT FROM r.token THEN a.ready_at
+                        WHEN r.delay IS NOT NULL THEN r.delay
+                        WHEN a.visible_at > p_now THEN a.visible_at ELSE p_now END
+    FROM jsonb_to_recordset(p) AS r(
+        instance text, id text, token text, delay bigint, counted boolean
+    )
+    JOIN instances AS i ON i.namespace = p_namespace AND i.id = r.instance
+    WHERE a.instance = i.number AND a.id = r.id
+      AND (a.token = r.token OR (NOT r.counted AND a.taken_from = r.token));
+    RETURN v_parked;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION renew_activities(p_namespace int, p_until bigint, p jsonb) RETURNS int[]
+LANGUAGE plpgsql VOLATILE @settings@ AS $$
+DECLARE
+    v_gone int[];
+BEGIN
+    PERFORM a.id
+    FROM jsonb_to_recordset(p) AS r(instance text, id text)
+    JOIN instances AS i ON i.namespace = p_namespace AND i.id = r.instance
+    JOIN activities AS a ON a.instance = i.number AND a.id = r.id
+    ORDER BY a.instance, a.id FOR UPDATE OF a;
+    WITH renewed AS (
+        UPDATE activities AS a
+        SET held_until = p_until, kind = 2,
+            ready_at = CASE WHEN a.kind = 2 THEN least(a.ready_at, p_until) ELSE p_until END
+        FROM jsonb_to_recordset(p) AS r(o int, instance text, id text, token text)
+        JOIN instances AS i ON i.namespace = p_namespace AND i.id = r.instance
+        WHERE a.instance = i.number AND a.id = r.id AND a.token = r.token
+        RETURNING r.instance, r.id, r.token
+    )
+    SELECT array_agg(r.o) INTO v_gone
+    FROM jsonb_to_recordset(p) AS r(o int, instance text, id text, token text)
+    WHERE NOT EXISTS (
+        SELECT FROM renewed AS n
+        WHERE n.instance = r.instance AND n.id = r.id AND n.token = r.token
+    );
+    RETURN v_gone;
+END
+$$;
+
+-- The places of the leases that are gone; extends none.
+CREATE OR REPLACE FUNCTION find_gone_activities(p_namespace int, p jsonb) RETURNS int[]
+LANGUAGE sql STABLE @settings@ AS $$
+    SELECT array_agg(r.o)
+    FROM jsonb_to_recordset(p) AS r(o int, instance text, id text, token text)
+    WHERE NOT EXISTS (
+        SELECT FROM instances AS i
+        JOIN activities AS a ON a.instance = i.number
+        WHERE i.namespace = p_namespace AND i.id = r.instance AND a.id = r.id
+          AND a.token = r.token
+    )
+$$;
+
+CREATE OR REPLACE FUNCTION next_activity(p_namespace int, p_now bigint, p jsonb) RETURNS bigint
+LANGUAGE sql STABLE @settings@ AS $$
+    SELECT min(h.at)
+    FROM unnest(find_activity_queues(p_namespace, p, true)) AS q(queue)
+    CROSS JOIN LATERAL (
+        SELECT min(c.at) AS at FROM (
+            (SELECT 0::bigint AS at FROM activities AS a
+             WHERE a.queue = q.queue AND a.kind = 0 LIMIT 1)
+            UNION ALL
+            (SELECT a.ready_at FROM activities AS a
+             WHERE a.queue = q.queue AND a.kind = 1 ORDER BY a.ready_at LIMIT 1)
+            UNION ALL
+            (SELECT a.ready_at FROM activities AS a
+             WHERE a.queue = q.queue AND a.kind = 2 ORDER BY a.ready_at LIMIT 1)
+            UNION ALL
+            (SELECT 0::bigint FROM activities AS a
+             WHERE a.queue = q.queue AND a.kind = 2 AND a.ready_at > p_now + @farthest@ LIMIT 1)
+        ) AS c
+    ) AS h
+$$;

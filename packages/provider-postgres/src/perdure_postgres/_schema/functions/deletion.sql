@@ -1,0 +1,169 @@
+-- Takes instances out of sight: nothing finds them by id from now on, and what is large is removed
+-- later, in parts. The caller holds their locks.
+CREATE OR REPLACE FUNCTION delete_instances(p_numbers bigint[]) RETURNS void
+LANGUAGE plpgsql VOLATILE @settings@ AS $$
+BEGIN
+    DELETE FROM labels AS l USING unnest(p_numbers) AS d(number) WHERE l.instance = d.number;
+    DELETE FROM messages AS m USING unnest(p_numbers) AS d(number) WHERE m.instance = d.number;
+    DELETE FROM activities AS a USING unnest(p_numbers) AS d(number) WHERE a.instance = d.number;
+    DELETE FROM custom_statuses AS s USING unnest(p_numbers) AS d(number) WHERE s.instance = d.number;
+    DELETE FROM turns AS t USING unnest(p_numbers) AS d(number) WHERE t.number = d.number;
+    DELETE FROM instances AS i USING unnest(p_numbers) AS d(number) WHERE i.number = d.number;
+    INSERT INTO removals (instance)
+    SELECT d.number FROM unnest(p_numbers) AS d(number)
+    ON CONFLICT (instance) DO UPDATE SET before = NULL;
+END
+$$;
+
+-- Deletes an ended instance; returns 'deleted', 'running' or 'absent'.
+CREATE OR REPLACE FUNCTION delete_instance(p_namespace int, p_instance text, p_incarnation text)
+RETURNS text
+LANGUAGE plpgsql VOLATILE @settings@ AS $$
+DECLARE
+    v_number bigint;
+    v_status text;
+BEGIN
+    PERFORM t.number FROM instances AS i JOIN turns AS t ON t.number = i.number
+    WHERE i.namespace = p_namespace AND i.id = p_instance FOR UPDATE OF t;
+    SELECT i.number, i.status INTO v_number, v_status FROM instances AS i
+    WHERE i.namespace = p_namespace AND i.id = p_instance AND i.incarnation = p_incarnation
+      AND i.status <> 'Awaited';
+    IF v_number IS NULL THEN
+        RETURN 'absent';
+    ELSIF v_status NOT IN ('Completed', 'Failed') THEN
+        RETURN 'running';
+    END IF;
+    PERFORM delete_instances(ARRAY[v_number]);
+    RETURN 'deleted';
+END
+$$;
+
+-- Deletes executions below a number; returns how many there were, or NULL without the incarnation.
+CREATE OR REPLACE FUNCTION prune_executions(
+    p_namespace int, p_instance text, p_incarnation text, p_before int
+) RETURNS int
+LANGUAGE plpgsql VOLATILE @settings@ AS $$
+DECLARE
+    v_number bigint;
+    v_first int;
+    v_before int;
+BEGIN
+    PERFORM t.number FROM instances AS i JOIN turns AS t ON t.number = i.number
+    WHERE i.namespace = p_namespace AND i.id = p_instance FOR UPDATE OF t;
+    SELECT i.number, i.first_execution, least(p_before, i.execution) INTO v_number, v_first, v_before
+    FROM instances AS i
+    WHERE i.namespace = p_namespace AND i.id = p_instance AND i.incarnation = p_incarnation
+      AND i.status <> 'Awaited';
+    IF v_number IS NULL THEN
+        RETURN NULL;
+    ELSIF v_before <= v_first THEN
+        RETURN 0;
+    END IF;
+    UPDATE instances AS i
+    SET first_execution = v_before,
+        continued = EXISTS (
+            SELECT FROM executions AS x
+            WHERE x.instance = i.number AND x.execution >= v_before
+              AND x.status = 'ContinuedAsNew')
+    WHERE i.number = v_number;
+    INSERT INTO removals AS r (instance, before) VALUES (v_number, v_before)
+    ON CONFLICT (instance) DO UPDATE SET before = v_before;
+    RETURN v_before - v_first;
+END
+$$;
+
+-- Removes up to `p_rows` rows of what deletions have left; returns whether anything is left.
+CREATE OR REPLACE FUNCTION remove_leftovers(p_rows int) RETURNS boolean
+LANGUAGE plpgsql VOLATILE @settings@ AS $$
+DECLARE
+    v_one record;
+    v_left int := p_rows;
+    v_count int;
+BEGIN
+    FOR v_one IN SELECT * FROM removals ORDER BY instance LIMIT 100 FOR UPDATE SKIP LOCKED LOOP
+        DELETE FROM events WHERE ctid = ANY (ARRAY(
+            SELECT e.ctid FROM events AS e
+            WHERE e.instance = v_one.instance
+              AND (v_one.before IS NULL OR e.execution < v_one.before)
+            LIMIT v_left));
+        GET DIAGNOSTICS v_count = ROW_COUNT;
+        v_left := v_left - v_count;
+        IF v_left > 0 THEN
+            DELETE FROM executions AS x
+            WHERE x.instance = v_one.instance
+              AND (v_one.before IS NULL OR x.execution < v_one.before);
+            IF v_one.before IS NULL THEN
+                DELETE FROM instance_values AS v WHERE v.instance = v_one.instance;
+            END IF;
+            DELETE FROM removals AS r WHERE r.instance = v_one.instance;
+        END IF;
+        EXIT WHEN v_left <= 0;
+    END LOOP;
+    RETURN EXISTS (SELECT FROM removals) AND v_left < p_rows OR v_left <= 0;
+END
+$$;
+
+-- Deletes up to `p_limit` early events; returns how many there were.
+CREATE OR REPLACE FUNCTION delete_early_events(
+    p_namespace int, p_instance text, p_before bigint, p_limit int
+) RETURNS int
+LANGUAGE plpgsql VOLATILE @settings@ AS $$
+DECLARE
+    v_ids bigint[];
+    v_count int;
+BEGIN
+    SELECT array_agg(l.number) INTO v_ids FROM (
+        SELECT t.number FROM instances AS i JOIN turns AS t ON t.number = i.number
+        WHERE i.namespace = p_namespace AND i.status = 'Awaited'
+          AND (p_instance IS NULL OR i.id = p_instance)
+          AND EXISTS (
+            SELECT FROM messages AS m
+            WHERE m.instance = i.number AND (p_before IS NULL OR m.arrived_at < p_before))
+        ORDER BY t.number LIMIT greatest(p_limit, 0)
+        FOR UPDATE OF t
+    ) AS l;
+    WITH chosen AS (
+        SELECT m.instance, m.id
+        FROM unnest(v_ids) AS d(number)
+        JOIN instances AS i ON i.number = d.number AND i.status = 'Awaited'
+        JOIN messages AS m ON m.instance = d.number
+        WHERE p_before IS NULL OR m.arrived_at < p_before
+        LIMIT greatest(p_limit, 0)
+    ), gone AS (
+        DELETE FROM messages AS m USING chosen AS c
+        WHERE m.instance = c.instance AND m.id = c.id
+        RETURNING m.instance
+    )
+    SELECT count(*) INTO v_count FROM gone;
+    WITH empty AS (
+        DELETE FROM instances AS i USING unnest(v_ids) AS d(number)
+        WHERE i.number = d.number AND i.status = 'Awaited'
+          AND NOT EXISTS (SELECT FROM messages AS m WHERE m.instance = d.number)
+        RETURNING i.number
+    )
+    DELETE FROM turns AS t USING empty AS e WHERE t.number = e.number;
+    RETURN v_count;
+END
+$$;
+
+-- Deletes a part of a namespace; returns whether anything may be left.
+CREATE OR REPLACE FUNCTION delete_part_of_namespace(p_namespace int, p_rows int) RETURNS boolean
+LANGUAGE plpgsql VOLATILE @settings@ AS $$
+DECLARE
+    v_numbers bigint[];
+BEGIN
+    SELECT array_agg(l.number) INTO v_numbers FROM (
+        SELECT t.number FROM turns AS t
+        WHERE t.number = ANY (ARRAY(
+            SELECT i.number FROM instances AS i WHERE i.namespace = p_namespace LIMIT p_rows))
+        ORDER BY t.number FOR UPDATE
+    ) AS l;
+    IF v_numbers IS NULL THEN
+        DELETE FROM turn_queues AS q WHERE q.namespace = p_namespace;
+        DELETE FROM activity_queues AS q WHERE q.namespace = p_namespace;
+        RETURN false;
+    END IF;
+    PERFORM delete_instances(v_numbers);
+    RETURN true;
+END
+$$;

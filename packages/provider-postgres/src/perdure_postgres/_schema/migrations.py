@@ -1,0 +1,102 @@
+"""The version of a schema: making it, and bringing an older one up to date.
+
+The schema keeps its version in `meta`. Migrating runs in one transaction under a lock, so that any
+number of processes may do it at once. Each migration writes all functions. They take documents,
+whose members a later version may add to, so that processes of two versions can share a schema
+during a deployment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
+from typing import Final
+
+from perdure.contract import FARTHEST_END
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateIndex, CreateTable
+
+from perdure_postgres._schema.tables import (
+    SCHEMA,
+    STORAGE,
+    activities,
+    executions,
+    instances,
+    labels,
+    messages,
+    metadata,
+    turns,
+)
+
+VERSION: Final = 1
+"""The version that this package reads and writes."""
+
+_FILES: Final = ("mailboxes", "deletion", "write", "turns", "activities", "reads")
+_LISTED: Final = (instances, turns, labels, executions, messages, activities)
+"""What listings and counts read directly."""
+_DIALECT: Final = postgresql.dialect(paramstyle="pyformat")  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType, reportCallIssue] # the class is untyped
+_SETTINGS: Final = """SECURITY DEFINER
+    SET search_path = {schema}, pg_temp
+    SET plan_cache_mode = force_generic_plan
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off"""
+"""What every function that a provider calls runs with.
+
+Plans are kept for as long as a connection lasts, from a time when the tables may have been empty; so
+the only good plan, loops over indexes, is the only one allowed.
+"""
+
+
+def quoted(name: str) -> str:
+    """The name as an identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def creation(schema: str) -> Iterator[str]:
+    """The statements that make the tables of a new schema."""
+    yield f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}"
+    mapped = {SCHEMA: schema}
+    for table in metadata.sorted_tables:
+        yield str(
+            CreateTable(table).compile(
+                dialect=_DIALECT, schema_translate_map=mapped, render_schema_translate=True
+            )
+        )
+        for index in sorted(table.indexes, key=lambda each: str(each.name)):
+            yield str(
+                CreateIndex(index).compile(
+                    dialect=_DIALECT, schema_translate_map=mapped, render_schema_translate=True
+                )
+            )
+    for statement in STORAGE:
+        yield statement.replace("{schema}", quoted(schema))
+
+
+@cache
+def digest() -> str:
+    """A text that differs for functions that differ."""
+    return hashlib.sha256("".join(functions("")).encode()).hexdigest()
+
+
+def functions(schema: str) -> Iterator[str]:
+    """The statements that write the functions."""
+    home = files("perdure_postgres") / "_schema" / "functions"
+    yield f"SET LOCAL search_path = {quoted(schema)}, pg_temp"
+    # A function may be named before the file that has it.
+    yield "SET LOCAL check_function_bodies = off"
+    for name in _FILES:
+        text = (home / f"{name}.sql").read_text("utf-8")
+        yield (
+            text.replace("@settings@", _SETTINGS.replace("{schema}", quoted(schema))).replace(
+                "@farthest@", str(FARTHEST_END)
+            )
+        )
+
+
+def grants(schema: str, role: str) -> Iterator[str]:
+    """What a role needs to be a worker or a client: no right to change a table by itself."""
+    yield f"GRANT USAGE ON SCHEMA {quoted(schema)} TO {quoted(role)}"
+    yield f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {quoted(schema)} TO {quoted(role)}"
+    tables = ", ".join(f"{quoted(schema)}.{table.name}" for table in _LISTED)
+    yield f"GRANT SELECT ON {tables} TO {quoted(role)}"

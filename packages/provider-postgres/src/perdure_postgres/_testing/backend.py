@@ -1,0 +1,113 @@
+"""The backend for the conformance suite: it changes stored data by plain SQL, beside the provider.
+
+Only the suite imports it, through a hook.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import Final
+
+from perdure.contract import Provider, ProviderUrl
+from perdure_conformance.backend import Declaration, UrlBackend
+from perdure_conformance.tampering import (
+    FAILING_STEPS,
+    LOST_EVENTS,
+    RAW_HISTORY,
+    SPOILED_INSTANCES,
+    STORAGE_ERRORS,
+    EventPlace,
+    Outage,
+)
+from psycopg.errors import DiskFull
+
+from perdure_postgres._database import Database, connect
+from perdure_postgres._options import PostgresOptions
+from perdure_postgres._provider import PostgresProvider
+from perdure_postgres._schema.migrations import quoted
+from perdure_postgres._testing.failing_statements import (
+    OUTAGES,
+    FailingStatements,
+    failing_statements,
+)
+from perdure_postgres._texts import stored
+
+_WHICH: Final = """(
+    SELECT i.number FROM {schema}.instances AS i
+    JOIN {schema}.namespaces AS n ON n.number = i.namespace
+    WHERE n.name = %s AND i.id = %s)"""
+_LOSE: Final = f"""
+    DELETE FROM {{schema}}.events WHERE instance = {_WHICH} AND execution = %s AND number = %s
+"""  # noqa: S608 # made of constants
+_REPLACE: Final = f"""
+    UPDATE {{schema}}.events SET data = %s
+    WHERE instance = {_WHICH} AND execution = %s AND number = %s
+"""  # noqa: S608 # made of constants
+_SPOIL: Final = f"""
+    UPDATE {{schema}}.instances SET status = 'Spoiled' WHERE number = {_WHICH}
+"""  # noqa: S608 # made of constants
+
+
+class DatabaseBackend(UrlBackend):
+    """A database, with ways to tamper with what it stores."""
+
+    def __init__(self, url: str, declaration: Declaration) -> None:
+        tampering = frozenset(
+            {FAILING_STEPS, LOST_EVENTS, RAW_HISTORY, SPOILED_INSTANCES, STORAGE_ERRORS}
+        )
+        super().__init__(url, replace(declaration, tampering=tampering))
+        self._options = PostgresOptions.from_url(ProviderUrl.parse(url))
+
+    async def lose_event(self, place: EventPlace) -> None:
+        """Delete the event's row."""
+        await self._change(
+            _LOSE, stored(place.namespace), stored(place.instance), place.execution, place.number
+        )
+
+    async def replace_event(self, place: EventPlace, data: bytes) -> None:
+        """Write other bytes into the event's row."""
+        await self._change(
+            _REPLACE,
+            data,
+            stored(place.namespace),
+            stored(place.instance),
+            place.execution,
+            place.number,
+        )
+
+    async def spoil_instance(self, namespace: str, instance: str) -> None:
+        """Write an unknown status into the instance's row."""
+        await self._change(_SPOIL, stored(namespace), stored(instance))
+
+    def fail_at(self, provider: Provider, step: int) -> AbstractContextManager[FailingStatements]:
+        """Let a statement fail, as if the server's disk were full."""
+        return failing_statements(_database_of(provider), step, DiskFull, once=True)
+
+    @property
+    def outages(self) -> Sequence[Outage]:
+        """What a server and the way to it may do."""
+        return tuple(OUTAGES)
+
+    def break_storage(
+        self, provider: Provider, outage: Outage, *, step: int
+    ) -> AbstractContextManager[FailingStatements]:
+        """Let a statement and all after it fail as in this outage."""
+        return failing_statements(_database_of(provider), step, OUTAGES[outage], once=False)
+
+    async def _change(self, statement: str, *parameters: object) -> None:
+        text = statement.replace("{schema}", quoted(self._options.schema_name))
+        connection = await connect(self._options.conninfo)
+        try:
+            changed = (await connection.execute(text.encode(), parameters)).rowcount
+        finally:
+            await connection.close()
+        if changed != 1:
+            raise LookupError(f"{changed} rows were changed with {parameters}, expected one")
+
+
+def _database_of(provider: Provider) -> Database:
+    if not isinstance(provider, PostgresProvider):
+        raise TypeError(f"{provider!r} is not a provider object of this backend")
+    return provider.database
