@@ -93,3 +93,81 @@ LANGUAGE sql STABLE @settings@ AS $$
     SELECT (SELECT value::int FROM meta WHERE key = 'version'),
            (SELECT value FROM meta WHERE key = 'functions')
 $$;
+
+-- Plain fields, custom statuses and outputs of instances, as many of the first as fit into a page.
+CREATE OR REPLACE FUNCTION read_states(p_numbers bigint[])
+RETURNS TABLE (number bigint, fields jsonb, custom_status bytea, output bytea)
+LANGUAGE sql STABLE @settings@ AS $$
+    SELECT s.number, s.fields, s.custom_status, s.output FROM (
+        SELECT i.number, plain_fields(i, t) || jsonb_build_object('ended_as', x.status) AS fields,
+               c.data AS custom_status, x.output, l.place,
+               sum(coalesce(octet_length(x.output), 0) + coalesce(octet_length(c.data), 0))
+                   OVER (ORDER BY l.place) AS size
+        FROM unnest(p_numbers) WITH ORDINALITY AS l(number, place)
+        JOIN instances AS i ON i.number = l.number
+        JOIN turns AS t ON t.number = i.number
+        LEFT JOIN executions AS x ON x.instance = i.number AND x.execution = i.execution
+        LEFT JOIN custom_statuses AS c ON t.custom_status_version > 0 AND c.instance = i.number
+    ) AS s
+    WHERE s.place = 1 OR s.size <= 4194304
+    ORDER BY s.place
+$$;
+
+-- All executions of an instance, or one, ascending; the current one without an end while it runs.
+CREATE OR REPLACE FUNCTION read_executions(p_namespace int, p_instance text, p_execution int)
+RETURNS TABLE (
+    execution int, status text, event_count int, started_at bigint, completed_at bigint,
+    output bytea, instance_status text, first int, current int
+)
+LANGUAGE sql STABLE @settings@ AS $$
+    WITH owner AS (
+        SELECT i.number, i.execution, i.first_execution, i.status, i.started_at, t.last_event
+        FROM instances AS i JOIN turns AS t ON t.number = i.number
+        WHERE i.namespace = p_namespace AND i.id = p_instance AND i.status <> 'Awaited'
+    )
+    SELECT e.*, o.status, o.first_execution, o.execution
+    FROM owner AS o CROSS JOIN LATERAL (
+        SELECT x.execution, x.status, x.event_count, x.started_at, x.completed_at, x.output
+        FROM executions AS x
+        WHERE x.instance = o.number AND x.execution >= o.first_execution
+          AND (p_execution IS NULL OR x.execution = p_execution)
+        UNION ALL
+        SELECT o.execution, 'Running', o.last_event, o.started_at, NULL, NULL
+        WHERE o.status = 'Running' AND (p_execution IS NULL OR o.execution = p_execution)
+    ) AS e
+    ORDER BY e.execution
+$$;
+
+-- What an instance has still to do: a row with `part` 0 for itself, 1 for each activity, 2 for each
+-- message.
+CREATE OR REPLACE FUNCTION read_work(p_namespace int, p_instance text)
+RETURNS TABLE (part int, fields jsonb, data bytea)
+LANGUAGE sql STABLE @settings@ AS $$
+    WITH owner AS (
+        SELECT i.number, i.status, t.attempt, t.token, t.held_until
+        FROM instances AS i JOIN turns AS t ON t.number = i.number
+        WHERE i.namespace = p_namespace AND i.id = p_instance AND i.status <> 'Awaited'
+    ), queued AS (
+        SELECT a.*, q.name, q.tag,
+               sum(octet_length(a.data)) OVER in_order AS size,
+               row_number() OVER in_order AS number
+        FROM (
+            SELECT a.* FROM owner AS o JOIN activities AS a ON a.instance = o.number
+            ORDER BY a.added_at, a.place LIMIT 1001
+        ) AS a
+        JOIN activity_queues AS q ON q.number = a.queue
+        WINDOW in_order AS (ORDER BY a.added_at, a.place, a.id)
+    )
+    SELECT 0, jsonb_build_array(o.status, o.attempt, o.token IS NOT NULL, o.held_until), NULL::bytea
+    FROM owner AS o
+    UNION ALL
+    (SELECT 1, jsonb_build_array(q.id, q.name, q.tag, q.added_at, q.delivery, q.visible_at,
+                                 q.token IS NOT NULL, q.held_until), q.data
+     FROM queued AS q WHERE q.number = 1 OR q.size <= 4194304 ORDER BY q.number)
+    UNION ALL
+    SELECT 3, NULL, NULL WHERE EXISTS (SELECT FROM queued AS q WHERE q.number > 1 AND q.size > 4194304)
+    UNION ALL
+    (SELECT 2, jsonb_build_array(m.id, m.kind, octet_length(m.data), m.visible_at), NULL
+     FROM owner AS o JOIN messages AS m ON m.instance = o.number
+     ORDER BY m.rank, m.position, m.arrival LIMIT 1001)
+$$;
