@@ -440,14 +440,3 @@ def test_the_terminal_shows_nothing_but_checks_and_the_verdict():
     lines = done.stderr.splitlines()
     assert lines != []
     assert [line for line in lines if not re.fullmatch(r"SCENARIO-19\w? +\w+", line)] == []
-
-
-def test_the_stress_command_measures_every_workload(capsys):
-    assert (
-        main(["stress", "memory://stress", "--operations", "12", "--callers", "3", "--json"]) == 0
-    )
-
-    document = json.loads(capsys.readouterr().out)
-    names = [each["workload"] for each in document["measurements"]]
-    assert names == ["create", "look", "send", "turn", "chain", "fetch"]
-    assert all(each["per_second"] > 0 for each in document["measurements"])

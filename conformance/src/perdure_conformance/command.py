@@ -27,7 +27,8 @@ from perdure_conformance.provider_table import BEGIN, END, rewrite
 from perdure_conformance.report import as_text, write_report
 from perdure_conformance.runner import Outcome, Result, judge
 from perdure_conformance.scaffold import scaffold
-from perdure_conformance.stress import as_json, as_table, measure
+from perdure_conformance.stress import SECONDS, Load, as_json, as_table, measure, name_of
+from perdure_conformance.stress_workloads import WORKLOADS
 from perdure_conformance.verdict import pronounce
 
 CONFORMANT = DONE = 0
@@ -99,15 +100,27 @@ def stress(words: Sequence[str]) -> int:
         description="Measure throughput and latency of a provider; it writes to the storage.",
     )
     parser.add_argument("url", help="the storage, such as sqlite:///x.db")
-    parser.add_argument("--operations", type=int, default=500, help="of each workload")
+    parser.add_argument("--operations", type=int, default=500, help="of each workload, at most")
     parser.add_argument("--callers", type=int, default=16, help="at once")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=SECONDS,
+        help="for each workload, at most: by default all take less than a minute",
+    )
+    names = [name_of(step) for step in WORKLOADS]
+    parser.add_argument(
+        "--workloads", nargs="+", choices=names, default=names, help="by default all"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON in place of a table")
     options = parser.parse_args(words)
     backend = reach_backend(options.url)
     if isinstance(backend, UnreachableBackend):
         print(backend.reason)
         return UNREACHABLE
-    found = asyncio.run(measure(backend, operations=options.operations, callers=options.callers))
+    load = Load(operations=options.operations, callers=options.callers, seconds=options.seconds)
+    chosen_ones = [step for step in WORKLOADS if name_of(step) in options.workloads]
+    found = asyncio.run(measure(backend, load, chosen_ones))
     print(as_json(backend, found) if options.json else as_table(found))
     return DONE
 

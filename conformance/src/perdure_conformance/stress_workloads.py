@@ -15,6 +15,7 @@ from perdure.contract import (
     ActivityRequest,
     ExecutionEnd,
     InstanceStatus,
+    LeasedActivity,
     LeasedTurn,
     NewActivity,
     Provider,
@@ -27,6 +28,8 @@ from perdure_conformance.samples import LEASE, SERVES, WORK, event, new_instance
 Step = Callable[[Provider, int], Awaitable[None]]
 DONE = ExecutionEnd(status=InstanceStatus.COMPLETED, output=b"done")
 PAYLOAD = b"x" * 200
+BETWEEN_LOOKS = 0.002
+"""Seconds between two looks for work that another caller has taken, or is about to add."""
 
 
 async def create(provider: Provider, number: int) -> None:
@@ -64,10 +67,10 @@ async def fetch(provider: Provider, number: int) -> None:
     """An instance with an activity that is leased, completed, and taken in by a second turn."""
     await provider.create_instance(new_instance(f"fetch-{number}", data=PAYLOAD))
     await first_or_second_turn(provider, f"t-{number}-1")
-    request = ActivityRequest(token=f"w-{number}", limit=1, lease_for=LEASE, names=WORK)
-    for leased in await provider.lease_activities(request):
-        outcome = result("done", leased.instance, data=PAYLOAD)
-        await provider.complete_activity(ActivityCompletion(lease=leased.lease, message=outcome))
+    # Each operation completes one activity, whose it may be; else one would be left for ever.
+    leased = await lease_work(provider, f"w-{number}")
+    outcome = result("done", leased.instance, data=PAYLOAD)
+    await provider.complete_activity(ActivityCompletion(lease=leased.lease, message=outcome))
     await first_or_second_turn(provider, f"t-{number}-2")
 
 
@@ -89,7 +92,16 @@ async def lease(provider: Provider, token: str) -> LeasedTurn:
     while True:
         for leased in await provider.lease_turns(request):
             return leased
-        await asyncio.sleep(0)
+        await asyncio.sleep(BETWEEN_LOOKS)
+
+
+async def lease_work(provider: Provider, token: str) -> LeasedActivity:
+    """Lease an activity. Each caller has made a turn before, so there is one for it, or will be."""
+    request = ActivityRequest(token=token, limit=1, lease_for=LEASE, names=WORK)
+    while True:
+        for leased in await provider.lease_activities(request):
+            return leased
+        await asyncio.sleep(BETWEEN_LOOKS)
 
 
 def job(step: int, *, lease: bool = False) -> NewActivity:
