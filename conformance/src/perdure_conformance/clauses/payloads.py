@@ -32,8 +32,8 @@ SMALL = {
 }
 """Payloads that a storage changes if it decodes, encodes, strips or formats them."""
 
-LARGE = EVERY_BYTE * 2100
-"""About a megabyte: more than one record of many a storage holds."""
+LARGE = EVERY_BYTE * 900
+"""About 460,000 bytes: more than one record of many a storage holds."""
 
 
 @check("CALL-7")
