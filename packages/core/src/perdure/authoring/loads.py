@@ -21,13 +21,15 @@ from dataclasses import dataclass
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import cast
 
+from perdure.model.record import record
+
 _TRANSPARENT = frozenset({"PRECALL", "CACHE", "EXTENDED_ARG", "NOP", "COPY_FREE_VARS"})
 _NULL_COMES_FIRST = sys.version_info < (3, 13)
 """Whether the mark of a call stands before what is called, or behind it."""
 _MARKS_OF_A_CALL = ("NULL + ", "NULL|self + ")
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class _Instruction:
     """What the reader needs of one instruction."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Generic, TypeVar
 
 from perdure.clock import Instant
 from perdure.contract.admin import ProviderAdmin
 from perdure.contract.provider import Provider
+from perdure.model.record import record
 from perdure.records.activities import (
     ActivityCompletion,
     ActivityLease,
@@ -33,7 +33,7 @@ from perdure.records.turns import (
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class ProviderCall(Generic[R]):
     """A call of a wrapped provider that has not been made yet; calling the object makes it.
 

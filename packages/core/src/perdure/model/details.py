@@ -10,7 +10,7 @@ Values are plain data that travel as JSON; they never hold an exception object.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from datetime import timedelta
 from typing import Any, ClassVar, Literal, TypeAlias, cast, get_args
 
@@ -161,7 +161,7 @@ ApplicationKind: TypeAlias = Raised | Cancelled | Terminated | Poisoned
 Kind: TypeAlias = InfrastructureKind | ConfigurationKind | ApplicationKind
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class _Failure:
     """What the categories share; each narrows `kind`."""
 
@@ -206,7 +206,7 @@ class _Failure:
         return isinstance(self.kind, Raised) and self.kind.is_a(kind)
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class InfrastructureFailure(_Failure):
     """The storage, or the data in it, is at fault."""
 
@@ -221,7 +221,7 @@ class InfrastructureFailure(_Failure):
         return isinstance(self.kind, Storage)
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class ConfigurationFailure(_Failure):
     """The deployment is at fault: what is registered does not fit what is stored.
 
@@ -235,7 +235,7 @@ class ConfigurationFailure(_Failure):
         return "configuration"
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class ApplicationFailure(_Failure):
     """The application's own code, or what a client asked for, ended the work."""
 

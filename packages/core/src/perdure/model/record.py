@@ -11,15 +11,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, TypeVar, dataclass_transform, overload
 
 T = TypeVar("T")
 
 
+@overload
+def record(cls: type[T], /) -> type[T]: ...
+
+
+@overload
+def record(*, kw_only: bool) -> Callable[[type[T]], type[T]]: ...
+
+
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
-def record(cls: type[T]) -> type[T]:
+def record(
+    cls: type[T] | None = None, /, *, kw_only: bool = True
+) -> type[T] | Callable[[type[T]], type[T]]:
     """Make a record of the class: slots, keyword-only fields, equal and hashed by value."""
-    made: Any = dataclass(kw_only=True, slots=True, eq=False, repr=False)(cls)
+    if cls is None:
+        return lambda cls: _made(cls, kw_only)
+    return _made(cls, kw_only)
+
+
+def _made(cls: type[T], kw_only: bool) -> type[T]:
+    made: Any = dataclass(kw_only=kw_only, slots=True, eq=False, repr=False)(cls)
     own, all_fields = vars(cls), fields(made)
     compared = values_of(tuple(each.name for each in all_fields if each.compare))
     hashed = values_of(

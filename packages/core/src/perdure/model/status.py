@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import TypeAlias
@@ -32,7 +31,7 @@ class EventArrival(StrEnum):
     """An instance that had ended: the event is ignored."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class NotFound:
     """No instance has this id."""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import pluggy
@@ -99,7 +99,7 @@ def open_provider(
     return opener.open(clock or SystemClock())
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class ProviderOpener:
     """A provider that was found, with its options: `open` may be called again and again."""
 

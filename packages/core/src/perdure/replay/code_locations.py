@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from types import FrameType
 
 from perdure.diagnostics.frames import is_user_code, module_of
+from perdure.model.record import record
 
 _MOST_PLACES = 3
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class WaitingTask:
     """A task of an orchestration that waits, and where its code stands."""
 

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from perdure.history import EventRaised
+from perdure.model.record import record
 from perdure.replay.futures import ScheduledFuture
 
 MOST_SEEN = 1000
 """How many ids of delivered events the next execution gets."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Wait:
     """A wait for an event of this name."""
 

@@ -63,7 +63,7 @@ def end_of_work(kind: MessageKind, data: ResultData, number: int, at: Instant) -
     return history.ChildRefused(event_id=number, at=at, scheduled=scheduled)
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Work:
     """An activity, a timer or a child under way."""
 

@@ -18,7 +18,7 @@ import asyncio
 import contextvars
 import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, cast
@@ -30,13 +30,14 @@ from perdure.diagnostics.failures import describe, ends_the_process
 from perdure.errors import InvalidInput
 from perdure.model.details import ApplicationFailure, ErrorDetails
 from perdure.model.payload import encode
+from perdure.model.record import record
 from perdure.observe import ActivityCall
 from perdure.runtime.activity_context import CURRENT, ActivityContext
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.threads import ThreadPool
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class FailedCall:
     """There is no result."""
 

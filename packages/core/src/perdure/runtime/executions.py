@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from perdure import history
 from perdure.authoring.functions import OrchestrationDefinition
 from perdure.authoring.registry import Catalog
 from perdure.clock import Instant
 from perdure.contract.provider import Provider
+from perdure.model.record import record
 from perdure.model.wire import StartData, decode_start
 from perdure.records.instances import InstanceState, Message
 from perdure.records.limits import ENGINE
@@ -35,7 +36,7 @@ class NotRegistered(Exception):  # a signal within the runtime
     """The version of the orchestration is not registered here."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class LiveExecution:
     """An execution in memory, and the commit that confirmed it."""
 

@@ -10,11 +10,11 @@ import asyncio
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import Enum
 
 from perdure.authoring.registry import Catalog
 from perdure.contract.notifier import Subscription
+from perdure.model.record import record
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.threads import ThreadPool
 
@@ -31,7 +31,7 @@ class Kind(Enum):
     __hash__ = object.__hash__
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Room:
     """What the next lease call may ask for."""
 

@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from types import FrameType
 from typing import cast
 
@@ -34,7 +33,7 @@ _AROUND_A_LOOP = frozenset({"_run_once", "run", "run_forever", "run_until_comple
 """Functions of asyncio below which nothing of the stack runs in the loop."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Work:
     """An activity or an orchestration."""
 

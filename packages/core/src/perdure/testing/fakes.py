@@ -22,6 +22,7 @@ from perdure.authoring.registry import Catalog
 from perdure.errors import InvalidInput, NotRegistered
 from perdure.model.application_errors import NonRetryable
 from perdure.model.payload import encode
+from perdure.model.record import record
 from perdure.model.shown import shown
 from perdure.replay.context import OrchestrationContext
 from perdure.runtime.activity_context import activity_context
@@ -37,7 +38,7 @@ Fakes: TypeAlias = Mapping[Callable[..., object], Callable[..., object] | Sequen
 in turn."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class FakeCall:
     """One call of a fake: the arguments as the activity or the child would have got them."""
 

@@ -26,6 +26,7 @@ from perdure.contract.delegate import ProviderCall
 from perdure.contract.provider import Provider
 from perdure.history import Event, decode_event
 from perdure.model.message_ids import start_id
+from perdure.model.record import record
 from perdure.model.status import Completed, Failed
 from perdure.providers.loader import ProviderOpener
 from perdure.records.activities import (
@@ -51,7 +52,7 @@ When: TypeAlias = Literal["before", "after"]
 _OPTIONS = RuntimeOptions(max_attempts=1_000)
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class Crash:
     """A crash of the process at one of its commits."""
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from perdure.model.record import record
 from perdure.replay.code_locations import WaitingTask
 from perdure.replay.comparing import ValueDifference
 from perdure.replay.execution import PYTHON
@@ -85,7 +86,7 @@ def _lines_of(found: Disagreement) -> Iterator[str]:
         yield f"the history began on Python {found.python}, this is {PYTHON}"
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False)
 class ReplayReport:
     """What a replay check found in all the executions that it replayed."""
 
