@@ -134,6 +134,19 @@ class IsHeldUpByTheSpoiled(Careful):
         return tuple(turn for turn in leased if turn.state.instance not in self.spoiled)
 
 
+@breaks_storage("CALL-9")
+class IsHeldUpByTheWorkOfTheSpoiled(Careful):
+    """Gives the slot of a look to an activity that it cannot give out, again and again."""
+
+    def lease_activities(self, request):
+        leased = super().lease_activities(request)
+        for each in leased:
+            if each.instance in self.spoiled:
+                row = self.tables.activities[each.instance, each.id]
+                row.lease, row.due = None, 0
+        return tuple(each for each in leased if each.instance not in self.spoiled)
+
+
 @breaks_storage("CALL-10")
 class LeavesTheTurnsOfALookThatFailed(Careful):
     def lease_turns(self, request):
