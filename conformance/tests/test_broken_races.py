@@ -6,15 +6,18 @@ statement and changes it in the next, without a lock.
 
 import asyncio
 import re
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 from perdure.contract import InstanceStatus, MessageKind
 from perdure.errors import ActivityLeaseLost, InstanceAlreadyExists
-from perdure_conformance.broken_providers import breaks, what_catches
+from perdure_conformance.broken_providers import StoreBackend, breaks, what_catches
 from perdure_conformance.clauses import CLAUSES
 from perdure_conformance.model import ModelProvider
 from perdure_conformance.model.tables import Lease
+from perdure_conformance.runner import judge
+from perdure_conformance.tampering import PAUSES
 
 
 class Awaits(ModelProvider):
@@ -292,6 +295,62 @@ class DeletesWhatWasCreatedMeanwhile(Awaits):
             return False
         row = store.tables.instances.get(instance)
         return store.delete_instance(instance, row.state.incarnation) if row else True
+
+
+class RestsAtNoStatement(ModelProvider):
+    """Its statements take no step of the event loop, so only a pause shows that there are two."""
+
+    pause = None
+
+    async def statement(self):
+        if self.pause is not None:
+            await self.pause.pass_by()
+
+    async def send(self, messages):
+        for message in messages:
+            store = self.at_present()
+            exists = message.instance in store.tables.instances
+            await self.statement()
+            now_exists = message.instance in store.tables.instances
+            if exists or not now_exists or message.kind is not MessageKind.EVENT:
+                store.put(message)
+
+
+class HeldStatement:
+    def __init__(self, step):
+        self.reached = False
+        self.left = step
+        self.may_go_on = asyncio.Event()
+
+    def go_on(self):
+        self.may_go_on.set()
+
+    async def pass_by(self):
+        self.left -= 1
+        if not self.left:
+            self.reached = True
+            await self.may_go_on.wait()
+
+
+class HoldsStatements(StoreBackend):
+    """Offers pauses."""
+
+    @contextmanager
+    def pause_at(self, provider, step):
+        provider.pause = HeldStatement(step)
+        try:
+            yield provider.pause
+        finally:
+            provider.pause = None
+
+
+def test_a_race_that_no_shift_shows_is_caught_where_the_backend_offers_pauses():
+    (check,) = (check for check in CLAUSES if check.id == "RACE-2")
+    plain = StoreBackend(provider=RestsAtNoStatement)
+    holding = HoldsStatements(provider=RestsAtNoStatement, tampering=frozenset({PAUSES}))
+
+    assert judge(check, plain).message == ""
+    assert "was held at its access 1 while" in judge(check, holding).message
 
 
 def test_a_broken_provider_is_caught(broken, clause):

@@ -24,6 +24,7 @@ LOST_EVENTS: Final = "lost events"
 SPOILED_INSTANCES: Final = "spoiled instances"
 FAILING_STEPS: Final = "failing steps"
 STORAGE_ERRORS: Final = "storage errors"
+PAUSES: Final = "pauses"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +117,27 @@ class StorageErrors(Protocol):
         ...
 
 
+class Pause(Step, Protocol):
+    """A step that is held."""
+
+    def go_on(self) -> None:
+        """Let the step be made, now or when it is reached."""
+        ...
+
+
+@runtime_checkable
+class Pauses(Protocol):
+    """Offered as `PAUSES`."""
+
+    def pause_at(self, provider: Provider, step: int) -> AbstractContextManager[Pause]:
+        """In the block, hold one access of a provider object to its storage until `go_on`.
+
+        Accesses are counted as in `FailingSteps`. The one with the number `step` is held before it is
+        made; other provider objects go on meanwhile, as far as no lock keeps them.
+        """
+        ...
+
+
 class Tampering:
     """The tampering that a backend offers; complains where it is declared and missing."""
 
@@ -155,6 +177,13 @@ class Tampering:
         """Outages of the storage."""
         if not isinstance(self._backend, StorageErrors):
             raise missing(STORAGE_ERRORS)
+        return self._backend
+
+    @property
+    def pauses(self) -> Pauses:
+        """Holding accesses to the storage."""
+        if not isinstance(self._backend, Pauses):
+            raise missing(PAUSES)
         return self._backend
 
 

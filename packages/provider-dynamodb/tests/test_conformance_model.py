@@ -13,7 +13,7 @@ from perdure_dynamodb.testing.model_backend import ModelBackend
 class TestModelWithFourShards(ProviderConformance):
     @pytest.fixture
     def conformance_backend(self):
-        return ModelBackend(ModelCalls(), shards=4)
+        return ModelBackend(ModelCalls(), shards=4, pauses=True)
 
 
 FAULTY_SCENARIOS = "PERDURE_TEST_FAULTY_SCENARIOS"

@@ -11,7 +11,7 @@ from perdure.contract import InstanceStatus, TurnRequest
 from perdure_conformance.bench import Bench
 from perdure_conformance.check import check
 from perdure_conformance.clauses.durability import expect_history
-from perdure_conformance.clauses.overlapping import mailbox_of
+from perdure_conformance.clauses.scenes import mailbox_of
 from perdure_conformance.comparison.state_machine import SEED, compare_with_model
 from perdure_conformance.expect import ClauseBroken, expect_equal
 from perdure_conformance.samples import SECOND

@@ -1,9 +1,9 @@
 """Two calls at once, at many moments, through two provider objects.
 
-A scene has instances, names and tokens of its own, so that the looks of scenes that share a
-namespace never meet. Each preparing call goes to the provider and to a model. Then the two calls are
-made, the second one some moments before or after the first, and what the provider shows afterwards
-must be what `states_after` allows.
+Each overlap has a scene of its own. The two calls are made, the second one some moments before or
+after the first, and what the provider shows afterwards must be what `states_after` allows. Where the
+backend can hold a call at an access to its storage (`PAUSES`), each call is held at each of its accesses
+while the other one is made.
 """
 
 from __future__ import annotations
@@ -11,42 +11,26 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, Unpack
+from typing import Final
 
 from perdure.contract import (
-    LONGEST_LEASE,
-    ActivityCompletion,
-    ActivityLease,
-    ActivityRequest,
     InstanceState,
     LeasedActivity,
     LeasedTurn,
-    Message,
-    NewActivity,
-    NewInstance,
     Provider,
-    Serves,
-    TurnCommit,
-    TurnLease,
-    TurnRequest,
 )
 
 from perdure_conformance.bench import Bench
+from perdure_conformance.clauses.scenes import Scene, mailbox_of
 from perdure_conformance.comparison.descriptions import described
 from perdure_conformance.comparison.overlaps import Exchange, states_after
 from perdure_conformance.comparison.requests import Answer, Request, ask
 from perdure_conformance.expect import ClauseBroken
 from perdure_conformance.model import ModelProvider, Store
-from perdure_conformance.samples import (
-    LEASE,
-    CommitFields,
-    event,
-    incarnation_of,
-    new_instance,
-    result,
-)
+from perdure_conformance.samples import LEASE
+from perdure_conformance.tampering import PAUSES
 
 BRIEF: Final = timedelta(seconds=1)
 """How long a lease lasts that has expired when the two calls begin."""
@@ -60,123 +44,12 @@ SWEEP: Final = 0.06
 """Real seconds in which further moments of a pair are tried, spread over the time that it takes."""
 MOST: Final = 240
 """Moments of a pair at most."""
-
-
-class Scene:
-    """One overlap: its instances, its model, and the calls that prepare it."""
-
-    def __init__(self, bench: Bench, number: int) -> None:
-        self.bench = bench
-        self.number = number
-        self.store = Store()
-        self.flow = f"flow-{number}"
-        self.work_name = f"work-{number}"
-        self._tokens = 0
-
-    def id(self, letter: str = "a") -> str:
-        """The id of an instance of this scene."""
-        return f"{letter}-{self.number}"
-
-    def token(self) -> str:
-        """A token that no call has named."""
-        self._tokens += 1
-        return f"token-{self.number}-{self._tokens}"
-
-    @property
-    def model(self) -> ModelProvider:
-        """The model that the preparing calls went to."""
-        return ModelProvider(self.store, clock=self.bench.clock, description="model")
-
-    async def do(self, *requests: Request) -> None:
-        """Make calls one after the other, each of the provider and of the model."""
-        for request in requests:
-            found = await ask(self.bench.provider, request)
-            wanted = await ask(self.model, request)
-            if found != wanted:
-                raise ClauseBroken(
-                    f"{described(request)}: found {described(found)}, expected {described(wanted)}"
-                )
-
-    def look(self, token: str | None = None, lease_for: timedelta = LEASE) -> TurnRequest:
-        """A look for the turns of this scene."""
-        serves = Serves(orchestrations={self.flow: frozenset()})
-        return TurnRequest(
-            token=token or self.token(), limit=100, lease_for=lease_for, serves=serves
-        )
-
-    def look_for_work(
-        self, token: str | None = None, lease_for: timedelta = LEASE
-    ) -> ActivityRequest:
-        """A look for the activities of this scene."""
-        names = frozenset({self.work_name})
-        return ActivityRequest(
-            token=token or self.token(), limit=100, lease_for=lease_for, names=names
-        )
-
-    def new(self, letter: str = "a", incarnation: str | None = None) -> NewInstance:
-        """An instance of this scene to create."""
-        return new_instance(self.id(letter), name=self.flow, incarnation=incarnation)
-
-    def event(self, id: str = "sent", letter: str = "a") -> tuple[Message, ...]:
-        """A call that sends an event."""
-        return (event(id, self.id(letter)),)
-
-    def work(self, id: str = "job", *, lease: bool = False) -> NewActivity:
-        """An activity of this scene to add."""
-        return NewActivity(id=id, name=self.work_name, data=b"", lease=lease)
-
-    def held(self, token: str, letter: str = "a") -> TurnLease:
-        """A turn lease."""
-        return TurnLease(instance=self.id(letter), token=token)
-
-    def held_work(self, token: str, id: str = "job") -> ActivityLease:
-        """A lease of an activity of the first instance."""
-        return ActivityLease(instance=self.id(), activity=id, token=token)
-
-    def completion(self, token: str, id: str = "job") -> ActivityCompletion:
-        """The completion of an activity of the first instance."""
-        message = result(f"result-{id}", self.id())
-        return ActivityCompletion(lease=self.held_work(token, id), message=message)
-
-    def commit(
-        self, token: str, letter: str = "a", /, **fields: Unpack[CommitFields]
-    ) -> TurnCommit:
-        """A commit of an instance as it is now; it removes the start message."""
-        state = self.store.tables.instances[self.id(letter)].state
-        commit = TurnCommit(
-            id=f"commit-{self.token()}",
-            instance=state.instance,
-            incarnation=state.incarnation,
-            token=token,
-            execution=state.execution,
-            expected_event=state.last_event,
-            events=(b"1",),
-            remove=("start",),
-        )
-        return replace(commit, **fields)
-
-    async def leased(self, *letters: str, lease_for: timedelta = LEASE) -> str:
-        """Create these instances and lease them; returns the token."""
-        token = self.token()
-        created = [self.new(letter) for letter in letters or ("a",)]
-        await self.do(*created, self.look(token, lease_for))
-        return token
-
-    async def idle(self) -> None:
-        """Create an instance, and take its start message away."""
-        token = await self.leased()
-        await self.do(self.commit(token))
-
-    async def with_work(self, lease_for: timedelta = LEASE) -> tuple[str, str]:
-        """An instance whose turn and whose activity are leased; returns both tokens."""
-        token, worker = await self.leased(), self.token()
-        kept = self.commit(token, add=(self.work(),), keep_for=LEASE)
-        await self.do(kept, self.look_for_work(worker, lease_for))
-        return token, worker
-
-    def incarnation(self, letter: str = "a") -> str:
-        """The incarnation of an instance of this scene."""
-        return incarnation_of(self.id(letter))
+MOST_STEPS: Final = 40
+"""Accesses to the storage at which a call is held at most."""
+NOTICE: Final = 0.0005
+"""Real seconds between two looks whether a call is held."""
+LOCKED: Final = 0.05
+"""Real seconds after which the other call waits for what the held one has locked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +75,9 @@ async def sweep(bench: Bench, overlaps: Sequence[Overlap]) -> None:
             scenes += len(shifts)
             length = await _tried(overlap, trials, objects)
             tried += len(trials)
+        if PAUSES in bench.backend.declaration.tampering:
+            for held in (0, 1):
+                scenes += await _held(bench, overlap, objects, held=held, number=scenes)
 
 
 def _shifts(tried: int, length: float) -> Sequence[Shift]:
@@ -251,7 +127,26 @@ class _In:
             await asyncio.sleep(0)
 
 
-Shift = _Steps | _In
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """One of the calls was held at an access to its storage while the other one was made."""
+
+    step: int
+    call: int
+
+    def __str__(self) -> str:
+        which, other = ("first", "second") if self.call == 0 else ("second", "first")
+        return f"the {which} call was held at its access {self.step} while the {other} was made"
+
+    @property
+    def is_later(self) -> bool:
+        return True
+
+    async def pass_by(self) -> None:
+        """It is the pause that shifts."""
+
+
+Shift = _Steps | _In | _Held
 
 
 async def _tried(
@@ -275,6 +170,23 @@ async def _tried(
     first.scene.bench.advance(LEASE)
     await asyncio.gather(*(trial.look_for_work(objects[0]) for trial in trials))
     return length
+
+
+async def _held(
+    bench: Bench, overlap: Overlap, objects: tuple[Provider, Provider], *, held: int, number: int
+) -> int:
+    """Hold one of the calls at each of its accesses, one after the other; returns how many it had."""
+    for step in range(1, MOST_STEPS + 1):
+        trial = _Trial(overlap.what, Scene(bench, number + step - 1), _Held(step, held))
+        await trial.prepare(overlap)
+        bench.advance(2 * BRIEF)
+        reached = await trial.run_held(objects, held=held, step=step)
+        await trial.look(objects[1])
+        bench.advance(LEASE)
+        await trial.look_for_work(objects[0])
+        if not reached:
+            return step
+    return MOST_STEPS
 
 
 class _Trial:
@@ -302,6 +214,26 @@ class _Trial:
             found = await asyncio.gather(ask(*first), late(*second))
         else:
             found = (await asyncio.gather(ask(*second), late(*first)))[::-1]
+        await self._judge((found[0], found[1]))
+
+    async def run_held(self, objects: tuple[Provider, Provider], *, held: int, step: int) -> bool:
+        """Hold one call at a step while the other one is made; returns whether it had so many."""
+        pauses = self.scene.bench.tampering.pauses
+        with pauses.pause_at(objects[held], step) as pause:
+            waiting = asyncio.ensure_future(ask(objects[held], self.requests[held]))
+            while not pause.reached and not waiting.done():
+                await asyncio.wait({waiting}, timeout=NOTICE)
+            other = asyncio.ensure_future(ask(objects[1 - held], self.requests[1 - held]))
+            # It may have to wait for a lock that the held call has.
+            await asyncio.wait({other}, timeout=LOCKED)
+            pause.go_on()
+            found = (await waiting, await other)
+            reached = pause.reached
+        await self._judge(found if held == 0 else (found[1], found[0]))
+        return reached
+
+    async def _judge(self, found: tuple[Answer, Answer]) -> None:
+        """Keep the states that explain both answers."""
         exchanges = (Exchange(self.requests[0], found[0]), Exchange(self.requests[1], found[1]))
         clock = self.scene.bench.clock
         self.states = await states_after([self.scene.store], exchanges, clock=clock)
@@ -392,18 +324,3 @@ def _short(value: object) -> str:
     if isinstance(value, InstanceState):
         return described(value)
     return repr(value)
-
-
-async def mailbox_of(bench: Bench, instance: str, look: TurnRequest) -> str:
-    """What the mailbox of an instance holds, found by waking the instance with another event.
-
-    A message that is there now, and was not delivered, was not lost, but what should have made the
-    instance ready was. It says so.
-    """
-    bench.advance(LONGEST_LEASE + timedelta(seconds=1))
-    await bench.send(event("probe", instance))
-    turns = {turn.state.instance: turn for turn in await bench.provider.lease_turns(look)}
-    if instance not in turns:
-        return f"{instance} cannot be leased even after another event and {LONGEST_LEASE}"
-    ids = [message.id for message in turns[instance].messages if message.id != "probe"]
-    return f"after another event and {LONGEST_LEASE} the mailbox of {instance} holds {ids}"

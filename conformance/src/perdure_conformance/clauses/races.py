@@ -14,7 +14,8 @@ from perdure.contract import (
 
 from perdure_conformance.bench import Bench
 from perdure_conformance.check import check
-from perdure_conformance.clauses.overlapping import BRIEF, Overlap, Scene, sweep
+from perdure_conformance.clauses.overlapping import BRIEF, Overlap, sweep
+from perdure_conformance.clauses.scenes import Scene
 from perdure_conformance.comparison.requests import (
     ActivityRenewal,
     Deletion,

@@ -27,7 +27,7 @@ from perdure.contract import (
 
 from perdure_conformance.bench import Bench
 from perdure_conformance.check import check
-from perdure_conformance.clauses.overlapping import Scene
+from perdure_conformance.clauses.scenes import Scene
 from perdure_conformance.clauses.spans import INSTANT
 from perdure_conformance.comparison.requests import Request
 from perdure_conformance.comparison.visible import first_difference, visible

@@ -200,7 +200,7 @@ class Provider(ABC):
     async def renew_turns(
         self, leases: Sequence[TurnLease], *, lease_for: timedelta
     ) -> frozenset[TurnLease]:
-        """Extend the leases that stand to now + `lease_for`; returns those that are gone."""
+        """Let the leases that stand end at now + `lease_for`, later or earlier; returns those that are gone."""
 
     @abstractmethod
     async def lease_activities(self, request: ActivityRequest) -> Sequence[LeasedActivity]:
@@ -236,7 +236,7 @@ class Provider(ABC):
     async def renew_activities(
         self, leases: Sequence[ActivityLease], *, lease_for: timedelta
     ) -> frozenset[ActivityLease]:
-        """Extend the leases that stand to now + `lease_for`; returns those that are gone."""
+        """Let the leases that stand end at now + `lease_for`, later or earlier; returns those that are gone."""
 
     @abstractmethod
     async def read_instance(self, instance: str) -> InstanceState | None:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from perdure.clock import Clock
 from perdure.contract import Provider
 from perdure_conformance.backend import Declaration
+from perdure_conformance.tampering import PAUSES
 
 from perdure_dynamodb._opening import open_on
 from perdure_dynamodb._options import DynamoDBOptions
@@ -19,9 +20,12 @@ from perdure_dynamodb.testing.tampering import TAMPERING, TableTampering
 
 
 class ModelBackend(TableTampering):
-    """Opens provider objects on one table, which `calls` reach."""
+    """Opens provider objects on one table, which `calls` reach.
 
-    def __init__(self, calls: Calls, *, shards: int) -> None:
+    With `pauses` the checks of calls at once hold a call at each of its requests.
+    """
+
+    def __init__(self, calls: Calls, *, shards: int, pauses: bool = False) -> None:
         super().__init__(self._table)
         [spec] = perdure_provider_specs()
         self.declaration = Declaration(
@@ -30,7 +34,7 @@ class ModelBackend(TableTampering):
             # Without a URL no other process can be asked to use the model.
             capabilities=spec.capabilities - {"persistent", "shared"},
             description="model",
-            tampering=TAMPERING,
+            tampering=TAMPERING | {PAUSES} if pauses else TAMPERING,
         )
         self.url: str | None = None
         self._calls = calls

@@ -5,6 +5,7 @@ They write what a tool, a bug elsewhere, or half of a restored backup would leav
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Generator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -62,6 +63,30 @@ class FailingCalls:
         return answer
 
 
+class PausedCalls:
+    """Holds one request until it may go on."""
+
+    def __init__(self, inner: Calls, step: int) -> None:
+        self.reached = False
+        """Whether so many requests were made."""
+        self._inner = inner
+        self._step = step
+        self._count = 0
+        self._may_go_on = asyncio.Event()
+
+    def go_on(self) -> None:
+        """Let the request be made."""
+        self._may_go_on.set()
+
+    async def call(self, operation: str, parameters: Parameters) -> Answer:
+        """The request, held if its turn has come."""
+        self._count += 1
+        if self._count == self._step:
+            self.reached = True
+            await self._may_go_on.wait()
+        return await self._inner.call(operation, parameters)
+
+
 class TableTampering:
     """What a backend on a table offers; `reached` gives the table, for as long as its block lasts."""
 
@@ -98,6 +123,12 @@ class TableTampering:
         if not isinstance(provider, DynamoDBProvider):
             raise TypeError(f"{provider!r} is not a provider object of DynamoDB")
         return failing(provider.table, step)
+
+    def pause_at(self, provider: Provider, step: int) -> AbstractContextManager[PausedCalls]:
+        """Hold a request of a provider object."""
+        if not isinstance(provider, DynamoDBProvider):
+            raise TypeError(f"{provider!r} is not a provider object of DynamoDB")
+        return pausing(provider.table, step)
 
     def break_storage(
         self, provider: Provider, outage: Outage, *, step: int
@@ -147,4 +178,17 @@ def failing(table: Table, step: int) -> Generator[FailingCalls]:
     try:
         yield calls
     finally:
+        table.calls = before
+
+
+@contextmanager
+def pausing(table: Table, step: int) -> Generator[PausedCalls]:
+    """In the block, a request of the table is held."""
+    before = table.calls
+    calls = PausedCalls(before, step)
+    table.calls = calls
+    try:
+        yield calls
+    finally:
+        calls.go_on()
         table.calls = before
