@@ -48,6 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code if isinstance(code, int) else 0
     except (BrokenPipeError, ReaderIsGone):
         return _reader_is_gone()
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # of a help text
+            return _reader_is_gone()
+        raise
     except (KeyboardInterrupt, typer.Abort):
         return _INTERRUPTED
     except typer.TyperException as error:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import subprocess
+import sys
+
+import perdure
 import pytest
+from perdure_console import main
 
 
 def test_instances_are_listed_newest_first(url, perdure_says):
@@ -67,3 +74,52 @@ def test_a_tree_is_shown(url, perdure_says):
     plain = perdure_says("tree", url, "delivery", "--json").plain
     assert plain["info"]["instance"] == "delivery"
     assert [child["info"]["instance"] for child in plain["children"]] == ["parcel"]
+
+
+def test_every_execution_is_followed_until_the_instance_has_ended(tmp_path, perdure_says):
+    url = f"sqlite:///{tmp_path}/counting.db"
+    asyncio.run(count_to(url, 3))
+
+    said = perdure_says("history", url, "count", "--follow", "--execution", "1", "--json")
+
+    events = [json.loads(line) for line in said.out.splitlines()]
+    assert [each["execution"] for each in events if each["event_id"] == 1] == [1, 2, 3]
+    assert events[-1]["kind"] == "OrchestrationCompleted"
+    assert "time" in events[0]
+    newest = perdure_says("history", url, "count").out.splitlines()
+    assert "OrchestrationCompleted(output='3')" in newest[-1]
+    assert perdure_says("history", url, "nowhere", "--follow").code == 1
+
+
+async def count_to(url: str, last: int) -> None:
+    app = perdure.Registry()
+
+    @app.orchestration
+    async def count(ctx: perdure.OrchestrationContext, number: int) -> int:
+        if number < last:
+            ctx.continue_as_new(number + 1)
+        return number
+
+    async with perdure.open_provider(url) as provider, perdure.Runtime(provider, app):
+        handle = await perdure.Client(provider).start_orchestration("count", count, 1)
+        await handle.wait(20)
+
+
+def test_the_installed_providers_are_listed(capsys):
+    assert main(["providers"]) == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert ["memory", "perdure-memory"] in [row[:2] for row in rows]
+
+    assert main(["--json", "providers"]) == 0
+    found = json.loads(capsys.readouterr().out)["providers"]
+    assert {"sqlite": None}.items() <= {each["scheme"]: each["problem"] for each in found}.items()
+
+
+def test_the_conformance_suite_gets_the_arguments_as_they_are(monkeypatch):
+    called: list[list[str]] = []
+    monkeypatch.setattr(subprocess, "call", lambda line: called.append(line) or 1)
+
+    assert main(["conformance", "memory://x", "--only", "CALL-1"]) == 1
+    assert called == [
+        [sys.executable, "-m", "perdure_conformance", "memory://x", "--only", "CALL-1"]
+    ]

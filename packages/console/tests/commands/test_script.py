@@ -116,15 +116,15 @@ def test_a_terminal_gets_a_table_of_80_columns_and_colours_unless_it_wants_none(
 
 
 def test_a_closed_pipe_is_no_error(url: str) -> None:
-    words = [script(), "history", "order-1", "--url", url, "--json"]
-    started = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert started.stdout is not None
-    started.stdout.close()
-    assert started.stderr is not None
-    complaint = started.stderr.read()
-    started.stderr.close()
+    for words in (("history", "order-1", "--url", url, "--json"), ("list", "--help")):
+        line = [script(), *words]
+        with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as started:
+            assert started.stdout is not None
+            started.stdout.close()
+            assert started.stderr is not None
+            complaint = started.stderr.read()
 
-    assert (started.wait(30), complaint) == (0, b"")
+        assert (started.returncode, complaint) == (0, b"")
 
 
 def test_ctrl_c_ends_a_wait_without_a_trace(url: str) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 from perdure import Client, InstanceDescription, InstanceStatus, InstanceTree
-from perdure.history import Event, OrchestrationContinuedAsNew
+from perdure.history import Event
 from rich.text import Text
 from rich.tree import Tree
 
@@ -151,11 +151,8 @@ async def followed(
             for event in events:
                 last = event.event_id
                 yield number, event
-            is_over = bool(events) and isinstance(events[-1], OrchestrationContinuedAsNew)
-            if not is_over and number >= info.execution:
-                break
             if number >= info.execution:
-                break  # the next execution comes with the next change
+                break
             number, last = number + 1, 0
         if info.status is not InstanceStatus.RUNNING:
             return
