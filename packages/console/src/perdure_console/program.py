@@ -33,23 +33,28 @@ SERVE: Final = "Serve"
 Command: TypeAlias = Callable[..., "Coroutine[Any, Any, int] | int"]
 C = TypeVar("C", bound=Command)
 
+# The environment counts for what stands before the name of the command alone: behind it, it would
+# count above what was written before.
+_URL_HELP: Final = "The storage, such as sqlite:///live.db."
+_CODEC_HELP: Final = "The payload codec of the storage, or a list of them."
 Url: TypeAlias = Annotated[
+    str | None, typer.Option("--url", metavar="URL", help=_URL_HELP, show_default=False)
+]
+UrlOrEnvironment: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        "--url",
-        envvar="PERDURE_URL",
-        metavar="URL",
-        help="The storage, such as sqlite:///live.db.",
-        show_default=False,
-    ),
+    typer.Option("--url", envvar="PERDURE_URL", metavar="URL", help=_URL_HELP, show_default=False),
 ]
 Codec: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--codec", metavar="MODULE:NAME", help=_CODEC_HELP, show_default=False),
+]
+CodecOrEnvironment: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--codec",
         envvar="PERDURE_CODEC",
         metavar="MODULE:NAME",
-        help="The payload codec of the storage, or a list of them.",
+        help=_CODEC_HELP,
         show_default=False,
     ),
 ]
@@ -88,8 +93,8 @@ def _show_version(asked: bool) -> None:
 @program.callback()
 def shared(
     context: typer.Context,
-    url: Url = None,
-    codec: Codec = None,
+    url: UrlOrEnvironment = None,
+    codec: CodecOrEnvironment = None,
     as_json: AsJson = False,
     _version: Annotated[
         bool,

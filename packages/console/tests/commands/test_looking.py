@@ -123,3 +123,28 @@ def test_the_conformance_suite_gets_the_arguments_as_they_are(monkeypatch):
     assert called == [
         [sys.executable, "-m", "perdure_conformance", "memory://x", "--only", "CALL-1"]
     ]
+
+
+def test_shells_complete_ids_where_the_storage_answers(url, monkeypatch, capsys):
+    def completed(*words: str) -> list[str]:
+        monkeypatch.setenv("COMP_WORDS", " ".join(("perdure", *words)))
+        monkeypatch.setenv("COMP_CWORD", str(len(words)))
+        with pytest.raises(SystemExit):
+            main([])
+        return capsys.readouterr().out.split()
+
+    monkeypatch.setenv("_PERDURE_COMPLETE", "complete_bash")
+    monkeypatch.setattr("perdure_console.completion._PATIENCE", 30)
+    monkeypatch.setenv("PERDURE_URL", url)
+    assert completed("show", "ord") == ["order-2", "order-1"]
+    assert completed("--url", "sqlite:///typo.db", "show", "ord") == []
+    assert completed("retry", "--rea") == ["--reason"]
+
+
+def test_the_url_of_the_command_counts_above_the_environment(url, monkeypatch, capsys):
+    monkeypatch.setenv("PERDURE_URL", "sqlite:///typo.db")
+
+    for words in (["--url", url, "list"], ["list", "--url", url]):
+        assert main(words) == 0
+    assert main(["list"]) == 3
+    assert "typo.db" in capsys.readouterr().err

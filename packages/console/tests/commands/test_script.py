@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import sysconfig
-import time
 from pathlib import Path
 
 import pytest
@@ -166,14 +165,3 @@ def test_following_a_history_ends_with_the_instance(url: str) -> None:
     assert rest[-1] == "OrchestrationCompleted"
     assert started.wait(30) == 0
     started.stdout.close()
-
-
-def test_shells_complete_ids(url: str) -> None:
-    done = run(
-        _PERDURE_COMPLETE="complete_bash", COMP_WORDS="perdure show ord", COMP_CWORD="2",
-        PERDURE_URL=url,
-    )  # fmt: skip
-    began = time.monotonic()
-
-    assert done.stdout.split() == ["order-2", "order-1"]
-    assert time.monotonic() - began < 5
