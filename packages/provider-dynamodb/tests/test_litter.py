@@ -21,12 +21,14 @@ from perdure.contract import (
 )
 from perdure.errors import StorageUnavailable
 from perdure_conformance.samples import commit_of
+from perdure_dynamodb import _commits, _manifest
 from perdure_dynamodb._litter import GRACE
 from perdure_dynamodb.testing.faults import Fault, FaultyCalls
 
 LEASE = timedelta(seconds=30)
 LARGE = os.urandom(20_000)
 END = ExecutionEnd(status=InstanceStatus.COMPLETED, output=b"1")
+AGAIN = ExecutionEnd(status=InstanceStatus.CONTINUED_AS_NEW, output=b"1")
 
 
 async def create(provider):
@@ -216,3 +218,46 @@ async def test_a_message_that_comes_when_its_instance_ends_is_removed(open_on_mo
 
         assert ended.is_set()
         assert set(kinds(model)) == {"A", "B"}
+
+
+@pytest.mark.parametrize("again", [None, AGAIN], ids=["in its execution", "in the next one"])
+async def test_a_large_message_that_is_put_to_the_front_leaves_no_parts_behind(
+    again, open_on_model, model
+):
+    async with open_on_model() as provider:
+        await create(provider)
+        event = Message(id="large", instance="alpha", kind=MessageKind.EVENT, data=LARGE)
+        await provider.send([event])
+        [turn] = await lease(provider)
+        await provider.commit_turn(
+            commit_of(turn, remove=("start",), front=(event,), end=again, events=(b"1",))
+        )
+        for _ in range(100):
+            await asyncio.sleep(0)
+        [turn] = await lease(provider)
+
+    assert [message.data for message in turn.messages] == [LARGE]
+    assert kinds(model).count("P#") == 1
+
+
+@pytest.mark.parametrize("staged", [False, True])
+async def test_a_large_message_whose_id_is_held_leaves_no_parts_behind(
+    staged, open_on_model, model, monkeypatch
+):
+    if staged:
+        monkeypatch.setattr(_commits, "TRANSACTION_LIMIT", 3)
+        monkeypatch.setattr(_manifest, "BATCH_WEIGHT", 4)
+    event = Message(id="large", instance="alpha", kind=MessageKind.EVENT, data=LARGE)
+    async with open_on_model() as provider:
+        await create(provider)
+        await provider.send([event])
+        [turn] = await lease(provider)
+        await provider.commit_turn(
+            commit_of(turn, remove=("start",), send=(event,), events=(b"1",))
+        )
+        for _ in range(100):
+            await asyncio.sleep(0)
+        [turn] = await lease(provider)
+
+    assert [message.data for message in turn.messages] == [LARGE]
+    assert kinds(model).count("P#") == 1

@@ -279,7 +279,9 @@ class Commits:
 
     def _after(self, plan: CommitPlan) -> None:
         commit, lease, purge = plan.commit, plan.lease, self._namespace.purge
-        removed = [lease.chunks.pop(each) for each in commit.remove if each in lease.chunks]
+        # What is put to the front is put with chunks of its own.
+        replaced = [*commit.remove, *(message.id for message in commit.front)]
+        removed = [lease.chunks.pop(each) for each in replaced if each in lease.chunks]
         purge.chunks(key for keys in removed for key in keys)
         purge.chunks(plan.replaced_chunks)
         gone = [each.activity for each in commit.finish] + list(commit.cancel)

@@ -186,6 +186,7 @@ class StagedCommits:
                 fence=lambda in_use: self._progress(lock, stage, place, len(batches), in_use),
                 known={lock.instance: Mailbox(lock.validity, lock.prefix)},
             )
+            self._namespace.purge.chunks(outcome.unused)
             await self._changes.signal(outcome)
         return await self._read(lock.instance)
 
