@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
@@ -322,10 +321,8 @@ async def test_inside_an_event_loop_it_may_be_called_from_a_thread():
 @pytest.mark.slow
 def test_a_client_that_is_never_closed_does_not_keep_the_process():
     code = "import perdure; perdure.BlockingClient.open('memory://'); print('end')"
-    begun = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
 
     assert done.stdout == "end\n"
-    assert time.monotonic() - begun < 20

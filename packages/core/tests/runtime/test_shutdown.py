@@ -7,7 +7,6 @@ import gc
 import signal
 import subprocess
 import sys
-import time
 from datetime import timedelta
 
 import perdure
@@ -229,6 +228,7 @@ async def test_a_storage_that_is_out_of_reach_for_now_does_not_keep_a_runtime_fr
 def test_a_second_signal_ends_a_process_whose_storage_and_thread_hang(tmp_path) -> None:
     program = """
 import asyncio, threading
+from datetime import timedelta
 from functools import partial
 import perdure
 from perdure.contract import DelegatingProvider
@@ -258,7 +258,8 @@ class Hanging(DelegatingProvider):
 
 async def run() -> None:
     async with perdure.open_provider("memory://") as provider:
-        async with perdure.Runtime(Hanging(provider), app):
+        options = perdure.RuntimeOptions(shutdown_grace=timedelta(hours=1))
+        async with perdure.Runtime(Hanging(provider), app, options=options):
             await perdure.Client(provider).start_orchestration("a", main)
             await asyncio.to_thread(begun.wait)
             print("ready", flush=True)
@@ -283,11 +284,9 @@ except KeyboardInterrupt:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGINT)
-        # The first signal begins the end, which waits for its grace period of ten seconds.
+        # The first signal begins the end, which waits for its grace period of an hour.
         assert process.stdout.readline() == "ending\n"
-        began = time.monotonic()
         process.send_signal(signal.SIGINT)
-        out, error = process.communicate(timeout=30)
+        out, error = process.communicate(timeout=60)
 
     assert (out, error) == ("interrupted\n", "")
-    assert time.monotonic() - began < 8
