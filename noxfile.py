@@ -300,7 +300,7 @@ def oldest_requirements() -> list[str]:
     for package in PACKAGES:
         project = nox.project.load_toml(f"{package}/pyproject.toml")["project"]
         for requirement in cast("list[str]", project["dependencies"]):
-            bound = re.fullmatch(r"([\w-]+)>=([\d.]+)(?:,.*)?", requirement)
+            bound = re.fullmatch(r"([\w-]+(?:\[\w+\])?)>=([\d.]+)(?:,.*)?", requirement)
             if bound is None:
                 raise ValueError(f"{requirement!r} of {package} has no lower bound; give it one")
             if not bound[1].startswith("perdure"):
