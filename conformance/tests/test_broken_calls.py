@@ -50,6 +50,31 @@ class LeasesTheActivitiesThatItPassesOver(SkipsWhatIsLocked):
         return tuple(each for each in found if each.instance not in locked)
 
 
+@breaks("CALL-6")
+class EndsTextsAtANull(Store):
+    def create_instance(self, new):
+        cut = new.instance.partition("\0")[0]
+        start = replace(new.start, instance=cut)
+        super().create_instance(replace(new, instance=cut, start=start))
+
+
+@breaks("CALL-6")
+class LeaksWhatItsDriverSaysOfANull(Store):
+    def put(self, message):
+        if "\0" in message.id:
+            raise ValueError("embedded null character")
+        super().put(message)
+
+
+@breaks("CALL-6")
+class CutsDetails(Store):
+    def release_turn(self, release):
+        if release.parked is not None:
+            parked = replace(release.parked, details=release.parked.details[:3999])
+            release = replace(release, parked=parked)
+        super().release_turn(release)
+
+
 @breaks("CALL-2")
 class ReturnsLiveMessages(ModelProvider):
     async def lease_turns(self, request):

@@ -423,6 +423,22 @@ class UnpinsWithoutAnEnd(ModelProvider):
 
 
 @breaks("COMMIT-29")
+class FinishesForOthers(ModelProvider):
+    async def commit_turn(self, commit):
+        if any(each.instance != commit.instance for each in commit.finish):
+            own = tuple(each for each in commit.finish if each.instance == commit.instance)
+            return self.at_present().commit_turn(replace(commit, finish=own))
+        return await super().commit_turn(commit)
+
+
+@breaks("COMMIT-29")
+class TakesTheLastOfTwoActivities(ModelProvider):
+    async def commit_turn(self, commit):
+        once = tuple({new.id: new for new in commit.add}.values())
+        return await super().commit_turn(replace(commit, add=once))
+
+
+@breaks("COMMIT-29")
 class PutsToAnotherFront(ModelProvider):
     async def commit_turn(self, commit):
         if any(each.instance != commit.instance for each in commit.front):

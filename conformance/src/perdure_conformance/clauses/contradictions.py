@@ -40,6 +40,10 @@ def contradictions(provider: Provider) -> Mapping[str, CommitFields]:
             "add": (work("job", lease=True),),
             "activity_token": "t",
         },
+        "finishes an activity of another instance": {
+            "finish": (ActivityLease(instance="beta", activity="job", token="t"),)
+        },
+        "adds an id twice": {"add": (work("job"), work("other"), work("job", name="other"))},
         "unpins and ends nothing": {"unpin": True},
         "unpins and completes": {"unpin": True, "end": COMPLETED},
         "unpins and pins": {

@@ -28,6 +28,7 @@ from perdure.errors import (
 
 from perdure_conformance.bench import Bench, held_by
 from perdure_conformance.check import check
+from perdure_conformance.clauses.null_characters import longest_details, null_characters
 from perdure_conformance.expect import ClauseBroken, expect_equal, expect_refusal
 from perdure_conformance.samples import LEASE, delivered, event, new_instance, result, work
 
@@ -70,6 +71,8 @@ async def odd_texts_are_kept_apart(bench: Bench) -> None:
     await activities(bench)
     await message_ids(bench)
     await commit_ids(bench)
+    await null_characters(bench)
+    await longest_details(bench)
 
 
 async def add_instances(bench: Bench) -> None:

@@ -108,3 +108,22 @@ def test_a_commit_that_contradicts_nothing_passes():
 def test_a_commit_that_contradicts_itself_is_refused(fields, what):
     with pytest.raises(InvalidInput, match=what):
         check_commit(replace(COMMIT, **fields), finish_limit=16)
+
+
+def test_a_lease_of_another_instance_is_no_part_of_a_commit():
+    own = ActivityLease(instance="i", activity="a", token=HOLDER)
+    other = replace(own, instance="j")
+
+    check_commit(replace(COMMIT, finish=(own,)), finish_limit=16)
+    with pytest.raises(
+        InvalidInput, match="^commit 'c' of instance 'i' finishes activity 'a' of 'j'"
+    ):
+        check_commit(replace(COMMIT, finish=(own, other)), finish_limit=16)
+
+
+def test_a_commit_adds_an_id_once():
+    one, other = (NewActivity(id=name, name="work", data=b"") for name in "ab")
+
+    check_commit(replace(COMMIT, add=(one, other)), finish_limit=16)
+    with pytest.raises(InvalidInput, match="^commit 'c' adds two activities of one id"):
+        check_commit(replace(COMMIT, add=(one, other, one)), finish_limit=16)

@@ -50,6 +50,12 @@ def check_commit(commit: TurnCommit, *, finish_limit: int) -> None:
             f"commit {commit.id!r} finishes {len(commit.finish)} activities, more than"
             f" {finish_limit}; hand over the others with complete_activity"
         )
+    if commit.finish:
+        _check_finish(commit)
+    if len(commit.add) > 1 and len({new.id for new in commit.add}) < len(commit.add):
+        raise InvalidInput(
+            f"commit {commit.id!r} adds two activities of one id; give each an id of its own"
+        )
     if commit.end is not None and commit.end.status is InstanceStatus.RUNNING:
         raise InvalidInput(
             f"commit {commit.id!r} ends an execution as Running; leave `end` out instead"
@@ -75,6 +81,15 @@ def check_commit(commit: TurnCommit, *, finish_limit: int) -> None:
         check_lease("keep_for", commit.keep_for)
     if commit.activity_lease_for is not None:
         check_lease("activity_lease_for", commit.activity_lease_for)
+
+
+def _check_finish(commit: TurnCommit) -> None:
+    for lease in commit.finish:
+        if lease.instance != commit.instance:
+            raise InvalidInput(
+                f"commit {commit.id!r} of instance {commit.instance!r} finishes activity"
+                f" {lease.activity!r} of {lease.instance!r}; hand it over with complete_activity"
+            )
 
 
 def _check_unpin(commit: TurnCommit) -> None:

@@ -31,7 +31,7 @@ _LOGGER = logging.getLogger("perdure.runtime")
 _FIRST_DELAY = timedelta(milliseconds=500)
 _LONGEST_DELAY = timedelta(seconds=30)
 _MOST_KNOWN = 10_000
-_LONGEST_DETAILS = 8_192
+_LONGEST_DETAILS = 4_000
 _UNREADABLE = "the request to cancel cannot be read"
 
 UNREGISTERED: Final = "unregistered"
@@ -72,8 +72,8 @@ class ParkedInstances:
 
         `reported`: whether the instance has a mark for this reason already.
         """
-        # It may quote user code, whose names can have what no storage takes.
-        details = encodable(details)[:_LONGEST_DETAILS]
+        # It may quote user code, whose names can have what a storage does not take.
+        details = encodable(details).replace("\0", "\\0")[:_LONGEST_DETAILS]
         reasons = self._parked(instance).reasons
         if not reported and reason not in reasons:
             self._report(instance, reason, details)
