@@ -449,6 +449,36 @@ class ParksAndThenReleasesTheActivity(Halves):
         await super().release_activity(replace(release, parked=None))
 
 
+class HalvesInRealTime(ModelProvider):
+    """Waits for a server between two steps, so that no step of the event loop reaches the second."""
+
+    async def pause(self):
+        await asyncio.sleep(0.004)
+
+
+@breaks("LEASE-23")
+class ReleasesAndHidesByTwoRequests(HalvesInRealTime):
+    async def release_turn(self, release):
+        await self.pause()
+        await super().release_turn(TurnRelease(lease=release.lease, counted=release.counted))
+        await self.pause()
+        row = self.at_present().tables.instances[release.lease.instance]
+        row.hidden_until = self._store.after(release.delay)
+        if release.parked is not None:
+            self._store.park(row, release.parked)
+
+
+@breaks("ACT-25")
+class RemovesAndTellsByTwoRequests(HalvesInRealTime):
+    async def complete_activity(self, completion):
+        await self.pause()
+        store = self.at_present()
+        message = replace(completion.message, incarnation="nothing")
+        store.complete_activity(replace(completion, message=message))
+        await self.pause()
+        store.put(completion.message)
+
+
 def test_a_broken_provider_is_caught(broken, clause):
     (check,) = (check for check in CLAUSES if check.id == clause)
 

@@ -24,6 +24,7 @@ from perdure.contract import (
 
 from perdure_conformance.bench import Bench
 from perdure_conformance.clauses.scenes import Scene, mailbox_of
+from perdure_conformance.clauses.spans import pass_seconds
 from perdure_conformance.comparison.descriptions import described
 from perdure_conformance.comparison.overlaps import Exchange, states_after
 from perdure_conformance.comparison.requests import Answer, Request, ask
@@ -122,9 +123,7 @@ class _In:
         return self.seconds >= 0
 
     async def pass_by(self) -> None:
-        until = time.perf_counter() + abs(self.seconds)
-        while time.perf_counter() < until:  # noqa: ASYNC110 # the loop must not rest
-            await asyncio.sleep(0)
+        await pass_seconds(abs(self.seconds))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,9 @@
-"""How long leases and delays last in the checks of their ends: short, odd and long."""
+"""How long leases and delays last in the checks of their ends, and short real times that pass."""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from datetime import timedelta
 from typing import Final
 
@@ -18,3 +20,10 @@ SPANS: Final = (
     LONGEST_LEASE,
 )
 """Each is kept to the microsecond, whatever the storage counts in."""
+
+
+async def pass_seconds(seconds: float) -> None:
+    """Let real time pass that is shorter than the event loop can sleep, while other tasks run."""
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until:  # noqa: ASYNC110 # the loop must not rest
+        await asyncio.sleep(0)

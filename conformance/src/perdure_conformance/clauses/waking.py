@@ -25,6 +25,7 @@ from perdure.contract import (
 
 from perdure_conformance.bench import Bench, held_by
 from perdure_conformance.check import check
+from perdure_conformance.clauses.spans import pass_seconds
 from perdure_conformance.clauses.waiting import MINUTE, SHORT, STEP, ends, ends_after, lasts
 from perdure_conformance.expect import expect, expect_equal
 from perdure_conformance.samples import (
@@ -72,9 +73,7 @@ async def moment(number: int) -> None:
         for _ in range(number):
             await asyncio.sleep(0)
         return
-    until = time.perf_counter() + (number - MOMENTS // 2) * SPIN
-    while time.perf_counter() < until:  # noqa: ASYNC110 # the loop must not rest
-        await asyncio.sleep(0)
+    await pass_seconds((number - MOMENTS // 2) * SPIN)
 
 
 def says_what_it_does(provider: Provider, attribute: str, method: str) -> bool:
