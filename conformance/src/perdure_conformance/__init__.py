@@ -27,6 +27,7 @@ Runs:
 - `runner`, `verdict`, `report`, `provider_table`: from checks to a verdict and its documents
 - `command`, `captured_logs`: the command line
 - `suite`, `plugin`: the checks as tests
+- `records_page`: every field of the contract's records
 - `scaffold`: writes a new provider package
 - `stress`, `stress_workloads`: measures a provider
 - `broken_providers`, `careful_store`, `locking_store`: how the checks themselves are tested

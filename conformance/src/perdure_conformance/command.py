@@ -24,6 +24,7 @@ from perdure_conformance.catalogue import ALL_CHECKS
 from perdure_conformance.check import Check
 from perdure_conformance.preflight import UnreachableBackend, find_obstacle, reach_backend
 from perdure_conformance.provider_table import BEGIN, END, rewrite
+from perdure_conformance.records_page import page
 from perdure_conformance.report import as_text, write_report
 from perdure_conformance.runner import Outcome, Result, judge
 from perdure_conformance.scaffold import scaffold
@@ -47,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return create_package(words[1:])
     if first == "stress":
         return stress(words[1:])
+    if first == "records":
+        print(page(), end="")
+        return DONE
     if first == "table":
         return write_table(words[1:])
     return certify(words)
@@ -131,7 +135,8 @@ def certify(words: Sequence[str]) -> int:
         prog="python -m perdure_conformance",
         description="Run the conformance suite against a storage provider of Perdure.",
         epilog="Also: `new NAME` scaffolds a provider package, `stress URL` measures a provider,"
-        " `table README.md REPORT…` writes a table of providers.",
+        " `table README.md REPORT…` writes a table of providers, `records` prints every field of the"
+        " contract's records.",
     )
     parser.add_argument(
         "url", nargs="?", help="the storage, such as sqlite:///x.db; it will be written to"

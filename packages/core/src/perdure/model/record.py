@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from operator import attrgetter
 from typing import Any, TypeVar, dataclass_transform, overload
 
@@ -59,7 +60,49 @@ def _made(cls: type[T], kw_only: bool) -> type[T]:
         if method.__name__ not in own or own[method.__name__] is None:
             method.__qualname__ = f"{made.__qualname__}.{method.__name__}"
             setattr(made, method.__name__, method)
+    made.__slots__ = FieldDocs(made)
     return made
+
+
+class FieldDocs(dict[str, str]):
+    """The docstrings of a record's own fields, by their names.
+
+    Python keeps none of them, and `help()` looks for them in a `__slots__` that is a dict. They are
+    read from the source when the first one is asked for.
+    """
+
+    def __init__(self, owner: type) -> None:
+        super().__init__(dict.fromkeys(vars(owner)["__slots__"], ""))
+        self._unread: type | None = owner
+
+    def __getitem__(self, name: str) -> str:
+        if self._unread is not None:
+            self.update(docs_of_fields(self._unread))
+            self._unread = None
+        return super().__getitem__(name)
+
+
+def docs_of_fields(owner: type) -> dict[str, str]:
+    """The docstrings below the fields of a class, from its source; empty where there is none."""
+    # Only people who ask for help pay for these imports.
+    import ast
+    import inspect
+    import textwrap
+
+    try:
+        [parsed] = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
+    except OSError:
+        return {}
+    found: dict[str, str] = {}
+    statements = parsed.body if isinstance(parsed, ast.ClassDef) else []
+    for field_, below in pairwise(statements):
+        if isinstance(field_, ast.AnnAssign) and isinstance(field_.target, ast.Name):
+            match below:
+                case ast.Expr(value=ast.Constant(value=str(text))):
+                    found[field_.target.id] = inspect.cleandoc(text)
+                case _:
+                    pass
+    return found
 
 
 def values_of(names: tuple[str, ...]) -> Callable[[object], tuple[object, ...]]:
