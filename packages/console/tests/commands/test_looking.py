@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import perdure
+import perdure.codecs
 import pytest
 from perdure_console import main
 
@@ -148,3 +149,37 @@ def test_the_url_of_the_command_counts_above_the_environment(url, monkeypatch, c
         assert main(words) == 0
     assert main(["list"]) == 3
     assert "typo.db" in capsys.readouterr().err
+
+
+def test_a_storage_with_a_codec_is_read_with_it(tmp_path, monkeypatch, perdure_says):
+    (tmp_path / "shop_codecs.py").write_text(
+        "from perdure.codecs import Zlib\ncodec = [Zlib(above=0)]\n", "utf-8"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    url, codec = "sqlite:///coded.db", ("--codec", "shop_codecs:codec")
+
+    long = json.dumps("cup" * 1000)
+    assert perdure_says("start", url, "a", "count", long, *codec).code == 0
+    asyncio.run(count_with(url))
+
+    assert perdure_says("result", url, "a", *codec).out == f"{long}\n"
+    without = perdure_says("result", url, "a")
+    assert (without.code, without.out) == (3, "")
+    assert "zlib" in without.err
+    assert perdure_says("list", url, "--codec", "shop_codecs:nothing").code == 2
+
+
+async def count_with(url: str) -> None:
+    app = perdure.Registry()
+
+    @app.orchestration
+    async def count(ctx: perdure.OrchestrationContext, what: str) -> str:
+        return what
+
+    codec = [perdure.codecs.Zlib(above=0)]
+    async with (
+        perdure.open_provider(url, codec=codec) as provider,
+        perdure.Runtime(provider, app),
+    ):
+        await perdure.Client(provider).wait_for_orchestration("a", 20)
