@@ -243,77 +243,49 @@ class WakesOneOfItsWaiters(TellsOfWork):
             self.waiting -= 1
 
 
-class OwnCalls(TellsOfWork):
-    """Looks when one of its own calls has changed something, and by the clock only at first."""
+@breaks("WAIT-3")
+class MissesWorkOfOtherObjects(TellsOfWork):
+    """Looks only at the instances that its own calls have named."""
 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
-        self.changes = 0
+        self.named = set()
+
+    def is_turn(self, store, row, wait, began):
+        named = row.state.instance in self.named
+        return named and super().is_turn(store, row, wait, began)
 
     async def create_instance(self, new):
-        self.changes += 1
         await super().create_instance(new)
-
-    async def send(self, messages):
-        self.changes += 1
-        await super().send(messages)
+        self.named.add(new.instance)
 
     async def commit_turn(self, commit):
-        self.changes += 1
-        return await super().commit_turn(commit)
-
-    async def release_turn(self, release):
-        self.changes += 1
-        await super().release_turn(release)
+        answer = await super().commit_turn(commit)
+        self.named |= {child.instance.instance for child in commit.create}
+        return answer
 
 
 @breaks("WAIT-3")
-class MissesWorkOfOtherObjects(OwnCalls):
-    async def wait_for_work(self, wait):
-        before, began = self.changes, self.clock.now()
-        await self.until(
-            wait.timeout,
-            lambda: (
-                (self.changes > before or self.clock.now() in (began, began + 1))
-                and self.has_work(wait, began)
-            ),
-        )
-
-
-class Hears(TellsOfWork):
-    """Is woken by an event, and not by looking."""
+class LooksBeforeItListens(TellsOfWork):
+    """Misses what comes between its look and the begin of its rest."""
 
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
-        self.subscriptions = set()
+        self.missed = set()
 
-    def tell(self):
-        for each in self.subscriptions:
-            each.set()
+    def is_turn(self, store, row, wait, began):
+        missed = row.state.instance in self.missed
+        return not missed and super().is_turn(store, row, wait, began)
 
-    async def create_instance(self, new):
-        await super().create_instance(new)
-        self.tell()
-
-    async def pause(self):
-        for _ in range(3):
-            await asyncio.sleep(0)
-
-
-@breaks("WAIT-3")
-class LooksBeforeItListens(Hears):
     async def wait_for_work(self, wait):
-        if self.has_work(wait, self.clock.now()):
-            return
-        await self.pause()
-        heard = asyncio.Event()
-        self.subscriptions.add(heard)
-        try:
-            if (await self.clock.sleep(INTERVAL)) is None and heard.is_set():
-                return
-            await self.clock.sleep(wait.timeout - INTERVAL)
-        finally:
-            self.subscriptions.remove(heard)
+        self.missed = set()
+        if not self.has_work(wait, self.clock.now()):
+            for _ in range(3):
+                await asyncio.sleep(0)
+            store = self.at_present()
+            ready = filter(store.is_ready, store.tables.instances.values())
+            self.missed = {row.state.instance for row in ready}
+        await super().wait_for_work(wait)
 
 
 @breaks("WAIT-1")

@@ -2,64 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Awaitable
-
 from perdure.contract import ActivityRelease, ParkedMark, TurnRelease
 
 from perdure_conformance.bench import Bench, held_by
 from perdure_conformance.check import check
-from perdure_conformance.clauses.spans import pass_seconds
 from perdure_conformance.expect import expect, expect_equal
 from perdure_conformance.samples import LEASE, delivered, work
 
 MARK = ParkedMark(reason="stalled", details="stalled")
-MOMENTS = 16
-"""At half of them a call is cancelled after so many steps of the event loop, at the others after a part
-of the time that it takes."""
-
-
-class Moments:
-    """When calls are cancelled."""
-
-    def __init__(self) -> None:
-        self._length = 0.0
-
-    async def measure(self, call: Awaitable[object]) -> None:
-        """Make a call, and see how long such a call takes."""
-        began = time.perf_counter()
-        await call
-        self._length = max(self._length, time.perf_counter() - began)
-
-    async def cancel(self, call: Awaitable[object], number: int) -> None:
-        """Make a call, and cancel it at this moment."""
-        task = asyncio.ensure_future(call)
-        if number < MOMENTS // 2:
-            for _ in range(number):
-                await asyncio.sleep(0)
-        else:
-            part = (number - MOMENTS // 2 + 0.5) / (MOMENTS // 2)
-            await pass_seconds(part * self._length)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+STEPS = (0, 1, 2, 3, 4, 6, 9, 15, 24, 40, 65, 105, 170, 275, 450, 730, 1200, 2000)
+"""Steps of the event loop after which a call is cancelled: the later ones reach those that wait for a
+server, since the loop goes on without a rest meanwhile."""
 
 
 @check("LEASE-23")
 async def a_cancelled_release_is_whole_or_nothing(bench: Bench) -> None:
     """Wherever a release is cancelled, all of it happened or nothing; repeated, it takes effect once."""
-    moments = Moments()
-    first = TurnRelease(lease=held_by(await bench.started("measured")), delay=LEASE)
-    await moments.measure(bench.provider.release_turn(first))
-    bench.advance(LEASE)
-    await bench.commit(await bench.take("measured"))
-    for number in range(MOMENTS):
-        name = f"i-{number}"
+    for steps in STEPS:
+        name = f"i-{steps}"
         turn = await bench.started(name)
         lease, delay = held_by(turn), LEASE / 2
         release = TurnRelease(lease=lease, delay=delay, counted=False, parked=MARK)
-        await moments.cancel(bench.provider.release_turn(release), number)
-        said = f"a release that was cancelled at moment {number}"
+        await bench.cancelled(bench.provider.release_turn(release), steps=steps)
+        said = f"a release that was cancelled after {steps} steps"
         happened = (await bench.state(name)).parked is not None
         gone = lease in await bench.provider.renew_turns([lease], lease_for=LEASE)
         expect_equal(
@@ -78,16 +43,12 @@ async def a_cancelled_release_is_whole_or_nothing(bench: Bench) -> None:
 @check("ACT-25")
 async def what_ends_an_activity_lease_is_whole_or_nothing(bench: Bench) -> None:
     """Wherever a completion or a release of an activity is cancelled, all of it happened or nothing."""
-    moments = Moments()
-    await bench.commit(await bench.with_activities(work("measured"), instance="measured"))
-    await moments.measure(bench.complete(await bench.take_work("measured")))
-    await bench.commit(await bench.take("measured"))
-    for number in range(MOMENTS):
-        name = f"i-{number}"
+    for steps in STEPS:
+        name = f"i-{steps}"
         turn = await bench.with_activities(work("done"), work("released"), instance=name)
         leased = {each.id: each for each in await bench.lease_work()}
-        await moments.cancel(bench.complete(leased["done"]), number)
-        said = f"a completion that was cancelled at moment {number}"
+        await bench.cancelled(bench.complete(leased["done"]), steps=steps)
+        said = f"a completion that was cancelled after {steps} steps"
         lease = leased["done"].lease
         gone = lease in await bench.provider.renew_activities([lease], lease_for=LEASE)
         turn = await bench.keep(turn, remove=(), events=(b"1",))
@@ -98,8 +59,8 @@ async def what_ends_an_activity_lease_is_whole_or_nothing(bench: Bench) -> None:
         expect_equal(delivered(turn), ["result-done"], f"results after {said}, repeated")
         lease, delay = leased["released"].lease, LEASE / 2
         release = ActivityRelease(lease=lease, delay=delay, counted=False, parked=MARK)
-        await moments.cancel(bench.provider.release_activity(release), number)
-        said = f"a release that was cancelled at moment {number}"
+        await bench.cancelled(bench.provider.release_activity(release), steps=steps)
+        said = f"a release that was cancelled after {steps} steps"
         happened = (await bench.state(name)).parked is not None
         gone = lease in await bench.provider.renew_activities([lease], lease_for=LEASE)
         expect_equal(
