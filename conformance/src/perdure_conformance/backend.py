@@ -8,10 +8,12 @@ tampering.
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
-from typing import Protocol, Self, cast
+from typing import Protocol, Self, cast, runtime_checkable
 from urllib.parse import quote
 
 import pluggy
@@ -21,6 +23,8 @@ from perdure.errors import InvalidProviderUrl
 from perdure.providers.loader import PROVIDER_GROUP, open_provider
 
 hookspec = pluggy.HookspecMarker("perdure")
+
+_LOGGER = logging.getLogger("perdure.conformance")
 
 UNKNOWN = "unknown"
 """Stands for the distribution and version of a provider that is not installed."""
@@ -45,6 +49,30 @@ class Backend(Protocol):
     def open(self, *, clock: Clock, namespace: str) -> AbstractAsyncContextManager[Provider]:
         """A provider object on this storage; each call gives another one."""
         ...
+
+
+@runtime_checkable
+class CleansUp(Protocol):
+    """What a backend may have beside: it removes what a run has left in its storage."""
+
+    async def clean_up(self, namespace: str) -> None:
+        """Remove a namespace in which a check, or a measurement, is over.
+
+        Its provider objects are closed. A killed process may have left it in any state.
+        """
+        ...
+
+
+async def clean_up(backend: Backend, namespaces: Iterable[str]) -> None:
+    """Let the backend remove namespaces, if it does; a failure is logged, and judges no check."""
+    if not isinstance(backend, CleansUp):
+        return
+    for namespace in namespaces:
+        try:
+            async with asyncio.timeout(OPENING):
+                await backend.clean_up(namespace)
+        except Exception as error:  # noqa: BLE001 # whatever a harness raises
+            _LOGGER.warning("the namespace %s was not cleaned up: %r", namespace, error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,7 @@ from perdure.contract import (
 )
 from perdure.errors import ActivityLeaseLost, HistoryConflict, LeaseLost, ProviderError
 
-from perdure_conformance.backend import Backend
+from perdure_conformance.backend import Backend, clean_up
 from perdure_conformance.expect import ClauseBroken, expect, expect_equal
 from perdure_conformance.samples import (
     LEASE,
@@ -82,12 +82,15 @@ class Bench:
         self.namespace = provider_namespace
         self._stack = stack
         self._open: dict[Provider, AsyncExitStack] = {}
+        self.namespaces = {provider_namespace: None}
+        """Those that provider objects were opened on, in their order."""
         self._count = 0
         self.provider: Provider
 
     async def open(self, *, namespace: str | None = None, clock: Clock | None = None) -> Provider:
         """Another provider object on the same storage, by the bench's clock or another one."""
         # Its own stack, entered into the bench's: closed early by `close`, else at the end.
+        self.namespaces[namespace or self.namespace] = None
         stack = await self._stack.enter_async_context(AsyncExitStack())
         provider = await stack.enter_async_context(
             self.backend.open(clock=clock or self.clock, namespace=namespace or self.namespace)
@@ -352,8 +355,12 @@ def held_by(turn: LeasedTurn) -> TurnLease:
 
 @asynccontextmanager
 async def open_bench(backend: Backend) -> AsyncGenerator[Bench]:
-    """A bench with one provider object open."""
-    async with AsyncExitStack() as stack:
-        bench = Bench(backend, stack, f"check-{uuid.uuid4().hex[:12]}")
-        bench.provider = await bench.open()
-        yield bench
+    """A bench with one provider object open; what it leaves in the storage is cleaned up."""
+    stack = AsyncExitStack()
+    bench = Bench(backend, stack, f"check-{uuid.uuid4().hex[:12]}")
+    try:
+        async with stack:
+            bench.provider = await bench.open()
+            yield bench
+    finally:
+        await clean_up(backend, bench.namespaces)

@@ -21,7 +21,7 @@ from uuid import uuid4
 from perdure.clock import SystemClock
 from perdure.contract import Provider
 
-from perdure_conformance.backend import Backend
+from perdure_conformance.backend import Backend, clean_up
 from perdure_conformance.stress_workloads import WORKLOADS, Step
 
 SECONDS = 8.0
@@ -65,8 +65,11 @@ async def measure(
     found: list[Measurement] = []
     for step in workloads:
         namespace = f"stress-{uuid4().hex[:12]}"
-        async with backend.open(clock=SystemClock(), namespace=namespace) as provider:
-            found.append(await Running(provider, step, load).measure())
+        try:
+            async with backend.open(clock=SystemClock(), namespace=namespace) as provider:
+                found.append(await Running(provider, step, load).measure())
+        finally:
+            await clean_up(backend, [namespace])
     return found
 
 
