@@ -33,6 +33,8 @@ include_patterns = [
     "CONTRIBUTING.md",
     "compatibility/README.md",
 ]
+# Environments, which have thousands of files to look at.
+exclude_patterns = [".*", "build"]
 
 # Links within a page name GitHub's anchors; the tests check them too.
 myst_heading_anchors = 4

@@ -300,12 +300,13 @@ async def waits_for_changes_end_with_a_deletion(bench: Bench) -> None:
         return provider.wait_for_change(wait)
 
     async def replace_it() -> None:
-        await bench.create(replace(new_instance(incarnation="new"), replaces=OLD))
+        await bench.create(replace(new_instance(incarnation="third"), replaces="second"))
 
     await bench.commit(await bench.started(), id="c-1", end=COMPLETED)
     expect(
         await ends_after(bench, changed(), lambda: delete(bench)), "deleted, and the wait goes on"
     )
     expect(await ends(bench, changed(), within=MINUTE / 2), "missed a deletion before it")
-    await bench.commit(await bench.started(), id="c-1", end=COMPLETED)
+    await bench.create(new_instance(incarnation="second"))
+    await bench.commit(await bench.take(), id="c-1", end=COMPLETED)
     expect(await ends_after(bench, changed(), replace_it), "replaced, and the wait goes on")
