@@ -8,7 +8,6 @@ import json
 import logging
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -65,12 +64,6 @@ def worker(folder: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         process.stderr.close()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def asked(port: int, path: str, method: str = "GET") -> tuple[int, str]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     connection.request(method, path)
@@ -91,10 +84,11 @@ async def result_of(url: str) -> str:
 def test_a_worker_says_what_it_serves_works_answers_probes_and_stops_in_order(
     worker, folder
 ) -> None:
-    url, port = f"sqlite:///{folder}/shop.db", free_port()
+    url = f"sqlite:///{folder}/shop.db"
     words = ("--url", url, "--resources", "shop:bank", "--tag", "gpu", "--log-format", "json")
-    process = worker(*words, "--health", f"127.0.0.1:{port}")
+    process = worker(*words, "--health", "127.0.0.1:0")
 
+    port = int(json.loads(process.stderr.readline())["message"].rpartition(" port ")[2])
     said = json.loads(process.stderr.readline())
     assert re.fullmatch(
         r"worker \d+ serves sqlite:///.*shop\.db; orchestrations: pay 1\.0\.0;"

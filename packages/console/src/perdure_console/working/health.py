@@ -7,6 +7,7 @@ storage answers too. The answer is a line of text; it never shows a URL.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -14,6 +15,7 @@ from typing import Final
 from perdure import Runtime
 from perdure.errors import InvalidInput
 
+_LOGGER: Final = logging.getLogger("perdure.worker")
 _LONGEST_REQUEST: Final = 8 * 1024
 _PATIENCE: Final = 5.0
 """Seconds for a request to come; a connection that asks nothing must not stay."""
@@ -32,6 +34,8 @@ async def answering(runtime: Runtime, address: str | None) -> AsyncGenerator[Non
         )
     except OSError as error:
         raise InvalidInput(f"--health {address} cannot be served: {error.strerror}") from None
+    bound = server.sockets[0].getsockname()
+    _LOGGER.info("answers /livez and /readyz at port %d", bound[1])
     try:
         yield
     finally:
@@ -39,9 +43,9 @@ async def answering(runtime: Runtime, address: str | None) -> AsyncGenerator[Non
 
 
 def address_of(text: str) -> tuple[str | None, int]:
-    """The host, None for every address, and the port; raises `InvalidInput`."""
+    """The host, None for every address, and the port, 0 for any; raises `InvalidInput`."""
     host, colon, port = text.rpartition(":")
-    if not colon or not port.isdecimal() or not 0 < int(port) < 65536:
+    if not colon or not port.isdecimal() or int(port) > 65535:
         raise InvalidInput(f"{text!r} is no address; write it like :8081 or 127.0.0.1:8081")
     return host.strip("[]") or None, int(port)
 
