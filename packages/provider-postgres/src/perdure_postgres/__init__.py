@@ -10,6 +10,7 @@ Each room uses only those above it:
 - `_statements`: listings and counts, built by SQLAlchemy Core
 - `_rows`, `_calls`: calls of the functions, and the records that their rows become
 - `_writes`: groups of writes that share a transaction
+- `_batches`: small calls that share a statement
 - `_waits`, `_signals`: waiting calls, and what other processes tell them
 - `_opening`, `_admin`, `_provider`: the methods of the contract on an open database
 - `_testing`: fault injection and the backend for the conformance suite

@@ -9,6 +9,7 @@ import psycopg
 from perdure.clock import Clock
 from perdure.errors import ProviderError, StorageFailed
 
+from perdure_postgres._batches import Batch
 from perdure_postgres._calls import Calls
 from perdure_postgres._database import Database, connect
 from perdure_postgres._errors import provider_error
@@ -30,6 +31,8 @@ class OpenDatabase:
         self, database: Database, options: PostgresOptions, namespace: int, clock: Clock
     ) -> None:
         self.calls = Calls(database, schema=options.schema_name, namespace=namespace)
+        self.states = Batch(self.calls, "read_instances")
+        self.marks = Batch(self.calls, "read_marks")
         self.statements = Statements(options.schema_name, namespace)
         self.waits = Waits(clock, storage=database.storage)
         self.signals = Signals(
@@ -57,6 +60,8 @@ class OpenDatabase:
         """Close the parts in an order in which none uses a closed one."""
         self.waits.close()
         await self.writer.drain()
+        await self.states.drain()
+        await self.marks.drain()
         await self.signals.close()
         await self.calls.database.close()
 

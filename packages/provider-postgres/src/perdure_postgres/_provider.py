@@ -276,12 +276,13 @@ class PostgresProvider(Provider):
         return frozenset(each[place] for place in gone)
 
     async def read_instance(self, instance: str) -> InstanceState | None:
-        calls = self._opened("read_instance").calls
-        rows = await calls.read("read_instance", "read_instance", stored(instance))
-        if not rows:
+        opened = self._opened("read_instance")
+        asked = {"instance": stored(instance)}
+        row = await opened.states.ask("read_instance", instance, asked)
+        if row is None:
             return None
-        with calls.translating("read_instance"):
-            return state_of(*rows[0])
+        with opened.calls.translating("read_instance"):
+            return state_of(*row)
 
     async def reopen_instance(self, reopening: InstanceReopening) -> None:
         check_reopening(reopening)
@@ -392,8 +393,9 @@ class PostgresProvider(Provider):
         opened.signals.listen()
 
         async def look() -> Instant:
-            rows = await opened.calls.read("wait_for_change", "read_marks", stored(wait.instance))
-            return 0 if _differs(wait, rows[0][0] if rows else None) else ALWAYS
+            asked = {"instance": stored(wait.instance)}
+            row = await opened.marks.ask("wait_for_change", wait.instance, asked)
+            return 0 if _differs(wait, None if row is None else row[0]) else ALWAYS
 
         with opened.waits.for_changes((wait.instance,), turning=wait.until_ended) as waiter:
             await opened.waits.wait(waiter, wait.timeout, look)

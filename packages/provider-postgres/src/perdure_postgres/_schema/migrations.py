@@ -40,11 +40,13 @@ _DIALECT: Final = postgresql.dialect(paramstyle="pyformat")  # pyright: ignore[r
 _SETTINGS: Final = """SECURITY DEFINER
     SET search_path = {schema}, pg_temp
     SET plan_cache_mode = force_generic_plan
-    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off"""
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+    SET enable_material = off SET join_collapse_limit = 1 SET jit = off"""
 """What every function that a provider calls runs with.
 
 Plans are kept for as long as a connection lasts, from a time when the tables may have been empty; so
-the only good plan, loops over indexes, is the only one allowed.
+the only good plan, loops over indexes in the order in which the tables are named, is the only one
+allowed.
 """
 
 

@@ -120,21 +120,23 @@ instances = Table(
     Column("labels", JSONB),
     UniqueConstraint("namespace", "id", name="instances_by_id"),
 )
+# The namespace is not the first column here: a server that knows nothing of an empty table would as
+# soon read all of a namespace by one of these as find an instance by its id.
 _newest_first = (instances.c.created_at.desc(), instances.c.number.desc())
 instances_by_status = Index(
-    "instances_by_status", instances.c.namespace, instances.c.status, *_newest_first
+    "instances_by_status", instances.c.status, instances.c.namespace, *_newest_first
 )
 instances_by_name = Index(
     "instances_by_name",
-    instances.c.namespace,
     instances.c.name,
+    instances.c.namespace,
     *_newest_first,
     postgresql_where=instances.c.status != AWAITED,
 )
 instances_by_parent = Index(
     "instances_by_parent",
-    instances.c.namespace,
     instances.c.parent_instance,
+    instances.c.namespace,
     *_newest_first,
     postgresql_where=instances.c.parent_instance.is_not(None),
 )

@@ -199,13 +199,13 @@ DECLARE
 BEGIN
     PERFORM t.number
     FROM jsonb_to_recordset(p) AS r(instance text, reason text)
-    JOIN instances AS i ON i.namespace = p_namespace AND i.id = r.instance
+    JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON true
     JOIN turns AS t ON t.number = i.number
     WHERE r.reason IS NOT NULL
     ORDER BY t.number FOR UPDATE OF t;
     PERFORM a.id
     FROM jsonb_to_recordset(p) AS r(instance text, id text)
-    JOIN instances AS i ON i.namespace = p_namespace AND i.id = r.instance
+    JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON true
     JOIN activities AS a ON a.instance = i.number AND a.id = r.id
     ORDER BY a.instance, a.id FOR UPDATE OF a;
     WITH marked AS (
@@ -215,7 +215,7 @@ BEGIN
         FROM jsonb_to_recordset(p) AS r(
             instance text, id text, token text, reason text, details text
         )
-        JOIN instances AS i ON i.namespace = p_namespace AND i.id = r.instance
+        JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON true
         JOIN activities AS a ON a.instance = i.number AND a.id = r.id AND a.token = r.token
         WHERE r.reason IS NOT NULL AND t.number = i.number
         RETURNING r.instance
@@ -236,7 +236,7 @@ BEGIN
     FROM jsonb_to_recordset(p) AS r(
         instance text, id text, token text, delay bigint, counted boolean
     )
-    JOIN instances AS i ON i.namespace = p_namespace AND i.id = r.instance
+    JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON true
     WHERE a.instance = i.number AND a.id = r.id
       AND (a.token = r.token OR (NOT r.counted AND a.taken_from = r.token));
     RETURN v_parked;
@@ -250,7 +250,7 @@ DECLARE
 BEGIN
     PERFORM a.id
     FROM jsonb_to_recordset(p) AS r(instance text, id text)
-    JOIN instances AS i ON i.namespace = p_namespace AND i.id = r.instance
+    JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON true
     JOIN activities AS a ON a.instance = i.number AND a.id = r.id
     ORDER BY a.instance, a.id FOR UPDATE OF a;
     WITH renewed AS (
@@ -258,7 +258,7 @@ BEGIN
         SET held_until = p_until, kind = 2,
             ready_at = CASE WHEN a.kind = 2 THEN least(a.ready_at, p_until) ELSE p_until END
         FROM jsonb_to_recordset(p) AS r(o int, instance text, id text, token text)
-        JOIN instances AS i ON i.namespace = p_namespace AND i.id = r.instance
+        JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON true
         WHERE a.instance = i.number AND a.id = r.id AND a.token = r.token
         RETURNING r.instance, r.id, r.token
     )

@@ -1,3 +1,9 @@
+-- The row of an id. The limit keeps the planner from reading a whole namespace in place of it.
+CREATE OR REPLACE FUNCTION find_instance(p_namespace int, p_id text) RETURNS SETOF instances
+LANGUAGE sql STABLE ROWS 1 AS $$
+    SELECT i.* FROM instances AS i WHERE i.namespace = p_namespace AND i.id = p_id LIMIT 1
+$$;
+
 -- What a mailbox holds at a moment: since when something is visible, and when the next message is due.
 CREATE OR REPLACE FUNCTION mailbox_times(p_instance bigint, p_now bigint)
 RETURNS TABLE (since bigint, next bigint)

@@ -1,13 +1,13 @@
--- The plain fields of an instance, its custom status and the output of its last execution.
-CREATE OR REPLACE FUNCTION read_instance(p_namespace int, p_instance text)
-RETURNS TABLE (fields jsonb, custom_status bytea, output bytea)
+-- The plain fields of instances, their custom statuses and the outputs of their last executions.
+CREATE OR REPLACE FUNCTION read_instances(p_namespace int, p jsonb)
+RETURNS TABLE (place int, fields jsonb, custom_status bytea, output bytea)
 LANGUAGE sql STABLE @settings@ AS $$
-    SELECT plain_fields(i, t) || jsonb_build_object('ended_as', x.status), s.data, x.output
-    FROM instances AS i
+    SELECT r.o, plain_fields(i, t) || jsonb_build_object('ended_as', x.status), s.data, x.output
+    FROM jsonb_to_recordset(p) AS r(o int, instance text)
+    JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON i.status <> 'Awaited'
     LEFT JOIN turns AS t ON t.number = i.number
     LEFT JOIN executions AS x ON x.instance = i.number AND x.execution = i.execution
     LEFT JOIN custom_statuses AS s ON t.custom_status_version > 0 AND s.instance = i.number
-    WHERE i.namespace = p_namespace AND i.id = p_instance AND i.status <> 'Awaited'
 $$;
 
 -- One page of a history, and a first row (`number` 0) with what bounds it: the incarnation, the first
@@ -64,12 +64,14 @@ LANGUAGE sql STABLE @settings@ AS $$
 $$;
 
 -- What tells a waiting caller whether an instance has changed.
-CREATE OR REPLACE FUNCTION read_marks(p_namespace int, p_instance text) RETURNS jsonb
+CREATE OR REPLACE FUNCTION read_marks(p_namespace int, p jsonb)
+RETURNS TABLE (place int, marks jsonb)
 LANGUAGE sql STABLE @settings@ AS $$
-    SELECT jsonb_build_array(
+    SELECT r.o, jsonb_build_array(
         i.status, t.last_commit, t.parked_reason, t.parked_details, t.parked_since)
-    FROM instances AS i JOIN turns AS t ON t.number = i.number
-    WHERE i.namespace = p_namespace AND i.id = p_instance AND i.status <> 'Awaited'
+    FROM jsonb_to_recordset(p) AS r(o int, instance text)
+    JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON i.status <> 'Awaited'
+    JOIN turns AS t ON t.number = i.number
 $$;
 
 -- Makes the namespace if it is missing; returns its number.

@@ -207,7 +207,7 @@ LANGUAGE plpgsql VOLATILE @settings@ AS $$
 BEGIN
     PERFORM t.number
     FROM jsonb_to_recordset(p) AS r(instance text)
-    JOIN instances AS i ON i.namespace = p_namespace AND i.id = r.instance
+    JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON true
     JOIN turns AS t ON t.number = i.number
     ORDER BY t.number FOR UPDATE OF t;
     UPDATE turns AS t
@@ -229,7 +229,7 @@ BEGIN
     FROM jsonb_to_recordset(p) AS r(
         instance text, token text, delay bigint, counted boolean, reason text, details text
     )
-    JOIN instances AS i ON i.namespace = p_namespace AND i.id = r.instance
+    JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON true
     JOIN turns AS o ON o.number = i.number
     CROSS JOIN LATERAL (
         SELECT r.reason IS NOT NULL AND o.token = r.token AS parks
@@ -248,7 +248,7 @@ DECLARE
 BEGIN
     PERFORM t.number
     FROM jsonb_to_recordset(p) AS r(instance text)
-    JOIN instances AS i ON i.namespace = p_namespace AND i.id = r.instance
+    JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON true
     JOIN turns AS t ON t.number = i.number
     ORDER BY t.number FOR UPDATE OF t;
     WITH renewed AS (
@@ -258,8 +258,7 @@ BEGIN
             -- A lease that ends later stays where it is in the index.
             ready_at = CASE WHEN t.kind = 2 THEN least(t.ready_at, p_until) ELSE p_until END
         FROM jsonb_to_recordset(p) AS r(instance text, token text)
-        JOIN instances AS i
-            ON i.namespace = p_namespace AND i.id = r.instance AND i.status = 'Running'
+        JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON i.status = 'Running'
         WHERE t.number = i.number AND t.token = r.token
         RETURNING r.instance, r.token
     )

@@ -44,20 +44,20 @@ BEGIN
         SELECT array_agg(l.number) INTO v_locked FROM (
             SELECT t.number
             FROM jsonb_array_elements_text(p->'ids') AS w(id)
-            JOIN instances AS i ON i.namespace = p_namespace AND i.id = w.id
+            JOIN LATERAL find_instance(p_namespace, w.id) AS i ON true
             JOIN turns AS t ON t.number = i.number
             ORDER BY t.number
             FOR UPDATE OF t
         ) AS l;
         SELECT array_agg(i.number) INTO v_found
         FROM jsonb_array_elements_text(p->'ids') AS w(id)
-        JOIN instances AS i ON i.namespace = p_namespace AND i.id = w.id;
+        JOIN LATERAL find_instance(p_namespace, w.id) AS i ON true;
         EXIT WHEN v_found IS NULL OR v_found <@ v_locked;
     END LOOP;
     IF p ? 'finish' THEN
         PERFORM a.id
         FROM jsonb_to_recordset(p->'finish') AS f(i int, instance text, id text)
-        JOIN instances AS i ON i.namespace = p_namespace AND i.id = f.instance
+        JOIN LATERAL find_instance(p_namespace, f.instance) AS i ON true
         JOIN activities AS a ON a.instance = i.number AND a.id = f.id
         ORDER BY a.instance, a.id
         FOR UPDATE OF a;
@@ -103,8 +103,7 @@ BEGIN
             i int, kind text, instance text, incarnation text, id text, token text,
             execution int, expected int, finish jsonb, ending text
         )
-        LEFT JOIN instances AS i
-            ON i.namespace = p_namespace AND i.id = c.instance AND i.status <> 'Awaited'
+        LEFT JOIN LATERAL find_instance(p_namespace, c.instance) AS i ON i.status <> 'Awaited'
         LEFT JOIN turns AS t ON t.number = i.number
         LEFT JOIN LATERAL (
             SELECT jsonb_agg(f.lease->0) AS lost
@@ -239,13 +238,13 @@ BEGIN
         WHILE v_pending IS NOT NULL LOOP
             PERFORM t.number
             FROM jsonb_to_recordset(v_pending) AS r(instance text)
-            JOIN instances AS i ON i.namespace = p_namespace AND i.id = r.instance
+            JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON true
             JOIN turns AS t ON t.number = i.number
             ORDER BY t.number FOR UPDATE OF t;
             -- In place of an ended instance.
             SELECT array_agg(i.number) INTO v_replaced
             FROM jsonb_to_recordset(v_pending) AS r(instance text, incarnation text, replaces text)
-            JOIN instances AS i ON i.namespace = p_namespace AND i.id = r.instance
+            JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON true
             WHERE r.replaces = i.incarnation AND i.incarnation <> r.incarnation
               AND i.status IN ('Completed', 'Failed');
             IF v_replaced IS NOT NULL THEN
@@ -293,14 +292,13 @@ BEGIN
             v_in_use := v_in_use || ARRAY(
                 SELECT r.instance
                 FROM jsonb_to_recordset(v_pending) AS r(instance text, incarnation text)
-                JOIN instances AS i ON i.namespace = p_namespace AND i.id = r.instance
+                JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON true
                 WHERE i.status <> 'Awaited' AND i.incarnation <> r.incarnation
             );
             -- What is neither created nor in use is in the hands of another transaction.
             SELECT jsonb_agg(r.new) INTO v_left
             FROM jsonb_array_elements(v_pending) AS r(new)
-            LEFT JOIN instances AS i
-                ON i.namespace = p_namespace AND i.id = r.new->>'instance'
+            LEFT JOIN LATERAL find_instance(p_namespace, r.new->>'instance') AS i ON true
             WHERE NOT r.new->>'instance' = ANY (v_in_use)
               AND i.incarnation IS DISTINCT FROM r.new->>'incarnation';
             v_pending := v_left;
@@ -311,8 +309,7 @@ BEGIN
             FROM jsonb_to_recordset(p->'create') AS r(
                 i int, instance text, incarnation text, labels jsonb
             )
-            JOIN instances AS i
-                ON i.namespace = p_namespace AND i.id = r.instance AND i.incarnation = r.incarnation
+            JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON i.incarnation = r.incarnation
             CROSS JOIN LATERAL jsonb_each_text(r.labels) AS l(key, value)
             WHERE i.number = ANY (v_created);
         END IF;
@@ -354,7 +351,7 @@ BEGIN
                 visible_at bigint, front boolean, d int, begins boolean, refused text,
                 wanted text
             )
-            JOIN instances AS i ON i.namespace = p_namespace AND i.id = r.instance
+            JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON true
             JOIN turns AS t ON t.number = i.number
             WHERE v_verdict[r.i] = 'ok'
               AND i.status NOT IN ('Completed', 'Failed')
@@ -417,7 +414,7 @@ BEGIN
         -- A cancellation ends the delay of an instance that is not leased (LEASE-22).
         SELECT array_agg(t.number) INTO v_delayed
         FROM jsonb_to_recordset(p->'cancels') AS r(i int, instance text, incarnation text, execution int)
-        JOIN instances AS i ON i.namespace = p_namespace AND i.id = r.instance
+        JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON true
         JOIN turns AS t ON t.number = i.number
         WHERE v_verdict[r.i] = 'ok' AND i.status = 'Running' AND t.token IS NULL
           AND t.held_until IS NOT NULL
@@ -531,7 +528,7 @@ BEGIN
         -- The rows that there are meanwhile are locked here, if they were not before.
         PERFORM t.number
         FROM jsonb_to_recordset(p_ids) AS r(i int, id text)
-        JOIN instances AS i ON i.namespace = p_namespace AND i.id = r.id
+        JOIN LATERAL find_instance(p_namespace, r.id) AS i ON true
         JOIN turns AS t ON t.number = i.number
         WHERE p_verdict[r.i] = 'ok'
         ORDER BY t.number FOR UPDATE OF t;
