@@ -48,6 +48,11 @@ SHARDS = "PERDURE_TEST_DYNAMODB_SHARDS"
 BY_THE_CLIENT = {"PERDURE_TEST_DYNAMODB_DIRECT": "false"}
 """Requests go through the driver's client, as they do unless an application asks for direct ones."""
 DYNAMODB_TESTS = "packages/provider-dynamodb/tests/test_conformance_local.py"
+ON_SERVERS = {
+    "dynamodb": DYNAMODB_TESTS,
+    "postgres": "packages/provider-postgres/tests/test_conformance.py",
+}
+"""The tests that certify a provider on a server, which they start."""
 # Stealing, so that no worker is left alone with the long ones.
 ON_ALL_CORES = ("--numprocesses=auto", "--dist=worksteal")
 
@@ -230,8 +235,8 @@ def providers(session: nox.Session) -> None:
         shutil.rmtree(report, ignore_errors=True)
         report.mkdir()
         # What is not conformant is written too: the table must say so.
-        if scheme == "dynamodb":
-            words = [*ON_ALL_CORES, DYNAMODB_TESTS, f"--conformance-report={report}"]
+        if scheme in ON_SERVERS:
+            words = [*ON_ALL_CORES, ON_SERVERS[scheme], f"--conformance-report={report}"]
             session.run("pytest", *words, env=BY_THE_CLIENT, success_codes=[0, 1])
         else:
             url = {"memory": "memory://conformance", "sqlite": "sqlite:///conformance.db"}[scheme]
