@@ -50,7 +50,7 @@ BY_THE_CLIENT = {"PERDURE_TEST_DYNAMODB_DIRECT": "false"}
 DYNAMODB_TESTS = "packages/provider-dynamodb/tests/test_conformance_local.py"
 ON_SERVERS = {
     "dynamodb": DYNAMODB_TESTS,
-    "postgres": "packages/provider-postgres/tests/test_conformance.py",
+    "postgresql": "packages/provider-postgres/tests/test_conformance.py",
 }
 """The tests that certify a provider on a server, which they start."""
 # Stealing, so that no worker is left alone with the long ones.
