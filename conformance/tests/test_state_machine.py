@@ -70,6 +70,13 @@ def test_an_error_of_the_provider_breaks_the_promise(monkeypatch, backend, compl
         asyncio.run(state_machine.compare_with_model(backend))
 
 
+@pytest.fixture(autouse=True)
+def time_enough(monkeypatch):
+    """A busy machine must not end the simplifying early."""
+    monkeypatch.setattr(state_machine, "SIMPLIFYING", 3600.0)
+    monkeypatch.setattr(state_machine, "LONGEST", 3600.0)
+
+
 def complaint_about(provider, seed=5, **options):
     with pytest.raises(ClauseBroken) as raised:
         asyncio.run(

@@ -24,6 +24,7 @@ ENDS = {
     "continues as new": {
         "end": ExecutionEnd(status=InstanceStatus.CONTINUED_AS_NEW, output=b"next"),
         "unpin": True,
+        "version": None,
         "keep_for": LEASE,
     },
     "completes": {"end": ExecutionEnd(status=InstanceStatus.COMPLETED, output=b"done")},
@@ -77,8 +78,7 @@ class Scene:
                 NewChild(instance=child),
                 NewChild(instance=taken, if_exists=make.event("alpha", id="in use")),
             ),
-            version="2.0.0",
-            **ENDS[end or "keeps its lease"],
+            **{"version": "2.0.0", **ENDS[end or "keeps its lease"]},
         )
         return self
 

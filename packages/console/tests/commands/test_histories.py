@@ -72,6 +72,9 @@ def run(
     """Run the command in the folder; the exit code, and what it said."""
     monkeypatch.chdir(stored)
     monkeypatch.setattr(sys, "path", [*sys.path])
+    for name in ("orders", "edited", "broken"):
+        # Other tests of the same process may have imported programs of these names.
+        monkeypatch.delitem(sys.modules, name, raising=False)
 
     def run(*words: str) -> tuple[int, str, str]:
         capsys.readouterr()
