@@ -291,7 +291,7 @@ async def check(world):
             assert tuple(each.instance for each in found.instances) == wanted
         children = await admin.find_instances(InstanceQuery(parent="parent"), limit=5)
         assert [each.instance for each in children.instances] == ["job"]
-        own_tag = Life.of_new("job@2").tag
+        own_tag = Life.of(world.model.items["fuzz#I#job", "A"]).tag
         told = [key for key in world.model.items if key[1] == "M#told"]
         assert len(told) == world.terminated
     left = sorted({key[1][:2] for key in world.model.items if key[0].endswith("#I#gone")})

@@ -27,6 +27,7 @@ from perdure_dynamodb._keys import delayed_until
 from perdure_dynamodb._lease_memory import BoundedMemory
 from perdure_dynamodb._listed import parked_item
 from perdure_dynamodb._litter import Litter
+from perdure_dynamodb._lives import LIFE, Life
 from perdure_dynamodb._locks import (
     PARKING,
     PARKING_AGAIN,
@@ -74,8 +75,8 @@ class Activities:
             if commit.activity_token is not None and "tok" in item:
                 self.remember(commit.activity_token, row_key(row))
 
-    async def lost(self, commit: TurnCommit) -> list[str]:
-        """Which of the activities that a commit finishes are not leased as it says."""
+    async def lost(self, commit: TurnCommit, life: Life) -> list[str]:
+        """Which of the activities that a commit finishes are not leased as it says, in this life."""
         rows = await self._rows.read(tuple(commit.finish))
         return [
             lease.activity
@@ -84,6 +85,7 @@ class Activities:
             or row.text_or_none("tok") != lease.token
             or row.text("inc") != commit.incarnation
             or row.number("exe") != commit.execution
+            or row.get(LIFE, life.text) != life.text
         ]
 
     def ended(self, keys: Sequence[Key]) -> None:
@@ -119,7 +121,7 @@ class Activities:
         removal = Delete(
             key=key,
             condition=wanted(key),
-            values=wanted_values(lease, key, lock.incarnation, lock.execution),
+            values=wanted_values(lease, key, lock.incarnation, lock.execution, lock.life),
         )
         known = {lease.instance: Mailbox.of(lock)}
         try:
@@ -156,7 +158,7 @@ class Activities:
         if release.parked is None:
             await self._table.try_write(update)
         else:
-            mark = parked_item(self._namespace, lease.instance, lock.incarnation, lock.created)
+            mark = parked_item(self._namespace, lock)
             other_reason = "attribute_exists(pkr) AND pkr <> :reason"
             for change, reason in ((PARKING, SAME_REASON), (PARKING_AGAIN, other_reason)):
                 parking = Update(
@@ -186,7 +188,7 @@ class Activities:
             return
         if row.text_or_none("tok") == lease.token:
             ready, key = free_place(self._namespace, row, row.number("rdy")), row_key(row)
-            values = wanted_values(lease, key, row.text("inc"), row.number("exe"))
+            values = wanted_values(lease, key, row.text("inc"), row.number("exe"), Life.of(row))
             await self._table.try_write(
                 Update(
                     key=key,
@@ -216,7 +218,7 @@ class Activities:
         key = row_key(row)
         values: dict[str, Plain] = {
             ":now": now,
-            **wanted_values(release.lease, key, lock.incarnation, lock.execution),
+            **wanted_values(release.lease, key, lock.incarnation, lock.execution, lock.life),
         }
         values[":ready"] = free_place(self._namespace, row, now)
         if release.delay > timedelta(0):

@@ -8,9 +8,10 @@ is in there (`slt`). A commit that finishes the one in the slot puts the next on
 its place in the index if that still does. So a step after a step writes one item where two would be
 put and removed. An activity stays where it was put for as long as there is one of its id.
 
-Attributes: `nam` name, `tag`, `dat` payload, `inc`, `exe`, `due` visible-at, `rdy` since when it
-waits, `ado` when it was added, `tok`/`unt` lease, `tkf` token of the lease that was taken over
-last, `hid` end of a delay, `dlv` delivery, `aid` id, of the one in the slot.
+Attributes: `nam` name, `tag`, `dat` payload, `inc`, `exe`, `lif` the life that added it (see `lives`),
+`due` visible-at, `rdy` since when it waits, `ado` when it was added, `tok`/`unt` lease, `tkf` token of
+the lease that was taken over last, `hid` end of a delay, `dlv` delivery, `aid` id, of the one in the
+slot.
 """
 
 from __future__ import annotations
@@ -33,12 +34,15 @@ from perdure_dynamodb._keys import (
     ready_time,
     work_prefix,
 )
-from perdure_dynamodb._lives import Life
+from perdure_dynamodb._lives import LIFE, Life
 from perdure_dynamodb._locks import LEASE_STANDS, Lock
 from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._payloads import ChunkBuffer, transient
 from perdure_dynamodb._table import Action, Delete, Key
 from perdure_dynamodb._values import Item, Plain, Row
+
+OF_LIFE = f"(attribute_not_exists({LIFE}) OR {LIFE} = :life)"
+"""The condition that an activity is of the life `:life`; those of version 0.1.0 don't tell."""
 
 
 def activity_item(
@@ -58,6 +62,7 @@ def activity_item(
         "sk": activity_key(new.id),
         "inc": commit.incarnation,
         "exe": commit.execution,
+        LIFE: life.text,
         "nam": new.name,
         "ado": now,
         "rdy": since,
@@ -107,7 +112,12 @@ def prefix_of_work(item: Mapping[str, Plain]) -> str:
 
 
 def finishing(
-    namespace: Namespace, commit: TurnCommit, *, slot: str | None, but: Key | None = None
+    namespace: Namespace,
+    commit: TurnCommit,
+    *,
+    life: Life,
+    slot: str | None,
+    but: Key | None = None,
 ) -> list[Action]:
     """The deletions that are preconditions of a commit; `slot` is the activity in the slot."""
     keys = {lease: key_of_work(namespace, lease, slot=slot) for lease in commit.finish}
@@ -115,7 +125,7 @@ def finishing(
         Delete(
             key=key,
             condition=wanted(key),
-            values=wanted_values(lease, key, commit.incarnation, commit.execution),
+            values=wanted_values(lease, key, commit.incarnation, commit.execution, life),
         )
         for lease, key in keys.items()
         if key != but
@@ -125,15 +135,21 @@ def finishing(
 def wanted(key: Key) -> str:
     """The condition that a lease stands, and that it is still the activity of this execution."""
     whose = " AND aid = :activity" if key[1] == SLOT else ""
-    return f"{LEASE_STANDS} AND inc = :inc AND exe = :exe{whose}"
+    return f"{LEASE_STANDS} AND inc = :inc AND exe = :exe AND {OF_LIFE}{whose}"
 
 
 def wanted_values(
-    lease: ActivityLease, key: Key, incarnation: str, execution: int
+    lease: ActivityLease, key: Key, incarnation: str, execution: int, life: Life
 ) -> dict[str, Plain]:
     """The values of `wanted`."""
     whose: dict[str, Plain] = {":activity": lease.activity} if key[1] == SLOT else {}
-    return {":token": lease.token, ":inc": incarnation, ":exe": execution, **whose}
+    return {
+        ":token": lease.token,
+        ":inc": incarnation,
+        ":exe": execution,
+        ":life": life.text,
+        **whose,
+    }
 
 
 def slot_key(namespace: Namespace, instance: str) -> Key:

@@ -25,7 +25,7 @@ from perdure.contract import (
 from perdure.errors import ProviderError
 
 from perdure_dynamodb._activities import Activities
-from perdure_dynamodb._activity_items import id_of, row_key
+from perdure_dynamodb._activity_items import OF_LIFE, id_of, row_key
 from perdure_dynamodb._activity_memory import ActivityMemory
 from perdure_dynamodb._busy_queues import leased_rows, queue_of
 from perdure_dynamodb._changes import Changes
@@ -46,6 +46,7 @@ from perdure_dynamodb._keys import (
     work_prefix,
 )
 from perdure_dynamodb._lease_memory import BoundedMemory
+from perdure_dynamodb._lives import Life
 from perdure_dynamodb._locks import PUT_OFF, Lock, damage_mark
 from perdure_dynamodb._looks import Found, carry_out, scan_until_full
 from perdure_dynamodb._namespace import Namespace
@@ -247,20 +248,20 @@ class ActivityLooks:
         self._taking |= {row_key(row) for row in wanted}
         try:
             taken = await at_once(
-                self._take(row, id_of(row, locks[self._instance_of(row)]), found) for row in wanted
+                self._take(row, locks[self._instance_of(row)], found) for row in wanted
             )
         finally:
             self._taking -= {row_key(row) for row in wanted}
         found.leased += [leased for leased in taken if leased is not None]
 
-    async def _take(self, row: Row, activity: str, found: _Found) -> LeasedActivity | None:
+    async def _take(self, row: Row, lock: Lock, found: _Found) -> LeasedActivity | None:
         """Lease it; what goes wrong with it must not cost the others of this call their leases."""
-        instance = self._instance_of(row)
+        instance, activity = lock.instance, id_of(row, lock)
         lease = ActivityLease(instance=instance, activity=activity, token=found.request.token)
         self._activities.remember(lease.token, row_key(row))
         found.begun.add(lease)
         try:
-            leased = await self._try_to_take(row, activity, found)
+            leased = await self._try_to_take(row, activity, lock.life, found)
             if leased is None:
                 found.begun.discard(lease)
             else:
@@ -277,7 +278,9 @@ class ActivityLooks:
                 found.begun.discard(lease)
             return None
 
-    async def _try_to_take(self, row: Row, activity: str, found: _Found) -> LeasedActivity | None:
+    async def _try_to_take(
+        self, row: Row, activity: str, life: Life, found: _Found
+    ) -> LeasedActivity | None:
         request, now, key = found.request, found.now, row_key(row)
         until = now + to_microseconds(request.lease_for)
         change = "SET tok = :token, unt = :until, dlv = dlv + :one, gsk = :ready"
@@ -290,7 +293,8 @@ class ActivityLooks:
             Update(
                 key=key,
                 change=f"{change} REMOVE hid",
-                condition=f"attribute_exists(pk) AND inc = :inc AND exe = :exe{which} AND {stands}"
+                condition=f"attribute_exists(pk) AND inc = :inc AND exe = :exe AND {OF_LIFE}{which}"
+                f" AND {stands}"
                 " AND (attribute_not_exists(unt) OR unt <= :now OR unt > :far)"
                 " AND (attribute_not_exists(hid) OR hid <= :now OR hid > :far)"
                 " AND (attribute_not_exists(due) OR due <= :now)",
@@ -302,6 +306,7 @@ class ActivityLooks:
                     + leased_until(until, since=waits_since(row.text("gsk"))),
                     ":inc": row.text("inc"),
                     ":exe": row.number("exe"),
+                    ":life": life.text,
                     ":now": now,
                     ":far": now + FARTHEST_END,
                     **whose,

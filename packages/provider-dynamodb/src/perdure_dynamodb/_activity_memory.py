@@ -20,7 +20,7 @@ from perdure_dynamodb._table import Key
 from perdure_dynamodb._values import Row
 
 _Turn: TypeAlias = tuple[str, int]
-"""The incarnation of an instance, and its turn number."""
+"""The life of an instance, and its turn number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +97,10 @@ class ActivityMemory:
 
     def seen(self, lease: ActivityLease, lock: Lock) -> None:
         """A lease was seen to stand when the instance was at this turn."""
-        self._sure_at[lease] = (lock.incarnation, lock.turn)
+        self._sure_at[lease] = (lock.life.text, lock.turn)
 
     def is_sure_of(self, lease: ActivityLease, key: Key, lock: Lock, now: Instant) -> bool:
         """Whether a lease stands, since no commit came after it was seen to."""
         known = self._known.get(key)
         is_held = known is not None and known.holds(lease, now)
-        return is_held and self._sure_at.get(lease) == (lock.incarnation, lock.turn)
+        return is_held and self._sure_at.get(lease) == (lock.life.text, lock.turn)

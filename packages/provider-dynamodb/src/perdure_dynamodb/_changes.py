@@ -66,13 +66,17 @@ class Changes:
     ) -> Create:
         """The change that creates an instance with its start message."""
         partition = self._keys.partition(new.instance)
-        life = Life.of_new(new.incarnation)
+        life = Life.of_new()
         start = {
             **message_item(self._namespace, new.start, buffer, life=life),
             LIFE: life.text,
         }
         lock = new_lock(
-            new, partition=partition, queue=self._namespace.turn_queue(new.instance), now=now
+            new,
+            life=life,
+            partition=partition,
+            queue=self._namespace.turn_queue(new.instance),
+            now=now,
         )
         if chunks_of(Row(start)):
             lock["lit"] = 1

@@ -253,8 +253,8 @@ class _LockChange:
             "attribute_not_exists(stg) AND (attribute_not_exists(cid) OR cid <> :id)",
         ]
         if plan.is_forced:
-            self._conditions.append("stat = :running")
-            self._values[":running"] = RUNNING
+            self._conditions.append(f"stat = :running AND {plan.lease.life.condition}")
+            self._values |= {":running": RUNNING, ":life": plan.lease.life.text}
         else:
             self._conditions.append(LEASE_STANDS)
             self._values[":token"] = commit.token

@@ -180,7 +180,7 @@ class Commits:
         found = (lock.execution, lock.last_event)
         if expected != found:
             raise HistoryConflict(commit.instance, expected=expected, found=found)
-        if commit.finish and (lost := await self._activities.lost(commit)):
+        if commit.finish and (lost := await self._activities.lost(commit, lock.life)):
             raise ActivityLeaseLost(commit.instance, lost, operation="commit_turn")
         return lock
 
@@ -208,7 +208,9 @@ class Commits:
             stage=plan.answer,
             meanwhile=lambda: self._stay_alive(plan),
         )
-        fenced: list[Action] = finishing(self._namespace, commit, slot=plan.lease.slot)
+        fenced: list[Action] = finishing(
+            self._namespace, commit, life=plan.lease.life, slot=plan.lease.slot
+        )
         if plan.tries_slot:
             key = slot_key(self._namespace, commit.instance)
             fenced.append(Check(key=key, condition=ABSENT))
@@ -259,7 +261,9 @@ class Commits:
         slot = None if plan.in_slot is None else slot_key(self._namespace, commit.instance)
         actions: list[Action] = [
             plan.fence(in_use),
-            *finishing(self._namespace, commit, slot=plan.lease.slot, but=slot),
+            *finishing(
+                self._namespace, commit, life=plan.lease.life, slot=plan.lease.slot, but=slot
+            ),
             *self._into_slot(plan),
         ]
         if in_use:
@@ -274,7 +278,8 @@ class Commits:
         for lease in commit.finish:
             if lease.activity == plan.lease.slot:
                 key = slot_key(self._namespace, commit.instance)
-                values = wanted_values(lease, key, commit.incarnation, commit.execution)
+                life = plan.lease.life
+                values = wanted_values(lease, key, commit.incarnation, commit.execution, life)
                 return [Put(item=item, condition=wanted(key), values=values)]
         return [Put(item=item, condition=ABSENT if plan.tries_slot else None)]
 

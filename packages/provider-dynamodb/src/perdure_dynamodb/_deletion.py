@@ -34,7 +34,7 @@ from perdure_dynamodb._values import Plain, Row
 
 _MOST_ATTEMPTS = 20
 
-_AS_IT_WAS = "inc = :inc AND trn = :turn AND stat <> :running AND attribute_not_exists(stg)"
+_ENDED = "stat <> :running"
 
 
 class Deletion:
@@ -67,7 +67,9 @@ class Deletion:
             await self._namespace.purge.early_events(lock)
             work = self._removal.work_item(lock)
             fence = Delete(
-                key=self._namespace.lock_key(instance), condition=_AS_IT_WAS, values=_values(lock)
+                key=self._namespace.lock_key(instance),
+                condition=f"{_as_it_was(lock)} AND {_ENDED}",
+                values={**_values(lock), ":running": RUNNING},
             )
             try:
                 await self._changes.carry_out(
@@ -101,7 +103,11 @@ class Deletion:
             return await self._create(create, marks, buffer)
         await self._namespace.purge.early_events(lock)
         work = self._removal.work_item(lock)
-        fence = Put(item=create.lock, condition=_AS_IT_WAS, values=_values(lock))
+        fence = Put(
+            item=create.lock,
+            condition=f"{_as_it_was(lock)} AND {_ENDED}",
+            values={**_values(lock), ":running": RUNNING},
+        )
         changes: list[Change] = [
             *self._gone(lock),
             *(Replace(item=item) for item in create.items),
@@ -166,14 +172,8 @@ class Deletion:
         return changes, Update(
             key=self._namespace.lock_key(lock.instance),
             change=change,
-            condition="inc = :inc AND trn = :turn AND attribute_not_exists(stg)",
-            values={
-                ":end": end,
-                ":events": events,
-                ":one": 1,
-                ":inc": lock.incarnation,
-                ":turn": lock.turn,
-            },
+            condition=_as_it_was(lock),
+            values={":end": end, ":events": events, ":one": 1, **_values(lock)},
         )
 
     def _gone(self, lock: Lock) -> list[Change]:
@@ -210,5 +210,11 @@ def _has_continued(row: Row) -> bool:
     return status in (None, InstanceStatus.CONTINUED_AS_NEW.value)
 
 
+def _as_it_was(lock: Lock) -> str:
+    """The condition that a lock item is as it was read, even if its incarnation was created again."""
+    return f"inc = :inc AND trn = :turn AND attribute_not_exists(stg) AND {lock.life.condition}"
+
+
 def _values(lock: Lock) -> dict[str, Plain]:
-    return {":inc": lock.incarnation, ":turn": lock.turn, ":running": RUNNING}
+    """The values of `_as_it_was`."""
+    return {":inc": lock.incarnation, ":turn": lock.turn, ":life": lock.life.text}

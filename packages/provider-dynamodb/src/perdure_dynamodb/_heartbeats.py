@@ -70,7 +70,7 @@ class Heartbeats:
         change, place = "SET unt = :until", known.place
         values: dict[str, Plain] = {
             ":until": until,
-            **wanted_values(lease, key, lock.incarnation, lock.execution),
+            **wanted_values(lease, key, lock.incarnation, lock.execution, lock.life),
         }
         # The index row may stay behind the lease's end, as long as the next renewal comes before
         # its time; what has moved it meanwhile has taken the lease away.

@@ -12,6 +12,7 @@ from perdure.clock import Instant
 from perdure.contract import InstanceStatus, NewInstance
 
 from perdure_dynamodb._keys import CONTINUED, LISTING, PARKED, child_key, label_key
+from perdure_dynamodb._lives import LIFE
 from perdure_dynamodb._locks import RUNNING, Lock
 from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._table import Key
@@ -67,12 +68,13 @@ def continued_item(namespace: Namespace, instance: str, created: Instant) -> Ite
     }
 
 
-def parked_item(namespace: Namespace, instance: str, incarnation: str, created: Instant) -> Item:
+def parked_item(namespace: Namespace, lock: Lock) -> Item:
     """The item under which an instance is listed that may be parked."""
     return {
-        **_entry(namespace, instance, PARKED, created),
-        "gpk": namespace.keys.parked(namespace.shards.of(instance)),
-        "inc": incarnation,
+        **_entry(namespace, lock.instance, PARKED, lock.created),
+        "gpk": namespace.keys.parked(namespace.shards.of(lock.instance)),
+        "inc": lock.incarnation,
+        LIFE: lock.life.text,
     }
 
 

@@ -18,8 +18,7 @@ from perdure.clock import Instant, to_microseconds
 
 from perdure_dynamodb._keys import WORK_ITEM, chunk_key, due_at, litter_key
 from perdure_dynamodb._namespace import Namespace
-from perdure_dynamodb._payloads import ChunkBuffer, Payload
-from perdure_dynamodb._purge import is_loose_chunk
+from perdure_dynamodb._payloads import ChunkBuffer, Payload, is_loose
 from perdure_dynamodb._removal import Removal
 from perdure_dynamodb._table import Action, Delete, Key, Put, Select, Update, at_once
 from perdure_dynamodb._values import Row
@@ -44,14 +43,17 @@ class Litter:
     async def mark(self, instance: str, payloads: Sequence[Payload]) -> Sequence[Action]:
         """Put a marker for the chunks; gives what a transaction has to do with it.
 
-        Chunks that belong to no life have their marker in their own partition (see `purge`).
+        Chunks that belong to no life have their marker in their own partition (see `purge`). That of
+        the others may stand anywhere, so they share it.
         """
-        own = self._namespace.keys.partition(instance)
         by_partition: dict[str, list[Payload]] = {}
+        others: list[Payload] = []
         for payload in payloads:
-            partition, chunk_id, _ = payload
-            place = partition if is_loose_chunk(f"{chunk_id}#") else own
-            by_partition.setdefault(place, []).append(payload)
+            is_own = is_loose(payload[1])
+            (by_partition.setdefault(payload[0], []) if is_own else others).append(payload)
+        if others:
+            anywhere = next(iter(by_partition), self._namespace.keys.partition(instance))
+            by_partition.setdefault(anywhere, []).extend(others)
         return [await self._mark(partition, some) for partition, some in by_partition.items()]
 
     async def _mark(self, partition: str, payloads: Sequence[Payload]) -> Action:

@@ -90,7 +90,7 @@ class Validity:
         return isinstance(execution, int) and execution < self.execution + (not self.running)
 
     def is_foreign(self, addressed: Mapping[str, Plain]) -> bool:
-        """Whether a message was sent to another incarnation, an earlier one or a later one."""
+        """Whether a message or an activity is of another creation, an earlier one or a later one."""
         life = addressed.get(LIFE)
         return life is not None and Life.of(addressed).tag != self.life.tag
 
@@ -345,13 +345,13 @@ class Lock:
         )
 
 
-def new_lock(new: NewInstance, *, partition: str, queue: str, now: Instant) -> Item:
+def new_lock(new: NewInstance, *, life: Life, partition: str, queue: str, now: Instant) -> Item:
     """The lock item of an instance that is about to be created, ready in a queue."""
     item: Item = {
         "pk": partition,
         "sk": "A",
         "inc": new.incarnation,
-        LIFE: Life.of_new(new.incarnation).text,
+        LIFE: life.text,
         "orc": new.name,
         "eng": new.engine,
         "exe": 1,

@@ -36,12 +36,12 @@ from perdure_dynamodb._lives import Life
 from perdure_dynamodb._locks import Validity
 from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._payloads import (
+    LOOSE,
     ChunkBuffer,
     chunks_of,
     read_payloads,
     size_of,
     transient,
-    transient_for,
 )
 from perdure_dynamodb._table import Key, Select, Table
 from perdure_dynamodb._values import Item, Plain, Row
@@ -59,7 +59,7 @@ def message_item(
 
     `life` is that of the instance, where it is known already; it stamps the message when it is put.
     """
-    kind = transient_for(message.incarnation) if life is None else transient(life)
+    kind = LOOSE if life is None else transient(life)
     arrival = namespace.arrivals.next()
     partition = namespace.keys.partition(message.instance)
     due = arrival.stamp if message.visible_at is None else message.visible_at

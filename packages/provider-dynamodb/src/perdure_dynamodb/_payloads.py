@@ -27,8 +27,8 @@ TRANSIENT = "P#"
 """Payloads of messages and activities: void when the life of the instance ends that they are for."""
 LASTING = "X"
 """Payloads of histories, outputs and values: they last as long as their incarnation."""
-ANY_LIFE = "~"
-"""Stands for the number of a life that the writer did not know."""
+LOOSE = f"{TRANSIENT}~"
+"""Payloads of messages whose sender did not know the life of the instance (see `purge`)."""
 
 Reference: TypeAlias = str
 """A chunk id and the number of its chunks, as `id:count`."""
@@ -43,23 +43,22 @@ def transient(life: Life) -> str:
     return f"{TRANSIENT}{life.text}"
 
 
-def transient_for(incarnation: str | None) -> str:
-    """The kind of payloads of messages whose sender knows at most the incarnation."""
-    if incarnation is None:
-        return f"{TRANSIENT}{ANY_LIFE}"
-    return f"{TRANSIENT}{Life.of_new(incarnation).tag}.{ANY_LIFE}"
-
-
 def lasting(tag: str) -> str:
-    """The kind of payloads that last as long as the incarnation of a tag."""
+    """The kind of payloads that last as long as the instance of a tag."""
     return f"{LASTING}#{tag}" if tag else LASTING
 
 
 def life_of_payload(item: Mapping[str, Plain]) -> str | None:
     """The life whose end removes the payload of a message, if it is in chunks and that is known."""
     reference = item.get(reference_name("dat"))
-    life = str(reference).split("#")[1] if reference is not None else ANY_LIFE
-    return None if life.endswith(ANY_LIFE) else life
+    if reference is None or is_loose(str(reference)):
+        return None
+    return str(reference).split("#")[1]
+
+
+def is_loose(chunk_id: str) -> bool:
+    """Whether a chunk is of a message whose sender did not know the life of the instance."""
+    return chunk_id.startswith(f"{LOOSE}#")
 
 
 @dataclass(slots=True)

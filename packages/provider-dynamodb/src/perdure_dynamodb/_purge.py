@@ -18,7 +18,7 @@ from perdure.errors import ProviderError, StorageUnavailable
 from perdure_dynamodb._keys import EARLY_MARKER, LOCK, MAILBOX, VOID_RANGE, Keys, in_use_key
 from perdure_dynamodb._lives import LIFE, Life
 from perdure_dynamodb._locks import RUNNING, Lock, Validity
-from perdure_dynamodb._payloads import chunks_of, transient_for
+from perdure_dynamodb._payloads import chunks_of, is_loose
 from perdure_dynamodb._table import Check, Delete, Key, Select, Table, Update, at_once
 from perdure_dynamodb._transport import TransactionCancelled
 from perdure_dynamodb._values import Plain, Row
@@ -69,7 +69,7 @@ class Purge:
                 if lock.stage is None:
                     ended[lock.instance] = lock
             elif lock is not None and row.text("sk") != LOCK and lock.validity.outlived(row):
-                self.void_rows([row], lock.validity)
+                self.start(self._unless_replaced([row], life=lock.life))
         for lock in ended.values():
             self.instance(lock.instance, lock.validity)
 
@@ -168,7 +168,7 @@ class Purge:
         the message which refers to it removes the marker. So what has no marker after it was seen,
         and then no message, belongs to a message that was consumed.
         """
-        loose = {row.text("sk"): row.text("pk") for row in rows if is_loose_chunk(row.text("sk"))}
+        loose = {row.text("sk"): row.text("pk") for row in rows if is_loose(row.text("sk"))}
         for partition in set(loose.values()):
             markers = Select(partition=partition, first="G#", last="G$")
             marked = [
@@ -185,8 +185,11 @@ class Purge:
             )
 
     async def unless_replaced(self, rows: Sequence[Row]) -> None:
-        """Remove messages and activities, and their payloads, if they are still those."""
-        removed = await at_once(self._table.try_write(_unless_replaced(row)) for row in rows)
+        """Remove items, read from the table, and their payloads, if they are still those."""
+        await self._unless_replaced(rows)
+
+    async def _unless_replaced(self, rows: Sequence[Row], *, life: Life | None = None) -> None:
+        removed = await at_once(self._table.try_write(_removal(row, life=life)) for row in rows)
         # The item as it was tells its chunks, which a row of the index does not.
         await self._table.delete_many(
             key
@@ -196,11 +199,11 @@ class Purge:
         )
 
     async def _remove_foreign(self, row: Row, validity: Validity) -> None:
-        """Remove what is of another incarnation, while this one exists."""
+        """Remove what is of another creation, while this life goes on."""
         check = Check(
             key=(row.text("pk"), LOCK),
-            condition="inc = :inc",
-            values={":inc": validity.incarnation},
+            condition=f"inc = :inc AND {validity.life.condition}",
+            values={":inc": validity.incarnation, ":life": validity.life.text},
         )
         await self._remove_under(check, row)
 
@@ -215,7 +218,7 @@ class Purge:
 
     async def _remove_under(self, check: Check, row: Row) -> None:
         try:
-            await self._table.transact([check, _unless_replaced(row, stamped=LIFE in row)])
+            await self._table.transact([check, _removal(row)])
         except TransactionCancelled:
             return
         await self._table.delete_many(chunks_of(row))
@@ -248,21 +251,20 @@ def is_part_of(life: Life, sort_key: str) -> bool:
     return rest.startswith((f"{life.text}#", f"{life.text}."))
 
 
-def is_loose_chunk(sort_key: str) -> bool:
-    """Whether a chunk is of a message whose sender knew neither life nor incarnation."""
-    return sort_key.startswith(f"{transient_for(None)}#")
-
-
-def _unless_replaced(row: Row, *, stamped: bool | None = None) -> Delete:
+def _removal(row: Row, *, life: Life | None = None) -> Delete:
     """Remove the item if it addresses what it addressed when it was found void.
 
-    `stamped` tells whether it has the stamp of a life, where the row was read from the table.
+    A row of the index does not tell its life. It was found void by an instance of the given one, so
+    the item is of the same creation, or has no stamp.
     """
     conditions: list[str] = []
     values: dict[str, Plain] = {}
     names = ["inc", "exe"]
-    if stamped is not None or LIFE in row:
+    if life is None:
         names.append(LIFE)
+    else:
+        conditions.append(f"(attribute_not_exists({LIFE}) OR ({LIFE} > :from AND {LIFE} < :to))")
+        values |= {":from": f"{life.prefix}.", ":to": f"{life.prefix}/"}
     for name in names:
         if name in row:
             conditions.append(f"{name} = :{name}")

@@ -20,8 +20,7 @@ from perdure_dynamodb._keys import PARKED, due_at, end_of_execution, executions,
 from perdure_dynamodb._lives import LIFE, Life
 from perdure_dynamodb._locks import Lock
 from perdure_dynamodb._namespace import Namespace
-from perdure_dynamodb._payloads import chunks_of
-from perdure_dynamodb._purge import is_loose_chunk
+from perdure_dynamodb._payloads import chunks_of, is_loose
 from perdure_dynamodb._table import Key, Select, in_groups
 from perdure_dynamodb._values import Item, Row
 
@@ -75,7 +74,7 @@ class Removal:
         before = work.number_or_none("bef")
         if before is None:
             whole = Select(partition=partition, only=_NEEDED, limit=PAGE)
-            await self._remove_all(whole, _of_incarnation(tag, work.text("inc")))
+            await self._remove_all(whole, _of_creation(tag, work.text("inc")))
         else:
             first, _ = executions(tag)
             last = end_of_execution(before - 1, tag)
@@ -101,42 +100,39 @@ class Removal:
         await self._remove(rows)
 
     async def _remove(self, rows: Sequence[Row]) -> None:
-        # Another incarnation may have put an item of the same key.
+        # Another instance of the id may have put an item of the same key.
         shared = ("M#", "W#", PARKED)
         addressed = [row for row in rows if row.text("sk")[:2] in shared]
         await self._namespace.purge.unless_replaced(addressed)
         others = [row for row in rows if row.text("sk")[:2] not in shared]
         chunks = [key for row in others for name in ("dat", "oup") for key in chunks_of(row, name)]
         await self._namespace.purge.loose_chunks(others)
-        others = [row for row in others if not is_loose_chunk(row.text("sk"))]
+        others = [row for row in others if not is_loose(row.text("sk"))]
         # Nothing tells of a payload whose item is gone.
         for keys in (chunks, [_key_of(row) for row in others]):
             for some in in_groups(keys, PAGE):
                 await self._table.delete_many(some)
 
 
-def _of_incarnation(tag: str, incarnation: str) -> _Belongs:
-    """Whether an item belongs to an incarnation."""
-    of_its_messages = Life.of_new(incarnation).tag
+def _of_creation(tag: str, incarnation: str) -> _Belongs:
+    """Whether an item belongs to the instance that has the tag."""
 
     def belongs(row: Row) -> bool:
-        kind, sign, rest = row.text("sk").partition("#")
-        if not sign:
-            return kind == PARKED and row.get("inc") == incarnation
+        kind, _, rest = row.text("sk").partition("#")
+        if kind in ("W", PARKED):
+            return row.get("inc") == incarnation and Life.of(row).tag == tag
         match kind:
-            case "W":
-                return row.get("inc") == incarnation
             case "M":
                 return LIFE in row and Life.of(row).tag == tag
             case "E" | "H" | "X":
                 return rest.startswith(f"{tag}#") if tag else _is_untagged(rest)
             case "K":
                 return rest.startswith(f"{tag or '-'}#")
-            case "P" if is_loose_chunk(row.text("sk")):
+            case "P" if is_loose(row.text("sk")):
                 return True
             case "D" | "P" | "Q":
                 is_old = not tag and _is_untagged(rest)
-                return is_old or rest.startswith((f"{tag or '-'}.", f"{of_its_messages}."))
+                return is_old or rest.startswith(f"{tag or '-'}.")
             case "N":
                 return not tag
             case _:

@@ -140,7 +140,8 @@ class Reopening:
         prefix = turn_prefix(lock.name, version, engine)
         sets = [
             "exe = :next, evn = :zero, tev = tev + :events, stat = :running, att = :zero",
-            f"trn = trn + :one, cid = :id, upd = :now, sta = :now, eng = :engine, {LIFE} = :life",
+            "trn = trn + :one, cid = :id, upd = :now, sta = :now, eng = :engine",
+            f"{LIFE} = :next_life",
             "gpk = :queue, gsk = :place",
         ]
         values: dict[str, Plain] = {
@@ -152,7 +153,8 @@ class Reopening:
             ":id": reopening.id,
             ":now": now,
             ":engine": engine,
-            ":life": life.text,
+            ":life": lock.life.text,
+            ":next_life": life.text,
             ":queue": self._namespace.turn_queue(lock.instance),
             ":place": prefix + open_since(now),
             ":inc": lock.incarnation,
@@ -171,7 +173,8 @@ class Reopening:
         return Update(
             key=self._namespace.lock_key(lock.instance),
             change=f"SET {', '.join(sets)} REMOVE {', '.join(removes)}",
-            condition="inc = :inc AND trn = :turn AND attribute_not_exists(stg)",
+            condition="inc = :inc AND trn = :turn AND attribute_not_exists(stg)"
+            f" AND {lock.life.condition}",
             values=values,
         )
 

@@ -151,9 +151,7 @@ class TurnLeases:
             if row is None:
                 return
             if end.parked is not None:
-                mark = parked_item(
-                    self._namespace, lease.instance, row.text("inc"), row.number("cre")
-                )
+                mark = parked_item(self._namespace, Lock(lease.instance, row))
             place = row.text_or_none("gsk") or ""
             prefix = prefix_of(place) or Lock(lease.instance, row).prefix
             since = waits_since(place) if place else None
