@@ -9,7 +9,15 @@ from perdure.errors import InvalidInput
 from perdure.providers.loader import PROVIDER_GROUP
 from perdure_conformance import ALL_CHECKS, Declaration, Outcome, Result, pronounce
 from perdure_conformance.command import main
-from perdure_conformance.provider_table import BEGIN, END, NO_REPORT, cell_of, rewrite, with_cells
+from perdure_conformance.provider_table import (
+    BEGIN,
+    END,
+    NO_REPORT,
+    cell_of,
+    check_suite,
+    rewrite,
+    with_cells,
+)
 from perdure_conformance.report import write_report
 
 ROOT = Path(__file__).parents[2]
@@ -139,4 +147,5 @@ def test_a_report_is_of_the_provider_and_the_suite_that_are_here(path):
     assert set(provider["capabilities"]) == spec.capabilities
     assert (provider["distribution"], provider["version"]) == (entry.dist.name, entry.dist.version)
     assert report["suite"]["version"] == version("perdure-conformance"), "run `nox -s providers`"
+    check_suite(report, path.name)
     assert path.with_suffix(".md").exists()

@@ -50,6 +50,9 @@ class _Source:
     """Partitions that hold entries in the order of listings."""
 
     partitions: Sequence[str]
+    later: Sequence[str] = ()
+    """Partitions to which entries of the others move: they are read when the others have been, so
+    that an entry that moves meanwhile is met in one of the two."""
     index: bool = True
     prefix: str = ""
     """What the sort keys begin with, ahead of the place."""
@@ -77,9 +80,13 @@ class _Walk:
 
     async def round(self, before: str | None, count: int) -> tuple[list[Row], str | None]:
         """Entries behind a place, one of each place, and the place that the next round begins at."""
-        pages = await at_once(
-            self._page(partition, before, count) for partition in self._source.partitions
-        )
+        pages = [
+            page
+            for partitions in (self._source.partitions, self._source.later)
+            for page in await at_once(
+                self._page(partition, before, count) for partition in partitions
+            )
+        ]
         self.walked += sum(len(page.rows) for page in pages)
         ends = [self._source.place_of(page.rows[-1]) for page in pages if page.next and page.rows]
         frontier = max(ends, default=None)
@@ -159,9 +166,16 @@ class Finding:
             statuses = statuses & {InstanceStatus.RUNNING}
             if statuses and shards.has_links:
                 return _Source([keys.parked(shard) for shard in shards.all])
-        # One that ends meanwhile is met in one of the two at least.
-        wanted = [status for status in _STATUSES if status in statuses]
-        return _Source([keys.listing(each.value, shard) for each in wanted for shard in shards.all])
+        running = statuses & {InstanceStatus.RUNNING}
+        ended = [status for status in _STATUSES if status in statuses - running]
+        entries = {
+            status: [keys.listing(status.value, shard) for shard in shards.all]
+            for status in statuses
+        }
+        later = [entry for status in ended for entry in entries[status]]
+        if not running:
+            return _Source(later)
+        return _Source(entries[InstanceStatus.RUNNING], later)
 
     def _may_be_wanted(self, row: Row, source: _Source, query: InstanceQuery) -> bool:
         """Whether an instance may meet the query, as far as its entry tells."""
