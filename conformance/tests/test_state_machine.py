@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.internal.conjecture import providers
 from perdure.clock import ManualClock
 from perdure.errors import StorageUnavailable
 from perdure_conformance.bench import open_bench
@@ -17,7 +18,12 @@ from perdure_conformance.broken_providers import StoreBackend
 from perdure_conformance.clauses import CLAUSES
 from perdure_conformance.comparison import state_machine
 from perdure_conformance.comparison.callers import Callers
-from perdure_conformance.comparison.intents import Create, LeaseTurns, intents
+from perdure_conformance.comparison.intents import (
+    Create,
+    LeaseTurns,
+    ReleaseTurn,
+    intents,
+)
 from perdure_conformance.comparison.programs import call_of
 from perdure_conformance.comparison.requests import method_of
 from perdure_conformance.expect import ClauseBroken
@@ -77,33 +83,109 @@ def time_enough(monkeypatch):
     monkeypatch.setattr(state_machine, "LONGEST", 3600.0)
 
 
-def complaint_about(provider, seed=5, **options):
-    with pytest.raises(ClauseBroken) as raised:
-        asyncio.run(
-            state_machine.compare_with_model(StoreBackend(provider=provider), seed=seed, **options)
-        )
-    return str(raised.value)
+async def played(provider, *steps):
+    """The complaint about one example of the state machine, after these steps."""
+    machine = type(
+        "One",
+        (state_machine.Comparison,),
+        {
+            "backend": StoreBackend(provider=provider),
+            "findings": state_machine.Findings(time.monotonic() + 60, 1),
+        },
+    )
+
+    def run():
+        one = machine()
+        try:
+            for step in steps:
+                step(one)
+        except ClauseBroken as broken:
+            one.teardown()
+            return str(broken)
+        try:
+            one.teardown()
+        except ClauseBroken as broken:
+            return str(broken)
+        return ""
+
+    return await asyncio.to_thread(run)
+
+
+def complaint_about(provider, *steps):
+    return asyncio.run(played(provider, *steps))
+
+
+def one_runs(machine):
+    machine.something_runs(False)
+
+
+def it_is_released(machine):
+    machine.calls([ReleaseTurn(turn=0, counted=False)], 0)
+
+
+def it_is_released_beside_a_creation(machine):
+    machine.two_calls_at_once(Create(instance=1), ReleaseTurn(turn=0, counted=False))
 
 
 @pytest.mark.slow
-def test_a_disagreement_tells_what_differs_in_which_order_its_seed_and_how_much_was_tried():
-    told = complaint_about(ForgetsReleases)
+def test_a_disagreement_tells_its_seed_and_how_much_was_tried():
+    with pytest.raises(ClauseBroken) as raised:
+        asyncio.run(
+            state_machine.compare_with_model(StoreBackend(provider=ForgetsReleases), seed=5)
+        )
 
+    assert re.fullmatch(
+        r"in this program\n.*\n\(seed 5, the simplest of \d+ examples\)",
+        str(raised.value),
+        re.DOTALL,
+    ), str(raised.value)
+
+
+@pytest.mark.slow
+def test_the_same_seed_makes_the_same_calls_whatever_modules_are_loaded(monkeypatch):
+    def compared():
+        with pytest.raises(ClauseBroken) as raised:
+            asyncio.run(
+                state_machine.compare_with_model(StoreBackend(provider=ForgetsReleases), seed=5)
+            )
+        return str(raised.value)
+
+    before = compared()
+    full_of_numbers = providers.Constants(integers=providers.SortedSet(range(20)))
+    monkeypatch.setattr(providers, "_get_local_constants", lambda: full_of_numbers)
+    monkeypatch.setattr(providers, "CONSTANTS_CACHE", {})
+
+    assert compared() == before
+
+
+@pytest.mark.parametrize(
+    ("released", "order"),
+    [
+        (it_is_released, ""),
+        (
+            it_is_released_beside_a_creation,
+            "in the order (?:create_instance < release_turn|release_turn < create_instance)\n    ",
+        ),
+    ],
+    ids=["alone", "beside"],
+)
+def test_a_disagreement_tells_what_differs_and_in_which_order(released, order):
+    told = complaint_about(ForgetsReleases, one_runs, released)
+
+    difference = (
+        f"  {order}work of a: attempt: found 1, expected 0; leased_until: found \\d+, expected None"
+    )
     assert re.fullmatch(
         r"in this program\n.*\n"
         r"all answers are those of the model, but the storage shows something else"
-        r" \(states of the model that fit the answers: \d\)\n"
-        r"  (in the order create_instance < release_turn\n    )?"
-        r"work of a: attempt: found 1, expected 0; leased_until: found \d+, expected None\n"
-        r"\(seed 5, the simplest of \d+ examples\)",
+        rf" \(states of the model that fit the answers: \d\)(?:\n{difference})+",
         told,
         re.DOTALL,
     ), told
 
 
-@pytest.mark.slow
 def test_a_disagreement_is_a_program_that_can_be_run():
-    told = complaint_about(ForgetsReleases)
+    told = complaint_about(ForgetsReleases, one_runs, it_is_released)
     text = told.removeprefix("in this program\n").partition("\nall answers")[0]
     found = {}
     exec(text, found)  # noqa: S102 # what a reader of the complaint does
@@ -146,36 +228,15 @@ def test_calls_at_once_whose_answers_no_order_gives_are_told_with_the_orders():
             turns = await super().lease_turns(request)
             return [*turns, *(replace(turn, attempt=9) for turn in turns)][-1:]
 
-    found = asyncio.run(two_looks_at_once(AnswersTwice))
+    def two_look_at_once(machine):
+        machine.calls([Create(instance=0), Create(instance=1)], 0)
+        machine.two_calls_at_once(LeaseTurns(), LeaseTurns())
+
+    found = complaint_about(AnswersTwice, two_look_at_once)
 
     assert "to the last two calls, which overlap, the provider answered\n  lease_turns: [" in found
     assert re.search(r"and in none of the \d+ orders of their steps does the model answer", found)
     assert found.count("\nor\n") == 1
-
-
-async def two_looks_at_once(provider):
-    """The complaint about two looks of a provider that overlap."""
-    machine = type(
-        "One",
-        (state_machine.Comparison,),
-        {
-            "backend": StoreBackend(provider=provider),
-            "findings": state_machine.Findings(time.monotonic() + 60, 1),
-        },
-    )
-
-    def run():
-        one = machine()
-        try:
-            one.calls([Create(instance=0), Create(instance=1)], 0)
-            one.two_calls_at_once(LeaseTurns(), LeaseTurns())
-        except ClauseBroken as broken:
-            return str(broken)
-        finally:
-            one.teardown()
-        return ""
-
-    return await asyncio.to_thread(run)
 
 
 @pytest.mark.slow

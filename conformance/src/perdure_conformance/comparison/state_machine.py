@@ -7,12 +7,14 @@ compared, through another provider object.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import time
 from collections.abc import Coroutine, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
+from unittest.mock import patch
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import seed as seeded
@@ -290,6 +292,22 @@ def answers_of(exchanges: tuple[Exchange, Exchange]) -> str:
     )
 
 
+def without_constants_of_modules() -> AbstractContextManager[object]:
+    """Within it, Hypothesis draws the same values whatever modules are loaded.
+
+    Otherwise it also draws numbers and texts that it finds in the modules of a project, and the calls
+    depend on the tests that ran before. No setting ends that; versions without this function never
+    do it.
+    """
+    try:
+        module = importlib.import_module("hypothesis.internal.conjecture.providers")
+        constants: object = module._get_local_constants()
+    except (ImportError, AttributeError):
+        return nullcontext()
+    none = type(constants)()
+    return patch.multiple(module, _get_local_constants=lambda: none, CONSTANTS_CACHE={})
+
+
 async def compare_with_model(
     backend: Backend, *, examples: int = EXAMPLES, seed: int = SEED
 ) -> int:
@@ -316,7 +334,10 @@ async def compare_with_model(
         ),
     )
     try:
-        await asyncio.to_thread(run_state_machine_as_test, seeded(seed)(machine), settings=chosen)
+        with without_constants_of_modules():
+            await asyncio.to_thread(
+                run_state_machine_as_test, seeded(seed)(machine), settings=chosen
+            )
     except StorageGone as error:
         raise ClauseBroken(
             "the storage was not available, so the provider could not be compared with the model;"
