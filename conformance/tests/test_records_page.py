@@ -34,6 +34,7 @@ def test_every_field_of_a_record_is_on_the_page_and_in_help(record):
     for each in fields(record):
         assert f"| `{each.name}` | " in section
         assert each.name in shown.getvalue()
+    assert "|  |\n" not in section, "a field has no docstring"
 
 
 def test_help_of_a_field_is_the_docstring_below_it():

@@ -32,8 +32,11 @@ class ActivityLease:
     """Identifies an activity lease."""
 
     instance: str
+    """The id of the instance."""
     activity: str
+    """The id of the activity."""
     token: str
+    """The token of the call that gave the lease."""
 
 
 @record
@@ -61,13 +64,21 @@ class LeasedActivity:
     """The right to run one activity until `until`."""
 
     instance: str
+    """The id of the instance."""
     incarnation: str
+    """The incarnation that scheduled it."""
     execution: int
+    """The execution that scheduled it."""
     id: str
+    """The id of the activity."""
     name: str
+    """The registered name of the activity."""
     tag: str | None
+    """The tag that it was added with."""
     data: bytes
+    """What the commit added, unchanged."""
     token: str
+    """The token of the call that gave the lease."""
     until: Instant
     """The end of the lease."""
     delivery: int
@@ -88,6 +99,7 @@ class ActivityCompletion:
     """The end of an activity, with the message that carries its result to the instance."""
 
     lease: ActivityLease
+    """The lease under which the activity ran."""
     message: Message
     """Goes to the instance's mailbox."""
 
@@ -97,6 +109,7 @@ class ActivityRelease:
     """Gives an activity lease back without a result."""
 
     lease: ActivityLease
+    """The lease to give back."""
     delay: timedelta = timedelta(0)
     """Hides the activity for this long; at most `LONGEST_LEASE`."""
     counted: bool = True

@@ -47,6 +47,7 @@ class Message:
     instance: str
     """The id of the instance that it is addressed to."""
     kind: MessageKind
+    """What the message is."""
     data: bytes
     """Opaque to the provider."""
     incarnation: str | None = None
@@ -63,8 +64,11 @@ class ParentLink:
     """The parent of a child: the instance that started it and receives its result."""
 
     instance: str
+    """The id of the parent."""
     incarnation: str
+    """The incarnation of the parent."""
     execution: int
+    """The execution of the parent that scheduled the child."""
     event: int
     """The number of the schedule event in the parent's history."""
 
@@ -88,8 +92,11 @@ class ParkedState:
     """
 
     reason: str
+    """A word from a fixed list, such as `unregistered`."""
     details: str
+    """A sentence for people."""
     since: Instant
+    """The instant of the first mark with this reason."""
 
 
 @record
@@ -97,9 +104,11 @@ class NewInstance:
     """An instance to be created, with its start message."""
 
     instance: str
+    """The id of the instance."""
     incarnation: str
     """Unique among all instances that ever had this id; chosen by the creator."""
     name: str
+    """The registered name of the orchestration."""
     start: Message
     """Kind START, addressed to this incarnation."""
     version: str | None = None
@@ -108,6 +117,7 @@ class NewInstance:
     engine: int = FIRST_ENGINE
     """The oldest engine that can run the instance."""
     parent: ParentLink | None = None
+    """The parent of a child; None for an instance that a client starts."""
     labels: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
     """Texts by which listings find the instance; needs the capability `listing` unless empty."""
     replaces: str | None = None
@@ -120,10 +130,15 @@ class InstanceState:
     """The plain fields of an instance."""
 
     instance: str
+    """The id of the instance."""
     incarnation: str
+    """The incarnation that has the id."""
     name: str
+    """The registered name of the orchestration."""
     version: str | None
+    """The version that the instance is pinned to; None: not pinned yet."""
     engine: int
+    """The oldest engine that can run the instance."""
     execution: int
     """The newest execution; 1 from creation on."""
     last_event: int
@@ -131,14 +146,19 @@ class InstanceState:
     last_commit: str | None
     """The id of the last commit; None before the first."""
     status: InstanceStatus
+    """RUNNING, COMPLETED or FAILED."""
     output: bytes | None
     """The output of the last execution; None while the instance runs."""
     created_at: Instant
+    """When the instance was created."""
     updated_at: Instant
     """The time of the last commit, or of the creation before the first."""
     parked: ParkedState | None = None
+    """The mark that stands; None: not parked."""
     parent: ParentLink | None = None
+    """The parent; None for an instance that a client started."""
     labels: Mapping[str, str] = field(default_factory=dict[str, str], hash=False)
+    """The labels that it was created with."""
     custom_status: bytes | None = None
     """What the last commit with a custom status set; None before the first."""
     custom_status_version: int = 0

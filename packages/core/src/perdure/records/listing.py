@@ -27,9 +27,13 @@ class InstanceQuery:
     id_prefix: str = ""
     """How the id begins."""
     created_from: Instant | None = None
+    """Created at this instant or later; None: any."""
     created_before: Instant | None = None
+    """Created before this instant; None: any."""
     updated_from: Instant | None = None
+    """Last changed at this instant or later; None: any."""
     updated_before: Instant | None = None
+    """Last changed before this instant; None: any."""
     parent: str | None = None
     """The id of the parent; None: any or none."""
     roots_only: bool = False
@@ -81,7 +85,9 @@ class InstancePage:
     """
 
     instances: tuple[InstanceState, ...]
+    """The instances, newest first."""
     next_token: str | None = None
+    """Continues the listing; None on the last page."""
 
 
 @record
@@ -89,10 +95,15 @@ class QueuedActivity:
     """An activity of an instance that is in the queue."""
 
     id: str
+    """The id of the activity."""
     name: str
+    """The registered name of the activity."""
     tag: str | None
+    """The tag that it was added with."""
     data: bytes
+    """What the commit added, unchanged."""
     added_at: Instant
+    """When the commit added it."""
     delivery: int
     """The number of leases so far, without releases that do not count."""
     visible_at: Instant | None = None
@@ -106,10 +117,13 @@ class QueuedMessage:
     """A message in the mailbox of an instance, without its payload."""
 
     id: str
+    """The id of the message."""
     kind: MessageKind
+    """What the message is."""
     size: int
     """The size of its payload in bytes."""
     visible_at: Instant | None = None
+    """When it becomes visible; None: since it came."""
 
 
 @record
@@ -123,6 +137,7 @@ class InstanceWork:
     delayed_until: Instant | None
     """The end of the delay that is in force; None if there is none."""
     activities: tuple[QueuedActivity, ...]
+    """Activities that are queued or leased."""
     messages: tuple[QueuedMessage, ...]
     """In the order of the mailbox."""
     more: bool = False

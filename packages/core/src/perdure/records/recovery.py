@@ -14,7 +14,9 @@ class InstanceReopening:
     """Unique; becomes the instance's `last_commit`. A repeat is recognised by it until the next
     commit and has no effect."""
     instance: str
+    """The id of the instance."""
     incarnation: str
+    """The incarnation to reopen."""
     execution: int
     """The number that the current execution is expected to have."""
     start: Message
@@ -34,7 +36,9 @@ class InstanceTermination:
     id: str
     """Unique; becomes the instance's `last_commit`. A repeat is recognised by it."""
     instance: str
+    """The id of the instance."""
     incarnation: str
+    """The incarnation to terminate."""
     events: tuple[bytes, ...]
     """Appended to the history of the current execution."""
     output: bytes

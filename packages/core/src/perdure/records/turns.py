@@ -46,6 +46,7 @@ class TurnRequest:
     lease_for: timedelta
     """How long the leases last; more than zero and at most `LONGEST_LEASE`."""
     serves: Serves
+    """What the caller can run."""
     unregistered_for: timedelta | None = None
     """If set, also return instances that have been ready at least this long because no runtime
     registers their name or version."""
@@ -56,7 +57,9 @@ class LeasedTurn:
     """The right to run one instance's turns until `until`."""
 
     state: InstanceState
+    """The instance as it stands now."""
     token: str
+    """The token of the call that gave the lease."""
     until: Instant
     """The end of the lease."""
     attempt: int
@@ -74,7 +77,9 @@ class TurnLease:
     """Identifies a turn lease, to renew it or to give it back."""
 
     instance: str
+    """The id of the instance."""
     token: str
+    """The token of the call that gave the lease."""
 
 
 @record
@@ -82,6 +87,7 @@ class TurnRelease:
     """Gives a turn lease back without a commit."""
 
     lease: TurnLease
+    """The lease to give back."""
     delay: timedelta = timedelta(0)
     """Hides the instance for this long, including messages that arrive meanwhile; at most
     `LONGEST_LEASE`."""
@@ -106,7 +112,9 @@ class HistoryPage:
     """Events of an execution in order; `more` tells whether others follow."""
 
     events: tuple[StoredEvent, ...]
+    """The events, by number."""
     more: bool
+    """Whether further events follow."""
 
 
 @record
@@ -114,6 +122,7 @@ class NewChild:
     """An instance that a commit creates."""
 
     instance: NewInstance
+    """The instance to create."""
     if_exists: Message | None = None
     """Put into the mailbox of the committing instance if another incarnation has the id."""
 
@@ -128,7 +137,9 @@ class ExecutionEnd:
     """
 
     status: InstanceStatus
+    """COMPLETED, FAILED or CONTINUED_AS_NEW."""
     output: bytes | None = None
+    """Becomes the output of the execution. Opaque to the provider."""
 
 
 @record
@@ -138,10 +149,13 @@ class TurnCommit:
     id: str
     """Unique; a repeat of the instance's last commit changes nothing and gives its answer."""
     instance: str
+    """The id of the instance."""
     incarnation: str
+    """The incarnation that the turn ran."""
     token: str
     """The turn lease."""
     execution: int
+    """The execution that the turn ran."""
     expected_event: int
     """The number of the last event that the history is expected to have."""
     events: tuple[bytes, ...] = ()
