@@ -214,8 +214,9 @@ def retention(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure all rows and write docs/benchmarks; `-- --short` takes minutes, into build."""
-    _install(session)
+    """Measure all rows of Perdure and its peers into docs/benchmarks; `-- --short` takes minutes, into build."""
+    _install(session, with_extras=True)
+    session.run("python", "-m", "benchmarks.peers.environments")
     given = session.posargs or ["--into=docs/benchmarks"]
     session.run("python", "-m", "benchmarks", *given)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.report import summaries, write
-from benchmarks.rows import BY_ID, ROWS
+from benchmarks.page import write_page
+from benchmarks.report import describe, summaries, write_figures
+from benchmarks.rows import BY_ID, ROWS, Extent
 from benchmarks.runner import play_all
 from benchmarks.subjects import subjects
 
@@ -16,18 +17,28 @@ def main() -> None:
     known = {subject.id: subject for subject in subjects()}
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure the rows.")
     parser.add_argument("--short", action="store_true", help="small sizes, a few minutes in all")
-    parser.add_argument("--rounds", type=int, default=None, help="default: 5, with --short 2")
+    parser.add_argument("--large", action="store_true", help="also sizes that take very long")
+    parser.add_argument("--rounds", type=int, default=5, help="at most so many; default: 5")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=None,
+        help="no run of a further round begins that would end later; default: 22, with --short 6",
+    )
     parser.add_argument("--row", action="append", choices=BY_ID, help="only these rows")
     parser.add_argument("--subject", action="append", choices=known, help="only these subjects")
+    parser.add_argument("--remark", default="", help="a sentence for the page, on the machine")
     parser.add_argument("--into", type=Path, default=Path("build", "benchmarks"), metavar="FOLDER")
     given = parser.parse_args()
     rows = [row for row in ROWS if row.id in (given.row or BY_ID)]
     chosen = [known[each] for each in given.subject or known]
-    rounds: int = given.rounds or (2 if given.short else 5)
-    runs = play_all(rows, chosen, rounds=rounds, short=given.short)
-    found = summaries(runs)
-    write(found, given.into, rounds=rounds, short=given.short)
-    print((given.into / "results.md").read_text("utf-8"))
+    extent = Extent(given.short, given.large, given.rounds)
+    minutes: float = given.minutes if given.minutes is not None else 6.0 if given.short else 22.0
+    found = summaries(play_all(rows, chosen, extent, minutes=minutes))
+    described = describe(extent, given.remark)
+    given.into.mkdir(parents=True, exist_ok=True)
+    write_figures(found, described, given.into)
+    print(write_page(found, described, given.into))
 
 
 if __name__ == "__main__":

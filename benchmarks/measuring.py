@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import gc
+import os
 import resource
 import sys
 import time
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from statistics import quantiles
 from typing import Any
+
+SERVER = "PERDURE_BENCH_SERVER"
+"""The variable with the id of the server's process, which the runner starts for some subjects."""
 
 
 @dataclass(kw_only=True)
@@ -49,25 +54,47 @@ class Lap:
 
 
 @contextmanager
-def lap() -> Generator[Lap]:
+def lap(servers: Sequence[int] = ()) -> Generator[Lap]:
     """Measure the block, after a collection of what came before it."""
     gc.collect()
     measured = Lap()
-    cpu, began = processor_seconds(), time.perf_counter()
+    cpu, began = processor_seconds(servers), time.perf_counter()
     try:
         yield measured
     finally:
         measured.seconds = time.perf_counter() - began
-        measured.cpu_seconds = processor_seconds() - cpu
+        measured.cpu_seconds = processor_seconds(servers) - cpu
 
 
-def processor_seconds() -> float:
-    """Of this process, and of its children that have ended."""
+def processor_seconds(servers: Sequence[int] = ()) -> float:
+    """Of this process, of its children that have ended, and of the servers with these ids.
+
+    The server that `SERVER` in the environment names counts too: rows need not know of it.
+    """
     used = 0.0
     for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
         usage = resource.getrusage(who)
         used += usage.ru_utime + usage.ru_stime
-    return used
+    named = os.environ.get(SERVER)
+    return used + sum(map(_of_server, [*servers, *([int(named)] if named else [])]))
+
+
+def _of_server(pid: int) -> float:
+    """Of a process, its children, and those that have ended; 0 where the system does not tell."""
+    if not Path("/proc/self/stat").exists():
+        return 0.0
+    ticks = 0
+    for each in _with_children(pid):
+        # What follows the name in parentheses; an ended process has no file any more.
+        with suppress(OSError):
+            fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+            ticks += sum(map(int, fields[11:15] if each == pid else fields[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _with_children(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    return [pid, *map(int, children.read_text().split())] if children.exists() else [pid]
 
 
 def peak_mib() -> float:

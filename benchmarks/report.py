@@ -1,4 +1,4 @@
-"""Medians of all runs with their spread: as JSON, and as a page with a table and pictures."""
+"""Medians of all runs with their spread, as JSON; the page is made of the same summaries."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.measuring import percentile
-from benchmarks.plots import bars
-from benchmarks.rows import Row
+from benchmarks.rows import Extent, Row
 from benchmarks.runner import Run
 from benchmarks.subjects import Subject, machine
 
@@ -32,8 +31,13 @@ class Summary:
 
     @property
     def error(self) -> str:
-        """Why there are no figures."""
-        return next((run.error for run in self.runs if run.measured is None), "")
+        """Why a run failed; empty if none did."""
+        return next((run.error for run in self.runs if run.error), "")
+
+    @property
+    def reason(self) -> str:
+        """Why the subject does not play the row; empty if it does."""
+        return self.runs[0].reason
 
     def percentiles(self) -> list[float]:
         """The 50th, 95th and 99th of the samples of all runs; empty if there are none."""
@@ -54,7 +58,7 @@ class Summary:
         """The median of each further figure."""
         names = {name for run in self.runs if run.measured for name in run.measured.notes}
         return {
-            name: median(run.measured.notes[name] for run in self.runs if run.measured)
+            name: median(run.measured.notes.get(name, 0) for run in self.runs if run.measured)
             for name in sorted(names)
         }
 
@@ -69,27 +73,24 @@ def summaries(runs: Iterable[Run]) -> list[Summary]:
     ]
 
 
-def write(found: Sequence[Summary], folder: Path, *, rounds: int, short: bool) -> None:
-    """Write `results.json`, `results.md` and a picture for each row with several subjects."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "results.json").write_text(
-        json.dumps(_plain(found, rounds, short), indent=1) + "\n", encoding="utf-8"
-    )
-    pictures = _draw(found, folder)
-    (folder / "results.md").write_text(_page(found, rounds, short, pictures), encoding="utf-8")
+def describe(extent: Extent, remark: str) -> dict[str, Any]:
+    """What is said of a whole run: its extent, the machine, a remark."""
+    return {"short": extent.short, "rounds": extent.rounds, "remark": remark, **machine()}
 
 
-def _plain(found: Sequence[Summary], rounds: int, short: bool) -> dict[str, Any]:
+def write_figures(found: Sequence[Summary], described: Mapping[str, Any], folder: Path) -> None:
+    """Write `results.json`."""
+    text = json.dumps(_plain(found, described), indent=1) + "\n"
+    (folder / "results.json").write_text(text, encoding="utf-8")
+
+
+def _plain(found: Sequence[Summary], described: Mapping[str, Any]) -> dict[str, Any]:
+    subjects = {each.subject.id: each.subject for each in found}
     return {
-        **machine(),
-        "rounds": rounds,
-        "short": short,
+        **described,
         "subjects": {
-            each.subject.id: {
-                "settings": each.subject.settings,
-                "versions": dict(each.subject.versions),
-            }
-            for each in found
+            subject.id: {"settings": subject.settings, "versions": dict(subject.versions)}
+            for subject in subjects.values()
         },
         "results": [
             {
@@ -103,70 +104,8 @@ def _plain(found: Sequence[Summary], rounds: int, short: bool) -> dict[str, Any]
                 "peak_mib": each.peak_mib() if each.figures else None,
                 "notes": each.notes(),
                 "error": each.error,
+                "not_played": each.reason,
             }
             for each in found
         ],
     }
-
-
-def _page(found: Sequence[Summary], rounds: int, short: bool, pictures: Mapping[str, str]) -> str:
-    lines = [
-        "# Benchmarks",
-        "",
-        "`nox -s bench` measures these rows and writes this page.",
-        "Each row is played by all subjects in turn, and each run has a process of its own.",
-        "A figure is the median of the runs, with the smallest and the largest.",
-        "Processor time is that of one operation, garbage collection included.",
-        "Compare the figures of one table; those of another machine mean little.",
-        "",
-        f"{'A short run' if short else 'A whole run'} of {rounds} {'round' if rounds == 1 else 'rounds'} on {machine()['machine']}, Python {machine()['python']}.",
-        "",
-        "| subject | settings | versions |",
-        "| --- | --- | --- |",
-    ]
-    for subject in {each.subject.id: each.subject for each in found}.values():
-        versions = ", ".join(f"{name} {number}" for name, number in subject.versions.items())
-        lines.append(f"| {subject.title} | {subject.settings} | {versions} |")
-    lines += [
-        "",
-        "| row | subject | median (smallest to largest) | p50 / p95 / p99 ms | µs of processor | peak MiB | besides |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    lines += [_line(each) for each in found]
-    for title, file in pictures.items():
-        lines += ["", f"![{title}]({file})"]
-    return "\n".join(lines) + "\n"
-
-
-def _line(one: Summary) -> str:
-    cells = [one.row.named(one.size), one.subject.title]
-    if not one.figures:
-        return f"| {' | '.join([*cells, f'failed: {one.error}', '', '', '', ''])} |"
-    spread = f"{_short(min(one.figures))} to {_short(max(one.figures))}"
-    cpu = one.cpu_us()
-    cells += [
-        f"{_short(median(one.figures))} {one.row.unit} ({spread})",
-        " / ".join(_short(each) for each in one.percentiles()),
-        "" if cpu is None else _short(cpu),
-        f"{one.peak_mib():.0f}",
-        ", ".join(f"{name} {_short(value)}" for name, value in one.notes().items()),
-    ]
-    return f"| {' | '.join(cells)} |"
-
-
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-def _draw(found: Sequence[Summary], folder: Path) -> dict[str, str]:
-    """A picture for each row that several subjects have played; returns titles and file names."""
-    pictures: dict[str, str] = {}
-    for row, size in dict.fromkeys((each.row, each.size) for each in found):
-        shown = [each for each in found if (each.row, each.size) == (row, size) and each.figures]
-        if len(shown) < 2:
-            continue
-        title, file = f"{row.named(size)}, {row.unit}", f"{row.id}-{size}.svg"
-        drawn = bars(title, [(each.subject.title, each.figures) for each in shown])
-        (folder / file).write_text(drawn, encoding="utf-8")
-        pictures[title] = file
-    return pictures

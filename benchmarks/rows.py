@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -16,25 +17,44 @@ class Row:
     short: tuple[int, ...]
     whole: tuple[int, ...]
     more_is_better: bool = True
-
-    def sizes(self, *, short: bool) -> tuple[int, ...]:
-        """The sizes of a run."""
-        return self.short if short else self.whole
+    once: tuple[int, ...] = ()
+    """Sizes whose preparation takes long: a whole run plays them in its first round alone."""
+    large: tuple[int, ...] = ()
+    """Sizes that take many minutes: played where they are asked for."""
 
     def named(self, size: int) -> str:
         """The title with its size."""
         return self.title.format(size=f"{size:,}")
 
 
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Which sizes a run plays, and how often."""
+
+    short: bool
+    large: bool
+    rounds: int
+
+    def sizes(self, rows: Sequence[Row], number: int) -> Iterator[tuple[Row, int]]:
+        """What this round plays; the first is number 1."""
+        for row in rows:
+            chosen = list(row.short if self.short else row.whole)
+            if number == 1 and not self.short:
+                chosen += row.once
+            if number == 1 and self.large:
+                chosen += row.large
+            yield from ((row, size) for size in chosen)
+
+
 ROWS = (
     Row("chains", "{size} chains of 5 activities at once", "activities/s", (200,), (500,)),
     Row("fan_outs", "{size} fan-outs of 100 activities at once", "activities/s", (5,), (20,)),
     Row("latency", "start → activity → result, {size} in turn", "ms", (100,), (300,), False),
-    Row("long_chain", "a step of one chain of {size}", "ms", (400,), (2000, 10_000), False),
+    Row("long_chain", "a step of one chain of {size}", "ms", (400,), (2000,), False, (10_000,)),
     Row("timers", "{size} timers due within a second: lateness", "ms", (200,), (1000,), False),
     Row("events", "{size} waiting instances, an event each", "completions/s", (200,), (500,)),
-    Row("replay", "replay of {size} events", "events/s", (2000,), (10_000, 50_000)),
-    Row("payloads", "{size} chains of 5 with payloads of 100 KB", "activities/s", (20,), (100,)),
+    Row("replay", "replay of {size} events", "events/s", (1000,), (1000, 10_000), once=(50_000,)),
+    Row("payloads", "{size} chains of 5 with payloads of 100 KB", "activities/s", (10,), (100,)),
     Row(
         "in_flight",
         "memory for each byte of {size} payloads of 1 MB",
@@ -47,28 +67,40 @@ ROWS = (
         "crowd_beside_chain",
         "a chain of 5 beside a fan-out of {size}",
         "ms",
-        (1000,),
-        (10_000,),
+        (500,),
+        (2000,),
         False,
+        (10_000,),
     ),
     Row(
-        "sleeping", "waking 1 of {size} sleeping instances", "ms", (1000,), (10_000, 100_000), False
+        "sleeping",
+        "waking 1 of {size} sleeping instances",
+        "ms",
+        (500,),
+        (),
+        False,
+        (10_000,),
+        (100_000,),
     ),
     Row(
         "waiting",
         "an event for 1 of {size} waiting instances",
         "ms",
-        (1000,),
-        (10_000, 100_000),
+        (500,),
+        (),
         False,
+        (10_000,),
+        (100_000,),
     ),
-    Row("idle", "an idle runtime, for {size} s", "% of a core", (3,), (20,), False),
+    Row("idle", "an idle runtime, for {size} s", "% of a core", (3,), (5,), False),
     Row(
         "stored",
-        "chains of 5 in a file of {size} ended instances",
+        "chains of 5 beside {size} ended instances",
         "activities/s",
-        (1000, 10_000),
-        (1000, 100_000, 1_000_000),
+        (500,),
+        (1000,),
+        once=(100_000,),
+        large=(1_000_000,),
     ),
     Row("processes", "200 chains of 5 on {size} processes", "activities/s", (1, 2), (1, 2, 4)),
     Row(

@@ -1,24 +1,30 @@
 """Plays rows in turn, each in a process of its own: first one subject, then the next, then again.
 
-So a machine that becomes slower during the run becomes slower for all of them.
+The subjects alternate within a row, and the rounds follow one another, so a machine that becomes
+slower during the run becomes slower for all of them.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import PIPE
 
 from benchmarks.measuring import Measured
-from benchmarks.rows import Row
+from benchmarks.rows import Extent, Row
 from benchmarks.subjects import Subject
 
 ROOT = Path(__file__).parents[1]
-_LONGEST = 3600.0
+_LONGEST = {"large": 3600.0, "whole": 150.0, "short": 60.0}
 """Seconds after which a run is given up."""
 
 
@@ -30,40 +36,71 @@ class Run:
     size: int
     subject: Subject
     measured: Measured | None
-    """None: it failed."""
+    """None: it failed, or was not played."""
     error: str = ""
+    """Why it failed."""
+    reason: str = ""
+    """Why the subject does not play it."""
 
 
 def play_all(
-    rows: Sequence[Row], subjects: Sequence[Subject], *, rounds: int, short: bool
+    rows: Sequence[Row], subjects: Sequence[Subject], extent: Extent, *, minutes: float
 ) -> Iterator[Run]:
-    """All runs, row by row; within a row the subjects alternate. Tells on stderr how it goes on."""
-    for row in rows:
-        for size in row.sizes(short=short):
-            for number in range(1, rounds + 1):
-                for subject in subjects:
-                    if row.id not in subject.rows:
-                        continue
-                    run = _play(row, size, subject)
-                    _tell(run, number)
-                    yield run
+    """All runs of the first round, and of further rounds those that end within the minutes.
+
+    Tells on stderr how it goes on.
+    """
+    end = time.monotonic() + minutes * 60
+    took: dict[tuple[str, int, str], float] = {}
+    for number in range(1, extent.rounds + 1):
+        for row, size in extent.sizes(rows, number):
+            for subject in subjects:
+                key = (row.id, size, subject.id)
+                if reason := subject.reason(row.id, size):
+                    if number == 1:
+                        yield Run(row, size, subject, None, reason=reason)
+                    continue
+                began = time.monotonic()
+                if number > 1 and (key not in took or began + took[key] > end):
+                    continue
+                run = play(row, size, subject, longest=_longest(row, size, extent))
+                if run.measured is not None:
+                    took[key] = time.monotonic() - began
+                _tell(run, number, time.monotonic() - began)
+                yield run
 
 
-def _play(row: Row, size: int, subject: Subject) -> Run:
-    with tempfile.TemporaryDirectory(prefix="perdure-bench-") as folder:
+def _longest(row: Row, size: int, extent: Extent) -> float:
+    return _LONGEST["large" if size in row.large else "short" if extent.short else "whole"]
+
+
+def play(row: Row, size: int, subject: Subject, *, longest: float) -> Run:
+    """One run in a process of its own; a failure is a run too."""
+    with tempfile.TemporaryDirectory(prefix="perdure-bench-", ignore_cleanup_errors=True) as folder:
         words = [*subject.command, row.id, str(size), folder]
+        # In a session of its own, so that what it started ends with it.
+        process = subprocess.Popen(  # noqa: S603 # a command of this package
+            words, cwd=ROOT, stdout=PIPE, stderr=PIPE, text=True, start_new_session=True
+        )
         try:
-            done = subprocess.run(  # noqa: S603 # a command of this package
-                words, cwd=ROOT, capture_output=True, text=True, timeout=_LONGEST, check=False
-            )
+            told, said = process.communicate(timeout=longest)
         except subprocess.TimeoutExpired:
-            return Run(row, size, subject, None, f"not done after {_LONGEST:.0f} s")
-    if done.returncode:
-        last = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
-        return Run(row, size, subject, None, last[0])
-    return Run(row, size, subject, Measured(**json.loads(done.stdout)))
+            _end(process)
+            return Run(row, size, subject, None, f"not done after {longest:.0f} s")
+        if process.returncode:
+            _end(process)
+            last = said.strip().splitlines()[-1:] or [f"exit status {process.returncode}"]
+            return Run(row, size, subject, None, last[0].replace(folder, "FOLDER")[:200])
+    return Run(row, size, subject, Measured(**json.loads(told)))
 
 
-def _tell(run: Run, number: int) -> None:
-    gave = run.error or "" if run.measured is None else f"{run.measured.figure:,.2f} {run.row.unit}"
-    print(f"{run.subject.id} · {run.row.named(run.size)} · {number}: {gave}", file=sys.stderr)
+def _end(process: subprocess.Popen[str]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def _tell(run: Run, number: int, seconds: float) -> None:
+    gave = run.error if run.measured is None else f"{run.measured.figure:,.2f} {run.row.unit}"
+    words = f"{number} · {run.row.named(run.size)} · {run.subject.id}: {gave} ({seconds:.1f} s)"
+    print(words, file=sys.stderr, flush=True)

@@ -6,28 +6,61 @@ import importlib
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from .markdown import ROOT
 
 
-def test_every_row_has_a_workload_and_every_workload_a_row(monkeypatch) -> None:
+@pytest.fixture
+def part(monkeypatch) -> Callable[[str], ModuleType]:
     monkeypatch.syspath_prepend(str(ROOT))
-    rows = importlib.import_module("benchmarks.rows").BY_ID.keys()
-    workloads = importlib.import_module("benchmarks.workloads")
-    floor = importlib.import_module("benchmarks.floor")
+    return lambda name: importlib.import_module(f"benchmarks.{name}")
+
+
+def test_every_row_has_a_workload_and_every_workload_a_row(part) -> None:
+    rows, workloads = part("rows").BY_ID.keys(), part("workloads")
 
     assert set(workloads.WORKLOADS) == set(rows)
-    assert set(rows) >= workloads.ON_A_FILE | floor.ROWS
+    assert set(rows) >= workloads.ON_A_FILE | part("floor").ROWS | part("peers.playing").ROWS
+
+
+def test_every_subject_plays_each_row_or_says_why_it_does_not(part) -> None:
+    playing, own = part("peers.playing").ROWS, part("workloads").WORKLOADS
+    can = {"floor": part("floor").ROWS}
+
+    for subject in part("subjects").subjects():
+        plays = can.get(subject.id, own if subject.id.startswith("perdure-") else playing)
+        for row in part("rows").ROWS:
+            for size in (*row.short, *row.whole, *row.once, *row.large):
+                assert row.id in plays or subject.reason(row.id, size), (subject.id, row.id)
+
+
+def test_reasons_are_given_for_rows_that_exist(part) -> None:
+    for subject in part("subjects").subjects():
+        assert set(subject.cannot) | set(subject.largest) <= set(part("rows").BY_ID), subject.id
+
+
+def test_every_peer_has_a_list_of_pinned_versions_and_a_subject(part) -> None:
+    environments = part("peers.environments")
+    commands = " ".join(" ".join(subject.command) for subject in part("subjects").subjects())
+
+    for peer in environments.PEERS:
+        pins = (ROOT / "benchmarks" / "peers" / f"{peer}.txt").read_text("utf-8").split()
+        assert environments.versions(peer), peer
+        assert all("==" in pin for pin in pins), peer
+        assert f"benchmarks.peers.{peer}_" in commands
 
 
 @pytest.mark.slow
 def test_a_run_writes_its_figures_a_page_and_a_picture(tmp_path: Path) -> None:
-    words = ["--short", "--rounds=1", "--row=fan_outs", f"--into={tmp_path}"]
+    subjects = ("perdure-memory", "floor")
+    words = ["--short", "--rounds=1", "--row=fan_outs", "--row=in_flight", f"--into={tmp_path}"]
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", *words],
+        [sys.executable, "-m", "benchmarks", *words, *(f"--subject={each}" for each in subjects)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -35,10 +68,11 @@ def test_a_run_writes_its_figures_a_page_and_a_picture(tmp_path: Path) -> None:
     )
 
     results = json.loads((tmp_path / "results.json").read_text("utf-8"))["results"]
-    assert [each["subject"] for each in results] == ["perdure-sqlite", "perdure-memory", "floor"]
-    assert [each["error"] for each in results] == ["", "", ""]
-    assert all(each["figures"][0] > 0 and each["cpu_us_per_operation"] > 0 for each in results)
+    assert [each["subject"] for each in results] == [*subjects, *subjects]
+    assert [each["error"] for each in results] == [""] * 4
+    assert all(each["figures"] or each["not_played"] for each in results)
+    assert all(each["cpu_us_per_operation"] > 0 for each in results[:2])
     assert done.stdout.strip() == (tmp_path / "results.md").read_text("utf-8").strip()
-    picture = "![5 fan-outs of 100 activities at once, activities/s](fan_outs-5.svg)"
-    assert picture in done.stdout
+    assert "![5 fan-outs of 100 activities at once, activities/s](fan_outs-5.svg)" in done.stdout
+    assert "- bare statements: not played, a loop without an engine" in done.stdout
     assert (tmp_path / "fan_outs-5.svg").read_text("utf-8").startswith("<svg")
