@@ -19,6 +19,7 @@ from perdure import (
     WaitTimeout,
 )
 from perdure.contract import DelegatingProvider, InstanceValues, Provider
+from perdure.errors import StorageCorrupt
 from perdure.records.limits import VALUES
 
 
@@ -136,6 +137,19 @@ async def test_the_custom_status_stands_beside_the_status(client, reader, tellin
     assert await reader.get_orchestration_status("i") == Completed(
         output="1", custom_status='"packing"', custom_status_version=1
     )
+
+
+async def test_a_result_is_read_beside_a_custom_status_that_cannot_be_decoded(
+    client, reader, telling, turns
+):
+    handle = await reader.start_orchestration("i", "Sum")
+    telling.tell(b"\xff")
+    await turns.complete("i", "1")
+
+    assert await handle.result(1) == 1
+    assert await reader.wait_for_orchestration_typed("i", int, 1) == 1
+    with pytest.raises(StorageCorrupt):
+        await handle.wait(1)
 
 
 async def test_a_wait_for_a_status_returns_what_the_caller_has_not_seen(

@@ -17,12 +17,13 @@ from perdure.client.deletion import DeletionClient
 from perdure.client.describing import DescribingClient
 from perdure.client.listing import ListingClient
 from perdure.client.management import ManagementClient
-from perdure.client.outcome import result_of, wait_for_status
+from perdure.client.outcome import final_status, result_of, wait_for_end
 from perdure.client.progress import ProgressClient
 from perdure.client.recovery import RecoveryClient
 from perdure.contract.provider import Provider, check_provider
 from perdure.model.payload import check_annotation
 from perdure.model.status import Completed, EventArrival, Failed, OrchestrationStatus
+from perdure.records.instances import InstanceState
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
@@ -116,9 +117,7 @@ class Client(
         exists and whether it is parked, and `InvalidDuration`. Even with the shortest timeout it reads
         the instance once. Retryable errors of the storage are retried until the timeout.
         """
-        return await self._waiting(
-            instance, timeout, lambda limit: wait_for_status(self._provider, instance, limit)
-        )
+        return final_status(await self._wait_for_end(instance, timeout))
 
     @on_any_loop
     async def wait_for_orchestration_typed(
@@ -131,8 +130,14 @@ class Client(
         the output does not fit the type.
         """
         check_annotation(result_type, "result_type")
-        status = await self.wait_for_orchestration(instance, timeout)
-        return cast("R", result_of(instance, status, result_type))
+        return cast("R", result_of(await self._wait_for_end(instance, timeout), result_type))
+
+    async def _wait_for_end(
+        self, instance: str, timeout: timedelta | float | None
+    ) -> InstanceState:
+        return await self._waiting(
+            instance, timeout, lambda limit: wait_for_end(self._provider, instance, limit)
+        )
 
     def __repr__(self) -> str:
         return f"<Client of {self._provider.description}>"

@@ -10,9 +10,10 @@ from typing import Generic, TypeVar, cast
 
 from perdure.client import calls
 from perdure.client.any_loop import on_any_loop
-from perdure.client.outcome import result_of, wait_for_status
+from perdure.client.outcome import final_status, result_of, wait_for_end
 from perdure.contract.provider import Provider
 from perdure.model.status import Completed, EventArrival, Failed, OrchestrationStatus
+from perdure.records.instances import InstanceState
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -40,7 +41,7 @@ class Handle(Generic[R_co]):
     @on_any_loop
     async def wait(self, timeout: timedelta | float | None = None) -> Completed | Failed:
         """Like `Client.wait_for_orchestration`."""
-        return await wait_for_status(self._provider, self._instance, timeout)
+        return final_status(await self._wait_for_end(timeout))
 
     @on_any_loop
     async def result(self, timeout: timedelta | float | None = None) -> R_co:
@@ -50,8 +51,8 @@ class Handle(Generic[R_co]):
         not end in time, and `InvalidPayload` if the output does not fit the type. `timeout` is a
         `timedelta` or seconds.
         """
-        status = await self.wait(timeout)
-        return cast("R_co", result_of(self._instance, status, self._result_type))
+        state = await self._wait_for_end(timeout)
+        return cast("R_co", result_of(state, self._result_type))
 
     @on_any_loop
     async def raise_event(
@@ -71,6 +72,10 @@ class Handle(Generic[R_co]):
     async def cancel(self, reason: str = calls.DEFAULT_REASON) -> None:
         """Like `Client.cancel_instance`."""
         await calls.cancel(self._provider, self._instance, reason)
+
+    async def _wait_for_end(self, timeout: timedelta | float | None) -> InstanceState:
+        """The state once the instance has ended; a test lets time pass meanwhile."""
+        return await wait_for_end(self._provider, self._instance, timeout)
 
     def __repr__(self) -> str:
         return f"<Handle {self._instance!r} on {self._provider.description}>"

@@ -14,7 +14,7 @@ from perdure.clock import Clock, Instant
 from perdure.contract.provider import Provider
 from perdure.contract.waiting import pass_over
 from perdure.model.durations import to_duration
-from perdure.model.status import Completed, Failed
+from perdure.records.instances import InstanceState
 from perdure.records.queries import ChangeWait
 from perdure.testing.stage_provider import StageProvider
 from perdure.testing.stage_time import StageTime
@@ -64,8 +64,8 @@ class StageHandle(Handle[R_co]):
         super().__init__(provider, instance, result_type)
         self._time = time
 
-    async def wait(self, timeout: timedelta | float | None = None) -> Completed | Failed:
-        return await _wait(super().wait, self.instance, timeout, self._time)
+    async def _wait_for_end(self, timeout: timedelta | float | None) -> InstanceState:
+        return await _wait(super()._wait_for_end, self.instance, timeout, self._time)
 
 
 class StageClient(Client):
