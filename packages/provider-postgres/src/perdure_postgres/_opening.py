@@ -58,7 +58,7 @@ class OpenDatabase:
 
     async def close(self) -> None:
         """Close the parts in an order in which none uses a closed one."""
-        self.waits.close()
+        await self.waits.close()
         await self.writer.drain()
         await self.states.drain()
         await self.marks.drain()

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
@@ -43,6 +43,7 @@ from perdure.contract import (
     ParkedState,
     Provider,
     ProviderAdmin,
+    Serves,
     TurnCommit,
     TurnLease,
     TurnRelease,
@@ -65,13 +66,13 @@ from perdure.errors import (
 )
 
 from perdure_postgres._admin import PostgresAdmin
-from perdure_postgres._calls import Calls, as_json
+from perdure_postgres._calls import as_json
 from perdure_postgres._database import Database
 from perdure_postgres._opening import OpenDatabase, open_database
 from perdure_postgres._options import PostgresOptions
 from perdure_postgres._rows import activity_of, state_of, turns_of
 from perdure_postgres._texts import stored, told
-from perdure_postgres._waits import ALWAYS, News
+from perdure_postgres._waits import ALWAYS, News, Outlook
 from perdure_postgres._writes.changes import (
     Change,
     Commit,
@@ -146,18 +147,14 @@ class PostgresProvider(Provider):
         return await self._finished(self._lease_turns(request), self._return_turns)
 
     async def _lease_turns(self, request: TurnRequest) -> Sequence[LeasedTurn]:
-        calls = self._opened("lease_turns").calls
+        opened = self._opened("lease_turns")
         now = self.clock.now()
+        wanted = _turns_wanted(request.serves)
         asked: dict[str, object] = {
             "token": stored(request.token),
             "until": now + to_microseconds(request.lease_for),
             "limit": request.limit,
-            "engine": request.serves.engine,
-            "serves": [
-                {"name": stored(name), "pin": pin}
-                for name, versions in request.serves.orchestrations.items()
-                for pin in ("", *(f"={stored(version)}" for version in versions))
-            ],
+            **wanted,
             **self._asked(self._turn_tokens, request.token, request.unregistered_for, now),
         }
 
@@ -167,7 +164,8 @@ class PostgresProvider(Provider):
                 _LOGGER.error("a turn cannot be leased: %s", damage)
             return leased
 
-        return await self._lease("lease_turns", calls, now, asked, read)
+        outlook = opened.waits.turns
+        return await self._lease("lease_turns", opened, now, asked, read, wanted, outlook)
 
     async def read_history(
         self, instance: str, execution: int, *, incarnation: str, after: int = 0
@@ -226,21 +224,22 @@ class PostgresProvider(Provider):
         return await self._finished(self._lease_activities(request), self._return_activities)
 
     async def _lease_activities(self, request: ActivityRequest) -> Sequence[LeasedActivity]:
-        calls = self._opened("lease_activities").calls
+        opened = self._opened("lease_activities")
         now = self.clock.now()
+        wanted = _activities_wanted(request.names, request.tags)
         asked: dict[str, object] = {
             "token": stored(request.token),
             "until": now + to_microseconds(request.lease_for),
             "limit": request.limit,
-            "names": [stored(name) for name in request.names],
-            "tags": ["" if tag is None else f"={stored(tag)}" for tag in request.tags],
+            **wanted,
             **self._asked(self._activity_tokens, request.token, request.unregistered_for, now),
         }
 
         def read(rows: Sequence[tuple[Any, ...]]) -> Sequence[LeasedActivity]:
             return [activity_of(fields, data, request) for part, fields, data in rows if part == 0]
 
-        return await self._lease("lease_activities", calls, now, asked, read)
+        outlook = opened.waits.activities
+        return await self._lease("lease_activities", opened, now, asked, read, wanted, outlook)
 
     async def complete_activity(self, completion: ActivityCompletion) -> None:
         await self._write(Completion(completion))
@@ -278,11 +277,12 @@ class PostgresProvider(Provider):
     async def read_instance(self, instance: str) -> InstanceState | None:
         opened = self._opened("read_instance")
         asked = {"instance": stored(instance)}
+        found = opened.waits.begin_read(instance) if opened.signals.hears else []
         row = await opened.states.ask("read_instance", instance, asked)
-        if row is None:
-            return None
         with opened.calls.translating("read_instance"):
-            return state_of(*row)
+            state = None if row is None else state_of(*row)
+        found.append(state)
+        return state
 
     async def reopen_instance(self, reopening: InstanceReopening) -> None:
         check_reopening(reopening)
@@ -360,31 +360,31 @@ class PostgresProvider(Provider):
     async def wait_for_work(self, wait: WorkWait) -> None:
         opened = self._opened("wait_for_work")
         opened.signals.listen()
-        serves = wait.serves
-        looks: list[tuple[str, str]] = []
-        if serves is not None:
-            pins = [
-                {"name": stored(name), "pin": pin}
-                for name, versions in serves.orchestrations.items()
-                for pin in ("", *(f"={stored(version)}" for version in versions))
-            ]
-            looks.append(("next_turn", as_json({"engine": serves.engine, "serves": pins})))
+        looks: list[tuple[str, str, Outlook]] = []
+        if wait.serves is not None:
+            asked = as_json(_turns_wanted(wait.serves))
+            looks.append(("next_turn", asked, opened.waits.turns))
         if wait.activity_names:
-            tags = ["" if tag is None else f"={stored(tag)}" for tag in wait.activity_tags]
-            names = [stored(name) for name in wait.activity_names]
-            looks.append(("next_activity", as_json({"names": names, "tags": tags})))
+            asked = as_json(_activities_wanted(wait.activity_names, wait.activity_tags))
+            looks.append(("next_activity", asked, opened.waits.activities))
 
         async def look() -> Instant:
             now, at = self.clock.now(), ALWAYS
-            for function, asked in looks:
-                [(next_at,)] = await opened.calls.read("wait_for_work", function, now, asked)
-                at = min(at, ALWAYS if next_at is None else next_at)
+            for function, asked, outlook in looks:
+                due = outlook.due(asked)
+                if due is None:
+                    begun = outlook.begin()
+                    [(due,)] = await opened.calls.read("wait_for_work", function, now, asked)
+                    due = ALWAYS if due is None else due
+                    if opened.signals.hears:
+                        outlook.found_nothing(asked, begun, due)
+                at = min(at, due)
                 if at <= now:
                     break
             return at
 
         with opened.waits.for_work(
-            turns=serves is not None, activities=bool(wait.activity_names)
+            turns=wait.serves is not None, activities=bool(wait.activity_names)
         ) as waiter:
             await opened.waits.wait(waiter, wait.timeout, look)
 
@@ -392,7 +392,11 @@ class PostgresProvider(Provider):
         opened = self._opened("wait_for_change")
         opened.signals.listen()
 
+        memory = opened.waits.ends if wait.until_ended else opened.waits.states
+
         async def look() -> Instant:
+            for state in memory.take(wait.instance):
+                return 0 if _differs(wait, _marks_of(state)) else ALWAYS
             asked = {"instance": stored(wait.instance)}
             row = await opened.marks.ask("wait_for_change", wait.instance, asked)
             return 0 if _differs(wait, None if row is None else row[0]) else ALWAYS
@@ -482,12 +486,16 @@ class PostgresProvider(Provider):
     async def _lease(
         self,
         operation: str,
-        calls: Calls,
+        opened: OpenDatabase,
         now: Instant,
         asked: dict[str, object],
         read: Callable[[Sequence[tuple[Any, ...]]], Sequence[Result]],
+        wanted: Mapping[str, object],
+        outlook: Outlook,
     ) -> Sequence[Result]:
         """Look for work; wait for rows that other transactions had locked, and look at these again."""
+        calls = opened.calls
+        begun = outlook.begin() if opened.signals.hears else None
         try:
             rows = await calls.call(operation, operation, now, asked, repeatable=False)
         except StorageUnavailable:
@@ -497,6 +505,9 @@ class PostgresProvider(Provider):
             )
         leased = list(read(rows))
         skipped = [fields for *_, part, fields, _ in rows if part == 9]
+        for *_, part, due, _ in rows:
+            if part == 8 and begun is not None:
+                outlook.found_nothing(as_json(wanted), begun, ALWAYS if due is None else due)
         room = cast("int", asked["limit"]) - len(leased)
         if skipped and room > 0:
             again = {name: value for name, value in asked.items() if name != "repeated"}
@@ -584,6 +595,24 @@ class _Tokens:
             self._tokens.popitem(last=False)
 
 
+def _turns_wanted(serves: Serves) -> dict[str, object]:
+    """What a look for turns looks for."""
+    pins = [
+        {"name": stored(name), "pin": pin}
+        for name, versions in serves.orchestrations.items()
+        for pin in ("", *(f"={stored(version)}" for version in versions))
+    ]
+    return {"engine": serves.engine, "serves": pins}
+
+
+def _activities_wanted(names: Iterable[str], tags: Iterable[str | None]) -> dict[str, object]:
+    """What a look for activities looks for."""
+    return {
+        "names": [stored(name) for name in names],
+        "tags": ["" if tag is None else f"={stored(tag)}" for tag in tags],
+    }
+
+
 def _named(leases: Sequence[ActivityLease]) -> list[dict[str, object]]:
     return [
         {
@@ -594,6 +623,17 @@ def _named(leases: Sequence[ActivityLease]) -> list[dict[str, object]]:
         }
         for place, lease in enumerate(leases)
     ]
+
+
+def _marks_of(state: InstanceState | None) -> Sequence[Any] | None:
+    """What `read_marks` would tell of this state."""
+    if state is None:
+        return None
+    parked = state.parked
+    where = (None, None, None)
+    if parked is not None:
+        where = (stored(parked.reason), stored(parked.details), parked.since)
+    return (state.status.value, stored(state.last_commit), *where)
 
 
 def _differs(wait: ChangeWait, marks: Sequence[Any] | None) -> bool:

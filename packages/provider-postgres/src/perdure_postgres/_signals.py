@@ -60,6 +60,11 @@ class Signals:
         self._listener: asyncio.Task[None] | None = None
         self.is_listening = False
 
+    @property
+    def hears(self) -> bool:
+        """Whether news of other processes arrive, or are looked for from time to time."""
+        return self.is_listening or (self._listener is not None and not self._notify)
+
     def listen(self) -> None:
         """Begin to hear of other processes; without NOTIFY, look from time to time."""
         if self._listener is None:

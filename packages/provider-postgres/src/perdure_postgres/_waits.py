@@ -2,25 +2,33 @@
 
 A waiting call looks, and then sleeps until this process writes something that concerns it, until
 another process tells of such a write, or until something is due. It is registered before it looks,
-so that no change between the look and the sleep is missed.
+so that no change between the look and the sleep is missed. News that name what it waits for end it
+without another look, since the call that follows reads the database anyway.
+
+What an earlier call has read is as good as a look, as long as no news came since that call began:
+`Outlook` keeps when work is due, and `Memory` the states of instances.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeAlias
 
 from perdure.clock import Clock, to_microseconds
-from perdure.contract import Instant
+from perdure.contract import InstanceState, Instant
 from perdure.errors import StorageClosed
 
 ALWAYS: Final[Instant] = 2**62
 """Later than every instant."""
+_MOST_REMEMBERED: Final = 1000
+
+Read: TypeAlias = list[InstanceState | None]
+"""What a read of an instance found; empty while it is under way."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -39,11 +47,13 @@ class News:
 class Waiter:
     """One waiting call."""
 
-    __slots__ = ("_error", "_woken")
+    __slots__ = ("_error", "_woken", "is_over")
 
     def __init__(self) -> None:
         self._woken: asyncio.Future[None] | None = None
         self._error: Exception | None = None
+        self.is_over = False
+        """Whether news ended the call."""
 
     def prepare(self) -> None:
         """Forget earlier wakes; call this before each look."""
@@ -53,6 +63,11 @@ class Waiter:
         """Make the call look again."""
         if self._woken is not None and not self._woken.done():
             self._woken.set_result(None)
+
+    def end(self) -> None:
+        """Make the call return."""
+        self.is_over = True
+        self.wake()
 
     def fail(self, error: Exception) -> None:
         """Make the call raise."""
@@ -76,6 +91,60 @@ class Waiter:
             timer.cancel()
 
 
+class Outlook:
+    """When the next work is due for those who found none, by what they look for."""
+
+    def __init__(self) -> None:
+        self._news = 0
+        self._due: dict[str, tuple[int, Instant]] = {}
+
+    def begin(self) -> int:
+        """A mark for `found_nothing`; take it before the look."""
+        return self._news
+
+    def hear(self) -> None:
+        """There is news of such work: what was found is outdated."""
+        self._news += 1
+
+    def found_nothing(self, asked: str, begun: int, at: Instant) -> None:
+        """A look found nothing, and the next work is due then."""
+        if len(self._due) >= _MOST_REMEMBERED:
+            self._due.clear()
+        self._due[asked] = begun, at
+
+    def due(self, asked: str) -> Instant | None:
+        """When the next work is due; None if a look must tell."""
+        begun, at = self._due.get(asked, (-1, ALWAYS))
+        return at if begun == self._news else None
+
+
+class Memory:
+    """What was read of instances, as long as there is no news of these."""
+
+    def __init__(self) -> None:
+        self._reads: OrderedDict[str, Read] = OrderedDict()
+
+    def keep(self, instance: str, read: Read) -> None:
+        """Keep a read that begins now."""
+        self._reads[instance] = read
+        self._reads.move_to_end(instance)
+        if len(self._reads) > _MOST_REMEMBERED:
+            self._reads.popitem(last=False)
+
+    def take(self, instance: str) -> Read:
+        """What was read, or nothing if it is outdated; it is not kept any longer."""
+        return self._reads.pop(instance, [])
+
+    def forget(self, instances: Iterable[str]) -> None:
+        """There is news of these."""
+        for instance in instances if self._reads else ():
+            self._reads.pop(instance, None)
+
+    def clear(self) -> None:
+        """There may be news of all."""
+        self._reads.clear()
+
+
 class Waits:
     """All waiting calls of a provider."""
 
@@ -86,33 +155,51 @@ class Waits:
         self._activities: set[Waiter] = set()
         self._changes: dict[str, set[Waiter]] = defaultdict(set)
         self._ends: dict[str, set[Waiter]] = defaultdict(set)
-
-    @property
-    def has_any(self) -> bool:
-        """Whether a call waits."""
-        return bool(self._turns or self._activities or self._changes or self._ends)
+        self._looks: set[asyncio.Future[Instant]] = set()
+        """Looks under way, also those whose call was cancelled."""
+        self.turns = Outlook()
+        self.activities = Outlook()
+        self.states = Memory()
+        """Of every change."""
+        self.ends = Memory()
+        """Of creations, ends and parkings."""
 
     def hear(self, news: News) -> None:
-        """Wake the calls that the news concern."""
+        """End the calls that the news concern, or make them look."""
+        self.states.forget(news.instances)
+        self.ends.forget(news.turning)
+        if news.turns or news.everything:
+            self.turns.hear()
+        if news.activities or news.everything:
+            self.activities.hear()
         if news.everything:
+            self.states.clear()
+            self.ends.clear()
             for waiter in self._all():
                 waiter.wake()
             return
         if news.turns:
             for waiter in self._turns:
-                waiter.wake()
+                waiter.end()
         if news.activities:
             for waiter in self._activities:
-                waiter.wake()
+                waiter.end()
         for instance in news.instances if self._changes else ():
             for waiter in self._changes.get(instance, ()):
-                waiter.wake()
+                waiter.end()
         for instance in news.turning if self._ends else ():
             for waiter in self._ends.get(instance, ()):
-                waiter.wake()
+                waiter.end()
 
-    def close(self) -> None:
-        """Make all waiting calls fail."""
+    def begin_read(self, instance: str) -> Read:
+        """A read of an instance begins, which may spare a wait its look."""
+        read: Read = []
+        self.states.keep(instance, read)
+        self.ends.keep(instance, read)
+        return read
+
+    async def close(self) -> None:
+        """Make all waiting calls fail, and return when no look is under way."""
         for waiter in self._all():
             waiter.fail(
                 StorageClosed(
@@ -120,6 +207,8 @@ class Waits:
                     operation="wait",
                 )
             )
+        if self._looks:
+            await asyncio.wait(self._looks)
 
     async def wait(
         self,
@@ -131,14 +220,28 @@ class Waits:
         deadline = self._clock.now() + to_microseconds(timeout)
         while True:
             waiter.prepare()
-            at = await look()
+            at = await self._looked(look)
             now = self._clock.now()
+            if waiter.is_over:
+                return
             if at <= now or deadline <= now:
                 return
             until = min(at, deadline)
             # Judged by the sleep, not by the time: a clock that steps back must not prolong the call.
-            if await waiter.sleep_until(until, self._clock) and until == deadline:
+            is_due = await waiter.sleep_until(until, self._clock)
+            if waiter.is_over or (is_due and until == deadline):
                 return
+
+    async def _looked(self, look: Callable[[], Awaitable[Instant]]) -> Instant:
+        """What the look found. It goes on if the call is cancelled, as core does at each notification.
+
+        A statement that is broken off costs its connection, and the plans that the connection has.
+        """
+        looking = asyncio.ensure_future(look())
+        self._looks.add(looking)
+        looking.add_done_callback(self._looks.discard)
+        looking.add_done_callback(_pass_over)
+        return await asyncio.shield(looking)
 
     @contextmanager
     def for_work(self, *, turns: bool, activities: bool) -> Generator[Waiter]:
@@ -178,3 +281,9 @@ class Waits:
 async def _sleep_until(instant: Instant, clock: Clock) -> None:
     # A clock may step before this starts to run, so the duration is computed here.
     await clock.sleep(timedelta(microseconds=max(0, instant - clock.now())))
+
+
+def _pass_over(done: asyncio.Future[Instant]) -> None:
+    """Retrieve the error of a look whose call has gone."""
+    if not done.cancelled():
+        done.exception()

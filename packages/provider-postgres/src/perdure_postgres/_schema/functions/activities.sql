@@ -43,7 +43,7 @@ LANGUAGE sql STABLE AS $$
 $$;
 
 -- Leases activities. Returns for each a row with its fields; and a row with `part` 9 that names those
--- which other transactions had locked.
+-- which other transactions had locked, or with `part` 8 when there is nothing to lease, as `lease_turns`.
 CREATE OR REPLACE FUNCTION lease_activities(p_namespace int, p_now bigint, p jsonb)
 RETURNS TABLE (part int, fields jsonb, data bytea)
 LANGUAGE plpgsql VOLATILE @settings@ AS $$
@@ -174,6 +174,9 @@ BEGIN
     END LOOP;
     IF jsonb_array_length(v_skipped) > 0 AND cardinality(v_ids) < v_limit THEN
         RETURN QUERY SELECT 9, v_skipped, NULL::bytea;
+    END IF;
+    IF cardinality(v_ids) = 0 THEN
+        RETURN QUERY SELECT 8, to_jsonb(next_activity(p_namespace, p_now, p)), NULL::bytea;
     END IF;
     RETURN QUERY
         SELECT 0,

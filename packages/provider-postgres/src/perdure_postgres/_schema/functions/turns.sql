@@ -63,7 +63,8 @@ $$;
 
 -- Leases turns. Returns for each a row with `part` 0 and the plain fields, and its delivery; and a row
 -- with `part` 9 that names the turns which other transactions had locked: the caller asks for these
--- again, as `wait_for`, and waits until they are free.
+-- again, as `wait_for`, and waits until they are free. If there is nothing to lease, a row with `part` 8
+-- tells when to look again, so that the caller need not ask.
 CREATE OR REPLACE FUNCTION lease_turns(p_namespace int, p_now bigint, p jsonb)
 RETURNS TABLE (item bigint, part int, fields jsonb, data bytea)
 LANGUAGE plpgsql VOLATILE @settings@ AS $$
@@ -180,6 +181,9 @@ BEGIN
     END LOOP;
     IF cardinality(v_skipped) > 0 AND cardinality(v_leased) < v_limit THEN
         RETURN QUERY SELECT 0::bigint, 9, to_jsonb(v_skipped), NULL::bytea;
+    END IF;
+    IF cardinality(v_leased) = 0 THEN
+        RETURN QUERY SELECT 0::bigint, 8, to_jsonb(next_turn(p_namespace, p_now, p)), NULL::bytea;
     END IF;
     RETURN QUERY
         SELECT t.number, 0,

@@ -1,0 +1,64 @@
+"""What an orchestration costs in statements, each of which is a round trip, counted."""
+
+import asyncio
+import itertools
+import re
+from collections import Counter
+from contextlib import contextmanager
+
+import perdure
+import pytest
+from perdure.providers.loader import open_provider
+
+app = perdure.Registry()
+
+
+@app.activity
+async def greet(name: str) -> str:
+    return f"hello {name}"
+
+
+@app.orchestration
+async def greeting(ctx: perdure.OrchestrationContext, name: str) -> str:
+    return await ctx.schedule_activity(greet, name)
+
+
+@contextmanager
+def counted(provider):
+    """Count the statements of a block by the function of the database that they call."""
+    counts = Counter()
+
+    def note(statement):
+        counts[re.search(r"(\w+)\(", statement).group(1)] += 1
+
+    provider.database.before_statement = note
+    try:
+        yield counts
+    finally:
+        provider.database.before_statement = None
+
+
+async def run(client, name):
+    handle = await client.start_orchestration(name, greeting, "you")
+    assert await handle.result(timeout=30) == "hello you"
+
+
+@pytest.mark.slow
+async def test_an_orchestration_with_an_activity_costs_seven_statements(url, clock):
+    # Time stands still, so nothing is looked for again because time has passed.
+    async with open_provider(url, clock=clock) as provider, perdure.Runtime(provider, app):
+        client = perdure.Client(provider)
+        async with asyncio.timeout(30):
+            for number in itertools.count():
+                is_settled = provider._open.signals.hears
+                await run(client, f"early-{number}")
+                if is_settled:
+                    break
+
+        with counted(provider) as counts:
+            await run(client, "counted")
+
+    del counts["pg_notify"]
+    # The start and two commits; a look that leases the turn and one that finds no other, which tells
+    # when the next is due; a read of the state before the wait, and one after it.
+    assert counts == {"write": 3, "lease_turns": 2, "read_instances": 2}, counts
