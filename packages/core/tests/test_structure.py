@@ -292,8 +292,38 @@ def test_nothing_that_is_committed_names_a_place_of_one_machine() -> None:
     assert found == []
 
 
+def test_the_names_of_perdure_are_imported_when_they_are_used_from_where_type_checkers_see_them() -> (
+    None
+):
+    [for_types] = (node for node in ast.parse(SOURCE.joinpath("__init__.py").read_text("utf-8")).body
+                   if isinstance(node, ast.If))  # fmt: skip
+    seen = {
+        alias.name: node.module
+        for node in for_types.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+
+    assert sorted(seen) == perdure.__all__
+    for name, module in seen.items():
+        assert module is not None
+        assert getattr(perdure, name) is getattr(importlib.import_module(module), name)
+    assert {*perdure.__all__, "errors", "contract"} <= {*dir(perdure)}
+    with pytest.raises(AttributeError, match="'perdure' has no attribute 'Regisry'"):
+        perdure.Regisry  # noqa: B018 # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_importing_perdure_loads_only_what_is_used_of_it() -> None:
+    bare = _run("import perdure, sys; print(*sys.modules)").split()
+    starting = _run("import perdure, sys; perdure.Client; print(*sys.modules)").split()
+
+    assert [name for name in bare if name.startswith("perdure")] == ["perdure"]
+    assert not {"asyncio", "pluggy", "pydantic_core"}.intersection(bare)
+    assert not [name for name in starting if name.startswith(("perdure.runtime", "perdure.replay"))]
+
+
 def test_importing_core_loads_no_driver_and_no_provider() -> None:
-    loaded = _run("import perdure, sys; print(*sys.modules)").split()
+    loaded = _run("from perdure import *; import sys; print(*sys.modules)").split()
     installed = {
         module.name for module in pkgutil.iter_modules() if module.name.startswith("perdure_")
     }

@@ -97,6 +97,58 @@ def test_a_method_that_the_class_has_itself_stays() -> None:
     assert repr(Hidden(value="x")) == "Hidden"
 
 
+def test_a_record_that_is_frozen_at_run_time_refuses_what_a_frozen_dataclass_refuses() -> None:
+    @record(frozen=True)
+    class Fixed(Place):
+        number: int
+
+        def __post_init__(self) -> None:
+            object.__setattr__(self, "comment", f"number {self.number}")
+
+    fixed = Fixed(name="a", number=1)
+
+    with pytest.raises(FrozenInstanceError, match="'name'"):
+        fixed.name = "b"  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(FrozenInstanceError, match="'name'"):
+        del fixed.name  # pyright: ignore[reportAttributeAccessIssue]
+    assert (fixed.name, fixed.comment) == ("a", "number 1")
+    assert copy.deepcopy(fixed) == fixed
+    assert replace(fixed, number=2).comment == "number 2"
+
+
+def test_positional_fields_of_a_record_come_before_those_that_are_keyword_only() -> None:
+    @record(kw_only=False)
+    class Numbered(Place):
+        number: int
+        letters: list[str] = field(default_factory=list[str])
+
+    first, second = Numbered(1, name="a"), Numbered(2, ["x"], name="a", row=3)
+
+    assert (first.number, first.letters, first.row) == (1, [], 0)
+    assert (second.number, second.letters, second.row) == (2, ["x"], 3)
+    assert first.letters is not Numbered(1, name="a").letters
+    with pytest.raises(TypeError, match=r"Numbered\.__init__\(\) .*'name'"):
+        Numbered(1)  # pyright: ignore[reportCallIssue]
+
+
+def test_a_record_generates_no_code_before_the_first_one_is_made() -> None:
+    @record
+    class Unused:
+        """Has a field."""
+
+        name: str
+
+    code = [type(each) for each in vars(Unused).values() if inspect.isfunction(each)]
+    before = vars(Unused)["__init__"]
+    made = Unused(name="a")
+
+    assert len(code) == 3  # closures: equality, hash and repr
+    assert not inspect.isfunction(before)
+    assert inspect.isfunction(vars(Unused)["__init__"])
+    assert made.name == "a"
+    assert Unused.__init__.__qualname__.endswith("Unused.__init__")
+
+
 def test_what_a_frozen_dataclass_refuses_at_run_time_is_left_to_the_type_checker() -> None:
     frozen, place = FrozenPlace(name="a"), Place(name="a")
 

@@ -54,7 +54,7 @@ def _instructions(code: CodeType) -> tuple[_Instruction, ...]:
     return tuple(found)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Load:
     """One value that code loads, alone or as an attribute of another."""
 

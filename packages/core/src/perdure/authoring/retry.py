@@ -9,7 +9,6 @@ from __future__ import annotations
 import inspect
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Final, Protocol, cast
@@ -17,6 +16,7 @@ from typing import Final, Protocol, cast
 from perdure.errors import ActivityFailed, InvalidInput
 from perdure.model.durations import to_duration
 from perdure.model.identifiers import check_identifier
+from perdure.model.record import record
 from perdure.model.settings import (
     COUNT,
     POSITIVE,
@@ -43,7 +43,7 @@ def _jittered(delay: timedelta, jitter: float, random: random.Random) -> timedel
     return delay * (1 - jitter * random.random()) if jitter else delay
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False, frozen=True)
 class Fixed:
     """The same wait every time, shortened by up to the share `jitter`."""
 
@@ -58,7 +58,7 @@ class Fixed:
         return _jittered(self.interval, self.jitter, random)
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False, frozen=True)
 class Linear:
     """`initial`, then `step` more each time, up to `maximum`."""
 
@@ -79,7 +79,7 @@ class Linear:
         return _jittered(wait, self.jitter, random)
 
 
-@dataclass(frozen=True, slots=True)
+@record(kw_only=False, frozen=True)
 class Exponential:
     """`initial`, then `factor` times as long each time, up to `maximum`."""
 
@@ -103,7 +103,7 @@ class Exponential:
         return _jittered(timedelta(seconds=min(grown, limit)), self.jitter, random)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True)
 class RetryPolicy:
     """When a failed activity is tried again.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import cast
 
@@ -12,12 +12,13 @@ from perdure.client.start_options import check_labels
 from perdure.clock import Instant
 from perdure.errors import InvalidInput
 from perdure.model.identifiers import check_identifier
+from perdure.model.record import record
 from perdure.model.shown import shown
 from perdure.records.instances import InstanceStatus
 from perdure.records.listing import InstanceQuery
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True)
 class InstanceFilter:
     """Conditions on instances; an instance matches if it meets all of them. Without any, all match."""
 

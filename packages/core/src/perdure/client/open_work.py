@@ -23,7 +23,7 @@ _ENDS = (
 )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class OpenWork:
     """What the events that were read so far leave open."""
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypedDict, cast, get_args
 
@@ -15,6 +14,7 @@ from perdure.client.arguments import check_instant
 from perdure.clock import Clock, Instant, to_microseconds
 from perdure.errors import InvalidInput
 from perdure.model.durations import to_duration
+from perdure.model.record import record
 from perdure.model.shown import shown
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class StartOptions(TypedDict, total=False):
     children: the trace, the tenant, who asked. Hooks may add some (`perdure_headers`)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True)
 class CheckedOptions:
     """The options of one start."""
 

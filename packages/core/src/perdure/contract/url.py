@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol, Self, runtime_checkable
 from urllib.parse import unquote, urlsplit
 
 from perdure.errors import InvalidProviderUrl
+from perdure.model.record import record
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*\Z")
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f]")
@@ -26,7 +26,7 @@ _USER_INFORMATION = re.compile(r"://(?:[^/?#]*@|[^/?#@:]*:[^@]*@)")
 _MASK = "***"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+@record(frozen=True)
 class ProviderUrl:
     """A provider URL in its parts."""
 

@@ -21,7 +21,7 @@ _UNEXPECTED = re.compile(
 """How pydantic's serializers report a value of another type; such a message shows the value."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Step:
     """One step of a path: the path before it, and a field, a key or an index."""
 

@@ -2,17 +2,21 @@
 
 A type checker refuses to set a field of a record, as it does for a frozen dataclass. At run time a
 record is a plain dataclass with slots: a frozen one sets each field through `object.__setattr__`,
-which takes four times as long. Equality, hash and repr are those of a frozen dataclass; they are
-closures and no generated source, which halves the time that an import of the module takes.
+which takes four times as long. Records that applications make, such as options, are frozen at run
+time, too. Equality, hash and repr are those of a frozen dataclass; they are closures and no
+generated source, and `__init__` is generated at its first use: generated functions are most of what
+dataclasses cost an import.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import FrozenInstanceError, dataclass, field, fields
 from itertools import pairwise
 from operator import attrgetter
 from typing import Any, TypeVar, dataclass_transform, overload
+
+from perdure.model.initializer import Initializer
 
 T = TypeVar("T")
 
@@ -22,22 +26,37 @@ def record(cls: type[T], /) -> type[T]: ...
 
 
 @overload
-def record(*, kw_only: bool) -> Callable[[type[T]], type[T]]: ...
+def record(*, kw_only: bool = True, frozen: bool = True) -> Callable[[type[T]], type[T]]: ...
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
 def record(
-    cls: type[T] | None = None, /, *, kw_only: bool = True
+    cls: type[T] | None = None, /, *, kw_only: bool = True, frozen: bool = False
 ) -> type[T] | Callable[[type[T]], type[T]]:
-    """Make a record of the class: slots, keyword-only fields, equal and hashed by value."""
+    """Make a record of the class: slots, keyword-only fields, equal and hashed by value.
+
+    With `frozen=True` it refuses to set a field at run time, too.
+    """
     if cls is None:
-        return lambda cls: _made(cls, kw_only)
-    return _made(cls, kw_only)
+        return lambda cls: _made(cls, kw_only, frozen)
+    return _made(cls, kw_only, frozen)
 
 
-def _made(cls: type[T], kw_only: bool) -> type[T]:
-    made: Any = dataclass(kw_only=kw_only, slots=True, eq=False, repr=False)(cls)
-    own, all_fields = vars(cls), fields(made)
+def _made(cls: type[T], kw_only: bool, frozen: bool) -> type[T]:
+    made: Any = dataclass(kw_only=kw_only, slots=True, init=False, eq=False, repr=False)(cls)
+    methods = [*_methods(made), *(_freezing(made) if frozen else ())]
+    own = vars(cls)
+    for method in methods:
+        if method.__name__ not in own or own[method.__name__] is None:
+            method.__qualname__ = f"{made.__qualname__}.{method.__name__}"
+            setattr(made, method.__name__, method)
+    made.__init__ = Initializer(made, frozen=frozen)
+    made.__slots__ = FieldDocs(made)
+    return made
+
+
+def _methods(made: Any) -> tuple[Any, ...]:
+    all_fields = fields(made)
     compared = values_of(tuple(each.name for each in all_fields if each.compare))
     hashed = values_of(
         tuple(
@@ -56,12 +75,27 @@ def _made(cls: type[T], kw_only: bool) -> type[T]:
         values = ", ".join(f"{name}={getattr(self, name)!r}" for name in shown)
         return f"{type(self).__qualname__}({values})"
 
-    for method in (__eq__, __hash__, __repr__):
-        if method.__name__ not in own or own[method.__name__] is None:
-            method.__qualname__ = f"{made.__qualname__}.{method.__name__}"
-            setattr(made, method.__name__, method)
-    made.__slots__ = FieldDocs(made)
-    return made
+    return __eq__, __hash__, __repr__
+
+
+def _freezing(made: Any) -> tuple[Any, ...]:
+    """What refuses to change a field, and lets copies and pickles set the fields all the same."""
+    names = tuple(each.name for each in fields(made))
+
+    def __setattr__(self: object, name: str, value: object) -> None:  # noqa: N807 # as above
+        raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self: object, name: str) -> None:  # noqa: N807 # as above
+        raise FrozenInstanceError(f"cannot delete field {name!r}")
+
+    def __getstate__(self: object) -> list[object]:  # noqa: N807 # as above
+        return [getattr(self, name) for name in names]
+
+    def __setstate__(self: object, state: list[object]) -> None:  # noqa: N807 # as above
+        for name, value in zip(names, state, strict=True):
+            object.__setattr__(self, name, value)
+
+    return __setattr__, __delattr__, __getstate__, __setstate__
 
 
 class FieldDocs(dict[str, str]):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from perdure.errors import ProviderLoadError
+from perdure.model.record import record
 from perdure.providers.loader import PROVIDER_GROUP, load_provider
 from perdure.providers.plugins import distribution, entry_points
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True)
 class InstalledProvider:
     """A provider that a distribution registers."""
 

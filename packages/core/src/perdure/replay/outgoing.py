@@ -40,7 +40,7 @@ from perdure.records.turns import NewChild
 from perdure.replay.turn import DraftActivity
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Outgoing:
     """The records that one execution sends. Not frozen, because every execution makes one."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import linecache
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from types import CellType
 from typing import Any, Final, TypeAlias, cast
 
@@ -16,6 +15,7 @@ from perdure import history
 from perdure.clock import to_datetime
 from perdure.diagnostics.frames import module_of
 from perdure.history import Event
+from perdure.model.record import record
 from perdure.replay.code_locations import frames_awaited, is_own_code
 from perdure.replay.futures import OrchestrationTask, ScheduledFuture
 
@@ -25,7 +25,7 @@ Timers: TypeAlias = Mapping[int, asyncio.TimerHandle]
 """The timers of the loop, by the number of their schedule event."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True)
 class SourceLine:
     """A line of your code at which a task stands."""
 
@@ -41,7 +41,7 @@ class SourceLine:
         return f"{self.module}:{self.line} in {self.function}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True)
 class TaskPosition:
     """A task of an orchestration that has not ended, and where its code stands."""
 

@@ -58,7 +58,7 @@ class LeaseState(Enum):
     RELEASED = "nothing in this process owns it"
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class HeldActivity:
     """One activity that this process has leased, from its lease until its result is stored."""
 

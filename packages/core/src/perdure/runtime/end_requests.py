@@ -25,7 +25,7 @@ from perdure.runtime.repeated_failures import RepeatedFailures
 _LONGEST_PAUSE: Final = timedelta(seconds=1)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class _Seen:
     """What was read of the history of one execution."""
 

@@ -10,7 +10,7 @@ from perdure.records.instances import InstanceState
 from perdure.records.turns import LeasedTurn, TurnCommit, TurnLease
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class HeldInstance:
     """An instance under a lease of this runtime, and where it stands after its last commit."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
@@ -10,13 +9,14 @@ from perdure.errors import InvalidInput
 from perdure.model.comparison import DEFAULT_COMPARE, Compare, check_compare
 from perdure.model.durations import to_duration
 from perdure.model.identifiers import check_identifier
+from perdure.model.record import record
 from perdure.model.settings import COUNT, POSITIVE, check_fields, require, to_exceptions, to_items
 from perdure.records.limits import LONGEST_LEASE
 
 _LEASE = partial(to_duration, positive=True, most=LONGEST_LEASE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True)
 class Retention:
     """How long ended instances are kept before a runtime deletes them, each with its children.
 
@@ -41,7 +41,7 @@ class Retention:
             )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True)
 class RuntimeOptions:
     """How a runtime works; every setting has a default that suits one process on two cores."""
 

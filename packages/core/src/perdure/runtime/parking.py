@@ -50,7 +50,7 @@ BROKEN: Final = "broken"
 """Its work met a defect of the runtime itself."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class _Parked:
     delay: timedelta | None = None
     follows_at_once: bool = False

@@ -62,7 +62,7 @@ _ANSWERS = {"read_history": (InstanceNotFound, ExecutionNotFound)}
 """The answers that the runtime's calls may have besides failures of the storage."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class _Call:
     """A call with a limit."""
 

@@ -20,7 +20,7 @@ from typing import Generic, TypeVar, cast
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class _Call(Generic[T]):
     """A function in its thread, and the future of its caller."""
 

@@ -18,7 +18,7 @@ from perdure.runtime.payload_budget import PayloadBudget
 from perdure.runtime.unique_ids import unique_ids
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class TurnServices:
     """See the module. One for all turns of a runtime."""
 
