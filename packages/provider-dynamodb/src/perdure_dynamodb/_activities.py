@@ -115,7 +115,7 @@ class Activities:
         buffer = ChunkBuffer.empty()
         life = lock.life if message.instance == lease.instance else None
         post = self._changes.post(message, buffer, life=life)
-        marks = await self._litter.mark(lease.instance, buffer.payloads)
+        marks = await self._litter.mark(lease.instance, buffer)
         await buffer.write(self._table)
         key = self._key(lease, lock)
         removal = Delete(

@@ -37,19 +37,19 @@ from perdure.errors import (
 from perdure_dynamodb._activities import Activities
 from perdure_dynamodb._activity_items import finishing, slot_key, wanted, wanted_values
 from perdure_dynamodb._change_build import ABSENT
-from perdure_dynamodb._change_kinds import FenceFailed, weight_of
+from perdure_dynamodb._change_kinds import FenceFailed, Remove, weight_of
 from perdure_dynamodb._changes import Changes
 from perdure_dynamodb._commit_answers import CommitAnswers
 from perdure_dynamodb._commit_plan import CommitPlan
 from perdure_dynamodb._ids_in_use import IdsInUse
 from perdure_dynamodb._keys import SLOT, activity_key, value_key
 from perdure_dynamodb._lease_memory import LeaseMemory, RememberedLease
-from perdure_dynamodb._litter import Litter
+from perdure_dynamodb._litter import Litter, kept_until_the_end
 from perdure_dynamodb._locks import Lock
 from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._planner import Planner
 from perdure_dynamodb._staged_commits import StagedCommits, in_batches
-from perdure_dynamodb._table import TRANSACTION_LIMIT, Action, Check, Key, Put
+from perdure_dynamodb._table import TRANSACTION_LIMIT, Action, Check, Delete, Key, Put
 from perdure_dynamodb._turn_leases import TurnLeases
 from perdure_dynamodb._values import Row
 
@@ -110,7 +110,7 @@ class Commits:
             plan = self._planner.plan(commit, known, values=values)
             # Until it is known how this ends, what is known of the lock may be wrong.
             self._memory.forget(commit.instance, commit.token)
-            marks = await self._litter.mark(commit.instance, plan.buffer.payloads)
+            marks = await self._litter.mark(commit.instance, plan.buffer)
             try:
                 in_use = await self._carry_out(plan, marks)
             except FenceFailed:
@@ -150,7 +150,7 @@ class Commits:
                 return False
             lease = RememberedLease.of(lock, _TO_TERMINATE)
             plan = self._planner.plan(_forced_end(termination, lock), lease, is_forced=True)
-            marks = await self._litter.mark(lock.instance, plan.buffer.payloads)
+            marks = await self._litter.mark(lock.instance, plan.buffer)
             try:
                 await self._carry_out(plan, marks)
             except FenceFailed:
@@ -184,7 +184,7 @@ class Commits:
             raise ActivityLeaseLost(commit.instance, lost, operation="commit_turn")
         return lock
 
-    async def _carry_out(self, plan: CommitPlan, marks: Sequence[Action]) -> frozenset[str]:
+    async def _carry_out(self, plan: CommitPlan, marks: Sequence[Delete]) -> frozenset[str]:
         await self._write_chunks(plan)
         # The lock, the activities that are finished, and an item for ids in use.
         weight = weight_of(plan.changes) + 1 + len(plan.commit.finish) + bool(plan.commit.create)
@@ -200,11 +200,12 @@ class Commits:
             return frozenset(outcome.in_use)
         return await self._carry_out_staged(plan, marks)
 
-    async def _carry_out_staged(self, plan: CommitPlan, marks: Sequence[Action]) -> frozenset[str]:
+    async def _carry_out_staged(self, plan: CommitPlan, marks: Sequence[Delete]) -> frozenset[str]:
         commit = plan.commit
+        unmarking = [Remove(key=each.key) for each in marks]
         staged = await self._staged.stage(
             commit.instance,
-            in_batches(plan.all_changes),
+            in_batches([*plan.all_changes, *unmarking]),
             stage=plan.answer,
             meanwhile=lambda: self._stay_alive(plan),
         )
@@ -220,8 +221,8 @@ class Commits:
                 fence=lambda _: [
                     plan.fence((), parts=len(staged.keys)),
                     *fenced,
-                    *marks,
-                    *staged.marks,
+                    *kept_until_the_end(marks),
+                    staged.mark,
                 ],
             )
         except FenceFailed:

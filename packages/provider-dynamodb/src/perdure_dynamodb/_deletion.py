@@ -29,7 +29,7 @@ from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._payloads import ChunkBuffer
 from perdure_dynamodb._removal import Removal
 from perdure_dynamodb._staged_commits import StagedCommits
-from perdure_dynamodb._table import Action, Delete, Put, Select, Update
+from perdure_dynamodb._table import Delete, Put, Select, Update
 from perdure_dynamodb._values import Plain, Row
 
 _MOST_ATTEMPTS = 20
@@ -97,7 +97,7 @@ class Deletion:
     async def _try_to_replace(self, lock: Lock | None, new: NewInstance) -> bool:
         buffer = ChunkBuffer.empty()
         create = self._changes.create(new, buffer, now=self._namespace.now)
-        marks = await self._litter.mark(new.instance, buffer.payloads)
+        marks = await self._litter.mark(new.instance, buffer)
         await buffer.write(self._table)
         if lock is None:
             return await self._create(create, marks, buffer)
@@ -121,7 +121,7 @@ class Deletion:
         await self._removal.begin(work)
         return True
 
-    async def _create(self, create: Create, marks: Sequence[Action], buffer: ChunkBuffer) -> bool:
+    async def _create(self, create: Create, marks: Sequence[Delete], buffer: ChunkBuffer) -> bool:
         try:
             outcome = await self._changes.carry_out([create], fence=lambda _: marks)
         except FenceFailed:

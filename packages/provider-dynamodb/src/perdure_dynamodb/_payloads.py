@@ -8,7 +8,7 @@ never read in part or changed. `litter` removes those whose writer died in betwe
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -29,6 +29,9 @@ LASTING = "X"
 """Payloads of histories, outputs and values: they last as long as their incarnation."""
 LOOSE = f"{TRANSIENT}~"
 """Payloads of messages whose sender did not know the life of the instance (see `purge`)."""
+
+MARKER = "mrk"
+"""The attribute of chunks that belong to no life: the key of the marker that was put for them."""
 
 Reference: TypeAlias = str
 """A chunk id and the number of its chunks, as `id:count`."""
@@ -92,6 +95,13 @@ class ChunkBuffer:
         self.payloads.append((partition, chunk_id, str(len(parts))))
         return {reference_name(name): f"{chunk_id}:{len(parts)}", size_name(name): len(data)}
 
+    def name_marker(self, chunk_ids: Collection[str], marker: Key) -> None:
+        """Let the chunks of these ids that belong to no life name the marker that is put for them."""
+        for item in self.items:
+            chunk_id = str(item["sk"]).rpartition("#")[0]
+            if is_loose(chunk_id) and chunk_id in chunk_ids:
+                item[MARKER] = list(marker)
+
     async def write(self, table: Table) -> None:
         """Write all chunks."""
         if self.items:
@@ -105,6 +115,12 @@ class ChunkBuffer:
 def reference_name(name: str) -> str:
     """The attribute that refers to the chunks of a payload."""
     return f"{name}c"
+
+
+def marker_of(row: Row) -> Key:
+    """The key of the marker that was put for a chunk which belongs to no life."""
+    partition, sort = row.texts(MARKER)
+    return partition, sort
 
 
 def size_name(name: str) -> str:

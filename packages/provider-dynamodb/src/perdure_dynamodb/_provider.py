@@ -375,7 +375,7 @@ class DynamoDBProvider(Provider):
     async def _create(self, new: NewInstance) -> None:
         buffer = ChunkBuffer.empty()
         create = self._changes.create(new, buffer, now=self.clock.now())
-        marks = await self._litter.mark(new.instance, buffer.payloads)
+        marks = await self._litter.mark(new.instance, buffer)
         await buffer.write(self._table)
         try:
             outcome = await self._changes.carry_out([create], fence=lambda _: marks)

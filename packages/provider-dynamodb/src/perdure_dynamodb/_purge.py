@@ -18,12 +18,12 @@ from perdure.errors import ProviderError, StorageUnavailable
 from perdure_dynamodb._keys import EARLY_MARKER, LOCK, MAILBOX, VOID_RANGE, Keys, in_use_key
 from perdure_dynamodb._lives import LIFE, Life
 from perdure_dynamodb._locks import RUNNING, Lock, Validity
-from perdure_dynamodb._payloads import chunks_of, is_loose
+from perdure_dynamodb._payloads import MARKER, chunks_of, is_loose, marker_of
 from perdure_dynamodb._table import Check, Delete, Key, Select, Table, Update, at_once
 from perdure_dynamodb._transport import TransactionCancelled
 from perdure_dynamodb._values import Plain, Row
 
-_NEEDED = f"pk, sk, inc, exe, datc, {LIFE}"
+_NEEDED = f"pk, sk, inc, exe, datc, {LIFE}, {MARKER}"
 _MOST_ROUNDS = 20
 
 LONGEST_CLOSE = 2.0
@@ -121,7 +121,7 @@ class Purge:
             partition=self._keys.partition(instance), first=prefix, last=prefix + "~", only="pk, sk"
         )
         rows = [row async for row in self._table.query_all(select)]
-        await self._table.delete_many((row.text("pk"), row.text("sk")) for row in rows)
+        await self._table.delete_many(_key_of(row) for row in rows)
 
     async def _purge(self, instance: str, validity: Validity) -> None:
         first, last = VOID_RANGE
@@ -134,12 +134,10 @@ class Purge:
             addressed = [row for row in rows if row.text("sk")[:2] in ("M#", "W#")]
             await self._remove(addressed, validity)
             await self._table.delete_many(
-                (row.text("pk"), row.text("sk"))
-                for row in rows
-                if is_part_of(validity.life, row.text("sk"))
+                _key_of(row) for row in rows if is_part_of(validity.life, row.text("sk"))
             )
             if not validity.running:
-                await self.loose_chunks(rows)
+                await self.loose_chunks(self._keys.partition(instance), rows)
         if not validity.running:
             # Until now it stood in the queue, so that what a crash leaves behind is found.
             await self._table.try_write(
@@ -161,28 +159,23 @@ class Purge:
         else:
             await at_once(self._remove_while_ended(row, validity) for row in others)
 
-    async def loose_chunks(self, rows: Iterable[Row]) -> None:
+    async def loose_chunks(self, partition: str, rows: Iterable[Row]) -> None:
         """Of chunks that belong to no life, remove those that nothing refers to, and nothing will.
 
-        Before such a chunk is put, a marker is put into its partition, and the transaction that puts
-        the message which refers to it removes the marker. So what has no marker after it was seen,
-        and then no message, belongs to a message that was consumed.
+        A chunk names a marker that was put before it. The marker goes with the put of the message
+        that refers to the chunk, or after it. So a chunk that was seen, and then has no marker, and
+        then no message, belongs to a message that was consumed or dropped.
         """
-        loose = {row.text("sk"): row.text("pk") for row in rows if is_loose(row.text("sk"))}
-        for partition in set(loose.values()):
-            markers = Select(partition=partition, first="G#", last="G$")
-            marked = [
-                text async for row in self._table.query_all(markers) for text in row.texts("ids")
-            ]
-            messages = Select(partition=partition, first=MAILBOX[0], last=MAILBOX[1], only=_NEEDED)
-            kept = {
-                sort async for row in self._table.query_all(messages) for _, sort in chunks_of(row)
-            }
-            await self._table.delete_many(
-                (partition, sort)
-                for sort in loose
-                if sort not in kept and sort.rpartition("#")[0] not in marked
-            )
+        loose = {_key_of(row): marker_of(row) for row in rows if is_loose(row.text("sk"))}
+        if not loose:
+            return
+        markers = await self._table.get_many(loose.values())
+        first, last = MAILBOX
+        messages = Select(partition=partition, first=first, last=last, only=_NEEDED)
+        kept = {key async for row in self._table.query_all(messages) for key in chunks_of(row)}
+        await self._table.delete_many(
+            key for key, marker in loose.items() if key not in kept and marker not in markers
+        )
 
     async def unless_replaced(self, rows: Sequence[Row]) -> None:
         """Remove items, read from the table, and their payloads, if they are still those."""
@@ -271,9 +264,11 @@ def _removal(row: Row, *, life: Life | None = None) -> Delete:
             values[f":{name}"] = row[name]
         else:
             conditions.append(f"attribute_not_exists({name})")
-    return Delete(
-        key=(row.text("pk"), row.text("sk")), condition=" AND ".join(conditions), values=values
-    )
+    return Delete(key=_key_of(row), condition=" AND ".join(conditions), values=values)
+
+
+def _key_of(row: Row) -> Key:
+    return (row.text("pk"), row.text("sk"))
 
 
 async def _in_peace(work: Coroutine[object, object, None]) -> None:

@@ -20,7 +20,7 @@ from perdure_dynamodb._keys import PARKED, due_at, end_of_execution, executions,
 from perdure_dynamodb._lives import LIFE, Life
 from perdure_dynamodb._locks import Lock
 from perdure_dynamodb._namespace import Namespace
-from perdure_dynamodb._payloads import chunks_of, is_loose
+from perdure_dynamodb._payloads import MARKER, chunks_of, is_loose
 from perdure_dynamodb._table import Key, Select, in_groups
 from perdure_dynamodb._values import Item, Row
 
@@ -30,7 +30,7 @@ GRACE = timedelta(minutes=1)
 PAGE = 500
 """So many items are read, and removed, at a time."""
 
-_NEEDED = f"pk, sk, inc, exe, datc, oupc, {LIFE}"
+_NEEDED = f"pk, sk, inc, exe, datc, oupc, {LIFE}, {MARKER}"
 _LOGGER = logging.getLogger("perdure.dynamodb")
 
 _Belongs: TypeAlias = Callable[[Row], bool]
@@ -95,18 +95,18 @@ class Removal:
             if belongs(row):
                 rows.append(row)
             if len(rows) == PAGE:
-                await self._remove(rows)
+                await self._remove(select.partition, rows)
                 rows = []
-        await self._remove(rows)
+        await self._remove(select.partition, rows)
 
-    async def _remove(self, rows: Sequence[Row]) -> None:
+    async def _remove(self, partition: str, rows: Sequence[Row]) -> None:
         # Another instance of the id may have put an item of the same key.
         shared = ("M#", "W#", PARKED)
         addressed = [row for row in rows if row.text("sk")[:2] in shared]
         await self._namespace.purge.unless_replaced(addressed)
         others = [row for row in rows if row.text("sk")[:2] not in shared]
         chunks = [key for row in others for name in ("dat", "oup") for key in chunks_of(row, name)]
-        await self._namespace.purge.loose_chunks(others)
+        await self._namespace.purge.loose_chunks(partition, others)
         others = [row for row in others if not is_loose(row.text("sk"))]
         # Nothing tells of a payload whose item is gone.
         for keys in (chunks, [_key_of(row) for row in others]):

@@ -103,7 +103,7 @@ class Reopening:
             changes.append(Replace(item=item))
         if lock.is_parked:
             changes.append(Remove(key=(lock.row.text("pk"), PARKED)))
-        marks = await self._litter.mark(reopening.instance, buffer.payloads)
+        marks = await self._litter.mark(reopening.instance, buffer)
         await buffer.write(self._table)
         update = self._update(lock, reopening, life, now, has_chunks=bool(buffer.payloads))
         try:

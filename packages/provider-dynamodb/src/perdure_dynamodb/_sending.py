@@ -24,7 +24,7 @@ from perdure_dynamodb._locks import Lock
 from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._payloads import ChunkBuffer
 from perdure_dynamodb._signals import Signals
-from perdure_dynamodb._table import Action, Select, at_once, in_groups
+from perdure_dynamodb._table import Delete, Select, at_once, in_groups
 
 TOGETHER = 49
 """Messages in one transaction: each may need a look at its instance."""
@@ -70,7 +70,7 @@ class Sending:
             buffer = ChunkBuffer.empty()
             life = lock.life if lock is not None and lock.is_sound else None
             posts = [self._changes.post(message, buffer, life=life) for message in some]
-            marks = await self._litter.mark(messages[0].instance, buffer.payloads)
+            marks = await self._litter.mark(messages[0].instance, buffer)
             await buffer.write(self._table)
             # A put that is repeated, for want of an answer, may come after the message was
             # consumed; one with chunks, which are gone by then, needs a transaction's token.
@@ -84,7 +84,7 @@ class Sending:
                 await self._changes.signal(outcome)
 
     async def _send_some(
-        self, posts: Sequence[Post], buffer: ChunkBuffer, marks: Sequence[Action]
+        self, posts: Sequence[Post], buffer: ChunkBuffer, marks: Sequence[Delete]
     ) -> Outcome:
         try:
             return await self._changes.carry_out(posts, fence=lambda _: marks, unless_void=True)

@@ -36,7 +36,7 @@ from perdure_dynamodb._locks import Lock
 from perdure_dynamodb._manifest import Batch, dump, in_batches, load
 from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._payloads import CHUNK_BYTES
-from perdure_dynamodb._table import Action, Key, Select, Update, at_once, in_groups
+from perdure_dynamodb._table import Action, Delete, Key, Select, Update, at_once, in_groups
 from perdure_dynamodb._values import Item, Plain
 
 _LOGGER = logging.getLogger("perdure.dynamodb")
@@ -49,8 +49,8 @@ class Staged:
     id: str
     batches: Sequence[Batch]
     keys: Sequence[Key]
-    marks: Sequence[Action]
-    """What the transaction that decides has to do with the marker of the manifest."""
+    mark: Delete
+    """What the transaction that decides removes with it: the marker of the manifest."""
 
 
 @dataclass(slots=True)
@@ -106,16 +106,16 @@ class StagedCommits:
             for number, start in enumerate(range(0, len(data), CHUNK_BYTES))
         ]
         payload = (partition, manifest_key(stage, 0)[:-6], str(len(items)))
-        marks = await self._litter.mark(instance, [payload])
+        mark = await self._litter.mark_payloads(instance, [payload])
         for some in in_groups(items, 40):
             await self._table.put_many(some)
             await meanwhile()
         keys = [(partition, str(item["sk"])) for item in items]
-        return Staged(id=stage, batches=batches, keys=keys, marks=marks)
+        return Staged(id=stage, batches=batches, keys=keys, mark=mark)
 
     async def discard(self, staged: Staged) -> None:
         """Remove a manifest that was not committed."""
-        await self._table.delete_many([*staged.keys, *(each.key for each in staged.marks)])
+        await self._table.delete_many([*staged.keys, staged.mark.key])
 
     async def finish(self, lock: Lock, staged: Staged | None = None) -> Lock:
         """Carry out what is left of the staged commit that the lock points at.
