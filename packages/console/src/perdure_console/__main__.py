@@ -2,6 +2,6 @@
 
 import sys
 
-from perdure_console import main
+from perdure_console.entry import script
 
-sys.exit(main())
+sys.exit(script())

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -33,6 +34,15 @@ from perdure_console.texts import visible
 
 _WRONG_USE: Final = (CapabilityMissing, InvalidInput, ProviderLoadError, RegistrationError)
 _INTERRUPTED: Final = 130
+
+
+def script() -> int:
+    """Run the command as all that this process does; returns its exit code."""
+    code = main()
+    # Python otherwise looks through every module's objects before it ends, which takes a tenth of
+    # the processor time of a short command.
+    gc.freeze()
+    return code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,6 +3,8 @@
 A terminal gets tables and colours. A pipe gets plain lines: one record a line, fields separated by
 tabs, no heads. `--json` gives one JSON document, or one on each line where there is no end to wait
 for. Answers go to the standard output; what is only said to people goes to the standard error.
+
+Rich is loaded where something is drawn, not by commands that answer in JSON.
 """
 
 from __future__ import annotations
@@ -18,9 +20,6 @@ from typing import TYPE_CHECKING, cast
 import perdure
 import typer
 from perdure.errors import InvalidInput
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from perdure_console.applications import load_object
 from perdure_console.records import to_plain
@@ -29,6 +28,7 @@ from perdure_console.texts import colour_of, escape_json, visible
 if TYPE_CHECKING:
     from perdure.codecs import PayloadCodec
     from perdure.contract import Provider
+    from rich.console import Console
 
 
 @dataclass(frozen=True)
@@ -43,17 +43,21 @@ class Session:
     @cached_property
     def out(self) -> Console:
         """The standard output."""
+        from rich.console import Console
+
         return Console(highlight=False, markup=False, emoji=False, soft_wrap=False)
 
     @cached_property
     def error(self) -> Console:
         """The standard error."""
+        from rich.console import Console
+
         return Console(stderr=True, highlight=False, markup=False, emoji=False)
 
     @property
     def is_terminal(self) -> bool:
         """Whether a person reads the answer as it comes."""
-        return self.out.is_terminal and not self.as_json
+        return not self.as_json and self.out.is_terminal
 
     # The storage
 
@@ -99,6 +103,9 @@ class Session:
             for row in rows:
                 print("\t".join(visible(cell) for cell in row))
             return
+        from rich.table import Table
+        from rich.text import Text
+
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
         for name in head:
             table.add_column(name, overflow="fold")
@@ -112,6 +119,9 @@ class Session:
             for name, value in pairs:
                 print(f"{name}\t{visible(value)}")
             return
+        from rich.table import Table
+        from rich.text import Text
+
         table = Table.grid(padding=(0, 2, 0, 0))
         table.add_column(style="dim", no_wrap=True)
         table.add_column(overflow="fold")
@@ -121,10 +131,12 @@ class Session:
 
     def say(self, text: str, *, style: str = "") -> None:
         """Print a line of the answer, at once."""
-        if self.out.is_terminal:
-            self.out.print(Text(visible(text), style=style), soft_wrap=True)
-        else:
+        if not self.out.is_terminal:
             print(visible(text), flush=True)
+            return
+        from rich.text import Text
+
+        self.out.print(Text(visible(text), style=style), soft_wrap=True)
 
     def note(self, text: str) -> None:
         """Tell people something that is no part of the answer."""

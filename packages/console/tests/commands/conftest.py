@@ -11,8 +11,9 @@ import perdure
 import pytest
 from perdure_console import main
 from perdure_dynamodb.testing.fixtures import dynamodb_endpoint, dynamodb_url
+from perdure_postgres.testing.fixtures import postgres_url
 
-__all__ = ["dynamodb_endpoint", "dynamodb_url"]
+__all__ = ["dynamodb_endpoint", "dynamodb_url", "postgres_url"]
 
 app = perdure.Registry()
 
@@ -87,14 +88,3 @@ def perdure_says(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
         return Said(code, out, err)
 
     return run
-
-
-async def work(url: str, *instances: str, is_open: bool = False) -> None:
-    """Run a worker until these instances have ended."""
-    shop = Shop()
-    shop.is_open = is_open
-    async with perdure.open_provider(url) as provider:
-        client = perdure.Client(provider)
-        async with perdure.Runtime(provider, app, resources=shop):
-            for instance in instances:
-                await client.wait_for_orchestration(instance, 20)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 import sys
 
 import perdure
@@ -58,11 +57,6 @@ def test_an_instance_is_shown(url, perdure_says):
     assert lines["status"] == "running"
     assert "waits for event 'go' since" in lines["doing"]
 
-    plain = perdure_says("show", url, "order-1", "--json").plain
-    assert plain["info"]["status"] == "Failed"
-    assert plain["info"]["failure"]["kind"] == "raised"
-    assert "the bank is closed" in plain["doing"]
-
     said = perdure_says("show", url, "nowhere")
     assert (said.code, said.out) == (1, "")
     assert "instance 'nowhere' does not exist" in said.err
@@ -71,10 +65,6 @@ def test_an_instance_is_shown(url, perdure_says):
 def test_a_tree_is_shown(url, perdure_says):
     said = perdure_says("tree", url, "delivery")
     assert said.out == "delivery  deliver  running\n  parcel  wait  running\n"
-
-    plain = perdure_says("tree", url, "delivery", "--json").plain
-    assert plain["info"]["instance"] == "delivery"
-    assert [child["info"]["instance"] for child in plain["children"]] == ["parcel"]
 
 
 def test_every_execution_is_followed_until_the_instance_has_ended(tmp_path, perdure_says):
@@ -110,20 +100,6 @@ def test_the_installed_providers_are_listed(capsys):
     assert main(["providers"]) == 0
     rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert ["memory", "perdure-memory"] in [row[:2] for row in rows]
-
-    assert main(["--json", "providers"]) == 0
-    found = json.loads(capsys.readouterr().out)["providers"]
-    assert {"sqlite": None}.items() <= {each["scheme"]: each["problem"] for each in found}.items()
-
-
-def test_the_conformance_suite_gets_the_arguments_as_they_are(monkeypatch):
-    called: list[list[str]] = []
-    monkeypatch.setattr(subprocess, "call", lambda line: called.append(line) or 1)
-
-    assert main(["conformance", "memory://x", "--only", "CALL-1"]) == 1
-    assert called == [
-        [sys.executable, "-m", "perdure_conformance", "memory://x", "--only", "CALL-1"]
-    ]
 
 
 def test_shells_complete_ids_where_the_storage_answers(url, monkeypatch, capsys):

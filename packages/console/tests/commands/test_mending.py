@@ -22,6 +22,18 @@ async def status_of(url: str, instance: str, *, is_open: bool | None = None) -> 
             return await client.wait_for_orchestration(instance, 20)
 
 
+def test_a_start_and_a_missing_result_are_sentences(url, perdure_says):
+    said = perdure_says("start", url, "order-3", "wait")
+    assert (said.code, said.out, said.err) == (0, "started order-3\n", "")
+    said = perdure_says("start", url, "order-3", "wait")
+    assert (said.code, said.out) == (1, "")
+
+    for instance, reason in (("order-1", "failed: "), ("order-2", "is running, so it has no")):
+        said = perdure_says("result", url, instance)
+        assert (said.code, said.out) == (1, "")
+        assert said.err.startswith(f"perdure: {instance} {reason}")
+
+
 def test_a_retried_order_goes_on_when_the_bank_is_open(url, perdure_says):
     said = perdure_says("retry", url, "order-1", "--reason", "the bank is open")
 
@@ -119,3 +131,8 @@ def test_instances_that_match_are_retried(url, perdure_says):
     assert said.out == "retried order-1\n"
     said = perdure_says("retry", url, "--orchestration", "pay", "--limit", "10")
     assert (said.code, said.out, said.err) == (0, "", "no instance matches\n")
+
+
+def test_a_purge_says_how_many_it_deleted(url, perdure_says):
+    said = perdure_says("purge", url, "--older-than", "0s", "--yes")
+    assert (said.code, said.out) == (0, "deleted 1 instance\n")

@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import pty
 import re
 import select
-import shutil
 import signal
 import subprocess
-import sysconfig
 from pathlib import Path
 
 import pytest
 
-from .conftest import work
+from .processes import environment, script
 
 pytestmark = pytest.mark.slow
-
-
-def script() -> str:
-    found = shutil.which("perdure", path=sysconfig.get_path("scripts"))
-    assert found is not None, "the script is installed with the package"
-    return found
-
-
-def environment(**more: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
-    return {**kept, "COLUMNS": "80", "TERM": "xterm-256color", **more}
 
 
 def run(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -51,31 +37,12 @@ def test_a_misspelt_file_is_a_sentence_and_no_new_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_script_starts_shows_and_ends_an_instance(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/shop.db"
-    (tmp_path / "cup.json").write_text('"cup"', "utf-8")
-
-    started = run("start", "order-1", "pay", f"@{tmp_path}/cup.json", PERDURE_URL=url)
-    assert (started.returncode, started.stdout, started.stderr) == (0, "started order-1\n", "")
-    asyncio.run(work(url, "order-1", is_open=True))
-    waited = run("wait", "order-1", "--json", PERDURE_URL=url)
-    assert json.loads(waited.stdout)["output"] == "charged cup"
-    purged = run("purge", "--older-than", "0s", "--yes", PERDURE_URL=url)
-    assert (purged.returncode, purged.stdout) == (0, "deleted 1 instance\n")
-
-
 def test_wrong_use_exits_with_2_and_a_sentence() -> None:
     done = run("list", "--limt", "3")
 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("perdure: No such option: --limt")
     assert len(done.stderr.splitlines()) == 1
-
-
-def test_a_store_in_memory_is_empty_but_answers() -> None:
-    done = run("--url", "memory://", "list")
-
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def on_a_terminal(*words: str, **more: str) -> str:
@@ -149,19 +116,3 @@ def test_what_could_steer_a_terminal_is_shown_as_an_escape(tmp_path: Path) -> No
         assert said.returncode == 0
         assert "\u202e" not in said.stdout
         assert "u202e" in said.stdout
-
-
-def test_following_a_history_ends_with_the_instance(url: str) -> None:
-    words = [script(), "history", "order-2", "--follow", "--json", "--url", url]
-    started = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-    assert started.stdout is not None
-    first = json.loads(started.stdout.readline())
-    assert (first["execution"], first["kind"]) == (1, "OrchestrationStarted")
-
-    assert run("raise", "order-2", "go", '"now"', "--url", url).returncode == 0
-    asyncio.run(work(url, "order-2"))
-    rest = [json.loads(line)["kind"] for line in started.stdout]
-
-    assert rest[-1] == "OrchestrationCompleted"
-    assert started.wait(30) == 0
-    started.stdout.close()

@@ -63,13 +63,6 @@ def test_the_lines_are_shown_at_the_end_and_at_an_event(url, perdure_says) -> No
     assert "payments.py:13 in pay: receipt = await" in earlier
 
 
-def test_the_lines_are_there_as_json(url, perdure_says) -> None:
-    plain = perdure_says("where", url, "order-1", "--app", "payments:app", "--json").plain
-
-    (task,) = plain["tasks"]
-    assert (plain["event"], task["name"], task["lines"][-1]["line"]) == (6, "orchestration", 14)
-
-
 def test_code_that_disagrees_exits_with_1_and_says_why(url, perdure_says, tmp_path: Path) -> None:
     edited = PROGRAM.replace("await ctx.schedule_activity(charge, order)", "order")
     (tmp_path / "edited.py").write_text(edited, "utf-8")

@@ -1,4 +1,4 @@
-"""The command `worker` in a process: it works, answers probes, logs JSON, stops in order, begins again."""
+"""The script's command `worker`: it works, answers probes, logs JSON, stops in order or at once, begins again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import logging
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +16,8 @@ import perdure
 import pytest
 from perdure_console.working.health import address_of
 from perdure_console.working.logs import JsonFormatter, ReadableFormatter
+
+from .processes import script
 
 PROGRAM = """
 import asyncio
@@ -37,6 +38,23 @@ async def charge(order: str) -> str:
 async def pay(ctx: perdure.OrchestrationContext, order: str) -> str:
     return await ctx.schedule_activity(charge, order)
 """
+STUCK = """
+import asyncio, sys
+from datetime import timedelta
+import perdure
+
+app = perdure.Registry()
+patient = perdure.RuntimeOptions(shutdown_grace=timedelta(hours=1))
+
+@app.activity
+async def pack() -> None:
+    print("packing", file=sys.stderr, flush=True)
+    await asyncio.Event().wait()
+
+@app.orchestration
+async def ship(ctx: perdure.OrchestrationContext) -> None:
+    await ctx.schedule_activity(pack)
+"""
 
 
 @pytest.fixture
@@ -51,7 +69,7 @@ def worker(folder: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     started: list[subprocess.Popen[str]] = []
 
     def start(*words: str) -> subprocess.Popen[str]:
-        line = [sys.executable, "-m", "perdure_console", "worker", "shop:app", *words]
+        line = [script(), "worker", "shop:app", *words]
         process = subprocess.Popen(line, cwd=folder, stderr=subprocess.PIPE, text=True)
         started.append(process)
         return process
@@ -106,6 +124,37 @@ def test_a_worker_says_what_it_serves_works_answers_probes_and_stops_in_order(
     assert "the runtime stops: the process got SIGTERM" in rest
     assert rest[-1] == "the worker has stopped"
     assert process.wait(20) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 130)]
+)
+def test_a_second_signal_ends_a_worker_whose_activity_still_runs(
+    worker, folder, number, code
+) -> None:
+    (folder / "shop.py").write_text(STUCK, "utf-8")
+    url = f"sqlite:///{folder}/shop.db"
+    asyncio.run(start_shipping(url))
+    process = worker("--url", url, "--options", "shop:patient")
+    read_until(process, "packing")
+
+    process.send_signal(number)
+    read_until(process, f"the runtime stops: the process got {number.name}")
+    process.send_signal(number)
+
+    assert process.wait(60) == code
+    assert "the worker has stopped" not in process.stderr.read()
+
+
+async def start_shipping(url: str) -> None:
+    async with perdure.open_provider(url) as provider:
+        await perdure.Client(provider).start_orchestration("order-1", "ship")
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> None:
+    """Read what the worker says up to a line with this text."""
+    assert any(text in line for line in process.stderr)
 
 
 @pytest.mark.slow

@@ -10,7 +10,6 @@ from urllib.parse import quote
 
 import typer
 from perdure.errors import InvalidInput
-from perdure.testing import check_histories, history_documents
 
 from perdure_console.applications import load_app
 from perdure_console.program import CODE, DONE, FAILED, USAGE, command
@@ -54,6 +53,8 @@ async def check(
 
     Exits with 1 if the code disagrees with a history, and with 2 if nothing could be checked.
     """
+    from perdure.testing import check_histories
+
     registries = load_app(app)
     async with nullcontext(histories) if histories is not None else session.client() as source:
         report = await check_histories(
@@ -99,6 +100,8 @@ async def export(
     sample: _Sample = None,
 ) -> int:
     """Write the histories of a storage into a folder, one file an instance."""
+    from perdure.testing import history_documents
+
     if hash_payloads and no_payloads:
         raise InvalidInput("--hash-payloads and --no-payloads are both given; give one of them")
     written = 0

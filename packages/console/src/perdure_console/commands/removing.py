@@ -9,7 +9,6 @@ from typing import Annotated, Final
 import typer
 from perdure import Client, InstanceFilter
 from perdure.errors import InvalidInput, PerdureError, ProviderError
-from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from perdure_console.choosing import (
     Instance,
@@ -84,6 +83,8 @@ async def _delete_matching(
     session: Session, client: Client, filter: InstanceFilter, most: int
 ) -> list[str]:
     """Delete in batches, with progress on a terminal; returns the ids."""
+    from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
     deleted: list[str] = []
     columns = (SpinnerColumn(), TextColumn("deleted"), MofNCompleteColumn())
     total = None if most == _MOST else most

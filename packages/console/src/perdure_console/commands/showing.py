@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from perdure import Client, InstanceDescription, InstanceStatus, InstanceTree
 from perdure.history import Event
-from rich.text import Text
-from rich.tree import Tree
 
 from perdure_console.choosing import Execution, Instance
 from perdure_console.program import DONE, LOOK, command
 from perdure_console.records import event_to_plain
 from perdure_console.session import Session
 from perdure_console.texts import colour_of, in_utc, state_of, visible
+
+if TYPE_CHECKING:
+    from rich.tree import Tree
 
 
 @command(LOOK)
@@ -101,6 +102,9 @@ def _line(node: InstanceTree) -> str:
 
 
 def _drawn(root: InstanceTree) -> Tree:
+    from rich.text import Text
+    from rich.tree import Tree
+
     branches: list[Tree] = []
     for node, depth in _nodes(root):
         label = Text(visible(_line(node)), style=colour_of(state_of(node.info)))

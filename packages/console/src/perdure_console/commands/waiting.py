@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import nullcontext
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from perdure import Client, Completed, Failed, InstanceInfo, InstanceNotFound, NotFound, Running
-from rich.status import Status
 
 from perdure_console.choosing import Instance, duration_of
 from perdure_console.program import DONE, FAILED, WORK, command
 from perdure_console.session import Session
 from perdure_console.texts import state_of, visible
+
+if TYPE_CHECKING:
+    from rich.status import Status
 
 
 @command(WORK)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import linecache
 from collections.abc import Iterator
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-from perdure.testing import Location, SourceLine, TaskPosition, locate
-from rich.syntax import Syntax
-from rich.text import Text
 
 from perdure_console.applications import load_app
 from perdure_console.choosing import Execution, Instance
 from perdure_console.program import CODE, DONE, FAILED, command
 from perdure_console.session import Session
 from perdure_console.texts import visible
+
+if TYPE_CHECKING:
+    from perdure.testing import Location, SourceLine, TaskPosition
 
 _AROUND: Final = 2
 """How many lines are shown before and behind the one that waits."""
@@ -37,6 +37,8 @@ async def where(
 
     Its history is replayed in this process; nothing runs, nothing is written.
     """
+    from perdure.testing import locate
+
     registries = load_app(app)
     async with session.client() as client:
         number = execution or (await client.get_instance_info(instance)).execution
@@ -78,6 +80,9 @@ def _print_source(session: Session, line: SourceLine) -> None:
     source = linecache.getlines(line.file)
     if not source:
         return
+    from rich.syntax import Syntax
+    from rich.text import Text
+
     first = max(1, line.line - _AROUND)
     shown = "".join(map(_visible_line, source[first - 1 : line.line + _AROUND]))
     code = Syntax(
