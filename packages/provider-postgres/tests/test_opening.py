@@ -1,34 +1,15 @@
 """Opening a database: its schema, its grants, and what is said when they are missing."""
 
 import asyncio
-import itertools
 
 import psycopg
 import pytest
 from perdure.clock import SystemClock
-from perdure.contract import Message, MessageKind, NewInstance, ProviderUrl
+from perdure.contract import Message, MessageKind, NewInstance
 from perdure.errors import StorageFailed, StorageUnavailable
 from perdure.providers.loader import open_provider
-from perdure_postgres import PostgresOptions
 from perdure_postgres.__main__ import main
 from perdure_postgres._schema.migrations import grants
-
-_NUMBERS = itertools.count(1)
-
-
-@pytest.fixture
-def schema(postgres_url, worker_id):
-    """A schema that does not exist yet; it goes with the test."""
-    name = f"schema_{worker_id}_{next(_NUMBERS)}"
-    yield name
-    execute(postgres_url, f"DROP SCHEMA IF EXISTS {name} CASCADE")
-
-
-def execute(url, *statements):
-    conninfo = PostgresOptions.from_url(ProviderUrl.parse(url)).conninfo
-    with psycopg.connect(**conninfo, autocommit=True) as connection:
-        for statement in statements:
-            connection.execute(statement)
 
 
 def without_create(url):
@@ -73,40 +54,34 @@ def test_many_processes_may_make_the_schema_at_once(postgres_url, schema):
 
 
 @pytest.mark.slow
-async def test_a_role_with_the_printed_grants_can_do_everything(postgres_url, schema):
+async def test_a_role_with_the_printed_grants_can_do_everything(
+    postgres_url, schema, role, execute
+):
     async with open_provider(f"{postgres_url}&schema={schema}"):
         pass
-    role = f"role_{schema}"
-    execute(postgres_url, f"CREATE ROLE {role} LOGIN", *grants(schema, role))
+    execute(postgres_url, *grants(schema, role))
     url = without_create(postgres_url).replace("postgres@", f"{role}@")
-    try:
-        async with open_provider(f"{url}&schema={schema}") as provider:
-            await provider.create_instance(new_instance("order-1"))
-            admin = provider.as_management_capability()
+    async with open_provider(f"{url}&schema={schema}") as provider:
+        await provider.create_instance(new_instance("order-1"))
+        admin = provider.as_management_capability()
 
-            assert (await admin.list_instances(limit=10)).ids == ("order-1",)
-            assert (await admin.count_queues()).orchestrator_queue == 1
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            execute(url, f"DELETE FROM {schema}.instances")  # noqa: S608 # a name of this test
-    finally:
-        execute(postgres_url, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+        assert (await admin.list_instances(limit=10)).ids == ("order-1",)
+        assert (await admin.count_queues()).orchestrator_queue == 1
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        execute(url, f"DELETE FROM {schema}.instances")  # noqa: S608 # a name of this test
 
 
 @pytest.mark.slow
-async def test_a_role_without_grants_is_told_what_it_lacks(postgres_url, schema):
+async def test_a_role_without_grants_is_told_what_it_lacks(postgres_url, schema, role):
     async with open_provider(f"{postgres_url}&schema={schema}"):
         pass
-    role = f"role_{schema}"
-    execute(postgres_url, f"CREATE ROLE {role} LOGIN")
     url = without_create(postgres_url).replace("postgres@", f"{role}@")
-    try:
-        with pytest.raises(StorageFailed, match="lacks a grant"):
-            async with open_provider(f"{url}&schema={schema}"):
-                pass
-    finally:
-        execute(postgres_url, f"DROP ROLE {role}")
+    with pytest.raises(StorageFailed, match="lacks a grant"):
+        async with open_provider(f"{url}&schema={schema}"):
+            pass
 
 
+@pytest.mark.slow
 async def test_a_server_that_is_not_there_is_unavailable(tmp_path):
     with pytest.raises(StorageUnavailable):
         async with open_provider(f"postgresql:///shop?host={tmp_path}", clock=SystemClock()):

@@ -4,8 +4,14 @@ Each call of the contract is one statement, which is a transaction of its own: o
 connection keeps nothing between two statements, and no statement is prepared, so that a pooler in
 transaction mode may stand between. The plans are kept by the server, inside the functions.
 
+The server ends a statement that lasts too long, so that none goes on after its caller is gone: by
+`statement_timeout`, which a new connection asks for, and by `lock_timeout`, which the functions set
+for themselves. A pooler that takes no settings refuses such a connection; it is then made without
+them, and `lock_timeout` remains.
+
 A statement whose transaction the server rolled back is run again, a few times; one that broke off in
-the middle too, where the caller says that it may be repeated.
+the middle too, where the caller says that it may be repeated. The tries last about two seconds: a
+server that restarts costs its callers this wait, and no error.
 
 The provider objects of an event loop that name the same database share their connections.
 """
@@ -13,6 +19,7 @@ The provider objects of an event loop that name the same database share their co
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -22,23 +29,35 @@ from weakref import WeakKeyDictionary
 import psycopg
 from perdure.errors import ProviderError, StorageClosed
 
-from perdure_postgres._errors import has_changed_nothing, is_broken_off, provider_error
+from perdure_postgres._errors import (
+    has_changed_nothing,
+    has_wrong_server,
+    is_broken_off,
+    provider_error,
+    refuses_settings,
+)
 
 Row: TypeAlias = tuple[Any, ...]
 Connection: TypeAlias = psycopg.AsyncConnection[Row]
 Parameters: TypeAlias = Sequence[object] | Mapping[str, object]
 
-_TRIES: Final = 5
+_TRIES: Final = 8
 _FIRST_PAUSE: Final = 0.01
+_PAUSE_GROWS: Final = 3
 _LONGEST_PAUSE: Final = 0.5
 
 
 class Pool:
     """A few connections, opened when they are needed, for all provider objects that share them."""
 
-    def __init__(self, conninfo: dict[str, str], *, size: int) -> None:
+    def __init__(self, conninfo: dict[str, str], *, size: int, statement_timeout: float) -> None:
         self.users = 0
         self._conninfo = conninfo
+        self._settings = {
+            # After what the environment asks for, which this replaces.
+            "options": f"{os.environ.get('PGOPTIONS', '')}"
+            f" -c statement_timeout={max(1, round(statement_timeout * 1000))}".strip()
+        }
         self._free: list[Connection] = []
         self._slots = asyncio.Semaphore(size)
 
@@ -52,7 +71,7 @@ class Pool:
     async def connection(self) -> AsyncGenerator[Connection]:
         """A connection for one statement; one that broke is not used again."""
         async with self._slots:
-            connection = self._free.pop() if self._free else await connect(self._conninfo)
+            connection = self._free.pop() if self._free else await self._connect()
             is_usable = False
             try:
                 yield connection
@@ -60,6 +79,10 @@ class Pool:
             except psycopg.Error as error:
                 # A refusal leaves the connection as it was; what broke off does not.
                 is_usable = not is_broken_off(error)
+                if connection.broken or has_wrong_server(error):
+                    # The others lead to the same server: after a restart each would cost a try.
+                    is_usable = False
+                    await self.close()
                 raise
             finally:
                 if is_usable and not connection.closed and self.users:
@@ -67,6 +90,15 @@ class Pool:
                 else:
                     with suppress(psycopg.Error, OSError):
                         await connection.close()
+
+    async def _connect(self) -> Connection:
+        try:
+            return await connect(self._conninfo | self._settings)
+        except psycopg.OperationalError as error:
+            if not (self._settings and refuses_settings(error)):
+                raise
+        self._settings = {}
+        return await connect(self._conninfo)
 
 
 _POOLS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[object, Pool]]] = (
@@ -87,9 +119,11 @@ class Database:
         self.first_pause = _FIRST_PAUSE
         """Seconds before the second try of a statement."""
         self._call_timeout = call_timeout
-        self._key = (frozenset(conninfo.items()), size)
+        self._key = (frozenset(conninfo.items()), size, call_timeout)
         self._pools = _POOLS.setdefault(asyncio.get_running_loop(), {})
-        self._pool = self._pools.setdefault(self._key, Pool(conninfo, size=size))
+        self._pool = self._pools.setdefault(
+            self._key, Pool(conninfo, size=size, statement_timeout=call_timeout)
+        )
         self._pool.users += 1
         self._is_closed = False
 
@@ -128,7 +162,7 @@ class Database:
                         error, storage=self.storage, operation=operation
                     ) from error
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 # no secret
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            pause = min(_PAUSE_GROWS * pause, _LONGEST_PAUSE)
         raise AssertionError("the last try returns or raises")
 
     async def _run(self, statement: str, parameters: Parameters) -> list[Row]:

@@ -11,11 +11,15 @@ from typing import Final
 import psycopg
 from perdure.errors import ProviderError, StorageCorrupt, StorageFailed, StorageUnavailable
 
-_ROLLED_BACK: Final = frozenset({"40001", "40P01", "55P03", "25006", "53300", "57P03"})
+_STANDBY: Final = "25006"
+_ROLLED_BACK: Final = frozenset({"40001", "40P01", "55P03", "57014", _STANDBY, "53300", "57P03"})
 """Nothing was changed, and the same call may succeed: a serialization failure, a deadlock, a lock not
-had in time, a standby after a failover, no connection left, a server that starts."""
-_BROKEN_OFF: Final = frozenset({"57P01", "57P02", "57P05", "57014"})
-"""The server ended the connection or the statement."""
+had in time, a statement not ended in time, a standby after a failover, no connection left, a server
+that starts."""
+_BROKEN_OFF: Final = frozenset({"57P01", "57P02", "57P05"})
+"""The server ended the connection."""
+_NO_SETTINGS: Final = ("startup parameter", "command-line options")
+"""What poolers say of a connection that asks for settings."""
 _OUTDATED: Final = frozenset({"42P01", "42883", "3F000", "42703"})
 _ADVICE: Final = {
     "53100": "the server's disk is full; make room",
@@ -50,6 +54,16 @@ def is_broken_off(error: BaseException) -> bool:
     if state is None:
         return isinstance(error, psycopg.OperationalError)
     return state in _BROKEN_OFF or state.startswith("08")
+
+
+def has_wrong_server(error: BaseException) -> bool:
+    """Whether the server only reads, so that a new connection has to find another one."""
+    return isinstance(error, psycopg.Error) and error.sqlstate == _STANDBY
+
+
+def refuses_settings(error: BaseException) -> bool:
+    """Whether a pooler refused a connection for the settings that it asked for."""
+    return any(words in str(error) for words in _NO_SETTINGS)
 
 
 def provider_error(error: BaseException, *, storage: str, operation: str) -> ProviderError:

@@ -41,12 +41,14 @@ _SETTINGS: Final = """SECURITY DEFINER
     SET search_path = {schema}, pg_temp
     SET plan_cache_mode = force_generic_plan
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
-    SET enable_material = off SET join_collapse_limit = 1 SET jit = off"""
+    SET enable_material = off SET join_collapse_limit = 1 SET jit = off
+    SET lock_timeout = '5s'"""
 """What every function that a provider calls runs with.
 
 Plans are kept for as long as a connection lasts, from a time when the tables may have been empty; so
 the only good plan, loops over indexes in the order in which the tables are named, is the only one
-allowed.
+allowed. A lock that is not had within five seconds ends the call, whatever the session's settings
+are, and the provider makes it again.
 """
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Final
+from urllib.parse import quote
 
 from perdure.contract import Provider, ProviderUrl
 from perdure_conformance.backend import Declaration, UrlBackend
@@ -57,8 +58,12 @@ class DatabaseBackend(UrlBackend):
         tampering = frozenset(
             {FAILING_STEPS, LOST_EVENTS, RAW_HISTORY, SPOILED_INSTANCES, STORAGE_ERRORS}
         )
-        super().__init__(url, replace(declaration, tampering=tampering))
         self._options = PostgresOptions.from_url(ProviderUrl.parse(url))
+        description = declaration.description
+        if (host := self._options.driver.get("host", "")).startswith("/"):
+            # A report is read elsewhere, where the folder of a socket says nothing.
+            description = description.replace(quote(host, safe="/"), "(a socket)")
+        super().__init__(url, replace(declaration, tampering=tampering, description=description))
 
     async def lose_event(self, place: EventPlace) -> None:
         """Delete the event's row."""

@@ -2,7 +2,8 @@
 
 Use them with `from perdure_postgres.testing.fixtures import postgres_url` in a `conftest.py`. Where
 `PERDURE_TEST_POSTGRES_URL` is set, that server is used. The workers of pytest-xdist share one server:
-the first that needs it starts it, and the last stops it.
+the first that needs it starts it, and the last stops it. `PERDURE_TEST_POSTGRES_PROGRAMS` names the
+folder with the programs of another PostgreSQL than the one that is installed with the extra `local`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ import pytest
 from perdure_postgres import local
 
 URL = "PERDURE_TEST_POSTGRES_URL"
+PROGRAMS = "PERDURE_TEST_POSTGRES_PROGRAMS"
 
 
 @pytest.fixture(scope="session")
@@ -29,17 +32,29 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Ge
         return
     home = tmp_path_factory.getbasetemp()
     home = home if worker_id == "master" else home.parent
+    with started_for(home) as server:
+        yield server.url
+
+
+@contextmanager
+def started_for(home: Path) -> Generator[local.LocalServer]:
+    """A server for the tests that share this folder; skips where none can be had, but fails in CI."""
     # Another user runs the server, and the path of its socket must be short.
     name = f"perdure-postgres-{hashlib.sha256(str(home).encode()).hexdigest()[:12]}"
-    started = local.running(Path(tempfile.gettempdir(), name), quick=True, keep=False)
-    try:
-        url = started.__enter__()
-    except local.LocalUnavailable as error:
-        why = f"no PostgreSQL to test with: {error}, or set {URL}"
-        if os.environ.get("CI", "").lower() in ("1", "true"):
-            pytest.fail(why, pytrace=False)
-        pytest.skip(why)
-    try:
-        yield url
-    finally:
-        started.__exit__(None, None, None)
+    programs = os.environ.get(PROGRAMS)
+    started = local.running_server(
+        Path(tempfile.gettempdir(), name),
+        quick=True,
+        keep=False,
+        lock=home / "postgres.lock",
+        programs=Path(programs) if programs else None,
+    )
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(started)
+        except local.LocalUnavailable as error:
+            why = f"no PostgreSQL to test with: {error}, or set {URL}"
+            if os.environ.get("CI", "").lower() in ("1", "true"):
+                pytest.fail(why, pytrace=False)
+            pytest.skip(why)
+        yield server
