@@ -13,11 +13,12 @@ Each room uses only those above it:
 - `_batches`: small calls that share a statement
 - `_waits`, `_signals`: waiting calls, and what other processes tell them
 - `_opening`, `_admin`, `_provider`: the methods of the contract on an open database
+- `_bind`: providers on a connection of the application, in its transaction
 - `_testing`: fault injection and the backend for the conformance suite
 - `local`, `__main__`: a server for development, and making the schema
 - `_plugin`: what the package declares to Perdure
 
-`PostgresProvider` is imported on first use, so that looking at the plugin loads no driver.
+`PostgresProvider` and `bind` are imported on first use, so that looking at the plugin loads no driver.
 """
 
 from typing import TYPE_CHECKING
@@ -25,12 +26,17 @@ from typing import TYPE_CHECKING
 from perdure_postgres._options import PostgresOptions
 
 if TYPE_CHECKING:
+    from perdure_postgres._bind import bind
     from perdure_postgres._provider import PostgresProvider
 
-__all__ = ["PostgresOptions", "PostgresProvider"]
+__all__ = ["PostgresOptions", "PostgresProvider", "bind"]
 
 
 def __getattr__(name: str) -> object:
+    if name == "bind":
+        from perdure_postgres._bind import bind
+
+        return bind
     if name == "PostgresProvider":
         from perdure_postgres._provider import PostgresProvider
 

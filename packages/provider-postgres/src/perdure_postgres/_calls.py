@@ -6,11 +6,11 @@ import json
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from perdure.contract import HistoryPage, StoredEvent, checked_page
 
-from perdure_postgres._database import Database, Row
+from perdure_postgres._database import Parameters, Row
 from perdure_postgres._errors import DamagedRecord, provider_error
 from perdure_postgres._schema.migrations import quoted
 from perdure_postgres._statements import Statement
@@ -37,10 +37,22 @@ class FoundHistory:
         )
 
 
+class Fetches(Protocol):
+    """What runs statements: connections of this package, or one of the application."""
+
+    storage: str
+
+    async def fetch(
+        self, operation: str, statement: str, parameters: Parameters, *, repeatable: bool
+    ) -> list[Row]:
+        """The rows of a statement; raises a `ProviderError`."""
+        ...
+
+
 class Calls:
     """Calls of the functions of a schema, for one namespace."""
 
-    def __init__(self, database: Database, *, schema: str, namespace: int) -> None:
+    def __init__(self, database: Fetches, *, schema: str, namespace: int) -> None:
         self.database = database
         self.namespace = namespace
         self._schema = quoted(schema)

@@ -30,6 +30,7 @@ class OpenDatabase:
     def __init__(
         self, database: Database, options: PostgresOptions, namespace: int, clock: Clock
     ) -> None:
+        self.database = database
         self.calls = Calls(database, schema=options.schema_name, namespace=namespace)
         self.states = Batch(self.calls, "read_instances")
         self.marks = Batch(self.calls, "read_marks")
@@ -63,7 +64,7 @@ class OpenDatabase:
         await self.states.drain()
         await self.marks.drain()
         await self.signals.close()
-        await self.calls.database.close()
+        await self.database.close()
 
     def _tell_of(self, changes: Sequence[Change[object]]) -> None:
         news = News(

@@ -432,7 +432,7 @@ class PostgresProvider(Provider):
     @property
     def database(self) -> Database:
         """The connections, for tests that make a statement fail."""
-        return self._opened("database").calls.database
+        return self._opened("database").database
 
     def _opened(self, operation: str) -> OpenDatabase:
         if self._open is None:

@@ -47,7 +47,12 @@ _LONGEST_SILENCE: Final = 100.0
 
 def channel_of(schema: str, namespace: int) -> str:
     """The channel of a namespace."""
-    return f"perdure_{namespace}_{hashlib.sha256(schema.encode()).hexdigest()[:12]}"
+    return f"perdure_{namespace}{channel_suffix(schema)}"
+
+
+def channel_suffix(schema: str) -> str:
+    """What stands behind the number of a namespace in the channels of a schema."""
+    return f"_{hashlib.sha256(schema.encode()).hexdigest()[:12]}"
 
 
 class Signals:
@@ -114,7 +119,7 @@ class Post:
         self._channel = channel
         self._notify = notify
         self._loop = asyncio.get_running_loop()
-        self._unsent = _Unsent(secrets.token_hex(8))
+        self._unsent = Unsent(secrets.token_hex(8))
         self._sender: asyncio.Task[None] | None = None
         self._sending = asyncio.Lock()
         self._listener: asyncio.Task[None] | None = None
@@ -176,7 +181,7 @@ class Post:
         with suppress(ValueError):
             said = cast("dict[str, Any]", json.loads(text))
         sender = said.get("from")
-        if sender == self._unsent.sender:
+        if sender is not None and sender == self._unsent.sender:
             return
         if isinstance(sender, str):
             self._met(sender, asks="asks" in said)
@@ -282,11 +287,12 @@ _POSTS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, dict[object, Post]]] 
 """What the provider objects of each event loop share, by what they listen to."""
 
 
-class _Unsent:
+class Unsent:
     """News that no other process was told of yet."""
 
-    def __init__(self, sender: str) -> None:
+    def __init__(self, sender: str | None) -> None:
         self.sender = sender
+        """None: one that listens to no answers, of which others need not know."""
         self.sign: str | None = None
         """`asks` for answers, or `here`: this process listens."""
         self._turns = self._activities = self._everything = False
@@ -311,7 +317,7 @@ class _Unsent:
 
     def take(self) -> str:
         """The news as one text, which is forgotten."""
-        signed: dict[str, object] = {"from": self.sender}
+        signed: dict[str, object] = {} if self.sender is None else {"from": self.sender}
         if self.sign is not None:
             signed[self.sign] = 1
         said = dict(signed)

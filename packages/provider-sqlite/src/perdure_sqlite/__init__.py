@@ -11,10 +11,11 @@ Each room uses only those above it:
 - `_operations`: what each writing method does to the tables, inside a transaction
 - `_waiting`: waits for work and for changes, also for those that other processes commit
 - `_admin`, `_open_file`, `_provider`: the methods of the contract on an open file
+- `_bind`: providers on a connection of the application, in its transaction
 - `_testing`: fault injection and the backend for the conformance suite
 - `_plugin`: what the package declares to Perdure
 
-`SQLiteProvider` is imported on first use, so that looking at the plugin loads no driver.
+`SQLiteProvider` and `bind` are imported on first use, so that looking at the plugin loads no driver.
 """
 
 from typing import TYPE_CHECKING
@@ -22,12 +23,17 @@ from typing import TYPE_CHECKING
 from perdure_sqlite._options import SQLiteOptions
 
 if TYPE_CHECKING:
+    from perdure_sqlite._bind import bind
     from perdure_sqlite._provider import SQLiteProvider
 
-__all__ = ["SQLiteOptions", "SQLiteProvider"]
+__all__ = ["SQLiteOptions", "SQLiteProvider", "bind"]
 
 
 def __getattr__(name: str) -> object:
+    if name == "bind":
+        from perdure_sqlite._bind import bind
+
+        return bind
     if name == "SQLiteProvider":
         from perdure_sqlite._provider import SQLiteProvider
 

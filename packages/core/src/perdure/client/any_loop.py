@@ -2,7 +2,7 @@
 
 On the provider's own loop a method runs directly. On another loop it runs on the provider's loop,
 and the caller awaits its result. Inside an orchestration it runs directly too, and raises the error
-that says what to do instead.
+that says what to do instead; and so it does on a provider whose calls block, which needs no loop.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ def on_any_loop(method: AsyncMethod[S, P, R]) -> AsyncMethod[S, P, R]:
     @functools.wraps(method)
     async def call(self: S, *args: P.args, **kwargs: P.kwargs) -> R:
         provider_loop = self._provider.event_loop  # pyright: ignore[reportPrivateUsage] # the owner's, by its protocol
+        if provider_loop.blocks:
+            return await method(self, *args, **kwargs)
         running = asyncio.get_running_loop()
         if isinstance(running, OrchestrationLoopMarker) or provider_loop.is_running_here():
             return await method(self, *args, **kwargs)

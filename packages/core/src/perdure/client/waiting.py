@@ -114,6 +114,7 @@ class _Wait:
         ) from error
 
     async def sleep(self, subscription: Subscription) -> None:
+        self._provider.event_loop.check_waiting()
         longest = _LONGEST_WAIT if self._is_notified else self._next_poll()
         state = self._state
         change = ChangeWait(

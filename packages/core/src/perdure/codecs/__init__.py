@@ -17,5 +17,6 @@ in clear.
 from perdure.codecs.codec import EncodedPayload, PayloadCodec
 from perdure.codecs.compression import Zlib, Zstandard
 from perdure.codecs.encryption import Encrypted
+from perdure.codecs.provider import encoding_by
 
-__all__ = ["EncodedPayload", "Encrypted", "PayloadCodec", "Zlib", "Zstandard"]
+__all__ = ["EncodedPayload", "Encrypted", "PayloadCodec", "Zlib", "Zstandard", "encoding_by"]

@@ -43,11 +43,13 @@ class EncodingProvider(DelegatingProvider):
 
     async def create_instance(self, new: NewInstance) -> None:
         size = len(new.start.data)
-        await super().create_instance(await _made(size, lambda: self._encoder.new_instance(new)))
+        await super().create_instance(
+            await self._made(size, lambda: self._encoder.new_instance(new))
+        )
 
     async def send(self, messages: Sequence[Message]) -> None:
         size = size_of_messages(messages)
-        await super().send(await _made(size, lambda: self._encoder.messages(messages)))
+        await super().send(await self._made(size, lambda: self._encoder.messages(messages)))
 
     async def lease_turns(self, request: TurnRequest) -> Sequence[LeasedTurn]:
         # Decoded here and not in a thread: a lease must not be lost to a cancellation in between.
@@ -58,11 +60,11 @@ class EncodingProvider(DelegatingProvider):
     ) -> HistoryPage:
         page = await super().read_history(instance, execution, incarnation=incarnation, after=after)
         size = sum(len(event.data) for event in page.events)
-        return await _made(size, lambda: self._decoder.history(page))
+        return await self._made(size, lambda: self._decoder.history(page))
 
     async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:
         size = size_of_commit(commit)
-        encoded = await _made(size, lambda: self._encoder.commit(commit))
+        encoded = await self._made(size, lambda: self._encoder.commit(commit))
         return self._decoder.answer(await super().commit_turn(encoded))
 
     async def lease_activities(self, request: ActivityRequest) -> Sequence[LeasedActivity]:
@@ -74,7 +76,7 @@ class EncodingProvider(DelegatingProvider):
             message = self._encoder.message(completion.message)
             return ActivityCompletion(lease=completion.lease, message=message)
 
-        await super().complete_activity(await _made(len(completion.message.data), encoded))
+        await super().complete_activity(await self._made(len(completion.message.data), encoded))
 
     async def read_instance(self, instance: str) -> InstanceState | None:
         state = await super().read_instance(instance)
@@ -96,13 +98,17 @@ class EncodingProvider(DelegatingProvider):
         admin = super().as_management_capability()
         return None if admin is None else DecodingAdmin(admin, self._decoder)
 
+    async def _made(self, size: int, make: Callable[[], T]) -> T:
+        """What `make` returns; made in a thread if `size` bytes are many and a loop would wait."""
+        if size <= _LARGE or self.event_loop.blocks:
+            return make()
+        return await asyncio.to_thread(make)
+
 
 def encoding_by(codecs: PayloadCodec | Sequence[PayloadCodec]) -> Callable[[Provider], Provider]:
-    """A wrapper for providers whose payloads these codecs encode; raises `InvalidInput`."""
+    """A wrapper for providers whose payloads these codecs encode; raises `InvalidInput`.
+
+    For packages that make a provider without `open_provider`, which wraps it by itself.
+    """
     chain = CodecChain(codecs)
     return lambda provider: EncodingProvider(provider, chain)
-
-
-async def _made(size: int, make: Callable[[], T]) -> T:
-    """What `make` returns; made in a thread if `size` bytes are many."""
-    return make() if size <= _LARGE else await asyncio.to_thread(make)

@@ -4,6 +4,7 @@
 - `provider`: the abstract base class with the promises, method by method
 - `admin`: the optional management capability
 - `delegate`: passes every call on through one seam; the base of wrappers
+- `bound`: providers on a connection of the application, for clients alone
 - `notifier`: wakes waiters of the same process
 - `grouping`: calls that wait share one transaction
 - `event_loop`: the event loop of a provider, and calls to it from other loops and threads
@@ -19,6 +20,7 @@ The normative text, in numbered clauses, is `docs/build-on-it/contract.md`.
 
 from perdure.clock import Clock, Instant, ManualClock, SystemClock
 from perdure.contract.admin import ProviderAdmin
+from perdure.contract.bound import BoundAdmin, BoundProvider
 from perdure.contract.delegate import DelegatingProvider, ProviderCall
 from perdure.contract.grouping import CallGroups, Group, GroupedCall, in_tasks
 from perdure.contract.hooks import ActivityWrapper, ProviderSpec, ProviderWrapper, hookimpl
@@ -137,6 +139,8 @@ __all__ = [
     "ActivityRelease",
     "ActivityRequest",
     "ActivityWrapper",
+    "BoundAdmin",
+    "BoundProvider",
     "CallGroups",
     "CancellationWait",
     "CapabilityMissing",

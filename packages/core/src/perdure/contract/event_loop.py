@@ -91,6 +91,17 @@ class ProviderLoop:
         """Whether the provider was opened and closed again."""
         return self._closed
 
+    @property
+    def blocks(self) -> bool:
+        """Whether a call blocks the thread that makes it, so that no event loop need run there."""
+        return False
+
+    def check_waiting(self) -> None:
+        """Raise `ClientUnusable` if what a client waits for cannot happen while it waits."""
+
+    def check_working(self) -> None:
+        """Raise `ClientUnusable` if no runtime can work on the provider."""
+
     def is_running_here(self) -> bool:
         """Whether calls run directly on the running loop; raises `ClientUnusable` once closed."""
         if self._closed:

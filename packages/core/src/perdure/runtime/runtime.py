@@ -213,6 +213,7 @@ class Runtime:
     async def _try_storage(self) -> None:
         """Make one call, so that entering raises if the provider cannot be used."""
         loop = self._provider.event_loop
+        loop.check_working()
         if not loop.is_closed and not loop.is_running_here():
             raise ClientUnusable(
                 f"the provider {self._provider.description} was opened on another event loop; start"
