@@ -8,6 +8,7 @@
 - `workloads/`: the rows for Perdure; `floor`: the rows that a bare loop on `sqlite3` can play
 - `peers/`: the rows for other engines, and the environments that they run in
 - `subjects`: what is compared, each with its settings
+- `databases`, `delay`: a PostgreSQL for those that need one, and a proxy that puts it far away
 - `one`: plays one row once, in a process of its own, and prints what it gave as JSON
 - `runner`: plays all rows of all subjects in turn, again and again
 - `report`, `page`, `plots`: medians with their spread as JSON, as tables and as pictures

@@ -16,6 +16,8 @@ from typing import Any
 
 SERVER = "PERDURE_BENCH_SERVER"
 """The variable with the id of the server's process, which the runner starts for some subjects."""
+DATABASE = "PERDURE_BENCH_DATABASE"
+"""The variable with the URL of an empty database on that server."""
 
 
 @dataclass(kw_only=True)
@@ -105,6 +107,13 @@ def peak_mib() -> float:
         for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
     return max(sizes) * unit / 2**20
+
+
+def peak_mib_of(pid: int) -> float:
+    """The most memory that another process had; 0 where the system does not tell."""
+    told = Path(f"/proc/{pid}/status")
+    lines = told.read_text().splitlines() if told.exists() else []
+    return sum(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
 
 
 def percentile(samples: Sequence[float], share: int) -> float:

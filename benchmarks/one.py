@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 
 from benchmarks import floor
-from benchmarks.measuring import Measured, peak_mib
+from benchmarks.measuring import DATABASE, Measured, peak_mib
 from benchmarks.workloads import WORKLOADS
 
 
@@ -15,8 +16,14 @@ def play(subject: str, row: str, size: int, folder: str) -> Measured:
     """Play the row in an empty folder."""
     if subject == "floor":
         return floor.play(row, size, f"{folder}/floor.db")
-    url = "memory://" if subject == "memory" else f"sqlite:///{folder}/perdure.db"
-    return asyncio.run(WORKLOADS[row](url, size))
+    return asyncio.run(WORKLOADS[row](_url(subject, folder), size))
+
+
+def _url(subject: str, folder: str) -> str:
+    if subject == "postgres":
+        url = os.environ[DATABASE]
+        return f"{url}{'&' if '?' in url else '?'}create=true"
+    return "memory://" if subject == "memory" else f"sqlite:///{folder}/perdure.db"
 
 
 def main() -> None:

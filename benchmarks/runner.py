@@ -13,12 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import PIPE
 
+from benchmarks.databases import Databases, databases
 from benchmarks.measuring import Measured
 from benchmarks.rows import Extent, Row
 from benchmarks.subjects import Subject
@@ -52,35 +53,56 @@ def play_all(
     """
     end = time.monotonic() + minutes * 60
     took: dict[tuple[str, int, str], float] = {}
+    with databases() as server:
+        for number, row, size, subject in _in_turn(rows, subjects, extent):
+            if reason := subject.reason(row.id, size):
+                if number == 1:
+                    yield Run(row, size, subject, None, reason=reason)
+                continue
+            key, began = (row.id, size, subject.id), time.monotonic()
+            if number > 1 and (key not in took or began + took[key] > end):
+                continue
+            run = _run(row, size, subject, server, longest=_longest(row, size, extent))
+            if run.measured is not None:
+                took[key] = time.monotonic() - began
+            _tell(run, number, time.monotonic() - began)
+            yield run
+
+
+def _in_turn(
+    rows: Sequence[Row], subjects: Sequence[Subject], extent: Extent
+) -> Iterator[tuple[int, Row, int, Subject]]:
     for number in range(1, extent.rounds + 1):
         for row, size in extent.sizes(rows, number):
-            for subject in subjects:
-                key = (row.id, size, subject.id)
-                if reason := subject.reason(row.id, size):
-                    if number == 1:
-                        yield Run(row, size, subject, None, reason=reason)
-                    continue
-                began = time.monotonic()
-                if number > 1 and (key not in took or began + took[key] > end):
-                    continue
-                run = play(row, size, subject, longest=_longest(row, size, extent))
-                if run.measured is not None:
-                    took[key] = time.monotonic() - began
-                _tell(run, number, time.monotonic() - began)
-                yield run
+            yield from ((number, row, size, subject) for subject in subjects)
 
 
 def _longest(row: Row, size: int, extent: Extent) -> float:
     return _LONGEST["large" if size in row.large else "short" if extent.short else "whole"]
 
 
-def play(row: Row, size: int, subject: Subject, *, longest: float) -> Run:
+def _run(row: Row, size: int, subject: Subject, server: Databases, *, longest: float) -> Run:
+    if subject.delay_ms is None:
+        return _play(row, size, subject, {}, longest)
+    with server.one(subject.delay_ms) as variables:
+        return _play(row, size, subject, variables, longest)
+
+
+def _play(
+    row: Row, size: int, subject: Subject, variables: Mapping[str, str], longest: float
+) -> Run:
     """One run in a process of its own; a failure is a run too."""
     with tempfile.TemporaryDirectory(prefix="perdure-bench-", ignore_cleanup_errors=True) as folder:
         words = [*subject.command, row.id, str(size), folder]
         # In a session of its own, so that what it started ends with it.
         process = subprocess.Popen(  # noqa: S603 # a command of this package
-            words, cwd=ROOT, stdout=PIPE, stderr=PIPE, text=True, start_new_session=True
+            words,
+            cwd=ROOT,
+            env={**os.environ, **variables},
+            stdout=PIPE,
+            stderr=PIPE,
+            text=True,
+            start_new_session=True,
         )
         try:
             told, said = process.communicate(timeout=longest)

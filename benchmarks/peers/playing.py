@@ -13,13 +13,14 @@ import os
 import sys
 import time
 from abc import ABC, abstractmethod
+from asyncio.subprocess import DEVNULL
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.measuring import Lap, Measured, lap, peak_mib, processor_seconds
+from benchmarks.measuring import Lap, Measured, lap, peak_mib, peak_mib_of, processor_seconds
 
 _WIDTH = 100
 _PAYLOAD = 100_000
@@ -67,7 +68,7 @@ class Engine(ABC):
 
     @property
     def servers(self) -> Sequence[int]:
-        """Processes beside this one whose processor time counts."""
+        """Processes that the engine started: their processor time and memory count."""
         return ()
 
 
@@ -79,14 +80,17 @@ class WrongError(Exception):
     """The engine returned something else, or did not do the work."""
 
 
-def main(opening: Opening) -> None:
+def main(
+    opening: Opening, loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+) -> None:
     """Play the row of the command line, and print what it gave."""
     row, size, folder = sys.argv[1:]
     # What engines print must not be taken for the result.
     result = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    measured = asyncio.run(_ROWS[row](opening, Path(folder), int(size)))
-    measured.peak_mib = measured.peak_mib or peak_mib()
+    with asyncio.Runner(loop_factory=loop) as runner:
+        measured = runner.run(_PROGRAMS[row](opening, Path(folder), int(size)))
+    measured.peak_mib += peak_mib()
     json.dump(measured.plain(), result)
     result.flush()
     # Threads of an engine that do not end must not hold the next run up.
@@ -148,6 +152,8 @@ def _measured(
         samples_ms=list(samples),
         operations=done,
         cpu_seconds=took.cpu_seconds,
+        # That of this process is added when it ends.
+        peak_mib=sum(map(peak_mib_of, played.engine.servers)),
         notes=notes,
     )
 
@@ -214,17 +220,29 @@ async def _events(opening: Opening, folder: Path, count: int) -> Measured:
 
 
 async def _replay(opening: Opening, folder: Path, events: int) -> Measured:
+    """In a process that has not seen the flow; the one that made its history has ended."""
     length = events // 2 - 1
+    module = sys.modules["__main__"].__spec__
+    words = [sys.executable, "-m", module.name if module else "", "history", str(length), folder]
+    made = await asyncio.create_subprocess_exec(*words, stdout=DEVNULL)
+    if await made.wait():
+        raise WrongError("the history could not be made")
+    async with _Opened(opening, "replay", folder) as played:
+        await _at_rest(played)
+        with lap(played.engine.servers) as took:
+            await played.engine.send(["replayed"], 1)
+            await played.ended(["replayed"], 1)
+        return _measured(played, took, events / took.seconds, done=events, ran=0)
+
+
+async def _history(opening: Opening, folder: Path, length: int) -> Measured:
+    """What another process replays: a chain that waits for an event."""
     async with _Opened(opening, "replay", folder) as played:
         await played.engine.start("chain_and_wait", {"replayed": length})
         while len(played.engine.activities.times) < length:  # noqa: ASYNC110 # activities only count
             await asyncio.sleep(0.02)
         await _at_rest(played)
-    async with _Opened(opening, "replay", folder) as played:
-        with lap(played.engine.servers) as took:
-            await played.engine.send(["replayed"], 1)
-            await played.ended(["replayed"], 1)
-        return _measured(played, took, events / took.seconds, done=events, ran=0)
+    return Measured(figure=0.0)
 
 
 async def _payloads(opening: Opening, folder: Path, count: int) -> Measured:
@@ -280,7 +298,8 @@ async def _crowd(opening: Opening, folder: Path, row: str, flow: str, count: int
 async def _idle(opening: Opening, folder: Path, seconds: int) -> Measured:
     async with _Opened(opening, "idle", folder) as played:
         await asyncio.sleep(1.0)
-        return Measured(figure=await _idle_share(played, seconds))
+        servers = sum(map(peak_mib_of, played.engine.servers))
+        return Measured(figure=await _idle_share(played, seconds), peak_mib=servers)
 
 
 async def _stored(opening: Opening, folder: Path, count: int) -> Measured:
@@ -305,11 +324,17 @@ async def _stored(opening: Opening, folder: Path, count: int) -> Measured:
 
 
 async def _at_rest(played: _Played) -> None:
-    """Wait until the engine uses little more of a core than it did before it had work."""
-    for _ in range(600):
-        if await _idle_share(played, 0.5) < 1.5 * played.idle + 5.0:
+    """Wait until the engine uses little more of a core than before it had work.
+
+    Or always the same share, as one that polls for each flow that waits; or half a minute.
+    """
+    shares: list[float] = []
+    for _ in range(60):
+        shares.append(await _idle_share(played, 0.5))
+        last = shares[-4:]
+        steady = len(last) == 4 and max(last) < 1.2 * min(last) and max(last) < 80.0
+        if shares[-1] < 1.5 * played.idle + 5.0 or steady:
             return
-    raise WrongError("the engine does not come to rest")
 
 
 async def _idle_share(played: _Played, seconds: float) -> float:
@@ -319,7 +344,7 @@ async def _idle_share(played: _Played, seconds: float) -> float:
     return (processor_seconds(servers) - before) / (time.perf_counter() - began) * 100
 
 
-_ROWS: Mapping[str, Callable[[Opening, Path, int], Coroutine[Any, Any, Measured]]] = {
+_PROGRAMS: Mapping[str, Callable[[Opening, Path, int], Coroutine[Any, Any, Measured]]] = {
     "chains": _chains,
     "fan_outs": _fan_outs,
     "latency": _latency,
@@ -333,5 +358,6 @@ _ROWS: Mapping[str, Callable[[Opening, Path, int], Coroutine[Any, Any, Measured]
     "waiting": _waiting,
     "idle": _idle,
     "stored": _stored,
+    "history": _history,
 }
-ROWS = frozenset(_ROWS)
+ROWS = frozenset(_PROGRAMS) - {"history"}

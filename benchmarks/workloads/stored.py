@@ -20,24 +20,22 @@ _AT_ONCE = 500
 
 async def stored(url: str, count: int) -> Measured:
     """Chains of 5 beside the old ones, and the other costs that could grow with what is stored."""
-    file = Path(url.removeprefix("sqlite:///").partition("?")[0])
     async with perdure.open_provider(url) as provider:
         client = perdure.Client(provider)
         async with perdure.Runtime(provider, app):
             for begin in range(0, count, _AT_ONCE):
                 await play_chains(client, f"old-{begin}", min(_AT_ONCE, count - begin))
-            size = sum(
-                each.stat().st_size for each in file.parent.iterdir() if each.name == file.name
-            )
+            size = _bytes_of(url)
             with lap() as took:
                 await play_chains(client, "new", _CHAINS)
             starts = await _starts(client)
             notes = {
-                "bytes per ended instance": size / count,
                 "start, ms": median(starts),
                 "system metrics, ms": await _metrics(client),
                 "idle, % of a core": await _idle(provider),
             }
+            if size:
+                notes["bytes per ended instance"] = size / count
     done = 5 * _CHAINS
     return Measured(
         figure=done / took.seconds,
@@ -46,6 +44,12 @@ async def stored(url: str, count: int) -> Measured:
         cpu_seconds=took.cpu_seconds,
         notes=notes,
     )
+
+
+def _bytes_of(url: str) -> int:
+    """The size of the file; 0 if the store is none."""
+    scheme, _, rest = url.partition(":///")
+    return Path(rest.partition("?")[0]).stat().st_size if scheme == "sqlite" else 0
 
 
 async def _starts(client: perdure.Client) -> list[float]:
