@@ -20,6 +20,7 @@ from perdure_dynamodb._lease_memory import RememberedLease
 from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._planner import Planner
 from perdure_dynamodb._purge import Purge
+from perdure_dynamodb._removal import Removal
 from perdure_dynamodb._shards import Shards
 from perdure_dynamodb._signals import Signals
 from perdure_dynamodb._table import Table
@@ -49,7 +50,7 @@ def clock():
 
 @pytest.fixture
 def planner(namespace):
-    return Planner(namespace, Changes(namespace, Signals(namespace)))
+    return Planner(namespace, Changes(namespace, Signals(namespace, Removal(namespace))))
 
 
 @pytest.fixture

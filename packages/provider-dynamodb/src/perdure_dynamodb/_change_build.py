@@ -27,10 +27,8 @@ from perdure_dynamodb._messages import arrival_of, behind, early
 from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._payloads import chunks_of, life_of_payload
 from perdure_dynamodb._signals import REMINDER, Signal
-from perdure_dynamodb._table import Action, Check, Delete, Key, Put
+from perdure_dynamodb._table import ABSENT, Action, Check, Delete, Key, Put
 from perdure_dynamodb._values import Item, Row
-
-ABSENT = "attribute_not_exists(pk)"
 
 
 @dataclass(slots=True)

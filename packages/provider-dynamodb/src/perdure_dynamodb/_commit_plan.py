@@ -22,7 +22,7 @@ from perdure_dynamodb._keys import (
     open_since,
 )
 from perdure_dynamodb._lease_memory import MANY_TIMERS, RememberedLease
-from perdure_dynamodb._locks import LEASE_STANDS, RUNNING, Validity
+from perdure_dynamodb._locks import LEASE_STANDS, RUNNING, Validity, unsignalled
 from perdure_dynamodb._payloads import (
     TRANSIENT,
     ChunkBuffer,
@@ -30,7 +30,6 @@ from perdure_dynamodb._payloads import (
     reference_name,
     size_name,
 )
-from perdure_dynamodb._signals import unsignalled
 from perdure_dynamodb._table import Key, Update
 from perdure_dynamodb._values import Item, Plain, Row
 

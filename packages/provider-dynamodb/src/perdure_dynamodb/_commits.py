@@ -36,7 +36,6 @@ from perdure.errors import (
 
 from perdure_dynamodb._activities import Activities
 from perdure_dynamodb._activity_items import finishing, slot_key, wanted, wanted_values
-from perdure_dynamodb._change_build import ABSENT
 from perdure_dynamodb._change_kinds import FenceFailed, Remove, weight_of
 from perdure_dynamodb._changes import Changes
 from perdure_dynamodb._commit_answers import CommitAnswers
@@ -49,7 +48,7 @@ from perdure_dynamodb._locks import Lock
 from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._planner import Planner
 from perdure_dynamodb._staged_commits import StagedCommits, in_batches
-from perdure_dynamodb._table import TRANSACTION_LIMIT, Action, Check, Delete, Key, Put
+from perdure_dynamodb._table import ABSENT, TRANSACTION_LIMIT, Action, Check, Delete, Key, Put
 from perdure_dynamodb._turn_leases import TurnLeases
 from perdure_dynamodb._values import Row
 
@@ -149,6 +148,7 @@ class Commits:
             if not lock.running:
                 return False
             lease = RememberedLease.of(lock, _TO_TERMINATE)
+            lease.signals = lock.signals
             plan = self._planner.plan(_forced_end(termination, lock), lease, is_forced=True)
             marks = await self._litter.mark(lock.instance, plan.buffer)
             try:
@@ -298,7 +298,7 @@ class Commits:
         if lease.answer is not None:
             purge.answer(commit.instance, lease.answer)
         if commit.end is not None and not plan.leaves_nothing:
-            purge.instance(commit.instance, plan.validity)
+            purge.instance(commit.instance, plan.validity, signals=lease.signals)
         if not plan.keeps:
             self._memory.end(commit.instance, commit.token)
 

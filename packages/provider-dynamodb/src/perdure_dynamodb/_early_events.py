@@ -10,13 +10,12 @@ from collections.abc import AsyncGenerator, Sequence
 
 from perdure.clock import Instant
 
-from perdure_dynamodb._change_build import ABSENT
 from perdure_dynamodb._keys import LOCK, MAILBOX
 from perdure_dynamodb._lives import LIFE
 from perdure_dynamodb._messages import arrival_of
 from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._payloads import chunks_of
-from perdure_dynamodb._table import READ_BATCH, Check, Delete, Select, at_once
+from perdure_dynamodb._table import ABSENT, READ_BATCH, Check, Delete, Select, at_once
 from perdure_dynamodb._transport import TransactionCancelled
 from perdure_dynamodb._values import Row
 

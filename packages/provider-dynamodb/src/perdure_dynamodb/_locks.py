@@ -51,6 +51,14 @@ LEASE_STANDS = "tok = :token"
 RUNNING = InstanceStatus.RUNNING.value
 
 
+def unsignalled(signals: int, values: dict[str, Plain]) -> str:
+    """The condition that there were so many signals, and no other since; adds its value."""
+    if not signals:
+        return "attribute_not_exists(sig)"
+    values[":signals"] = signals
+    return "sig = :signals"
+
+
 @dataclass(frozen=True, slots=True)
 class Validity:
     """What decides which of an instance's messages and activities are void."""

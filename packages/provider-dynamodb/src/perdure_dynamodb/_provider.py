@@ -116,10 +116,10 @@ class DynamoDBProvider(Provider):
         self._namespace = Namespace(table, keys, clock, shards, arrivals, Purge(table, keys))
         self._table = table
         self._keys = keys
-        signals = Signals(self._namespace)
+        removal = Removal(self._namespace)
+        signals = Signals(self._namespace, removal)
         self._changes = Changes(self._namespace, signals)
         ids_in_use = IdsInUse(self._namespace)
-        removal = Removal(self._namespace)
         self._litter = Litter(self._namespace, removal)
         self._staged = StagedCommits(self._namespace, self._changes, ids_in_use, self._litter)
         memory, activity_memory = LeaseMemory(), ActivityMemory()

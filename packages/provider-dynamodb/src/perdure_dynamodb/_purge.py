@@ -15,11 +15,19 @@ from collections.abc import Coroutine, Iterable, Mapping, Sequence
 
 from perdure.errors import ProviderError, StorageUnavailable
 
-from perdure_dynamodb._keys import EARLY_MARKER, LOCK, MAILBOX, VOID_RANGE, Keys, in_use_key
+from perdure_dynamodb._keys import (
+    ACTIVITIES,
+    EARLY_MARKER,
+    LOCK,
+    MAILBOX,
+    VOID_RANGE,
+    Keys,
+    in_use_key,
+)
 from perdure_dynamodb._lives import LIFE, Life
-from perdure_dynamodb._locks import RUNNING, Lock, Validity
+from perdure_dynamodb._locks import RUNNING, Lock, Validity, unsignalled
 from perdure_dynamodb._payloads import MARKER, chunks_of, is_loose, marker_of
-from perdure_dynamodb._table import Check, Delete, Key, Select, Table, Update, at_once
+from perdure_dynamodb._table import ABSENT, Check, Delete, Key, Select, Table, Update, at_once
 from perdure_dynamodb._transport import TransactionCancelled
 from perdure_dynamodb._values import Plain, Row
 
@@ -71,15 +79,24 @@ class Purge:
             elif lock is not None and row.text("sk") != LOCK and lock.validity.outlived(row):
                 self.start(self._unless_replaced([row], life=lock.life))
         for lock in ended.values():
-            self.instance(lock.instance, lock.validity)
+            self.instance(lock.instance, lock.validity, signals=lock.signals)
+
+    def orphans(self, rows: Iterable[Row]) -> None:
+        """Remove those of the rows of a queue that are messages of instances which were deleted."""
+        keys = [key for row in rows if (key := _key_of(row))[1].startswith("M#")]
+        if keys:
+            self.start(self._remove_orphans(keys))
 
     def answer(self, instance: str, answer: str) -> None:
         """Remove the ids in use of a commit that is not the last one any more."""
         self.start(self._remove_range(instance, in_use_key(answer, 0)[:-5]))
 
-    def instance(self, instance: str, validity: Validity) -> None:
-        """Remove all that the end of an instance, or of an execution, made void."""
-        self.start(self._purge(instance, validity))
+    def instance(self, instance: str, validity: Validity, *, signals: int | None = None) -> None:
+        """Remove all that the end of an instance, or of an execution, made void.
+
+        `signals` is so many as there were before, where that is known.
+        """
+        self.start(self._purge(instance, validity, signals))
 
     async def early_events(self, lock: Lock) -> None:
         """Remove the events that came before an ended instance.
@@ -104,18 +121,6 @@ class Purge:
             operation="purge",
         )
 
-    def life(self, instance: str, life: Life) -> None:
-        """Remove the messages of a life whose instance does not exist any more."""
-        self.start(self._remove_life(instance, life))
-
-    async def _remove_life(self, instance: str, life: Life) -> None:
-        first, last = MAILBOX
-        select = Select(
-            partition=self._keys.partition(instance), first=first, last=last, only=_NEEDED
-        )
-        rows = [row async for row in self._table.query_all(select)]
-        await self.unless_replaced([row for row in rows if row.get(LIFE) == life.text])
-
     async def _remove_range(self, instance: str, prefix: str) -> None:
         select = Select(
             partition=self._keys.partition(instance), first=prefix, last=prefix + "~", only="pk, sk"
@@ -123,32 +128,44 @@ class Purge:
         rows = [row async for row in self._table.query_all(select)]
         await self._table.delete_many(_key_of(row) for row in rows)
 
-    async def _purge(self, instance: str, validity: Validity) -> None:
-        first, last = VOID_RANGE
-        ranges = [(first, last)] if not validity.running else [("M#", "M$"), ("W#", "W$")]
-        for low, high in ranges:
-            select = Select(
-                partition=self._keys.partition(instance), first=low, last=high, only=_NEEDED
+    async def _purge(self, instance: str, validity: Validity, signals: int | None) -> None:
+        if validity.running:
+            for first, last in (MAILBOX, ACTIVITIES):
+                await self._remove(await self._rows(instance, first, last), validity)
+            return
+        if signals is None:
+            row = await self._table.get(self._keys.partition(instance), LOCK)
+            signals = 0 if row is None else Lock(instance, row).signals
+        rows = await self._rows(instance, *VOID_RANGE)
+        addressed = [row for row in rows if row.text("sk")[:2] in ("M#", "W#")]
+        await self._remove(addressed, validity)
+        await self._table.delete_many(
+            _key_of(row) for row in rows if is_part_of(validity.life, row.text("sk"))
+        )
+        await self.loose_chunks(self._keys.partition(instance), rows)
+        await self._leave_queue(instance, validity, signals)
+
+    async def _leave_queue(self, instance: str, validity: Validity, signals: int) -> None:
+        """Take an ended instance out of the queue, where nothing is left.
+
+        It stood there so that what a crash leaves behind is found. It goes on to stand there if a
+        message came that this removal may not have seen.
+        """
+        values = _ended(validity)
+        await self._table.try_write(
+            Update(
+                key=(self._keys.partition(instance), LOCK),
+                change="REMOVE gpk, gsk",
+                condition="attribute_exists(gpk) AND attribute_not_exists(stg)"
+                f" AND {_ENDED} AND {validity.life.condition} AND {unsignalled(signals, values)}",
+                values=values,
             )
-            rows = [row async for row in self._table.query_all(select)]
-            addressed = [row for row in rows if row.text("sk")[:2] in ("M#", "W#")]
-            await self._remove(addressed, validity)
-            await self._table.delete_many(
-                _key_of(row) for row in rows if is_part_of(validity.life, row.text("sk"))
-            )
-            if not validity.running:
-                await self.loose_chunks(self._keys.partition(instance), rows)
-        if not validity.running:
-            # Until now it stood in the queue, so that what a crash leaves behind is found.
-            await self._table.try_write(
-                Update(
-                    key=(self._keys.partition(instance), LOCK),
-                    change="REMOVE gpk, gsk",
-                    condition="attribute_exists(gpk) AND attribute_not_exists(stg)"
-                    f" AND {_ENDED} AND {validity.life.condition}",
-                    values=_ended(validity),
-                )
-            )
+        )
+
+    async def _rows(self, instance: str, first: str, last: str) -> list[Row]:
+        partition = self._keys.partition(instance)
+        select = Select(partition=partition, first=first, last=last, only=_NEEDED)
+        return [row async for row in self._table.query_all(select)]
 
     async def _remove(self, rows: Sequence[Row], validity: Validity) -> None:
         await self.unless_replaced([row for row in rows if validity.outlived(row)])
@@ -208,6 +225,16 @@ class Purge:
             values=_ended(validity),
         )
         await self._remove_under(check, row)
+
+    async def _remove_orphans(self, keys: Iterable[Key]) -> None:
+        rows = (await self._table.get_many(keys)).values()
+        checks = [Check(key=(row.text("pk"), LOCK), condition=ABSENT) for row in rows]
+        # An event without a stamp waits for the instance that comes.
+        await at_once(
+            self._remove_under(check, row)
+            for check, row in zip(checks, rows, strict=True)
+            if LIFE in row
+        )
 
     async def _remove_under(self, check: Check, row: Row) -> None:
         try:

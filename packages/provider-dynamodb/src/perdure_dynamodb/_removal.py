@@ -9,6 +9,7 @@ instance that has the id by then is not touched.
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TypeAlias
@@ -16,12 +17,19 @@ from typing import TypeAlias
 from perdure.clock import to_microseconds
 from perdure.errors import ProviderError
 
-from perdure_dynamodb._keys import PARKED, due_at, end_of_execution, executions, work_item_key
+from perdure_dynamodb._keys import (
+    MAILBOX,
+    PARKED,
+    due_at,
+    end_of_execution,
+    executions,
+    work_item_key,
+)
 from perdure_dynamodb._lives import LIFE, Life
 from perdure_dynamodb._locks import Lock
 from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._payloads import MARKER, chunks_of, is_loose
-from perdure_dynamodb._table import Key, Select, in_groups
+from perdure_dynamodb._table import Key, Put, Select, in_groups
 from perdure_dynamodb._values import Item, Row
 
 GRACE = timedelta(minutes=1)
@@ -56,6 +64,17 @@ class Removal:
         }
         return item if before is None else {**item, "bef": before}
 
+    async def begin_late(self, lock: Lock) -> None:
+        """Remove messages that came for an instance when it was deleted already.
+
+        They are removed beside the caller's work. The work item is one of its own: that of the
+        deletion may be done at any moment.
+        """
+        work = self.work_item(lock)
+        work |= {"sk": f"{work['sk']}#{uuid.uuid4().hex}", "msg": 1}
+        await self._table.write(Put(item=work))
+        self._namespace.purge.start(self.begin(work))
+
     async def begin(self, work: Item) -> None:
         """Do the work that a transaction has just decided, or leave it to others."""
         try:
@@ -73,8 +92,9 @@ class Removal:
         partition, tag = work.text("pk"), Life.of(work).tag
         before = work.number_or_none("bef")
         if before is None:
-            whole = Select(partition=partition, only=_NEEDED, limit=PAGE)
-            await self._remove_all(whole, _of_creation(tag, work.text("inc")))
+            first, last = MAILBOX if "msg" in work else (None, None)
+            every = Select(partition=partition, first=first, last=last, only=_NEEDED, limit=PAGE)
+            await self._remove_all(every, _of_creation(tag, work.text("inc")))
         else:
             first, _ = executions(tag)
             last = end_of_execution(before - 1, tag)

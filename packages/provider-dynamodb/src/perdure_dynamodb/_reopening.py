@@ -183,7 +183,7 @@ class Reopening:
         left = lock.validity
         if left.running:
             left = replace(left, execution=left.execution + 1)
-        purge.instance(lock.instance, left)
+        purge.instance(lock.instance, left, signals=lock.signals)
         answer = lock.row.text_or_none("ans")
         if answer is not None:
             purge.answer(lock.instance, answer)

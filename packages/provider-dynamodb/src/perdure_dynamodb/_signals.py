@@ -14,12 +14,17 @@ A process may die between a transaction that puts a message and the signal. Such
 of its own in the queue, a reminder for a few seconds later, which goes with the message. A look
 that meets a reminder takes the instance, or repeats the signal and removes the reminder. The rows of
 timers are treated the same way, and so are the rows that version 0.1.0 gave to every message.
+
+A message that comes when its instance has ended is void. The signal of it puts the instance back into
+the queue, and a removal takes it out again if no other signal came since it looked at the mailbox. So
+what a process leaves behind that dies in between is found. Where the instance was deleted, the signal
+puts a work item in place of that (see `removal`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from perdure.clock import Instant, to_microseconds
@@ -29,6 +34,7 @@ from perdure.errors import StorageUnavailable
 from perdure_dynamodb._keys import EARLY_MARKER, locked_until, open_since, ready_time
 from perdure_dynamodb._locks import RUNNING, Lock
 from perdure_dynamodb._namespace import Namespace
+from perdure_dynamodb._removal import Removal
 from perdure_dynamodb._table import Delete, Update, Write, at_once
 from perdure_dynamodb._values import Plain, Row
 
@@ -69,8 +75,9 @@ class Signal:
 class Signals:
     """Signals the instances of one namespace."""
 
-    def __init__(self, namespace: Namespace) -> None:
+    def __init__(self, namespace: Namespace, removal: Removal) -> None:
         self._namespace = namespace
+        self._removal = removal
 
     async def send(self, signals: Iterable[Signal]) -> None:
         """Signal each instance."""
@@ -89,29 +96,34 @@ class Signals:
         for _ in range(_MOST_ATTEMPTS):
             if not lock.is_sound:
                 return
-            if not lock.running:
-                # What was put is void, and nothing else tells of it.
-                if lock.stage is None:
-                    self._namespace.purge.instance(lock.instance, lock.validity)
+            if not lock.running and lock.stage is not None:
+                # What was put is void, and is removed after the rest of the staged commit.
                 return
-            if signal.ends_delay and lock.is_delayed(self._namespace.now):
-                update = self._ending_delay(lock, signal)
-            elif signal.opens and lock.place is None:
-                update = self._opening(lock, signal)
-            else:
-                update = self._counting(lock, signal)
-            is_done, row = await self._namespace.table.try_write(update)
-            if not is_done and row is None:
+            is_done, row = await self._namespace.table.try_write(self._update(lock, signal))
+            if row is None:
                 # The instance was deleted, and what was put belongs to nothing.
-                self._namespace.purge.life(lock.instance, lock.life)
-            if is_done or row is None or not signal.opens:
+                await self._removal.begin_late(lock)
                 return
             lock = Lock(lock.instance, row)
+            if is_done and not lock.running:
+                self._namespace.purge.instance(lock.instance, lock.validity, signals=lock.signals)
+            # A message that is due later has a row of its own.
+            if is_done or (lock.running and not signal.opens):
+                return
         raise StorageUnavailable(
             f"the lock of instance {lock.instance!r} changed {_MOST_ATTEMPTS} times during a"
             " signal; try again",
             operation="send",
         )
+
+    def _update(self, lock: Lock, signal: Signal) -> Update:
+        if not lock.running:
+            return self._standing_again(lock, signal)
+        if signal.ends_delay and lock.is_delayed(self._namespace.now):
+            return self._ending_delay(lock, signal)
+        if signal.opens and lock.place is None:
+            return self._opening(lock, signal)
+        return self._counting(lock, signal)
 
     def _counting(self, lock: Lock, signal: Signal) -> Update:
         """For one that stands in the queue."""
@@ -125,32 +137,37 @@ class Signals:
 
     def _ending_delay(self, lock: Lock, signal: Signal) -> Update:
         """For one that is delayed: it is ready at once."""
-        change, values = _counted(signal)
-        values |= {
-            ":queue": self._namespace.turn_queue(lock.instance),
-            ":place": lock.prefix + open_since(self._namespace.now),
-            ":turn": lock.turn,
-        }
-        return Update(
-            key=self._namespace.lock_key(lock.instance),
-            change=f"{change}, gpk = :queue, gsk = :place REMOVE hid",
-            condition="attribute_exists(hid) AND attribute_not_exists(tok)"
-            " AND stat = :running AND trn = :turn",
-            values=values,
+        update = self._placing(
+            lock,
+            signal,
+            open_since(self._namespace.now),
+            "attribute_exists(hid) AND attribute_not_exists(tok) AND stat = :running",
         )
+        return replace(update, change=f"{update.change} REMOVE hid")
 
     def _opening(self, lock: Lock, signal: Signal) -> Update:
         """For one that stands nowhere: only version 0.1.0 has locked it, or its lease ran out."""
+        place = _place_of(lock, self._namespace.now)
+        return self._placing(lock, signal, place, "attribute_not_exists(gpk) AND stat = :running")
+
+    def _standing_again(self, lock: Lock, signal: Signal) -> Update:
+        """For one that has ended: it stands in the queue until what was put is removed."""
+        place = open_since(self._namespace.now)
+        return self._placing(lock, signal, place, "attribute_not_exists(stg) AND stat <> :running")
+
+    def _placing(self, lock: Lock, signal: Signal, place: str, condition: str) -> Update:
+        """Let an instance that is as it was read stand at another place."""
         change, values = _counted(signal)
         values |= {
             ":queue": self._namespace.turn_queue(lock.instance),
-            ":place": lock.prefix + _place_of(lock, self._namespace.now),
+            ":place": lock.prefix + place,
             ":turn": lock.turn,
+            ":life": lock.life.text,
         }
         return Update(
             key=self._namespace.lock_key(lock.instance),
             change=f"{change}, gpk = :queue, gsk = :place",
-            condition="attribute_not_exists(gpk) AND stat = :running AND trn = :turn",
+            condition=f"{condition} AND trn = :turn AND {lock.life.condition}",
             values=values,
         )
 
@@ -185,11 +202,3 @@ def _place_of(lock: Lock, now: Instant) -> str:
     if hidden is not None and is_in_force(hidden, now):
         return locked_until(hidden, since=None)
     return open_since(now)
-
-
-def unsignalled(signals: int, values: dict[str, Plain]) -> str:
-    """The condition that there were so many signals, and no other since; adds its value."""
-    if not signals:
-        return "attribute_not_exists(sig)"
-    values[":signals"] = signals
-    return "sig = :signals"

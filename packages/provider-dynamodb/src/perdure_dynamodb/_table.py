@@ -31,6 +31,9 @@ driver complains of being kept busy."""
 AT_ONCE = 16
 """So many requests of one call are under way at the same time."""
 
+ABSENT = "attribute_not_exists(pk)"
+"""The condition that there is no item of the key."""
+
 T = TypeVar("T")
 Key: TypeAlias = tuple[str, str]
 Values: TypeAlias = Mapping[str, Plain]

@@ -26,9 +26,9 @@ from perdure_dynamodb._locks import (
     SAME_REASON,
     Lock,
     parking_values,
+    unsignalled,
 )
 from perdure_dynamodb._namespace import Namespace
-from perdure_dynamodb._signals import unsignalled
 from perdure_dynamodb._table import Put, Update, each_apart
 from perdure_dynamodb._transport import TransactionCancelled
 from perdure_dynamodb._unreturned_leases import UnreturnedLeases

@@ -243,6 +243,9 @@ class Turns:
         )
         rows = [row for candidate in candidates for row in candidate.rows]
         self._namespace.purge.void_messages(rows, locks)
+        self._namespace.purge.orphans(
+            row for each in candidates if each.instance not in locks for row in each.rows
+        )
         finished = self._staged.finish_beside(locks, found.now)
         found.under_way += finished.under_way
         for candidate in candidates:
