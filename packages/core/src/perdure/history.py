@@ -153,6 +153,9 @@ class ActivityCompleted(HistoryEvent):
     scheduled: int
     """The number of the schedule event."""
     result: str
+    delivery: int | None = None
+    """Which delivery of the activity returned, after a process ended under each one before it;
+    None: the first."""
 
 
 @record
@@ -161,6 +164,8 @@ class ActivityFailed(HistoryEvent):
 
     scheduled: int
     details: ErrorDetails
+    delivery: int | None = None
+    """Which delivery of the activity raised; None: the first."""
 
 
 @record

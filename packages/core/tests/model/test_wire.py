@@ -71,6 +71,14 @@ def test_an_activity_without_a_policy_is_written_as_before() -> None:
     assert encode_activity(ActivityData(input="7", event=3, attempt=2, first=1)) == ACTIVITY
 
 
+def test_a_result_names_its_delivery_unless_it_is_the_first() -> None:
+    first = ResultData(scheduled=3, result="1")
+    later = ResultData(scheduled=3, result="1", delivery=2)
+
+    assert encode_result(first) == b'{"scheduled":3,"result":"1"}'
+    assert decode_result(encode_result(later)) == later
+
+
 def test_a_failure_with_causes_comes_back_in_a_result_and_in_an_event() -> None:
     error = ExceptionGroup("both", [ValueError("a"), KeyError("b")])
     error.__cause__ = OSError("gone")

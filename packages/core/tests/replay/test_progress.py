@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from perdure import InvalidInput, InvalidPayload, OrchestrationContext, Registry
 from perdure.authoring.registry import Catalog
 from perdure.errors import CapabilityMissing
-from perdure.history import EventPolled, EventRefused, EventSent, OrchestrationStarted, ValueSet
+from perdure.history import (
+    ActivityCompleted,
+    EventPolled,
+    EventRefused,
+    EventSent,
+    OrchestrationStarted,
+    ValueSet,
+)
 from perdure.model.values import LARGEST_VALUE, MOST_VALUES
-from perdure.model.wire import decode_raised
+from perdure.model.wire import decode_raised, decode_result, encode_result
 from perdure.records.limits import ENGINE_WITH_RECOVERY, VALUES
 from perdure.replay.execution import PYTHON, Execution
 from perdure.replay.signals import HistoryMismatch
@@ -87,6 +95,25 @@ def test_only_turns_that_set_something_ask_for_a_newer_engine() -> None:
     assert set(engines(world.drafts)) == {ENGINE_WITH_RECOVERY}
     assert set(engines(plain.drafts)) == {ENGINE_WITH_RECOVERY}
     assert all(not draft.values and draft.custom_status is None for draft in world.drafts)
+
+
+def test_the_result_of_a_later_delivery_is_recorded_as_such_and_asks_for_a_newer_engine() -> None:
+    plain = Registry()
+    plain.activity(work)
+
+    @plain.orchestration
+    async def flow(ctx: OrchestrationContext) -> str:
+        return await ctx.schedule_activity(work, "a")
+
+    world = World(app=plain, name="flow").start()
+    [waiting] = world.waiting
+    result = replace(decode_result(waiting.message.data), delivery=2)
+    waiting.message = replace(waiting.message, data=encode_result(result))
+    world.deliver(waiting)
+
+    assert engines(world.drafts) == [None, ENGINE_WITH_RECOVERY]
+    assert [event.delivery for event in world.events(ActivityCompleted)] == [2]
+    assert world.output == '"a"'
 
 
 def test_the_newest_status_and_value_of_a_turn_count() -> None:

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 import perdure
 import pytest
-from perdure import Exponential, Fixed, RetryPolicy, Runtime, RuntimeOptions
+from perdure import Exponential, Fixed, RetryPolicy, Runtime, RuntimeOptions, history
 from perdure.contract import (
     ActivityCompletion,
     ActivityLease,
@@ -201,6 +201,7 @@ async def test_a_runtime_that_is_closed_gives_its_work_to_the_next_at_once(url) 
 
         assert await handle.result() == "done"
         assert stage.elapsed == began
+        assert [event.delivery for event in await ends(stage)] == [None]
     # Given back by an orderly end, the first delivery does not count against it.
     assert deliveries == [1, 1]
 
@@ -375,6 +376,13 @@ async def test_a_result_that_is_there_is_not_lost_to_a_slow_storage(together: bo
     assert deliveries == [1]
 
 
+async def ends(stage: Stage) -> list[history.ActivityCompleted]:
+    """The results of activities in the history of the only instance."""
+    [info] = await stage.client.list_instances()
+    events = await stage.history(info.instance)
+    return [event for event in events if isinstance(event, history.ActivityCompleted)]
+
+
 async def has_ended(handle: perdure.Handle[object]) -> bool:
     return not isinstance(await handle.status(), perdure.Running)
 
@@ -419,6 +427,7 @@ async def test_a_thread_that_hangs_under_a_lost_lease_does_not_hold_up_the_next_
             await stage.advance(options.activity_lease)
 
             assert await handle.result() == "delivery 2"
+            assert [event.delivery for event in await ends(stage)] == [2]
             gate.set()  # the end of the runtime waits for its thread
     finally:
         gate.set()

@@ -173,11 +173,15 @@ def _spans(events: Sequence[Event]) -> Iterator[Span]:
                 # Waits are served in their order.
                 if waits[event.name]:
                     _end(found, waits[event.name].pop(0), event, "done")
-            case history.ActivityCompleted() | history.TimerFired() | history.ChildCompleted():
+            case history.ActivityCompleted():
+                _end(found, event.scheduled, event, "done", _delivery(event))
+            case history.ActivityFailed():
+                notes = (_delivery(event), event.details.type_name)
+                _end(found, event.scheduled, event, "failed", *notes)
+            case history.TimerFired() | history.ChildCompleted():
                 _end(found, event.scheduled, event, "done")
-            case history.ActivityFailed() | history.ChildFailed():
-                note = event.details.type_name
-                _end(found, event.scheduled, event, "failed", note)
+            case history.ChildFailed():
+                _end(found, event.scheduled, event, "failed", event.details.type_name)
             case history.ChildRefused():
                 _end(found, event.scheduled, event, "failed", "its id was in use")
             case history.WorkCancelled():
@@ -207,10 +211,15 @@ def _begun(event: Event, name: str, kind: str, note: str = "") -> Span:
     )
 
 
-def _end(found: dict[int, Span], number: int, event: Event, outcome: str, note: str = "") -> None:
+def _delivery(event: history.ActivityCompleted | history.ActivityFailed) -> str:
+    """Which delivery ended, where processes had ended under earlier ones."""
+    return "" if event.delivery is None else f"delivery {event.delivery}"
+
+
+def _end(found: dict[int, Span], number: int, event: Event, outcome: str, *further: str) -> None:
     span = found.get(number)
     if span is not None:
-        notes = ": ".join(part for part in (span.note, note) if part)
+        notes = ": ".join(part for part in (span.note, *further) if part)
         found[number] = replace(span, end=event.time, outcome=outcome, note=notes)
 
 

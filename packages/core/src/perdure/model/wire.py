@@ -71,6 +71,8 @@ class ResultData:
     itself names it, as all did in 0.1.0."""
     started: bool = False
     """Whether the work, an activity, has only begun."""
+    delivery: int | None = None
+    """Which delivery of an activity ended; None: the first."""
 
 
 @record
@@ -178,6 +180,8 @@ def encode_result(data: ResultData) -> bytes:
         plain["execution"] = data.execution
     if data.started:
         plain["started"] = True
+    if data.delivery is not None:
+        plain["delivery"] = data.delivery
     return to_json(plain)
 
 
@@ -193,6 +197,7 @@ def decode_result(data: bytes) -> ResultData:
         else details_from_plain(cast("Mapping[str, object]", details)),
         execution=_optional_number(plain, "execution"),
         started=bool(plain.get("started", False)),
+        delivery=_optional_number(plain, "delivery"),
     )
 
 

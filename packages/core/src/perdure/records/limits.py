@@ -16,7 +16,8 @@ ENGINE_WITH_PATCHES = 2
 
 ENGINE_WITH_RECOVERY = 3
 """What an instance needs that is a rewound one or a fork, starts later, has headers, sets a custom
-status or values, polls or raises events, or limits when an activity begins."""
+status or values, polls or raises events, limits when an activity begins, or got the result of an activity that
+was delivered again."""
 
 FIRST_ENGINE = 1
 """What a new instance needs. Its engine rises when its history gets what needs a newer one, so that

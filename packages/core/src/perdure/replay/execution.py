@@ -25,6 +25,7 @@ from perdure.model.details import ApplicationFailure, ErrorDetails
 from perdure.model.payload import NULL, encode
 from perdure.model.wire import ResultData, decode_cancel, decode_raised, decode_result
 from perdure.records.instances import Message, MessageKind
+from perdure.records.limits import ENGINE_WITH_RECOVERY
 from perdure.records.turns import NewChild
 from perdure.replay.code_locations import WaitingTask, stacks_of
 from perdure.replay.commands import Commands
@@ -251,6 +252,8 @@ class Execution:
             return False  # the answer of a child that another execution has started
         if data.started and not self._commands.limits_start(data.scheduled):
             return False
+        if data.delivery is not None:
+            self._commands.draft.engine = ENGINE_WITH_RECOVERY
         self._deliver_new(end_of_work(kind, data, self._commands.next_event, self._time(now)), most)
         return True
 

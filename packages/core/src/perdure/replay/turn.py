@@ -47,10 +47,18 @@ def end_of_work(kind: MessageKind, data: ResultData, number: int, at: Instant) -
             return history.ActivityStarted(event_id=number, at=at, scheduled=scheduled)
         if data.details is None:
             return history.ActivityCompleted(
-                event_id=number, at=at, scheduled=scheduled, result=data.result or "null"
+                event_id=number,
+                at=at,
+                scheduled=scheduled,
+                result=data.result or "null",
+                delivery=data.delivery,
             )
         return history.ActivityFailed(
-            event_id=number, at=at, scheduled=scheduled, details=data.details
+            event_id=number,
+            at=at,
+            scheduled=scheduled,
+            details=data.details,
+            delivery=data.delivery,
         )
     if data.details is not None:
         return history.ChildFailed(

@@ -247,6 +247,8 @@ class ActivityRunner:
             if failed
             else ResultData(scheduled=event, result=outcome)
         )
+        if held.delivery > 1:
+            result = held.result = replace(result, delivery=held.delivery)
         if self._results.take_result(held):
             self._leases.hand_over(held)
             self._slots.give(held.name)
