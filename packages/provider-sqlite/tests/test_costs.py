@@ -1,7 +1,8 @@
 """What a call costs in statements and in written pages, counted.
 
 The figures of the calls of contract 1.0 are those of release 0.1.0: what is stored for recovery,
-deletion, values and listings costs nothing where it is not used.
+deletion, values and listings costs nothing where it is not used. What an instance's end changes is
+one page more: the counts for metrics.
 """
 
 import re
@@ -32,6 +33,7 @@ class Cost:
     def __init__(self) -> None:
         self.statements: list[str] = []
         self.pages = 0
+        self._last = ""
 
     @property
     def figures(self) -> tuple[int, int, int]:
@@ -39,8 +41,10 @@ class Cost:
         return reads, len(self.statements) - reads, self.pages
 
     def note(self, text: str) -> None:
-        if not re.match(r"BEGIN|COMMIT|ROLLBACK|PRAGMA", text):
+        # The driver tells of a statement again when a trigger of it begins, and for its steps.
+        if not re.match(r"BEGIN|COMMIT|ROLLBACK|PRAGMA", text) and text != self._last:
             self.statements.append(text)
+        self._last = text
 
 
 Measure: TypeAlias = Callable[[SQLiteProvider], AbstractAsyncContextManager[Cost]]
@@ -115,7 +119,7 @@ async def test_the_calls_of_an_instance_cost_what_they_did_in_the_first_release(
         (2, 5, 9),
         (1, 0, 0),
         (4, 10, 11),
-        (2, 7, 8),
+        (2, 7, 9),
         (1, 0, 0),
         (3, 0, 0),
     ]
@@ -174,12 +178,12 @@ async def test_the_calls_of_contract_1_1_cost_what_is_told_of_them(desk, make, m
         "delete_instance": deletion.figures,
     } == {
         "create_instance": (2, 3, 8),
-        "reopen_instance": (5, 4, 6),
-        "terminate_instance": (2, 5, 7),
+        "reopen_instance": (5, 4, 7),
+        "terminate_instance": (2, 5, 8),
         "commit_turn, custom status": (3, 3, 4),
         "commit_turn, values": (3, 6, 4),
         "read_values": (2, 0, 0),
         "find_instances": (4, 0, 0),
         "read_work": (3, 0, 0),
-        "delete_instance": (6, 6, 7),
+        "delete_instance": (6, 6, 8),
     }

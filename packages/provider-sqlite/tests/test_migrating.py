@@ -150,6 +150,26 @@ async def test_a_process_of_the_old_version_cannot_go_on_beside(tmp_path, versio
     old.close()
 
 
+async def test_what_an_old_file_holds_is_counted_once_when_it_is_opened(old_file):
+    async with SQLiteProvider(SQLiteOptions(path=old_file)) as provider:
+        metrics = await provider.as_management_capability().count_instances()
+
+    connection = sqlite3.connect(old_file)
+    by_status = dict(
+        connection.execute("SELECT status, count(*) FROM perdure_instances GROUP BY 1").fetchall()
+    )
+    connection.close()
+    assert by_status == {
+        status: count
+        for status, count in (
+            ("Running", metrics.running_instances),
+            ("Completed", metrics.completed_instances),
+            ("Failed", metrics.failed_instances),
+        )
+        if count
+    }
+
+
 async def test_what_an_old_file_holds_is_listed_as_it_was_created(old_file):
     async with SQLiteProvider(SQLiteOptions(path=old_file)) as provider:
         admin = provider.as_management_capability()

@@ -123,7 +123,7 @@ class SQLiteAdmin(ProviderAdmin):
 
     async def count_instances(self) -> StoreMetrics:
         key = (self._reader.namespace,)
-        rows = await self._reader.scan("count_instances", COUNT_INSTANCES, key)
+        rows = await self._reader.scan("count_instances", COUNT_INSTANCES, key * 2)
         earlier = await self._reader.scan("count_instances", COUNT_EARLIER_EVENTS, key)
         counts = {str(status): (_int(n), _int(x), _int(e)) for status, n, x, e in rows}
         running, completed, failed = (

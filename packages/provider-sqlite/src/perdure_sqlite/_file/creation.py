@@ -21,6 +21,7 @@ from perdure.errors import StorageCorrupt, StorageFailed
 from sqlalchemy import create_engine
 from sqlalchemy.pool import StaticPool
 
+from perdure_sqlite._schema.counts import add_missing_counts
 from perdure_sqlite._schema.migrations import add_missing_indexes, migrate
 
 _LONGEST_CREATION: Final = 1.0
@@ -109,6 +110,7 @@ def _write(temporary: Path) -> None:
             driver.execute("BEGIN")
             migrate(connection, file=str(temporary))
             add_missing_indexes(connection, file=str(temporary))
+            add_missing_counts(connection)
             driver.execute("COMMIT")
         driver.execute("PRAGMA journal_mode=WAL").fetchall()
 

@@ -26,6 +26,7 @@ from sqlalchemy.pool import NullPool
 from perdure_sqlite._file.creation import ensure_file
 from perdure_sqlite._file.errors import is_busy, provider_error
 from perdure_sqlite._file.identity import FileIdentity, FileReplaced, replaced_error
+from perdure_sqlite._schema.counts import add_missing_counts
 from perdure_sqlite._schema.migrations import add_missing_indexes, migrate
 from perdure_sqlite._schema.tables import namespaces
 
@@ -182,6 +183,7 @@ def _prepare_tables(connection: Connection, file: str, namespace: str) -> int:
     try:
         migrate(connection, file=file)
         add_missing_indexes(connection, file=file)
+        add_missing_counts(connection)
         of_name = select(namespaces.c.number).where(namespaces.c.name == namespace)
         number = connection.execute(of_name).scalar()
         if number is None:

@@ -55,7 +55,7 @@ def end_execution(transaction: Transaction, row: InstanceRow, end: ExecutionEnd)
             transaction.execute(REMOVE_OTHER_EXECUTIONS, (row.number, row.execution))
         return
     row.status = status
-    transaction.execute(END_INSTANCE, (status, row.number))
+    transaction.execute(END_INSTANCE, (status, row.last_event, row.number))
     if row.bucket is not None:
         transaction.execute(REMOVE_MAILBOX, (row.number,))
 

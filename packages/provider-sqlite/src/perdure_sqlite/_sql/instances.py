@@ -225,7 +225,8 @@ _MAILBOX = ("bucket", "ready_at", "arrivals", "fronts")
 # Columns of other indexes are written only when they change, so that commits leave those alone.
 COMMIT_KEEPING = _change(*_PROGRESS, *_MAILBOX, clear=_CLEARED)
 COMMIT_RELEASING = _change(*_PROGRESS, *_MAILBOX, clear=("lease_token", *_CLEARED))
-END_INSTANCE = _change("status")
+# With the number of events, so that the counts change once.
+END_INSTANCE = _change("status", "last_event")
 CHANGE_PIN = _change("version", "engine")
 CONTINUE_EXECUTION = _change("execution", "started_at", "last_continued")
 REOPEN_INSTANCE = _change("status", "execution", "started_at")

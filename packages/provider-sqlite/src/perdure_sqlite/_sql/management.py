@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import and_, func, not_, or_, select
+from sqlalchemy import and_, func, not_, or_, select, union_all
 
+from perdure_sqlite._schema.counts import counts
 from perdure_sqlite._schema.tables import (
     activities,
     activity_queues,
@@ -64,16 +65,23 @@ COUNT_EVENTS = render(
     "instance",
     "execution",
 )
+_is_running = instances.c.status == constant(RUNNING)
 COUNT_INSTANCES = render(
-    select(
-        instances.c.status,
-        func.count(),
-        func.sum(instances.c.execution - instances.c.first_execution + constant(1)),
-        func.sum(instances.c.last_event),
-    )
-    .with_hint(instances, by(instances_by_status))
-    .where(_in_namespace)
-    .group_by(instances.c.status),
+    union_all(
+        select(counts.c.status, counts.c.instances, counts.c.executions, counts.c.events).where(
+            counts.c.namespace == given("namespace")
+        ),
+        select(
+            instances.c.status,
+            func.count(),
+            func.sum(instances.c.execution - instances.c.first_execution + constant(1)),
+            func.sum(instances.c.last_event),
+        )
+        .with_hint(instances, by(instances_by_status))
+        .where(_in_namespace, _is_running)
+        .group_by(instances.c.status),
+    ),
+    "namespace",
     "namespace",
 )
 """By status: instances, executions, and events of the newest executions."""
@@ -100,7 +108,7 @@ COUNT_MESSAGES = render(
     )
     .select_from(instances.join(messages, messages.c.instance == instances.c.number))
     .with_hint(instances, by(instances_by_status))
-    .where(_in_namespace, instances.c.status == constant(RUNNING)),
+    .where(_in_namespace, _is_running),
     "now",
     "now",
     "farthest",
