@@ -94,6 +94,10 @@ def test_every_session_that_a_workflow_or_a_text_names_exists(menu: ModuleType) 
         )
     }
 
+    nightly = (ROOT / ".github" / "workflows" / "nightly.yml").read_text("utf-8")
+    [matrix] = re.findall(r"session: \[(.+)\]", nightly)
+    named |= {("nightly.yml", name) for name in re.findall(r"[\w-]+", matrix)}
+
     assert len(named) >= 5
     assert {(where, name) for where, name in named if name not in known} <= {
         ("ci.yml", "tests-"),  # with the Python of the matrix

@@ -3,7 +3,7 @@
 The tests of every change take one shard: with four, each look asks for four times as much, which makes
 half of all requests more. They make their requests directly, which takes a third of the processor time.
 The model beside this file has four shards (`test_conformance_model.py`). So has `nox -s lowest`, which
-plays the clauses with the driver's client.
+plays some clauses with the driver's client.
 `nox -s dynamodb` runs everything here, with that client and both numbers of shards.
 """
 

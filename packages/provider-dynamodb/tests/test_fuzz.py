@@ -323,4 +323,4 @@ async def test_whatever_goes_wrong_everything_happens_once(portion):
 @pytest.mark.parametrize("fate", FATES)
 @pytest.mark.usefixtures("commits")
 async def test_a_process_may_die_at_any_request(fate):
-    await crash_in_turn(fate, run_and_check, stride=3)
+    await crash_in_turn(fate, run_and_check, stride=10)

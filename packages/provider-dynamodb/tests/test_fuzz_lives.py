@@ -321,4 +321,4 @@ async def test_whatever_goes_wrong_no_life_meets_another(portion):
 @pytest.mark.parametrize("fate", FATES)
 @pytest.mark.usefixtures("commits")
 async def test_a_process_may_die_at_any_request(fate):
-    await crash_in_turn(fate, run_and_check, stride=5)
+    await crash_in_turn(fate, run_and_check, stride=10)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
 from collections import Counter
+from collections.abc import Sequence
 from typing import Literal, TypeVar
 
 from perdure.contract import DelegatingProvider, Provider, ProviderCall
@@ -37,6 +40,22 @@ SINGLE = (
     "read_instance",
 )
 """The calls that serve one instance."""
+EVERY_COMBINATION = os.environ.get("PERDURE_TEST_EVERY_COMBINATION") == "1"
+
+
+def combined(ways: Sequence[tuple[object, ...]], *, few: int) -> list[tuple[object, ...]]:
+    """Each call with each fault, in a few of these ways in turn, or in all: `nox -s combinations`.
+
+    Their number has no divisor in common with that of the faults, so that each call and each fault
+    meets each way.
+    """
+    pairs = itertools.product((*LOOPED, *SINGLE), FAULTS)
+    count = len(ways) if EVERY_COMBINATION else few
+    return [
+        (method, fault, *ways[(number + each * len(ways) // count) % len(ways)])
+        for number, (method, fault) in enumerate(pairs)
+        for each in range(count)
+    ]
 
 
 class FaultyProvider(DelegatingProvider):

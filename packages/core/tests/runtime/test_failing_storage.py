@@ -10,7 +10,7 @@ import perdure
 import pytest
 from perdure import Runtime, RuntimeOptions
 
-from .faulty import FAULTS, LOOPED, SINGLE, Fault, FaultyProvider
+from .faulty import Fault, FaultyProvider, combined
 from .manual_time import SECOND, pass_time
 
 app, flows, work = perdure.Registry(), perdure.Registry(), perdure.Registry()
@@ -49,9 +49,9 @@ app.include(work)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("method", [*LOOPED, *SINGLE])
-@pytest.mark.parametrize("apart", [False, True], ids=["one runtime", "a worker of its own"])
+@pytest.mark.parametrize(
+    ("method", "fault", "apart"), combined([(False,), (True,)], few=1), ids=str
+)
 async def test_every_loop_outlives_a_call_that(
     method: str, fault: Fault, apart: bool, clock: perdure.ManualClock
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from perdure import Runtime, RuntimeOptions
 from perdure.errors import StorageClosed
 
-from .faulty import FAULTS, LOOPED, SINGLE, Fault, FaultyProvider
+from .faulty import Fault, FaultyProvider, combined
 from .manual_time import rounds
 
 GRACE = timedelta(seconds=10)
@@ -81,10 +82,11 @@ async def give_work(client: perdure.Client, activity: str = "endless") -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("method", [*LOOPED, *SINGLE])
-@pytest.mark.parametrize("cancels", [0, 1, 2])
-@pytest.mark.parametrize("early", [False, True], ids=["at the end", "all the time"])
+@pytest.mark.parametrize(
+    ("method", "fault", "cancels", "early"),
+    combined([*itertools.product([0, 1, 2], [False, True])], few=2),
+    ids=str,
+)
 async def test_a_runtime_is_gone_in_time_while_a_call(
     method: str, fault: Fault, cancels: int, early: bool, clock: perdure.ManualClock
 ) -> None:
