@@ -15,6 +15,7 @@ from perdure.contract import (
 )
 from perdure_dynamodb._arrivals import Arrivals
 from perdure_dynamodb._changes import Changes
+from perdure_dynamodb._fence import fence_of
 from perdure_dynamodb._keys import Keys, ready_time
 from perdure_dynamodb._lease_memory import RememberedLease
 from perdure_dynamodb._namespace import Namespace
@@ -91,7 +92,7 @@ def commit(**fields):
 def test_a_kept_lease_reads_nothing_under_the_condition_that_no_signal_came(planner, lease):
     plan = planner.plan(commit(keep_for=LEASE), lease)
 
-    fence = plan.fence(())
+    fence = fence_of(plan, ())
     assert not plan.reads_mailbox(())
     assert "sig = :signals" in fence.condition
     assert fence.values[":signals"] == 3
@@ -112,7 +113,7 @@ def test_a_kept_lease_reads_the_mailbox_where_it_has_something(planner, lease, f
     plan = planner.plan(commit(keep_for=LEASE, **fields), lease)
 
     assert plan.reads_mailbox(())
-    assert "sig" not in plan.fence(()).condition
+    assert "sig" not in fence_of(plan, ()).condition
 
 
 def test_what_is_held_need_not_be_read(planner, lease):
@@ -128,8 +129,8 @@ def test_a_timer_that_is_due_is_read(planner, lease, clock):
 
 
 def test_a_lease_that_is_let_go_leaves_its_instance_nowhere_or_ready(planner, lease, clock):
-    nowhere = planner.plan(commit(), lease).fence(())
-    ready = planner.plan(commit(remove=()), lease).fence(())
+    nowhere = fence_of(planner.plan(commit(), lease), ())
+    ready = fence_of(planner.plan(commit(remove=()), lease), ())
 
     assert "gsk" in nowhere.change.partition("REMOVE")[2]
     assert "sig = :signals" in nowhere.condition
@@ -140,7 +141,7 @@ def test_a_lease_that_is_let_go_leaves_its_instance_nowhere_or_ready(planner, le
 def test_the_place_in_the_queue_moves_when_the_lease_would_outlast_it(planner, lease, clock):
     clock.advance(20 * timedelta(seconds=1))
 
-    fence = planner.plan(commit(keep_for=LEASE), lease).fence(())
+    fence = fence_of(planner.plan(commit(keep_for=LEASE), lease), ())
 
     assert ready_time(fence.values[":place"].partition("/")[0]) == clock.now() + LENGTH
 
@@ -160,7 +161,7 @@ def test_a_kept_lease_moves_where_new_code_does_not_look_at_its_place(
 ):
     lease.version, lease.engine = before
 
-    fence = planner.plan(commit(keep_for=LEASE, **after), lease).fence(())
+    fence = fence_of(planner.plan(commit(keep_for=LEASE, **after), lease), ())
 
     assert (":place" in fence.values) is moves
 
@@ -171,7 +172,7 @@ def test_an_end_leaves_the_queue_only_if_nothing_is_left_behind(planner, lease, 
     plan = planner.plan(commit(end=ENDED, remove=()), replace(lease, delivered=frozenset()))
 
     assert plan.leaves_nothing is not has_chunks
-    assert ("gsk" in plan.fence(()).change) is not has_chunks
+    assert ("gsk" in fence_of(plan, ()).change) is not has_chunks
 
 
 def test_an_activity_that_is_added_and_cancelled_is_in_no_plan(planner, lease):

@@ -8,8 +8,9 @@ files fit together, from the outside in:
 - `_sending`, `_turns`, `_turn_taking`, `_turn_leases`, `_commits`, `_activity_looks`, `_activities`,
   `_heartbeats`, `_reopening`, `_deletion`, `_early_events`, `_namespace_deletion`, `_watching`,
   `_admin`: the contract's methods
-- `_planner`, `_commit_plan`, `_commit_answers`, `_changes`, `_change_kinds`, `_change_build`,
-  `_staged_commits`, `_manifest`, `_ids_in_use`: what goes together, in one transaction or staged
+- `_planner`, `_commit_plan`, `_fence`, `_commit_answers`, `_changes`, `_change_kinds`,
+  `_change_build`, `_staged_commits`, `_manifest`, `_ids_in_use`: what goes together, in one
+  transaction or staged
 - `_signals`: how an instance learns of its messages
 - `_looks`, `_queue_scan`, `_other_queues`, `_busy_queues`, `_far_looks`, `_counting`, `_listing`,
   `_listed`, `_finding`, `_histories`, `_instance_reads`, `_work_reads`, `_stable_reads`: finding

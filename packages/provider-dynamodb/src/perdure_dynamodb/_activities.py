@@ -7,7 +7,13 @@ from contextlib import suppress
 from datetime import timedelta
 
 from perdure.clock import Instant, to_microseconds
-from perdure.contract import ActivityCompletion, ActivityLease, ActivityRelease, TurnCommit
+from perdure.contract import (
+    ActivityCompletion,
+    ActivityLease,
+    ActivityRelease,
+    ParkedMark,
+    TurnCommit,
+)
 from perdure.errors import ActivityLeaseLost, StorageUnavailable
 
 from perdure_dynamodb._activity_items import (
@@ -157,26 +163,31 @@ class Activities:
         update = self._giving_back(release, row, lock, now)
         if release.parked is None:
             await self._table.try_write(update)
-        else:
-            mark = parked_item(self._namespace, lock)
-            other_reason = "attribute_exists(pkr) AND pkr <> :reason"
-            for change, reason in ((PARKING, SAME_REASON), (PARKING_AGAIN, other_reason)):
-                parking = Update(
-                    key=self._namespace.lock_key(lease.instance),
-                    change=f"SET {change}",
-                    condition=f"inc = :inc AND stat = :running AND {reason}",
-                    values={
-                        ":inc": lock.incarnation,
-                        ":running": RUNNING,
-                        **parking_values(release.parked, now),
-                    },
-                )
-                with suppress(TransactionCancelled):
-                    await self._table.transact([update, parking, Put(item=mark)])
-                    break
-            else:
-                return
+        elif not await self._give_back_parked(update, release.parked, lock, now):
+            return
         self._forget(lease, key)
+
+    async def _give_back_parked(
+        self, update: Update, mark: ParkedMark, lock: Lock, now: Instant
+    ) -> bool:
+        """Give a lease back and mark the instance, as one; whether both were possible."""
+        other_reason = "attribute_exists(pkr) AND pkr <> :reason"
+        for change, reason in ((PARKING, SAME_REASON), (PARKING_AGAIN, other_reason)):
+            parking = Update(
+                key=self._namespace.lock_key(lock.instance),
+                change=f"SET {change}",
+                condition=f"inc = :inc AND stat = :running AND {reason}",
+                values={
+                    ":inc": lock.incarnation,
+                    ":running": RUNNING,
+                    **parking_values(mark, now),
+                },
+            )
+            listed = Put(item=parked_item(self._namespace, lock))
+            with suppress(TransactionCancelled):
+                await self._table.transact([update, parking, listed])
+                return True
+        return False
 
     async def give_back(self, leases: Iterable[ActivityLease]) -> None:
         """Undo leases as if they had never been taken, now or as soon as the store answers."""

@@ -281,43 +281,12 @@ class ActivityLooks:
     async def _try_to_take(
         self, row: Row, activity: str, life: Life, found: _Found
     ) -> LeasedActivity | None:
-        request, now, key = found.request, found.now, row_key(row)
-        until = now + to_microseconds(request.lease_for)
-        change = "SET tok = :token, unt = :until, dlv = dlv + :one, gsk = :ready"
-        # The index row tells whether a lease stands; where it lags, another look finds it right.
-        stands = "attribute_not_exists(tok)"
-        if is_leased(row.text("gsk")):
-            change, stands = f"{change}, tkf = tok", "attribute_exists(tok)"
-        which, whose = _which(row, activity)
-        is_mine, taken = await self._table.try_write(
-            Update(
-                key=key,
-                change=f"{change} REMOVE hid",
-                condition=f"attribute_exists(pk) AND inc = :inc AND exe = :exe AND {OF_LIFE}{which}"
-                f" AND {stands}"
-                " AND (attribute_not_exists(unt) OR unt <= :now OR unt > :far)"
-                " AND (attribute_not_exists(hid) OR hid <= :now OR hid > :far)"
-                " AND (attribute_not_exists(due) OR due <= :now)",
-                values={
-                    ":token": request.token,
-                    ":until": until,
-                    ":one": 1,
-                    ":ready": prefix_of(row.text("gsk"))
-                    + leased_until(until, since=waits_since(row.text("gsk"))),
-                    ":inc": row.text("inc"),
-                    ":exe": row.number("exe"),
-                    ":life": life.text,
-                    ":now": now,
-                    ":far": now + FARTHEST_END,
-                    **whose,
-                },
-            )
-        )
+        is_mine, taken = await self._table.try_write(_leasing(row, activity, life, found))
         if taken is not None and id_of(taken) != activity:
             return None
-        if taken is None or not (is_mine or _is_held(taken, request.token, now)):
+        if taken is None or not (is_mine or _is_held(taken, found.request.token, found.now)):
             if taken is not None and taken.get("gsk") == row["gsk"] and "unt" in taken:
-                self._renewed[key, row.text("gsk")] = taken.number("unt")
+                self._renewed[row_key(row), row.text("gsk")] = taken.number("unt")
             return None
         return await self._leased(taken, found)
 
@@ -355,6 +324,39 @@ def _prefixes(request: ActivityRequest) -> set[str]:
         *(tag_prefix(tag) for tag in request.tags),
         *(work_prefix(name, tag) for name in request.names for tag in request.tags),
     }
+
+
+def _leasing(row: Row, activity: str, life: Life, found: _Found) -> Update:
+    """The lease of an activity that a row of the index shows, in this life of its instance."""
+    place, now = row.text("gsk"), found.now
+    until = now + to_microseconds(found.request.lease_for)
+    change = "SET tok = :token, unt = :until, dlv = dlv + :one, gsk = :ready"
+    # The index row tells whether a lease stands; where it lags, another look finds it right.
+    stands = "attribute_not_exists(tok)"
+    if is_leased(place):
+        change, stands = f"{change}, tkf = tok", "attribute_exists(tok)"
+    which, whose = _which(row, activity)
+    return Update(
+        key=row_key(row),
+        change=f"{change} REMOVE hid",
+        condition=f"attribute_exists(pk) AND inc = :inc AND exe = :exe AND {OF_LIFE}{which}"
+        f" AND {stands}"
+        " AND (attribute_not_exists(unt) OR unt <= :now OR unt > :far)"
+        " AND (attribute_not_exists(hid) OR hid <= :now OR hid > :far)"
+        " AND (attribute_not_exists(due) OR due <= :now)",
+        values={
+            ":token": found.request.token,
+            ":until": until,
+            ":one": 1,
+            ":ready": prefix_of(place) + leased_until(until, since=waits_since(place)),
+            ":inc": row.text("inc"),
+            ":exe": row.number("exe"),
+            ":life": life.text,
+            ":now": now,
+            ":far": now + FARTHEST_END,
+            **whose,
+        },
+    )
 
 
 def _which(row: Row, activity: str) -> tuple[str, dict[str, Plain]]:

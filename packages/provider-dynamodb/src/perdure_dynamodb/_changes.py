@@ -134,8 +134,9 @@ class Changes:
     ) -> Outcome:
         """Everything in one transaction, under the fence; raises `FenceFailed`.
 
-        With `unless_void`, the fence is not tried if none of the changes is wanted. `known` are the mailboxes that the fence itself makes sure of; others are looked up. The
-        caller signals the instances of the outcome.
+        `known` are the mailboxes that the fence itself makes sure of; others are looked up. With
+        `unless_void`, the fence is not tried if none of the changes is wanted. The caller signals
+        the instances of the outcome.
         """
         attempt = Attempt()
         foresee(changes, attempt, known or {})

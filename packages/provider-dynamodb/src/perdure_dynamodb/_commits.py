@@ -40,14 +40,16 @@ from perdure_dynamodb._change_kinds import FenceFailed, Remove, weight_of
 from perdure_dynamodb._changes import Changes
 from perdure_dynamodb._commit_answers import CommitAnswers
 from perdure_dynamodb._commit_plan import CommitPlan
+from perdure_dynamodb._fence import fence_of
 from perdure_dynamodb._ids_in_use import IdsInUse
 from perdure_dynamodb._keys import SLOT, activity_key, value_key
 from perdure_dynamodb._lease_memory import LeaseMemory, RememberedLease
 from perdure_dynamodb._litter import Litter, kept_until_the_end
 from perdure_dynamodb._locks import Lock
+from perdure_dynamodb._manifest import in_batches
 from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._planner import Planner
-from perdure_dynamodb._staged_commits import StagedCommits, in_batches
+from perdure_dynamodb._staged_commits import StagedCommits
 from perdure_dynamodb._table import ABSENT, TRANSACTION_LIMIT, Action, Check, Delete, Key, Put
 from perdure_dynamodb._turn_leases import TurnLeases
 from perdure_dynamodb._values import Row
@@ -219,7 +221,7 @@ class Commits:
             await self._changes.carry_out(
                 [],
                 fence=lambda _: [
-                    plan.fence((), parts=len(staged.keys)),
+                    fence_of(plan, (), parts=len(staged.keys)),
                     *fenced,
                     *kept_until_the_end(marks),
                     staged.mark,
@@ -261,7 +263,7 @@ class Commits:
         commit = plan.commit
         slot = None if plan.in_slot is None else slot_key(self._namespace, commit.instance)
         actions: list[Action] = [
-            plan.fence(in_use),
+            fence_of(plan, in_use),
             *finishing(
                 self._namespace, commit, life=plan.lease.life, slot=plan.lease.slot, but=slot
             ),

@@ -115,5 +115,6 @@ async def _read(reader: asyncio.StreamReader) -> Response:
         ) from None
     body = await reader.readexactly(length)
     if headers.get("connection", "").lower() == "close":
+        # The pool takes it for closed before the end arrives.
         reader.feed_eof()
     return Response(status, headers, body)

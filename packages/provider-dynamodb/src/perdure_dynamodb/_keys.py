@@ -1,8 +1,8 @@
 """Keys: how everything is addressed in the table and in its index.
 
-One partition holds one instance, whole. Sort keys begin with a letter that says what the item is;
-the message_items are chosen so that what is void when an instance ends (messages, their payloads,
-staged commits, activities) lies between `M` and `W`, and nothing else does.
+One partition holds one instance, whole. Sort keys begin with a letter that says what the item is.
+The letters are chosen so that what is void when an instance ends (messages, their payloads, staged
+commits, activities) lies between `M` and `W`. Besides that, only the work items of deletions do.
 
 The instance's id is always the rest of a key, so whatever characters it has, it cannot be taken
 for another's. The namespace, which comes first, is escaped.

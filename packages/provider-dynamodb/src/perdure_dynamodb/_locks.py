@@ -15,8 +15,8 @@ was taken over last, `hid` end of a delay, `att` attempt, `rel` last release, `t
 `sig` number of signals, `sgt` of those of timers, `stm` stamp of the newest, `nxt`/`nxn`/`nxs` next
 due time of the timers, their number, and the number of signals at which that was known, `sta` start
 of the execution, `tev` events of earlier executions, `can` that one of these continued as new,
-`prn` the first execution that was not pruned,
-`lbl` labels, `slt` the activity that was put into the slot last (see `activity_items`), `cst`/`csn` custom status and its version, `vln` number of values,
+`prn` the first execution that was not pruned, `lbl` labels, `slt` the activity that was put into the
+slot last (see `activity_items`), `cst`/`csn` custom status and its version, `vln` number of values,
 `ans`/`acu` answer of the last commit (`inu` in version 0.1.0), `stg`/`stp`/`stn` a staged commit,
 `stf` that it frees the lease at its end, `lit` that payloads of messages or activities went into
 chunks.
@@ -41,7 +41,7 @@ from perdure.contract import (
 )
 from perdure.errors import ProviderError, StorageCorrupt
 
-from perdure_dynamodb._keys import open_since, turn_prefix
+from perdure_dynamodb._keys import LOCK, open_since, turn_prefix
 from perdure_dynamodb._lives import LIFE, Life
 from perdure_dynamodb._values import Item, Plain, Row
 
@@ -357,7 +357,7 @@ def new_lock(new: NewInstance, *, life: Life, partition: str, queue: str, now: I
     """The lock item of an instance that is about to be created, ready in a queue."""
     item: Item = {
         "pk": partition,
-        "sk": "A",
+        "sk": LOCK,
         "inc": new.incarnation,
         LIFE: life.text,
         "orc": new.name,

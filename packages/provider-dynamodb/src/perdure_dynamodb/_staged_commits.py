@@ -33,7 +33,7 @@ from perdure_dynamodb._ids_in_use import IdsInUse
 from perdure_dynamodb._keys import LOCK, locked_until, manifest_key, open_since
 from perdure_dynamodb._litter import Litter
 from perdure_dynamodb._locks import Lock
-from perdure_dynamodb._manifest import Batch, dump, in_batches, load
+from perdure_dynamodb._manifest import Batch, dump, load
 from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._payloads import CHUNK_BYTES
 from perdure_dynamodb._table import Action, Delete, Key, Select, Update, at_once, in_groups
@@ -269,6 +269,3 @@ class StagedCommits:
 
     def _lock_key(self, instance: str) -> Key:
         return (self._keys.partition(instance), LOCK)
-
-
-__all__ = ["Staged", "StagedCommits", "in_batches"]

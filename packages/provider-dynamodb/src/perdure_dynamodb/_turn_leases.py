@@ -109,9 +109,11 @@ class TurnLeases:
 
         The lease goes on to stand; a message that comes puts the instance back.
         """
-        values = _values(
-            {":token": lock.token or "", ":turn": lock.turn, ":until": lock.until or 0}
-        )
+        values: dict[str, Plain] = {
+            ":token": lock.token or "",
+            ":turn": lock.turn,
+            ":until": lock.until or 0,
+        }
         conditions = [LEASE_STANDS, "trn = :turn AND unt = :until"]
         conditions.append(unsignalled(lock.signals, values))
         await self._table.try_write(
@@ -127,7 +129,8 @@ class TurnLeases:
         self, lease: TurnLease, lease_for: timedelta, moved: RememberedLease | None
     ) -> tuple[bool, Row | None]:
         until = self._namespace.now + to_microseconds(lease_for)
-        change, values = "SET unt = :until", _values({":until": until, ":token": lease.token})
+        change = "SET unt = :until"
+        values: dict[str, Plain] = {":until": until, ":token": lease.token}
         if moved is not None:
             change += ", gpk = :queue, gsk = :place"
             values[":queue"] = self._namespace.turn_queue(lease.instance)
@@ -197,7 +200,7 @@ class TurnLeases:
         """The end of a lease; `signals` is so many as there may be if nothing is left."""
         now = self._namespace.now
         sets, removes, conditions = ["trn = trn + :one"], ["tok", "unt"], [LEASE_STANDS]
-        values = _values({":one": 1, ":token": lease.token})
+        values: dict[str, Plain] = {":one": 1, ":token": lease.token}
         if not end.undone:
             sets.append("rel = :now")
             values[":now"] = now
@@ -238,7 +241,3 @@ class TurnLeases:
                     values={":one": 1, ":token": lease.token},
                 )
             )
-
-
-def _values(values: dict[str, Plain]) -> dict[str, Plain]:
-    return values

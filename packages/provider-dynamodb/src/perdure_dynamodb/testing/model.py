@@ -107,9 +107,10 @@ class ModelCalls:
 
     def _write(self, kind: str, parameters: Parameters) -> Answer:
         key, item = self._work_out(kind, parameters)
+        before = self.items.get(key)
         self._set(key, item)
-        wanted = parameters.get("ReturnValues") == "ALL_NEW" and item is not None
-        return {"Attributes": item_to_wire(item)} if wanted and item is not None else {}
+        told = {"ALL_NEW": item, "ALL_OLD": before}.get(str(parameters.get("ReturnValues")))
+        return {} if told is None else {"Attributes": item_to_wire(told)}
 
     def _transact(self, parameters: Parameters) -> Answer:
         actions = [
