@@ -32,7 +32,7 @@ from perdure.contract import (
     TurnRequest,
 )
 from perdure.errors import HistoryConflict, LeaseLost
-from perdure_dynamodb import _commit_answers, _commit_plan, _lease_memory
+from perdure_dynamodb import _commit_answers, _fence, _lease_memory
 from perdure_dynamodb.testing import scheduling
 from perdure_dynamodb.testing.scheduling import FATES, PORTIONS, crash_in_turn, run_portion
 
@@ -307,7 +307,7 @@ async def check(world):
 @pytest.fixture(autouse=True)
 def one_timer_counts_as_many(monkeypatch):
     """So that reads leave timers out."""
-    monkeypatch.setattr(_commit_plan, "MANY_TIMERS", 1)
+    monkeypatch.setattr(_fence, "MANY_TIMERS", 1)
     monkeypatch.setattr(_commit_answers, "MANY_TIMERS", 1)
     monkeypatch.setattr(_lease_memory, "MANY_TIMERS", 1)
 
