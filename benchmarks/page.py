@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks.plots import bars
 from benchmarks.report import Summary
 from benchmarks.rows import Row
+from benchmarks.runner import SLOW
 from benchmarks.subjects import Subject
 
 Played = tuple[Row, int]
@@ -50,6 +51,7 @@ def _beginning(described: Mapping[str, Any]) -> list[str]:
         "",
         "`python3 dev.py nox -s bench` in a clone plays these rows and writes this page; `-- --short` takes a few minutes.",
         "All subjects play a row in turn, then the next row, then all rows again; each run has a process and an empty store of its own.",
+        f"What took a subject more than {SLOW:.0f} s, and what has many instances stored or waiting, is played once.",
         "A figure is the median of the runs, with the smallest and the largest; percentiles are those of the single times of all runs.",
         "Processor time is that of one operation: of the worker, the client, and the server where there is one.",
         "What the flows returned is compared with what they should, and the activities that ran are counted.",

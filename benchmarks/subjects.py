@@ -6,7 +6,7 @@ import os
 import platform
 import sqlite3
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -50,6 +50,7 @@ class Subject:
 
 def subjects() -> tuple[Subject, ...]:
     """All that are compared, those that cannot be played here too."""
+    on_server = _perdure("postgres", "Perdure, PostgreSQL", _SERVER, largest=_MANY, delay_ms=0.0)
     return (
         _perdure("sqlite", "Perdure, SQLite", f"{_WRITE_AHEAD} (the default)"),
         _perdure(
@@ -57,9 +58,10 @@ def subjects() -> tuple[Subject, ...]:
             "Perdure, memory",
             "nothing is durable",
             cannot=dict.fromkeys(ON_A_FILE, "the store ends with its process"),
+            largest=_MANY,
         ),
-        _perdure("postgres", "Perdure, PostgreSQL", _SERVER, largest=_ON_SERVER, delay_ms=0.0),
-        _delayed(_perdure("postgres", "Perdure, PostgreSQL, 1 ms away", _FAR, largest=_ON_SERVER)),
+        on_server,
+        _far(on_server),
         _floor(),
         *_dbos(),
         _restate(),
@@ -70,13 +72,23 @@ def subjects() -> tuple[Subject, ...]:
 
 _WRITE_AHEAD = "write-ahead log, every commit is on disk before it counts"
 _SERVER = f"through the server's socket; the server has {databases.SETTINGS}"
-_FAR = "the same server, through a proxy that adds 1 ms to each round trip"
-_TAKES_TOO_LONG = "storing that many takes longer than a run may"
-_ON_SERVER = {
+_TAKES_TOO_LONG = "that many would take too much of a run's time"
+_MANY = {
     "stored": (1000, _TAKES_TOO_LONG),
     "sleeping": (10_000, _TAKES_TOO_LONG),
     "waiting": (10_000, _TAKES_TOO_LONG),
 }
+_FEW = {
+    "stored": (1000, _TAKES_TOO_LONG),
+    "sleeping": (1000, _TAKES_TOO_LONG),
+    "waiting": (1000, _TAKES_TOO_LONG),
+    "crowd_beside_chain": (2000, _TAKES_TOO_LONG),
+}
+_SUMMED_UP = frozenset(
+    {"chains", "fan_outs", "latency", "long_chain", "timers", "events", "payloads"}
+)
+"""What a second subject of the same engine plays."""
+_FAR_AWAY = frozenset({"chains", "latency", "events"})
 
 
 def _perdure(
@@ -110,24 +122,30 @@ def _version(package: str) -> str:
         return "is not installed"
 
 
-def _delayed(subject: Subject) -> Subject:
+def _far(subject: Subject) -> Subject:
     """The same, 1 ms from its server, on the rows where that may matter."""
-    left = {row.id: "played without the delay" for row in ROWS if row.id not in _FAR_ROWS}
-    return replace(subject, id=f"{subject.id}-1ms", delay_ms=1.0, cannot={**subject.cannot, **left})
+    return replace(
+        subject,
+        id=f"{subject.id}-1ms",
+        title=f"{subject.title}, 1 ms away",
+        settings="the same server, through a proxy that adds 1 ms to each round trip",
+        cannot={**subject.cannot, **_all_but(_FAR_AWAY, "played without the delay")},
+        delay_ms=1.0,
+    )
 
 
-_FAR_ROWS = frozenset({"chains", "fan_outs", "latency", "long_chain", "timers", "events"})
+def _all_but(rows: Collection[str], reason: str) -> Mapping[str, str]:
+    return {row.id: reason for row in ROWS if row.id not in rows}
 
 
 def _floor() -> Subject:
-    others = [row.id for row in ROWS if row.id not in floor.ROWS]
     return Subject(
         "floor",
         "bare statements",
         "write-ahead log, synchronous=FULL; up to 64 turns in one transaction; no engine",
         {"sqlite": sqlite3.sqlite_version},
         (sys.executable, "-m", "benchmarks.one", "floor"),
-        dict.fromkeys(others, "a loop without an engine does nothing here"),
+        _all_but(floor.ROWS, "a loop without an engine does nothing here"),
     )
 
 
@@ -138,32 +156,36 @@ _ONE_WORKER = {
 }
 
 
+_AT_START = "it replays as its process starts, before the event arrives"
+
+
 def _dbos() -> tuple[Subject, ...]:
-    left = {**_ONE_WORKER, "replay": "it replays as its process starts, not as the event arrives"}
-    limits = {**_ON_SERVER, "long_chain": (2000, "takes longer than a run may")}
+    left = {
+        **_ONE_WORKER,
+        "replay": _AT_START,
+        "sleeping": "to sleep until woken is to wait for a message with a limit, which is the next row",
+    }
     ways = "asynchronous workflows, steps without retries"
-    on_server = _peer(
-        "dbos",
-        "DBOS, PostgreSQL",
-        f"{ways}, 40 connections (20 by default), LISTEN and NOTIFY; {_SERVER}",
-        cannot=left,
-        largest=limits,
+    on_file = replace(
+        _peer(
+            "dbos",
+            "DBOS, SQLite",
+            f"{ways}; {_WRITE_AHEAD} (a rollback journal by default); looks for messages every 10 ms (every second by default)",
+            cannot=left,
+            largest=_FEW,
+        ),
+        id="dbos-sqlite",
     )
     on_server = replace(
-        on_server,
+        on_file,
         id="dbos-postgres",
-        missing=on_server.missing or databases.missing(),
+        title="DBOS, PostgreSQL",
+        settings=f"{ways}; 40 connections (20 by default), LISTEN and NOTIFY; {_SERVER}",
+        cannot={**_all_but(_SUMMED_UP, "played on SQLite"), **left},
+        missing=on_file.missing or databases.missing(),
         delay_ms=0.0,
     )
-    far = replace(on_server, title="DBOS, PostgreSQL, 1 ms away", settings=_FAR)
-    on_file = _peer(
-        "dbos",
-        "DBOS, SQLite",
-        f"{ways}; {_WRITE_AHEAD} (a rollback journal by default); messages are polled for every 10 ms (every second by default)",
-        cannot=left,
-        largest=limits,
-    )
-    return replace(on_file, id="dbos-sqlite"), on_server, _delayed(far)
+    return on_file, on_server, _far(on_server)
 
 
 def _restate() -> Subject:
@@ -171,32 +193,32 @@ def _restate() -> Subject:
         "restate",
         "Restate",
         "one server with RocksDB on this machine, as it comes; the service on Hypercorn with HTTP/2 and uvloop; each activity is a `ctx.run`",
-        cannot=_ONE_WORKER,
-        largest=_ON_SERVER,
+        cannot={**_ONE_WORKER, "replay": _AT_START},
+        largest={**_FEW, "crowd_beside_chain": (10_000, "")},
     )
 
 
 def _duroxide() -> Subject:
-    replays = "each step replays all before it, so this takes longer than a run may"
     return _peer(
         "duroxide",
         "duroxide, SQLite",
         "2 orchestration and 2 activity workers (the default; with more, flows fail as the file is locked), 1 and 1 where flows are alone and for fan-outs; polls every 5 ms (every 100 ms by default)",
         cannot=_ONE_WORKER,
-        largest={**_ON_SERVER, "long_chain": (2000, replays), "replay": (1000, replays)},
+        largest={**_FEW, "long_chain": (1000, _REPLAYS), "replay": (1000, _REPLAYS)},
     )
 
 
 def _durabletask() -> Subject:
-    replays = "each step replays all before it, so this takes longer than a run may"
-    gone = {"replay": "its store ends with its process"}
     return _peer(
         "durabletask",
         "durabletask, memory",
-        "the backend for tests, since the others need a sidecar or Azure; nothing is durable; concurrency as by default",
-        cannot={**_ONE_WORKER, **gone},
-        largest={**_ON_SERVER, "long_chain": (2000, replays)},
+        "its backend for tests, since the others need a sidecar or Azure; nothing is durable; concurrency as by default",
+        cannot={**_ONE_WORKER, "replay": "its store ends with its process"},
+        largest={**_FEW, "long_chain": (1000, _REPLAYS)},
     )
+
+
+_REPLAYS = "each step replays all before it, so this would take too much of a run's time"
 
 
 def _peer(
