@@ -76,7 +76,6 @@ def _all_medians(found: Sequence[Summary]) -> list[str]:
         "",
         "## All medians",
         "",
-        "For ms, bytes and % of a core less is better.",
         "A dash is a row that the subject does not play; its section says why.",
         "",
         f"| row | unit | {' | '.join(each.title for each in subjects)} |",
@@ -85,7 +84,8 @@ def _all_medians(found: Sequence[Summary]) -> list[str]:
     for (row, size), of_row in _by_row(found).items():
         cells = {each.subject.id: _cell(each) for each in of_row}
         shown = " | ".join(cells.get(each.id, "-") for each in subjects)
-        lines.append(f"| {row.named(size)} | {row.unit} | {shown} |")
+        better = "more" if row.more_is_better else "less"
+        lines.append(f"| {row.named(size)} | {row.unit}, {better} is better | {shown} |")
     return lines
 
 

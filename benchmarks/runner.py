@@ -117,6 +117,9 @@ def _play(
         except subprocess.TimeoutExpired:
             _end(process)
             return Run(row, size, subject, None, f"not done after {longest:.0f} s")
+        except BaseException:
+            _end(process)
+            raise
         if process.returncode:
             _end(process)
             last = said.strip().splitlines()[-1:] or [f"exit status {process.returncode}"]

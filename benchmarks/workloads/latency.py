@@ -8,7 +8,7 @@ import time
 from statistics import median
 
 from benchmarks.measuring import Measured, lap
-from benchmarks.workloads.functions import STEPS, chain, fan_out, running, timed_chain, timer
+from benchmarks.workloads.functions import STEPS, chain, check, fan_out, running, timer
 
 
 async def latency(url: str, count: int) -> Measured:
@@ -19,8 +19,10 @@ async def latency(url: str, count: int) -> Measured:
             for number in range(count):
                 began = time.perf_counter()
                 handle = await client.start_orchestration(f"latency-{number}", chain, 1)
-                await handle.result(timeout=60)
+                found = await handle.result(timeout=60)
                 samples.append((time.perf_counter() - began) * 1000)
+                check([found], [1])
+        check([], [], ran=count)
     return Measured(
         figure=median(samples), samples_ms=samples, operations=count, cpu_seconds=took.cpu_seconds
     )
@@ -28,11 +30,11 @@ async def latency(url: str, count: int) -> Measured:
 
 async def long_chain(url: str, length: int) -> Measured:
     """The steps of one chain: at its end as fast as at its beginning."""
-    STEPS.clear()
     async with running(url) as client:
         with lap() as took:
-            handle = await client.start_orchestration("long", timed_chain, length)
-            await handle.result(timeout=600)
+            handle = await client.start_orchestration("long", chain, length)
+            found = await handle.result(timeout=600)
+        check([found], [length], ran=length)
     gaps = [(after - before) * 1000 for before, after in itertools.pairwise(STEPS)]
     tenth = max(1, len(gaps) // 10)
     return Measured(
@@ -72,9 +74,10 @@ async def crowd_beside_chain(url: str, width: int) -> Measured:
             await asyncio.sleep(0.01)
             began = time.perf_counter()
             handle = await client.start_orchestration("beside", chain, 5)
-            await handle.result(timeout=600)
+            chained = await handle.result(timeout=600)
             beside = (time.perf_counter() - began) * 1000
-            await crowd.result(timeout=600)
+            found = await crowd.result(timeout=600)
+        check([chained, found], [5, width], ran=width + 5)
     return Measured(
         figure=beside,
         operations=width,

@@ -11,7 +11,7 @@ from pathlib import Path
 import perdure
 
 from benchmarks.measuring import Measured, lap
-from benchmarks.workloads.functions import payload_chain, running
+from benchmarks.workloads.functions import check, payload_chain, running
 
 _SIZE = 100_000
 _MEGABYTE = 1_000_000
@@ -27,8 +27,9 @@ async def payloads(url: str, count: int) -> Measured:
                     for n in range(count)
                 )
             )
-            await asyncio.gather(*(handle.result(timeout=600) for handle in handles))
-    done = 5 * count
+            found = await asyncio.gather(*(handle.result(timeout=600) for handle in handles))
+        done = 5 * count
+        check(found, [_SIZE] * count, ran=done)
     return Measured(figure=done / took.seconds, operations=done, cpu_seconds=took.cpu_seconds)
 
 

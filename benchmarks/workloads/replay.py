@@ -8,7 +8,7 @@ import time
 import perdure
 
 from benchmarks.measuring import Measured, lap
-from benchmarks.workloads.functions import app, chain_and_wait
+from benchmarks.workloads.functions import app, chain_and_wait, check
 
 
 async def replay(url: str, events: int) -> Measured:
@@ -24,8 +24,9 @@ async def replay(url: str, events: int) -> Measured:
             watching = asyncio.create_task(_watch(gaps))
             with lap() as took:
                 await handle.raise_event("go", "1")
-                await handle.result(timeout=600)
+                found = await handle.result(timeout=600)
             watching.cancel()
+        check([found], [1], ran=events // 2 - 1)
     return Measured(
         figure=events / took.seconds,
         samples_ms=gaps,
