@@ -17,6 +17,7 @@ ROOMS = (
     "_operations",
     "_waiting",
     "_admin",
+    "_bind",
     "_open_file",
     "_provider",
     "_testing",

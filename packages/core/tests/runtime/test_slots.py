@@ -174,3 +174,63 @@ print("ended")
     )
 
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "ended\n", "")
+
+
+async def test_a_chain_beside_a_large_fan_out_ends_while_most_of_the_fan_out_still_waits() -> None:
+    app, before = perdure.Registry(), list[int]()
+    done = 0
+
+    @app.activity
+    async def one_of_many(number: int) -> int:
+        nonlocal done
+        done += 1
+        return number
+
+    @app.activity
+    async def step(number: int) -> int:
+        return number
+
+    @app.orchestration
+    async def fan(ctx: perdure.OrchestrationContext, width: int) -> None:
+        await asyncio.gather(*(ctx.schedule_activity(one_of_many, k) for k in range(width)))
+
+    @app.orchestration
+    async def chain(ctx: perdure.OrchestrationContext, length: int) -> None:
+        for number in range(length):
+            await ctx.schedule_activity(step, number)
+        before.append(done)
+
+    options = RuntimeOptions(max_concurrent_activities=32)
+    async with Stage(app, options=options) as stage:
+        crowd = await stage.client.start_orchestration("crowd", fan, 1000)
+        await stage.until(lambda: done > 30)
+        beside = await stage.client.start_orchestration("beside", chain, 5)
+        await beside.result()
+        await crowd.result()
+
+    assert done == 1000
+    assert before[0] < 500
+
+
+async def test_the_queue_leaves_no_slot_where_there_are_few() -> None:
+    app, running = perdure.Registry(), list[int]()
+    gate = asyncio.Event()
+
+    @app.activity
+    async def waits(number: int) -> int:
+        running.append(number)
+        await gate.wait()
+        return number
+
+    @app.orchestration
+    async def fan(ctx: perdure.OrchestrationContext, width: int) -> None:
+        await asyncio.gather(*(ctx.schedule_activity(waits, k) for k in range(width)))
+
+    async with Stage(app, options=RuntimeOptions(max_concurrent_activities=15)) as stage:
+        handle = await stage.client.start_orchestration("f", fan, 20)
+        await stage.until(lambda: len(running) >= 15)
+        assert len(running) == 15
+        gate.set()
+        await handle.result()
+
+    assert sorted(running) == list(range(20))

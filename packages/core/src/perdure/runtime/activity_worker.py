@@ -139,15 +139,20 @@ class ActivityWorker:
 
     # For turns
 
-    def reserve(self, activities: Collection[DraftActivity]) -> list[DraftActivity]:
+    def reserve(self, instance: str, activities: Collection[DraftActivity]) -> list[DraftActivity]:
         """Take slots for activities that a commit is to add leased; returns those that got one."""
         if not activities or self._is_stopping or not self._gate.is_open:
             return []
         tags, names = self._tags, self._catalog.activities
+        is_first = next(self.leases.running_of(instance), None) is None
         direct: list[DraftActivity] = []
         for one in activities:
-            if one.name in names and one.tag in tags and self._slots.reserve(one.name):
-                one.is_direct = True
+            if (
+                one.name in names
+                and one.tag in tags
+                and self._slots.reserve(one.name, is_first=is_first)
+            ):
+                one.is_direct, is_first = True, False
                 direct.append(one)
         return direct
 

@@ -267,7 +267,7 @@ class LeasedInstance:
         draft = self._take_draft()
         if undecodable is not None and not (delivery.consumed or delivery.taken or draft.events):
             raise undecodable
-        direct = services.activities.reserve(draft.activities.values())
+        direct = services.activities.reserve(self.held.instance, draft.activities.values())
         try:
             commit = make_turn_commit(
                 services,

@@ -48,7 +48,8 @@ class RuntimeOptions:
     max_concurrent_turns: int = 256
     """Instances whose turns are under way at once."""
     max_concurrent_activities: int = 256
-    """Async activities under way at once."""
+    """Async activities under way at once. A sixteenth of them is left to instances of which no
+    activity runs, so that they need not wait until a large fan-out has ended."""
     activity_threads: int = 16
     """Activities that are plain functions under way at once, each in a thread of its own."""
     cache_size: int = 1000

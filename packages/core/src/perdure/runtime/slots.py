@@ -2,6 +2,10 @@
 
 The runtime leases an activity only if it can begin at once. So no leased activity waits in a queue
 of this process while another process is idle, and an activity takes the time of its function.
+
+The queue gives the oldest activities first, so a large fan-out would take every slot until it ends.
+Therefore a share of the slots is left to instances of which no activity runs here: the commit that
+adds one takes a slot of the share, and the activity never waits in the queue.
 """
 
 from __future__ import annotations
@@ -19,6 +23,8 @@ from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.threads import ThreadPool
 
 _LARGEST_LEASE_CALL = 100
+_SHARE = 16
+"""One slot of so many is left to instances without a running activity. Threads are too few."""
 
 
 class Kind(Enum):
@@ -56,6 +62,10 @@ class Slots:
             Kind.ASYNC: options.max_concurrent_activities,
             Kind.BLOCKING: options.activity_threads,
         }
+        self._left = {
+            Kind.ASYNC: options.max_concurrent_activities // _SHARE,
+            Kind.BLOCKING: 0,
+        }
         self._threads = threads
         threads.when_freed = lambda: self.freed(Kind.BLOCKING)
         self._taken: Counter[Kind] = Counter()
@@ -76,6 +86,10 @@ class Slots:
             taken += self._threads.abandoned
         return max(0, self._limits[kind] - taken)
 
+    def spare(self, kind: Kind) -> int:
+        """How many more may begin from the queue, or of an instance that has one running."""
+        return max(0, self.free(kind) - self._left[kind])
+
     def take(self, name: str) -> None:
         """One of this name begins, or is about to."""
         self._taken[self._kinds[name]] += 1
@@ -88,39 +102,42 @@ class Slots:
 
     def freed(self, kind: Kind) -> None:
         """There may be room again."""
-        if self.free(kind) == 1:
+        if self.spare(kind) == 1:
             self._freed.set()
             if self.waiter is not None:
                 self.waiter.notify()
 
-    def reserve(self, name: str) -> bool:
-        """Take a slot for one of this name if there is one."""
-        has_room = self.free(self._kinds[name]) > 0
+    def reserve(self, name: str, *, is_first: bool) -> bool:
+        """Take a slot for one of this name if there is one; is no other of its instance running?"""
+        kind = self._kinds[name]
+        has_room = (self.free(kind) if is_first else self.spare(kind)) > 0
         if has_room:
             self.take(name)
         return has_room
 
     async def wait(self) -> None:
         """Return when something could be leased; at once where nothing is registered."""
-        while self._names and not any(self.free(kind) for kind in self._names):
+        while self._names and not any(self.spare(kind) for kind in self._names):
             self._freed.clear()
             await self._freed.wait()
 
     @property
     def names_with_room(self) -> frozenset[str]:
         """The names of what could begin now."""
-        return frozenset(name for name, kind in self._kinds.items() if self.free(kind))
+        return frozenset(name for name, kind in self._kinds.items() if self.spare(kind))
 
     @property
     def has_room_for_all(self) -> bool:
         """Whether every registered kind has room, so that one call may ask for all names."""
-        return all(self.free(kind) for kind in self._names)
+        return all(self.spare(kind) for kind in self._names)
 
     def everything(self) -> Room:
         """Ask for all names, whatever room there is."""
         kinds = frozenset(self._names)
-        free = [self.free(kind) for kind in kinds]
-        return Room(kinds, frozenset(self._kinds), _bounded(min(free, default=_LARGEST_LEASE_CALL)))
+        spare = [self.spare(kind) for kind in kinds]
+        return Room(
+            kinds, frozenset(self._kinds), _bounded(min(spare, default=_LARGEST_LEASE_CALL))
+        )
 
     def next_room(self) -> Room:
         """What to ask for: no more than each kind of it has room for.
@@ -128,10 +145,10 @@ class Slots:
         One call serves all kinds that have room. If there is a backlog, every second call asks
         for the roomier kind alone, so that few free threads don't delay async activities.
         """
-        free = {kind: room for kind in self._names if (room := self.free(kind))}
-        if len(free) < len(self._names) or (self._is_backlogged and len(set(free.values())) > 1):
-            kind = max(free, key=free.__getitem__)
-            return Room(frozenset({kind}), self._names[kind], _bounded(free[kind]))
+        spare = {kind: room for kind in self._names if (room := self.spare(kind))}
+        if len(spare) < len(self._names) or (self._is_backlogged and len(set(spare.values())) > 1):
+            kind = max(spare, key=spare.__getitem__)
+            return Room(frozenset({kind}), self._names[kind], _bounded(spare[kind]))
         return self.everything()
 
     def note_found(self, room: Room, count: int) -> None:
