@@ -281,10 +281,9 @@ LANGUAGE sql STABLE @settings@ AS $$
     SELECT array_agg(r.o)
     FROM jsonb_to_recordset(p) AS r(o int, instance text, id text, token text)
     WHERE NOT EXISTS (
-        SELECT FROM instances AS i
+        SELECT FROM find_instance(p_namespace, r.instance) AS i
         JOIN activities AS a ON a.instance = i.number
-        WHERE i.namespace = p_namespace AND i.id = r.instance AND a.id = r.id
-          AND a.token = r.token
+        WHERE a.id = r.id AND a.token = r.token
     )
 $$;
 

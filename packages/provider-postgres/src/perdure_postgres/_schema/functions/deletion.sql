@@ -23,11 +23,11 @@ DECLARE
     v_number bigint;
     v_status text;
 BEGIN
-    PERFORM t.number FROM instances AS i JOIN turns AS t ON t.number = i.number
-    WHERE i.namespace = p_namespace AND i.id = p_instance FOR UPDATE OF t;
-    SELECT i.number, i.status INTO v_number, v_status FROM instances AS i
-    WHERE i.namespace = p_namespace AND i.id = p_instance AND i.incarnation = p_incarnation
-      AND i.status <> 'Awaited';
+    PERFORM t.number FROM find_instance(p_namespace, p_instance) AS i
+    JOIN turns AS t ON t.number = i.number FOR UPDATE OF t;
+    SELECT i.number, i.status INTO v_number, v_status
+    FROM find_instance(p_namespace, p_instance) AS i
+    WHERE i.incarnation = p_incarnation AND i.status <> 'Awaited';
     IF v_number IS NULL THEN
         RETURN 'absent';
     ELSIF v_status NOT IN ('Completed', 'Failed') THEN
@@ -48,12 +48,11 @@ DECLARE
     v_first int;
     v_before int;
 BEGIN
-    PERFORM t.number FROM instances AS i JOIN turns AS t ON t.number = i.number
-    WHERE i.namespace = p_namespace AND i.id = p_instance FOR UPDATE OF t;
+    PERFORM t.number FROM find_instance(p_namespace, p_instance) AS i
+    JOIN turns AS t ON t.number = i.number FOR UPDATE OF t;
     SELECT i.number, i.first_execution, least(p_before, i.execution) INTO v_number, v_first, v_before
-    FROM instances AS i
-    WHERE i.namespace = p_namespace AND i.id = p_instance AND i.incarnation = p_incarnation
-      AND i.status <> 'Awaited';
+    FROM find_instance(p_namespace, p_instance) AS i
+    WHERE i.incarnation = p_incarnation AND i.status <> 'Awaited';
     IF v_number IS NULL THEN
         RETURN NULL;
     ELSIF v_before <= v_first THEN

@@ -20,10 +20,10 @@ LANGUAGE sql STABLE @settings@ AS $$
     WITH owner AS (
         SELECT i.number, i.incarnation, i.execution, i.first_execution,
                CASE WHEN i.execution = p_execution THEN t.last_event ELSE x.event_count END AS last
-        FROM instances AS i
+        FROM find_instance(p_namespace, p_instance) AS i
         JOIN turns AS t ON t.number = i.number
         LEFT JOIN executions AS x ON x.instance = i.number AND x.execution = p_execution
-        WHERE i.namespace = p_namespace AND i.id = p_instance AND i.status <> 'Awaited'
+        WHERE i.status <> 'Awaited'
     ), page AS (
         SELECT e.number, e.data,
                row_number() OVER in_order AS place,
@@ -54,8 +54,9 @@ RETURNS TABLE (key text, fields jsonb, data bytea)
 LANGUAGE sql STABLE @settings@ AS $$
     WITH owner AS (
         SELECT i.number, i.incarnation, t.last_commit
-        FROM instances AS i JOIN turns AS t ON t.number = i.number
-        WHERE i.namespace = p_namespace AND i.id = p_instance AND i.status <> 'Awaited'
+        FROM find_instance(p_namespace, p_instance) AS i
+        JOIN turns AS t ON t.number = i.number
+        WHERE i.status <> 'Awaited'
     )
     SELECT NULL::text, jsonb_build_array(o.incarnation, o.last_commit), NULL::bytea FROM owner AS o
     UNION ALL
@@ -124,8 +125,9 @@ RETURNS TABLE (
 LANGUAGE sql STABLE @settings@ AS $$
     WITH owner AS (
         SELECT i.number, i.execution, i.first_execution, i.status, i.started_at, t.last_event
-        FROM instances AS i JOIN turns AS t ON t.number = i.number
-        WHERE i.namespace = p_namespace AND i.id = p_instance AND i.status <> 'Awaited'
+        FROM find_instance(p_namespace, p_instance) AS i
+        JOIN turns AS t ON t.number = i.number
+        WHERE i.status <> 'Awaited'
     )
     SELECT e.*, o.status, o.first_execution, o.execution
     FROM owner AS o CROSS JOIN LATERAL (
@@ -147,8 +149,9 @@ RETURNS TABLE (part int, fields jsonb, data bytea)
 LANGUAGE sql STABLE @settings@ AS $$
     WITH owner AS (
         SELECT i.number, i.status, t.attempt, t.token, t.held_until
-        FROM instances AS i JOIN turns AS t ON t.number = i.number
-        WHERE i.namespace = p_namespace AND i.id = p_instance AND i.status <> 'Awaited'
+        FROM find_instance(p_namespace, p_instance) AS i
+        JOIN turns AS t ON t.number = i.number
+        WHERE i.status <> 'Awaited'
     ), queued AS (
         SELECT a.*, q.name, q.tag,
                sum(octet_length(a.data)) OVER in_order AS size,

@@ -327,10 +327,9 @@ BEGIN
     IF cardinality(v_created) > 0 THEN
         -- A start message has its id, whatever early event has it.
         DELETE FROM messages AS m
-        USING jsonb_to_recordset(p->'send') AS r(instance text, id text, begins boolean),
-              instances AS i
-        WHERE r.begins AND i.namespace = p_namespace AND i.id = r.instance
-          AND i.number = ANY (v_created) AND m.instance = i.number AND m.id = r.id;
+        USING jsonb_to_recordset(p->'send') AS r(instance text, id text, begins boolean)
+        CROSS JOIN LATERAL find_instance(p_namespace, r.instance) AS i
+        WHERE r.begins AND i.number = ANY (v_created) AND m.instance = i.number AND m.id = r.id;
     END IF;
     IF p ? 'send' THEN
         WITH put AS (
@@ -360,8 +359,8 @@ BEGIN
               AND (r.execution IS NULL OR r.execution = i.execution)
               AND (r.begins IS NULL OR i.number = ANY (v_created))
               AND (r.refused IS NULL OR EXISTS (
-                SELECT FROM instances AS x
-                WHERE x.namespace = p_namespace AND x.id = r.refused AND x.incarnation <> r.wanted
+                SELECT FROM find_instance(p_namespace, r.refused) AS x
+                WHERE x.incarnation <> r.wanted
               ))
             ON CONFLICT (instance, id) DO NOTHING
             RETURNING instance, due, visible_at
@@ -535,7 +534,7 @@ BEGIN
         SELECT array_agg(DISTINCT r.id) INTO v_missing
         FROM jsonb_to_recordset(p_ids) AS r(i int, id text)
         WHERE p_verdict[r.i] = 'ok' AND NOT EXISTS (
-            SELECT FROM instances AS i WHERE i.namespace = p_namespace AND i.id = r.id
+            SELECT FROM find_instance(p_namespace, r.id)
         );
         EXIT WHEN v_missing IS NULL;
         WITH made AS (
