@@ -40,6 +40,40 @@ def test_the_command_makes_a_schema_once(postgres_url, schema, capsys):
 
 
 @pytest.mark.slow
+def test_functions_that_a_version_has_no_more_outlive_one_migration(
+    postgres_url, schema, execute, capsys
+):
+    url = f"{without_create(postgres_url)}&schema={schema}"
+    assert main(["migrate", url]) == 0
+    outdate = f"UPDATE {schema}.meta SET value = 'other' WHERE key = 'functions'"  # noqa: S608 # a name of this test
+    execute(
+        postgres_url,
+        f"CREATE FUNCTION {schema}.old(int) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        f"CREATE FUNCTION {schema}.stranger() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        f"UPDATE {schema}.meta SET value = (value::jsonb || '[\"old(integer)\"]')::text"  # noqa: S608 # a name of this test
+        " WHERE key = 'written functions'",
+        outdate,
+    )
+
+    def names():
+        return {
+            name
+            for (name,) in execute(
+                postgres_url,
+                f"SELECT proname FROM pg_proc WHERE pronamespace = '{schema}'::regnamespace",
+            )
+        }
+
+    # Processes of the version before may still call it.
+    assert main(["migrate", url]) == 0
+    assert {"old", "stranger", "write"} <= names()
+    execute(postgres_url, outdate)
+    assert main(["migrate", url]) == 0
+    assert "old" not in names()
+    assert {"stranger", "write"} <= names()
+
+
+@pytest.mark.slow
 def test_many_processes_may_make_the_schema_at_once(postgres_url, schema):
     url = f"{postgres_url}&schema={schema}"
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -360,24 +361,26 @@ class PostgresProvider(Provider):
     async def wait_for_work(self, wait: WorkWait) -> None:
         opened = self._opened("wait_for_work")
         opened.signals.listen()
-        looks: list[tuple[str, str, Outlook]] = []
+        looks: list[tuple[str, Mapping[str, object], Outlook]] = []
         if wait.serves is not None:
-            asked = as_json(_turns_wanted(wait.serves))
-            looks.append(("next_turn", asked, opened.waits.turns))
+            looks.append(("next_turn", _turns_wanted(wait.serves), opened.waits.turns))
         if wait.activity_names:
-            asked = as_json(_activities_wanted(wait.activity_names, wait.activity_tags))
-            looks.append(("next_activity", asked, opened.waits.activities))
+            wanted = _activities_wanted(wait.activity_names, wait.activity_tags)
+            looks.append(("next_activity", wanted, opened.waits.activities))
 
         async def look() -> Instant:
             now, at = self.clock.now(), ALWAYS
-            for function, asked, outlook in looks:
+            for function, wanted, outlook in looks:
+                asked = as_json(wanted)
                 due = outlook.due(asked)
                 if due is None:
                     begun = outlook.begin()
-                    [(due,)] = await opened.calls.read("wait_for_work", function, now, asked)
+                    first = outlook.heads.first(asked)
+                    given = asked if first is None else as_json({**wanted, "from": first})
+                    [(due,)] = await opened.calls.read("wait_for_work", function, now, given)
                     due = ALWAYS if due is None else due
                     if opened.signals.hears:
-                        outlook.found_nothing(asked, begun, due)
+                        outlook.found_nothing(asked, begun, due, now=now)
                 at = min(at, due)
                 if at <= now:
                     break
@@ -496,6 +499,10 @@ class PostgresProvider(Provider):
         """Look for work; wait for rows that other transactions had locked, and look at these again."""
         calls = opened.calls
         begun = outlook.begin() if opened.signals.hears else None
+        served = as_json(wanted)
+        if (first := outlook.heads.next_first(served)) is not None:
+            asked = {**asked, "from": first}
+        started = time.monotonic()
         try:
             rows = await calls.call(operation, operation, now, asked, repeatable=False)
         except StorageUnavailable:
@@ -505,9 +512,12 @@ class PostgresProvider(Provider):
             )
         leased = list(read(rows))
         skipped = [fields for *_, part, fields, _ in rows if part == 9]
-        for *_, part, due, _ in rows:
-            if part == 8 and begun is not None:
-                outlook.found_nothing(as_json(wanted), begun, ALWAYS if due is None else due)
+        notes = {part: fields for *_, part, fields, _ in rows if part in (7, 8)}
+        took = time.monotonic() - started
+        outlook.heads.learn(served, notes.get(7), began_at=first, took=took)
+        if 8 in notes and begun is not None:
+            due = ALWAYS if notes[8] is None else notes[8]
+            outlook.found_nothing(served, begun, due, now=now)
         room = cast("int", asked["limit"]) - len(leased)
         if skipped and room > 0:
             again = {name: value for name, value in asked.items() if name != "repeated"}

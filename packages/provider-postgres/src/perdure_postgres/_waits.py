@@ -23,6 +23,8 @@ from perdure.clock import Clock, to_microseconds
 from perdure.contract import InstanceState, Instant
 from perdure.errors import StorageClosed
 
+from perdure_postgres._heads import Heads
+
 ALWAYS: Final[Instant] = 2**62
 """Later than every instant."""
 _MOST_REMEMBERED: Final = 1000
@@ -95,6 +97,7 @@ class Outlook:
     """When the next work is due for those who found none, by what they look for."""
 
     def __init__(self) -> None:
+        self.heads = Heads()
         self._news = 0
         self._due: dict[str, tuple[int, Instant]] = {}
 
@@ -106,8 +109,11 @@ class Outlook:
         """There is news of such work: what was found is outdated."""
         self._news += 1
 
-    def found_nothing(self, asked: str, begun: int, at: Instant) -> None:
+    def found_nothing(self, asked: str, begun: int, at: Instant, *, now: Instant) -> None:
         """A look found nothing, and the next work is due then."""
+        if (pause := self.heads.pause(asked)) is not None:
+            # It may have begun behind older work.
+            at = min(at, now + round(pause * 1_000_000))
         if len(self._due) >= _MOST_REMEMBERED:
             self._due.clear()
         self._due[asked] = begun, at

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Final
 
 import psycopg
@@ -9,6 +10,7 @@ from perdure.errors import StorageFailed
 
 from perdure_postgres._schema.migrations import VERSION, creation, digest, functions, quoted
 
+_WRITTEN, _RETIRED = "written functions", "retired functions"
 _LOCK: Final = 0x70657264757265  # "perdure"
 
 
@@ -34,7 +36,11 @@ def check_version(found: int | None, *, schema: str, storage: str) -> None:
 
 
 async def migrate(connection: psycopg.AsyncConnection[tuple[object, ...]], schema: str) -> int:
-    """Make the schema or bring it up to date, in one transaction; returns the version before."""
+    """Make the schema or bring it up to date, in one transaction; returns the version before.
+
+    Functions that this package does not have any more stay until the next migration: processes of
+    the version before may still call them. Functions of others in the schema are left alone.
+    """
     async with connection.transaction():
         # One process at a time; the lock goes with the transaction, also behind a pooler.
         await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
@@ -46,7 +52,17 @@ async def migrate(connection: psycopg.AsyncConnection[tuple[object, ...]], schem
         statements += functions(schema)
         for statement in statements:
             await connection.execute(statement.encode())
-        for key, value in (("version", str(VERSION)), ("functions", digest())):
+        written = await _read_written(connection, schema)
+        before, retired = (_listed(kept, key) for key in (_WRITTEN, _RETIRED))
+        for signature in sorted(retired - written):
+            await connection.execute(f"DROP FUNCTION IF EXISTS {signature}".encode())
+        noted = {
+            "version": str(VERSION),
+            "functions": digest(),
+            _WRITTEN: json.dumps(sorted(written)),
+            _RETIRED: json.dumps(sorted(before - written)),
+        }
+        for key, value in noted.items():
             await connection.execute(
                 f"INSERT INTO {quoted(schema)}.meta VALUES (%s, %s)"  # noqa: S608 # quoted
                 " ON CONFLICT (key) DO UPDATE SET value = excluded.value".encode(),
@@ -56,6 +72,22 @@ async def migrate(connection: psycopg.AsyncConnection[tuple[object, ...]], schem
             f"REVOKE ALL ON ALL FUNCTIONS IN SCHEMA {quoted(schema)} FROM PUBLIC".encode()
         )
     return found
+
+
+async def _read_written(
+    connection: psycopg.AsyncConnection[tuple[object, ...]], schema: str
+) -> set[str]:
+    """The functions that this transaction has written; the schema comes first on the path."""
+    cursor = await connection.execute(
+        "SELECT oid::regprocedure::text FROM pg_proc"
+        " WHERE pronamespace = %s::regnamespace AND xmin = pg_current_xact_id()::xid",
+        (quoted(schema),),
+    )
+    return {str(signature) for (signature,) in await cursor.fetchall()}
+
+
+def _listed(kept: dict[str, str], key: str) -> set[str]:
+    return set(json.loads(kept.get(key, "[]")))
 
 
 async def _read_meta(

@@ -36,6 +36,8 @@ VERSION: Final = 1
 _FILES: Final = ("mailboxes", "deletion", "write", "turns", "activities", "reads")
 _LISTED: Final = (instances, turns, labels, executions, messages, activities)
 """What listings and counts read directly."""
+_BEGINNING: Final = -(2**62)
+"""Earlier than every instant."""
 _DIALECT: Final = postgresql.dialect(paramstyle="pyformat")  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType, reportCallIssue] # the class is untyped
 _SETTINGS: Final = """SECURITY DEFINER
     SET search_path = {schema}, pg_temp
@@ -92,9 +94,9 @@ def functions(schema: str) -> Iterator[str]:
     for name in _FILES:
         text = (home / f"{name}.sql").read_text("utf-8")
         yield (
-            text.replace("@settings@", _SETTINGS.replace("{schema}", quoted(schema))).replace(
-                "@farthest@", str(FARTHEST_END)
-            )
+            text.replace("@settings@", _SETTINGS.replace("{schema}", quoted(schema)))
+            .replace("@farthest@", str(FARTHEST_END))
+            .replace("@beginning@", str(_BEGINNING))
         )
 
 

@@ -313,7 +313,7 @@ STORAGE: Final = (
     # Room for the next version of a row in its page; and vacuum comes early, whatever the size.
     *(
         f"ALTER TABLE {{schema}}.{table.name} SET (fillfactor = {60 if table is turns else 80},"
-        " autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000,"
+        " autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,"
         " autovacuum_vacuum_cost_delay = 0)"
         for table in _CHURNING
     ),

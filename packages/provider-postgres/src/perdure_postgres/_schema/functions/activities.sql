@@ -15,7 +15,7 @@ LANGUAGE sql STABLE AS $$
 $$;
 
 CREATE OR REPLACE FUNCTION find_activities(
-    p_queues int[], p_now bigint, p_latest bigint, p_count int
+    p_queues int[], p_now bigint, p_from bigint, p_latest bigint, p_count int
 )
 RETURNS TABLE (instance bigint, id text, ready_at bigint, place bigint)
 LANGUAGE sql STABLE AS $$
@@ -23,15 +23,15 @@ LANGUAGE sql STABLE AS $$
     FROM unnest(p_queues) AS q(queue)
     CROSS JOIN LATERAL (
         (SELECT a.instance, a.id, a.ready_at, a.place FROM activities AS a
-         WHERE a.queue = q.queue AND a.kind = 0 AND (p_latest IS NULL OR a.ready_at <= p_latest)
+         WHERE a.queue = q.queue AND a.kind = 0 AND a.ready_at >= p_from AND (p_latest IS NULL OR a.ready_at <= p_latest)
          ORDER BY a.ready_at, a.place LIMIT p_count)
         UNION ALL
         (SELECT a.instance, a.id, a.ready_at, a.place FROM activities AS a
-         WHERE a.queue = q.queue AND a.kind = 1 AND a.ready_at <= coalesce(p_latest, p_now)
+         WHERE a.queue = q.queue AND a.kind = 1 AND a.ready_at >= p_from AND a.ready_at <= coalesce(p_latest, p_now)
          ORDER BY a.ready_at, a.place LIMIT p_count)
         UNION ALL
         (SELECT a.instance, a.id, a.ready_at, a.place FROM activities AS a
-         WHERE a.queue = q.queue AND a.kind = 2 AND a.ready_at <= p_now
+         WHERE a.queue = q.queue AND a.kind = 2 AND a.ready_at >= p_from AND a.ready_at <= p_now
          ORDER BY a.ready_at, a.place LIMIT p_count)
         UNION ALL
         (SELECT a.instance, a.id, p_now, a.place FROM activities AS a
@@ -61,6 +61,10 @@ DECLARE
     v_new_instances bigint[];
     v_new_ids text[];
     v_new_seen jsonb;
+    v_from bigint := coalesce((p->>'from')::bigint, @beginning@);
+    v_first bigint;
+    v_live bigint;
+    v_blocks bigint;
     v_queues int[];
     v_latest bigint;
     v_pass int;
@@ -106,10 +110,12 @@ BEGIN
                 ORDER BY a.instance, a.id FOR UPDATE OF a;
                 v_locked := v_found;
             ELSE
-                SELECT jsonb_agg(f.key) INTO v_found FROM (
-                    SELECT jsonb_build_array(f.instance, f.id) AS key
+                v_blocks := pg_stat_get_xact_blocks_fetched('activities'::regclass);
+                SELECT jsonb_agg(f.key), min(f.ready_at) INTO v_found, v_first FROM (
+                    SELECT jsonb_build_array(f.instance, f.id) AS key, f.ready_at
                     FROM find_activities(
-                        v_queues, p_now, v_latest,
+                        v_queues, p_now, CASE v_pass WHEN 1 THEN v_from ELSE @beginning@ END,
+                        v_latest,
                         v_limit - cardinality(v_ids) + jsonb_array_length(v_skipped)
                             + jsonb_array_length(v_seen)
                     ) AS f
@@ -118,6 +124,11 @@ BEGIN
                     ORDER BY f.ready_at, f.place
                     LIMIT v_limit - cardinality(v_ids)
                 ) AS f;
+                IF v_pass = 1 AND v_live IS NULL
+                   AND pg_stat_get_xact_blocks_fetched('activities'::regclass) - v_blocks
+                       > 100 + 4 * coalesce(jsonb_array_length(v_found), 0) THEN
+                    v_live := coalesce(least(v_first, p_now), p_now) - 1000000;
+                END IF;
                 EXIT WHEN v_found IS NULL;
                 SELECT coalesce(jsonb_agg(l.key), '[]') INTO v_locked FROM (
                     SELECT f.key
@@ -174,6 +185,10 @@ BEGIN
     END LOOP;
     IF jsonb_array_length(v_skipped) > 0 AND cardinality(v_ids) < v_limit THEN
         RETURN QUERY SELECT 9, v_skipped, NULL::bytea;
+    END IF;
+    IF v_live IS NOT NULL THEN
+        p := p || jsonb_build_object('from', v_live);
+        RETURN QUERY SELECT 7, to_jsonb(v_live), NULL::bytea;
     END IF;
     IF cardinality(v_ids) = 0 THEN
         RETURN QUERY SELECT 8, to_jsonb(next_activity(p_namespace, p_now, p)), NULL::bytea;
@@ -290,17 +305,18 @@ $$;
 CREATE OR REPLACE FUNCTION next_activity(p_namespace int, p_now bigint, p jsonb) RETURNS bigint
 LANGUAGE sql STABLE @settings@ AS $$
     SELECT min(h.at)
-    FROM unnest(find_activity_queues(p_namespace, p, true)) AS q(queue)
+    FROM (SELECT coalesce((p->>'from')::bigint, @beginning@) AS bound) AS f
+    CROSS JOIN unnest(find_activity_queues(p_namespace, p, true)) AS q(queue)
     CROSS JOIN LATERAL (
         SELECT min(c.at) AS at FROM (
             (SELECT 0::bigint AS at FROM activities AS a
-             WHERE a.queue = q.queue AND a.kind = 0 LIMIT 1)
+             WHERE a.queue = q.queue AND a.kind = 0 AND a.ready_at >= f.bound LIMIT 1)
             UNION ALL
             (SELECT a.ready_at FROM activities AS a
-             WHERE a.queue = q.queue AND a.kind = 1 ORDER BY a.ready_at LIMIT 1)
+             WHERE a.queue = q.queue AND a.kind = 1 AND a.ready_at >= f.bound ORDER BY a.ready_at LIMIT 1)
             UNION ALL
             (SELECT a.ready_at FROM activities AS a
-             WHERE a.queue = q.queue AND a.kind = 2 ORDER BY a.ready_at LIMIT 1)
+             WHERE a.queue = q.queue AND a.kind = 2 AND a.ready_at >= f.bound ORDER BY a.ready_at LIMIT 1)
             UNION ALL
             (SELECT 0::bigint FROM activities AS a
              WHERE a.queue = q.queue AND a.kind = 2 AND a.ready_at > p_now + @farthest@ LIMIT 1)

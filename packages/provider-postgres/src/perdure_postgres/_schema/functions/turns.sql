@@ -34,23 +34,25 @@ LANGUAGE sql STABLE AS $$
     ) END
 $$;
 
--- Turns that can perhaps be leased, the longest ready first.
-CREATE OR REPLACE FUNCTION find_turns(p_queues int[], p_now bigint, p_latest bigint, p_count int)
+-- Turns that can perhaps be leased, the longest ready first; those from `p_from` on.
+CREATE OR REPLACE FUNCTION find_turns(
+    p_queues int[], p_now bigint, p_from bigint, p_latest bigint, p_count int
+)
 RETURNS TABLE (number bigint, ready_at bigint)
 LANGUAGE sql STABLE AS $$
     SELECT c.number, c.ready_at
     FROM unnest(p_queues) AS q(queue)
     CROSS JOIN LATERAL (
         (SELECT t.number, t.ready_at FROM turns AS t
-         WHERE t.queue = q.queue AND t.kind = 0 AND (p_latest IS NULL OR t.ready_at <= p_latest)
+         WHERE t.queue = q.queue AND t.kind = 0 AND t.ready_at >= p_from AND (p_latest IS NULL OR t.ready_at <= p_latest)
          ORDER BY t.ready_at LIMIT p_count)
         UNION ALL
         (SELECT t.number, t.ready_at FROM turns AS t
-         WHERE t.queue = q.queue AND t.kind = 1 AND t.ready_at <= coalesce(p_latest, p_now)
+         WHERE t.queue = q.queue AND t.kind = 1 AND t.ready_at >= p_from AND t.ready_at <= coalesce(p_latest, p_now)
          ORDER BY t.ready_at LIMIT p_count)
         UNION ALL
         (SELECT t.number, t.ready_at FROM turns AS t
-         WHERE t.queue = q.queue AND t.kind = 2 AND t.ready_at <= p_now
+         WHERE t.queue = q.queue AND t.kind = 2 AND t.ready_at >= p_from AND t.ready_at <= p_now
          ORDER BY t.ready_at LIMIT p_count)
         UNION ALL
         (SELECT t.number, p_now FROM turns AS t
@@ -64,7 +66,9 @@ $$;
 -- Leases turns. Returns for each a row with `part` 0 and the plain fields, and its delivery; and a row
 -- with `part` 9 that names the turns which other transactions had locked: the caller asks for these
 -- again, as `wait_for`, and waits until they are free. If there is nothing to lease, a row with `part` 8
--- tells when to look again, so that the caller need not ask.
+-- tells when to look again, so that the caller need not ask. If the look touched many pages, a row with
+-- `part` 7 tells where live rows begin: a second before the first one, or before now. The caller gives
+-- that as `from` next time.
 CREATE OR REPLACE FUNCTION lease_turns(p_namespace int, p_now bigint, p jsonb)
 RETURNS TABLE (item bigint, part int, fields jsonb, data bytea)
 LANGUAGE plpgsql VOLATILE @settings@ AS $$
@@ -79,6 +83,10 @@ DECLARE
     v_locked bigint[];
     v_granted bigint[];
     v_young bigint[] := '{}';
+    v_from bigint := coalesce((p->>'from')::bigint, @beginning@);
+    v_first bigint;
+    v_live bigint;
+    v_blocks bigint;
     v_queues int[];
     v_latest bigint;
     v_pass int;
@@ -111,9 +119,11 @@ BEGIN
                 WHERE t.number = ANY (v_found) ORDER BY t.number FOR UPDATE;
                 v_locked := v_found;
             ELSE
-                SELECT array_agg(f.number) INTO v_found FROM (
-                    SELECT f.number FROM find_turns(
-                        v_queues, p_now, v_latest,
+                v_blocks := pg_stat_get_xact_blocks_fetched('turns'::regclass);
+                SELECT array_agg(f.number), min(f.ready_at) INTO v_found, v_first FROM (
+                    SELECT f.number, f.ready_at FROM find_turns(
+                        v_queues, p_now, CASE v_pass WHEN 1 THEN v_from ELSE @beginning@ END,
+                        v_latest,
                         v_limit - cardinality(v_leased) + cardinality(v_skipped)
                             + cardinality(v_young)
                     ) AS f
@@ -121,6 +131,11 @@ BEGIN
                     ORDER BY f.ready_at
                     LIMIT v_limit - cardinality(v_leased)
                 ) AS f;
+                IF v_pass = 1 AND v_live IS NULL
+                   AND pg_stat_get_xact_blocks_fetched('turns'::regclass) - v_blocks
+                       > 100 + 4 * coalesce(cardinality(v_found), 0) THEN
+                    v_live := coalesce(least(v_first, p_now), p_now) - 1000000;
+                END IF;
                 EXIT WHEN v_found IS NULL;
                 SELECT coalesce(array_agg(l.number), '{}') INTO v_locked FROM (
                     SELECT t.number FROM turns AS t
@@ -181,6 +196,10 @@ BEGIN
     END LOOP;
     IF cardinality(v_skipped) > 0 AND cardinality(v_leased) < v_limit THEN
         RETURN QUERY SELECT 0::bigint, 9, to_jsonb(v_skipped), NULL::bytea;
+    END IF;
+    IF v_live IS NOT NULL THEN
+        p := p || jsonb_build_object('from', v_live);
+        RETURN QUERY SELECT 0::bigint, 7, to_jsonb(v_live), NULL::bytea;
     END IF;
     IF cardinality(v_leased) = 0 THEN
         RETURN QUERY SELECT 0::bigint, 8, to_jsonb(next_turn(p_namespace, p_now, p)), NULL::bytea;
@@ -275,21 +294,22 @@ BEGIN
 END
 $$;
 
--- When there is something to look at for a caller: the first instant, or NULL.
+-- When there is something to look at for a caller, from `from` on: the first instant, or NULL.
 CREATE OR REPLACE FUNCTION next_turn(p_namespace int, p_now bigint, p jsonb) RETURNS bigint
 LANGUAGE sql STABLE @settings@ AS $$
     SELECT min(h.at)
-    FROM unnest(find_turn_queues(p_namespace, p, true)) AS q(queue)
+    FROM (SELECT coalesce((p->>'from')::bigint, @beginning@) AS bound) AS f
+    CROSS JOIN unnest(find_turn_queues(p_namespace, p, true)) AS q(queue)
     CROSS JOIN LATERAL (
         SELECT min(c.at) AS at FROM (
             (SELECT 0::bigint AS at FROM turns AS t
-             WHERE t.queue = q.queue AND t.kind = 0 LIMIT 1)
+             WHERE t.queue = q.queue AND t.kind = 0 AND t.ready_at >= f.bound LIMIT 1)
             UNION ALL
             (SELECT t.ready_at FROM turns AS t
-             WHERE t.queue = q.queue AND t.kind = 1 ORDER BY t.ready_at LIMIT 1)
+             WHERE t.queue = q.queue AND t.kind = 1 AND t.ready_at >= f.bound ORDER BY t.ready_at LIMIT 1)
             UNION ALL
             (SELECT t.ready_at FROM turns AS t
-             WHERE t.queue = q.queue AND t.kind = 2 ORDER BY t.ready_at LIMIT 1)
+             WHERE t.queue = q.queue AND t.kind = 2 AND t.ready_at >= f.bound ORDER BY t.ready_at LIMIT 1)
             UNION ALL
             (SELECT 0::bigint FROM turns AS t
              WHERE t.queue = q.queue AND t.kind = 2 AND t.ready_at > p_now + @farthest@ LIMIT 1)
