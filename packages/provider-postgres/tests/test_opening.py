@@ -60,7 +60,7 @@ def test_functions_that_a_version_has_no_more_outlive_one_migration(
             name
             for (name,) in execute(
                 postgres_url,
-                f"SELECT proname FROM pg_proc WHERE pronamespace = '{schema}'::regnamespace",
+                f"SELECT proname FROM pg_proc WHERE pronamespace = '{schema}'::regnamespace",  # noqa: S608 # a name of this test
             )
         }
 
