@@ -77,6 +77,18 @@ class TurnLost:
 
 
 @record
+class TurnCall:
+    """A turn of an instance: what the wrappers of `perdure_wrap_turn` are told."""
+
+    instance: str
+    incarnation: str
+    execution: int
+    orchestration: str
+    headers: Mapping[str, str]
+    """What travels with the instance; empty where the start message cannot be decoded."""
+
+
+@record
 class ActivityCall:
     """A call of an activity's function: what the wrappers of `perdure_wrap_activity` are told."""
 

@@ -18,7 +18,10 @@ class Exported:
         self.tracers.add_span_processor(SimpleSpanProcessor(self.exporter))
         self.reader = InMemoryMetricReader()
         self.meters = MeterProvider(metric_readers=[self.reader])
-        self.plugin = OpenTelemetry(tracer_provider=self.tracers, meter_provider=self.meters)
+        self.plugin = self.plugin_with()
+
+    def plugin_with(self, **settings):
+        return OpenTelemetry(tracer_provider=self.tracers, meter_provider=self.meters, **settings)
 
     def spans(self, name):
         return [span for span in self.exporter.get_finished_spans() if span.name == name]

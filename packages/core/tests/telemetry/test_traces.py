@@ -10,6 +10,7 @@ from textwrap import dedent
 import perdure
 import pytest
 from opentelemetry import trace
+from perdure.contract import DelegatingProvider
 from perdure.errors import InvalidInput
 from perdure.testing import Stage
 
@@ -80,6 +81,33 @@ async def test_one_trace_covers_request_orchestration_attempts_and_child(exporte
     assert order.attributes["perdure.status"] == "Completed"
     assert second.end_time <= order.end_time
     assert order.end_time - order.start_time >= 1_000_000_000  # the delay of the retry
+
+
+async def test_turns_are_spans_that_the_storage_is_called_within_if_that_is_asked_for(exported):
+    app = shop()
+    tracer = app.tracer = exported.tracers.get_tracer("application")
+
+    class Traced(DelegatingProvider):
+        async def commit_turn(self, commit):
+            with tracer.start_as_current_span("commit"):
+                return await super().commit_turn(commit)
+
+    class Driver:
+        @perdure.hookimpl
+        def perdure_wrap_provider(self, spec):
+            return Traced
+
+    plugins = [exported.plugin_with(turns=True), Driver()]
+    async with Stage(app, plugins=plugins) as stage:
+        deliver = await stage.client.start_orchestration("one", "deliver", '"lamp"')
+        assert await deliver.result() == "lamp"
+
+    deliver, pack = exported.span("orchestration deliver"), exported.span("activity pack")
+    turns, commits = exported.spans("turn deliver"), exported.spans("commit")
+    assert len(turns) == len(commits) == 2
+    assert {turn.parent.span_id for turn in turns} == {deliver.context.span_id}
+    assert [commit.parent.span_id for commit in commits] == [turn.context.span_id for turn in turns]
+    assert pack.parent.span_id == deliver.context.span_id
 
 
 async def test_a_restart_makes_no_span_twice(exported):

@@ -23,7 +23,13 @@ from perdure.contract.admin import ProviderAdmin
 from perdure.contract.bound import BoundAdmin, BoundProvider
 from perdure.contract.delegate import DelegatingProvider, ProviderCall
 from perdure.contract.grouping import CallGroups, Group, GroupedCall, in_tasks
-from perdure.contract.hooks import ActivityWrapper, ProviderSpec, ProviderWrapper, hookimpl
+from perdure.contract.hooks import (
+    ActivityWrapper,
+    ProviderSpec,
+    ProviderWrapper,
+    TurnWrapper,
+    hookimpl,
+)
 from perdure.contract.leases import FARTHEST_END, is_in_force
 from perdure.contract.notifier import Notifier, Subscription
 from perdure.contract.paging import checked_page, first_page, missing_event
@@ -204,6 +210,7 @@ __all__ = [
     "TurnLease",
     "TurnRelease",
     "TurnRequest",
+    "TurnWrapper",
     "UrlOptions",
     "WorkWait",
     "check_commit",

@@ -15,7 +15,7 @@ import pluggy
 
 from perdure.contract.provider import Provider
 from perdure.model.record import record
-from perdure.observe import ActivityCall, RuntimeEvent
+from perdure.observe import ActivityCall, RuntimeEvent, TurnCall
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -74,6 +74,21 @@ def perdure_wrap_activity() -> ActivityWrapper | None:
     `await proceed()` calls the function, in the event loop or in a thread, with the context variables
     of the wrapper. What the wrapper returns is the result, and what it raises is the failure. It must
     let a cancellation pass. The wrapper of the plugin that was given first is the outermost one.
+    """
+
+
+TurnWrapper = Callable[[TurnCall, Callable[[], Awaitable[None]]], Awaitable[None]]
+"""Takes a turn and what makes it; returns when the turn has ended."""
+
+
+@hookspec
+def perdure_wrap_turn() -> TurnWrapper | None:
+    """A wrapper for turns, or None; asked for once, when a runtime is made.
+
+    `await proceed()` runs the orchestration and commits, and raises what the turn fails with. The
+    calls of the storage see the context variables of the wrapper, and the orchestration does not. A
+    wrapper watches: what the turn comes to counts, and an error of the wrapper's own is logged. It
+    must let a cancellation pass. The wrapper of the plugin that was given first is the outermost one.
     """
 
 

@@ -15,10 +15,12 @@ Why it is right:
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Generator, Mapping
 from datetime import timedelta
 from enum import Enum
+from functools import partial
 from time import perf_counter
 
 from perdure.clock import Instant
@@ -66,6 +68,7 @@ from perdure.runtime.parking import (
 from perdure.runtime.payload_budget import LARGE
 from perdure.runtime.turn_services import TurnServices
 from perdure.runtime.turn_store import fail, give_back, park
+from perdure.runtime.wrapped_turn import turn_call, wrapped_turn
 
 _LOGGER = logging.getLogger("perdure.runtime")
 _AFTER_FAILURE = timedelta(seconds=1)
@@ -91,6 +94,7 @@ class LeasedInstance:
         "_is_let_go",
         "_is_lost",
         "_message_came",
+        "_outside",
         "_services",
         "_undecodable",
         "_waiter",
@@ -124,6 +128,8 @@ class LeasedInstance:
         self._is_let_go = False
         self._is_lost = False
         self._message_came = False
+        self._outside: contextvars.Context | None = None
+        """Around the wrappers of the turn, whose context variables nothing has that the turn begins."""
         self._waiter: asyncio.Future[None] | None = None
 
     # Called by others while it runs
@@ -219,11 +225,12 @@ class LeasedInstance:
     async def _run_turns(self) -> None:
         while True:
             size = self._delivery.payload
+            turn = self._wrapped_turn if self._services.wrappers else self._turn
             if size < LARGE:
-                after = await self._turn()
+                after = await turn()
             else:  # it waits until the large turns before it are committed
                 async with self._services.payload_budget.take(size):
-                    after = await self._turn()
+                    after = await turn()
             if after is _After.WAIT:
                 after = await self._wait()
             if after is _After.STOP:
@@ -258,6 +265,12 @@ class LeasedInstance:
 
     # One turn
 
+    async def _wrapped_turn(self) -> _After:
+        delivery = self._delivery
+        call = turn_call(self.held, delivery.execution or self._copied, delivery.messages)
+        self._outside = contextvars.copy_context()
+        return await wrapped_turn(self._services.wrappers, call, self._turn)
+
     async def _turn(self) -> _After:
         """Deliver what is in hand, commit, begin what the commit asks for."""
         services, delivery = self._services, self._delivery
@@ -289,7 +302,8 @@ class LeasedInstance:
         times = TurnTimes(made - began, perf_counter() - made)
         execution = delivery.execution
         started = None if execution is None else execution.started
-        follow(services, self.held, commit, draft, answer, direct, started=started, times=times)
+        begin = follow if self._outside is None else partial(self._outside.run, follow)
+        begin(services, self.held, commit, draft, answer, direct, started=started, times=times)
         if undecodable is not None:
             raise undecodable
         return await self._after(commit, draft, answer)

@@ -21,7 +21,6 @@ from perdure.model.guards import refuse_inside_orchestration
 from perdure.model.record import record
 from perdure.model.settings import require
 from perdure.runtime.activity_worker import ActivityWorker
-from perdure.runtime.activity_wrappers import wrappers_of
 from perdure.runtime.cancellation_watch import CancellationWatch
 from perdure.runtime.clock_skew import ClockSkew
 from perdure.runtime.end_requests import EndRequests
@@ -42,6 +41,7 @@ from perdure.runtime.turn_leases import TurnLeases
 from perdure.runtime.turn_services import TurnServices
 from perdure.runtime.value_differences import ValueDifferences
 from perdure.runtime.worker_tag import WorkerTag
+from perdure.runtime.wrappers import activity_wrappers, turn_wrappers
 
 _LOGGER = logging.getLogger("perdure.runtime")
 
@@ -74,7 +74,7 @@ class Runtime:
     and gives every lease back, so that another runtime takes over at once. It is gone a second
     later at the latest, whatever hangs. Cancelling the task that leaves the block ends the grace
     period at once. Activities find `resources` in their context (a pool, a session). `plugins` may
-    implement `perdure_observe`, `perdure_wrap_activity` and `perdure_headers`.
+    implement `perdure_observe`, `perdure_wrap_activity`, `perdure_wrap_turn` and `perdure_headers`.
 
     Raises `NondeterministicCode` if an orchestration calls a registered activity directly.
     Entering raises what the storage raises, unless the failure may pass (`retryable`):
@@ -119,7 +119,7 @@ class Runtime:
             client=Client(provider, plugins=plugins),
             resources=resources,
             worker_tag=self._worker_tag,
-            wrappers=wrappers_of(plugins),
+            wrappers=activity_wrappers(plugins),
         )
         self._services = TurnServices(
             provider=guarded,
@@ -132,6 +132,7 @@ class Runtime:
             parked=parked,
             skew=skew,
             idle=self._turn_leases.idle,
+            wrappers=turn_wrappers(plugins),
         )
         self._turns = TurnDispatcher(
             self._services,

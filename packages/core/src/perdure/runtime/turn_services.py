@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from perdure.contract.hooks import TurnWrapper
 from perdure.contract.provider import Provider
 from perdure.records.turns import TurnCommit
 from perdure.runtime.activity_worker import ActivityWorker
@@ -31,6 +32,8 @@ class TurnServices:
     skew: ClockSkew
     idle: asyncio.Event
     """To be set when an instance keeps its lease without work in hand."""
+    wrappers: Sequence[TurnWrapper] = ()
+    """Those of turns, the outermost one first."""
     commit_ids: Iterator[str] = field(default_factory=unique_ids)
     payload_budget: PayloadBudget = field(default_factory=PayloadBudget)
     turns_committed: int = 0

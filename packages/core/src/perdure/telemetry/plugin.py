@@ -9,7 +9,7 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 from opentelemetry.trace import TracerProvider
 
 from perdure.client import BlockingClient, Client
-from perdure.contract.hooks import ActivityWrapper, hookimpl
+from perdure.contract.hooks import ActivityWrapper, TurnWrapper, hookimpl
 from perdure.observe import ExecutionEnded, RuntimeEvent
 from perdure.runtime.runtime import Runtime
 from perdure.telemetry.metrics import Metrics
@@ -23,7 +23,8 @@ class OpenTelemetry:
     and the headers of the instance carry its trace to the processes that run it. There an execution
     and each attempt of an activity are spans of the same trace, and so are its children. Within an
     activity the span is the current one, so what it asks of other services is traced too. An
-    instance that was started without the plugin has a trace of its own.
+    instance that was started without the plugin has a trace of its own. With `turns=True` each turn
+    is a span too, within which the storage is called, so that the spans of its driver are traced.
 
     The providers are those of the application; None: the global ones.
     """
@@ -33,7 +34,9 @@ class OpenTelemetry:
         *,
         tracer_provider: TracerProvider | None = None,
         meter_provider: MeterProvider | None = None,
+        turns: bool = False,
     ) -> None:
+        self._traces_turns = turns
         self._spans = Spans(tracer_provider)
         self._meter = (meter_provider or metrics.get_meter_provider()).get_meter("perdure")
         self._metrics = Metrics(self._meter)
@@ -82,6 +85,11 @@ class OpenTelemetry:
     def perdure_wrap_activity(self) -> ActivityWrapper:
         """A span for each attempt of an activity."""
         return self._spans.around_activity
+
+    @hookimpl
+    def perdure_wrap_turn(self) -> TurnWrapper | None:
+        """A span for each turn, if they are traced."""
+        return self._spans.around_turn if self._traces_turns else None
 
     @hookimpl
     def perdure_observe(self, event: RuntimeEvent) -> None:

@@ -27,7 +27,7 @@ from opentelemetry.trace import (
     TracerProvider,
 )
 
-from perdure.observe import ActivityCall, ExecutionEnded
+from perdure.observe import ActivityCall, ExecutionEnded, TurnCall
 
 _NANOSECONDS: Final = 1000
 """In a microsecond, the unit of Perdure's instants."""
@@ -71,6 +71,16 @@ class Spans:
             f"activity {call.name}", context=_inside(parent), attributes=attributes
         ):
             return await proceed()
+
+    async def around_turn(self, call: TurnCall, proceed: Callable[[], Awaitable[None]]) -> None:
+        """Make the turn in a span of its own, whose parent is the execution."""
+        parent = _span_of(call.instance, call.incarnation, call.execution, call.headers)
+        attributes = _attributes(call.instance, call.orchestration)
+        attributes["perdure.execution"] = call.execution
+        with self._found().start_as_current_span(
+            f"turn {call.orchestration}", context=_inside(parent), attributes=attributes
+        ):
+            await proceed()
 
     def end_execution(self, event: ExecutionEnded) -> None:
         """The span of an execution that has ended."""
