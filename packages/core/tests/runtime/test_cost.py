@@ -173,7 +173,8 @@ async def test_a_step_calls_few_functions() -> None:
         sys.setprofile(None)
 
     # Those written in Python alone. Later versions inline comprehensions, and call fewer.
-    assert 150 < found < 350
+    # 345 on 3.11; more on a busy machine, where leases are renewed beside.
+    assert 150 < found < 390
 
 
 async def test_a_step_of_a_chain_leaves_nothing_for_the_garbage_collector_to_look_at() -> None:
