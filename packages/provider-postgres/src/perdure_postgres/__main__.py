@@ -1,7 +1,8 @@
 """`python -m perdure_postgres`: making the schema, the grants, and a server for development.
 
 python -m perdure_postgres migrate URL         make the schema, or bring it up to date
-python -m perdure_postgres grants ROLE [URL]   print the grants that a worker or a client needs
+python -m perdure_postgres grants ROLE [URL]   print the grants that a worker needs; one is a client, too
+python -m perdure_postgres client-grants ROLE [URL]   print those of a client that takes no work
 python -m perdure_postgres local [DIRECTORY]   run a PostgreSQL until Ctrl-C, and print its URL
 """
 
@@ -24,8 +25,8 @@ def main(arguments: list[str]) -> int:
         match arguments:
             case ["migrate", url]:
                 return _migrate(url)
-            case ["grants", role, *rest] if len(rest) <= 1:
-                return _grants(role, *rest)
+            case ["grants" | "client-grants" as which, role, *rest] if len(rest) <= 1:
+                return _grants(role, *rest, client_only=which == "client-grants")
             case ["local", *rest] if len(rest) <= 1:
                 return _local(Path(rest[0] if rest else "perdure-postgres-data"))
             case _:
@@ -47,11 +48,12 @@ def _migrate(url: str) -> int:
     return 0
 
 
-def _grants(role: str, url: str = "postgresql:///") -> int:
+def _grants(role: str, url: str = "postgresql:///", *, client_only: bool) -> int:
     from perdure_postgres._schema.migrations import grants
 
     options = PostgresOptions.from_url(ProviderUrl.parse(url))
-    sys.stdout.writelines(f"{each};\n" for each in grants(options.schema_name, role))
+    statements = grants(options.schema_name, role, client_only=client_only)
+    sys.stdout.writelines(f"{each};\n" for each in statements)
     return 0
 
 

@@ -114,8 +114,11 @@ class PostgresOptions(BaseModel):
     @property
     def listening_conninfo(self) -> dict[str, str]:
         """The parameters of the connection that listens."""
-        direct = {} if self.listen is None else _driver_options(self.listen)
-        return self.conninfo | direct
+        if self.listen is None:
+            return self.conninfo
+        # The pooler's port is not the server's.
+        others = {name: value for name, value in self.conninfo.items() if name != "port"}
+        return others | _driver_options(self.listen)
 
 
 def _driver_options(hosts: str) -> dict[str, str]:

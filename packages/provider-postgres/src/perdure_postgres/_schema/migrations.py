@@ -36,6 +36,10 @@ VERSION: Final = 1
 _FILES: Final = ("mailboxes", "deletion", "write", "turns", "activities", "reads")
 _LISTED: Final = (instances, turns, labels, executions, messages, activities)
 """What listings and counts read directly."""
+_TAKING: Final = tuple(
+    f"{verb}_{what}" for verb in ("lease", "release", "renew") for what in ("turns", "activities")
+)
+"""The functions that take work, which a client alone does not need."""
 _BEGINNING: Final = -(2**62)
 """Earlier than every instant."""
 _DIALECT: Final = postgresql.dialect(paramstyle="pyformat")  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType, reportCallIssue] # the class is untyped
@@ -100,9 +104,16 @@ def functions(schema: str) -> Iterator[str]:
         )
 
 
-def grants(schema: str, role: str) -> Iterator[str]:
-    """What a role needs to be a worker or a client: no right to change a table by itself."""
-    yield f"GRANT USAGE ON SCHEMA {quoted(schema)} TO {quoted(role)}"
-    yield f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {quoted(schema)} TO {quoted(role)}"
-    tables = ", ".join(f"{quoted(schema)}.{table.name}" for table in _LISTED)
-    yield f"GRANT SELECT ON {tables} TO {quoted(role)}"
+def grants(schema: str, role: str, *, client_only: bool = False) -> Iterator[str]:
+    """What a role needs to be a worker or a client: no right to change a table by itself.
+
+    With `client_only` it cannot take work: what needs a lease is then refused, too.
+    """
+    home, who = quoted(schema), quoted(role)
+    yield f"GRANT USAGE ON SCHEMA {home} TO {who}"
+    yield f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA {home} TO {who}"
+    if client_only:
+        taking = ", ".join(f"{home}.{function}" for function in _TAKING)
+        yield f"REVOKE EXECUTE ON FUNCTION {taking} FROM {who}"
+    tables = ", ".join(f"{home}.{table.name}" for table in _LISTED)
+    yield f"GRANT SELECT ON {tables} TO {who}"
