@@ -27,6 +27,11 @@ class TestMemoryWithCodecs(ProviderConformance):
         "MODEL-1": "the model compares the sizes of queued messages",
     }
 
+    left_out: ClassVar = dict.fromkeys(
+        ("SCENARIO-36", "SCENARIO-46", "SCENARIO-47", "SCENARIO-53"),
+        "repeats what other scenarios store, under failures",
+    )
+
     @pytest.fixture
     def conformance_backend(self):
         # Tampering would write payloads past the codecs.

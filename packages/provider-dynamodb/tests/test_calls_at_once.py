@@ -38,7 +38,7 @@ from perdure_dynamodb.testing.faults import FaultyCalls, Stall
 from perdure_dynamodb.testing.model import ModelCalls
 from perdure_dynamodb.testing.model_backend import ModelBackend
 
-SEEDS = int(os.environ.get("PERDURE_MODEL_SEEDS", "3"))
+SEEDS = int(os.environ.get("PERDURE_MODEL_SEEDS", "1"))
 LEASE = timedelta(seconds=30)
 OLD = "old"
 SERVES = Serves(orchestrations={"flow": frozenset()})
