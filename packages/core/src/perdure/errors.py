@@ -32,6 +32,7 @@
     │   ├── StorageUnavailable               retryable: busy, throttled, unreachable
     │   ├── StorageFailed                    not retryable: full, read-only, refused
     │   │   └── StorageClosed                the provider is not open
+    │   ├── TransactionRefused               what a transactional activity wrote was refused
     │   └── StorageCorrupt                   what is stored cannot be read
     ├── CapabilityMissing                    the provider lacks what the call needs; `capability`
     │   └── ManagementNotAvailable
@@ -293,6 +294,13 @@ class StorageClosed(StorageFailed):
 
 class StorageCorrupt(ProviderError):
     """What is stored cannot be read."""
+
+
+class TransactionRefused(ProviderError):
+    """The database refused at its commit what a transactional activity wrote; nothing was changed.
+
+    The activity has failed; the driver's own exception is the `__cause__`.
+    """
 
 
 class CapabilityMissing(PerdureError):

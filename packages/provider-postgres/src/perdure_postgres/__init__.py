@@ -12,6 +12,7 @@ Each room uses only those above it:
 - `_writes`: groups of writes that share a transaction
 - `_batches`: small calls that share a statement
 - `_waits`, `_signals`: waiting calls, and what other processes tell them
+- `_transactions`: transactions in which activities write
 - `_opening`, `_admin`, `_provider`: the methods of the contract on an open database
 - `_bind`: providers on a connection of the application, in its transaction
 - `_testing`: fault injection and the backend for the conformance suite

@@ -19,6 +19,7 @@ from perdure_postgres._schema.migrations import VERSION, digest
 from perdure_postgres._signals import Signals, channel_of
 from perdure_postgres._statements import Statements
 from perdure_postgres._texts import stored
+from perdure_postgres._transactions import Transactions
 from perdure_postgres._waits import News, Waits
 from perdure_postgres._writes.changes import Change
 from perdure_postgres._writes.writer import Writer
@@ -52,6 +53,16 @@ class OpenDatabase:
             on_write=self._tell_of,
         )
 
+        self.transactions = Transactions(
+            options.conninfo,
+            storage=database.storage,
+            function=self.calls.function("write"),
+            namespace=namespace,
+            clock=clock,
+            size=options.connections,
+            tell=self.tell,
+        )
+
     def tell(self, news: News) -> None:
         """Wake the waiting calls of this process, and tell other processes."""
         self.waits.hear(news)
@@ -63,6 +74,7 @@ class OpenDatabase:
         await self.writer.drain()
         await self.states.drain()
         await self.marks.drain()
+        await self.transactions.close()
         await self.signals.close()
         await self.database.close()
 

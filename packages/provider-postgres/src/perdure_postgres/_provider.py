@@ -23,6 +23,7 @@ from perdure.contract import (
     DELETION,
     LISTING,
     RECOVERY,
+    TRANSACTIONS,
     VALUES,
     ActivityCompletion,
     ActivityLease,
@@ -41,6 +42,7 @@ from perdure.contract import (
     LeasedTurn,
     Message,
     NewInstance,
+    OpenTransaction,
     ParkedState,
     Provider,
     ProviderAdmin,
@@ -73,6 +75,7 @@ from perdure_postgres._opening import OpenDatabase, open_database
 from perdure_postgres._options import PostgresOptions
 from perdure_postgres._rows import activity_of, state_of, turns_of
 from perdure_postgres._texts import stored, told
+from perdure_postgres._transactions import DatabaseTransaction
 from perdure_postgres._waits import ALWAYS, News, Outlook
 from perdure_postgres._writes.changes import (
     Change,
@@ -96,7 +99,7 @@ _TOKENS: Final = 10_000
 class PostgresProvider(Provider):
     """A provider on a PostgreSQL database; `async with` opens and closes it."""
 
-    capabilities = frozenset({DELETION, LISTING, RECOVERY, VALUES})
+    capabilities = frozenset({DELETION, LISTING, RECOVERY, TRANSACTIONS, VALUES})
     finish_limit = 1000
     tells_of_work = True
     tells_of_changes = True
@@ -244,6 +247,18 @@ class PostgresProvider(Provider):
 
     async def complete_activity(self, completion: ActivityCompletion) -> None:
         await self._write(Completion(completion))
+
+    async def begin_transaction(self, *, blocking: bool) -> OpenTransaction:
+        return await self._opened("begin_transaction").transactions.begin(blocking=blocking)
+
+    async def complete_in_transaction(
+        self, transaction: OpenTransaction, completion: ActivityCompletion
+    ) -> None:
+        opened = self._opened("complete_in_transaction")
+        await opened.transactions.complete(_own(transaction), completion)
+
+    async def roll_back(self, transaction: OpenTransaction, *, in_use: bool = False) -> None:
+        await self._opened("roll_back").transactions.roll_back(_own(transaction), in_use=in_use)
 
     async def release_activity(self, release: ActivityRelease) -> None:
         check_delay(release.delay)
@@ -656,3 +671,9 @@ def _differs(wait: ChangeWait, marks: Sequence[Any] | None) -> bool:
     if not wait.exists or parked != wait.parked:
         return True
     return told(last_commit) != wait.last_commit and (not wait.until_ended or status != "Running")
+
+
+def _own(transaction: OpenTransaction) -> DatabaseTransaction:
+    if not isinstance(transaction, DatabaseTransaction):
+        raise TypeError(f"{transaction!r} is not a transaction of this provider")
+    return transaction

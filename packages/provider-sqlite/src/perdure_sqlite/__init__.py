@@ -9,6 +9,7 @@ Each room uses only those above it:
 - `_writes`: group commit; one transaction and one fsync for many operations
 - `_reads`: reads beside the writer, and checked pages of histories
 - `_operations`: what each writing method does to the tables, inside a transaction
+- `_transactions`: transactions in which activities write
 - `_waiting`: waits for work and for changes, also for those that other processes commit
 - `_admin`, `_open_file`, `_provider`: the methods of the contract on an open file
 - `_bind`: providers on a connection of the application, in its transaction

@@ -16,6 +16,7 @@ from perdure_sqlite._file.database import Database, open_database
 from perdure_sqlite._file.identity import FileReplaced, replaced_error
 from perdure_sqlite._options import SQLiteOptions
 from perdure_sqlite._reads.reader import Reader
+from perdure_sqlite._transactions import Transactions
 from perdure_sqlite._waiting.notifications import Notifications
 from perdure_sqlite._worker_thread import WorkerThread
 from perdure_sqlite._writes.transaction import Transaction
@@ -54,6 +55,14 @@ class OpenFile:
             identity=database.identity,
             on_commit=lambda: self.notifications.notify(transaction),
             on_replaced=self._stop_for_replaced_file,
+        )
+        self.transactions = Transactions(
+            file,
+            namespace=database.namespace,
+            clock=clock,
+            durable=options.durability == "full",
+            patience=options.busy_timeout,
+            on_commit=self.notifications.notify,
         )
         self._file = file
         self._closing: asyncio.Future[None] | None = None

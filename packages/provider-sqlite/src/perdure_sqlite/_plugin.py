@@ -13,6 +13,7 @@ from perdure.contract import (
     PERSISTENT,
     RECOVERY,
     SHARED,
+    TRANSACTIONS,
     VALUES,
     Clock,
     Provider,
@@ -43,7 +44,7 @@ def perdure_provider_specs() -> Sequence[ProviderSpec]:
             scheme="sqlite",
             contract=(1, 1),
             capabilities=frozenset(
-                {DELETION, LISTING, MANAGEMENT, PERSISTENT, RECOVERY, SHARED, VALUES}
+                {DELETION, LISTING, MANAGEMENT, PERSISTENT, RECOVERY, SHARED, TRANSACTIONS, VALUES}
             ),
             options=lambda: SQLiteOptions,
             open=_open,

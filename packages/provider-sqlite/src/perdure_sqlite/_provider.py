@@ -22,6 +22,7 @@ from perdure.contract import (
     DELETION,
     LISTING,
     RECOVERY,
+    TRANSACTIONS,
     VALUES,
     ActivityCompletion,
     ActivityLease,
@@ -40,6 +41,7 @@ from perdure.contract import (
     LeasedTurn,
     Message,
     NewInstance,
+    OpenTransaction,
     Provider,
     ProviderAdmin,
     TurnCommit,
@@ -72,6 +74,7 @@ from perdure_sqlite._reads.values import read_values
 from perdure_sqlite._sql.deletions import NEXT_REMOVAL
 from perdure_sqlite._sql.instances import FIND_INSTANCE, READ_INSTANCE
 from perdure_sqlite._sql.rows import InstanceRow, state_of
+from perdure_sqlite._transactions import FileTransaction
 from perdure_sqlite._writes.transaction import Transaction
 
 Result = TypeVar("Result")
@@ -86,7 +89,7 @@ class SQLiteProvider(Provider):
     Cancelling a call withdraws it, or waits until the file no longer changes on its behalf.
     """
 
-    capabilities = frozenset({DELETION, LISTING, RECOVERY, VALUES})
+    capabilities = frozenset({DELETION, LISTING, RECOVERY, TRANSACTIONS, VALUES})
     finish_limit = 1000
     tells_of_work = True
     tells_of_changes = True
@@ -207,6 +210,18 @@ class SQLiteProvider(Provider):
         await self._write(
             "complete_activity", lambda at: activities.complete_activity(at, completion)
         )
+
+    async def begin_transaction(self, *, blocking: bool) -> OpenTransaction:
+        return await self._opened("begin_transaction").transactions.begin()
+
+    async def complete_in_transaction(
+        self, transaction: OpenTransaction, completion: ActivityCompletion
+    ) -> None:
+        opened = self._opened("complete_in_transaction")
+        await opened.transactions.complete(_own(transaction), completion)
+
+    async def roll_back(self, transaction: OpenTransaction, *, in_use: bool = False) -> None:
+        await self._opened("roll_back").transactions.roll_back(_own(transaction), in_use=in_use)
 
     async def release_activity(self, release: ActivityRelease) -> None:
         check_delay(release.delay)
@@ -369,3 +384,9 @@ class SQLiteProvider(Provider):
             # Leases that cannot be returned, because the provider closes or the write fails, expire.
             with suppress(StorageClosed):
                 self._open.writer.submit(name, run, volatile=True).ignore()
+
+
+def _own(transaction: OpenTransaction) -> FileTransaction:
+    if not isinstance(transaction, FileTransaction):
+        raise TypeError(f"{transaction!r} is not a transaction of this provider")
+    return transaction

@@ -76,6 +76,8 @@ class ActivityDefinition:
     """Former names."""
     compare: Compare | None = None
     """None: the setting of the orchestration or of the runtime counts."""
+    transactional: bool = False
+    """Whether it writes in a transaction that its result belongs to."""
     cancel_grace: timedelta | None = None
     """How long it goes on after it was told of a cancellation; None: as the runtime says."""
 

@@ -70,6 +70,7 @@ class Registry:
         tag: str | None = None,
         compare: Compare | None = None,
         cancel_grace: timedelta | float | None = None,
+        transactional: bool = False,
     ) -> Callable[[F], F]: ...
     def activity(
         self,
@@ -82,6 +83,7 @@ class Registry:
         tag: str | None = None,
         compare: Compare | None = None,
         cancel_grace: timedelta | float | None = None,
+        transactional: bool = False,
     ) -> Callable[..., object]:
         """Register a function as an activity, under its own name or `name`.
 
@@ -93,11 +95,15 @@ class Registry:
         replay passes it another input than the history has; it counts above the setting of the
         orchestration and of the runtime. `cancel_grace` is how long an async activity goes on
         after it was told that its result is not wanted any more, before it gets
-        `CancelledError`; without it, the runtime's setting counts.
+        `CancelledError`; without it, the runtime's setting counts. A `transactional` activity writes
+        with `activity_context().connection`, whose transaction is committed together with its
+        result; it needs a provider with the capability `transactions`.
         Raises `InvalidSignature`, `InvalidInput` or `DuplicateRegistration`.
         """
         frame = _caller()
-        settings = _activity_settings(aliases, retry, tag, compare, cancel_grace)
+        settings = _activity_settings(
+            aliases, retry, tag, compare, cancel_grace, transactional=transactional
+        )
         if function is not None:
             self._add_activity(function, name, settings, frame)
             return function
@@ -118,12 +124,15 @@ class Registry:
         tag: str | None = None,
         compare: Compare | None = None,
         cancel_grace: timedelta | float | None = None,
+        transactional: bool = False,
     ) -> None:
         """Register any callable, such as a bound method, as an activity under `name`.
 
         As `activity` otherwise.
         """
-        settings = _activity_settings(aliases, retry, tag, compare, cancel_grace)
+        settings = _activity_settings(
+            aliases, retry, tag, compare, cancel_grace, transactional=transactional
+        )
         self._add_activity(function, name, settings, _caller())
 
     @overload
@@ -229,6 +238,7 @@ class Registry:
                 aliases=checked_aliases(settings.aliases, chosen, "activity"),
                 compare=settings.compare,
                 cancel_grace=settings.cancel_grace,
+                transactional=settings.transactional,
             )
         )
         _mark(function, ACTIVITY_ATTRIBUTE, reference)
@@ -381,6 +391,7 @@ class _ActivitySettings:
     tag: str | None
     compare: Compare | None
     cancel_grace: timedelta | None
+    transactional: bool
 
 
 def _activity_settings(
@@ -389,6 +400,8 @@ def _activity_settings(
     tag: str | None,
     compare: Compare | None,
     cancel_grace: timedelta | float | None,
+    *,
+    transactional: bool,
 ) -> _ActivitySettings:
     """The settings, checked; raises `InvalidInput`."""
     if retry is not None:
@@ -399,6 +412,7 @@ def _activity_settings(
         tag=None if tag is None else check_identifier(tag, "tag"),
         compare=_checked(compare),
         cancel_grace=None if cancel_grace is None else to_duration(cancel_grace, "cancel_grace"),
+        transactional=to_flag(transactional, "transactional"),
     )
 
 

@@ -17,6 +17,7 @@ from perdure.codecs.records import (
 from perdure.contract.admin import ProviderAdmin
 from perdure.contract.delegate import DelegatingProvider
 from perdure.contract.provider import Provider
+from perdure.contract.transactions import OpenTransaction
 from perdure.records.activities import ActivityCompletion, ActivityRequest, LeasedActivity
 from perdure.records.instances import InstanceState, Message, NewInstance
 from perdure.records.queries import InstanceValues
@@ -72,11 +73,17 @@ class EncodingProvider(DelegatingProvider):
         return [self._decoder.activity(activity) for activity in leased]
 
     async def complete_activity(self, completion: ActivityCompletion) -> None:
-        def encoded() -> ActivityCompletion:
-            message = self._encoder.message(completion.message)
-            return ActivityCompletion(lease=completion.lease, message=message)
+        size = len(completion.message.data)
+        encoded = await self._made(size, lambda: self._encoder.completion(completion))
+        await super().complete_activity(encoded)
 
-        await super().complete_activity(await self._made(len(completion.message.data), encoded))
+    async def complete_in_transaction(
+        self, transaction: OpenTransaction, completion: ActivityCompletion
+    ) -> None:
+        encoded = await self._made(
+            len(completion.message.data), lambda: self._encoder.completion(completion)
+        )
+        await super().complete_in_transaction(transaction, encoded)
 
     async def read_instance(self, instance: str) -> InstanceState | None:
         state = await super().read_instance(instance)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from perdure.codecs.codec import CodecChain
 from perdure.contract.paging import first_page
-from perdure.records.activities import LeasedActivity, NewActivity
+from perdure.records.activities import ActivityCompletion, LeasedActivity, NewActivity
 from perdure.records.instances import InstanceState, Message, MessageKind, NewInstance
 from perdure.records.limits import MAX_BYTES_PER_DELIVERY
 from perdure.records.listing import InstancePage, InstanceWork
@@ -31,6 +31,9 @@ class RecordEncoder:
 
     def message(self, message: Message) -> Message:
         return replace(message, data=self._encode(message.data))
+
+    def completion(self, completion: ActivityCompletion) -> ActivityCompletion:
+        return ActivityCompletion(lease=completion.lease, message=self.message(completion.message))
 
     def messages(self, messages: Iterable[Message]) -> tuple[Message, ...]:
         return tuple(map(self.message, messages))

@@ -5,6 +5,7 @@
 - `admin`: the optional management capability
 - `delegate`: passes every call on through one seam; the base of wrappers
 - `bound`: providers on a connection of the application, for clients alone
+- `transactions`: what an activity writes in one transaction with its result
 - `notifier`: wakes waiters of the same process
 - `grouping`: calls that wait share one transaction
 - `event_loop`: the event loop of a provider, and calls to it from other loops and threads
@@ -34,6 +35,7 @@ from perdure.contract.leases import FARTHEST_END, is_in_force
 from perdure.contract.notifier import Notifier, Subscription
 from perdure.contract.paging import checked_page, first_page, missing_event
 from perdure.contract.provider import Provider
+from perdure.contract.transactions import OpenTransaction
 from perdure.contract.url import ProviderUrl, UrlOptions, masked
 from perdure.contract.validation import (
     check_commit,
@@ -56,6 +58,7 @@ from perdure.errors import (
     StorageCorrupt,
     StorageFailed,
     StorageUnavailable,
+    TransactionRefused,
 )
 from perdure.model.message_ids import CANCEL_ID
 from perdure.records.activities import (
@@ -89,6 +92,7 @@ from perdure.records.limits import (
     PERSISTENT,
     RECOVERY,
     SHARED,
+    TRANSACTIONS,
     VALUES,
 )
 from perdure.records.listing import (
@@ -138,6 +142,7 @@ __all__ = [
     "PERSISTENT",
     "RECOVERY",
     "SHARED",
+    "TRANSACTIONS",
     "VALUES",
     "ActivityCompletion",
     "ActivityLease",
@@ -184,6 +189,7 @@ __all__ = [
     "NewChild",
     "NewInstance",
     "Notifier",
+    "OpenTransaction",
     "ParentLink",
     "ParkedMark",
     "ParkedState",
@@ -206,6 +212,7 @@ __all__ = [
     "StoredEvent",
     "Subscription",
     "SystemClock",
+    "TransactionRefused",
     "TurnCommit",
     "TurnLease",
     "TurnRelease",

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from perdure.clock import Instant
 from perdure.contract.admin import ProviderAdmin
 from perdure.contract.provider import Provider
+from perdure.contract.transactions import OpenTransaction
 from perdure.model.record import record
 from perdure.records.activities import (
     ActivityCompletion,
@@ -219,6 +220,28 @@ class DelegatingProvider(Provider):
         return await self.around(
             "read_values",
             ProviderCall(instance, lambda: self.inner.read_values(instance, keys=keys)),
+        )
+
+    async def begin_transaction(self, *, blocking: bool) -> OpenTransaction:
+        return await self.around(
+            "begin_transaction",
+            ProviderCall(blocking, lambda: self.inner.begin_transaction(blocking=blocking)),
+        )
+
+    async def complete_in_transaction(
+        self, transaction: OpenTransaction, completion: ActivityCompletion
+    ) -> None:
+        await self.around(
+            "complete_in_transaction",
+            ProviderCall(
+                completion, lambda: self.inner.complete_in_transaction(transaction, completion)
+            ),
+        )
+
+    async def roll_back(self, transaction: OpenTransaction, *, in_use: bool = False) -> None:
+        await self.around(
+            "roll_back",
+            ProviderCall(transaction, lambda: self.inner.roll_back(transaction, in_use=in_use)),
         )
 
     async def wait_for_work(self, wait: WorkWait) -> None:

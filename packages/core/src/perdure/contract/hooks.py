@@ -37,7 +37,7 @@ class ProviderSpec:
     """The version of the contract that the provider implements: major and minor."""
     capabilities: frozenset[str]
     """Any of `management`, `persistent` and `shared`, and of contract 1.1 `recovery`, `deletion`,
-    `values` and `listing`."""
+    `values`, `listing` and `transactions`."""
     options: Callable[[], type[BaseModel]]
     """Returns the options model, which forbids unknown options. Called when a provider is opened."""
     open: Callable[..., AbstractAsyncContextManager[Provider]]

@@ -35,6 +35,7 @@ from perdure.clock import Clock, Instant
 from perdure.contract.admin import ProviderAdmin
 from perdure.contract.event_loop import ProviderLoop
 from perdure.contract.notifier import Notifier
+from perdure.contract.transactions import OpenTransaction
 from perdure.contract.url import masked
 from perdure.errors import CapabilityMissing, InvalidInput
 from perdure.model.shown import shown
@@ -46,7 +47,7 @@ from perdure.records.activities import (
     LeasedActivity,
 )
 from perdure.records.instances import InstanceState, Message, NewInstance
-from perdure.records.limits import DELETION, RECOVERY, VALUES
+from perdure.records.limits import DELETION, RECOVERY, TRANSACTIONS, VALUES
 from perdure.records.queries import CancellationWait, ChangeWait, InstanceValues, WorkWait
 from perdure.records.recovery import InstanceReopening, InstanceTermination
 from perdure.records.turns import (
@@ -79,8 +80,8 @@ class Provider(ABC):
     """
 
     capabilities: frozenset[str] = frozenset()
-    """The capabilities of contract 1.1 that the provider has: any of `RECOVERY`, `DELETION`, `VALUES`
-    and `LISTING`. The methods of the others raise `CapabilityMissing`, and core passes no labels and
+    """The capabilities of contract 1.1 that the provider has: any of `RECOVERY`, `DELETION`, `VALUES`,
+    `LISTING` and `TRANSACTIONS`. The methods of the others raise `CapabilityMissing`, and core passes no labels and
     no values to it."""
     finish_limit: int = 16
     """How many activities one commit may finish; at least 16."""
@@ -315,6 +316,36 @@ class Provider(ABC):
         """The values of an instance, all or those with these keys; None if it does not exist."""
         del instance, keys
         raise CapabilityMissing(VALUES, self.description)
+
+    async def begin_transaction(self, *, blocking: bool) -> OpenTransaction:
+        """Begin a transaction on a connection of its own, in which an activity writes.
+
+        With `blocking` the connection is used in a thread, else on the event loop. The caller ends it by
+        `complete_in_transaction` or by `roll_back`. A storage that has one writer at a time may let the
+        call, and every other call that writes, wait for the end of another transaction.
+        """
+        del blocking
+        raise CapabilityMissing(TRANSACTIONS, self.description)
+
+    async def complete_in_transaction(
+        self, transaction: OpenTransaction, completion: ActivityCompletion
+    ) -> None:
+        """As `complete_activity`, and commit the transaction, all or nothing.
+
+        Raises `ActivityLeaseLost` if the lease is gone or the activity is void: then nothing is committed,
+        and the transaction is still open. Raises `TransactionRefused` if the database refuses what was
+        written, with the driver's error as its cause; then nothing is committed.
+        """
+        del transaction, completion
+        raise CapabilityMissing(TRANSACTIONS, self.description)
+
+    async def roll_back(self, transaction: OpenTransaction, *, in_use: bool = False) -> None:
+        """Undo what was written in the transaction; has no effect once it has ended.
+
+        With `in_use`, a thread may still be using the connection: what it writes has no effect either.
+        """
+        del transaction, in_use
+        raise CapabilityMissing(TRANSACTIONS, self.description)
 
     async def wait_for_work(self, wait: WorkWait) -> None:
         """Return when there may be work to lease, or after the timeout at the latest.

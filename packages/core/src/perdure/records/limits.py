@@ -55,5 +55,8 @@ creating an instance in place of an ended one."""
 VALUES = "values"
 """Capability of contract 1.1: the custom status and the values of an instance."""
 
+TRANSACTIONS = "transactions"
+"""Capability of contract 1.1: activities whose writes and result are one transaction."""
+
 LISTING = "listing"
 """Capability of contract 1.1: labels, `find_instances` and `read_work`; it needs `management`."""

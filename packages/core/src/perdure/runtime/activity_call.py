@@ -114,22 +114,22 @@ class ActivityCaller:
             if task.cancelled_itself:
                 await asyncio.sleep(0)  # where the cancellation arrives
             if error is not None:
-                return self._failure(error)
+                return self.failure(error)
             return encode(
                 value, reference.result_type, what=f"result of activity {reference.name!r}"
             )
         except asyncio.CancelledError as error:
             if task.cancelled_from_outside:
                 raise
-            return self._failure(error, "the activity cancelled itself")
+            return self.failure(error, "the activity cancelled itself")
         except GeneratorExit as error:
             if _running_task() is not task:
                 raise  # nothing raised it: the loop has gone, and this coroutine is being closed
-            return self._failure(error)
+            return self.failure(error)
         except BaseException as error:
             if ends_the_process(error):
                 raise
-            return self._failure(error)
+            return self.failure(error)
         finally:
             task.take_back_own()
             CURRENT.reset(token)
@@ -177,7 +177,8 @@ class ActivityCaller:
         run = contextvars.copy_context().run
         return await self.threads.run(functools.partial(run, call))
 
-    def _failure(self, error: BaseException, otherwise: str = "") -> FailedCall:
+    def failure(self, error: BaseException, otherwise: str = "") -> FailedCall:
+        """The failure that an exception is."""
         details = describe(error, paths=self._trace_paths)
         if otherwise and not details.message:
             details = replace(details, message=otherwise)

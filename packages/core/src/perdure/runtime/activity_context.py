@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
+from perdure.contract.transactions import OpenTransaction
 from perdure.errors import PerdureError
 from perdure.model.durations import to_duration
 from perdure.model.record import record
@@ -77,8 +78,26 @@ class ActivityContext(Generic[T_co]):
     """What the runtime was given as `resources`."""
     cancellation: Cancellation = field(repr=False)
     """Set when it should end."""
+    transaction: OpenTransaction | None = field(repr=False, default=None)
+    """The transaction of a transactional activity; `connection` is its connection."""
     worker: WorkerTag = field(repr=False, default_factory=WorkerTag)
     """The tag of the runtime that runs it."""
+
+    @property
+    def connection(self) -> Any:
+        """The connection of a transactional activity, in a transaction that its result belongs to.
+
+        It is the driver's: a `psycopg.Connection` or `sqlite3.Connection` in a plain function, a
+        `psycopg.AsyncConnection` or `sqlite3.Connection` in an async one. Don't commit, roll back or
+        close it: the runtime does, after the function has returned. Raises `PerdureError` in an
+        activity that is not transactional.
+        """
+        if self.transaction is None:
+            raise PerdureError(
+                f"activity {self.name!r} has no connection; register it with"
+                " @registry.activity(transactional=True)"
+            )
+        return self.transaction.connection
 
     @property
     def worker_tag(self) -> str:

@@ -44,6 +44,7 @@ from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.parking import BROKEN, SUSPECTED, UNDECODABLE, broken, suspected
 from perdure.runtime.slots import Slots
+from perdure.runtime.transactional_activity import ActivityTransactions
 from perdure.runtime.worker_tag import WorkerTag
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class ActivityRunner:
         client: Client,
         resources: object,
         worker_tag: WorkerTag,
+        transactions: ActivityTransactions,
     ) -> None:
         self._worker_tag = worker_tag
         self._clock = clock
@@ -92,6 +94,7 @@ class ActivityRunner:
         self._stalls = stalls
         self._client = client
         self._resources = resources
+        self._transactions = transactions
         self._cancellation_lock = threading.Lock()
         self._hold = options.hold.total_seconds()
         self._durations: dict[str, float] = {}
@@ -202,7 +205,12 @@ class ActivityRunner:
             return
         began = held.called_at = self._clock.now()
         observe_start(self._observers, held, data, began)
-        outcome = await self._call(definition, text, data.timeout, context)
+        if definition.transactional:
+            outcome = await self._call_in_transaction(held, definition, text, data)
+            if outcome is None:
+                return
+        else:
+            outcome = await self._call(definition, text, data.timeout, context)
         self._learn(held.name, began)
         if isinstance(outcome, FailedCall):
             log_failed(held, data, outcome, wanted=held.is_wanted)
@@ -220,6 +228,41 @@ class ActivityRunner:
             return False
         await self._store.tell_of_start(held, data.event)
         return True
+
+    async def _call_in_transaction(
+        self,
+        held: HeldActivity,
+        definition: ActivityDefinition,
+        text: list[str],
+        data: ActivityData,
+    ) -> str | FailedCall | None:
+        """The outcome that is still to be stored; None if it was stored with what was written."""
+        transaction = await self._transactions.begin(held, blocking=not definition.asynchronous)
+        if transaction is None:
+            await self._store.give_back(held, delay=RETURN_AFTER)
+            return None
+        in_use = False
+        try:
+            if not held.is_wanted:
+                return None
+            # Until its function has ended, a thread may use the connection.
+            in_use = not definition.asynchronous
+            context = held.context = replace(
+                cast("ActivityContext[object]", held.context), transaction=transaction
+            )
+            outcome = await self._call(definition, text, data.timeout, context)
+            in_use = in_use and isinstance(outcome, FailedCall) and outcome.error is None
+            if isinstance(outcome, FailedCall) or not held.is_wanted:
+                return outcome
+            held.result = ResultData(scheduled=data.event, result=outcome)
+            refused = await self._store.complete_in_transaction(held, transaction, held.result)
+            if refused is not None:
+                return self._caller.failure(refused)
+        finally:
+            await self._transactions.roll_back(transaction, in_use=in_use)
+        if self._observers.any:
+            observe_end(self._observers, held, "completed", self._clock.now(), None)
+        return None
 
     async def _call(
         self,

@@ -7,11 +7,13 @@ way back is uncounted, because no process has ended under the lease (ACT-11, ACT
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import timedelta
 
 from perdure.contract.provider import Provider
 from perdure.contract.retries import PATIENT_TRIES, with_retries
-from perdure.errors import ActivityLeaseLost, ProviderError, StorageClosed
+from perdure.contract.transactions import OpenTransaction
+from perdure.errors import ActivityLeaseLost, ProviderError, StorageClosed, TransactionRefused
 from perdure.model.message_ids import activity_result_id, activity_start_id
 from perdure.model.wire import ResultData, encode_result
 from perdure.records.activities import ActivityCompletion, ActivityLease, ActivityRelease
@@ -39,16 +41,8 @@ class ActivityStore:
 
     async def complete(self, held: HeldActivity, result: ResultData) -> None:
         """Store a result as a message, in a transaction of its own. The caller owns the activity."""
-        message = Message(
-            id=activity_result_id(held.id),
-            instance=held.instance,
-            incarnation=held.incarnation,
-            execution=held.execution,
-            kind=MessageKind.ACTIVITY,
-            data=encode_result(result),
-        )
         try:
-            await self._store(held, message)
+            await self._store(held, _message_of(held, result))
         except ActivityLeaseLost:
             # Another delivery counts, the result is void, or an earlier try of this call succeeded.
             _LOGGER.debug("the result of %s was not wanted", held.id)
@@ -63,6 +57,52 @@ class ActivityStore:
             )
             await self.give_back(held)
         self._provider.notifier.notify_turns(held.instance)
+
+    async def complete_in_transaction(
+        self, held: HeldActivity, transaction: OpenTransaction, result: ResultData
+    ) -> BaseException | None:
+        """Commit what the activity wrote together with its result.
+
+        Returns why the database refuses what it wrote, None where it does not. A result whose lease
+        is gone is dropped together with what was written. After an error of the storage it is not
+        known whether the commit took effect: the activity is given back, which has no effect if it
+        was completed.
+        """
+        refused: BaseException | None = None
+        completion = ActivityCompletion(lease=held.lease, message=_message_of(held, result))
+        try:
+            await self._complete_in_transaction(held, transaction, completion)
+            self._skew.kept += 1
+        except ActivityLeaseLost:
+            _LOGGER.debug("the result of %s was not wanted", held.id)
+            await self.account_for(held.lease)
+        except TransactionRefused as error:
+            refused = error.__cause__ or error
+        except ProviderError as error:
+            _LOGGER.warning(
+                "the transaction of activity %s of instance %r may not have been committed; if it"
+                " was not, the activity runs again: %s",
+                held.id,
+                held.instance,
+                error,
+                extra=activity_fields(held),
+            )
+            await self.give_back(held, delay=_BETWEEN_STORES)
+        self._provider.notifier.notify_turns(held.instance)
+        return refused
+
+    async def _complete_in_transaction(
+        self, held: HeldActivity, transaction: OpenTransaction, completion: ActivityCompletion
+    ) -> None:
+        while True:
+            try:
+                await self._provider.complete_in_transaction(transaction, completion)
+                return
+            except ActivityLeaseLost:
+                if held.token == completion.lease.token:
+                    raise
+                # This runtime has leased it again meanwhile, and it has adopted that lease.
+                completion = replace(completion, lease=held.lease)
 
     async def tell_of_start(self, held: HeldActivity, event: int) -> None:
         """Tell the orchestration that the activity begins; without effect where the storage fails."""
@@ -164,3 +204,14 @@ class ActivityStore:
             await self._provider.release_activity(ActivityRelease(lease=lease, counted=False))
         except ProviderError as error:
             _LOGGER.debug("no account was given of %s: %s", lease.activity, error)
+
+
+def _message_of(held: HeldActivity, result: ResultData) -> Message:
+    return Message(
+        id=activity_result_id(held.id),
+        instance=held.instance,
+        incarnation=held.incarnation,
+        execution=held.execution,
+        kind=MessageKind.ACTIVITY,
+        data=encode_result(result),
+    )

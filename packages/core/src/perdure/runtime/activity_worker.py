@@ -49,6 +49,7 @@ from perdure.runtime.parking import (
 )
 from perdure.runtime.polling import Found, LeaseLoop, UnregisteredLooks
 from perdure.runtime.slots import Slots
+from perdure.runtime.transactional_activity import ActivityTransactions
 from perdure.runtime.worker_tag import WorkerTag
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ class ActivityWorker:
             client=client,
             resources=resources,
             worker_tag=worker_tag,
+            transactions=ActivityTransactions(provider),
         )
         self.cancellation = ActivityCancellation(
             clock=provider.clock,

@@ -5,12 +5,23 @@ from __future__ import annotations
 from datetime import timedelta
 
 from perdure.clock import Clock, Instant, to_microseconds
-from perdure.errors import HistoryConflict, LeaseLost, ProviderError, StorageCorrupt
+from perdure.errors import (
+    HistoryConflict,
+    LeaseLost,
+    ProviderError,
+    StorageCorrupt,
+    TransactionRefused,
+)
 from perdure.model.record import record
 
-_ANSWERS = (LeaseLost, HistoryConflict)
+_ANSWERS = (LeaseLost, HistoryConflict, TransactionRefused)
 """Refusals that a healthy storage gives."""
-_RARE = frozenset({"read_instance", "read_history", "release_turn", "release_activity"})
+_RARE = frozenset(
+    {
+        "begin_transaction", "complete_in_transaction", "read_instance", "read_history",
+        "release_turn", "release_activity", "roll_back",
+    }
+)  # fmt: skip
 """Calls that a runtime may not make again for long, so that no success follows a failure."""
 _REMEMBERED = to_microseconds(timedelta(minutes=1))
 """How long a failed call counts if no later call of its kind tells more."""

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from perdure.contract.delegate import DelegatingProvider
 from perdure.contract.provider import Provider
+from perdure.contract.transactions import OpenTransaction
 from perdure.errors import (
     ExecutionNotFound,
     InstanceNotFound,
@@ -130,6 +131,22 @@ class GuardedProvider(DelegatingProvider):
 
     async def complete_activity(self, completion: ActivityCompletion) -> None:
         await self._guarded("complete_activity", self.inner.complete_activity(completion))
+
+    async def begin_transaction(self, *, blocking: bool) -> OpenTransaction:
+        return await self._guarded(
+            "begin_transaction", self.inner.begin_transaction(blocking=blocking)
+        )
+
+    async def complete_in_transaction(
+        self, transaction: OpenTransaction, completion: ActivityCompletion
+    ) -> None:
+        await self._guarded(
+            "complete_in_transaction",
+            self.inner.complete_in_transaction(transaction, completion),
+        )
+
+    async def roll_back(self, transaction: OpenTransaction, *, in_use: bool = False) -> None:
+        await self._guarded("roll_back", self.inner.roll_back(transaction, in_use=in_use))
 
     async def release_activity(self, release: ActivityRelease) -> None:
         await self._guarded("release_activity", self.inner.release_activity(release))

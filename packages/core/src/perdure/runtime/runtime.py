@@ -36,6 +36,7 @@ from perdure.runtime.shutdown import Shutdown
 from perdure.runtime.stall_watch import StallWatch
 from perdure.runtime.stop_signals import wait_for_stop_signal
 from perdure.runtime.storage_usage import StorageUsage
+from perdure.runtime.transactional_activity import refuse_transactional
 from perdure.runtime.turn_dispatcher import TurnDispatcher
 from perdure.runtime.turn_leases import TurnLeases
 from perdure.runtime.turn_services import TurnServices
@@ -77,7 +78,8 @@ class Runtime:
     implement `perdure_observe`, `perdure_wrap_activity`, `perdure_wrap_turn` and `perdure_headers`.
 
     Raises `NondeterministicCode` if an orchestration calls a registered activity directly.
-    Entering raises what the storage raises, unless the failure may pass (`retryable`):
+    Entering raises `CapabilityMissing` if an activity is transactional and the provider has no
+    transactions, and what the storage raises, unless the failure may pass (`retryable`):
     `StorageClosed` if the provider is not open, `StorageFailed` if the storage refuses. If the
     provider is closed while the runtime serves a block, the runtime cancels the block, and leaving
     it raises `StorageClosed`.
@@ -174,6 +176,7 @@ class Runtime:
     async def __aenter__(self) -> Self:
         if self._entered:
             raise PerdureError("this runtime was started before; make a new one")
+        refuse_transactional(self._catalog, self._provider)
         self._entered = True
         await self._try_storage()
         self._block = asyncio.current_task()

@@ -163,7 +163,8 @@ def fake_definition(definition: Definition, fake: Fake) -> Definition:
     """The definition with the fake in the place of its function."""
     if isinstance(definition, OrchestrationDefinition):
         return replace(definition, function=fake.run_child)
-    return replace(definition, function=fake, asynchronous=True)
+    # A fake writes nothing, so it needs no transaction.
+    return replace(definition, function=fake, asynchronous=True, transactional=False)
 
 
 def replace_in(catalog: Catalog, definition: Definition) -> None:

@@ -20,6 +20,7 @@ from perdure.authoring.functions import (
     where_defined,
 )
 from perdure.client import Client
+from perdure.contract.transactions import OpenTransaction
 from perdure.errors import PerdureError
 from perdure.model.durations import to_duration
 from perdure.model.payload import decode
@@ -52,6 +53,7 @@ def run_activity(
     resources: object = None,
     client: Client | None = None,
     cancel_after: timedelta | float | None = None,
+    connection: object = None,
 ) -> Coroutine[Any, Any, R]: ...
 @overload
 def run_activity(
@@ -65,6 +67,7 @@ def run_activity(
     resources: object = None,
     client: Client | None = None,
     cancel_after: timedelta | float | None = None,
+    connection: object = None,
 ) -> Coroutine[Any, Any, R]: ...
 def run_activity(
     activity: Callable[..., object],
@@ -77,13 +80,15 @@ def run_activity(
     resources: object = None,
     client: Client | None = None,
     cancel_after: timedelta | float | None = None,
+    connection: object = None,
 ) -> Coroutine[Any, Any, Any]:
     """Call an activity once, as a runtime does; await its result, or what it raises.
 
     `input` is the value of its parameter, or a dictionary by the names of several. Input and result
     make the way through JSON text. The activity need not be registered. Its context has the
     arguments given here; `idempotency_key` is a new one by default, and `client` is needed only if
-    the activity uses it.
+    the activity uses it. `connection` is that of a transactional activity; the caller of
+    `run_activity` commits it or rolls it back.
 
     After `cancel_after`, a `timedelta` or seconds in real time, the activity is asked to end, and an
     async one gets `CancelledError`; 0 does so as soon as it waits for something.
@@ -108,6 +113,7 @@ def run_activity(
         else client,
         resources=resources,
         cancellation=Cancellation(threading.Lock()),
+        transaction=None if connection is None else OpenTransaction(connection),
     )
     text = definition.reference.parameters.encode_payload(input, f"activity {definition.name!r}")
     return _run(definition, text, context, limit)
