@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import cast
 
 import pytest
 from perdure.clock import Clock
@@ -20,6 +21,7 @@ from perdure.contract import (
     LISTING,
     MANAGEMENT,
     RECOVERY,
+    TRANSACTIONS,
     VALUES,
     Provider,
     StoredEvent,
@@ -31,13 +33,16 @@ from perdure_conformance.check import Check
 from perdure_conformance.expect import ClauseBroken
 from perdure_conformance.model import ModelProvider, Store
 from perdure_conformance.runner import run_check
-from perdure_conformance.tampering import RAW_HISTORY, EventPlace
+from perdure_conformance.tampering import EFFECTS, RAW_HISTORY, EventPlace
+
+ALL_OF_THE_MODEL = frozenset({MANAGEMENT, RECOVERY, DELETION, VALUES, LISTING, TRANSACTIONS})
+"""The capabilities of the model."""
 
 
 class StoreBackend:
     """A backend over stores in this process, of any kind of store and provider object.
 
-    It offers tampering with histories.
+    It offers tampering with histories, and writes in transactions.
     """
 
     def __init__(
@@ -45,8 +50,8 @@ class StoreBackend:
         store: type[Store] = Store,
         provider: type[ModelProvider] = ModelProvider,
         *,
-        capabilities: frozenset[str] = frozenset({MANAGEMENT, RECOVERY, DELETION, VALUES, LISTING}),
-        tampering: frozenset[str] = frozenset({RAW_HISTORY}),
+        capabilities: frozenset[str] = ALL_OF_THE_MODEL,
+        tampering: frozenset[str] = frozenset({EFFECTS, RAW_HISTORY}),
     ) -> None:
         self.declaration = Declaration(
             scheme="model",
@@ -74,6 +79,14 @@ class StoreBackend:
     async def lose_event(self, place: EventPlace) -> None:
         """Take an event out of its history."""
         del self.events(place)[place.number - 1]
+
+    async def write_effect(self, connection: object, key: str) -> None:
+        """Write a key in a transaction of the model, which is a list of keys."""
+        cast("list[str]", connection).append(key)
+
+    async def read_effects(self) -> Sequence[str]:
+        """The keys that transactions have committed."""
+        return [key for store in self._stores.values() for key in store.tables.effects]
 
     def events(self, place: EventPlace) -> list[StoredEvent]:
         """The history that an event is in."""

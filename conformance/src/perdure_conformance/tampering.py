@@ -25,6 +25,7 @@ SPOILED_INSTANCES: Final = "spoiled instances"
 FAILING_STEPS: Final = "failing steps"
 STORAGE_ERRORS: Final = "storage errors"
 PAUSES: Final = "pauses"
+EFFECTS: Final = "effects"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +139,19 @@ class Pauses(Protocol):
         ...
 
 
+@runtime_checkable
+class Effects(Protocol):
+    """Offered as `EFFECTS`, where the provider has the capability `transactions`."""
+
+    async def write_effect(self, connection: object, key: str) -> None:
+        """Write a key in the transaction that is open on a connection of `begin_transaction`."""
+        ...
+
+    async def read_effects(self) -> Sequence[str]:
+        """Every key that was written and is committed, as often as it was written."""
+        ...
+
+
 class Tampering:
     """The tampering that a backend offers; complains where it is declared and missing."""
 
@@ -184,6 +198,13 @@ class Tampering:
         """Holding accesses to the storage."""
         if not isinstance(self._backend, Pauses):
             raise missing(PAUSES)
+        return self._backend
+
+    @property
+    def effects(self) -> Effects:
+        """Writing in the transactions of activities."""
+        if not isinstance(self._backend, Effects):
+            raise missing(EFFECTS)
         return self._backend
 
 

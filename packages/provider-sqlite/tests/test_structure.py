@@ -15,6 +15,7 @@ ROOMS = (
     "_writes",
     "_reads",
     "_operations",
+    "_transactions",
     "_waiting",
     "_admin",
     "_bind",

@@ -10,9 +10,13 @@ from perdure.contract import (
     LISTING,
     MANAGEMENT,
     RECOVERY,
+    TRANSACTIONS,
     VALUES,
+    ActivityCompletion,
+    ActivityLease,
     InstanceQuery,
     InstanceStatus,
+    OpenTransaction,
     Provider,
 )
 from perdure.errors import CapabilityMissing, StorageCorrupt
@@ -27,6 +31,7 @@ from perdure_conformance.samples import (
     event,
     incarnation_of,
     reopening,
+    result,
     termination,
     work,
 )
@@ -119,6 +124,17 @@ METHODS: Mapping[str, Sequence[Callable[[Provider], Awaitable[object]]]] = {
     ),
     VALUES: (lambda provider: provider.read_values("alpha"),),
     LISTING: (find_all, read_alpha),
+    TRANSACTIONS: (
+        lambda provider: provider.begin_transaction(blocking=False),
+        lambda provider: provider.complete_in_transaction(
+            OpenTransaction(None),
+            ActivityCompletion(
+                lease=ActivityLease(instance="alpha", activity="job", token="none"),
+                message=result("result"),
+            ),
+        ),
+        lambda provider: provider.roll_back(OpenTransaction(None)),
+    ),
 }
 """Calls of the methods that a capability of contract 1.1 brings."""
 

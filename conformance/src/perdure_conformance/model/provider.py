@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import cast
 
 from perdure.clock import Clock
 from perdure.contract import (
     DELETION,
     LISTING,
     RECOVERY,
+    TRANSACTIONS,
     VALUES,
     ActivityCompletion,
     ActivityLease,
@@ -30,6 +32,7 @@ from perdure.contract import (
     LeasedTurn,
     Message,
     NewInstance,
+    OpenTransaction,
     Provider,
     ProviderAdmin,
     TurnCommit,
@@ -50,7 +53,7 @@ from perdure_conformance.model.store import Store
 class ModelProvider(Provider):
     """A provider over a store, which any number of provider objects may share."""
 
-    capabilities = frozenset({RECOVERY, DELETION, VALUES, LISTING})
+    capabilities = frozenset({RECOVERY, DELETION, VALUES, LISTING, TRANSACTIONS})
 
     def __init__(self, store: Store, *, clock: Clock, description: str) -> None:
         super().__init__(clock=clock, description=description)
@@ -100,6 +103,23 @@ class ModelProvider(Provider):
 
     async def complete_activity(self, completion: ActivityCompletion) -> None:
         self.at_present().complete_activity(completion)
+
+    async def begin_transaction(self, *, blocking: bool) -> OpenTransaction:
+        written: list[str] = []
+        return OpenTransaction(written)
+
+    async def complete_in_transaction(
+        self, transaction: OpenTransaction, completion: ActivityCompletion
+    ) -> None:
+        self.at_present().complete_activity(completion)
+        self.commit_effects(transaction)
+
+    def commit_effects(self, transaction: OpenTransaction) -> None:
+        """Keep what was written in the transaction."""
+        self._store.tables.effects.extend(cast("list[str]", transaction.connection))
+
+    async def roll_back(self, transaction: OpenTransaction, *, in_use: bool = False) -> None:
+        return
 
     async def release_activity(self, release: ActivityRelease) -> None:
         check_delay(release.delay)

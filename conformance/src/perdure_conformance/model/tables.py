@@ -103,6 +103,8 @@ class Tables:
     )
     values: dict[str, dict[str, bytes]] = field(default_factory=dict[str, dict[str, bytes]])
     executions: dict[str, list[ExecutionRow]] = field(default_factory=dict[str, list[ExecutionRow]])
+    effects: list[str] = field(default_factory=list[str])
+    """What activities have written in transactions."""
     stamp: Instant = 0
     """The newest stamp given to a message: stamps never go back."""
     happenings: int = 0

@@ -69,9 +69,16 @@ for each in METHODS:
 @pytest.mark.parametrize("name", METHODS)
 async def test_every_call_passes_the_seam_once_and_reaches_the_inner_provider_as_it_was(name):
     provider = Recorder(Echo())
-    arguments = {"read_history": ("a", 2), "delete_namespace": ()}.get(name, ("first",))
+    arguments = {
+        "read_history": ("a", 2),
+        "delete_namespace": (),
+        "begin_transaction": (),
+        "complete_in_transaction": ("first", "second"),
+    }.get(name, ("first",))
     options = {
         "read_history": {"incarnation": "n", "after": 3},
+        "begin_transaction": {"blocking": True},
+        "roll_back": {"in_use": True},
         "delete_instance": {"incarnation": "n"},
         "prune_executions": {"incarnation": "n", "before": 3},
         "delete_early_events": {"arrived_before": 4, "limit": 5},

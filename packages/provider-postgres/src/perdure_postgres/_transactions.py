@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 import psycopg
 from perdure.clock import Clock
@@ -86,7 +86,7 @@ class Transactions:
                 begin = asyncio.to_thread(self._begin, driver)
             else:
                 begin = self._begin_async(driver)
-            return await self._to_its_end("begin_transaction", begin, undo=_abandon)
+            return await self._to_its_end("begin_transaction", begin, unheard=_abandon)
         except BaseException:
             self._slots.release()
             raise
@@ -100,9 +100,12 @@ class Transactions:
             completing = self._complete_async(transaction, driver, completion)
         else:
             completing = asyncio.to_thread(self._complete, transaction, driver, completion)
-        await self._to_its_end(_COMPLETE, completing)
-        self._end(transaction, keep=True)
-        self._tell(News(turns=True))
+
+        def committed(_: None) -> None:
+            self._end(transaction, keep=True)
+            self._tell(News(turns=True))
+
+        committed(await self._to_its_end(_COMPLETE, completing, unheard=committed))
 
     async def roll_back(self, transaction: DatabaseTransaction, *, in_use: bool) -> None:
         """Roll back, unless the transaction has ended: the server does when the connection closes."""
@@ -201,9 +204,7 @@ class Transactions:
         change.add_to(document)
         return self._namespace, document.now, document.text(), document.payloads
 
-    def _refuse_ended(
-        self, driver: psycopg.AsyncConnection[Any] | psycopg.Connection[Any]
-    ) -> None:
+    def _refuse_ended(self, driver: psycopg.AsyncConnection[Any] | psycopg.Connection[Any]) -> None:
         if driver.info.transaction_status is TransactionStatus.IDLE:
             raise TransactionRefused(
                 "the activity ended its transaction by a statement of its own; leave that to the"
@@ -216,9 +217,12 @@ class Transactions:
         operation: str,
         call: Awaitable[T],
         *,
-        undo: Callable[[T], Awaitable[object]] | None = None,
+        unheard: Callable[[T], object] | None = None,
     ) -> T:
-        """The result of a call, which ends even if the caller is cancelled."""
+        """The result of a call, which ends even if the caller is cancelled.
+
+        `unheard` gets the result that a cancelled caller does not.
+        """
         running = asyncio.ensure_future(call)
         try:
             return await asyncio.shield(running)
@@ -226,8 +230,8 @@ class Transactions:
             while not running.done():
                 with suppress(asyncio.CancelledError):
                     await asyncio.wait([running])
-            if undo is not None and running.exception() is None:
-                await undo(running.result())
+            if unheard is not None and running.exception() is None:
+                unheard(running.result())
             raise
         except ProviderError:
             raise
@@ -249,13 +253,9 @@ def _answer(change: Completion, rows: list[Row]) -> None:
     change.answer(fields, (), False)
 
 
-async def _abandon(transaction: DatabaseTransaction) -> None:
-    driver = transaction.driver
-    with suppress(psycopg.Error, OSError):
-        if isinstance(driver, psycopg.AsyncConnection):
-            await driver.close()
-        else:
-            driver.close()
+def _abandon(transaction: DatabaseTransaction) -> None:
+    """Give up a transaction that no caller has; the server rolls it back."""
+    transaction.driver.pgconn.finish()
 
 
 def _close(driver: psycopg.Connection[Any], in_use: bool) -> None:

@@ -89,7 +89,7 @@ class Transactions:
         await self._turn.acquire()
         try:
             return FileTransaction(
-                await self._in_thread("begin_transaction", self._connect, _abandoned)
+                await self._in_thread("begin_transaction", self._connect, _close)
             )
         except BaseException:
             self._turn.release()
@@ -98,9 +98,16 @@ class Transactions:
     async def complete(self, transaction: FileTransaction, completion: ActivityCompletion) -> None:
         """Complete the activity in the transaction, and commit."""
         operation = "complete_in_transaction"
-        done = await self._in_thread(operation, lambda: self._complete(transaction, completion))
-        self._end(transaction)
-        self._on_commit(done)
+
+        def committed(work: Transaction) -> None:
+            self._end(transaction)
+            self._on_commit(work)
+
+        committed(
+            await self._in_thread(
+                operation, lambda: self._complete(transaction, completion), committed
+            )
+        )
 
     async def roll_back(self, transaction: FileTransaction, *, in_use: bool) -> None:
         """Roll back, unless the transaction has ended."""
@@ -164,9 +171,12 @@ class Transactions:
         return work
 
     async def _in_thread(
-        self, operation: str, run: Callable[[], T], undo: Callable[[T], object] | None = None
+        self, operation: str, run: Callable[[], T], unheard: Callable[[T], object] | None = None
     ) -> T:
-        """The result of what a thread runs, which ends even if the caller is cancelled."""
+        """The result of what a thread runs, which ends even if the caller is cancelled.
+
+        `unheard` gets the result that a cancelled caller does not.
+        """
         running = asyncio.ensure_future(asyncio.to_thread(run))
         try:
             return await asyncio.shield(running)
@@ -174,8 +184,8 @@ class Transactions:
             while not running.done():
                 with suppress(asyncio.CancelledError):
                     await asyncio.wait([running])
-            if undo is not None and running.exception() is None:
-                undo(running.result())
+            if unheard is not None and running.exception() is None:
+                unheard(running.result())
             raise
         except (sqlite3.Error, MemoryError) as error:
             raise provider_error(error, file=self._file, operation=operation) from error
@@ -193,10 +203,6 @@ def _close(driver: sqlite3.Connection) -> None:
             driver.execute("ROLLBACK")
     finally:
         driver.close()
-
-
-def _abandoned(driver: sqlite3.Connection) -> None:
-    _close(driver)
 
 
 def _take_away(driver: sqlite3.Connection) -> None:

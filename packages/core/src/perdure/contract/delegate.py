@@ -225,7 +225,7 @@ class DelegatingProvider(Provider):
     async def begin_transaction(self, *, blocking: bool) -> OpenTransaction:
         return await self.around(
             "begin_transaction",
-            ProviderCall(blocking, lambda: self.inner.begin_transaction(blocking=blocking)),
+            ProviderCall(None, lambda: self.inner.begin_transaction(blocking=blocking)),
         )
 
     async def complete_in_transaction(
@@ -234,7 +234,7 @@ class DelegatingProvider(Provider):
         await self.around(
             "complete_in_transaction",
             ProviderCall(
-                completion, lambda: self.inner.complete_in_transaction(transaction, completion)
+                transaction, lambda: self.inner.complete_in_transaction(transaction, completion)
             ),
         )
 

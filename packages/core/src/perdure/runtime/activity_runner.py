@@ -254,7 +254,7 @@ class ActivityRunner:
             in_use = in_use and isinstance(outcome, FailedCall) and outcome.error is None
             if isinstance(outcome, FailedCall) or not held.is_wanted:
                 return outcome
-            held.result = ResultData(scheduled=data.event, result=outcome)
+            held.result = _result_of(held, outcome, data.event)
             refused = await self._store.complete_in_transaction(held, transaction, held.result)
             if refused is not None:
                 return self._caller.failure(refused)
@@ -285,13 +285,7 @@ class ActivityRunner:
             observe_end(self._observers, held, how, self._clock.now(), failure)
         if not held.is_wanted:
             return
-        result = held.result = (
-            ResultData(scheduled=event, details=outcome)
-            if failed
-            else ResultData(scheduled=event, result=outcome)
-        )
-        if held.delivery > 1:
-            result = held.result = replace(result, delivery=held.delivery)
+        result = held.result = _result_of(held, outcome, event)
         if self._results.take_result(held):
             self._leases.hand_over(held)
             self._slots.give(held.name)
@@ -319,6 +313,14 @@ class ActivityRunner:
 
 
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
+def _result_of(held: HeldActivity, outcome: str | ErrorDetails, event: int) -> ResultData:
+    if isinstance(outcome, str):
+        result = ResultData(scheduled=event, result=outcome)
+    else:
+        result = ResultData(scheduled=event, details=outcome)
+    return result if held.delivery <= 1 else replace(result, delivery=held.delivery)
 
 
 def _log_what_breaks() -> None:

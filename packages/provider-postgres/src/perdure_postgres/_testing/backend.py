@@ -5,15 +5,17 @@ Only the suite imports it, through a hook.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Final
+from typing import Final, cast
 from urllib.parse import quote
 
 from perdure.contract import Provider, ProviderUrl
 from perdure_conformance.backend import Declaration, UrlBackend
 from perdure_conformance.tampering import (
+    EFFECTS,
     FAILING_STEPS,
     LOST_EVENTS,
     RAW_HISTORY,
@@ -22,6 +24,7 @@ from perdure_conformance.tampering import (
     EventPlace,
     Outage,
 )
+from psycopg import AsyncConnection, Connection
 from psycopg.errors import DiskFull
 
 from perdure_postgres._database import Database, connect
@@ -49,6 +52,7 @@ _REPLACE: Final = f"""
 _SPOIL: Final = f"""
     UPDATE {{schema}}.instances SET status = 'Spoiled' WHERE number = {_WHICH}
 """  # noqa: S608 # made of constants
+_LOCK: Final = 0x65666665637473  # "effects"
 
 
 class DatabaseBackend(UrlBackend):
@@ -56,8 +60,9 @@ class DatabaseBackend(UrlBackend):
 
     def __init__(self, url: str, declaration: Declaration) -> None:
         tampering = frozenset(
-            {FAILING_STEPS, LOST_EVENTS, RAW_HISTORY, SPOILED_INSTANCES, STORAGE_ERRORS}
+            {EFFECTS, FAILING_STEPS, LOST_EVENTS, RAW_HISTORY, SPOILED_INSTANCES, STORAGE_ERRORS}
         )
+        self._has_effects = False
         self._options = PostgresOptions.from_url(ProviderUrl.parse(url))
         description = declaration.description
         if (host := self._options.driver.get("host", "")).startswith("/"):
@@ -85,6 +90,48 @@ class DatabaseBackend(UrlBackend):
     async def spoil_instance(self, namespace: str, instance: str) -> None:
         """Write an unknown status into the instance's row."""
         await self._change(_SPOIL, stored(namespace), stored(instance))
+
+    async def write_effect(self, connection: object, key: str) -> None:
+        """Insert the key into a table of the suite's own."""
+        await self._make_effects()
+        statement = self._named("INSERT INTO {schema}.conformance_effects VALUES (%s)")
+        if isinstance(connection, AsyncConnection):
+            await cast("AsyncConnection[object]", connection).execute(statement, (key,))
+        else:
+            write = cast("Connection[object]", connection).execute
+            await asyncio.to_thread(write, statement, (key,))
+
+    async def read_effects(self) -> Sequence[str]:
+        """The keys in that table."""
+        await self._make_effects()
+        connection = await connect(self._options.conninfo)
+        try:
+            cursor = await connection.execute(
+                self._named("SELECT key FROM {schema}.conformance_effects")
+            )
+            return [key for (key,) in await cursor.fetchall()]
+        finally:
+            await connection.close()
+
+    async def _make_effects(self) -> None:
+        if self._has_effects:
+            return
+        connection = await connect(self._options.conninfo)
+        try:
+            async with connection.transaction():
+                # Several runs may make the table at once.
+                await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+                await connection.execute(
+                    self._named(
+                        "CREATE TABLE IF NOT EXISTS {schema}.conformance_effects (key text)"
+                    )
+                )
+        finally:
+            await connection.close()
+        self._has_effects = True
+
+    def _named(self, statement: str) -> bytes:
+        return statement.replace("{schema}", quoted(self._options.schema_name)).encode()
 
     def fail_at(self, provider: Provider, step: int) -> AbstractContextManager[FailingStatements]:
         """Let a statement fail, as if the server's disk were full."""

@@ -6,14 +6,16 @@ Only the suite imports it, through a hook.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from perdure.contract import Provider
 from perdure_conformance.backend import Declaration, UrlBackend
 from perdure_conformance.tampering import (
+    EFFECTS,
     FAILING_STEPS,
     LOST_EVENTS,
     RAW_HISTORY,
@@ -43,9 +45,11 @@ _SPOIL: Final = f"""
     UPDATE perdure_instances SET status = 'Spoiled' WHERE number = ({_WHICH_INSTANCE})
 """  # noqa: S608 # made of constants
 
+_MAKE_EFFECTS: Final = "CREATE TABLE IF NOT EXISTS conformance_effects (key TEXT)"
+_FIND_EFFECTS: Final = "SELECT 1 FROM sqlite_master WHERE name = 'conformance_effects'"
 
 TAMPERING: Final = frozenset(
-    {FAILING_STEPS, LOST_EVENTS, RAW_HISTORY, SPOILED_INSTANCES, STORAGE_ERRORS}
+    {EFFECTS, FAILING_STEPS, LOST_EVENTS, RAW_HISTORY, SPOILED_INSTANCES, STORAGE_ERRORS}
 )
 
 
@@ -70,6 +74,19 @@ class FileBackend(UrlBackend):
     async def spoil_instance(self, namespace: str, instance: str) -> None:
         """Write an unknown status into the instance's row."""
         self._change(_SPOIL, namespace, instance)
+
+    async def write_effect(self, connection: object, key: str) -> None:
+        """Insert the key into a table of the suite's own."""
+        driver = cast("sqlite3.Connection", connection)
+        driver.execute(_MAKE_EFFECTS)
+        driver.execute("INSERT INTO conformance_effects VALUES (?)", (key,))
+
+    async def read_effects(self) -> Sequence[str]:
+        """The keys in that table."""
+        with closing(sqlite3.connect(self._path)) as connection:
+            if connection.execute(_FIND_EFFECTS).fetchone() is None:
+                return []
+            return [key for (key,) in connection.execute("SELECT key FROM conformance_effects")]
 
     def fail_at(self, provider: Provider, step: int) -> AbstractContextManager[FailingStatements]:
         """Let a statement of the writer fail, as if the disk had failed."""
