@@ -163,3 +163,31 @@ async def test_a_removal_that_has_not_seen_a_message_leaves_its_instance_in_the_
 def is_last(parameters):
     """Whether a request takes an ended instance out of the queue."""
     return parameters.get("UpdateExpression") == "REMOVE gpk, gsk"
+
+
+async def test_a_message_is_removed_when_its_instance_is_deleted_while_it_is_signalled(
+    open_on_model, model
+):
+    """The signal has met the ended instance, and then there is none."""
+    stall = Stall()
+    calls = FaultyCalls(model, lambda _, parameters: stall if stands_again(parameters) else None)
+    sender = Sender(calls)
+    async with open_on_model(sender.calls) as first, open_on_model() as other:
+        sending = await send(first)
+        await sender.is_about_to_put()
+        await end(other)
+        going_on = asyncio.create_task(sender.goes_on(sending))
+        await settle()
+        assert left(model) == ["A", "B", "M#late"]
+        await other.delete_instance("alpha", incarnation="alpha@1")
+
+        stall.set()
+        await going_on
+
+        assert left(model) == []
+
+
+def stands_again(parameters):
+    """Whether a request puts an ended instance back into the queue."""
+    is_ended = "stat <> :running" in str(parameters.get("ConditionExpression"))
+    return is_ended and "gpk = :queue" in str(parameters.get("UpdateExpression"))

@@ -167,7 +167,8 @@ class Signals:
         return Update(
             key=self._namespace.lock_key(lock.instance),
             change=f"{change}, gpk = :queue, gsk = :place",
-            condition=f"{condition} AND trn = :turn AND {lock.life.condition}",
+            # Without an item the first part decides: `stat <> :running` would hold.
+            condition=f"trn = :turn AND {lock.life.condition} AND {condition}",
             values=values,
         )
 
