@@ -246,7 +246,7 @@ def bench(session: nox.Session) -> None:
     """Measure all rows of Perdure and its peers into docs/benchmarks; `-- --short` takes minutes, into build."""
     _install(session, with_extras=True)
     session.run("python", "-m", "benchmarks.peers.environments")
-    given = session.posargs or ["--into=docs/benchmarks"]
+    given = session.posargs or ["--into=docs/benchmarks", "--renew"]
     session.run("python", "-m", "benchmarks", *given)
 
 

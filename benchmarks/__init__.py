@@ -1,7 +1,7 @@
 """How fast Perdure is: the same rows for each provider, its peers, and a bare loop as the floor.
 
     python -m benchmarks [--short] [--rounds N] [--minutes N] [--row ROW] [--subject SUBJECT]
-                         [--large] [--into FOLDER] [--remark SENTENCE]
+                         [--large] [--into FOLDER] [--renew] [--remark SENTENCE]
 
 - `rows`: what is measured, and how much of it
 - `measuring`: what one run gives: a figure, samples, processor time, memory
@@ -11,6 +11,7 @@
 - `databases`, `delay`: a PostgreSQL for those that need one, and a proxy that puts it far away
 - `one`: plays one row once, in a process of its own, and prints what it gave as JSON
 - `runner`: plays all rows of all subjects in turn, again and again
+- `excerpt`: the few figures of a run that the page on choosing a provider shows
 - `report`, `page`, `plots`: medians with their spread as JSON, as tables and as pictures
 
 Absolute figures of a shared machine mean little: compare figures of one run. Nothing leaves the

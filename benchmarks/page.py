@@ -54,15 +54,25 @@ def _beginning(described: Mapping[str, Any]) -> list[str]:
         f"What took a subject more than {SLOW:.0f} s, and what has many instances stored or waiting, is played once.",
         "A figure is the median of the runs, with the smallest and the largest; percentiles are those of the single times of all runs.",
         "Processor time is that of one operation: of the worker, the client, and the server where there is one.",
+        "Memory is that of the worker with its client, and of Restate's server; PostgreSQL's is not counted.",
         "What the flows returned is compared with what they should, and the activities that ran are counted.",
         "Compare the figures of one run; those of another machine mean little.",
         "",
-        f"{kind} on {described['machine']}, Python {described['python']}. {described['remark']}".strip(),
+        f"{kind} on {described['machine']}, Python {described['python']}.",
+        *([described["remark"]] if described["remark"] else []),
     ]
 
 
 def _compared(found: Sequence[Summary]) -> list[str]:
-    lines = ["", "## Compared", "", "| subject | settings | versions |", "| --- | --- | --- |"]
+    lines = [
+        "",
+        "## Compared",
+        "",
+        "Temporal is not among them: its server would have to be downloaded or built first.",
+        "",
+        "| subject | settings | versions |",
+        "| --- | --- | --- |",
+    ]
     for subject in _subjects(found):
         versions = ", ".join(f"{name} {number}" for name, number in subject.versions.items())
         settings = subject.settings + (f"; not played: {subject.missing}" * bool(subject.missing))
@@ -113,7 +123,8 @@ def _section(played: Played, of_row: Sequence[Summary], picture: str) -> list[st
 def _why(one: Summary) -> str:
     if one.reason:
         return f"not played, {one.reason}"
-    return f"failed, {one.error}" if one.error else ""
+    # One sentence a line, also of messages.
+    return f"failed, {one.error.replace('. ', '; ')}" if one.error else ""
 
 
 def _line(one: Summary) -> str:

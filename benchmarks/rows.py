@@ -18,7 +18,7 @@ class Row:
     whole: tuple[int, ...]
     more_is_better: bool = True
     once: tuple[int, ...] = ()
-    """Sizes whose preparation takes long: a whole run plays them in its first round alone."""
+    """Sizes whose preparation takes long: a whole run plays them once."""
     large: tuple[int, ...] = ()
     """Sizes that take many minutes: played where they are asked for."""
 
@@ -36,14 +36,18 @@ class Extent:
     rounds: int
 
     def sizes(self, rows: Sequence[Row], number: int) -> Iterator[tuple[Row, int]]:
-        """What this round plays; the first is number 1."""
+        """What this round plays; the first is number 1.
+
+        What is played once follows the second round: then the others have a spread already.
+        """
         for row in rows:
-            chosen = list(row.short if self.short else row.whole)
-            if number == 1 and not self.short:
-                chosen += row.once
-            if number == 1 and self.large:
-                chosen += row.large
-            yield from ((row, size) for size in chosen)
+            yield from ((row, size) for size in (row.short if self.short else row.whole))
+        if number == min(2, self.rounds) and not self.short:
+            for row in rows:
+                yield from ((row, size) for size in row.once)
+        if number == min(2, self.rounds) and self.large:
+            for row in rows:
+                yield from ((row, size) for size in row.large)
 
 
 ROWS = (

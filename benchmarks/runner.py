@@ -27,6 +27,7 @@ from benchmarks.subjects import Subject
 ROOT = Path(__file__).parents[1]
 SLOW = 15.0
 """Seconds: what took a subject longer is played once by it."""
+_NO_TIME = "no time was left in this run"
 _LONGEST = {"large": 3600.0, "once": 240.0, "whole": 120.0, "short": 60.0}
 """Seconds after which a run is given up."""
 
@@ -49,27 +50,25 @@ class Run:
 def play_all(
     rows: Sequence[Row], subjects: Sequence[Subject], extent: Extent, *, minutes: float
 ) -> Iterator[Run]:
-    """All runs of the first round, and of further rounds those that end within the minutes.
+    """All runs of the first rounds, and of further ones those that end within the minutes.
 
-    Tells on stderr how it goes on.
+    What was not played when they are over is not played. Tells on stderr how it goes on.
     """
     end = time.monotonic() + minutes * 60
     took: dict[tuple[str, int, str], float] = {}
     with databases() as server:
         for number, row, size, subject in _in_turn(rows, subjects, extent):
-            if reason := subject.reason(row.id, size):
-                if number == 1:
-                    yield Run(row, size, subject, None, reason=reason)
-                continue
             key, began = (row.id, size, subject.id), time.monotonic()
-            # A row that failed is not tried again; the first round plays all that there is.
-            before = took.get(key, SLOW + 1.0)
-            if number > 1 and (before > SLOW or began + before > end):
+            if key in took:
+                if took[key] > SLOW or began + took[key] > end:
+                    continue
+            elif reason := subject.reason(row.id, size) or (_NO_TIME if began > end else ""):
+                took[key] = float("inf")
+                yield Run(row, size, subject, None, reason=reason)
                 continue
             run = _run(row, size, subject, server, longest=_longest(row, size, extent))
-            if run.measured is not None:
-                took[key] = time.monotonic() - began
-            _tell(run, number, time.monotonic() - began)
+            took[key] = time.monotonic() - began
+            _tell(run, number, took[key])
             yield run
 
 

@@ -27,6 +27,7 @@ include_patterns = [
         f"docs/{folder}/**.md"
         for folder in ("start", "write", "operate", "explain", "look-up", "build-on-it")
     ),
+    "docs/benchmarks/*.md",
     "docs/conformance/*.md",
     "docs/tests/questions.md",
     "CHANGELOG.md",

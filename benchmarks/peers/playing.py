@@ -66,6 +66,10 @@ class Engine(ABC):
         await self.start(flow, {instance: value})
         return (await self.results([instance]))[0]
 
+    def busy(self) -> bool:
+        """Whether it knows of work that is left, where it can tell."""
+        return False
+
     @property
     def servers(self) -> Sequence[int]:
         """Processes that the engine started: their processor time and memory count."""
@@ -326,14 +330,15 @@ async def _stored(opening: Opening, folder: Path, count: int) -> Measured:
 async def _at_rest(played: _Played) -> None:
     """Wait until the engine uses little more of a core than before it had work.
 
-    Or always the same share, as one that polls for each flow that waits; or half a minute.
+    Or always the same share, as one that polls for each flow that waits; or 40 s.
     """
     shares: list[float] = []
-    for _ in range(60):
+    for _ in range(80):
         shares.append(await _idle_share(played, 0.5))
         last = shares[-4:]
         steady = len(last) == 4 and max(last) < 1.2 * min(last) and max(last) < 80.0
-        if shares[-1] < 1.5 * played.idle + 5.0 or steady:
+        quiet = len(last) > 1 and max(last[-2:]) < 1.5 * played.idle + 5.0
+        if (quiet or steady) and not played.engine.busy():
             return
 
 

@@ -55,6 +55,27 @@ def test_every_peer_has_a_list_of_pinned_versions_and_a_subject(part) -> None:
         assert f"benchmarks.peers.{peer}_" in commands
 
 
+def test_the_page_on_providers_shows_the_figures_of_the_last_run(part) -> None:
+    excerpt = part("excerpt")
+    results = json.loads((ROOT / "docs" / "benchmarks" / "results.json").read_text("utf-8"))
+
+    assert excerpt.shown(excerpt.PAGE.read_text("utf-8")) == excerpt.table(results)
+
+
+def test_every_row_of_the_last_run_has_a_figure_of_each_subject_or_a_reason(part) -> None:
+    results = json.loads((ROOT / "docs" / "benchmarks" / "results.json").read_text("utf-8"))
+    played = {(each["row"], each["size"]) for each in results["results"]}
+    cells = {
+        (each["row"], each["size"], each["subject"])
+        for each in results["results"]
+        if each["figures"] or each["error"] or each["not_played"]
+    }
+
+    subjects = [subject.id for subject in part("subjects").subjects()]
+    assert {row for row, _ in played} == set(part("rows").BY_ID)
+    assert cells == {(*each, subject) for each in played for subject in subjects}
+
+
 @pytest.mark.slow
 def test_a_run_writes_its_figures_a_page_and_a_picture(tmp_path: Path) -> None:
     subjects = ("perdure-memory", "floor")
