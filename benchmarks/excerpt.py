@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.rows import BY_ID
 
 PAGE = Path(__file__).parents[1] / "docs" / "operate" / "choosing-a-provider.md"
-_BEGIN, _END = "<!-- figures of the benchmark -->\n", "<!-- their end -->\n"
+_BEGIN, _END = "<!-- figures of the benchmark -->\n\n", "\n<!-- their end -->\n"
 _PROVIDERS = {
     "perdure-memory": "memory",
     "perdure-sqlite": "SQLite",
