@@ -194,7 +194,7 @@ def _restate() -> Subject:
         "Restate",
         "one server with RocksDB on this machine, as it comes; the service on Hypercorn with HTTP/2 and uvloop; each activity is a `ctx.run`",
         cannot={**_ONE_WORKER, "replay": _AT_START},
-        largest={**_FEW, "crowd_beside_chain": (10_000, "")},
+        largest=_FEW,
     )
 
 
