@@ -221,16 +221,21 @@ def combinations(session: nox.Session) -> None:
 
 @nox.session
 def kill(session: nox.Session) -> None:
-    """Kill processes at 100 random moments and PostgreSQL 20 times, and look whether anything was lost."""
+    """Kill processes at 100 random moments, in 500 transactions, and PostgreSQL 20 times; nothing may be lost."""
     _install(session, "test")
     moments = random.randrange(10**6)  # noqa: S311 # no secret
     seed = os.environ.get("PERDURE_SEED", str(moments))
     kills = {"PERDURE_KILLS": _first(session.posargs, "100"), "PERDURE_SEED": seed}
+    in_transactions = {"PERDURE_TRANSACTION_KILLS": _first(session.posargs, "250")}
     postgres = [
         f"packages/provider-postgres/tests/test_{n}.py" for n in ("killed_workers", "crashes")
     ]
-    files = ["packages/provider-sqlite/tests/test_kill.py", *postgres]
-    session.run("pytest", *files, env={**kills, "PERDURE_RESTARTS": "20"})
+    transactions = [
+        f"packages/provider-{n}/tests/test_transactional_activities.py"
+        for n in ("sqlite", "postgres")
+    ]
+    files = ["packages/provider-sqlite/tests/test_kill.py", *postgres, *transactions]
+    session.run("pytest", *files, env={**kills, **in_transactions, "PERDURE_RESTARTS": "20"})
 
 
 @nox.session

@@ -255,7 +255,12 @@ class ActivityRunner:
             if isinstance(outcome, FailedCall) or not held.is_wanted:
                 return outcome
             held.result = _result_of(held, outcome, data.event)
-            refused = await self._store.complete_in_transaction(held, transaction, held.result)
+            refused = await self._store.complete_in_transaction(
+                held,
+                transaction,
+                held.result,
+                roll_back=lambda: self._transactions.roll_back(transaction, in_use=False),
+            )
             if refused is not None:
                 return self._caller.failure(refused)
         finally:

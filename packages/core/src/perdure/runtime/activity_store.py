@@ -7,6 +7,7 @@ way back is uncounted, because no process has ended under the lease (ACT-11, ACT
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -59,14 +60,20 @@ class ActivityStore:
         self._provider.notifier.notify_turns(held.instance)
 
     async def complete_in_transaction(
-        self, held: HeldActivity, transaction: OpenTransaction, result: ResultData
+        self,
+        held: HeldActivity,
+        transaction: OpenTransaction,
+        result: ResultData,
+        *,
+        roll_back: Callable[[], Awaitable[None]],
     ) -> BaseException | None:
         """Commit what the activity wrote together with its result.
 
         Returns why the database refuses what it wrote, None where it does not. A result whose lease
         is gone is dropped together with what was written. After an error of the storage it is not
         known whether the commit took effect: the activity is given back, which has no effect if it
-        was completed.
+        was completed. Where nothing is committed, `roll_back` comes before any other call, which the
+        locks of the transaction would keep waiting.
         """
         refused: BaseException | None = None
         completion = ActivityCompletion(lease=held.lease, message=_message_of(held, result))
@@ -75,6 +82,7 @@ class ActivityStore:
             self._skew.kept += 1
         except ActivityLeaseLost:
             _LOGGER.debug("the result of %s was not wanted", held.id)
+            await roll_back()
             await self.account_for(held.lease)
         except TransactionRefused as error:
             refused = error.__cause__ or error
@@ -87,6 +95,7 @@ class ActivityStore:
                 error,
                 extra=activity_fields(held),
             )
+            await roll_back()
             await self.give_back(held, delay=_BETWEEN_STORES)
         self._provider.notifier.notify_turns(held.instance)
         return refused
