@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -51,32 +52,41 @@ async def add_up(ctx: perdure.OrchestrationContext, count: int) -> int:
 
 
 @pytest.fixture
-def pooled(url, tmp_path):
+def pooled(url):
     """The URL of the same database through a pooler, and the address of the server itself."""
     conninfo = PostgresOptions.from_url(ProviderUrl.parse(url)).conninfo
     host, port = conninfo.get("host", "localhost"), conninfo.get("port", "5432")
     with socket.create_server(("127.0.0.1", 0)) as free:
         listens = free.getsockname()[1]
-    text = SETTINGS.format(host=host, port=port, listens=listens, directory=tmp_path)
-    text = text.replace(
-        "postgres =", f"postgres = user={conninfo['user']} dbname={conninfo['dbname']}"
-    )
-    (tmp_path / "pooler.ini").write_text(text, "utf-8")
-    words = [PROGRAM, "-q", str(tmp_path / "pooler.ini")]
-    if os.geteuid() == 0:
-        # It refuses to run as root; the folder of the socket is its owner's alone.
-        for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-            folder.chmod(0o755)
-        tmp_path.chmod(0o777)
-        words[1:1] = ["-u", Path(host).owner() if host.startswith("/") else "daemon"]
+    # A folder of its own, since those of pytest are for the user that runs it alone.
+    with tempfile.TemporaryDirectory(prefix="perdure-pooler-") as directory:
+        text = SETTINGS.format(host=host, port=port, listens=listens, directory=directory)
+        text = text.replace(
+            "postgres =", f"postgres = user={conninfo['user']} dbname={conninfo['dbname']}"
+        )
+        settings = Path(directory, "pooler.ini")
+        settings.write_text(text, "utf-8")
+        words = [PROGRAM, "-q", str(settings)]
+        if os.geteuid() == 0:
+            # It refuses to run as root; the folder of the socket is its owner's alone.
+            Path(directory).chmod(0o777)
+            words[1:1] = ["-u", Path(host).owner() if host.startswith("/") else "daemon"]
+        with running(words, listens):
+            namespace = url.rpartition("=")[2]
+            yield f"postgresql://any@127.0.0.1:{listens}/postgres?namespace={namespace}", host
+
+
+@contextlib.contextmanager
+def running(words, listens):
+    """The pooler, from when it listens on."""
     with subprocess.Popen(words) as pooler:
         try:
-            while pooler.poll() is None:
+            while True:
+                assert pooler.poll() is None, "the pooler ended"
                 with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", listens)):
                     break
                 time.sleep(0.01)
-            namespace = url.rpartition("=")[2]
-            yield f"postgresql://any@127.0.0.1:{listens}/postgres?namespace={namespace}", host
+            yield
         finally:
             pooler.terminate()
 

@@ -172,7 +172,11 @@ async def test_a_call_gives_up_a_lock_after_a_while_and_is_made_again(
         assert tries.count == 3
 
 
-def test_every_function_that_the_provider_calls_bounds_its_wait_for_locks(postgres_url, execute):
+async def test_every_function_that_the_provider_calls_bounds_its_wait_for_locks(
+    url, postgres_url, execute
+):
+    async with open_provider(url):
+        pass  # makes the schema
     # The other functions are called by these alone.
     rows = execute(
         postgres_url,

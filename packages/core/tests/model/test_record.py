@@ -82,7 +82,13 @@ def test_a_record_is_copied_pickled_replaced_and_made_a_dictionary() -> None:
     assert pickle.loads(pickle.dumps(event)) == event
     assert copy.deepcopy(event) == event
     assert replace(event, result="6").result == "6"
-    assert asdict(event) == {"event_id": 3, "at": 4, "scheduled": 2, "result": "5"}
+    assert asdict(event) == {
+        "event_id": 3,
+        "at": 4,
+        "scheduled": 2,
+        "result": "5",
+        "delivery": None,
+    }
     assert [each.name for each in fields(HistoryEvent)] == ["event_id", "at"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
@@ -91,7 +92,9 @@ async def worker(
     async with session.open_provider(create=True) as provider, opened(resources) as found:
         runtime = perdure.Runtime(provider, *registries, resources=found, options=chosen)
         async with answering(runtime, health), runtime:
-            _LOGGER.info("%s", "; ".join(_serves(provider.description, registries, chosen)))
+            # Told once signals are handled: a supervisor that reads it may send one at once.
+            told = "; ".join(_serves(provider.description, registries, chosen))
+            asyncio.get_running_loop().call_soon(_LOGGER.info, "%s", told)
             await runtime.run_until_stopped()
     _LOGGER.info("the worker has stopped")
     return DONE
