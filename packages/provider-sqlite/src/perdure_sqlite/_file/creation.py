@@ -22,6 +22,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.pool import StaticPool
 
 from perdure_sqlite._schema.counts import add_missing_counts
+from perdure_sqlite._schema.ids_in_use import add_missing_ids_in_use
 from perdure_sqlite._schema.migrations import add_missing_indexes, migrate
 
 _LONGEST_CREATION: Final = 1.0
@@ -111,6 +112,7 @@ def _write(temporary: Path) -> None:
             migrate(connection, file=str(temporary))
             add_missing_indexes(connection, file=str(temporary))
             add_missing_counts(connection)
+            add_missing_ids_in_use(connection)
             driver.execute("COMMIT")
         driver.execute("PRAGMA journal_mode=WAL").fetchall()
 

@@ -27,6 +27,7 @@ from perdure_sqlite._file.creation import ensure_file
 from perdure_sqlite._file.errors import is_busy, provider_error
 from perdure_sqlite._file.identity import FileIdentity, FileReplaced, replaced_error
 from perdure_sqlite._schema.counts import add_missing_counts
+from perdure_sqlite._schema.ids_in_use import add_missing_ids_in_use
 from perdure_sqlite._schema.migrations import add_missing_indexes, migrate
 from perdure_sqlite._schema.tables import namespaces
 
@@ -184,6 +185,7 @@ def _prepare_tables(connection: Connection, file: str, namespace: str) -> int:
         migrate(connection, file=file)
         add_missing_indexes(connection, file=file)
         add_missing_counts(connection)
+        add_missing_ids_in_use(connection)
         of_name = select(namespaces.c.number).where(namespaces.c.name == namespace)
         number = connection.execute(of_name).scalar()
         if number is None:

@@ -7,6 +7,7 @@ the state after the commit, so the execution ends before messages are put into m
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 from perdure.clock import to_microseconds
@@ -28,6 +29,7 @@ from perdure_sqlite._sql.activities import (
     FINISH_ACTIVITY,
     REMOVE_ACTIVITY,
 )
+from perdure_sqlite._sql.answers import KEEP_IDS_IN_USE, READ_IDS_IN_USE
 from perdure_sqlite._sql.instances import CHANGE_PIN, RUNNING
 from perdure_sqlite._sql.mailboxes import REMOVE_MESSAGE
 from perdure_sqlite._sql.rows import InstanceRow
@@ -150,6 +152,9 @@ def _create_and_send(
             in_use.add(new.instance)
             if child.if_exists is not None:
                 mailboxes.put(child.if_exists)
+    if in_use:
+        ids = json.dumps(sorted(in_use))
+        transaction.execute(KEEP_IDS_IN_USE, (row.number, commit.id, ids))
     for message in commit.send:
         mailboxes.put(message)
     if commit.front:
@@ -195,20 +200,22 @@ def _with_messages(
 def _answer_again(transaction: Transaction, row: InstanceRow, commit: TurnCommit) -> CommitAnswer:
     """The answer of a commit that was carried out before.
 
-    The answer is not stored, because it follows from the rows: no instance gives up its id, and
-    `updated_at` is the time of the last commit.
+    Of the answer only the ids in use are stored; the rest follows from the row, whose `updated_at`
+    is the time of the last commit.
     """
     leased = any(new.lease and new.id not in commit.cancel for new in commit.add)
     until: Instant | None = None
     if leased and commit.end is None:
         until = row.updated_at + to_microseconds(commit.activity_lease_for or _NOTHING)
-    in_use = frozenset(
-        new.instance
-        for new in (child.instance for child in commit.create)
-        if (found := transaction.find(new.instance)) is not None
-        and found.incarnation != new.incarnation
-    )
-    answer = CommitAnswer(activities_until=until, in_use=in_use)
+    answer = CommitAnswer(activities_until=until, in_use=_ids_in_use(transaction, row, commit))
     if commit.keep_for is None or not holds(row, commit.token):
         return answer
     return _with_messages(transaction, row, commit, answer)
+
+
+def _ids_in_use(transaction: Transaction, row: InstanceRow, commit: TurnCommit) -> frozenset[str]:
+    """The ids that the commit found in use when it was carried out."""
+    if not commit.create:
+        return frozenset()
+    found = transaction.execute(READ_IDS_IN_USE, (row.number, commit.id)).fetchone()
+    return frozenset() if found is None else frozenset(json.loads(found[0]))
