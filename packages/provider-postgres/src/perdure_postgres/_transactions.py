@@ -15,7 +15,12 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 from perdure.clock import Clock
-from perdure.contract import ActivityCompletion, OpenTransaction, TransactionRefused
+from perdure.contract import (
+    ActivityCompletion,
+    OpenTransaction,
+    TransactionRefused,
+    to_its_end,
+)
 from perdure.errors import ProviderError
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
@@ -219,20 +224,9 @@ class Transactions:
         *,
         unheard: Callable[[T], object] | None = None,
     ) -> T:
-        """The result of a call, which ends even if the caller is cancelled.
-
-        `unheard` gets the result that a cancelled caller does not.
-        """
-        running = asyncio.ensure_future(call)
+        """As `to_its_end`, with the errors of the contract."""
         try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            while not running.done():
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait([running])
-            if unheard is not None and running.exception() is None:
-                unheard(running.result())
-            raise
+            return await to_its_end(call, unheard=unheard)
         except ProviderError:
             raise
         except (psycopg.Error, OSError) as error:

@@ -15,11 +15,15 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final, NoReturn, Self, TypeVar, cast
 
 from perdure.clock import Clock
-from perdure.contract import ActivityCompletion, OpenTransaction, TransactionRefused
+from perdure.contract import (
+    ActivityCompletion,
+    OpenTransaction,
+    TransactionRefused,
+    to_its_end,
+)
 from perdure.errors import PerdureError
 
 from perdure_sqlite._file.errors import code_of, provider_error
@@ -173,20 +177,9 @@ class Transactions:
     async def _in_thread(
         self, operation: str, run: Callable[[], T], unheard: Callable[[T], object] | None = None
     ) -> T:
-        """The result of what a thread runs, which ends even if the caller is cancelled.
-
-        `unheard` gets the result that a cancelled caller does not.
-        """
-        running = asyncio.ensure_future(asyncio.to_thread(run))
+        """The result of what a thread runs to its end, with the errors of the contract."""
         try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            while not running.done():
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait([running])
-            if unheard is not None and running.exception() is None:
-                unheard(running.result())
-            raise
+            return await to_its_end(asyncio.to_thread(run), unheard=unheard)
         except (sqlite3.Error, MemoryError) as error:
             raise provider_error(error, file=self._file, operation=operation) from error
 

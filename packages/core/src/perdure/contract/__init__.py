@@ -21,7 +21,7 @@ The normative text, in numbered clauses, is `docs/build-on-it/contract.md`.
 
 from perdure.clock import Clock, Instant, ManualClock, SystemClock
 from perdure.contract.admin import ProviderAdmin
-from perdure.contract.bound import BoundAdmin, BoundProvider
+from perdure.contract.bound import BoundAdmin, BoundProvider, cannot_be_bound, is_of_class
 from perdure.contract.delegate import DelegatingProvider, ProviderCall
 from perdure.contract.grouping import CallGroups, Group, GroupedCall, in_tasks
 from perdure.contract.hooks import (
@@ -44,6 +44,7 @@ from perdure.contract.validation import (
     check_limit,
     check_reopening,
 )
+from perdure.contract.waiting import to_its_end
 from perdure.errors import (
     ActivityLeaseLost,
     CapabilityMissing,
@@ -220,6 +221,7 @@ __all__ = [
     "TurnWrapper",
     "UrlOptions",
     "WorkWait",
+    "cannot_be_bound",
     "check_commit",
     "check_delay",
     "check_lease",
@@ -230,6 +232,8 @@ __all__ = [
     "hookimpl",
     "in_tasks",
     "is_in_force",
+    "is_of_class",
     "masked",
     "missing_event",
+    "to_its_end",
 ]

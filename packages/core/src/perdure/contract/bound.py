@@ -7,6 +7,7 @@ can run on one, and nothing can be waited for, because nothing happens before th
 
 from __future__ import annotations
 
+import sys
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from datetime import timedelta
@@ -16,7 +17,8 @@ from perdure.clock import Clock
 from perdure.contract.admin import ProviderAdmin
 from perdure.contract.event_loop import ProviderLoop
 from perdure.contract.provider import Provider
-from perdure.errors import ClientUnusable
+from perdure.contract.url import masked
+from perdure.errors import ClientUnusable, InvalidInput
 from perdure.records.activities import (
     ActivityCompletion,
     ActivityLease,
@@ -205,3 +207,25 @@ class BoundAdmin(ProviderAdmin):
 
     async def read_work(self, instance: str) -> InstanceWork | None:
         return await (await self._make()).read_work(instance)
+
+
+def is_of_class(value: object, module: str, name: str) -> bool:
+    """Whether the value is of a class of a module, which may not be installed.
+
+    A module that is not imported has no objects, so it is not imported for this.
+    """
+    found = sys.modules.get(module)
+    return found is not None and isinstance(value, getattr(found, name))
+
+
+def cannot_be_bound(value: object, *, instead: str) -> InvalidInput:
+    """The error for what `bind` cannot bind; `instead` names what it can."""
+    if isinstance(value, str):
+        named = repr(masked(value))
+    else:
+        named = f"an object of {type(value).__module__}.{type(value).__qualname__}"
+    if is_of_class(value, "sqlalchemy.orm", "Session") or is_of_class(
+        value, "sqlalchemy.ext.asyncio", "AsyncSession"
+    ):
+        instead = "its connection, `session.connection()`"
+    return InvalidInput(f"{named} cannot be bound; pass {instead}")

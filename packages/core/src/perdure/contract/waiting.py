@@ -1,10 +1,13 @@
-"""Waiting for the first of several coroutines, or for all futures, without leaving tasks behind."""
+"""Waiting for the first of several coroutines, for all futures, or to an end, without leaving tasks behind."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Coroutine
+from contextlib import suppress
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 async def first_of(*coroutines: Coroutine[object, object, object]) -> None:
@@ -30,6 +33,24 @@ async def all_of(futures: Collection[asyncio.Future[Any]]) -> None:
     """Return when all are done, with any outcome."""
     if futures:
         await asyncio.wait(futures)
+
+
+async def to_its_end(call: Awaitable[T], *, unheard: Callable[[T], object] | None = None) -> T:
+    """The result of a call that must not be broken off.
+
+    If the caller is cancelled, however often, the cancellation reaches it when the call has ended.
+    `unheard` gets the result that a cancelled caller does not.
+    """
+    running = asyncio.ensure_future(call)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        while not running.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([running])
+        if unheard is not None and running.exception() is None:
+            unheard(running.result())
+        raise
 
 
 def pass_over(done: asyncio.Future[Any]) -> None:

@@ -8,13 +8,13 @@ wrote stays. So what it wrote is there exactly if its result is.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 from perdure.authoring.registry import Catalog
 from perdure.contract.provider import Provider
 from perdure.contract.retries import PATIENT_TRIES, with_retries
 from perdure.contract.transactions import OpenTransaction
+from perdure.contract.waiting import to_its_end
 from perdure.errors import CapabilityMissing, ProviderError
 from perdure.records.limits import TRANSACTIONS
 from perdure.runtime.activity_leases import HeldActivity
@@ -62,11 +62,7 @@ class ActivityTransactions:
 
     async def roll_back(self, transaction: OpenTransaction, *, in_use: bool) -> None:
         """End a transaction, unless it was committed; a cancellation comes after the end."""
-        ending = asyncio.ensure_future(self._end(transaction, in_use=in_use))
-        try:
-            await asyncio.shield(ending)
-        finally:
-            await _until_done(ending)
+        await to_its_end(self._end(transaction, in_use=in_use))
 
     async def _end(self, transaction: OpenTransaction, *, in_use: bool) -> None:
         try:
@@ -74,8 +70,3 @@ class ActivityTransactions:
         except ProviderError as error:
             # Without its connection the storage rolls it back by itself.
             _LOGGER.warning("a transaction was not rolled back in order: %s", error)
-
-
-async def _until_done(task: asyncio.Future[None]) -> None:
-    if not task.done():
-        await asyncio.wait([task])

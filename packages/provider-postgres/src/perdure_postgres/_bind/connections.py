@@ -6,14 +6,13 @@ commit it at once is refused, since the start would stand while what belongs to 
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
 import psycopg
 import sqlalchemy
-from perdure.contract import masked
+from perdure.contract import cannot_be_bound, is_of_class
 from perdure.errors import InvalidInput
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
@@ -59,13 +58,18 @@ def connection_of(value: object) -> BoundConnection:
         return _AsyncPsycopg(cast("psycopg.AsyncConnection[Any]", value))
     if isinstance(value, sqlalchemy.Connection):
         return _SqlAlchemy(value)
-    if _is_a(value, "sqlalchemy.ext.asyncio", "AsyncConnection"):
+    if is_of_class(value, "sqlalchemy.ext.asyncio", "AsyncConnection"):
         return _AsyncSqlAlchemy(value)
-    if _is_a(value, "asyncpg", "Connection") or _is_a(value, "asyncpg.pool", "PoolConnectionProxy"):
+    if is_of_class(value, "asyncpg", "Connection") or is_of_class(
+        value, "asyncpg.pool", "PoolConnectionProxy"
+    ):
         return _Asyncpg(value)
     if hasattr(value, "ensure_connection") and hasattr(value, "vendor"):
         return _Django(value)
-    raise InvalidInput(f"{_named(value)} cannot be bound; {_instead(value)}")
+    raise cannot_be_bound(
+        value,
+        instead="a connection of psycopg, asyncpg or SQLAlchemy, or django.db.connection",
+    )
 
 
 class _Psycopg(BoundConnection):
@@ -235,23 +239,3 @@ def _fetch_sqlalchemy(
     description: Any = result.cursor.description if result.cursor is not None else ()
     types = [column[1] for column in description]
     return decoded([tuple(row) for row in result.all()], types)
-
-
-def _is_a(value: object, module: str, name: str) -> bool:
-    """Whether it is of this class; a module that is not imported has no objects."""
-    found = sys.modules.get(module)
-    return found is not None and isinstance(value, getattr(found, name))
-
-
-def _named(value: object) -> str:
-    if isinstance(value, str):
-        return repr(masked(value))
-    return f"an object of {type(value).__module__}.{type(value).__qualname__}"
-
-
-def _instead(value: object) -> str:
-    if _is_a(value, "sqlalchemy.orm", "Session") or _is_a(
-        value, "sqlalchemy.ext.asyncio", "AsyncSession"
-    ):
-        return "pass its connection, `session.connection()`"
-    return "pass a connection of psycopg, asyncpg or SQLAlchemy, or django.db.connection"

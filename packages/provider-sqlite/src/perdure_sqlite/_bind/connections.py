@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol, TypeVar, cast
 
 import sqlalchemy
-from perdure.contract import masked
+from perdure.contract import cannot_be_bound, is_of_class, to_its_end
 from perdure.errors import InvalidInput
 
 T = TypeVar("T")
@@ -86,13 +85,16 @@ def connection_of(value: object) -> BoundConnection:
         return _Sqlite(value)
     if isinstance(value, sqlalchemy.Connection):
         return _SqlAlchemy(value)
-    if _is_a(value, "sqlalchemy.ext.asyncio", "AsyncConnection"):
+    if is_of_class(value, "sqlalchemy.ext.asyncio", "AsyncConnection"):
         return _AsyncSqlAlchemy(value)
-    if _is_a(value, "aiosqlite", "Connection"):
+    if is_of_class(value, "aiosqlite", "Connection"):
         return _Aiosqlite(value)
     if hasattr(value, "ensure_connection") and hasattr(value, "vendor"):
         return _Django(value)
-    raise InvalidInput(f"{_named(value)} cannot be bound; {_instead(value)}")
+    raise cannot_be_bound(
+        value,
+        instead="a connection of sqlite3, aiosqlite or SQLAlchemy, or django.db.connection",
+    )
 
 
 class _Sqlite(BoundConnection):
@@ -192,15 +194,11 @@ class _Aiosqlite(BoundConnection):
     async def run(self, operation: Operation[T]) -> T:
         connection = self._connection
         rows, connection.row_factory = connection.row_factory, None
-        running = asyncio.ensure_future(
-            asyncio.to_thread(operation, _WaitingCursor(connection, asyncio.get_running_loop()))
-        )
+        cursor = _WaitingCursor(connection, asyncio.get_running_loop())
         try:
-            return await asyncio.shield(running)
-        finally:
             # After a cancellation, the application must not roll back in the middle.
-            while not running.done():
-                await asyncio.wait([running])
+            return await to_its_end(asyncio.to_thread(operation, cursor))
+        finally:
             connection.row_factory = rows
 
 
@@ -316,23 +314,3 @@ def _refuse_dialect(dialect: sqlalchemy.Dialect) -> NoReturn:
         f"the SQLAlchemy connection uses {dialect.name}+{dialect.driver}; bind one of"
         " sqlite+pysqlite or sqlite+aiosqlite"
     )
-
-
-def _is_a(value: object, module: str, name: str) -> bool:
-    """Whether it is of this class; a module that is not imported has no objects."""
-    found = sys.modules.get(module)
-    return found is not None and isinstance(value, getattr(found, name))
-
-
-def _named(value: object) -> str:
-    if isinstance(value, str):
-        return repr(masked(value))
-    return f"an object of {type(value).__module__}.{type(value).__qualname__}"
-
-
-def _instead(value: object) -> str:
-    if _is_a(value, "sqlalchemy.orm", "Session") or _is_a(
-        value, "sqlalchemy.ext.asyncio", "AsyncSession"
-    ):
-        return "pass its connection, `session.connection()`"
-    return "pass a connection of sqlite3, aiosqlite or SQLAlchemy, or django.db.connection"
