@@ -9,14 +9,19 @@ from contextlib import contextmanager
 import perdure
 import pytest
 from perdure.providers.loader import open_provider
-from perdure_postgres import _signals
+from perdure_postgres import PostgresProvider, _signals
 
 app = perdure.Registry()
 
 
 @app.activity
 async def greet(name: str) -> str:
+    await is_waited_for.wait()
     return f"hello {name}"
+
+
+is_waited_for = asyncio.Event()
+"""Set while a client waits for the result: without it, an end may come before the first read."""
 
 
 @app.orchestration
@@ -40,6 +45,7 @@ def counted(provider):
 
 
 async def run(client, name):
+    is_waited_for.clear()
     handle = await client.start_orchestration(name, greeting, "you")
     assert await handle.result(timeout=30) == "hello you"
 
@@ -48,6 +54,13 @@ async def run(client, name):
 async def test_an_orchestration_with_an_activity_costs_seven_statements(url, clock, monkeypatch):
     # No other process listens, so none has to be waited for, and none is told.
     monkeypatch.setattr(_signals, "_FOR_ANSWERS", 0)
+    wait_for_change = PostgresProvider.wait_for_change
+
+    async def noted_wait(provider, wait):
+        is_waited_for.set()
+        await wait_for_change(provider, wait)
+
+    monkeypatch.setattr(PostgresProvider, "wait_for_change", noted_wait)
     # Time stands still, so nothing is looked for again because time has passed.
     async with open_provider(url, clock=clock) as provider, perdure.Runtime(provider, app):
         client = perdure.Client(provider)
