@@ -15,6 +15,7 @@ from perdure.runtime.activity_leases import (
     HeldActivity,
     LeaseState,
 )
+from perdure.runtime.bytes_in_flight import Share
 
 SECOND = 1_000_000
 
@@ -27,7 +28,7 @@ def activity(id: str = "1:2", *, under: str = "a lease", instance: str = "i") ->
 
 @pytest.fixture
 def leases() -> ActivityLeases:
-    return ActivityLeases()
+    return ActivityLeases(Share(1))
 
 
 def due(leases: ActivityLeases) -> list[HeldActivity]:

@@ -10,6 +10,7 @@ from perdure.authoring.registry import Catalog
 from perdure.contract import InstanceState, InstanceStatus
 from perdure.history import OrchestrationStarted
 from perdure.replay.execution import Execution
+from perdure.runtime.bytes_in_flight import BytesInFlight
 from perdure.runtime.executions import ExecutionCache, LiveExecution
 
 app = perdure.Registry()
@@ -59,8 +60,12 @@ def state(**fields) -> InstanceState:
     return InstanceState(**{**given, **fields})
 
 
+def cache_of(limit: int) -> ExecutionCache:
+    return ExecutionCache(limit, BytesInFlight(1_000_000))
+
+
 def test_what_is_taken_is_gone() -> None:
-    cache, kept = ExecutionCache(2), live()
+    cache, kept = cache_of(2), live()
     cache.put("a", kept)
 
     assert cache.take("a") is kept
@@ -69,7 +74,7 @@ def test_what_is_taken_is_gone() -> None:
 
 
 def test_beyond_the_limit_the_one_that_was_used_longest_ago_goes() -> None:
-    cache = ExecutionCache(2)
+    cache = cache_of(2)
     executions = {name: live(name) for name in "abc"}
     cache.put("a", executions["a"])
     cache.put("b", executions["b"])
@@ -77,24 +82,27 @@ def test_beyond_the_limit_the_one_that_was_used_longest_ago_goes() -> None:
     assert used is not None
     cache.put("a", used)
 
-    evicted = cache.put("c", executions["c"])
+    cache.put("c", executions["c"])
 
-    assert evicted is executions["b"].execution
+    assert cache.too_many() is executions["b"].execution
+    assert cache.too_many() is None
     assert len(cache) == 2
     for each in executions.values():
         each.execution.discard()
 
 
 def test_a_cache_without_room_gives_back_what_is_put_in() -> None:
-    cache, kept = ExecutionCache(0), live()
+    cache, kept = cache_of(0), live()
 
-    assert cache.put("a", kept) is kept.execution
+    cache.put("a", kept)
+
+    assert cache.too_many() is kept.execution
     assert len(cache) == 0
     kept.execution.discard()
 
 
 def test_clearing_hands_out_everything() -> None:
-    cache = ExecutionCache(5)
+    cache = cache_of(5)
     kept = [live(name) for name in "ab"]
     for one in kept:
         cache.put(one.execution.started.instance, one)

@@ -9,13 +9,15 @@ from pathlib import Path
 import perdure
 import pytest
 from perdure.contract import CommitAnswer, DelegatingProvider, Provider, TurnCommit
-from perdure.runtime.payload_budget import LIMIT, PayloadBudget
+from perdure.runtime.bytes_in_flight import BytesInFlight
+from perdure.runtime.payload_budget import PayloadBudget
 from perdure.testing import Stage
 
 from .wrapping import Wrapping
 
 MEGABYTE = 1_000_000
 COUNT = 10
+LIMIT = BytesInFlight(perdure.RuntimeOptions().max_bytes_in_flight).commits
 
 
 @pytest.mark.slow
@@ -106,7 +108,7 @@ async def test_large_turns_are_made_and_committed_a_few_at_a_time() -> None:
 
 
 async def test_a_turn_that_is_larger_than_the_budget_is_made_alone() -> None:
-    budget, order = PayloadBudget(), list[str]()
+    budget, order = PayloadBudget(LIMIT), list[str]()
 
     async def hold(name: str, size: int, gate: asyncio.Event) -> None:
         async with budget.take(size):
@@ -132,7 +134,7 @@ async def test_a_turn_that_is_larger_than_the_budget_is_made_alone() -> None:
 
 
 async def test_who_no_longer_waits_for_the_budget_holds_up_nothing() -> None:
-    budget = PayloadBudget()
+    budget = PayloadBudget(LIMIT)
 
     async def hold(size: int) -> str:
         async with budget.take(size):

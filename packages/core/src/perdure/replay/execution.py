@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Awaitable, Generator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Required, TypedDict, Unpack, cast
 
@@ -42,6 +43,8 @@ from perdure.replay.turn import TurnDraft, decoded, end_of_work, settle
 
 WHOLE = 1 << 62
 """No limit to the callbacks of a delivery but that of the loop."""
+_LARGE = 16 * 1024
+"""An input of so many characters is let go of when the code is called."""
 STEP = 200
 """How many callbacks a step of long work runs: about two milliseconds."""
 
@@ -63,11 +66,14 @@ class Execution:
         "_cleanup_timer",
         "_commands",
         "_context",
+        "_input",
+        "_input_size",
         "_main",
         "_start_timer",
         "_trace_paths",
         "_transcript",
         "definition",
+        "given",
         "kept_children",
         "loop",
         "started",
@@ -84,7 +90,16 @@ class Execution:
         compare: Compare = DEFAULT_COMPARE,
         surroundings: Surroundings = ALONE,
     ) -> None:
+        self._input = started.input
+        """Until the code is called."""
+        self.given = self._input_size = len(started.input)
+        """How many characters of payloads the code may hold: what it was called with, and what was
+        delivered to it since it last asked for work. `was_given` keeps it up."""
+        if len(started.input) >= _LARGE:
+            # The code has what it was called with; a second copy would stay as long as the execution.
+            started = replace(started, input="")
         self.started = started
+        """Its first event, without a large input."""
         self.definition = definition
         self._commands = Commands(started, definition, catalog, compare, surroundings)
         self._transcript = self._commands.transcript
@@ -289,6 +304,10 @@ class Execution:
             self._commands.end_cancelled()
         self.fail(details)
 
+    def was_given(self, size: int, *, asks: bool) -> None:
+        """Note how much a turn has delivered, and whether the code asked for work in it."""
+        self.given = size + (self._input_size if asks else self.given)
+
     def take_turn(self) -> TurnDraft:
         """What happened since the last turn was taken.
 
@@ -417,30 +436,35 @@ class Execution:
         if event.start_at is not None and event.start_at > event.at:
             self._start_timer = self._commands.create_start_timer(event.start_at)
         else:
-            self._call(event)
+            self._call()
 
-    def _call(self, event: OrchestrationStarted) -> None:
+    def _call(self) -> None:
         """Call the orchestration."""
         # In a context of its own, because the context variables of the host differ from run to run.
         self._main = self.loop.create_task(
-            self._run_main(event), name="orchestration", context=contextvars.Context()
+            self._run_main(), name="orchestration", context=contextvars.Context()
         )
         self._main.add_done_callback(self._main_done)
 
-    async def _run_main(self, event: OrchestrationStarted) -> object:
-        parameters, text = self.definition.reference.parameters, event.input
-        if not parameters.types and event.format == history.FIRST_FORMAT:
+    async def _run_main(self) -> object:
+        return await self._function_called()
+
+    def _function_called(self) -> Awaitable[object]:
+        """The coroutine of the code. Only it has the input then, which may be large."""
+        parameters, text = self.definition.reference.parameters, self._input
+        self._input = ""
+        if not parameters.types and self.started.format == history.FIRST_FORMAT:
             # Version 0.1.0 left out an input that nothing takes, and its histories go on so.
             text = NULL
         args, kwargs = parameters.decode(text, f"orchestration {self.definition.name!r}")
-        return await self.definition.function(self._context, *args, **kwargs)
+        return self.definition.function(self._context, *args, **kwargs)
 
     def _deliver_end_of_work(self, event: Event, scheduled: int) -> None:
         work = self._commands.work.pop(scheduled, None)
         if scheduled == self._cleanup_timer:
             self._commands.end_cancelled()
         elif scheduled == self._start_timer:
-            self._call(self.started)
+            self._call()
         elif self._commands.start_limits and self._commands.reached_start_limit(scheduled):
             pass
         elif work is None or work.future is None:

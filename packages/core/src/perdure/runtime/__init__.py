@@ -27,6 +27,7 @@ Both:
 
 - `retention` deletes what is kept no longer
 - `polling` looks for work; `renewal` extends leases; `shutdown` ends the runtime
+- `bytes_in_flight` says how much of large payloads is held, and how much may be
 - `parking` marks what cannot go on; `value_differences` tells of values that differ;
   `observers` calls those of the application
 - `isolation_gate` runs suspected work with nothing beside it

@@ -21,6 +21,7 @@ Invariants, with the clauses of the contract that they rest on:
    call may return it again (ACT-2): then it goes on under the new lease (`adopt`). If it is not
    wanted any more it ends first; only a thread that hangs is not waited for beyond its grace.
 4. A slot is taken exactly while an activity is RUNNING.
+5. Its payload counts as in flight until it is RELEASED: its input, then its result.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from perdure.clock import Instant, to_microseconds
 from perdure.contract.provider import Provider
 from perdure.model.wire import ActivityData, ResultData
 from perdure.records.activities import ActivityLease, LeasedActivity
+from perdure.runtime.bytes_in_flight import Share, counted
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.renewal import LeaseRenewal
 
@@ -95,6 +97,8 @@ class HeldActivity:
     """When the time of all its attempts is over: a cancellation has no grace from then on."""
     result: ResultData | None = None
     """Set once it has ended."""
+    in_flight: int = 0
+    """How many bytes of payload it counts for."""
 
     @classmethod
     def of(cls, leased: LeasedActivity) -> HeldActivity:
@@ -111,6 +115,7 @@ class HeldActivity:
             leased.delivery,
             leased.added_at,
             leased.data,
+            in_flight=counted(len(leased.data)),
         )
 
     @property
@@ -149,7 +154,8 @@ class ResultTaker(Protocol):
 class ActivityLeases:
     """The register; see the module. Only it changes the state of an activity."""
 
-    def __init__(self) -> None:
+    def __init__(self, in_flight: Share) -> None:
+        self._in_flight = in_flight
         self._running: dict[HeldActivity, None] = {}
         self._handed_over: dict[HeldActivity, None] = {}
         self._by_instance: dict[str, dict[ActivityKey, HeldActivity]] = {}
@@ -163,11 +169,22 @@ class ActivityLeases:
         held.state = LeaseState.RUNNING
         held.began_at = now
         self._running[held] = None
+        if held.in_flight:
+            self._in_flight.take(held.in_flight)
         of_instance = self._by_instance.get(held.instance)
         if of_instance is None:
             of_instance = self._by_instance[held.instance] = {}
         of_instance[held.key] = held
         self._is_busy.set()
+
+    def has_ended(self, held: HeldActivity, result: ResultData) -> None:
+        """Its function has returned or raised: the result counts from now on, and not the input."""
+        held.result = result
+        size = 0 if result.result is None else counted(len(result.result))
+        if size or held.in_flight:
+            self._in_flight.take(size)
+            self._in_flight.give(held.in_flight)
+            held.in_flight = size
 
     def hand_over(self, held: HeldActivity) -> None:
         """A leased instance has taken its result, and owns it from now on."""
@@ -183,6 +200,8 @@ class ActivityLeases:
         if state is LeaseState.RELEASED:
             return
         del (self._running if state is LeaseState.RUNNING else self._handed_over)[held]
+        if held.in_flight:
+            self._in_flight.give(held.in_flight)
         # A newer lease of the same activity may have taken its place, and ended before it.
         of_instance = self._by_instance.get(held.instance, {})
         if of_instance.get(held.key) is held:

@@ -254,11 +254,12 @@ class ActivityRunner:
             in_use = in_use and isinstance(outcome, FailedCall) and outcome.error is None
             if isinstance(outcome, FailedCall) or not held.is_wanted:
                 return outcome
-            held.result = _result_of(held, outcome, data.event)
+            result = _result_of(held, outcome, data.event)
+            self._leases.has_ended(held, result)
             refused = await self._store.complete_in_transaction(
                 held,
                 transaction,
-                held.result,
+                result,
                 roll_back=lambda: self._transactions.roll_back(transaction, in_use=False),
             )
             if refused is not None:
@@ -290,7 +291,8 @@ class ActivityRunner:
             observe_end(self._observers, held, how, self._clock.now(), failure)
         if not held.is_wanted:
             return
-        result = held.result = _result_of(held, outcome, event)
+        result = _result_of(held, outcome, event)
+        self._leases.has_ended(held, result)
         if self._results.take_result(held):
             self._leases.hand_over(held)
             self._slots.give(held.name)

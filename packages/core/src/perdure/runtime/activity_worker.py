@@ -36,6 +36,7 @@ from perdure.runtime.activity_leases import (
 from perdure.runtime.activity_log import activity_fields, log_given_up
 from perdure.runtime.activity_runner import ActivityRunner
 from perdure.runtime.activity_store import ActivityStore
+from perdure.runtime.bytes_in_flight import Share, counted
 from perdure.runtime.clock_skew import ClockSkew
 from perdure.runtime.host_loop import BackgroundTasks
 from perdure.runtime.isolation_gate import IsolationGate
@@ -80,7 +81,9 @@ class ActivityWorker:
         resources: object,
         worker_tag: WorkerTag,
         wrappers: Sequence[ActivityWrapper],
+        in_flight: Share,
     ) -> None:
+        self._in_flight = in_flight
         self._worker_tag = worker_tag
         self._provider = provider
         self._catalog = catalog
@@ -89,9 +92,9 @@ class ActivityWorker:
         self._skew = skew
         self._is_stopping = False
         self._caller = ActivityCaller(options, wrappers)
-        self._slots = Slots(catalog, options, self._caller.threads)
+        self._slots = Slots(catalog, options, self._caller.threads, in_flight)
         self._background = BackgroundTasks()
-        self.leases = ActivityLeases()
+        self.leases = ActivityLeases(in_flight)
         self.store = ActivityStore(provider, parked, skew)
         self.runner = ActivityRunner(
             clock=provider.clock,
@@ -142,26 +145,37 @@ class ActivityWorker:
     # For turns
 
     def reserve(self, instance: str, activities: Collection[DraftActivity]) -> list[DraftActivity]:
-        """Take slots for activities that a commit is to add leased; returns those that got one."""
+        """Take slots for activities that a commit is to add leased; returns those that got one.
+
+        What is in flight has to have room for them, too.
+        """
         if not activities or self._is_stopping or not self._gate.is_open:
             return []
-        tags, names = self._tags, self._catalog.activities
+        tags, names, in_flight = self._tags, self._catalog.activities, self._in_flight
         is_first = next(self.leases.running_of(instance), None) is None
         direct: list[DraftActivity] = []
         for one in activities:
+            size = counted(len(one.data.input))
             if (
                 one.name in names
                 and one.tag in tags
+                and (not in_flight.in_use or in_flight.fits(size))
                 and self._slots.reserve(one.name, is_first=is_first)
             ):
                 one.is_direct, is_first = True, False
                 direct.append(one)
+                if size:
+                    in_flight.take(size)
         return direct
 
     def unreserve(self, activities: Iterable[DraftActivity]) -> None:
         """Give back slots that were reserved."""
         for one in activities:
-            self._slots.give(one.name)
+            self._unreserve(one)
+
+    def _unreserve(self, one: DraftActivity) -> None:
+        self._slots.give(one.name)
+        self._in_flight.give(counted(len(one.data.input)))
 
     def start_direct(
         self, commit: TurnCommit, added: Iterable[DraftActivity], answer: CommitAnswer
@@ -169,6 +183,7 @@ class ActivityWorker:
         """Run activities that a confirmed commit has added leased, in slots that were reserved."""
         now = self._provider.clock.now()
         for one in added:
+            size = counted(len(one.data.input))
             held = HeldActivity(
                 commit.instance,
                 commit.incarnation,
@@ -182,15 +197,18 @@ class ActivityWorker:
                 added_at=now,
                 stored=b"",
                 data=one.data,
+                in_flight=size,
             )
             if self.leases.find(held) is not None:
                 # The answer came so late that the lease had expired, and was taken here again.
-                self._slots.give(one.name)
+                self._unreserve(one)
             elif self._is_stopping:
-                self._slots.give(one.name)
+                self._unreserve(one)
                 self._background.spawn(self.store.give_back(held))
             else:
                 self.runner.start(held)
+                if size:  # counted with its lease from now on
+                    self._in_flight.give(size)
 
     # The queue
 
@@ -242,7 +260,9 @@ class ActivityWorker:
                 )
             )
         slots.note_found(room, len(leased))
-        started = [self._start_or_adopt(HeldActivity.of(one)) for one in leased if one.served]
+        served = [HeldActivity.of(one) for one in leased if one.served]
+        self._in_flight.found([held.in_flight for held in served])
+        started = [self._start_or_adopt(held) for held in served if self._admit(held)]
         if unregistered_for is not None:
             unregistered = [one for one in leased if not one.served]
             self._looks.saw((one.instance, one.id) for one in unregistered)
@@ -251,6 +271,13 @@ class ActivityWorker:
         if any(started):
             return Found.WORK
         return Found.OWN_WORK if started else Found.NOTHING
+
+    def _admit(self, held: HeldActivity) -> bool:
+        """Give it back if its payload has no room here; tells whether it has."""
+        if self._in_flight.fits(held.in_flight) or self.leases.find(held) is not None:
+            return True
+        self._background.spawn(self.store.give_back(held))
+        return False
 
     def _start_or_adopt(self, held: HeldActivity) -> bool:
         """Begin it, or if it is held here let that go on; tells whether it began."""

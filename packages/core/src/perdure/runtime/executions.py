@@ -24,6 +24,7 @@ from perdure.replay.copying import copied_history
 from perdure.replay.execution import PYTHON, STEP, Execution
 from perdure.replay.signals import UndecodableData
 from perdure.replay.surroundings import Surroundings
+from perdure.runtime.bytes_in_flight import LARGE, BytesInFlight
 from perdure.runtime.copies import Rewind, read_source, settle_fork
 from perdure.runtime.held_instance import HeldInstance
 from perdure.runtime.histories import read_history, read_values
@@ -54,31 +55,49 @@ class LiveExecution:
 
 
 class ExecutionCache:
-    """Takes in executions, and hands them out for a turn; never both at once."""
+    """Takes in executions, and hands them out for a turn; never both at once.
 
-    def __init__(self, limit: int) -> None:
+    What they were given counts as bytes in flight.
+    """
+
+    def __init__(self, limit: int, in_flight: BytesInFlight) -> None:
         self._limit = limit
+        self._in_flight = in_flight
         self._live: OrderedDict[str, LiveExecution] = OrderedDict()
+        self.given = 0
+        """How many bytes of payload the large ones were given, and those that wait under a lease."""
 
     def __len__(self) -> int:
         return len(self._live)
 
     def take(self, instance: str) -> LiveExecution | None:
         """Remove and return what is kept of this instance."""
-        return self._live.pop(instance, None)
+        live = self._live.pop(instance, None)
+        if live is not None and live.execution.given >= LARGE:
+            self.given -= live.execution.given
+        return live
 
-    def put(self, instance: str, live: LiveExecution) -> Execution | None:
-        """Keep it; returns the execution that had to go for it, to be discarded."""
+    def put(self, instance: str, live: LiveExecution) -> None:
+        """Keep it, until `too_many` says that it has to go."""
         self._live[instance] = live
-        if len(self._live) <= self._limit:
+        if live.execution.given >= LARGE:
+            self.given += live.execution.given
+
+    def too_many(self) -> Execution | None:
+        """Remove and return one that has to go, to be discarded; None if all may stay."""
+        if not self._live or (len(self._live) <= self._limit and self.fits):
             return None
-        return self._live.popitem(last=False)[1].execution
+        live = self.take(next(iter(self._live)))
+        return None if live is None else live.execution
+
+    @property
+    def fits(self) -> bool:
+        """Whether there is room for what they were given."""
+        return not self.given or self.given <= self._in_flight.room_for_cached
 
     def clear(self) -> list[Execution]:
         """Remove all, to be discarded."""
-        executions = [live.execution for live in self._live.values()]
-        self._live.clear()
-        return executions
+        return [live.execution for name in tuple(self._live) if (live := self.take(name))]
 
 
 class Executions:
@@ -90,12 +109,14 @@ class Executions:
         catalog: Catalog,
         options: RuntimeOptions,
         differences: ValueDifferences,
+        in_flight: BytesInFlight,
     ) -> None:
         self._provider = provider
         self._catalog = catalog
         self._options = options
         self._differences = differences
-        self._cache = ExecutionCache(options.cache_size)
+        self._in_flight = in_flight
+        self._cache = ExecutionCache(options.cache_size, in_flight)
         self._plain_surroundings = Surroundings(
             capabilities=provider.capabilities,
             provider=provider.description,
@@ -106,6 +127,19 @@ class Executions:
     def __len__(self) -> int:
         """How many are cached."""
         return len(self._cache)
+
+    @property
+    def given(self) -> int:
+        """How many bytes of payload the cached ones were given, and those that wait under a lease."""
+        return self._cache.given
+
+    def begin_waiting(self, size: int) -> None:
+        """An execution that was given so much waits under a lease; it has room with the cached ones."""
+        self._cache.given += size
+
+    def end_waiting(self, size: int) -> None:
+        """It goes on."""
+        self._cache.given -= size
 
     def has(self, name: str, version: str | None) -> bool:
         """Whether this version is registered here."""
@@ -236,13 +270,21 @@ class Executions:
 
     async def keep(self, instance: str, execution: Execution, last_commit: str | None) -> None:
         """Put an execution into the cache, confirmed by this commit."""
-        evicted = self._cache.put(instance, LiveExecution(execution, last_commit))
-        if evicted is not None:
+        self._cache.put(instance, LiveExecution(execution, last_commit))
+        await self.make_room()
+
+    async def make_room(self) -> bool:
+        """Discard what the cache has no room for, the least recently used first.
+
+        Returns whether what waits under leases has room then, too.
+        """
+        while (evicted := self._cache.too_many()) is not None:
             await self.discard(evicted)
+        return self._cache.fits
 
     def keep_none(self) -> None:
         """Cache nothing from now on: every lease rebuilds its execution. For tests."""
-        self._cache = ExecutionCache(0)
+        self._cache = ExecutionCache(0, self._in_flight)
 
     async def forget(self, instance: str) -> None:
         """Free what is cached of an instance."""

@@ -48,6 +48,7 @@ from perdure.replay.signals import (
 from perdure.replay.turn import TurnDraft
 from perdure.runtime.activity_leases import HeldActivity
 from perdure.runtime.after_commit import TurnTimes, follow
+from perdure.runtime.bytes_in_flight import LARGE, counted
 from perdure.runtime.commits import make_turn_commit
 from perdure.runtime.copies import SourceGone
 from perdure.runtime.delivery import Delivery
@@ -65,7 +66,6 @@ from perdure.runtime.parking import (
     broken,
     parked_and_cancelled,
 )
-from perdure.runtime.payload_budget import LARGE
 from perdure.runtime.turn_services import TurnServices
 from perdure.runtime.turn_store import fail, give_back, park
 from perdure.runtime.wrapped_turn import turn_call, wrapped_turn
@@ -88,6 +88,7 @@ class LeasedInstance:
 
     __slots__ = (
         "_copied",
+        "_delivering",
         "_delivery",
         "_is_closing",
         "_is_isolated",
@@ -101,17 +102,28 @@ class LeasedInstance:
         "has_begun",
         "held",
         "idle_since",
+        "in_flight",
         "task",
     )
 
     def __init__(
-        self, services: TurnServices, leased: LeasedTurn, *, isolated: bool = False
+        self,
+        services: TurnServices,
+        leased: LeasedTurn,
+        *,
+        in_flight: int = 0,
+        isolated: bool = False,
     ) -> None:
         self._services = services
         self.held = HeldInstance.of(leased)
         self._delivery = Delivery(
             leased.state, leased.messages, more=leased.more, one_by_one=leased.attempt > 1
         )
+        self.in_flight = in_flight
+        """How many bytes of payload it counts for: what is to be delivered, and what its execution
+        was given."""
+        self._delivering = 0
+        """How many bytes of payload the turn delivers that is made, if it counts for some."""
         self._copied: Execution | None = None
         """The execution that the start message begins, where it begins with a copied history."""
         self._undecodable: UndecodableData | None = None
@@ -226,6 +238,8 @@ class LeasedInstance:
         while True:
             size = self._delivery.payload
             turn = self._wrapped_turn if self._services.wrappers else self._turn
+            if size >= LARGE or self.in_flight:
+                self._count(size)
             if size < LARGE:
                 after = await turn()
             else:  # it waits until the large turns before it are committed
@@ -236,28 +250,52 @@ class LeasedInstance:
             if after is _After.STOP:
                 return
 
+    def _count(self, delivering: int) -> None:
+        """Update what counts as in flight: so much to be delivered, and what the execution was given."""
+        execution = self._delivery.execution
+        # What begins an execution is its input, which it counts itself.
+        self._delivering = 0 if execution is None else delivering
+        given = 0 if execution is None else execution.given
+        share, before = self._services.in_flight, self.in_flight
+        self.in_flight = counted(delivering + given)
+        share.take(self.in_flight)
+        share.give(before)
+
     async def _wait(self) -> _After:
         """Keep the lease for results that are about to come; say how to go on."""
-        delivery = self._delivery
-        if not (delivery.results or self._message_came or self._is_let_go or self._is_lost):
-            self.idle_since = self._services.provider.clock.now()
-            self._waiter = asyncio.get_running_loop().create_future()
-            self._services.idle.set()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-                self.idle_since = None
+        await self._until_woken()
         if self._is_lost:
             self._report_lost(None)
             await self.give_back()
             return _After.STOP
-        if delivery.results:
+        if self._delivery.results:
             return _After.AGAIN
         self._is_closing = True
         await self._cache_execution()
         await self.give_back()
         return _After.STOP
+
+    async def _until_woken(self) -> None:
+        executions, waiting = self._services.executions, self.in_flight
+        if waiting:
+            # It counts with the cached executions, which it is like.
+            self._services.in_flight.give(waiting)
+            self.in_flight = 0
+            executions.begin_waiting(waiting)
+        try:
+            if waiting and not await executions.make_room():
+                self._is_let_go = True
+            if self._delivery.results or self._message_came or self._is_let_go or self._is_lost:
+                return
+            self.idle_since = self._services.provider.clock.now()
+            self._waiter = asyncio.get_running_loop().create_future()
+            self._services.idle.set()
+            await self._waiter
+        finally:
+            self._waiter = None
+            self.idle_since = None
+            if waiting:
+                executions.end_waiting(waiting)
 
     def _is_wanted(self) -> bool:
         """Whether a long replay should go on: it is of no use without the lease or the runtime."""
@@ -299,6 +337,8 @@ class LeasedInstance:
             services.activities.unreserve(direct)
             raise
         self._release(delivery.taken)
+        if self.in_flight:
+            self._note_given(commit)
         times = TurnTimes(made - began, perf_counter() - made)
         execution = delivery.execution
         started = None if execution is None else execution.started
@@ -307,6 +347,13 @@ class LeasedInstance:
         if undecodable is not None:
             raise undecodable
         return await self._after(commit, draft, answer)
+
+    def _note_given(self, commit: TurnCommit) -> None:
+        """What was delivered is the execution's now."""
+        execution = self._delivery.execution
+        if execution is not None:
+            execution.was_given(self._delivering, asks=bool(commit.add or commit.create))
+        self._count(0)
 
     def _deliver(self) -> Generator[None]:
         provider = self._services.provider
@@ -380,6 +427,9 @@ class LeasedInstance:
     async def _cache_execution(self) -> None:
         """Hand the execution back to the cache, confirmed by the last commit."""
         execution, self._delivery.execution = self._delivery.execution, None
+        if self.in_flight:
+            self._services.in_flight.give(self.in_flight)
+            self.in_flight = 0
         if execution is not None:
             held = self.held
             await self._services.executions.keep(held.instance, execution, held.last_commit)

@@ -54,6 +54,11 @@ class RuntimeOptions:
     """Activities that are plain functions under way at once, each in a thread of its own."""
     cache_size: int = 1000
     """Live executions kept in memory between their turns; the least recently used go first."""
+    max_bytes_in_flight: int = 300_000_000
+    """How much memory the payloads of work under way may take, counted as JSON: inputs and results
+    of activities, messages of turns, and what live executions were called with. Where there is no
+    room, work waits in the storage, and cached executions go. A payload that is too large by itself
+    is handled alone."""
     turn_lease: timedelta = timedelta(seconds=30)
     activity_lease: timedelta = timedelta(seconds=30)
     """How long at most after a crash an activity is delivered again; renewed while it runs."""
@@ -104,6 +109,7 @@ class RuntimeOptions:
             max_concurrent_turns=COUNT,
             max_concurrent_activities=COUNT,
             activity_threads=COUNT,
+            max_bytes_in_flight=COUNT,
             max_attempts=COUNT,
             turn_lease=_LEASE,
             activity_lease=_LEASE,

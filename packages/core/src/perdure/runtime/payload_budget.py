@@ -1,4 +1,4 @@
-"""Limits how much payload the turns of a runtime hold between them.
+"""Limits how much payload the turns of a runtime hold that are being made at once.
 
 From the delivery of a message until its commit is confirmed, its payload is in memory about six
 times: as the message, its text, its value, and in the events and activities of the commit. Half of
@@ -15,16 +15,15 @@ from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-LARGE = 32 * 1024
-"""In bytes; smaller turns do not count."""
-LIMIT = 8 * 1024 * 1024
-"""In bytes; a turn that is larger by itself is made with no other large one."""
-
 
 class PayloadBudget:
-    """Shared by the turns of a runtime, which it serves in their order."""
+    """Shared by the turns of a runtime, which it serves in their order.
 
-    def __init__(self) -> None:
+    A turn that is larger than the limit by itself is made with no other large one.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._in_use = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
@@ -69,4 +68,4 @@ class PayloadBudget:
                 return
 
     def _fits(self, size: int) -> bool:
-        return not self._in_use or self._in_use + size <= LIMIT
+        return not self._in_use or self._in_use + size <= self._limit

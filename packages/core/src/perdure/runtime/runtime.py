@@ -21,6 +21,7 @@ from perdure.model.guards import refuse_inside_orchestration
 from perdure.model.record import record
 from perdure.model.settings import require
 from perdure.runtime.activity_worker import ActivityWorker
+from perdure.runtime.bytes_in_flight import BytesInFlight
 from perdure.runtime.cancellation_watch import CancellationWatch
 from perdure.runtime.clock_skew import ClockSkew
 from perdure.runtime.end_requests import EndRequests
@@ -30,6 +31,7 @@ from perdure.runtime.isolation_gate import IsolationGate
 from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.parking import ParkedInstances
+from perdure.runtime.payload_budget import PayloadBudget
 from perdure.runtime.provider_guard import GuardedProvider
 from perdure.runtime.retention import RetentionJob
 from perdure.runtime.shutdown import Shutdown
@@ -58,6 +60,9 @@ class RuntimeStatistics:
     turns_committed: int
     histories_read: int
     """How often an execution was rebuilt from its history."""
+    bytes_in_flight: int
+    """Of the payloads of work under way that are larger than 32 KB, as JSON: about
+    `max_bytes_in_flight` at most."""
     instances_deleted: int
     """By its retention, without counting children."""
     last_error: FailedStorageCall | None
@@ -107,7 +112,8 @@ class Runtime:
         gate = IsolationGate(clock)
         self._worker_tag = WorkerTag()
         self._stalls = StallWatch(self._options, self._is_busy)
-        self._turn_leases = TurnLeases(clock, self._options)
+        in_flight = self._in_flight = BytesInFlight(self._options.max_bytes_in_flight)
+        self._turn_leases = TurnLeases(clock, self._options, in_flight.turns)
         self._activities = ActivityWorker(
             provider=guarded,
             catalog=self._catalog,
@@ -122,18 +128,25 @@ class Runtime:
             resources=resources,
             worker_tag=self._worker_tag,
             wrappers=activity_wrappers(plugins),
+            in_flight=in_flight.activities,
         )
         self._services = TurnServices(
             provider=guarded,
             options=self._options,
             observers=observers,
             executions=Executions(
-                guarded, self._catalog, self._options, ValueDifferences(clock, observers)
+                guarded,
+                self._catalog,
+                self._options,
+                ValueDifferences(clock, observers),
+                in_flight,
             ),
             activities=self._activities,
             parked=parked,
             skew=skew,
             idle=self._turn_leases.idle,
+            in_flight=in_flight.turns,
+            payload_budget=PayloadBudget(in_flight.commits),
             wrappers=turn_wrappers(plugins),
         )
         self._turns = TurnDispatcher(
@@ -259,6 +272,7 @@ class Runtime:
             activities_running=len(self._activities.leases),
             turns_committed=self._services.turns_committed,
             histories_read=self._services.executions.histories_read,
+            bytes_in_flight=self._in_flight.in_use + self._services.executions.given,
             instances_deleted=0 if self._retention is None else self._retention.deleted,
             last_error=self._provider.health.last_error,
         )

@@ -19,6 +19,7 @@ from enum import Enum
 from perdure.authoring.registry import Catalog
 from perdure.contract.notifier import Subscription
 from perdure.model.record import record
+from perdure.runtime.bytes_in_flight import Share
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.threads import ThreadPool
 
@@ -49,7 +50,9 @@ class Room:
 class Slots:
     """How many activities of each kind run, and how many more may."""
 
-    def __init__(self, catalog: Catalog, options: RuntimeOptions, threads: ThreadPool) -> None:
+    def __init__(
+        self, catalog: Catalog, options: RuntimeOptions, threads: ThreadPool, in_flight: Share
+    ) -> None:
         self._kinds = {
             name: Kind.ASYNC if definition.asynchronous else Kind.BLOCKING
             for name, definition in catalog.served_activities()
@@ -68,6 +71,8 @@ class Slots:
         }
         self._threads = threads
         threads.when_freed = lambda: self.freed(Kind.BLOCKING)
+        self._in_flight = in_flight
+        in_flight.when_freed = self._tell_of_room
         self._taken: Counter[Kind] = Counter()
         self._is_backlogged = False
         """Whether the last call for all kinds found as much as it asked for."""
@@ -103,9 +108,12 @@ class Slots:
     def freed(self, kind: Kind) -> None:
         """There may be room again."""
         if self.spare(kind) == 1:
-            self._freed.set()
-            if self.waiter is not None:
-                self.waiter.notify()
+            self._tell_of_room()
+
+    def _tell_of_room(self) -> None:
+        self._freed.set()
+        if self.waiter is not None:
+            self.waiter.notify()
 
     def reserve(self, name: str, *, is_first: bool) -> bool:
         """Take a slot for one of this name if there is one; is no other of its instance running?"""
@@ -117,7 +125,9 @@ class Slots:
 
     async def wait(self) -> None:
         """Return when something could be leased; at once where nothing is registered."""
-        while self._names and not any(self.spare(kind) for kind in self._names):
+        while self._names and not (
+            self._in_flight.room and any(self.spare(kind) for kind in self._names)
+        ):
             self._freed.clear()
             await self._freed.wait()
 
@@ -136,7 +146,7 @@ class Slots:
         kinds = frozenset(self._names)
         spare = [self.spare(kind) for kind in kinds]
         return Room(
-            kinds, frozenset(self._kinds), _bounded(min(spare, default=_LARGEST_LEASE_CALL))
+            kinds, frozenset(self._kinds), self._bounded(min(spare, default=_LARGEST_LEASE_CALL))
         )
 
     def next_room(self) -> Room:
@@ -148,7 +158,7 @@ class Slots:
         spare = {kind: room for kind in self._names if (room := self.spare(kind))}
         if len(spare) < len(self._names) or (self._is_backlogged and len(set(spare.values())) > 1):
             kind = max(spare, key=spare.__getitem__)
-            return Room(frozenset({kind}), self._names[kind], _bounded(spare[kind]))
+            return Room(frozenset({kind}), self._names[kind], self._bounded(spare[kind]))
         return self.everything()
 
     def note_found(self, room: Room, count: int) -> None:
@@ -162,11 +172,11 @@ class Slots:
         for kind in room.kinds:
             self._taken[kind] += room.limit
         try:
-            yield
+            with self._in_flight.asked_for(room.limit):
+                yield
         finally:
             for kind in room.kinds:
                 self._taken[kind] -= room.limit
 
-
-def _bounded(limit: int) -> int:
-    return max(1, min(limit, _LARGEST_LEASE_CALL))
+    def _bounded(self, limit: int) -> int:
+        return max(1, min(limit, _LARGEST_LEASE_CALL, self._in_flight.room))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,6 +18,7 @@ from perdure.model.details import ApplicationFailure, ConfigurationFailure, Pois
 from perdure.records.instances import MessageKind
 from perdure.records.queries import WorkWait
 from perdure.records.turns import LeasedTurn, Serves, TurnRequest
+from perdure.runtime.bytes_in_flight import counted
 from perdure.runtime.held_instance import HeldInstance
 from perdure.runtime.isolation_gate import RETURN_AFTER, IsolationGate
 from perdure.runtime.leased_instance import LeasedInstance
@@ -31,7 +32,7 @@ from perdure.runtime.parking import (
 from perdure.runtime.polling import Found, LeaseLoop, UnregisteredLooks
 from perdure.runtime.turn_leases import TurnLeases, TurnRenewal
 from perdure.runtime.turn_services import TurnServices
-from perdure.runtime.turn_store import fail, park
+from perdure.runtime.turn_store import fail, give_back, park
 
 if TYPE_CHECKING:
     from perdure.runtime.stall_watch import StallWatch
@@ -58,6 +59,7 @@ class TurnDispatcher:
         self._services = services
         self._provider = services.provider
         self._options = services.options
+        self._in_flight = services.in_flight
         self._leases = leases
         self._gate = gate
         self._stalls = stalls
@@ -65,6 +67,7 @@ class TurnDispatcher:
         self._tasks: dict[asyncio.Task[None], LeasedInstance | None] = {}
         """None for a task that parks or fails what is not registered here."""
         self._freed = asyncio.Event()
+        self._in_flight.when_freed = self._freed.set
         self._looks = UnregisteredLooks(self._provider.clock, self._options.unregistered_interval)
         self.renewal = TurnRenewal(self._provider, leases, self._options)
         self._loop = LeaseLoop(
@@ -111,26 +114,42 @@ class TurnDispatcher:
     ) -> Found:
         """Lease instances that are ready, and begin their turns."""
         del is_repeat  # a call that failed has leased the same kind of work
-        leased = await self._provider.lease_turns(
-            TurnRequest(
-                token=token,
-                limit=max(1, min(self._room(), _LARGEST_LEASE_CALL)),
-                lease_for=self._options.turn_lease,
-                serves=self._serves,
-                unregistered_for=unregistered_for,
+        limit = max(1, min(self._room(), _LARGEST_LEASE_CALL))
+        with self._in_flight.asked_for(limit):
+            leased = await self._provider.lease_turns(
+                TurnRequest(
+                    token=token,
+                    limit=limit,
+                    lease_for=self._options.turn_lease,
+                    serves=self._serves,
+                    unregistered_for=unregistered_for,
+                )
             )
-        )
-        for one in leased:
-            if one.served:
-                self._start(one)
-            else:
-                self._begin(self._handle_unregistered(one), one.state.instance, None)
+        started = self._start_served([one for one in leased if one.served])
         if unregistered_for is not None:
-            self._looks.saw(one.state.instance for one in leased if not one.served)
-        return Found.WORK if any(one.served for one in leased) else Found.NOTHING
+            unregistered = [one for one in leased if not one.served]
+            self._looks.saw(one.state.instance for one in unregistered)
+            for one in unregistered:
+                self._begin(self._handle_unregistered(one), one.state.instance, None)
+        await self._services.executions.make_room()
+        return Found.WORK if started else Found.NOTHING
+
+    def _start_served(self, leased: Sequence[LeasedTurn]) -> int:
+        """Begin the turns that have room, and give the others back; tells how many have begun."""
+        sizes = [counted(sum(len(message.data) for message in one.messages)) for one in leased]
+        self._in_flight.found(sizes)
+        started = 0
+        for one, size in zip(leased, sizes, strict=True):
+            if self._in_flight.fits(size):
+                self._start(one, size)
+                started += 1
+            else:
+                giving_back = give_back(self._services, HeldInstance.of(one))
+                self._begin(giving_back, one.state.instance, None)
+        return started
 
     def _room(self) -> int:
-        return self._options.max_concurrent_turns - len(self._tasks)
+        return min(self._options.max_concurrent_turns - len(self._tasks), self._in_flight.room)
 
     def _message_arrived(self, instance: str) -> None:
         self._looks.message_arrived(instance)
@@ -155,11 +174,13 @@ class TurnDispatcher:
 
     # Starting a leased instance
 
-    def _start(self, leased: LeasedTurn) -> None:
+    def _start(self, leased: LeasedTurn, in_flight: int) -> None:
         is_suspected = (
             leased.attempt > self._options.max_attempts and not self._services.skew.is_recent
         )
-        instance = LeasedInstance(self._services, leased, isolated=is_suspected)
+        instance = LeasedInstance(
+            self._services, leased, in_flight=in_flight, isolated=is_suspected
+        )
         earlier = self._leases.begin(instance)
         before = None if earlier is None else earlier.task
         if is_suspected:

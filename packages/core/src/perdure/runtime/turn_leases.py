@@ -12,6 +12,7 @@ import asyncio
 from perdure.clock import Clock, Instant, to_microseconds
 from perdure.contract.provider import Provider
 from perdure.runtime.activity_leases import HeldActivity
+from perdure.runtime.bytes_in_flight import Share
 from perdure.runtime.leased_instance import LeasedInstance
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.renewal import LeaseRenewal
@@ -20,8 +21,9 @@ from perdure.runtime.renewal import LeaseRenewal
 class TurnLeases:
     """See the module. Takes results and news of messages to the instances that they are for."""
 
-    def __init__(self, clock: Clock, options: RuntimeOptions) -> None:
+    def __init__(self, clock: Clock, options: RuntimeOptions, in_flight: Share) -> None:
         self._clock = clock
+        self._in_flight = in_flight
         self._hold = options.hold
         self._current: dict[str, LeasedInstance] = {}
         self.idle = asyncio.Event()
@@ -34,10 +36,14 @@ class TurnLeases:
         if earlier is not None:
             earlier.let_go()
         self._current[name] = instance
+        if instance.in_flight:
+            self._in_flight.take(instance.in_flight)
         return earlier
 
     def end(self, instance: LeasedInstance) -> None:
         """Its lease is gone or given back."""
+        if instance.in_flight:
+            self._in_flight.give(instance.in_flight)
         name = instance.held.instance
         if self._current.get(name) is instance:
             del self._current[name]

@@ -10,6 +10,7 @@ from perdure.contract.hooks import TurnWrapper
 from perdure.contract.provider import Provider
 from perdure.records.turns import TurnCommit
 from perdure.runtime.activity_worker import ActivityWorker
+from perdure.runtime.bytes_in_flight import Share
 from perdure.runtime.clock_skew import ClockSkew
 from perdure.runtime.executions import Executions
 from perdure.runtime.observers import Observers
@@ -32,10 +33,13 @@ class TurnServices:
     skew: ClockSkew
     idle: asyncio.Event
     """To be set when an instance keeps its lease without work in hand."""
+    in_flight: Share
+    """What the turns of the runtime hold."""
+    payload_budget: PayloadBudget
+    """What the turns may deliver that are being made."""
     wrappers: Sequence[TurnWrapper] = ()
     """Those of turns, the outermost one first."""
     commit_ids: Iterator[str] = field(default_factory=unique_ids)
-    payload_budget: PayloadBudget = field(default_factory=PayloadBudget)
     turns_committed: int = 0
     is_stopping: bool = False
     """Whether leases are kept no longer than the turn that is under way."""
