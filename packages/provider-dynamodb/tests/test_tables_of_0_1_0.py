@@ -12,7 +12,6 @@ from perdure.contract import (
     NewActivity,
     NewInstance,
     Serves,
-    StoreQueueDepths,
     TurnLease,
     TurnRelease,
     TurnRequest,
@@ -84,7 +83,7 @@ async def test_an_instance_that_waits_is_leased_with_its_messages_in_their_order
 
     async with open_on_model() as provider:
         admin = provider.as_management_capability()
-        assert await admin.count_queues() == StoreQueueDepths(orchestrator_queue=3)
+        assert (await admin.count_queues()).orchestrator_queue == 3
         await provider.send([message("three")])
         [turn] = await lease(provider)
 

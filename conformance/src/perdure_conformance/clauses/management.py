@@ -13,6 +13,7 @@ from perdure.errors import InvalidInput
 from perdure_conformance.bench import Bench
 from perdure_conformance.check import check
 from perdure_conformance.clauses.management_changes import (
+    expect_depths,
     expect_depths_beside_delays,
     expect_events_counted,
     expect_listed_once,
@@ -237,19 +238,13 @@ async def queues_are_counted(bench: Bench) -> None:
         timer("t-2", bench.after(LEASE)),
         result("void", incarnation="another"),
     )
-    expected = StoreQueueDepths(orchestrator_queue=2, worker_queue=2, timer_queue=2)
-    expect_equal(await bench.admin.count_queues(), expected, "depths while a turn is leased")
+    await expect_depths(bench, (2, 2, 2), "depths while a turn is leased")
     await bench.commit(turn, remove=())
-    expected = StoreQueueDepths(orchestrator_queue=3, worker_queue=2, timer_queue=2)
-    expect_equal(await bench.admin.count_queues(), expected, "depths after its release")
+    await expect_depths(bench, (3, 2, 2), "depths after its release")
     bench.advance(LEASE)
-    expected = StoreQueueDepths(orchestrator_queue=5, worker_queue=3, timer_queue=0)
-    expect_equal(
-        await bench.admin.count_queues(), expected, "depths when timers and leases are due"
-    )
+    await expect_depths(bench, (5, 3, 0), "depths when timers and leases are due")
     turns = {turn.state.instance: turn for turn in await bench.lease()}
     await bench.commit(turns["alpha"], remove=(), end=COMPLETED)
-    expected = StoreQueueDepths(orchestrator_queue=0, worker_queue=0, timer_queue=0)
-    expect_equal(await bench.admin.count_queues(), expected, "depths after an end, beta leased")
+    await expect_depths(bench, (0, 0, 0), "depths after an end, beta leased")
     await bench.commit(turns["beta"], remove=(), end=COMPLETED)
     await expect_depths_beside_delays(bench)

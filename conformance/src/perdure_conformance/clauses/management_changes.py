@@ -7,7 +7,6 @@ from perdure.contract import (
     Provider,
     ProviderAdmin,
     StoreMetrics,
-    StoreQueueDepths,
     TurnRelease,
 )
 
@@ -178,6 +177,13 @@ async def end(bench: Bench, name: str) -> None:
     await bench.commit(await bench.take(name), end=COMPLETED)
 
 
+async def expect_depths(bench: Bench, expected: tuple[int, int, int], what: str) -> None:
+    """Complain unless so many messages and activities wait, and so many messages are due later."""
+    depths = await bench.admin.count_queues()
+    found = (depths.orchestrator_queue, depths.worker_queue, depths.timer_queue)
+    expect_equal(found, expected, what)
+
+
 async def expect_depths_beside_delays(bench: Bench) -> None:
     """Complain unless depths count what is at the front or delayed, and nothing of earlier executions."""
     turn = await bench.with_activities(work("void"), work("later"), instance="depths")
@@ -192,9 +198,7 @@ async def expect_depths_beside_delays(bench: Bench) -> None:
     turn = await bench.keep(
         turn, remove=("start-2",), add=(work("now"), work("hidden", visible_at=bench.after(LEASE)))
     )
-    expected = StoreQueueDepths(orchestrator_queue=0, worker_queue=2, timer_queue=1)
-    expect_equal(await bench.admin.count_queues(), expected, "depths of a second execution")
+    await expect_depths(bench, (0, 2, 1), "depths of a second execution")
     release = TurnRelease(lease=held_by(turn), delay=10 * SECOND)
     await bench.provider.release_turn(release)
-    expected = StoreQueueDepths(orchestrator_queue=1, worker_queue=2, timer_queue=1)
-    expect_equal(await bench.admin.count_queues(), expected, "depths of a delayed instance")
+    await expect_depths(bench, (1, 2, 1), "depths of a delayed instance")

@@ -19,7 +19,7 @@ from perdure.contract import (
     first_page,
 )
 
-from perdure_conformance.model.tables import InstanceRow, Lease, MailboxEntry, Tables
+from perdure_conformance.model.tables import ActivityRow, InstanceRow, Lease, MailboxEntry, Tables
 
 FARTHEST = FARTHEST_END
 
@@ -56,6 +56,11 @@ class Mailboxes:
     def is_held(self, lease: Lease | None, token: str) -> bool:
         """Whether this lease is live under this token."""
         return self.stands(lease, token) and self.is_live(lease)
+
+    def free_since(self, row: InstanceRow | ActivityRow, since: Instant) -> Instant:
+        """Since then, or since the row's lease or delay ran out."""
+        ends = [row.hidden_until, None if row.lease is None else row.lease.until]
+        return max([since, *(end for end in ends if end is not None and end <= self.now)])
 
     def row_of(self, instance: str, incarnation: str) -> InstanceRow | None:
         """The instance, if this is its incarnation."""

@@ -1,6 +1,6 @@
 """The management capability: reads the tables, changes nothing.
 
-Keeps the clauses ADMIN-1 to ADMIN-8.
+Keeps the clauses ADMIN-1 to ADMIN-9.
 """
 
 from __future__ import annotations
@@ -90,19 +90,24 @@ class Management(ProviderAdmin):
         )
 
     async def count_queues(self) -> StoreQueueDepths:
-        """Counts of waiting messages and activities."""
+        """Counts of waiting messages and activities, and since when the oldest waits."""
         store = self.at_present()
         waiting = later = 0
+        ready = filter(store.is_ready, store.tables.instances.values())
         for instance, row in store.tables.instances.items():
             entries = store.tables.mailboxes.get(instance, {}).values()
             wanted = [entry for entry in entries if not store.is_void(entry.message)]
             visible = sum(map(store.is_visible, wanted))
             later += len(wanted) - visible
             waiting += 0 if store.is_live(row.lease) else visible
-        activities = sum(
-            store.is_wanted(row) and not store.is_live(row.lease)
-            for row in store.tables.activities.values()
-        )
+        activities = [row for row in store.tables.activities.values() if store.is_wanted(row)]
+        free = [row for row in activities if store.is_available(row)]
         return StoreQueueDepths(
-            orchestrator_queue=waiting, worker_queue=activities, timer_queue=later
+            orchestrator_queue=waiting,
+            worker_queue=sum(not store.is_live(row.lease) for row in activities),
+            timer_queue=later,
+            oldest_message=min(
+                (store.free_since(row, store.waiting_since(row)[0]) for row in ready), default=None
+            ),
+            oldest_activity=min((store.free_since(row, row.due) for row in free), default=None),
         )

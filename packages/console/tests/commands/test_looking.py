@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from datetime import UTC, datetime, timedelta
 
 import perdure
 import perdure.codecs
@@ -65,6 +66,24 @@ def test_an_instance_is_shown(url, perdure_says):
 def test_a_tree_is_shown(url, perdure_says):
     said = perdure_says("tree", url, "delivery")
     assert said.out == "delivery  deliver  running\n  parcel  wait  running\n"
+
+
+def test_queues_are_counted_with_the_age_of_the_oldest(tmp_path, perdure_says):
+    url = f"sqlite:///{tmp_path}/shop.db"
+    started = datetime.now(UTC) - timedelta(days=1, hours=6, minutes=30)
+    asyncio.run(start(url, perdure.ManualClock(started)))
+
+    said, plain = perdure_says("queues", url), perdure_says("queues", url, "--json").plain
+
+    lines = ["messages\t1, the oldest for 1d 6h", "activities\t0", "timers\t0"]
+    assert said.out.splitlines() == lines
+    assert datetime.fromisoformat(plain["oldest_message"]) == started
+    assert plain["oldest_activity"] is None
+
+
+async def start(url: str, clock: perdure.Clock) -> None:
+    async with perdure.open_provider(url, clock=clock) as provider:
+        await perdure.Client(provider).start_orchestration("order-1", "pay")
 
 
 def test_every_execution_is_followed_until_the_instance_has_ended(tmp_path, perdure_says):

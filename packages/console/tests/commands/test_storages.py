@@ -138,7 +138,8 @@ def look(perdure_in: Shell, url: str) -> None:
     kinds = [each["kind"] for each in history["events"]]
     assert (kinds[0], kinds[-1]) == ("OrchestrationStarted", "OrchestrationFailed")
     assert [child["info"]["instance"] for child in tree["children"]] == ["parcel"]
-    assert set(depths) == {"orchestrator_queue", "worker_queue", "timer_queue"}
+    oldest = {"oldest_message", "oldest_activity", "counted_at"}
+    assert set(depths) == {"orchestrator_queue", "worker_queue", "timer_queue", *oldest}
     assert (counts["total_instances"], counts["failed_instances"]) == (5, 1)
     assert [line["text"] for line in place["tasks"][0]["lines"]] == [
         'return await ctx.schedule_wait("go", str)'

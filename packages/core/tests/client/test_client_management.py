@@ -16,6 +16,7 @@ from perdure import (
     Raised,
     SystemMetrics,
 )
+from perdure.clock import to_datetime
 from perdure.contract import DelegatingProvider
 from perdure.errors import (
     ExecutionNotFound,
@@ -307,13 +308,20 @@ async def test_the_figures_add_up(client, turns, clock):
     )
 
 
-async def test_queue_depths_count_what_waits(client):
+async def test_queue_depths_count_what_waits_and_tell_since_when(client, clock):
+    started = to_datetime(clock.now())
     await client.start_orchestration("i", "Sum")
+    clock.advance(timedelta(minutes=5))
     await client.raise_event("i", "go")
     await client.raise_event("unknown", "go")
 
     assert await client.get_queue_depths() == QueueDepths(
-        orchestrator_queue=2, worker_queue=0, timer_queue=0
+        orchestrator_queue=2,
+        worker_queue=0,
+        timer_queue=0,
+        oldest_message=started,
+        oldest_activity=None,
+        counted_at=to_datetime(clock.now()),
     )
 
 

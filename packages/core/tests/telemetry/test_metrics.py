@@ -82,6 +82,32 @@ async def test_gauges_show_what_waits_and_what_is_held(exported):
             assert [point.value for point in live] == [1]
 
 
+async def test_one_count_of_the_queues_tells_how_much_waits_and_for_how_long(exported, monkeypatch):
+    clock = perdure.ManualClock()
+    async with perdure.open_provider("memory://", clock=clock) as provider:
+        counts = []
+        kind = type(provider.as_management_capability())
+        count_queues = kind.count_queues
+
+        async def counted(admin):
+            counts.append(admin)
+            return await count_queues(admin)
+
+        monkeypatch.setattr(kind, "count_queues", counted)
+        client = perdure.Client(provider)
+        await client.start_orchestration("waits", "order")
+        clock.advance(timedelta(seconds=90))
+        exported.plugin.watch_queues(client)
+
+        ages = await asyncio.to_thread(exported.points, "perdure.queue.age")
+
+    assert len(counts) == 1
+    assert {point.attributes["perdure.queue"]: point.value for point in ages} == {
+        "orchestrator": 90.0,
+        "worker": 0.0,
+    }
+
+
 async def test_without_a_plugin_no_event_and_no_wrapper_is_made(monkeypatch):
     """What telemetry costs where it is not used: nothing."""
     made = []
@@ -111,11 +137,11 @@ def test_the_page_and_the_dashboard_name_the_metrics_that_there_are():
         path.read_text("utf-8") for path in Path(telemetry.__file__).parent.glob("*.py")
     )
     made = set(re.findall(r'(?:counter|gauge|histogram|gauge)\(\s*"(perdure\.[a-z_.]+)"', source))
-    assert len(made) == 16
+    assert len(made) == 17
     page = (OPERATE / "telemetry.md").read_text("utf-8").partition("## Metrics")[2]
     assert set(re.findall(r"`(perdure\.[a-z_.]+)`", page)) - {"perdure."} == made
     dashboard = json.loads((OPERATE / "grafana-dashboard.json").read_text("utf-8"))
-    suffixes = r"_(seconds_bucket|seconds_count|total)$"
+    suffixes = r"_(seconds_bucket|seconds_count|seconds|total)$"
     shown = {
         re.sub(suffixes, "", name)
         for panel in dashboard["panels"]
@@ -124,7 +150,7 @@ def test_the_page_and_the_dashboard_name_the_metrics_that_there_are():
         if name not in ATTRIBUTES
     }
     assert shown <= {name.replace(".", "_") for name in made}
-    assert len(shown) == 10
+    assert len(shown) == 11
 
 
 ATTRIBUTES = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from perdure.clock import Instant
@@ -18,7 +19,7 @@ from perdure.contract import InstanceStatus, StoreMetrics, StoreQueueDepths, is_
 from perdure_dynamodb._changes import Changes
 from perdure_dynamodb._keys import EARLY_MARKER, is_leased, is_reminder, ready_time
 from perdure_dynamodb._locks import Lock
-from perdure_dynamodb._messages import read_mailbox
+from perdure_dynamodb._messages import is_visible, read_mailbox, visible_since
 from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._table import READ_BATCH, Select
 from perdure_dynamodb._values import Row
@@ -26,6 +27,21 @@ from perdure_dynamodb._values import Row
 QueueName: TypeAlias = Callable[[int], str]
 
 AT_A_TIME = 10 * READ_BATCH
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """What waits."""
+
+    count: int = 0
+    oldest: Instant | None = None
+    """Since when the oldest waits, of those that can be leased."""
+
+    def add(self, *, since: Instant | None) -> None:
+        """Count one, which can be leased since then, or not yet."""
+        self.count += 1
+        if since is not None:
+            self.oldest = since if self.oldest is None else min(self.oldest, since)
 
 
 class Counting:
@@ -68,24 +84,35 @@ class Counting:
         )
 
     async def queues(self, now: Instant) -> StoreQueueDepths:
-        """What waits to be taken."""
-        visible, timed = await self._messages(now)
-        work = 0
-        async for rows in self._queued(self._keys.work):
-            waiting = [row for row in rows if not _is_leased(row, now)]
-            locks = await self._locks(waiting)
-            for row in waiting:
-                lock = locks.get(self._keys.instance_of(row.text("pk")))
-                work += lock is not None and not lock.validity.voids(row)
-        return StoreQueueDepths(orchestrator_queue=visible, worker_queue=work, timer_queue=timed)
+        """What waits to be taken, and since when the oldest of it does.
 
-    async def _messages(self, now: Instant) -> tuple[int, int]:
-        """How many are visible, of instances that are not leased; and how many are due later.
+        Since when is in the index: a release moves an activity, and a lease or a delay that ran out
+        has left it at its end.
+        """
+        waiting, timed = await self._messages(now)
+        work = _Waiting()
+        async for rows in self._queued(self._keys.work):
+            free = [row for row in rows if not _is_leased(row, now)]
+            locks = await self._locks(free)
+            for row in free:
+                lock = locks.get(self._keys.instance_of(row.text("pk")))
+                if lock is not None and not lock.validity.voids(row):
+                    work.add(since=_ready_since(row, now))
+        return StoreQueueDepths(
+            orchestrator_queue=waiting.count,
+            worker_queue=work.count,
+            timer_queue=timed,
+            oldest_message=waiting.oldest,
+            oldest_activity=work.oldest,
+        )
+
+    async def _messages(self, now: Instant) -> tuple[_Waiting, int]:
+        """Those that are visible, of instances that are not leased; and how many are due later.
 
         The queue tells the instances that are not leased and may have visible messages, whose
         mailboxes are read, and each message that is due later.
         """
-        visible = timed = 0
+        visible, timed = _Waiting(), 0
         counted: set[str] = set()
         # Early events come into the queue of turns only when their instance is first leased.
         async for rows in self._queued(self._keys.waiting, self._keys.turns):
@@ -100,18 +127,23 @@ class Counting:
                     timed += not lock.validity.voids(row)
                 elif lock.is_untouched:
                     # The instance's own row stands for the start message; others have one each.
-                    visible += row.text("sk") != EARLY_MARKER
+                    if row.text("sk") != EARLY_MARKER:
+                        visible.add(since=_ready_since(row, now))
                 elif instance not in counted and not is_in_force(lock.until, now):
                     counted.add(instance)
-                    visible += await self._visible_in(lock, now)
+                    for since in await self._visible_in(lock, now):
+                        visible.add(since=lock.free_since(since, now))
         return visible, timed
 
-    async def _visible_in(self, lock: Lock, now: Instant) -> int:
+    async def _visible_in(self, lock: Lock, now: Instant) -> list[Instant]:
+        """Since when each message of a mailbox is visible, of those that are."""
         partition = self._keys.partition(lock.instance)
         rows = await read_mailbox(self._table, partition, consistent=False)
-        return sum(
-            not lock.validity.voids(row) and (row.number_or_none("due") or 0) <= now for row in rows
-        )
+        return [
+            visible_since(row)
+            for row in rows
+            if not lock.validity.voids(row) and is_visible(row, now)
+        ]
 
     async def _queued(self, *queues: QueueName) -> AsyncGenerator[Sequence[Row]]:
         for partition in [queue(shard) for queue in queues for shard in self._shards.all]:
@@ -150,6 +182,12 @@ def _is_due_later(row: Row, now: Instant) -> bool:
     place = row.text("gsk").rpartition("#")[2]
     is_timed = place[0] == "t" and not is_reminder(place)
     return row.text("sk")[:2] == "M#" and is_timed and ready_time(place) > now
+
+
+def _ready_since(row: Row, now: Instant) -> Instant | None:
+    """Since when what a row tells of can be leased; None if it cannot be yet."""
+    since = ready_time(row.text("gsk"))
+    return since if since <= now else None
 
 
 def _is_leased(row: Row, now: Instant) -> bool:

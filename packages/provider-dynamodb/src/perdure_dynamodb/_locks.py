@@ -318,6 +318,13 @@ class Lock:
             self.row.number_or_none("hid"), now
         )
 
+    def free_since(self, since: Instant, now: Instant) -> Instant | None:
+        """Since then, or since its last lease or delay ended; None while one is in force."""
+        if not self.is_free(now):
+            return None
+        ends = (self.row.number_or_none(name) for name in ("rel", "unt", "hid"))
+        return max([since, *(end for end in ends if end is not None and end <= now)])
+
     @property
     def life(self) -> Life:
         """The present life, or the last one if it has ended."""

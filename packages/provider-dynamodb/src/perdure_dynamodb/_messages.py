@@ -171,7 +171,7 @@ async def deliver(
         messages=messages,
         more=more,
         chunks={_id_of(row): keys for row in chosen if (keys := chunks_of(row))},
-        visible_since=min(map(_visible_since, visible), default=None),
+        visible_since=min(map(visible_since, visible), default=None),
         next_due=min((row.number("due") for row in later), default=None),
         timers=sum(is_timer_key(row.text("sk")) for row in later),
         early=tuple(row for row in later if is_early(namespace, row)),
@@ -189,7 +189,7 @@ def _is_cancellation(row: Row) -> bool:
     return _id_of(row) == CANCEL_ID and row.text("kin") == MessageKind.CANCEL
 
 
-def _visible_since(row: Row) -> Instant:
+def visible_since(row: Row) -> Instant:
     due = row.number_or_none("due")
     return arrival_of(row) if due is None else due
 

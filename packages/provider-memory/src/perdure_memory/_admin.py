@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from perdure.contract import (
@@ -103,15 +103,23 @@ class MemoryAdmin(ProviderAdmin):
         """Looks at every running instance, because what is visible depends on the time."""
         now = self._clock.now()
         visible = later = unleased = 0
+        messages: list[Instant | None] = []
+        activities: list[Instant | None] = []
         with self._store.lock:
             for number in self._store.listing.numbers(status_group(InstanceStatus.RUNNING)):
                 instance = self._store.created[number]
                 count = instance.mailbox.count_visible(now)
                 later += len(instance.mailbox) - count
                 visible += 0 if instance.is_leased(now) else count
+                messages.append(instance.waiting_since(now))
+                activities += (each.waiting_since(now) for each in instance.activities.values())
                 unleased += sum(not each.is_leased(now) for each in instance.activities.values())
         return StoreQueueDepths(
-            orchestrator_queue=visible, worker_queue=unleased, timer_queue=later
+            orchestrator_queue=visible,
+            worker_queue=unleased,
+            timer_queue=later,
+            oldest_message=_earliest(messages),
+            oldest_activity=_earliest(activities),
         )
 
     async def find_instances(
@@ -178,6 +186,10 @@ def _work_of(instance: Instance, now: Instant) -> InstanceWork:
         ),
         more=len(activities) < len(instance.activities) or len(messages) < len(instance.mailbox),
     )
+
+
+def _earliest(instants: Iterable[Instant | None]) -> Instant | None:
+    return min((each for each in instants if each is not None), default=None)
 
 
 def page_of(instance: str, execution: Execution, after: int) -> HistoryPage:

@@ -110,6 +110,14 @@ class Leasable(ABC):
             return None
         return since if self.released_at is None else max(since, self.released_at)
 
+    def waiting_since(self, now: Instant) -> Instant | None:
+        """As `leasable_since`, and not before the end of a lease or a delay that ran out."""
+        since = self.leasable_since(now)
+        if since is None:
+            return None
+        ends = (None if self.lease is None else self.lease.until, self.hidden_until)
+        return max([since, *(end for end in ends if end is not None and end <= now)])
+
 
 Row = TypeVar("Row", bound=Leasable)
 ReadyQueue: TypeAlias = OrderedDict[Row, int]

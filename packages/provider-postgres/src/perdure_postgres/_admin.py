@@ -116,11 +116,15 @@ class PostgresAdmin(ProviderAdmin):
 
     async def count_queues(self) -> StoreQueueDepths:
         now = self._clock.now()
-        [(waiting, activities, later)] = await self._calls.run(
+        [(waiting, activities, later, oldest_message, oldest_activity)] = await self._calls.run(
             "count_queues", self._statements.count_queues(now, now + FARTHEST_END)
         )
         return StoreQueueDepths(
-            orchestrator_queue=waiting, worker_queue=activities, timer_queue=later
+            orchestrator_queue=waiting,
+            worker_queue=activities,
+            timer_queue=later,
+            oldest_message=oldest_message,
+            oldest_activity=oldest_activity,
         )
 
     async def find_instances(

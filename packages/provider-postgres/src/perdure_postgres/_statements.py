@@ -14,7 +14,9 @@ from perdure.contract import InstanceQuery
 from sqlalchemy import (
     ColumnElement,
     Select,
+    Table,
     and_,
+    case,
     func,
     literal,
     or_,
@@ -103,43 +105,54 @@ class Statements:
         )
 
     def count_queues(self, now: int, farthest: int) -> Statement:
-        """Visible messages of instances without a lease, activities without one, later messages."""
+        """Visible messages of instances without a lease, activities without one, later messages; and
+        since when the first instance and the first activity can be leased."""
         is_visible = or_(messages.c.visible_at.is_(None), messages.c.visible_at <= now)
-        is_leased = func.coalesce(
-            and_(
-                turns.c.token.is_not(None),
-                turns.c.held_until > now,
-                turns.c.held_until <= farthest,
-            ),
-            False,
-        )
+        is_due = or_(activities.c.visible_at.is_(None), activities.c.visible_at <= now)
+
+        def is_held(rows: Table) -> ColumnElement[bool]:
+            end = rows.c.held_until
+            return func.coalesce(and_(end > now, end <= farthest), False)
+
+        def is_leased(rows: Table) -> ColumnElement[bool]:
+            return and_(rows.c.token.is_not(None), is_held(rows))
+
+        def first_free(rows: Table, since: ColumnElement[Any]) -> ColumnElement[Any]:
+            # The end of a lease or a delay that ran out; the greatest ignores NULL.
+            end = case((rows.c.held_until <= now, rows.c.held_until))
+            return func.min(func.greatest(since, rows.c.released_at, end))
+
         of_instances = instances.join(turns, turns.c.number == instances.c.number)
         counted = (
             select(
-                func.count().filter(is_visible, ~is_leased).label("waiting"),
+                func.count().filter(is_visible, ~is_leased(turns)).label("waiting"),
                 func.count().filter(~is_visible).label("later"),
+                first_free(turns, messages.c.due)
+                .filter(is_visible, ~is_held(turns))
+                .label("oldest"),
             )
             .select_from(of_instances.join(messages, messages.c.instance == instances.c.number))
             .where(self._is_own, instances.c.status == "Running")
             .subquery()
         )
         free = (
-            select(func.count())
-            .select_from(instances.join(activities, activities.c.instance == instances.c.number))
-            .where(
-                self._is_own,
-                ~func.coalesce(
-                    and_(
-                        activities.c.token.is_not(None),
-                        activities.c.held_until > now,
-                        activities.c.held_until <= farthest,
-                    ),
-                    False,
-                ),
+            select(
+                func.count().label("count"),
+                first_free(
+                    activities, func.coalesce(activities.c.visible_at, activities.c.added_at)
+                )
+                .filter(is_due, ~is_held(activities))
+                .label("oldest"),
             )
-            .scalar_subquery()
+            .select_from(instances.join(activities, activities.c.instance == instances.c.number))
+            .where(self._is_own, ~is_leased(activities))
+            .subquery()
         )
-        return self._render(select(counted.c.waiting, free, counted.c.later))
+        return self._render(
+            select(
+                counted.c.waiting, free.c.count, counted.c.later, counted.c.oldest, free.c.oldest
+            )
+        )
 
     @property
     def _is_own(self) -> ColumnElement[bool]:

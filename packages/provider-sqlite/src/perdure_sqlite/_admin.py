@@ -141,17 +141,21 @@ class SQLiteAdmin(ProviderAdmin):
 
     async def count_queues(self) -> StoreQueueDepths:
         namespace, now = self._reader.namespace, self._clock.now()
+        live = (now, now + FARTHEST_END)
         messages = await self._reader.scan(
-            "count_queues", COUNT_MESSAGES, (now, now, now + FARTHEST_END, now, namespace)
+            "count_queues", COUNT_MESSAGES, (now, *live, now, now, *live, now, namespace)
         )
         activities = await self._reader.scan(
-            "count_queues", COUNT_ACTIVITIES, (namespace, now, now + FARTHEST_END)
+            "count_queues", COUNT_ACTIVITIES, (now, *live, now, namespace, *live)
         )
-        waiting, later = messages[0]
+        waiting, later, oldest_message = messages[0]
+        free, oldest_activity = activities[0]
         return StoreQueueDepths(
             orchestrator_queue=_int(waiting),
-            worker_queue=_int(activities[0][0]),
+            worker_queue=_int(free),
             timer_queue=_int(later),
+            oldest_message=None if oldest_message is None else _int(oldest_message),
+            oldest_activity=None if oldest_activity is None else _int(oldest_activity),
         )
 
     async def find_instances(
@@ -233,5 +237,5 @@ def _read_token(token: str | None) -> Place:
 
 def _int(value: object) -> int:
     if not isinstance(value, int):
-        raise TypeError(f"a count is {value!r}, which is not a number")
+        raise TypeError(f"a number is expected here, and the file has {value!r}")
     return value

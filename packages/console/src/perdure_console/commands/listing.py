@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -10,7 +11,7 @@ from perdure import InstanceInfo
 from perdure_console.choosing import Choice
 from perdure_console.program import DONE, LOOK, command
 from perdure_console.session import Session
-from perdure_console.texts import in_utc, state_of
+from perdure_console.texts import duration_in_words, in_utc, state_of
 
 _LARGEST_PAGE = 1000
 
@@ -55,16 +56,22 @@ async def list_instances(
 
 @command(LOOK)
 async def queues(session: Session) -> int:
-    """Show how much work waits for a runtime."""
+    """Show how much work waits for a runtime, and for how long the oldest does."""
     async with session.client() as client:
         depths = await client.get_queue_depths()
     if session.as_json:
         session.print_json(depths)
         return DONE
+
+    def waiting(count: int, oldest: datetime | None) -> str:
+        if oldest is None:
+            return str(count)
+        return f"{count}, the oldest for {duration_in_words(depths.counted_at - oldest)}"
+
     session.print_fields(
         (
-            ("messages", str(depths.orchestrator_queue)),
-            ("activities", str(depths.worker_queue)),
+            ("messages", waiting(depths.orchestrator_queue, depths.oldest_message)),
+            ("activities", waiting(depths.worker_queue, depths.oldest_activity)),
             ("timers", str(depths.timer_queue)),
         )
     )

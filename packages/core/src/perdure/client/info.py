@@ -8,13 +8,13 @@ from datetime import datetime
 from typing import TypeVar
 
 from perdure.client import calls
-from perdure.clock import to_datetime
+from perdure.clock import Instant, to_datetime
 from perdure.errors import StorageCorrupt
 from perdure.model.details import ErrorDetails
 from perdure.model.record import record
 from perdure.model.status import Parked
 from perdure.records.instances import InstanceState, InstanceStatus
-from perdure.records.queries import ExecutionState
+from perdure.records.queries import ExecutionState, StoreQueueDepths
 
 T = TypeVar("T")
 
@@ -85,7 +85,7 @@ class SystemMetrics:
 
 @record
 class QueueDepths:
-    """The lengths of the queues."""
+    """The lengths of the queues, and since when the oldest of what waits in them does."""
 
     orchestrator_queue: int
     """Visible messages of instances that no runtime has leased."""
@@ -93,6 +93,15 @@ class QueueDepths:
     """Activities that no runtime has leased."""
     timer_queue: int
     """Messages that are not visible yet."""
+    oldest_message: datetime | None
+    """Since when the oldest message waits for a runtime; None if none does.
+
+    A message waits while a runtime could take it: not while its instance is leased or delayed.
+    """
+    oldest_activity: datetime | None
+    """Since when the oldest activity waits for a runtime; None if none does."""
+    counted_at: datetime
+    """When this was counted, by the provider's clock."""
 
 
 def instance_info(state: InstanceState) -> InstanceInfo:
@@ -131,6 +140,19 @@ def execution_info(instance: str, state: ExecutionState) -> ExecutionInfo:
         started_at=to_datetime(state.started_at),
         completed_at=None if completed_at is None else to_datetime(completed_at),
         damage="; ".join(damages) or None,
+    )
+
+
+def queue_depths(depths: StoreQueueDepths, now: Instant) -> QueueDepths:
+    """The lengths of the queues for clients, counted now."""
+    message, activity = depths.oldest_message, depths.oldest_activity
+    return QueueDepths(
+        orchestrator_queue=depths.orchestrator_queue,
+        worker_queue=depths.worker_queue,
+        timer_queue=depths.timer_queue,
+        oldest_message=None if message is None else to_datetime(message),
+        oldest_activity=None if activity is None else to_datetime(activity),
+        counted_at=to_datetime(now),
     )
 
 

@@ -22,6 +22,7 @@ from perdure.client.info import (
     SystemMetrics,
     execution_info,
     instance_info,
+    queue_depths,
 )
 from perdure.client.page import Page
 from perdure.client.part import ClientPart
@@ -159,14 +160,11 @@ class ManagementClient(ClientPart):
 
     @on_any_loop
     async def get_queue_depths(self) -> QueueDepths:
-        """The lengths of the queues of messages, activities and timers."""
+        """The lengths of the queues of messages, activities and timers, and since when the oldest
+        message and the oldest activity wait."""
         admin = self._admin("get_queue_depths")
         depths = await self._retried(admin.count_queues)
-        return QueueDepths(
-            orchestrator_queue=depths.orchestrator_queue,
-            worker_queue=depths.worker_queue,
-            timer_queue=depths.timer_queue,
-        )
+        return queue_depths(depths, self._provider.clock.now())
 
     async def _execution_history(
         self, instance: str, number: int, payloads: Payloads

@@ -58,7 +58,9 @@ class ProviderAdmin(ABC):
 
     @abstractmethod
     async def count_queues(self) -> StoreQueueDepths:
-        """The lengths of the queues, without void messages and activities."""
+        """The lengths of the queues, without void messages and activities, and since when the oldest
+        message and the oldest activity wait.
+        """
 
     async def find_instances(
         self, query: InstanceQuery, *, limit: int, token: str | None = None

@@ -123,3 +123,7 @@ class StoreQueueDepths:
     """Activities without a live lease."""
     timer_queue: int = 0
     """Messages of existing instances that are not visible yet."""
+    oldest_message: Instant | None = None
+    """Since when the oldest message waits, of those that can be leased; None if there is none."""
+    oldest_activity: Instant | None = None
+    """Since when the oldest activity waits, of those that can be leased; None if there is none."""

@@ -8,11 +8,12 @@ from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 from opentelemetry.trace import TracerProvider
 
-from perdure.client import BlockingClient, Client
+from perdure.client import Client
 from perdure.contract.hooks import ActivityWrapper, TurnWrapper, hookimpl
 from perdure.observe import ExecutionEnded, RuntimeEvent
 from perdure.runtime.runtime import Runtime
 from perdure.telemetry.metrics import Metrics
+from perdure.telemetry.queue_gauges import QueueGauges
 from perdure.telemetry.spans import Spans
 
 
@@ -57,24 +58,12 @@ class OpenTelemetry:
         gauge("perdure.history.read", "{history}", "Histories replayed so far.", "histories_read")
 
     def watch_queues(self, client: Client) -> None:
-        """Report the lengths of the queues; one process is enough. Needs `management`.
+        """Report the lengths of the queues, and how long the oldest waits in each; one process is
+        enough. Needs `management`.
 
-        The queues are counted at each export, in the thread of the exporter.
+        The queues are counted once for each export, in the thread of the exporter.
         """
-        blocking = BlockingClient(client)
-
-        def observed(options: CallbackOptions) -> Iterable[Observation]:
-            del options
-            depths = blocking.get_queue_depths()
-            return [
-                Observation(depths.orchestrator_queue, {"perdure.queue": "orchestrator"}),
-                Observation(depths.worker_queue, {"perdure.queue": "worker"}),
-                Observation(depths.timer_queue, {"perdure.queue": "timer"}),
-            ]
-
-        self._meter.create_observable_gauge(
-            "perdure.queue.depth", [observed], "{message}", "What waits, by queue."
-        )
+        QueueGauges(client).add_to(self._meter)
 
     @hookimpl
     def perdure_headers(self, instance: str, orchestration: str) -> Mapping[str, str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import and_, func, not_, or_, select, union_all
+from typing import Any
+
+from sqlalchemy import ColumnElement, Table, and_, case, func, not_, or_, select, union_all
 
 from perdure_sqlite._schema.counts import counts
 from perdure_sqlite._schema.tables import (
@@ -16,6 +18,7 @@ from perdure_sqlite._schema.tables import (
 )
 from perdure_sqlite._sql.instances import RUNNING
 from perdure_sqlite._sql.leasable import is_live
+from perdure_sqlite._sql.mailboxes import FRONT
 from perdure_sqlite._sql.render import by, constant, given, render
 
 _in_namespace = instances.c.namespace == given("namespace")
@@ -99,12 +102,36 @@ COUNT_EARLIER_EVENTS = render(
 )
 _is_visible = or_(messages.c.visible_at.is_(None), messages.c.visible_at <= given("now"))
 _is_leased = and_(instances.c.lease_token.is_not(None), is_live(instances.c.held_until))
+
+
+def _since(
+    table: Table, is_visible: ColumnElement[bool], since: ColumnElement[Any]
+) -> ColumnElement[Any]:
+    """Since when the first of the rows that are visible and not hidden can be leased.
+
+    A row waits at the earliest from its last release, or the end of what hid it.
+    """
+    end = table.c.held_until
+    is_hidden = func.coalesce(is_live(end), constant(0))
+    # Of several values, max is that of a row.
+    waits = func.max(
+        since, table.c.released_at, case((end <= given("now"), end), else_=constant(0))
+    )
+    return func.min(case((and_(is_visible, not_(is_hidden)), waits)))
+
+
 COUNT_MESSAGES = render(
     select(
         func.coalesce(
             func.sum(and_(_is_visible, not_(func.coalesce(_is_leased, constant(0))))), constant(0)
         ),
         func.coalesce(func.sum(not_(_is_visible)), constant(0)),
+        # A commit puts messages to the front before it releases its lease, or before that runs out.
+        _since(
+            instances,
+            _is_visible,
+            case((messages.c.place == constant(FRONT), constant(0)), else_=messages.c.due),
+        ),
     )
     .select_from(instances.join(messages, messages.c.instance == instances.c.number))
     .with_hint(instances, by(instances_by_status))
@@ -113,11 +140,23 @@ COUNT_MESSAGES = render(
     "now",
     "farthest",
     "now",
+    "now",
+    "now",
+    "farthest",
+    "now",
     "namespace",
 )
-"""Visible messages of instances without a live lease, and messages that are not visible yet."""
+"""Visible messages of instances without a live lease, messages that are not visible yet, and since
+when the first instance can be leased."""
 COUNT_ACTIVITIES = render(
-    select(func.count())
+    select(
+        func.count(),
+        _since(
+            activities,
+            or_(activities.c.visible_at.is_(None), activities.c.visible_at <= given("now")),
+            func.coalesce(activities.c.visible_at, activities.c.added_at),
+        ),
+    )
     .select_from(activities.join(activity_queues, activity_queues.c.number == activities.c.queue))
     # The primary key: the planner would take a narrower index, and then look up each row.
     .with_hint(activities, "INDEXED BY sqlite_autoindex_perdure_activities_1")
@@ -129,8 +168,12 @@ COUNT_ACTIVITIES = render(
             activities.c.held_until > given("farthest"),
         ),
     ),
+    "now",
+    "now",
+    "farthest",
+    "now",
     "namespace",
     "now",
     "farthest",
 )
-"""Activities without a live lease."""
+"""Activities without a live lease, and since when the first of them can be leased."""
