@@ -1,6 +1,7 @@
 """Deletions: what they leave in the file, how long they hold the write lock, and how they fail."""
 
 import asyncio
+import random
 import re
 import signal
 import sqlite3
@@ -28,11 +29,12 @@ from perdure.errors import (
     StorageUnavailable,
 )
 from perdure_sqlite import SQLiteOptions, SQLiteProvider
-from perdure_sqlite._operations import removals
+from perdure_sqlite._operations import executions, removals
 from perdure_sqlite._schema.tables import TABLES
 from perdure_sqlite._testing.failing_statements import failing_statement
 from perdure_sqlite._writes.transaction import Transaction
 
+LEASE = timedelta(seconds=30)
 COMPLETED = ExecutionEnd(status=InstanceStatus.COMPLETED, output=b"done")
 CONTINUED = ExecutionEnd(status=InstanceStatus.CONTINUED_AS_NEW, output=b"next")
 KEPT = {"perdure_meta", "perdure_namespaces", "perdure_turn_queues", "perdure_activity_queues"}
@@ -56,7 +58,13 @@ def interrupt(monkeypatch) -> Callable[[], AbstractContextManager[None]]:
 
 
 @pytest.fixture
-def small_parts(monkeypatch):
+def unpacked(monkeypatch):
+    """Histories of a few events stay unpacked, as long ones do."""
+    monkeypatch.setattr(executions, "MOST_EVENTS", 0)
+
+
+@pytest.fixture
+def small_parts(monkeypatch, unpacked):
     """Histories of a few events are removed in parts, as long ones are."""
     monkeypatch.setattr(removals, "ROWS_PER_PART", 5)
 
@@ -166,7 +174,7 @@ async def test_a_long_history_is_removed_in_short_transactions_and_is_out_of_sig
 FIND = "SELECT id FROM perdure_instances WHERE namespace = 1 AND id = 'a'"
 
 
-async def test_a_part_is_bounded_in_bytes_too(desk, make, monkeypatch):
+async def test_a_part_is_bounded_in_bytes_too(desk, make, monkeypatch, unpacked):
     monkeypatch.setattr(removals, "_BYTES_PER_PART", 1000)
     provider = await desk.open()
     turn = await desk.leased(provider, "a")
@@ -178,6 +186,28 @@ async def test_a_part_is_bounded_in_bytes_too(desk, make, monkeypatch):
     await provider.delete_instance("a", incarnation="one")
 
     assert sum(text.startswith("DELETE FROM perdure_events") for text in statements) == 3
+    assert rows(desk.raw()) == {}
+
+
+async def test_the_bytes_of_packed_histories_count_too(desk, make, monkeypatch):
+    monkeypatch.setattr(removals, "_BYTES_PER_PART", 1000)
+    provider = await desk.open()
+    turn = await desk.leased(provider, "a")
+    noise = random.Random(1)
+    for number in range(1, 7):
+        events = (noise.randbytes(900),)
+        commit = make.commit(turn, execution=number, expected_event=0, keep_for=LEASE)
+        await provider.commit_turn(replace(commit, events=events, end=CONTINUED))
+    await provider.commit_turn(
+        make.commit(turn, execution=7, expected_event=0, events=(b"1",), end=COMPLETED)
+    )
+    assert "perdure_events" not in rows(desk.raw())
+    statements: list[str] = []
+    provider._open.database.writer.set_trace_callback(statements.append)
+
+    await provider.delete_instance("a", incarnation="one")
+
+    assert sum(text.startswith("DELETE FROM perdure_executions") for text in statements) == 4
     assert rows(desk.raw()) == {}
 
 
@@ -434,7 +464,7 @@ asyncio.run(main())
 @pytest.mark.slow
 @pytest.mark.parametrize("statement", [1, 8, FIRST_COMMIT, FIRST_COMMIT + 1, 20, 35])
 async def test_a_process_that_is_killed_in_a_deletion_leaves_the_instance_whole_or_gone(
-    desk, make, in_a_process, statement
+    desk, make, in_a_process, statement, unpacked
 ):
     async with SQLiteProvider(SQLiteOptions(path=desk.path)) as provider:
         await ended(desk, make, provider, "a", events=22)

@@ -13,7 +13,7 @@ from perdure_sqlite import SQLiteOptions, SQLiteProvider
 from perdure_sqlite._schema.tables import INDEXES, TABLES
 
 FIXTURES = Path(__file__).parent / "fixtures"
-VERSIONS = (1, 2)
+VERSIONS = (1, 2, 3)
 
 app = perdure.Registry()
 
@@ -137,10 +137,11 @@ async def test_a_view_of_the_application_survives_the_migration(old_file):
         (1, "SELECT queue FROM perdure_instances WHERE id = 'waits'"),
         (2, "SELECT shelf FROM perdure_instances WHERE id = 'waits'"),
         (2, "SELECT shelf FROM perdure_activities"),
+        (3, "SELECT number, data FROM perdure_events"),
     ],
 )
 async def test_a_process_of_the_old_version_cannot_go_on_beside(tmp_path, version, find):
-    # Every write of that version names the column.
+    # Every write of that version names the column, and of version 3 all that concerns a history.
     path = file_of(version, tmp_path)
     old = sqlite3.connect(path, isolation_level=None)
     old.execute(find).fetchall()

@@ -112,12 +112,13 @@ class SQLiteAdmin(ProviderAdmin):
                 found = reader.execute(FIND_EXECUTIONS, key).fetchone()
                 if found is None:
                     return HistoryPage(events=(), more=False)
-                number, _, current, last_event, _, first = found
+                number, status, current, last_event, _, first = found
                 if not first <= execution <= current:
                     return HistoryPage(events=(), more=False)
                 history = History(instance, number, execution)
-                last = last_event if execution == current else history.count(reader)
-                return history.page(reader, after, last=last)
+                if execution == current and status == RUNNING:
+                    return history.page(reader, after, last=last_event)
+                return history.ended_page(reader, after)
 
         return await self._reader.run("read_events", read)
 

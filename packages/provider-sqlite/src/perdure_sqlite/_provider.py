@@ -72,7 +72,7 @@ from perdure_sqlite._reads.histories import History
 from perdure_sqlite._reads.reader import Reader
 from perdure_sqlite._reads.values import read_values
 from perdure_sqlite._sql.deletions import NEXT_REMOVAL
-from perdure_sqlite._sql.instances import FIND_INSTANCE, READ_INSTANCE
+from perdure_sqlite._sql.instances import FIND_INSTANCE, READ_INSTANCE, RUNNING
 from perdure_sqlite._sql.rows import InstanceRow, state_of
 from perdure_sqlite._transactions import FileTransaction
 from perdure_sqlite._writes.transaction import Transaction
@@ -164,8 +164,9 @@ class SQLiteProvider(Provider):
                 if not row.first_execution <= execution <= row.execution:
                     raise ExecutionNotFound(instance, execution)
                 history = History(instance, row.number, execution)
-                last = row.last_event if execution == row.execution else history.count(reader)
-                return history.page(reader, after, last=last)
+                if execution == row.execution and row.status == RUNNING:
+                    return history.page(reader, after, last=row.last_event)
+                return history.ended_page(reader, after)
 
         return await self._read("read_history", read)
 

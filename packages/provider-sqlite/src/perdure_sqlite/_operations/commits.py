@@ -83,7 +83,7 @@ def _finish_activities(transaction: Transaction, row: InstanceRow, commit: TurnC
 def carry_out(transaction: Transaction, row: InstanceRow, commit: TurnCommit) -> CommitAnswer:
     """Make every change of a commit that was not refused."""
     number = row.number
-    if commit.events:
+    if commit.events and commit.end is None:
         append_events(transaction, row, commit.events)
     # Without a bucket the mailbox is empty.
     if commit.remove and row.bucket is not None:
@@ -91,7 +91,7 @@ def carry_out(transaction: Transaction, row: InstanceRow, commit: TurnCommit) ->
     if commit.cancel:
         transaction.executemany(REMOVE_ACTIVITY, [(number, activity) for activity in commit.cancel])
     if commit.end is not None:
-        end_execution(transaction, row, commit.end)
+        end_execution(transaction, row, commit.end, commit.events)
     if commit.version is not None or commit.engine is not None or commit.unpin:
         _change_pin(transaction, row, commit)
     if commit.custom_status is not None:

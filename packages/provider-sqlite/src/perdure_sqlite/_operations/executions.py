@@ -14,6 +14,7 @@ from perdure.contract import ExecutionEnd, InstanceStatus
 
 from perdure_sqlite._operations.activities import remove_activities
 from perdure_sqlite._operations.mailboxes import update_bucket
+from perdure_sqlite._packed_history import LARGEST, MOST_EVENTS, pack
 from perdure_sqlite._sql.instances import (
     ADD_EVENT,
     ADD_EXECUTION,
@@ -21,6 +22,8 @@ from perdure_sqlite._sql.instances import (
     COMMIT_RELEASING,
     CONTINUE_EXECUTION,
     END_INSTANCE,
+    READ_EVENTS_UP_TO,
+    REMOVE_HISTORY,
     REOPEN_INSTANCE,
     RUNNING,
 )
@@ -39,12 +42,28 @@ def append_events(transaction: Transaction, row: InstanceRow, events: Sequence[b
     row.last_event += len(events)
 
 
-def end_execution(transaction: Transaction, row: InstanceRow, end: ExecutionEnd) -> None:
-    """End the execution, and remove what becomes void with it."""
+def end_execution(
+    transaction: Transaction, row: InstanceRow, end: ExecutionEnd, events: Sequence[bytes] = ()
+) -> None:
+    """Append the last events, end the execution, and remove what becomes void with it."""
     now, status = transaction.now, end.status.value
+    history = _take_history(transaction, row, events)
+    if history is None:
+        append_events(transaction, row, events)
+    else:
+        row.last_event += len(events)
     transaction.execute(
         ADD_EXECUTION,
-        (row.number, row.execution, status, row.last_event, row.started_at, now, end.output),
+        (
+            row.number,
+            row.execution,
+            status,
+            row.last_event,
+            row.started_at,
+            now,
+            end.output,
+            history,
+        ),
     )
     remove_activities(transaction, row)
     if end.status is InstanceStatus.CONTINUED_AS_NEW:
@@ -58,6 +77,30 @@ def end_execution(transaction: Transaction, row: InstanceRow, end: ExecutionEnd)
     transaction.execute(END_INSTANCE, (status, row.last_event, row.number))
     if row.bucket is not None:
         transaction.execute(REMOVE_MAILBOX, (row.number,))
+
+
+def _take_history(
+    transaction: Transaction, row: InstanceRow, last: Sequence[bytes]
+) -> bytes | None:
+    """Pack the history with its last events, and remove the others; None if it stays unpacked.
+
+    A damaged history stays as it is, so that its readers are told what is missing.
+    """
+    if row.last_event + len(last) > MOST_EVENTS:
+        return None
+    events: list[bytes] = []
+    if row.last_event:
+        key = (LARGEST, row.number, row.execution)
+        for number, data in transaction.execute(READ_EVENTS_UP_TO, key).fetchall():
+            if number != len(events) + 1 or type(data) is not bytes:
+                return None
+            events.append(data)
+        if len(events) != row.last_event:
+            return None
+    packed = pack((*events, *last))
+    if packed is not None and events:
+        transaction.execute(REMOVE_HISTORY, (row.number, row.execution))
+    return packed
 
 
 def begin_again(transaction: Transaction, row: InstanceRow) -> None:

@@ -1,11 +1,13 @@
 """Histories: pages of events, checked for gaps.
 
-Events are numbered without gaps, and the instance's row has the number of the last one. A file that
-has lost events is therefore noticed, and the caller never gets a page with a gap.
+Events are numbered without gaps, and the row of the instance or of its ended execution has the number
+of the last one. A file that has lost events is therefore noticed, and the caller never gets a page
+with a gap.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from perdure.contract import (
@@ -18,9 +20,9 @@ from perdure.contract import (
 )
 
 from perdure_sqlite._file.errors import DamagedRecord
+from perdure_sqlite._packed_history import unpack
 from perdure_sqlite._reads.reader import Reader
-from perdure_sqlite._sql.instances import READ_EVENTS
-from perdure_sqlite._sql.management import COUNT_EVENTS
+from perdure_sqlite._sql.instances import READ_ENDED_HISTORY, READ_EVENTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +41,30 @@ class History:
         """
         key = (self.number, self.execution, after, MAX_MESSAGES_PER_DELIVERY + 1)
         events = (self._event(*row) for row in reader.execute(READ_EVENTS, key))
+        return self._page(events, after, last)
+
+    def ended_page(self, reader: Reader, after: int) -> HistoryPage:
+        """The same for an execution that has ended."""
+        found = reader.execute(READ_ENDED_HISTORY, (self.number, self.execution)).fetchone()
+        if found is None:
+            raise DamagedRecord(self.instance, f"the end of execution {self.execution} is lost")
+        last, packed = found
+        if packed is None:
+            return self.page(reader, after, last=last)
+        events = enumerate(self._unpacked(packed), 1)
+        return self._page((self._event(*each) for each in events if each[0] > after), after, last)
+
+    def _page(self, events: Iterable[StoredEvent], after: int, last: int) -> HistoryPage:
         page, more = first_page(events, lambda event: len(event.data))
         return checked_page(self.instance, self.execution, page, after=after, last=last, more=more)
 
-    def count(self, reader: Reader) -> int:
-        """How many events the execution had when it ended."""
-        found = reader.execute(COUNT_EVENTS, (self.number, self.execution)).fetchone()
-        if found is None:
-            raise DamagedRecord(self.instance, f"the end of execution {self.execution} is lost")
-        return found[0]
+    def _unpacked(self, packed: bytes) -> tuple[bytes, ...]:
+        try:
+            return unpack(packed)
+        except (ValueError, TypeError) as error:
+            raise DamagedRecord(
+                self.instance, f"the history of execution {self.execution} cannot be read ({error})"
+            ) from error
 
     def _event(self, number: int, data: object) -> StoredEvent:
         if type(data) is not bytes:

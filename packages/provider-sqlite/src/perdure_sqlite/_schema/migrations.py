@@ -17,15 +17,15 @@ from sqlalchemy import Connection, insert, select, text, update
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from perdure_sqlite._schema.tables import INDEXES, TABLES, meta
-from perdure_sqlite._schema.upgrades import Upgrade, to_version_2, to_version_3
+from perdure_sqlite._schema.upgrades import Upgrade, to_version_2, to_version_3, to_version_4
 
-VERSION = 3
+VERSION = 4
 """The version that this package reads and writes."""
 
 _KEY = "schema_version"
 
 
-UPGRADES: Mapping[int, Upgrade] = {1: to_version_2, 2: to_version_3}
+UPGRADES: Mapping[int, Upgrade] = {1: to_version_2, 2: to_version_3, 3: to_version_4}
 """By the version that each upgrades to the next one."""
 
 

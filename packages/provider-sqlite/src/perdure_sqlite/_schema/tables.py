@@ -186,15 +186,18 @@ executions = Table(
     Column("started_at", Integer, nullable=False),
     Column("completed_at", Integer, nullable=False),
     Column("output", LargeBinary),
+    # All events, packed; NULL if they were too large for it and stay in the other table.
+    Column("history", LargeBinary),
     sqlite_with_rowid=False,
 )
 
+# Of executions that run, and of those whose history is not packed.
 events = Table(
     "perdure_events",
     metadata,
     Column("instance", Integer, primary_key=True),
     Column("execution", Integer, primary_key=True),
-    Column("number", Integer, primary_key=True),
+    Column("event", Integer, primary_key=True),
     Column("data", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )

@@ -114,3 +114,17 @@ def to_version_3(connection: Connection) -> None:
         "CREATE TABLE perdure_removals (instance INTEGER NOT NULL, PRIMARY KEY (instance))",
     ):
         connection.execute(text(statement))
+
+
+def to_version_4(connection: Connection) -> None:
+    """Make room for packed histories. What has ended before stays as it is, and is read as before.
+
+    A process of version 3 that still has the file open fails from here on, because its statements
+    name the column `number` of an event, which is called `event` now. Otherwise it would take a
+    packed history for one that has lost its events.
+    """
+    for statement in (
+        "ALTER TABLE perdure_events RENAME COLUMN number TO event",
+        "ALTER TABLE perdure_executions ADD COLUMN history BLOB",
+    ):
+        connection.execute(text(statement))

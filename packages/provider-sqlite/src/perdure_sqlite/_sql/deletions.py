@@ -21,7 +21,7 @@ from perdure_sqlite._schema.tables import (
     turn_queues,
 )
 from perdure_sqlite._sql.instances import ROW_COLUMNS
-from perdure_sqlite._sql.render import at_most, by, given, render, render_insert
+from perdure_sqlite._sql.render import at_most, by, constant, given, render, render_insert
 
 _has_number = instances.c.number == given("which")
 
@@ -72,9 +72,9 @@ NEXT_REMOVAL: Final = render(
 )
 
 EVENT_SIZES: Final = render(
-    select(events.c.execution, events.c.number, func.length(events.c.data))
+    select(events.c.execution, events.c.event, func.length(events.c.data))
     .where(events.c.instance == given("instance"), events.c.execution < given("before"))
-    .order_by(events.c.execution, events.c.number)
+    .order_by(events.c.execution, events.c.event)
     .suffix_with(at_most("count")),
     "instance",
     "before",
@@ -83,14 +83,18 @@ EVENT_SIZES: Final = render(
 REMOVE_EVENTS: Final = render(
     delete(events).where(
         events.c.instance == given("instance"),
-        tuple_(events.c.execution, events.c.number) <= tuple_(given("execution"), given("number")),
+        tuple_(events.c.execution, events.c.event) <= tuple_(given("execution"), given("event")),
     ),
     "instance",
     "execution",
-    "number",
+    "event",
 )
 EXECUTION_SIZES: Final = render(
-    select(executions.c.execution, func.length(executions.c.output))
+    select(
+        executions.c.execution,
+        func.coalesce(func.length(executions.c.output), constant(0))
+        + func.coalesce(func.length(executions.c.history), constant(0)),
+    )
     .where(executions.c.instance == given("instance"), executions.c.execution < given("before"))
     .order_by(executions.c.execution)
     .suffix_with(at_most("count")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import and_, case, delete, insert, null, or_, select, update
+from sqlalchemy import and_, case, delete, func, insert, null, or_, select, update
 
 from perdure_sqlite._schema.ready_index import BUCKETS, HIDDEN
 from perdure_sqlite._schema.tables import (
@@ -239,21 +239,46 @@ ADD_EXECUTION = render_insert(
     "started_at",
     "completed_at",
     "output",
+    "history",
 )
-ADD_EVENT = render(insert(events), "instance", "execution", "number", "data")
+ADD_EVENT = render(insert(events), "instance", "execution", "event", "data")
 READ_EVENTS = render(
-    select(events.c.number, events.c.data)
+    select(events.c.event, events.c.data)
     .where(
         events.c.instance == given("instance"),
         events.c.execution == given("execution"),
-        events.c.number > given("after"),
+        events.c.event > given("after"),
     )
-    .order_by(events.c.number)
+    .order_by(events.c.event)
     .suffix_with(at_most("count")),
     "instance",
     "execution",
     "after",
     "count",
+)
+
+READ_EVENTS_UP_TO = render(
+    select(events.c.event, case((func.length(events.c.data) <= given("largest"), events.c.data)))
+    .where(events.c.instance == given("instance"), events.c.execution == given("execution"))
+    .order_by(events.c.event),
+    "largest",
+    "instance",
+    "execution",
+)
+"""Their data only up to a size."""
+REMOVE_HISTORY = render(
+    delete(events).where(
+        events.c.instance == given("instance"), events.c.execution == given("execution")
+    ),
+    "instance",
+    "execution",
+)
+READ_ENDED_HISTORY = render(
+    select(executions.c.event_count, executions.c.history).where(
+        executions.c.instance == given("instance"), executions.c.execution == given("execution")
+    ),
+    "instance",
+    "execution",
 )
 
 _new_end = given("new_end")

@@ -61,13 +61,6 @@ FIND_ENDED = render(
     "first",
 )
 """The numbers of the executions that have ended, without their outputs."""
-COUNT_EVENTS = render(
-    select(executions.c.event_count).where(
-        executions.c.instance == given("instance"), executions.c.execution == given("execution")
-    ),
-    "instance",
-    "execution",
-)
 _is_running = instances.c.status == constant(RUNNING)
 COUNT_INSTANCES = render(
     union_all(

@@ -35,11 +35,11 @@ _WHICH_INSTANCE: Final = """
     WHERE perdure_namespaces.name = ? AND perdure_instances.id = ?
 """
 _LOSE: Final = f"""
-    DELETE FROM perdure_events WHERE instance = ({_WHICH_INSTANCE}) AND execution = ? AND number = ?
+    DELETE FROM perdure_events WHERE instance = ({_WHICH_INSTANCE}) AND execution = ? AND event = ?
 """  # noqa: S608 # made of constants
 _REPLACE: Final = f"""
     UPDATE perdure_events SET data = ?
-    WHERE instance = ({_WHICH_INSTANCE}) AND execution = ? AND number = ?
+    WHERE instance = ({_WHICH_INSTANCE}) AND execution = ? AND event = ?
 """  # noqa: S608 # made of constants
 _SPOIL: Final = f"""
     UPDATE perdure_instances SET status = 'Spoiled' WHERE number = ({_WHICH_INSTANCE})
