@@ -12,6 +12,7 @@ from perdure.contract import (
     TurnRelease,
 )
 from perdure.errors import InvalidDuration, LeaseLost
+from perdure_conformance.samples import COMPLETED
 from perdure_memory import MemoryOptions, drop
 
 SECOND = timedelta(seconds=1)
@@ -48,6 +49,18 @@ async def test_attempts_count_leases_since_the_last_commit(bench):
     fourth = await bench.lease_one()
 
     assert [turn.attempt for turn in (first, second, third, fourth)] == [1, 2, 2, 3]
+
+
+async def test_the_end_of_an_instance_forgets_the_lease_that_was_taken_over(bench):
+    await bench.create()
+    first = await bench.lease_one("first")
+    bench.clock.advance(30 * SECOND)
+    second = await bench.lease_one("second")
+    await bench.commit(second, end=COMPLETED)
+    await bench.provider.release_turn(release(first, counted=False))
+
+    work = await bench.provider.as_management_capability().read_work("a")
+    assert work.attempt == 0
 
 
 async def test_a_kept_lease_counts_as_one_attempt(bench):

@@ -275,6 +275,7 @@ class Store:
         instance.state = replace(instance.state, status=status, output=output)
         instance.mailbox = Mailbox()
         instance.count = 0
+        instance.taken_from = None
         instance.hidden_until = None
         self.turns.forget(instance)
 
