@@ -56,6 +56,7 @@ def _beginning(described: Mapping[str, Any]) -> list[str]:
         "Processor time is that of one operation: of the worker, the client, and the server where there is one.",
         "Memory is that of the worker with its client, and of Restate's server; PostgreSQL's is not counted.",
         "What the flows returned is compared with what they should, and the activities that ran are counted.",
+        "Beyond a thousand, the ended instances that are stored beforehand are copies of those that were played.",
         "Compare the figures of one run; those of another machine mean little.",
         "",
         f"{kind} on {described['machine']}, Python {described['python']}.",

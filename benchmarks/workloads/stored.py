@@ -5,27 +5,27 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import timedelta
-from pathlib import Path
 from statistics import median
 
 import perdure
 from perdure.contract import Provider
 
 from benchmarks.measuring import Measured, lap, processor_seconds
+from benchmarks.workloads.ended import bytes_in_use, fill
 from benchmarks.workloads.functions import app, chain, play_chains
 
 _CHAINS = 200
-_AT_ONCE = 500
+_WARMING = 50
 
 
 async def stored(url: str, count: int) -> Measured:
     """Chains of 5 beside the old ones, and the other costs that could grow with what is stored."""
+    await fill(url, count)
+    size = bytes_in_use(url)
     async with perdure.open_provider(url) as provider:
         client = perdure.Client(provider)
         async with perdure.Runtime(provider, app):
-            for begin in range(0, count, _AT_ONCE):
-                await play_chains(client, f"old-{begin}", min(_AT_ONCE, count - begin))
-            size = _bytes_of(url)
+            await play_chains(client, "warm-up", _WARMING)
             with lap() as took:
                 await play_chains(client, "new", _CHAINS)
             starts = await _starts(client)
@@ -44,12 +44,6 @@ async def stored(url: str, count: int) -> Measured:
         cpu_seconds=took.cpu_seconds,
         notes=notes,
     )
-
-
-def _bytes_of(url: str) -> int:
-    """The size of the file; 0 if the store is none."""
-    scheme, _, rest = url.partition(":///")
-    return Path(rest.partition("?")[0]).stat().st_size if scheme == "sqlite" else 0
 
 
 async def _starts(client: perdure.Client) -> list[float]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import perdure
 import pytest
 
 from .markdown import ROOT
@@ -74,6 +75,28 @@ def test_every_row_of_the_last_run_has_a_figure_of_each_subject_or_a_reason(part
     subjects = [subject.id for subject in part("subjects").subjects()]
     assert {row for row, _ in played} == set(part("rows").BY_ID)
     assert cells == {(*each, subject) for each in played for subject in subjects}
+
+
+@pytest.mark.slow
+async def test_copies_of_ended_instances_are_read_and_deleted_as_those_that_were_played(
+    part, tmp_path, monkeypatch
+) -> None:
+    ended = part("workloads.ended")
+    monkeypatch.setattr(ended, "_PLAYED", 2)
+    monkeypatch.setattr(ended, "_PER_TRANSACTION", 2)
+    url = f"sqlite:////{tmp_path}/x.db"
+
+    await ended.fill(url, 7)
+
+    assert ended.bytes_in_use(url) > 0
+    async with perdure.open_provider(url) as provider:
+        client = perdure.Client(provider)
+        names = await client.delete_instances(limit=10, dry_run=True)
+        for name in names:
+            assert (await client.get_handle(name).result(timeout=5)) == 5
+            assert len(await client.read_execution_history(name, 1)) == 12
+            assert await client.delete_instance(name) == 1
+    assert len(names) == 7
 
 
 @pytest.mark.slow
