@@ -44,7 +44,7 @@ async def test_a_second_cancellation_does_not_cut_the_settling_short(desk, make)
     provider = await desk.open()
     call = asyncio.ensure_future(provider.create_instance(make.new("a")))
     await some_steps(2)
-    assert provider._open.writer.is_committing
+    assert provider.opened.writer.is_committing
 
     call.cancel()
     await some_steps(1)
@@ -92,8 +92,8 @@ async def test_a_lease_that_was_answered_but_not_seen_is_given_back(desk, make):
     provider = await desk.open()
     await provider.create_instance(make.new("a"))
     call = asyncio.ensure_future(provider.lease_turns(make.request()))
-    while not provider._open.database.writer.in_transaction:
-        if provider._open.writer._groups._is_scheduled:
+    while not provider.opened.database.writer.in_transaction:
+        if provider.opened.writer._groups._is_scheduled:
             # The group runs in the next step, and answers in the same.
             await asyncio.sleep(0)
             break

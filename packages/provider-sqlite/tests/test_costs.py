@@ -57,7 +57,7 @@ def measure(desk) -> Measure:
     @asynccontextmanager
     async def measured(provider: SQLiteProvider) -> AsyncIterator[Cost]:
         cost = Cost()
-        database = provider._open.database
+        database = provider.opened.database
         before = max(log.stat().st_size, WAL_HEADER)
         for connection in (database.writer, database.reader):
             connection.set_trace_callback(cost.note)

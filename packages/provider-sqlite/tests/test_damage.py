@@ -107,7 +107,7 @@ async def test_listing_executions_reads_nothing_that_they_gave(desk, make):
         commit = make.commit(turn, execution=number, expected_event=0, end=big, keep_for=LEASE)
         await provider.commit_turn(commit)
     statements: list[str] = []
-    provider._open.database.reader.set_trace_callback(statements.append)
+    provider.opened.database.reader.set_trace_callback(statements.append)
 
     numbers = await provider.as_management_capability().list_execution_numbers("a")
 
@@ -181,7 +181,7 @@ async def test_who_waits_for_a_change_is_told_when_no_work_can_be_found(desk, ma
 async def test_the_mark_goes_when_work_is_found_again(desk, make):
     provider = await desk.open()
     await provider.create_instance(make.new("a"))
-    damage = provider._open.notifications.damage
+    damage = provider.opened.notifications.damage
     with pytest.raises(StorageCorrupt), damage.watching("lease_turns"):
         raise StorageCorrupt("damaged", operation="lease_turns")
     marked = await provider.read_instance("a")

@@ -161,7 +161,7 @@ async def test_a_long_history_is_removed_in_short_transactions_and_is_out_of_sig
         elif text.startswith("COMMIT") and len(transactions) > 2:
             seen.append(other._open.database.reader.execute(FIND).fetchall())
 
-    provider._open.database.writer.set_trace_callback(note)
+    provider.opened.database.writer.set_trace_callback(note)
     await provider.delete_instance("a", incarnation="one")
 
     assert len(transactions) > 6
@@ -181,7 +181,7 @@ async def test_a_part_is_bounded_in_bytes_too(desk, make, monkeypatch, unpacked)
     events = tuple(bytes(900) for _ in range(6))
     await provider.commit_turn(make.commit(turn, events=events, end=COMPLETED))
     statements: list[str] = []
-    provider._open.database.writer.set_trace_callback(statements.append)
+    provider.opened.database.writer.set_trace_callback(statements.append)
 
     await provider.delete_instance("a", incarnation="one")
 
@@ -203,7 +203,7 @@ async def test_the_bytes_of_packed_histories_count_too(desk, make, monkeypatch):
     )
     assert "perdure_events" not in rows(desk.raw())
     statements: list[str] = []
-    provider._open.database.writer.set_trace_callback(statements.append)
+    provider.opened.database.writer.set_trace_callback(statements.append)
 
     await provider.delete_instance("a", incarnation="one")
 
@@ -372,7 +372,7 @@ async def test_many_early_events_are_deleted_in_several_transactions(desk, make)
     provider = await desk.open(durability="normal")
     await provider.send([make.event("a", id=f"{n}") for n in range(2500)])
     begun: list[str] = []
-    provider._open.database.writer.set_trace_callback(
+    provider.opened.database.writer.set_trace_callback(
         lambda text: begun.append(text) if text.startswith("BEGIN") else None
     )
 

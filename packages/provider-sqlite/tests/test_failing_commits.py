@@ -186,7 +186,7 @@ async def test_the_error_says_whether_a_repeat_may_help_for_every_statement(
     steps, wanted = await (await scene()).count_statements()
     fresh = await scene()
     # As on a full disk where room was to be made just now.
-    assert fresh.provider._open.writer._disk_space.may_truncate_log()
+    assert fresh.provider.opened.writer._disk_space.may_truncate_log()
     before = fresh.rows()
 
     for step in range(1, steps + 1):
@@ -224,7 +224,7 @@ async def test_a_rollback_that_fails_too_is_made_up_for(scene):
 async def test_a_commit_is_interrupted_in_the_middle_of_its_statements(scene):
     _, wanted = await (await scene()).count_statements()
     fresh = await scene()
-    writer, before = fresh.provider._open.database.writer, fresh.rows()
+    writer, before = fresh.provider.opened.database.writer, fresh.rows()
     interrupted = 0
 
     while True:
@@ -252,7 +252,7 @@ async def test_a_disk_that_is_full_at_any_page_leaves_nothing_behind(scene):
     large = bytes(9_000)
     _, wanted = await (await scene(payload=large)).count_statements()
     fresh = await scene(payload=large)
-    writer, before = fresh.provider._open.database.writer, fresh.rows()
+    writer, before = fresh.provider.opened.database.writer, fresh.rows()
     (pages,) = writer.execute("PRAGMA page_count").fetchone()
     full = 0
 

@@ -32,7 +32,7 @@ class Trace:
 
     def __init__(self, provider: SQLiteProvider) -> None:
         self.statements: list[str] = []
-        provider._open.database.writer.set_trace_callback(self.statements.append)
+        provider.opened.database.writer.set_trace_callback(self.statements.append)
 
     def count(self, text: str) -> int:
         return sum(statement.startswith(text) for statement in self.statements)
@@ -86,7 +86,7 @@ async def test_the_fsync_is_made_outside_of_the_loop_and_only_where_something_ca
 ):
     provider = await desk.open()
     turn = await desk.leased(provider, "a")
-    writer = provider._open.database.writer
+    writer = provider.opened.database.writer
 
     await provider.commit_turn(make.commit(turn, keep_for=LEASE))
     for_commits = writer.execute("PRAGMA synchronous").fetchone()
@@ -100,7 +100,7 @@ async def test_with_normal_durability_nothing_is_synced(desk, make):
     provider = await desk.open(durability="normal")
     await provider.create_instance(make.new("a"))
 
-    assert provider._open.database.writer.execute("PRAGMA synchronous").fetchone() == (1,)
+    assert provider.opened.database.writer.execute("PRAGMA synchronous").fetchone() == (1,)
 
 
 async def test_now_and_then_a_commit_goes_through_the_thread_to_keep_the_log_short(desk, make):
@@ -239,7 +239,7 @@ async def test_a_queue_that_was_rolled_back_is_made_again(desk, make, poisoned):
 async def test_a_full_disk_fails_the_call_and_says_so(desk, make):
     provider = await desk.open()
     await provider.create_instance(make.new("a"))
-    writer = provider._open.database.writer
+    writer = provider.opened.database.writer
     (pages,) = writer.execute("PRAGMA page_count").fetchone()
     writer.execute(f"PRAGMA max_page_count={pages + 2}").fetchone()
 

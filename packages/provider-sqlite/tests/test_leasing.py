@@ -102,7 +102,7 @@ async def test_thousands_of_sleeping_instances_cost_a_lease_call_nothing(desk, m
 
 def count_steps(provider) -> list[None]:
     steps: list[None] = []
-    for connection in (provider._open.database.writer, provider._open.database.reader):
+    for connection in (provider.opened.database.writer, provider.opened.database.reader):
         connection.set_progress_handler(lambda: steps.append(None), 100)
     return steps
 

@@ -223,7 +223,7 @@ async def test_the_condition_that_fewest_instances_meet_is_answered_by_its_index
     )
     search = searches.Search(InstanceQuery(**query), shown=lambda state: state, trusts_marks=True)
 
-    search.look(provider._open.reader, wanted=1, looks=1, room=0, needs_one=True)
+    search.look(provider.opened.reader, wanted=1, looks=1, room=0, needs_one=True)
 
     assert search.token.startswith(f"{index}_")
 
@@ -249,7 +249,7 @@ async def test_a_page_looks_at_a_bounded_number_of_instances_and_leads_on(desk, 
     assert 3500 // LOOKS_PER_PAGE == 3
     # Whatever is stored, a page takes the same steps of the database.
     steps = []
-    driver = provider._open.database.reader
+    driver = provider.opened.database.reader
     for token in (None, (await admin.find_instances(InstanceQuery(), limit=1500)).next_token):
         counted = itertools.count()
         driver.set_progress_handler(lambda counted=counted: next(counted) and 0, 100)

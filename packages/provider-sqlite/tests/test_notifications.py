@@ -70,7 +70,7 @@ async def test_a_waiter_that_was_woken_for_nothing_looks_once_and_sleeps_again(d
     provider = await desk.open()
     waiting = await started(provider.wait_for_work(work()))
     looks: list[str] = []
-    provider._open.database.reader.set_trace_callback(looks.append)
+    provider.opened.database.reader.set_trace_callback(looks.append)
 
     await provider.create_instance(make.new("a", name="other"))
     for _ in range(50):

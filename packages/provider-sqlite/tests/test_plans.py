@@ -203,7 +203,7 @@ async def test_every_statement_that_a_provider_runs_is_one_of_these(desk, make):
     provider = await desk.open()
     admin = provider.as_management_capability()
     shown: set[str] = set()
-    for connection in (provider._open.database.writer, provider._open.database.reader):
+    for connection in (provider.opened.database.writer, provider.opened.database.reader):
         connection.set_trace_callback(lambda text: shown.add(re.sub(r"\s+", " ", text)))
 
     new = replace(make.new("a"), labels={"tenant": "acme"})

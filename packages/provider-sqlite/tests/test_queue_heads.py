@@ -48,7 +48,7 @@ class Steps:
 @contextmanager
 def steps_of(provider: SQLiteProvider) -> Iterator[Steps]:
     steps = Steps()
-    database = provider._open.database
+    database = provider.opened.database
     for connection in (database.reader, database.writer):
         connection.set_progress_handler(steps.step, 1)
     yield steps

@@ -115,7 +115,7 @@ async def test_what_is_replaced_between_the_statements_and_the_commit_is_not_ack
         if statement == "COMMIT" and copy.exists():
             copy.replace(path)
 
-    provider._open.database.writer.set_trace_callback(at_the_commit)
+    provider.opened.database.writer.set_trace_callback(at_the_commit)
     outcomes = await asyncio.gather(
         *(provider.create_instance(make.new(f"i-{n}")) for n in range(20)), return_exceptions=True
     )

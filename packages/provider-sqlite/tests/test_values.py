@@ -115,7 +115,7 @@ async def test_a_deletion_takes_values_and_status_along_part_by_part(desk, make)
     values = {f"{number:03}": LARGE for number in range(40)}
     await provider.commit_turn(make.commit(turn, values=values, custom_status=LARGE, end=COMPLETED))
     removed: list[str] = []
-    provider._open.database.writer.set_trace_callback(
+    provider.opened.database.writer.set_trace_callback(
         lambda text: removed.append(text) if text.startswith("DELETE FROM perdure_values") else None
     )
 

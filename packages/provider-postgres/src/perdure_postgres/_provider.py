@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -42,6 +41,7 @@ from perdure.contract import (
     LeasedTurn,
     Message,
     NewInstance,
+    OpenStorage,
     OpenTransaction,
     ParkedState,
     Provider,
@@ -63,8 +63,6 @@ from perdure.errors import (
     InstanceNotFound,
     InstanceRunning,
     ProviderError,
-    StorageClosed,
-    StorageFailed,
     StorageUnavailable,
 )
 
@@ -108,20 +106,13 @@ class PostgresProvider(Provider):
     def __init__(self, options: PostgresOptions, *, clock: Clock | None = None) -> None:
         super().__init__(clock=clock or SystemClock(), description=options.description)
         self._options = options
-        self._open: OpenDatabase | None = None
-        self._process = os.getpid()
+        self._storage: OpenStorage[OpenDatabase] = OpenStorage(options.description)
         self._turn_tokens = _Tokens()
         self._activity_tokens = _Tokens()
 
     async def __aenter__(self) -> Self:
         """Open the database; raises a `ProviderError` that says what to do if this fails."""
-        if self._open is not None:
-            raise StorageFailed(
-                f"the provider of {self.description} is open already; open another one",
-                operation="open",
-            )
-        self._process = os.getpid()
-        self._open = await open_database(self._options, self.clock)
+        await self._storage.open(lambda: open_database(self._options, self.clock))
         return self
 
     async def __aexit__(
@@ -131,9 +122,7 @@ class PostgresProvider(Provider):
         traceback: TracebackType | None,
     ) -> None:
         """Finish the writes that were accepted, make waiting calls fail, and disconnect."""
-        opened, self._open = self._open, None
-        if opened is not None and os.getpid() == self._process:
-            await asyncio.shield(asyncio.ensure_future(opened.close()))
+        await self._storage.close()
 
     async def create_instance(self, new: NewInstance) -> None:
         await self._write(Creation(new))
@@ -453,18 +442,7 @@ class PostgresProvider(Provider):
         return self._opened("database").database
 
     def _opened(self, operation: str) -> OpenDatabase:
-        if self._open is None:
-            raise StorageClosed(
-                f"the provider of {self.description} is not open; use it inside 'async with'",
-                operation=operation,
-            )
-        if os.getpid() != self._process:
-            raise StorageClosed(
-                f"the provider of {self.description} was opened before this process was forked;"
-                " open one of its own here",
-                operation=operation,
-            )
-        return self._open
+        return self._storage.get(operation)
 
     async def _write(self, change: Change[Result]) -> Result:
         return await self._opened(change.operation).writer.write(change)
@@ -580,7 +558,7 @@ class PostgresProvider(Provider):
             await self.release_activity(ActivityRelease(lease=activity.lease, counted=False))
 
     def _tell(self, news: News) -> None:
-        opened = self._open
+        opened = self._storage.if_open
         if opened is not None:
             opened.tell(news)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -41,6 +40,7 @@ from perdure.contract import (
     LeasedTurn,
     Message,
     NewInstance,
+    OpenStorage,
     OpenTransaction,
     Provider,
     ProviderAdmin,
@@ -60,7 +60,6 @@ from perdure.errors import (
     InstanceNotFound,
     ProviderError,
     StorageClosed,
-    StorageFailed,
 )
 
 from perdure_sqlite._open_file import OpenFile, open_file
@@ -98,19 +97,11 @@ class SQLiteProvider(Provider):
     def __init__(self, options: SQLiteOptions, *, clock: Clock | None = None) -> None:
         super().__init__(clock=clock or SystemClock(), description=options.description)
         self._options = options
-        self._file = str(options.file)
-        self._open: OpenFile | None = None
-        self._process = os.getpid()
+        self._storage: OpenStorage[OpenFile] = OpenStorage(repr(str(options.file)))
 
     async def __aenter__(self) -> Self:
         """Open the file; raises a `ProviderError` that names the file if this fails."""
-        if self._open is not None:
-            raise StorageFailed(
-                f"the provider of {self._file!r} is open already; open another one",
-                operation="open",
-            )
-        self._process = os.getpid()
-        self._open = await open_file(self._options, self.clock)
+        await self._storage.open(lambda: open_file(self._options, self.clock))
         return self
 
     async def __aexit__(
@@ -120,9 +111,7 @@ class SQLiteProvider(Provider):
         traceback: TracebackType | None,
     ) -> None:
         """Finish the writes that were accepted, make waiting calls fail, and close the file."""
-        opened, self._open = self._open, None
-        if opened is not None and os.getpid() == self._process:
-            await asyncio.shield(asyncio.ensure_future(opened.close()))
+        await self._storage.close()
 
     async def create_instance(self, new: NewInstance) -> None:
         await self._write("create_instance", lambda at: instances.create_instance(at, new))
@@ -328,19 +317,9 @@ class SQLiteProvider(Provider):
         return self.opened.transaction
 
     def _opened(self, operation: str) -> OpenFile:
-        if self._open is None:
-            raise StorageClosed(
-                f"the provider of {self._file!r} is not open; use it inside 'async with'",
-                operation=operation,
-            )
-        if os.getpid() != self._process:
-            raise StorageClosed(
-                f"the provider of {self._file!r} was opened before this process was forked;"
-                " open one of its own here",
-                operation=operation,
-            )
-        self._open.reader.check_file(operation)
-        return self._open
+        opened = self._storage.get(operation)
+        opened.reader.check_file(operation)
+        return opened
 
     async def _read(self, name: str, read: Callable[[Reader], Result]) -> Result:
         opened = self._opened(name)
@@ -381,10 +360,11 @@ class SQLiteProvider(Provider):
         self._submit_undo("release_activity", lambda at: activities.release_activities(at, leases))
 
     def _submit_undo(self, name: str, run: Callable[[Transaction], None]) -> None:
-        if self._open is not None and self._open.database.identity.replaced is None:
+        opened = self._storage.if_open
+        if opened is not None and opened.database.identity.replaced is None:
             # Leases that cannot be returned, because the provider closes or the write fails, expire.
             with suppress(StorageClosed):
-                self._open.writer.submit(name, run, volatile=True).ignore()
+                opened.writer.submit(name, run, volatile=True).ignore()
 
 
 def _own(transaction: OpenTransaction) -> FileTransaction:

@@ -7,6 +7,7 @@
 - `bound`: providers on a connection of the application, for clients alone
 - `transactions`: what an activity writes in one transaction with its result
 - `notifier`: wakes waiters of the same process
+- `open_storage`: what a provider object holds while it is open
 - `grouping`: calls that wait share one transaction
 - `event_loop`: the event loop of a provider, and calls to it from other loops and threads
 - `validation`: refuses arguments that no caller may pass
@@ -33,6 +34,7 @@ from perdure.contract.hooks import (
 )
 from perdure.contract.leases import FARTHEST_END, is_in_force
 from perdure.contract.notifier import Notifier, Subscription
+from perdure.contract.open_storage import OpenStorage
 from perdure.contract.paging import checked_page, first_page, missing_event
 from perdure.contract.provider import Provider
 from perdure.contract.transactions import OpenTransaction
@@ -190,6 +192,7 @@ __all__ = [
     "NewChild",
     "NewInstance",
     "Notifier",
+    "OpenStorage",
     "OpenTransaction",
     "ParentLink",
     "ParkedMark",
