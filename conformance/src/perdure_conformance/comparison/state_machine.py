@@ -44,7 +44,7 @@ from perdure_conformance.model import ModelProvider, Store
 
 T = TypeVar("T")
 
-EXAMPLES = 60
+EXAMPLES = 40
 STEPS = 25
 SEED = 4
 """The same for everyone, so that a run of the suite makes the same calls as the one before."""

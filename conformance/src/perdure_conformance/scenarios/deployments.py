@@ -17,7 +17,7 @@ from perdure.records.limits import ENGINE_WITH_PATCHES
 
 from perdure_conformance.expect import expect, expect_equal, expect_refusal
 from perdure_conformance.scenarios.parking import until_parked
-from perdure_conformance.scenarios.simulation import SOON, Simulation, scenario
+from perdure_conformance.scenarios.simulation import SELDOM, SOON, Simulation, scenario
 
 _PYTHON = re.compile(rb'"python":"[^"]*"')
 
@@ -248,7 +248,7 @@ async def an_older_runtime_leaves_what_a_newer_engine_wrote(simulation: Simulati
 
     patient = RuntimeOptions(unregistered_timeout=timedelta(minutes=5))
     older = await simulation.node(
-        growing(patched=False), options=patient, engine=ENGINE_WITH_PATCHES - 1
+        growing(patched=False), options=patient, engine=ENGINE_WITH_PATCHES - 1, poll=SELDOM
     )
     await client.raise_event("alpha", "go")
     await client.start_orchestration("beta", "grow")

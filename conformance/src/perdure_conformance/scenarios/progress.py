@@ -11,7 +11,7 @@ from perdure.model.status import NotFound
 
 from perdure_conformance.expect import expect_equal
 from perdure_conformance.scenarios.link import Held
-from perdure_conformance.scenarios.simulation import Simulation, scenario
+from perdure_conformance.scenarios.simulation import SELDOM, Simulation, scenario
 
 
 def counting() -> Registry:
@@ -105,8 +105,9 @@ async def a_retention_deletes_beside_work(simulation: Simulation) -> None:
     """A runtime with a retention deletes what ended long enough ago, while other instances start, run and end beside it; it deletes nothing that runs or ended lately, and counts what it has deleted."""
     client = simulation.client
     kept = timedelta(hours=1)
+    retention = Retention(completed=kept, failed=kept)
     node = await simulation.node(
-        counting(), options=RuntimeOptions(retention=Retention(completed=kept, failed=kept))
+        counting(), options=RuntimeOptions(retention=retention), poll=SELDOM
     )
     await client.start_orchestration_typed("long", "count", 1)
     for number in range(5):

@@ -183,10 +183,11 @@ async def run_branches(simulation: Simulation, gates: Gates, restart: int) -> No
             else:
                 node.crash()
             node = await simulation.node(races())
-        for instance, order in instances.items():
-            step = f"{instance}/{order[place]}"
-            await simulation.until(lambda s=step: s in gates.ran, f"step {step}")
+        steps = {f"{instance}/{order[place]}" for instance, order in instances.items()}
+        await simulation.until(lambda s=steps: s <= {*gates.ran}, f"the steps {steps}")
+        for step in steps:
             gates.open(step)
+        for instance in instances:
             await simulation.until_recorded(instance, ActivityCompleted, place + 1)
     for instance, order in instances.items():
         output = await simulation.output(instance)

@@ -54,7 +54,9 @@ E = TypeVar("E", bound=Event)
 O = TypeVar("O", bound=RuntimeEvent)  # noqa: E741 # an observed event
 
 POLL = timedelta(seconds=4)
-"""The poll interval of idle runtimes. Hours pass in a scenario, and each poll takes real time."""
+"""The poll interval of idle runtimes, unless a scenario says another."""
+SELDOM = timedelta(seconds=60)
+"""The one of scenarios in which nodes are idle for most of an hour: each poll takes real time."""
 SOON = timedelta(seconds=5)
 """Longer than a poll, and shorter than a lease."""
 LIMIT = timedelta(minutes=10)
@@ -139,11 +141,12 @@ class Simulation:
         resources: object = None,
         clock: Clock | None = None,
         engine: int = ENGINE,
+        poll: timedelta = POLL,
     ) -> Node:
         """Start a runtime that has these registries; with another engine, an older release of it."""
         provider = await self.bench.open(clock=clock)
         link = Link(provider, engine)
-        options = replace(options or RuntimeOptions(), poll_interval=POLL)
+        options = replace(options or RuntimeOptions(), poll_interval=poll)
         runtime = Runtime(
             link, *registries, options=options, plugins=[self.observer], resources=resources
         )

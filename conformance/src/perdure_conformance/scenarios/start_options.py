@@ -12,7 +12,7 @@ from perdure.model.details import ApplicationFailure, Cancelled
 from perdure.model.status import Running
 
 from perdure_conformance.expect import expect, expect_equal, expect_refusal
-from perdure_conformance.scenarios.simulation import Simulation, scenario
+from perdure_conformance.scenarios.simulation import SELDOM, Simulation, scenario
 
 CALLERS = 12
 
@@ -83,10 +83,10 @@ async def a_delayed_start_begins_when_it_is_due(simulation: Simulation) -> None:
     await client.start_orchestration("by-instant", "echo", "1", start_at=to_datetime(due))
     await client.start_orchestration("by-delay", "echo", "2", delay=hour)
     await client.start_orchestration("cancelled", "echo", "3", delay=hour)
-    node = await simulation.node(echoing())
+    node = await simulation.node(echoing(), poll=SELDOM)
     await simulation.pass_time(hour / 2)
     await node.stop()
-    await simulation.node(echoing())
+    await simulation.node(echoing(), poll=SELDOM)
     await client.cancel_instance("cancelled", "not needed")
     await simulation.pass_time(hour / 2 - timedelta(minutes=5))
     for instance in ("by-instant", "by-delay"):
