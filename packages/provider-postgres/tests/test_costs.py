@@ -66,7 +66,7 @@ async def test_an_orchestration_with_an_activity_costs_seven_statements(url, clo
         client = perdure.Client(provider)
         async with asyncio.timeout(30):
             for number in itertools.count():
-                is_settled = provider._open.signals.hears
+                is_settled = provider._storage.if_open.signals.hears
                 await run(client, f"early-{number}")
                 if is_settled:
                     break

@@ -23,7 +23,7 @@ class Held:
     """Keeps what other processes send from the listener of a provider object."""
 
     def __init__(self, provider):
-        self._post = provider._open.signals.post
+        self._post = provider._storage.if_open.signals.post
         self._texts = []
         self._is_any = asyncio.Event()
         self._post.receive = self._keep
@@ -50,7 +50,7 @@ async def test_what_a_process_kept_to_itself_reaches_one_that_began_to_listen(ur
         early = wait_for(here, "early")
         await here.create_instance(new_instance("early"))
         await early
-        while not here._open.signals.post.is_alone:
+        while not here._storage.if_open.signals.post.is_alone:
             await here.read_instance("early")
         told = []
         here.database.before_statement = told.append
@@ -58,7 +58,7 @@ async def test_what_a_process_kept_to_itself_reaches_one_that_began_to_listen(ur
 
         waiting = wait_for(there, "order")
         await held.until_any()
-        if looks := there._open.waits._looks:
+        if looks := there._storage.if_open.waits._looks:
             await asyncio.wait(looks)
         await here.create_instance(new_instance("order"))
         assert not any("pg_notify" in statement for statement in told)
@@ -74,12 +74,12 @@ async def test_provider_objects_of_one_process_share_a_connection_and_hear_of_ea
     monkeypatch.setattr(_signals, "_FOR_ANSWERS", 0)
     async with asyncio.timeout(30), open_provider(url) as here, open_provider(url) as there:
         waiting = wait_for(here, "order")
-        while not here._open.signals.post.is_alone:
+        while not here._storage.if_open.signals.post.is_alone:
             await here.read_instance("early")
         await there.create_instance(new_instance("order"))
         await waiting
 
-        assert here._open.signals.post is there._open.signals.post
+        assert here._storage.if_open.signals.post is there._storage.if_open.signals.post
     again = open_provider(url)
     async with asyncio.timeout(30), again as provider:
         waiting = wait_for(provider, "second")

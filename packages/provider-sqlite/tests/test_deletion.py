@@ -159,7 +159,7 @@ async def test_a_long_history_is_removed_in_short_transactions_and_is_out_of_sig
         elif text.startswith("DELETE FROM perdure_events"):
             transactions[-1] += 1
         elif text.startswith("COMMIT") and len(transactions) > 2:
-            seen.append(other._open.database.reader.execute(FIND).fetchall())
+            seen.append(other.opened.database.reader.execute(FIND).fetchall())
 
     provider.opened.database.writer.set_trace_callback(note)
     await provider.delete_instance("a", incarnation="one")

@@ -361,7 +361,7 @@ async def test_a_damaged_instance_is_named_and_not_left_out(crowd, desk):
 
 async def test_all_running_instances_are_found_as_parked_while_damage_hides_work(crowd):
     admin = crowd.as_management_capability()
-    with pytest.raises(StorageCorrupt), crowd._open.notifications.damage.watching("lease_turns"):
+    with pytest.raises(StorageCorrupt), crowd.opened.notifications.damage.watching("lease_turns"):
         raise StorageCorrupt("the index is damaged", operation="lease_turns")
 
     found = await ids(admin, parked=True)
@@ -375,7 +375,7 @@ async def test_a_token_leads_on_when_damage_is_found_meanwhile(crowd):
     admin = crowd.as_management_capability()
     query = InstanceQuery(parked=True)
     first = await admin.find_instances(query, limit=1)
-    with pytest.raises(StorageCorrupt), crowd._open.notifications.damage.watching("lease_turns"):
+    with pytest.raises(StorageCorrupt), crowd.opened.notifications.damage.watching("lease_turns"):
         raise StorageCorrupt("the index is damaged", operation="lease_turns")
 
     rest = await admin.find_instances(query, limit=9, token=first.next_token)
@@ -386,7 +386,7 @@ async def test_a_token_leads_on_when_damage_is_found_meanwhile(crowd):
 
 async def test_a_step_that_finds_the_file_locked_is_repeated_and_loses_nothing(crowd, monkeypatch):
     admin = crowd.as_management_capability()
-    reader = crowd._open.reader
+    reader = crowd.opened.reader
     execute = reader.execute
     reads = itertools.count()
 
