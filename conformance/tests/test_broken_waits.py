@@ -472,6 +472,51 @@ class MissesChangesByOtherObjects(TellsOfChanges):
         await self.until(wait.timeout, differs)
 
 
+class TellsStates(TellsOfChanges):
+    async def wait_for_change(self, wait):
+        await super().wait_for_change(wait)
+        return self.told(wait)
+
+    def told(self, wait):
+        return self.state(wait.instance)
+
+
+@breaks("WAIT-7")
+class TellsTheStateOfTheLastCommit(TellsStates):
+    latest = None
+
+    async def commit_turn(self, commit):
+        answer = await super().commit_turn(commit)
+        self.latest = self.state(commit.instance)
+        return answer
+
+    def told(self, wait):
+        return self.latest
+
+
+@breaks("WAIT-7")
+class RemembersTheEnd(TellsStates):
+    """Tells the end that it has committed, also after the instance was reopened."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.ended = {}
+
+    async def commit_turn(self, commit):
+        answer = await super().commit_turn(commit)
+        self.ended[commit.instance] = self.state(commit.instance)
+        return answer
+
+    def told(self, wait):
+        return self.ended.get(wait.instance)
+
+
+@breaks("WAIT-7")
+class LeavesOutOutputs(TellsStates):
+    def told(self, wait):
+        return replace(super().told(wait), output=None)
+
+
 class TellsOfCancellations(Polls):
     tells_of_changes = True
     tells_of_cancellations = True
@@ -528,7 +573,7 @@ class NamesTheFirstThatIsGone(TellsOfCancellations):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [TellsOfWork, TellsOfChanges, TellsOfCancellations])
+@pytest.mark.parametrize("kind", [TellsOfWork, TellsOfChanges, TellsStates, TellsOfCancellations])
 def test_a_provider_that_polls_passes(kind):
     broken = breaks()(kind)
 

@@ -295,7 +295,7 @@ async def waits_for_changes_end_with_a_deletion(bench: Bench) -> None:
     if not provider.tells_of_changes:
         return
 
-    def changed() -> Awaitable[None]:
+    def changed() -> Awaitable[object]:
         wait = ChangeWait(instance="alpha", timeout=MINUTE, last_commit="c-1")
         return provider.wait_for_change(wait)
 

@@ -42,7 +42,7 @@ async def _ends_at(
 ) -> None:
     """Let the other process make its next call, and complain unless the waits end."""
     await line_of(other)
-    waits: dict[str, Awaitable[None]] = {}
+    waits: dict[str, Awaitable[object]] = {}
     if work is not None and provider.tells_of_work:
         waits["wait_for_work"] = provider.wait_for_work(work)
     if provider.tells_of_changes:

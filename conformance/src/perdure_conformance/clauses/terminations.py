@@ -138,11 +138,11 @@ async def waits_end_with_recovery(bench: Bench) -> None:
     provider = bench.provider
     await bench.commit(await bench.started(), id="c-1", end=COMPLETED)
 
-    def changed(commit: str) -> Awaitable[None]:
+    def changed(commit: str) -> Awaitable[object]:
         wait = ChangeWait(instance="alpha", timeout=MINUTE, last_commit=commit)
         return provider.wait_for_change(wait)
 
-    def work_for_us() -> Awaitable[None]:
+    def work_for_us() -> Awaitable[object]:
         return provider.wait_for_work(WorkWait(timeout=MINUTE, serves=SERVES))
 
     async def reopen() -> None:

@@ -38,7 +38,7 @@ TIMEOUTS = (
 )
 
 
-async def ends(bench: Bench, wait: Awaitable[None], *, within: timedelta) -> bool:
+async def ends(bench: Bench, wait: Awaitable[object], *, within: timedelta) -> bool:
     """Whether a wait ends before the clock has moved so far; it is cancelled if not."""
     task = asyncio.ensure_future(wait)
     moved = timedelta(0)
@@ -59,7 +59,7 @@ async def ends(bench: Bench, wait: Awaitable[None], *, within: timedelta) -> boo
 
 
 async def ends_after(
-    bench: Bench, wait: Awaitable[None], change: Callable[[], Awaitable[object]]
+    bench: Bench, wait: Awaitable[object], change: Callable[[], Awaitable[object]]
 ) -> bool:
     """Whether a wait that has begun ends well before its timeout, once something changed."""
     task = asyncio.ensure_future(wait)
@@ -72,7 +72,7 @@ async def ends_after(
     return woken_for_nothing or await ends(bench, task, within=MINUTE / 2)
 
 
-async def ends_in_time(bench: Bench, wait: Awaitable[None], timeout: timedelta) -> bool:
+async def ends_in_time(bench: Bench, wait: Awaitable[object], timeout: timedelta) -> bool:
     """Whether a wait has ended when the clock has moved by its timeout, in some great steps."""
     task = asyncio.ensure_future(wait)
     try:
@@ -98,7 +98,7 @@ async def lasts(wait: Callable[[], Awaitable[object]]) -> bool:
     return False
 
 
-async def _given_up(task: asyncio.Future[object] | asyncio.Future[None]) -> None:
+async def _given_up(task: asyncio.Future[object]) -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task

@@ -57,7 +57,7 @@ GPU = frozenset({"gpu"})
 Call = Callable[[], Awaitable[object]]
 
 
-async def all_end_after(bench: Bench, waits: tuple[Awaitable[None], ...], change: Call) -> bool:
+async def all_end_after(bench: Bench, waits: tuple[Awaitable[object], ...], change: Call) -> bool:
     """The same of several waits at once."""
     tasks = [asyncio.ensure_future(wait) for wait in waits]
     await asyncio.wait(tasks, timeout=SHORT)
@@ -90,12 +90,12 @@ class Waits:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
 
-    def turns(self, provider: Provider | None = None) -> Awaitable[None]:
+    def turns(self, provider: Provider | None = None) -> Awaitable[object]:
         """A wait for turns."""
         wait = WorkWait(timeout=MINUTE, serves=SERVES)
         return (provider or self.bench.provider).wait_for_work(wait)
 
-    def work(self, tags: frozenset[str | None] = frozenset({None})) -> Awaitable[None]:
+    def work(self, tags: frozenset[str | None] = frozenset({None})) -> Awaitable[object]:
         """A wait for activities."""
         wait = WorkWait(timeout=MINUTE, activity_names=WORK, activity_tags=tags)
         return self.bench.provider.wait_for_work(wait)
@@ -334,7 +334,7 @@ class Watch:
         commit: str | None = None,
         parked: ParkedState | None = None,
         exists: bool = True,
-    ) -> Awaitable[None]:
+    ) -> Awaitable[object]:
         """A wait for a change of the instance."""
         return self.bench.provider.wait_for_change(
             ChangeWait(
@@ -347,7 +347,7 @@ class Watch:
             )
         )
 
-    async def ends(self, what: str, wait: Callable[[], Awaitable[None]], change: Call) -> None:
+    async def ends(self, what: str, wait: Callable[[], Awaitable[object]], change: Call) -> None:
         """Complain unless the wait ends with the change, and at once if it begins after it."""
         hint = ", by a wait until the end" if self.until_ended else ""
         ended = await ends_after(self.bench, wait(), change)
@@ -507,7 +507,7 @@ async def a_wait_for_cancellations_names_what_is_gone(bench: Bench) -> None:
 
 
 async def _named_when_it_ends(
-    bench: Bench, wait: Awaitable[None], change: Callable[[], Awaitable[object]]
+    bench: Bench, wait: Awaitable[object], change: Callable[[], Awaitable[object]]
 ) -> None:
     if bench.provider.tells_of_changes:
         ended = await ends_after(bench, wait, change)

@@ -187,6 +187,56 @@ async def test_a_ring_that_brings_no_end_costs_one_look(provider, turns):
     await waiting
 
 
+class Silent(DelegatingProvider):
+    """Tells of changes without the state; counts the reads."""
+
+    reads = 0
+
+    async def read_instance(self, instance):
+        self.reads += 1
+        return await super().read_instance(instance)
+
+    async def wait_for_change(self, wait):
+        await super().wait_for_change(wait)
+
+
+class Outspoken(Silent):
+    """Tells the state, too."""
+
+    async def wait_for_change(self, wait):
+        await super().wait_for_change(wait)
+        return await self.inner.read_instance(wait.instance)
+
+
+@pytest.mark.parametrize(("kind", "reads"), [(Silent, 2), (Outspoken, 1)])
+async def test_a_state_that_the_provider_tells_spares_a_read(provider, turns, kind, reads):
+    telling = kind(provider)
+    client = Client(telling)
+    await client.start_orchestration("i", "Sum")
+    waiting = asyncio.ensure_future(client.wait_for_orchestration("i"))
+    await turns.asleep()
+    # With a notification, too: it must not come before the state.
+    await turns.complete("i", "1")
+
+    async with asyncio.timeout(60):
+        assert await waiting == Completed(output="1")
+    assert telling.reads == reads
+
+
+async def test_a_told_state_that_is_not_the_awaited_one_is_waited_on_from(provider, turns):
+    telling = Outspoken(provider)
+    client = Client(telling)
+    waiting = asyncio.ensure_future(client.wait_for_orchestration("i"))
+    await turns.asleep()
+    await client.start_orchestration("i", "Sum")
+    await turns.settle(lambda: provider.clock.next_due is not None)
+    await turns.complete("i", "1")
+
+    async with asyncio.timeout(60):
+        assert await waiting == Completed(output="1")
+    assert telling.reads == 1
+
+
 async def test_polls_begin_at_5_ms_and_double_to_100_ms(provider, turns, clock):
     deaf = Deaf(provider)
     begun = clock.now()
@@ -433,7 +483,7 @@ class Measured(DelegatingProvider):
     """A wrapper that counts every wait, as metrics do, and changes nothing."""
 
     async def wait_for_change(self, wait):
-        await self.inner.wait_for_change(wait)
+        return await self.inner.wait_for_change(wait)
 
 
 def test_a_wrapper_passes_on_what_a_provider_says_of_its_waits(provider):

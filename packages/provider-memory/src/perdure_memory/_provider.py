@@ -48,6 +48,7 @@ from perdure.contract import (
     check_lease,
     check_limit,
     check_reopening,
+    has_changed,
 )
 from perdure.errors import (
     ActivityLeaseLost,
@@ -246,8 +247,7 @@ class MemoryProvider(Provider):
     async def read_instance(self, instance: str) -> InstanceState | None:
         await asyncio.sleep(0)
         with self._store.lock:
-            found = self._store.instances.get(instance)
-            return None if found is None else found.state
+            return self._state(instance)
 
     async def reopen_instance(self, reopening: InstanceReopening) -> None:
         check_reopening(reopening)
@@ -322,8 +322,8 @@ class MemoryProvider(Provider):
             timeout=wait.timeout,
         )
 
-    async def wait_for_change(self, wait: ChangeWait) -> None:
-        """Wait for a change, woken by every change of the instance."""
+    async def wait_for_change(self, wait: ChangeWait) -> InstanceState | None:
+        """Wait for a change, woken by every change of the instance; return the state after it."""
         with self._store.lock:
             subscribers = self._store.change_subscribers(
                 wait.instance, until_ended=wait.until_ended
@@ -334,6 +334,9 @@ class MemoryProvider(Provider):
             clock=self.clock,
             timeout=wait.timeout,
         )
+        with self._store.lock:
+            state = self._state(wait.instance)
+        return state if has_changed(wait, state) else None
 
     async def wait_for_cancellation(self, wait: CancellationWait) -> frozenset[ActivityLease]:
         """Wait for a lost lease, woken by every change of the instances."""
@@ -379,13 +382,13 @@ class MemoryProvider(Provider):
                 changes.append(store.activities.next_change())
             return min((at for at in changes if at is not None), default=None)
 
+    def _state(self, instance: str) -> InstanceState | None:
+        found = self._store.instances.get(instance)
+        return None if found is None else found.state
+
     def _differs(self, wait: ChangeWait) -> bool:
         with self._store.lock:
-            instance = self._store.instances.get(wait.instance)
-            if instance is None:
-                return wait.exists
-            seen = (wait.exists, wait.last_commit, wait.parked)
-            return seen != (True, instance.state.last_commit, instance.state.parked)
+            return has_changed(wait, self._state(wait.instance))
 
 
 def _lease(token: str, lease_for: timedelta, now: Instant) -> Lease:

@@ -34,7 +34,6 @@ class OpenDatabase:
         self.database = database
         self.calls = Calls(database, schema=options.schema_name, namespace=namespace)
         self.states = Batch(self.calls, "read_instances")
-        self.marks = Batch(self.calls, "read_marks")
         self.statements = Statements(options.schema_name, namespace)
         self.waits = Waits(clock, storage=database.storage)
         self.signals = Signals(
@@ -51,6 +50,7 @@ class OpenDatabase:
             namespace=namespace,
             durable=options.durability == "full",
             on_write=self._tell_of,
+            waiters=self.waits.until_end_of,
         )
 
         self.transactions = Transactions(
@@ -73,7 +73,6 @@ class OpenDatabase:
         await self.waits.close()
         await self.writer.drain()
         await self.states.drain()
-        await self.marks.drain()
         await self.transactions.close()
         await self.signals.close()
         await self.database.close()

@@ -43,7 +43,6 @@ from perdure.contract import (
     NewInstance,
     OpenStorage,
     OpenTransaction,
-    ParkedState,
     Provider,
     ProviderAdmin,
     Serves,
@@ -57,12 +56,14 @@ from perdure.contract import (
     check_lease,
     check_limit,
     check_reopening,
+    has_changed,
 )
 from perdure.errors import (
     ExecutionNotFound,
     InstanceNotFound,
     InstanceRunning,
     ProviderError,
+    StorageCorrupt,
     StorageUnavailable,
 )
 
@@ -281,11 +282,8 @@ class PostgresProvider(Provider):
 
     async def read_instance(self, instance: str) -> InstanceState | None:
         opened = self._opened("read_instance")
-        asked = {"instance": stored(instance)}
         found = opened.waits.begin_read(instance) if opened.signals.hears else []
-        row = await opened.states.ask("read_instance", instance, asked)
-        with opened.calls.translating("read_instance"):
-            state = None if row is None else state_of(*row)
+        state = await self._read_state(opened, "read_instance", instance)
         found.append(state)
         return state
 
@@ -395,21 +393,29 @@ class PostgresProvider(Provider):
         ) as waiter:
             await opened.waits.wait(waiter, wait.timeout, look)
 
-    async def wait_for_change(self, wait: ChangeWait) -> None:
+    async def wait_for_change(self, wait: ChangeWait) -> InstanceState | None:
         opened = self._opened("wait_for_change")
         opened.signals.listen()
-
+        found: InstanceState | None = None
         memory = opened.waits.ends if wait.until_ended else opened.waits.states
 
         async def look() -> Instant:
+            nonlocal found
             for state in memory.take(wait.instance):
-                return 0 if _differs(wait, _marks_of(state)) else ALWAYS
-            asked = {"instance": stored(wait.instance)}
-            row = await opened.marks.ask("wait_for_change", wait.instance, asked)
-            return 0 if _differs(wait, None if row is None else row[0]) else ALWAYS
+                return 0 if has_changed(wait, state) else ALWAYS
+            try:
+                state = await self._read_state(opened, "wait_for_change", wait.instance)
+            except StorageCorrupt:
+                # A read of the caller says so.
+                return 0
+            if not has_changed(wait, state):
+                return ALWAYS
+            found = state
+            return 0
 
         with opened.waits.for_changes((wait.instance,), turning=wait.until_ended) as waiter:
             await opened.waits.wait(waiter, wait.timeout, look)
+        return found if waiter.state is None else waiter.state
 
     async def wait_for_cancellation(self, wait: CancellationWait) -> frozenset[ActivityLease]:
         opened = self._opened("wait_for_cancellation")
@@ -443,6 +449,13 @@ class PostgresProvider(Provider):
 
     def _opened(self, operation: str) -> OpenDatabase:
         return self._storage.get(operation)
+
+    async def _read_state(
+        self, opened: OpenDatabase, operation: str, instance: str
+    ) -> InstanceState | None:
+        row = await opened.states.ask(operation, instance, {"instance": stored(instance)})
+        with opened.calls.translating(operation):
+            return None if row is None else state_of(*row)
 
     async def _write(self, change: Change[Result]) -> Result:
         return await self._opened(change.operation).writer.write(change)
@@ -626,29 +639,6 @@ def _named(leases: Sequence[ActivityLease]) -> list[dict[str, object]]:
         }
         for place, lease in enumerate(leases)
     ]
-
-
-def _marks_of(state: InstanceState | None) -> Sequence[Any] | None:
-    """What `read_marks` would tell of this state."""
-    if state is None:
-        return None
-    parked = state.parked
-    where = (None, None, None)
-    if parked is not None:
-        where = (stored(parked.reason), stored(parked.details), parked.since)
-    return (state.status.value, stored(state.last_commit), *where)
-
-
-def _differs(wait: ChangeWait, marks: Sequence[Any] | None) -> bool:
-    if marks is None:
-        return wait.exists
-    status, last_commit, reason, details, since = marks
-    parked = None
-    if reason is not None:
-        parked = ParkedState(reason=told(reason), details=told(details), since=since)
-    if not wait.exists or parked != wait.parked:
-        return True
-    return told(last_commit) != wait.last_commit and (not wait.until_ended or status != "Running")
 
 
 def _own(transaction: OpenTransaction) -> DatabaseTransaction:

@@ -3,7 +3,9 @@
 A waiting call looks, and then sleeps until this process writes something that concerns it, until
 another process tells of such a write, or until something is due. It is registered before it looks,
 so that no change between the look and the sleep is missed. News that name what it waits for end it
-without another look, since the call that follows reads the database anyway.
+without another look, since the call that follows reads the database anyway. A write that ends an
+instance asks for the state that it leaves if calls wait for it here when it is sent: what they get is
+then newer than their begin.
 
 What an earlier call has read is as good as a look, as long as no news came since that call began:
 `Outlook` keeps when work is due, and `Memory` the states of instances.
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, defaultdict
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Collection, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -49,13 +51,15 @@ class News:
 class Waiter:
     """One waiting call."""
 
-    __slots__ = ("_error", "_woken", "is_over")
+    __slots__ = ("_error", "_woken", "is_over", "state")
 
     def __init__(self) -> None:
         self._woken: asyncio.Future[None] | None = None
         self._error: Exception | None = None
         self.is_over = False
         """Whether news ended the call."""
+        self.state: InstanceState | None = None
+        """What the call waits for, if the write that ended it has told."""
 
     def prepare(self) -> None:
         """Forget earlier wakes; call this before each look."""
@@ -196,6 +200,10 @@ class Waits:
         for instance in news.turning if self._ends else ():
             for waiter in self._ends.get(instance, ()):
                 waiter.end()
+
+    def until_end_of(self, instance: str) -> Collection[Waiter]:
+        """The calls that wait for the end of an instance now."""
+        return tuple(self._ends.get(instance, ()))
 
     def begin_read(self, instance: str) -> Read:
         """A read of an instance begins, which may spare a wait its look."""

@@ -1,11 +1,12 @@
 """Waiting until an instance is as the caller wants it.
 
-A wait reads the instance at once, and then sleeps until this process or the provider notifies of a
-change, or until the next poll: after 5 ms, doubling to 100 ms. It reads the plain fields of one
-instance and never a history, so waiting for an id that never starts is cheap.
+A wait reads the instance at once, and then sleeps. Where the provider tells of changes, it ends the
+sleep, and may return the changed state, which spares the next read. Where it does not, a
+notification in this process or the next poll ends it: after 5 ms, doubling to 100 ms. A wait reads
+the plain fields of one instance and never a history, so waiting for an id that never starts is cheap.
 
 No change is missed: the subscription is cleared before each read, so a notification during or after
-the read ends the sleep that follows. The provider compares with what that read returned.
+the read ends the sleep that follows. The provider compares with the state that the wait saw last.
 """
 
 from __future__ import annotations
@@ -56,24 +57,24 @@ async def until(
     limit = None if timeout is None else to_duration(timeout, "timeout")
     wait = _Wait(provider, instance, limit, waits_for=waits_for, until_ended=until_ended)
     with provider.notifier.subscribe_instance(instance) as subscription:
+        told: InstanceState | None = None
         while True:
-            # Before the read, so that a notification during it counts.
-            subscription.clear()
             try:
-                found = await look(await wait.read())
+                found = await look(told or await wait.read(subscription))
                 if found is not None:
                     return found
                 wait.raise_if_over(None)
-                await wait.sleep(subscription)
+                told = await wait.sleep(subscription)
             except ProviderError as error:
                 if not error.retryable:
                     raise
+                told = None
                 wait.raise_if_over(error)
                 await wait.sleep_after_error(subscription)
 
 
 class _Wait:
-    """One wait: the last state that it read, the time that is left, and the next sleep."""
+    """One wait: the last state that it saw, the time that is left, and the next sleep."""
 
     def __init__(
         self,
@@ -90,12 +91,13 @@ class _Wait:
         self._instance = instance
         self._timeout = timeout
         self._countdown = Countdown(provider.clock, timeout)
-        self._is_notified = provider.tells_of_changes
         self._poll = _SHORTEST_POLL
         self._has_read = False
         self._state: InstanceState | None = None
 
-    async def read(self) -> InstanceState | None:
+    async def read(self, subscription: Subscription) -> InstanceState | None:
+        # Before the read, so that a notification during it counts.
+        subscription.clear()
         self._state = await self._provider.read_instance(self._instance)
         self._has_read = True
         return self._state
@@ -113,11 +115,25 @@ class _Wait:
             waited_for=self._waits_for,
         ) from error
 
-    async def sleep(self, subscription: Subscription) -> None:
+    async def sleep(self, subscription: Subscription) -> InstanceState | None:
+        """Return when the instance may have changed, with its state if the provider tells that."""
         self._provider.event_loop.check_waiting()
-        longest = _LONGEST_WAIT if self._is_notified else self._next_poll()
+        if not self._provider.tells_of_changes:
+            change = self._change(self._next_poll())
+            await first_of(subscription.wait(), self._provider.wait_for_change(change))
+            return None
+        if subscription.is_notified:
+            return None
+        # Not together with the subscription: its notification would break off the provider's call,
+        # which ends at the same change and may know the state.
+        told = await self._provider.wait_for_change(self._change(_LONGEST_WAIT))
+        if told is not None:
+            self._state = told
+        return told
+
+    def _change(self, longest: timedelta) -> ChangeWait:
         state = self._state
-        change = ChangeWait(
+        return ChangeWait(
             instance=self._instance,
             timeout=self._at_most(longest),
             exists=state is not None,
@@ -125,7 +141,6 @@ class _Wait:
             parked=None if state is None else state.parked,
             until_ended=self._until_ended,
         )
-        await first_of(subscription.wait(), self._provider.wait_for_change(change))
 
     async def sleep_after_error(self, subscription: Subscription) -> None:
         # On the clock, because the provider may raise the same error at once.

@@ -20,7 +20,7 @@ from perdure.contract.provider import Provider
 from perdure.contract.transactions import OpenTransaction
 from perdure.records.activities import ActivityCompletion, ActivityRequest, LeasedActivity
 from perdure.records.instances import InstanceState, Message, NewInstance
-from perdure.records.queries import InstanceValues
+from perdure.records.queries import ChangeWait, InstanceValues
 from perdure.records.recovery import InstanceReopening, InstanceTermination
 from perdure.records.turns import CommitAnswer, HistoryPage, LeasedTurn, TurnCommit, TurnRequest
 
@@ -87,6 +87,10 @@ class EncodingProvider(DelegatingProvider):
 
     async def read_instance(self, instance: str) -> InstanceState | None:
         state = await super().read_instance(instance)
+        return None if state is None else self._decoder.state(state)
+
+    async def wait_for_change(self, wait: ChangeWait) -> InstanceState | None:
+        state = await super().wait_for_change(wait)
         return None if state is None else self._decoder.state(state)
 
     async def reopen_instance(self, reopening: InstanceReopening) -> None:

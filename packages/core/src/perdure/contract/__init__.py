@@ -46,7 +46,7 @@ from perdure.contract.validation import (
     check_limit,
     check_reopening,
 )
-from perdure.contract.waiting import to_its_end
+from perdure.contract.waiting import has_changed, to_its_end
 from perdure.errors import (
     ActivityLeaseLost,
     CapabilityMissing,
@@ -232,6 +232,7 @@ __all__ = [
     "check_reopening",
     "checked_page",
     "first_page",
+    "has_changed",
     "hookimpl",
     "in_tasks",
     "is_in_force",

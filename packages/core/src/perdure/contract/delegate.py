@@ -249,8 +249,8 @@ class DelegatingProvider(Provider):
             "wait_for_work", ProviderCall(wait, lambda: self.inner.wait_for_work(wait))
         )
 
-    async def wait_for_change(self, wait: ChangeWait) -> None:
-        await self.around(
+    async def wait_for_change(self, wait: ChangeWait) -> InstanceState | None:
+        return await self.around(
             "wait_for_change", ProviderCall(wait, lambda: self.inner.wait_for_change(wait))
         )
 

@@ -17,25 +17,26 @@ from contextlib import contextmanager
 class Subscription:
     """One waiter's view of the notifier: set by a notification, cleared before each look."""
 
-    __slots__ = ("_is_notified", "_waiter")
+    __slots__ = ("_waiter", "is_notified")
 
     def __init__(self) -> None:
-        self._is_notified = False
+        self.is_notified = False
+        """Whether there was a notification since the last `clear`."""
         self._waiter: asyncio.Future[None] | None = None
 
     def notify(self) -> None:
         """Wake the waiter, now or when it next waits."""
-        self._is_notified = True
+        self.is_notified = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     def clear(self) -> None:
         """Forget earlier notifications; call it before reading the storage, never after."""
-        self._is_notified = False
+        self.is_notified = False
 
     async def wait(self) -> None:
         """Return once there was a notification since the last `clear`. One waiter at a time."""
-        if self._is_notified:
+        if self.is_notified:
             return
         self._waiter = asyncio.get_running_loop().create_future()
         try:

@@ -90,7 +90,8 @@ class Provider(ABC):
     tells_of_changes: bool = False
     """Whether `wait_for_change` returns as soon as the instance changes; set it with the method.
 
-    If it is true, a client reads the instance every 5 s at most; if not, it polls every 100 ms.
+    If it is true, a client waits for it alone, and reads the instance every 5 s at most. If not, the
+    `notifier` tells the client of changes in this process, and the client polls every 100 ms.
     """
     tells_of_cancellations: bool = False
     """Whether `wait_for_cancellation` returns as soon as a lease is gone; set it with the method.
@@ -356,14 +357,18 @@ class Provider(ABC):
         """
         await self.clock.sleep(wait.timeout)
 
-    async def wait_for_change(self, wait: ChangeWait) -> None:
+    async def wait_for_change(self, wait: ChangeWait) -> InstanceState | None:
         """Return when the instance differs from what the caller saw, or after the timeout at the latest.
 
         It differs if it exists and did not, if it existed and is gone, or if its last commit or its parked
         state is another. A provider that tells of changes returns at once if it differs when the call
         begins. The default implementation waits for the timeout.
+
+        A provider may return a state that the instance has had since the call began; it spares the caller
+        a read. After None, also when the instance is gone, the caller reads.
         """
         await self.clock.sleep(wait.timeout)
+        return None
 
     async def wait_for_cancellation(self, wait: CancellationWait) -> frozenset[ActivityLease]:
         """Return those of the leases that are gone, without extending any.

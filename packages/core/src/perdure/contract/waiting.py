@@ -1,4 +1,4 @@
-"""Waiting for the first of several coroutines, for all futures, or to an end, without leaving tasks behind."""
+"""Waiting for the first of several coroutines, for all futures, or to an end, and for changes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
+
+from perdure.records.instances import InstanceState, InstanceStatus
+from perdure.records.queries import ChangeWait
 
 T = TypeVar("T")
 
@@ -27,6 +30,21 @@ async def first_of(*coroutines: Coroutine[object, object, object]) -> None:
     for task in tasks:
         if not task.cancelled():
             task.result()
+
+
+def has_changed(wait: ChangeWait, state: InstanceState | None) -> bool:
+    """Whether an instance with this state, or none, differs from what the caller of a wait saw."""
+    if state is None:
+        return wait.exists
+    if not wait.exists or state.parked != wait.parked:
+        return True
+    if (
+        wait.until_ended
+        and state.status is InstanceStatus.RUNNING
+        and state.last_commit is not None
+    ):
+        return False
+    return state.last_commit != wait.last_commit
 
 
 async def all_of(futures: Collection[asyncio.Future[Any]]) -> None:

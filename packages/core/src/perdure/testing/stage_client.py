@@ -44,13 +44,13 @@ class ClientLink(StageProvider):
         super().__init__(inner, time)
         self.clock = ClientClock(time)
 
-    async def wait_for_change(self, wait: ChangeWait) -> None:
+    async def wait_for_change(self, wait: ChangeWait) -> InstanceState | None:
         """Of every wait of the client, that of a watch too."""
 
-        async def sleep(_: object) -> None:
-            await super(ClientLink, self).wait_for_change(wait)
+        async def sleep(_: object) -> InstanceState | None:
+            return await super(ClientLink, self).wait_for_change(wait)
 
-        await _wait(sleep, wait.instance, None, self._time)
+        return await _wait(sleep, wait.instance, None, self._time)
 
 
 class StageHandle(Handle[R_co]):

@@ -10,9 +10,10 @@ from typing import TypeVar, cast
 
 from perdure.contract.delegate import DelegatingProvider, ProviderCall
 from perdure.contract.provider import Provider
+from perdure.contract.waiting import first_of, has_changed
 from perdure.errors import ProviderError
 from perdure.records.activities import ActivityLease, ActivityRelease
-from perdure.records.instances import Message
+from perdure.records.instances import InstanceState, Message
 from perdure.records.queries import CancellationWait, ChangeWait, WorkWait
 from perdure.records.turns import TurnCommit, TurnRelease
 from perdure.testing.stage_time import StageTime
@@ -27,8 +28,8 @@ _READS = frozenset(
 class StageProvider(DelegatingProvider):
     """Passes calls on, and tells the stage's time what is under way and what becomes due.
 
-    Waits sleep on the clock alone: everything that changes the storage passes through providers of
-    this class, whose notifier wakes what waits.
+    Waits don't reach the storage: everything that changes it passes through providers of this class,
+    whose notifier wakes what waits.
     """
 
     def __init__(
@@ -70,8 +71,15 @@ class StageProvider(DelegatingProvider):
     async def wait_for_work(self, wait: WorkWait) -> None:
         await self._time.clock.sleep(wait.timeout)
 
-    async def wait_for_change(self, wait: ChangeWait) -> None:
-        await self._time.clock.sleep(wait.timeout)
+    async def wait_for_change(self, wait: ChangeWait) -> InstanceState | None:
+        with self.notifier.subscribe_instance(wait.instance) as changes:
+            # It may have changed before the subscription, which is then not notified.
+            with self._time.call(changes=False):
+                state = await self.inner.read_instance(wait.instance)
+            if has_changed(wait, state):
+                return state
+            await first_of(changes.wait(), self._time.clock.sleep(wait.timeout))
+            return None
 
     async def wait_for_cancellation(self, wait: CancellationWait) -> frozenset[ActivityLease]:
         await self._time.clock.sleep(wait.timeout)

@@ -8,7 +8,8 @@ after the other.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
+from contextlib import suppress
 from typing import Any, Generic, TypeVar, cast
 
 from perdure.clock import to_microseconds
@@ -31,7 +32,9 @@ from perdure.errors import (
 )
 
 from perdure_postgres._errors import DamagedRecord
+from perdure_postgres._rows import state_of
 from perdure_postgres._texts import stored, told
+from perdure_postgres._waits import Waiter
 from perdure_postgres._writes.document import Document
 
 Result = TypeVar("Result", covariant=True)
@@ -134,6 +137,8 @@ class Commit(Change[CommitAnswer]):
 
     def __init__(self, commit: TurnCommit) -> None:
         self._commit = commit
+        self.waiters: Collection[Waiter] = ()
+        """Those whom the end of the instance is told with its state."""
         self.instance = commit.instance
         self.incarnation = commit.incarnation
         created = (
@@ -150,6 +155,7 @@ class Commit(Change[CommitAnswer]):
         self.changed = own | children
         self.turning = children if commit.end is None else self.changed
         ends = commit.end is not None and commit.end.status is not InstanceStatus.CONTINUED_AS_NEW
+        self.ends = ends
         # A released instance may have messages left.
         self.makes_turns = bool(told_of or children) or (commit.keep_for is None and not ends)
         self.makes_activities = any(not new.lease for new in commit.add)
@@ -186,7 +192,10 @@ class Commit(Change[CommitAnswer]):
             told=None if commit.custom_status is None else 1,
             changes=len(commit.values) or None,
             creates=[stored(child.instance.instance) for child in commit.create] or None,
+            tells=True if self.waiters else None,
         )
+        if self.waiters:
+            document.mark("tells")
         document.mark("turns")
         if keep is not None:
             document.mark("keeps")
@@ -229,6 +238,15 @@ class Commit(Change[CommitAnswer]):
         for message in commit.front:
             if front[message.id] is message:
                 document.send(message, front=True)
+
+    def tell(self, fields: dict[str, Any], custom_status: bytes | None) -> None:
+        """Hand the state that the commit has left to those who wait for it."""
+        end = self._commit.end
+        # What cannot be told here, a read says with its error.
+        with suppress(DamagedRecord):
+            state = state_of(fields, custom_status, None if end is None else end.output)
+            for waiter in self.waiters:
+                waiter.state = state
 
     def answer(
         self, fields: dict[str, Any], messages: Sequence[Message], more: bool

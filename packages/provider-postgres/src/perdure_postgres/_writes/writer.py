@@ -8,7 +8,7 @@ them at once. It judges each write by itself, and the refusal of one leaves the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from perdure.clock import Clock
@@ -18,6 +18,7 @@ from perdure.errors import PerdureError
 from perdure_postgres._database import Database, Row
 from perdure_postgres._errors import DamagedRecord, provider_error
 from perdure_postgres._rows import message_of
+from perdure_postgres._waits import Waiter
 from perdure_postgres._writes.changes import Change, Commit
 from perdure_postgres._writes.document import Document
 
@@ -40,6 +41,7 @@ class Writer:
         namespace: int,
         durable: bool,
         on_write: Callable[[Sequence[Change[object]]], None],
+        waiters: Callable[[str], Collection[Waiter]],
     ) -> None:
         self._database = database
         self._clock = clock
@@ -47,6 +49,7 @@ class Writer:
         self._namespace = namespace
         self._durable = durable
         self._on_write = on_write
+        self._waiters = waiters
         self._groups = CallGroups[Change[object], object](
             in_tasks(self._carry_out), description=database.storage, at_once=_GROUPS_AT_ONCE
         )
@@ -68,7 +71,10 @@ class Writer:
     async def _fetch(self, group: Sequence[Grouped]) -> list[Row]:
         document = Document(self._clock.now())
         for each in group:
-            each.call.add_to(document)
+            change = each.call
+            if isinstance(change, Commit) and change.ends:
+                change.waiters = self._waiters(change.instance)
+            change.add_to(document)
         if not self._durable:
             document.mark("relaxed")
         return await self._database.fetch(
@@ -87,8 +93,10 @@ class Writer:
                 answers[item] = fields
             elif part == 1:
                 messages.setdefault(item, []).append((fields, data))
-            else:
+            elif part == 2:
                 more.add(item)
+            else:
+                cast("Commit", group[item - 1].call).tell(fields, data)
         for item, each in enumerate(group, 1):
             change = each.call
             try:

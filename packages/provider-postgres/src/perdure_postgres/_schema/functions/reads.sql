@@ -64,17 +64,6 @@ LANGUAGE sql STABLE @settings@ AS $$
     WHERE p_keys IS NULL OR p_keys ? v.key
 $$;
 
--- What tells a waiting caller whether an instance has changed.
-CREATE OR REPLACE FUNCTION read_marks(p_namespace int, p jsonb)
-RETURNS TABLE (place int, marks jsonb)
-LANGUAGE sql STABLE @settings@ AS $$
-    SELECT r.o, jsonb_build_array(
-        i.status, t.last_commit, t.parked_reason, t.parked_details, t.parked_since)
-    FROM jsonb_to_recordset(p) AS r(o int, instance text)
-    JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON i.status <> 'Awaited'
-    JOIN turns AS t ON t.number = i.number
-$$;
-
 -- Makes the namespace if it is missing; returns its number.
 CREATE OR REPLACE FUNCTION open_namespace(p_name text) RETURNS int
 LANGUAGE plpgsql VOLATILE @settings@ AS $$

@@ -513,6 +513,17 @@ BEGIN
             CROSS JOIN LATERAL deliver(t.number, p_now, t.stamp, c.held) AS d
             WHERE c.kind = 'commit' AND c.keep IS NOT NULL;
     END IF;
+    IF p ? 'tells' THEN
+        -- For those who wait for an end; the caller has its output. A repeat may be outdated.
+        RETURN QUERY
+            SELECT c.i, 3, plain_fields(n, t) || jsonb_build_object('ended_as', n.status), s.data
+            FROM jsonb_to_recordset(p->'items') AS c(i int, tells boolean)
+            JOIN instances AS n ON n.number = v_own[c.i]
+            JOIN turns AS t ON t.number = n.number
+            LEFT JOIN custom_statuses AS s
+                ON t.custom_status_version > 0 AND s.instance = n.number
+            WHERE c.tells;
+    END IF;
 END
 $$;
 
