@@ -53,8 +53,10 @@ _SETTINGS: Final = """SECURITY DEFINER
 
 Plans are kept for as long as a connection lasts, from a time when the tables may have been empty; so
 the only good plan, loops over indexes in the order in which the tables are named, is the only one
-allowed. A lock that is not had within five seconds ends the call, whatever the session's settings
-are, and the provider makes it again.
+allowed. Keys are joined by `= ANY (ARRAY[...])`, and rows are locked in the order of what they were
+looked up by: an equality, or an order by the key itself, would make the order of an index useful to
+the planner, and it reads all of a table that it takes for empty. A lock that is not had within five
+seconds ends the call, whatever the session's settings are, and the provider makes it again.
 """
 
 

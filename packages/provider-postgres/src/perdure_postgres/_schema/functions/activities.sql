@@ -77,7 +77,7 @@ BEGIN
         INTO v_instances, v_ids
         FROM (
             SELECT a.instance, a.id FROM activities AS a
-            JOIN instances AS i ON i.number = a.instance AND i.namespace = p_namespace
+            JOIN instances AS i ON i.number = ANY (ARRAY[a.instance]) AND i.namespace = p_namespace
             WHERE a.token = v_token AND a.kind = 2
               AND a.held_until > p_now AND a.held_until <= p_now + @farthest@
             ORDER BY a.added_at, a.place LIMIT greatest(v_limit, 0)
@@ -106,8 +106,8 @@ BEGIN
                 PERFORM a.id
                 FROM jsonb_array_elements(v_found) AS f(key)
                 JOIN activities AS a
-                    ON a.instance = (f.key->>0)::bigint AND a.id = f.key->>1
-                ORDER BY a.instance, a.id FOR UPDATE OF a;
+                    ON a.instance = ANY (ARRAY[(f.key->>0)::bigint]) AND a.id = f.key->>1
+                ORDER BY (f.key->>0)::bigint, f.key->>1 COLLATE "C" FOR UPDATE OF a;
                 v_locked := v_found;
             ELSE
                 v_blocks := pg_stat_get_xact_blocks_fetched('activities'::regclass);
@@ -134,7 +134,7 @@ BEGIN
                     SELECT f.key
                     FROM jsonb_array_elements(v_found) AS f(key)
                     JOIN activities AS a
-                        ON a.instance = (f.key->>0)::bigint AND a.id = f.key->>1
+                        ON a.instance = ANY (ARRAY[(f.key->>0)::bigint]) AND a.id = f.key->>1
                     FOR UPDATE OF a SKIP LOCKED
                 ) AS l;
                 IF jsonb_array_length(v_locked) < jsonb_array_length(v_found) THEN
@@ -147,7 +147,7 @@ BEGIN
                 SELECT a.instance, a.id, l.place, j.verdict, j.since
                 FROM jsonb_array_elements(v_locked) WITH ORDINALITY AS l(key, place)
                 JOIN activities AS a
-                    ON a.instance = (l.key->>0)::bigint AND a.id = l.key->>1
+                    ON a.instance = ANY (ARRAY[(l.key->>0)::bigint]) AND a.id = l.key->>1
                 CROSS JOIN LATERAL (
                     SELECT CASE
                         WHEN a.held_until > p_now AND a.held_until <= p_now + @farthest@ THEN 'held'
@@ -169,7 +169,7 @@ BEGIN
                     ready_at = CASE j.verdict WHEN 'later' THEN a.visible_at WHEN 'young' THEN j.since
                                               WHEN 'held' THEN a.held_until ELSE v_until END
                 FROM judged AS j
-                WHERE a.instance = j.instance AND a.id = j.id AND j.verdict <> 'other'
+                WHERE a.instance = ANY (ARRAY[j.instance]) AND a.id = j.id AND j.verdict <> 'other'
                 RETURNING a.instance, a.id, j.verdict, j.place
             )
             SELECT array_agg(c.instance ORDER BY c.place) FILTER (WHERE c.verdict = 'ready'),
@@ -201,8 +201,8 @@ BEGIN
                    'delivery', a.delivery, 'added_at', a.added_at),
                a.data
         FROM unnest(v_instances, v_ids) WITH ORDINALITY AS l(instance, id, place)
-        JOIN activities AS a ON a.instance = l.instance AND a.id = l.id
-        JOIN instances AS i ON i.number = a.instance
+        JOIN activities AS a ON a.instance = ANY (ARRAY[l.instance]) AND a.id = l.id
+        JOIN instances AS i ON i.number = ANY (ARRAY[a.instance])
         JOIN activity_queues AS q ON q.number = a.queue
         ORDER BY l.place;
 END
@@ -218,14 +218,14 @@ BEGIN
     PERFORM t.number
     FROM jsonb_to_recordset(p) AS r(instance text, reason text)
     JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON true
-    JOIN turns AS t ON t.number = i.number
+    JOIN turns AS t ON t.number = ANY (ARRAY[i.number])
     WHERE r.reason IS NOT NULL
-    ORDER BY t.number FOR UPDATE OF t;
+    ORDER BY i.number FOR UPDATE OF t;
     PERFORM a.id
     FROM jsonb_to_recordset(p) AS r(instance text, id text)
-    JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON true
-    JOIN activities AS a ON a.instance = i.number AND a.id = r.id
-    ORDER BY a.instance, a.id FOR UPDATE OF a;
+    JOIN LATERAL with_key(p_namespace, r.instance, r.id) AS k ON true
+    JOIN activities AS a ON a.instance = ANY (ARRAY[k.number]) AND a.id = k.id
+    ORDER BY k.number, k.id COLLATE "C" FOR UPDATE OF a;
     WITH marked AS (
         UPDATE turns AS t
         SET parked_reason = r.reason, parked_details = r.details,
@@ -233,9 +233,10 @@ BEGIN
         FROM jsonb_to_recordset(p) AS r(
             instance text, id text, token text, reason text, details text
         )
-        JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON true
-        JOIN activities AS a ON a.instance = i.number AND a.id = r.id AND a.token = r.token
-        WHERE r.reason IS NOT NULL AND t.number = i.number
+        JOIN LATERAL with_key(p_namespace, r.instance, r.id) AS k ON true
+        JOIN activities AS a
+            ON a.instance = ANY (ARRAY[k.number]) AND a.id = k.id AND a.token = r.token
+        WHERE r.reason IS NOT NULL AND t.number = ANY (ARRAY[k.number])
         RETURNING r.instance
     )
     SELECT array_agg(m.instance) INTO v_parked FROM marked AS m;
@@ -254,8 +255,8 @@ BEGIN
     FROM jsonb_to_recordset(p) AS r(
         instance text, id text, token text, delay bigint, counted boolean
     )
-    JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON true
-    WHERE a.instance = i.number AND a.id = r.id
+    JOIN LATERAL with_key(p_namespace, r.instance, r.id) AS k ON true
+    WHERE a.instance = ANY (ARRAY[k.number]) AND a.id = k.id
       AND (a.token = r.token OR (NOT r.counted AND a.taken_from = r.token));
     RETURN v_parked;
 END
@@ -268,16 +269,16 @@ DECLARE
 BEGIN
     PERFORM a.id
     FROM jsonb_to_recordset(p) AS r(instance text, id text)
-    JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON true
-    JOIN activities AS a ON a.instance = i.number AND a.id = r.id
-    ORDER BY a.instance, a.id FOR UPDATE OF a;
+    JOIN LATERAL with_key(p_namespace, r.instance, r.id) AS k ON true
+    JOIN activities AS a ON a.instance = ANY (ARRAY[k.number]) AND a.id = k.id
+    ORDER BY k.number, k.id COLLATE "C" FOR UPDATE OF a;
     WITH renewed AS (
         UPDATE activities AS a
         SET held_until = p_until, kind = 2,
             ready_at = CASE WHEN a.kind = 2 THEN least(a.ready_at, p_until) ELSE p_until END
         FROM jsonb_to_recordset(p) AS r(o int, instance text, id text, token text)
-        JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON true
-        WHERE a.instance = i.number AND a.id = r.id AND a.token = r.token
+        JOIN LATERAL with_key(p_namespace, r.instance, r.id) AS k ON true
+        WHERE a.instance = ANY (ARRAY[k.number]) AND a.id = k.id AND a.token = r.token
         RETURNING r.instance, r.id, r.token
     )
     SELECT array_agg(r.o) INTO v_gone
@@ -297,7 +298,7 @@ LANGUAGE sql STABLE @settings@ AS $$
     FROM jsonb_to_recordset(p) AS r(o int, instance text, id text, token text)
     WHERE NOT EXISTS (
         SELECT FROM find_instance(p_namespace, r.instance) AS i
-        JOIN activities AS a ON a.instance = i.number
+        JOIN activities AS a ON a.instance = ANY (ARRAY[i.number])
         WHERE a.id = r.id AND a.token = r.token
     )
 $$;

@@ -3,12 +3,12 @@
 CREATE OR REPLACE FUNCTION delete_instances(p_numbers bigint[]) RETURNS void
 LANGUAGE plpgsql VOLATILE @settings@ AS $$
 BEGIN
-    DELETE FROM labels AS l USING unnest(p_numbers) AS d(number) WHERE l.instance = d.number;
-    DELETE FROM messages AS m USING unnest(p_numbers) AS d(number) WHERE m.instance = d.number;
-    DELETE FROM activities AS a USING unnest(p_numbers) AS d(number) WHERE a.instance = d.number;
-    DELETE FROM custom_statuses AS s USING unnest(p_numbers) AS d(number) WHERE s.instance = d.number;
-    DELETE FROM turns AS t USING unnest(p_numbers) AS d(number) WHERE t.number = d.number;
-    DELETE FROM instances AS i USING unnest(p_numbers) AS d(number) WHERE i.number = d.number;
+    DELETE FROM labels AS l WHERE l.instance = ANY (p_numbers);
+    DELETE FROM messages AS m WHERE m.instance = ANY (p_numbers);
+    DELETE FROM activities AS a WHERE a.instance = ANY (p_numbers);
+    DELETE FROM custom_statuses AS s WHERE s.instance = ANY (p_numbers);
+    DELETE FROM turns AS t WHERE t.number = ANY (p_numbers);
+    DELETE FROM instances AS i WHERE i.number = ANY (p_numbers);
     INSERT INTO removals (instance)
     SELECT d.number FROM unnest(p_numbers) AS d(number)
     ON CONFLICT (instance) DO UPDATE SET before = NULL;
@@ -24,7 +24,7 @@ DECLARE
     v_status text;
 BEGIN
     PERFORM t.number FROM find_instance(p_namespace, p_instance) AS i
-    JOIN turns AS t ON t.number = i.number FOR UPDATE OF t;
+    JOIN turns AS t ON t.number = ANY (ARRAY[i.number]) FOR UPDATE OF t;
     SELECT i.number, i.status INTO v_number, v_status
     FROM find_instance(p_namespace, p_instance) AS i
     WHERE i.incarnation = p_incarnation AND i.status <> 'Awaited';
@@ -49,7 +49,7 @@ DECLARE
     v_before int;
 BEGIN
     PERFORM t.number FROM find_instance(p_namespace, p_instance) AS i
-    JOIN turns AS t ON t.number = i.number FOR UPDATE OF t;
+    JOIN turns AS t ON t.number = ANY (ARRAY[i.number]) FOR UPDATE OF t;
     SELECT i.number, i.first_execution, least(p_before, i.execution) INTO v_number, v_first, v_before
     FROM find_instance(p_namespace, p_instance) AS i
     WHERE i.incarnation = p_incarnation AND i.status <> 'Awaited';
@@ -112,7 +112,7 @@ DECLARE
     v_count int;
 BEGIN
     SELECT array_agg(l.number) INTO v_ids FROM (
-        SELECT t.number FROM instances AS i JOIN turns AS t ON t.number = i.number
+        SELECT t.number FROM instances AS i JOIN turns AS t ON t.number = ANY (ARRAY[i.number])
         WHERE i.namespace = p_namespace AND i.status = 'Awaited'
           AND (p_instance IS NULL OR i.id = p_instance)
           AND EXISTS (
@@ -124,23 +124,23 @@ BEGIN
     WITH chosen AS (
         SELECT m.instance, m.id
         FROM unnest(v_ids) AS d(number)
-        JOIN instances AS i ON i.number = d.number AND i.status = 'Awaited'
-        JOIN messages AS m ON m.instance = d.number
+        JOIN instances AS i ON i.number = ANY (ARRAY[d.number]) AND i.status = 'Awaited'
+        JOIN messages AS m ON m.instance = ANY (ARRAY[d.number])
         WHERE p_before IS NULL OR m.arrived_at < p_before
         LIMIT greatest(p_limit, 0)
     ), gone AS (
         DELETE FROM messages AS m USING chosen AS c
-        WHERE m.instance = c.instance AND m.id = c.id
+        WHERE m.instance = ANY (ARRAY[c.instance]) AND m.id = c.id
         RETURNING m.instance
     )
     SELECT count(*) INTO v_count FROM gone;
     WITH empty AS (
         DELETE FROM instances AS i USING unnest(v_ids) AS d(number)
-        WHERE i.number = d.number AND i.status = 'Awaited'
+        WHERE i.number = ANY (ARRAY[d.number]) AND i.status = 'Awaited'
           AND NOT EXISTS (SELECT FROM messages AS m WHERE m.instance = d.number)
         RETURNING i.number
     )
-    DELETE FROM turns AS t USING empty AS e WHERE t.number = e.number;
+    DELETE FROM turns AS t USING empty AS e WHERE t.number = ANY (ARRAY[e.number]);
     RETURN v_count;
 END
 $$;

@@ -5,9 +5,10 @@ LANGUAGE sql STABLE @settings@ AS $$
     SELECT r.o, plain_fields(i, t) || jsonb_build_object('ended_as', x.status), s.data, x.output
     FROM jsonb_to_recordset(p) AS r(o int, instance text)
     JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON i.status <> 'Awaited'
-    LEFT JOIN turns AS t ON t.number = i.number
-    LEFT JOIN executions AS x ON x.instance = i.number AND x.execution = i.execution
-    LEFT JOIN custom_statuses AS s ON t.custom_status_version > 0 AND s.instance = i.number
+    LEFT JOIN turns AS t ON t.number = ANY (ARRAY[i.number])
+    LEFT JOIN executions AS x ON x.instance = ANY (ARRAY[i.number]) AND x.execution = i.execution
+    LEFT JOIN custom_statuses AS s
+        ON t.custom_status_version > 0 AND s.instance = ANY (ARRAY[i.number])
 $$;
 
 -- One page of a history, and a first row (`number` 0) with what bounds it: the incarnation, the first
@@ -21,8 +22,8 @@ LANGUAGE sql STABLE @settings@ AS $$
         SELECT i.number, i.incarnation, i.execution, i.first_execution,
                CASE WHEN i.execution = p_execution THEN t.last_event ELSE x.event_count END AS last
         FROM find_instance(p_namespace, p_instance) AS i
-        JOIN turns AS t ON t.number = i.number
-        LEFT JOIN executions AS x ON x.instance = i.number AND x.execution = p_execution
+        JOIN turns AS t ON t.number = ANY (ARRAY[i.number])
+        LEFT JOIN executions AS x ON x.instance = ANY (ARRAY[i.number]) AND x.execution = p_execution
         WHERE i.status <> 'Awaited'
     ), page AS (
         SELECT e.number, e.data,
@@ -30,7 +31,7 @@ LANGUAGE sql STABLE @settings@ AS $$
                sum(octet_length(e.data)) OVER in_order AS size
         FROM (
             SELECT e.number, e.data FROM owner AS o
-            JOIN events AS e ON e.instance = o.number
+            JOIN events AS e ON e.instance = ANY (ARRAY[o.number])
             WHERE e.execution = p_execution AND e.number > p_after
               AND p_execution >= o.first_execution
             ORDER BY e.number LIMIT 1001
@@ -55,12 +56,13 @@ LANGUAGE sql STABLE @settings@ AS $$
     WITH owner AS (
         SELECT i.number, i.incarnation, t.last_commit
         FROM find_instance(p_namespace, p_instance) AS i
-        JOIN turns AS t ON t.number = i.number
+        JOIN turns AS t ON t.number = ANY (ARRAY[i.number])
         WHERE i.status <> 'Awaited'
     )
     SELECT NULL::text, jsonb_build_array(o.incarnation, o.last_commit), NULL::bytea FROM owner AS o
     UNION ALL
-    SELECT v.key, NULL, v.data FROM owner AS o JOIN instance_values AS v ON v.instance = o.number
+    SELECT v.key, NULL, v.data FROM owner AS o JOIN instance_values AS v
+        ON v.instance = ANY (ARRAY[o.number])
     WHERE p_keys IS NULL OR p_keys ? v.key
 $$;
 
@@ -96,10 +98,12 @@ LANGUAGE sql STABLE @settings@ AS $$
                sum(coalesce(octet_length(x.output), 0) + coalesce(octet_length(c.data), 0))
                    OVER (ORDER BY l.place) AS size
         FROM unnest(p_numbers) WITH ORDINALITY AS l(number, place)
-        JOIN instances AS i ON i.number = l.number
-        JOIN turns AS t ON t.number = i.number
-        LEFT JOIN executions AS x ON x.instance = i.number AND x.execution = i.execution
-        LEFT JOIN custom_statuses AS c ON t.custom_status_version > 0 AND c.instance = i.number
+        JOIN instances AS i ON i.number = ANY (ARRAY[l.number])
+        JOIN turns AS t ON t.number = ANY (ARRAY[i.number])
+        LEFT JOIN executions AS x
+            ON x.instance = ANY (ARRAY[i.number]) AND x.execution = i.execution
+        LEFT JOIN custom_statuses AS c
+            ON t.custom_status_version > 0 AND c.instance = ANY (ARRAY[i.number])
     ) AS s
     WHERE s.place = 1 OR s.size <= 4194304
     ORDER BY s.place
@@ -115,7 +119,7 @@ LANGUAGE sql STABLE @settings@ AS $$
     WITH owner AS (
         SELECT i.number, i.execution, i.first_execution, i.status, i.started_at, t.last_event
         FROM find_instance(p_namespace, p_instance) AS i
-        JOIN turns AS t ON t.number = i.number
+        JOIN turns AS t ON t.number = ANY (ARRAY[i.number])
         WHERE i.status <> 'Awaited'
     )
     SELECT e.*, o.status, o.first_execution, o.execution
@@ -139,14 +143,14 @@ LANGUAGE sql STABLE @settings@ AS $$
     WITH owner AS (
         SELECT i.number, i.status, t.attempt, t.token, t.held_until
         FROM find_instance(p_namespace, p_instance) AS i
-        JOIN turns AS t ON t.number = i.number
+        JOIN turns AS t ON t.number = ANY (ARRAY[i.number])
         WHERE i.status <> 'Awaited'
     ), queued AS (
         SELECT a.*, q.name, q.tag,
                sum(octet_length(a.data)) OVER in_order AS size,
                row_number() OVER in_order AS number
         FROM (
-            SELECT a.* FROM owner AS o JOIN activities AS a ON a.instance = o.number
+            SELECT a.* FROM owner AS o JOIN activities AS a ON a.instance = ANY (ARRAY[o.number])
             ORDER BY a.added_at, a.place LIMIT 1001
         ) AS a
         JOIN activity_queues AS q ON q.number = a.queue
@@ -162,6 +166,6 @@ LANGUAGE sql STABLE @settings@ AS $$
     SELECT 3, NULL, NULL WHERE EXISTS (SELECT FROM queued AS q WHERE q.number > 1 AND q.size > 4194304)
     UNION ALL
     (SELECT 2, jsonb_build_array(m.id, m.kind, octet_length(m.data), m.visible_at), NULL
-     FROM owner AS o JOIN messages AS m ON m.instance = o.number
+     FROM owner AS o JOIN messages AS m ON m.instance = ANY (ARRAY[o.number])
      ORDER BY m.rank, m.position, m.arrival LIMIT 1001)
 $$;

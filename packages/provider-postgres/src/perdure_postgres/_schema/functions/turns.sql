@@ -98,7 +98,7 @@ BEGIN
         -- What the token has already, perhaps from a call whose answer was lost.
         SELECT coalesce(array_agg(l.number), '{}') INTO v_leased FROM (
             SELECT t.number FROM turns AS t
-            JOIN instances AS i ON i.number = t.number AND i.namespace = p_namespace
+            JOIN instances AS i ON i.number = ANY (ARRAY[t.number]) AND i.namespace = p_namespace
             WHERE t.token = v_token AND t.kind = 2
               AND t.held_until > p_now AND t.held_until <= p_now + @farthest@
               AND i.status = 'Running'
@@ -149,8 +149,8 @@ BEGIN
             WITH judged AS (
                 SELECT t.number, j.*
                 FROM unnest(v_locked) AS l(number)
-                JOIN turns AS t ON t.number = l.number
-                JOIN instances AS i ON i.number = t.number
+                JOIN turns AS t ON t.number = ANY (ARRAY[l.number])
+                JOIN instances AS i ON i.number = ANY (ARRAY[t.number])
                 CROSS JOIN LATERAL mailbox_times(t.number, p_now) AS m
                 CROSS JOIN LATERAL (
                     SELECT t.held_until > p_now AND t.held_until <= p_now + @farthest@ AS is_held,
@@ -182,7 +182,7 @@ BEGIN
                                               WHEN 'young' THEN j.since
                                               WHEN 'held' THEN t.held_until ELSE v_until END
                 FROM judged AS j
-                WHERE t.number = j.number AND j.verdict <> 'other'
+                WHERE t.number = ANY (ARRAY[j.number]) AND j.verdict <> 'other'
                 RETURNING t.number, j.verdict
             )
             SELECT array_agg(c.number) FILTER (WHERE c.verdict = 'ready'),
@@ -210,15 +210,15 @@ BEGIN
                    || jsonb_build_object('attempt', t.attempt, 'until', t.held_until),
                s.data
         FROM unnest(v_leased) WITH ORDINALITY AS l(number, place)
-        JOIN turns AS t ON t.number = l.number
-        JOIN instances AS i ON i.number = l.number
+        JOIN turns AS t ON t.number = ANY (ARRAY[l.number])
+        JOIN instances AS i ON i.number = ANY (ARRAY[l.number])
         LEFT JOIN custom_statuses AS s
-            ON t.custom_status_version > 0 AND s.instance = l.number
+            ON t.custom_status_version > 0 AND s.instance = ANY (ARRAY[l.number])
         ORDER BY l.place;
     RETURN QUERY
         SELECT t.number, d.part, d.fields, d.data
         FROM unnest(v_leased) AS l(number)
-        JOIN turns AS t ON t.number = l.number
+        JOIN turns AS t ON t.number = ANY (ARRAY[l.number])
         CROSS JOIN LATERAL deliver(t.number, p_now, t.stamp, NULL) AS d;
 END
 $$;
@@ -231,8 +231,8 @@ BEGIN
     PERFORM t.number
     FROM jsonb_to_recordset(p) AS r(instance text)
     JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON true
-    JOIN turns AS t ON t.number = i.number
-    ORDER BY t.number FOR UPDATE OF t;
+    JOIN turns AS t ON t.number = ANY (ARRAY[i.number])
+    ORDER BY i.number FOR UPDATE OF t;
     UPDATE turns AS t
     SET attempt = t.attempt - (NOT r.counted)::int,
         token = CASE WHEN t.token = r.token THEN NULL ELSE t.token END,
@@ -253,12 +253,12 @@ BEGIN
         instance text, token text, delay bigint, counted boolean, reason text, details text
     )
     JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON true
-    JOIN turns AS o ON o.number = i.number
+    JOIN turns AS o ON o.number = ANY (ARRAY[i.number])
     CROSS JOIN LATERAL (
         SELECT r.reason IS NOT NULL AND o.token = r.token AS parks
     ) AS k
     CROSS JOIN LATERAL mailbox_times(i.number, p_now) AS m
-    WHERE t.number = i.number
+    WHERE t.number = ANY (ARRAY[i.number])
       AND (t.token = r.token OR (NOT r.counted AND t.taken_from = r.token));
 END
 $$;
@@ -272,8 +272,8 @@ BEGIN
     PERFORM t.number
     FROM jsonb_to_recordset(p) AS r(instance text)
     JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON true
-    JOIN turns AS t ON t.number = i.number
-    ORDER BY t.number FOR UPDATE OF t;
+    JOIN turns AS t ON t.number = ANY (ARRAY[i.number])
+    ORDER BY i.number FOR UPDATE OF t;
     WITH renewed AS (
         UPDATE turns AS t
         SET held_until = p_until,
@@ -282,7 +282,7 @@ BEGIN
             ready_at = CASE WHEN t.kind = 2 THEN least(t.ready_at, p_until) ELSE p_until END
         FROM jsonb_to_recordset(p) AS r(instance text, token text)
         JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON i.status = 'Running'
-        WHERE t.number = i.number AND t.token = r.token
+        WHERE t.number = ANY (ARRAY[i.number]) AND t.token = r.token
         RETURNING r.instance, r.token
     )
     SELECT array_agg(r.o) INTO v_gone

@@ -45,8 +45,8 @@ BEGIN
             SELECT t.number
             FROM jsonb_array_elements_text(p->'ids') AS w(id)
             JOIN LATERAL find_instance(p_namespace, w.id) AS i ON true
-            JOIN turns AS t ON t.number = i.number
-            ORDER BY t.number
+            JOIN turns AS t ON t.number = ANY (ARRAY[i.number])
+            ORDER BY i.number
             FOR UPDATE OF t
         ) AS l;
         SELECT array_agg(i.number) INTO v_found
@@ -57,9 +57,9 @@ BEGIN
     IF p ? 'finish' THEN
         PERFORM a.id
         FROM jsonb_to_recordset(p->'finish') AS f(i int, instance text, id text)
-        JOIN LATERAL find_instance(p_namespace, f.instance) AS i ON true
-        JOIN activities AS a ON a.instance = i.number AND a.id = f.id
-        ORDER BY a.instance, a.id
+        JOIN LATERAL with_key(p_namespace, f.instance, f.id) AS k ON true
+        JOIN activities AS a ON a.instance = ANY (ARRAY[k.number]) AND a.id = k.id
+        ORDER BY k.number, k.id COLLATE "C"
         FOR UPDATE OF a;
     END IF;
 
@@ -104,7 +104,7 @@ BEGIN
             execution int, expected int, finish jsonb, ending text
         )
         LEFT JOIN LATERAL find_instance(p_namespace, c.instance) AS i ON i.status <> 'Awaited'
-        LEFT JOIN turns AS t ON t.number = i.number
+        LEFT JOIN turns AS t ON t.number = ANY (ARRAY[i.number])
         LEFT JOIN LATERAL (
             SELECT jsonb_agg(f.lease->0) AS lost
             FROM jsonb_array_elements(c.finish) AS f(lease)
@@ -125,17 +125,17 @@ BEGIN
     IF p ? 'remove' THEN
         DELETE FROM messages AS m
         USING jsonb_to_recordset(p->'remove') AS r(i int, id text)
-        WHERE v_own[r.i] > 0 AND m.instance = v_own[r.i] AND m.id = r.id;
+        WHERE v_own[r.i] > 0 AND m.instance = ANY (ARRAY[v_own[r.i]]) AND m.id = r.id;
     END IF;
     IF p ? 'drop' THEN
         DELETE FROM activities AS a
         USING jsonb_to_recordset(p->'drop') AS r(i int, id text)
-        WHERE v_own[r.i] > 0 AND a.instance = v_own[r.i] AND a.id = r.id;
+        WHERE v_own[r.i] > 0 AND a.instance = ANY (ARRAY[v_own[r.i]]) AND a.id = r.id;
     END IF;
     IF p ? 'values' THEN
         DELETE FROM instance_values AS v
         USING jsonb_to_recordset(p->'values') AS r(i int, key text)
-        WHERE v_own[r.i] > 0 AND v.instance = v_own[r.i] AND v.key = r.key;
+        WHERE v_own[r.i] > 0 AND v.instance = ANY (ARRAY[v_own[r.i]]) AND v.key = r.key;
         INSERT INTO instance_values (instance, key, data)
         SELECT v_own[r.i], r.key, p_data[r.d]
         FROM jsonb_to_recordset(p->'values') AS r(i int, key text, d int)
@@ -159,18 +159,18 @@ BEGIN
         SELECT i.number, i.execution, v_ended[c.i], t.last_event + coalesce(c.events, 0),
                i.started_at, p_now, p_data[c.output]
         FROM jsonb_to_recordset(p->'items') AS c(i int, events int, output int)
-        JOIN instances AS i ON i.number = v_own[c.i]
-        JOIN turns AS t ON t.number = i.number
+        JOIN instances AS i ON i.number = ANY (ARRAY[v_own[c.i]])
+        JOIN turns AS t ON t.number = ANY (ARRAY[i.number])
         WHERE v_own[c.i] > 0 AND v_ended[c.i] <> '';
         DELETE FROM messages AS m
         USING generate_subscripts(v_own, 1) AS c(i), instances AS i
         WHERE v_own[c.i] > 0 AND (v_ended[c.i] <> '' OR v_goes_on[c.i])
-          AND i.number = v_own[c.i] AND m.instance = v_own[c.i]
+          AND i.number = ANY (ARRAY[v_own[c.i]]) AND m.instance = ANY (ARRAY[v_own[c.i]])
           AND (NOT v_goes_on[c.i] OR i.status <> 'Running' OR m.execution IS NOT NULL);
         DELETE FROM activities AS a
         USING generate_subscripts(v_own, 1) AS c(i)
         WHERE v_own[c.i] > 0 AND (v_ended[c.i] <> '' OR v_goes_on[c.i])
-          AND a.instance = v_own[c.i];
+          AND a.instance = ANY (ARRAY[v_own[c.i]]);
     END IF;
     IF v_ends OR v_continues OR p ? 'pins' THEN
         UPDATE instances AS i
@@ -184,7 +184,7 @@ BEGIN
                            ELSE i.version END,
             engine = coalesce(c.engine, i.engine)
         FROM jsonb_to_recordset(p->'items') AS c(i int, version text, unpin boolean, engine int)
-        WHERE v_own[c.i] > 0 AND i.number = v_own[c.i]
+        WHERE v_own[c.i] > 0 AND i.number = ANY (ARRAY[v_own[c.i]])
           AND (v_ended[c.i] <> '' OR v_goes_on[c.i] OR c.version IS NOT NULL
                OR c.engine IS NOT NULL);
         PERFORM make_turn_queues(p_namespace, (
@@ -239,8 +239,8 @@ BEGIN
             PERFORM t.number
             FROM jsonb_to_recordset(v_pending) AS r(instance text)
             JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON true
-            JOIN turns AS t ON t.number = i.number
-            ORDER BY t.number FOR UPDATE OF t;
+            JOIN turns AS t ON t.number = ANY (ARRAY[i.number])
+            ORDER BY i.number FOR UPDATE OF t;
             -- In place of an ended instance.
             SELECT array_agg(i.number) INTO v_replaced
             FROM jsonb_to_recordset(v_pending) AS r(instance text, incarnation text, replaces text)
@@ -322,14 +322,15 @@ BEGIN
     IF p ? 'front' THEN
         DELETE FROM messages AS m
         USING jsonb_to_recordset(p->'front') AS r(i int, id text)
-        WHERE v_own[r.i] > 0 AND m.instance = v_own[r.i] AND m.id = r.id;
+        WHERE v_own[r.i] > 0 AND m.instance = ANY (ARRAY[v_own[r.i]]) AND m.id = r.id;
     END IF;
     IF cardinality(v_created) > 0 THEN
         -- A start message has its id, whatever early event has it.
         DELETE FROM messages AS m
         USING jsonb_to_recordset(p->'send') AS r(instance text, id text, begins boolean)
-        CROSS JOIN LATERAL find_instance(p_namespace, r.instance) AS i
-        WHERE r.begins AND i.number = ANY (v_created) AND m.instance = i.number AND m.id = r.id;
+        CROSS JOIN LATERAL with_key(p_namespace, r.instance, r.id) AS k
+        WHERE r.begins AND k.number = ANY (v_created)
+          AND m.instance = ANY (ARRAY[k.number]) AND m.id = k.id;
     END IF;
     IF p ? 'send' THEN
         WITH put AS (
@@ -351,7 +352,7 @@ BEGIN
                 wanted text
             )
             JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON true
-            JOIN turns AS t ON t.number = i.number
+            JOIN turns AS t ON t.number = ANY (ARRAY[i.number])
             WHERE v_verdict[r.i] = 'ok'
               AND i.status NOT IN ('Completed', 'Failed')
               AND (i.status <> 'Awaited' OR r.kind = 'event')
@@ -386,7 +387,7 @@ BEGIN
                 ELSE greatest(least(CASE WHEN t.kind = 1 THEN t.ready_at END, c.since), t.released_at)
             END
         FROM unnest(v_put, v_since, v_next) AS n(number, since, next)
-        JOIN instances AS i ON i.number = n.number
+        JOIN instances AS i ON i.number = ANY (ARRAY[n.number])
         LEFT JOIN LATERAL (
             -- Early events were waiting for it.
             SELECT x.since, x.next FROM mailbox_times(n.number, p_now) AS x
@@ -407,14 +408,14 @@ BEGIN
                 ELSE 1
             END::smallint AS kind
         ) AS k
-        WHERE t.number = c.number;
+        WHERE t.number = ANY (ARRAY[c.number]);
     END IF;
     IF p ? 'cancels' THEN
         -- A cancellation ends the delay of an instance that is not leased (LEASE-22).
         SELECT array_agg(t.number) INTO v_delayed
         FROM jsonb_to_recordset(p->'cancels') AS r(i int, instance text, incarnation text, execution int)
         JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON true
-        JOIN turns AS t ON t.number = i.number
+        JOIN turns AS t ON t.number = ANY (ARRAY[i.number])
         WHERE v_verdict[r.i] = 'ok' AND i.status = 'Running' AND t.token IS NULL
           AND t.held_until IS NOT NULL
           AND (r.incarnation IS NULL OR r.incarnation = i.incarnation)
@@ -425,7 +426,7 @@ BEGIN
             ready_at = CASE WHEN m.since IS NOT NULL THEN greatest(m.since, t.released_at)
                             ELSE m.next END
         FROM unnest(v_delayed) AS c(number), LATERAL mailbox_times(c.number, p_now) AS m
-        WHERE t.number = c.number;
+        WHERE t.number = ANY (ARRAY[c.number]);
     END IF;
 
     -- 8. The fields of the instances that the writes are about. A lease that is kept stays where it is
@@ -481,7 +482,7 @@ BEGIN
             WHERE i.number = v_own[c.i] AND (p ? 'pins' OR v_goes_on[c.i])
         ) AS q ON true
         WHERE c.kind IN ('commit', 'terminate', 'reopen') AND v_own[c.i] > 0
-          AND t.number = v_own[c.i];
+          AND t.number = ANY (ARRAY[v_own[c.i]]);
     END IF;
 
     -- 9. The answers, and for each kept lease a delivery.
@@ -501,7 +502,8 @@ BEGIN
             i int, kind text, instance text, token text, keep bigint
         )
         LEFT JOIN turns AS t
-            ON c.kind = 'commit' AND v_verdict[c.i] IN ('ok', 'repeat') AND t.number = v_of[c.i];
+            ON c.kind = 'commit' AND v_verdict[c.i] IN ('ok', 'repeat')
+           AND t.number = ANY (ARRAY[v_of[c.i]]);
     IF p ? 'keeps' THEN
         RETURN QUERY
             SELECT c.i, d.part, d.fields, d.data
@@ -509,7 +511,8 @@ BEGIN
                 i int, kind text, token text, held jsonb, keep bigint
             )
             JOIN turns AS t
-                ON v_verdict[c.i] IN ('ok', 'repeat') AND t.number = v_of[c.i] AND t.token = c.token
+                ON v_verdict[c.i] IN ('ok', 'repeat') AND t.number = ANY (ARRAY[v_of[c.i]])
+               AND t.token = c.token
             CROSS JOIN LATERAL deliver(t.number, p_now, t.stamp, c.held) AS d
             WHERE c.kind = 'commit' AND c.keep IS NOT NULL;
     END IF;
@@ -539,9 +542,9 @@ BEGIN
         PERFORM t.number
         FROM jsonb_to_recordset(p_ids) AS r(i int, id text)
         JOIN LATERAL find_instance(p_namespace, r.id) AS i ON true
-        JOIN turns AS t ON t.number = i.number
+        JOIN turns AS t ON t.number = ANY (ARRAY[i.number])
         WHERE p_verdict[r.i] = 'ok'
-        ORDER BY t.number FOR UPDATE OF t;
+        ORDER BY i.number FOR UPDATE OF t;
         SELECT array_agg(DISTINCT r.id) INTO v_missing
         FROM jsonb_to_recordset(p_ids) AS r(i int, id text)
         WHERE p_verdict[r.i] = 'ok' AND NOT EXISTS (
