@@ -465,15 +465,20 @@ def decode_event(number: int, data: bytes) -> Event:
     try:
         plain = cast("dict[str, object]", plain_json(data))
         kind = _CLASSES[cast("str", plain.pop("kind"))]
-        if "details" in plain:
-            plain["details"] = details_from_plain(cast("Mapping[str, object]", plain["details"]))
-        if kind is OrchestrationStarted:
-            _restore_start(plain)
-        elif kind is ValuesListed:
-            plain["keys"] = tuple(cast("list[str]", plain["keys"]))
+        restore = _RESTORED.get(kind)
+        if restore is not None:
+            restore(plain)
         return kind(event_id=number, **plain)  # pyright: ignore[reportArgumentType] # JSON data, checked by the constructor's names
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"event {number} cannot be decoded: {error!r}") from error
+
+
+def _restore_details(plain: dict[str, object]) -> None:
+    plain["details"] = details_from_plain(cast("Mapping[str, object]", plain["details"]))
+
+
+def _restore_keys(plain: dict[str, object]) -> None:
+    plain["keys"] = tuple(cast("list[str]", plain["keys"]))
 
 
 def _restore_start(plain: dict[str, object]) -> None:
@@ -486,6 +491,14 @@ def _restore_start(plain: dict[str, object]) -> None:
         if name in plain:
             items = cast("list[dict[str, Any]]", plain[name])
             plain[name] = tuple(make(**each) for each in items)
+
+
+_RESTORED: Mapping[type[Event], Callable[[dict[str, object]], None]] = {
+    **{kind: _restore_details for kind, names in _FIELDS.items() if "details" in names},
+    OrchestrationStarted: _restore_start,
+    ValuesListed: _restore_keys,
+}
+"""What makes values of JSON the values of fields, for events where it is not the same."""
 
 
 def _shorten(value: object) -> str:

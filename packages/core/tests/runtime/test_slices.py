@@ -15,7 +15,7 @@ from perdure.history import Event
 from perdure.observe import RuntimeEvent, TurnLost
 from perdure.replay.execution import STEP, Execution
 from perdure.runtime import host_loop
-from perdure.runtime.host_loop import NoLongerWanted, Pacer, run_in_slices
+from perdure.runtime.host_loop import NoLongerWanted, Pacer, Slice, run_in_slices
 
 from .manual_time import soon
 
@@ -64,7 +64,7 @@ async def test_others_run_after_each_slice() -> None:
     steps = Steps()
     host = asyncio.create_task(steps.beside())
 
-    await run_in_slices(steps.run(), now=Ticks())
+    await run_in_slices(steps.run(), of=Slice(Ticks()))
 
     host.cancel()
     assert steps.log.count("step") == STEPS
@@ -73,7 +73,7 @@ async def test_others_run_after_each_slice() -> None:
 
 async def test_steps_are_closed_outside_of_tasks_when_their_caller_is_cancelled() -> None:
     steps = Steps()
-    running = asyncio.ensure_future(run_in_slices(steps.run(), now=Ticks()))
+    running = asyncio.ensure_future(run_in_slices(steps.run(), of=Slice(Ticks())))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
 
@@ -90,7 +90,7 @@ async def test_steps_are_closed_when_they_are_no_longer_wanted() -> None:
     steps = Steps()
 
     with pytest.raises(NoLongerWanted):
-        await run_in_slices(steps.run(), wanted=lambda: len(steps.log) < 10, now=Ticks())
+        await run_in_slices(steps.run(), wanted=lambda: len(steps.log) < 10, of=Slice(Ticks()))
 
     assert 10 <= steps.log.count("step") < STEPS
     assert steps.log[-1] == "closed"
@@ -106,7 +106,7 @@ async def test_the_error_of_a_step_is_that_of_the_whole() -> None:
 
 
 async def test_a_loop_within_a_coroutine_makes_room_too() -> None:
-    steps, pacer = Steps(), Pacer(Ticks())
+    steps, pacer = Steps(), Pacer(Slice(Ticks()))
     host = asyncio.create_task(steps.beside())
 
     for _ in range(STEPS):

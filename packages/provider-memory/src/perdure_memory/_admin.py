@@ -9,6 +9,7 @@ from itertools import islice
 
 from perdure.contract import (
     MAX_BYTES_PER_DELIVERY,
+    MAX_MESSAGES_PER_DELIVERY,
     Clock,
     ExecutionState,
     HistoryPage,
@@ -195,9 +196,11 @@ def _earliest(instants: Iterable[Instant | None]) -> Instant | None:
 def page_of(instance: str, execution: Execution, after: int) -> HistoryPage:
     """One page of events after a number; raises `StorageCorrupt` if one is missing."""
     begin = max(0, after)
+    # One event beyond a full page says that there are more.
+    chosen = execution.events[begin : begin + MAX_MESSAGES_PER_DELIVERY + 1]
     events = (
         StoredEvent(number=number, data=data)
-        for number, data in enumerate(islice(execution.events, begin, None), begin + 1)
+        for number, data in enumerate(chosen, begin + 1)
         if data is not None
     )
     page, more = first_page(events, lambda event: len(event.data))

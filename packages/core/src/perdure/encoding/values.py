@@ -142,13 +142,14 @@ def dump_untyped(value: object) -> bytes:
 
 def codec_of(annotation: object) -> Codec:
     """The codec of an annotation as it is spelled; raises pydantic's error if it is not usable."""
-    known = _RECENT.get(id(annotation))
+    key = id(annotation)
+    known = _RECENT.get(key)
     if known is not None and known[0] is annotation:
         return known[1]
     codec = _find(annotation)
     if len(_RECENT) >= _MOST_CODECS:
         _RECENT.clear()
-    _RECENT[id(annotation)] = (annotation, codec)
+    _RECENT[key] = (annotation, codec)
     return codec
 
 

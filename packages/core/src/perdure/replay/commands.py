@@ -578,19 +578,15 @@ class Commands(EventCommands):
         *,
         patient: bool = False,
     ) -> ScheduledFuture[Any]:
-        future = self._future(number, PatientFuture if patient else ScheduledFuture)
+        make: type[ScheduledFuture[Any]] = PatientFuture if patient else ScheduledFuture
+        future = make(loop=self.loop, port=self, scheduled=number)
         if not self.transcript.closed:
             self.work[number] = Work(kind, future, name, result_type, child)
         return future
 
     def future_of_wait(self, number: int) -> ScheduledFuture[Any]:
         """The future of a wait for an external event."""
-        return self._future(number)
-
-    def _future(
-        self, number: int, kind: type[ScheduledFuture[Any]] = ScheduledFuture
-    ) -> ScheduledFuture[Any]:
-        return kind(loop=self.loop, port=self, scheduled=number)
+        return ScheduledFuture(loop=self.loop, port=self, scheduled=number)
 
     def _take_back(self, number: int, work: Work) -> None:
         """Drop the effect if it belongs to this turn; otherwise add its cancellation to the draft."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Required, TypedDict, Unpack, cast
+from typing import Required, TypeAlias, TypedDict, Unpack, cast
 
 from perdure import history
 from perdure.authoring.functions import OrchestrationDefinition
@@ -56,6 +56,18 @@ class ExecutionSettings(TypedDict, total=False):
     trace_paths: bool
     compare: Compare
     surroundings: Surroundings
+
+
+StepEnds: TypeAlias = Callable[[], bool]
+"""Says after each event of a replay whether the step ends there."""
+
+
+def _after_each_event() -> bool:
+    return True
+
+
+def _never() -> bool:
+    return False
 
 
 class Execution:
@@ -138,7 +150,7 @@ class Execution:
         **settings: Unpack[ExecutionSettings],
     ) -> Execution:
         """The execution as its history left it; `rebuilding` does the same in steps."""
-        steps = cls.rebuilding(events, definition, catalog, **settings)
+        steps = cls.rebuilding(events, definition, catalog, step_ends=_never, **settings)
         while True:
             try:
                 next(steps)
@@ -151,11 +163,13 @@ class Execution:
         events: Sequence[Event],
         definition: OrchestrationDefinition,
         catalog: Catalog,
+        *,
+        step_ends: StepEnds = _after_each_event,
         **settings: Unpack[ExecutionSettings],
     ) -> Generator[None, None, Execution]:
-        """Rebuild the execution as its history left it; each step delivers one event, or goes on with one that has much to run.
+        """Rebuild the execution as its history left it; each step delivers events until `step_ends`.
 
-        Between two steps its loop is not entered, and closing the generator frees the execution. If
+        It asks after each event, and several times within one that has much to run. Between two steps its loop is not entered, and closing the generator frees the execution. If
         values differ from the recorded ones, the recorded ones are used, and `differences` lists
         them. Raises `HistoryMismatch` if the code asks for something else than the history has (or,
         with `compare` "strict", for other values), `UndecodableData` if the history does not begin
@@ -163,7 +177,7 @@ class Execution:
         """
         execution = cls(_start_of(events), definition, catalog, **settings)
         execution._transcript.begin_replay(under_present_names(events, catalog))
-        yield from execution._replay()
+        yield from execution._replay(step_ends)
         return execution
 
     @classmethod
@@ -172,6 +186,8 @@ class Execution:
         events: Sequence[Event],
         definition: OrchestrationDefinition,
         catalog: Catalog,
+        *,
+        step_ends: StepEnds = _after_each_event,
         **settings: Unpack[ExecutionSettings],
     ) -> Generator[None, None, Execution]:
         """Begin an execution with a history that another one had, in steps as `rebuilding` does.
@@ -186,7 +202,7 @@ class Execution:
         commands.transcript.begin_copy(
             under_present_names(events, catalog), adopts_ids=execution.started.is_fork
         )
-        yield from execution._replay()
+        yield from execution._replay(step_ends)
         execution.kept_children = commands.finish_copy()
         return execution
 
@@ -235,7 +251,11 @@ class Execution:
 
     def run_on(self, most: int) -> None:
         """Go on with the last delivery, for so many callbacks at most."""
-        self._run(most)
+        self.loop.enter()
+        try:
+            self._run(most)
+        finally:
+            self.loop.leave()
 
     def accept(self, message: Message, now: Instant, most: int = WHOLE) -> bool:
         """Deliver a message and run; returns False if the message no longer matters.
@@ -363,16 +383,10 @@ class Execution:
 
     # Delivery
 
-    def _replay(self) -> Generator[None]:
+    def _replay(self, step_ends: StepEnds) -> Generator[None]:
         transcript = self._transcript
         try:
-            while (event := transcript.next_incoming()) is not None:
-                if transcript.terminal is None:
-                    self._deliver(event, STEP)
-                    while not self.is_quiet:
-                        yield
-                        self.run_on(STEP)
-                    self._commands.boundary.check()
+            while self._replay_step(step_ends):
                 yield
         except BaseException as error:
             if isinstance(error, HistoryMismatch):
@@ -383,10 +397,38 @@ class Execution:
             transcript.end_replay()
         self.loop.is_silent = transcript.closed
 
+    def _replay_step(self, ends: StepEnds) -> bool:
+        """Deliver one event and more until the step ends; False at the end of the history."""
+        loop, transcript = self.loop, self._transcript
+        is_quiet = loop.is_quiet
+        loop.enter()
+        try:
+            while True:
+                if not is_quiet:
+                    self._run(STEP)
+                else:
+                    event = transcript.next_incoming()
+                    if event is None:
+                        return False
+                    if transcript.terminal is None:
+                        self._deliver(event, STEP)
+                is_quiet = loop.is_quiet
+                if is_quiet and transcript.forbidden is not None:
+                    self._commands.boundary.check()
+                if ends():
+                    return True
+        finally:
+            loop.leave()
+
     def _deliver_new(self, event: Event, most: int) -> None:
-        self.loop.is_silent = False
+        loop = self.loop
+        loop.is_silent = False
         self._transcript.events.append(event)
-        self._deliver(event, most)
+        loop.enter()
+        try:
+            self._deliver(event, most)
+        finally:
+            loop.leave()
 
     def _deliver(self, event: Event, most: int) -> None:
         self._transcript.last_event = self._transcript.delivered = event.event_id
@@ -396,17 +438,18 @@ class Execution:
         self._run(most, event)
 
     def _run(self, most: int, event: Event | None = None) -> None:
-        self.loop.open()
+        """Hand the event over and run; the loop is entered."""
         try:
             if event is not None:
                 self._hand_over(event)
             self.loop.run_until_quiet(most)
         except EndlessRun as endless:
             self._end_failed(endless)
-        finally:
-            self.loop.close_to_threads()
 
     def _hand_over(self, event: Event) -> None:
+        if type(event) in _ENDS_OF_WORK:
+            self._deliver_end_of_work(event, event.scheduled)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType] # all of them have it
+            return
         match event:
             case OrchestrationStarted():
                 self._deliver_start(event)
@@ -416,15 +459,6 @@ class Execution:
                 self._deliver_cancel(event)
             case history.ActivityStarted():
                 self._commands.end_start_limit(event.scheduled)
-            case (
-                history.ActivityCompleted()
-                | history.ActivityFailed()
-                | history.TimerFired()
-                | history.ChildCompleted()
-                | history.ChildFailed()
-                | history.ChildRefused()
-            ):
-                self._deliver_end_of_work(event, event.scheduled)
             case _:
                 raise AssertionError(event)
 
@@ -524,6 +558,18 @@ class Execution:
 
 
 __all__ = ["MOST_SEEN", "PYTHON", "Execution"]
+
+
+_ENDS_OF_WORK = frozenset(
+    (
+        history.ActivityCompleted,
+        history.ActivityFailed,
+        history.TimerFired,
+        history.ChildCompleted,
+        history.ChildFailed,
+        history.ChildRefused,
+    )
+)
 
 
 def _start_of(events: Sequence[Event]) -> OrchestrationStarted:

@@ -85,7 +85,9 @@ class ScheduledFuture(OrchestrationFuture[T]):
     __slots__ = ("_port", "scheduled", "was_awaited")
 
     def __init__(self, *, loop: StableHashLoop, port: CancellationPort, scheduled: int) -> None:
-        super().__init__(loop=loop)
+        # What the base class does, without another call: each step makes such a future.
+        self._hash = loop.next_hash()
+        asyncio.Future.__init__(self, loop=loop)  # pyright: ignore[reportUnknownMemberType] # typed by its class alone
         self._port = port
         self.scheduled = scheduled
         self.was_awaited = False
@@ -105,9 +107,15 @@ class ScheduledFuture(OrchestrationFuture[T]):
 
     def settle(self, text: str, result_type: object, what: str) -> None:
         """Set the decoded result, or the exception that decoding raises."""
-        unfit = self.settle_if_fit(text, result_type, what)
-        if unfit is not None:
-            self.fail(unfit)
+        try:
+            value = decode(text, result_type, what=what)
+        except BaseException as error:
+            if ends_the_process(error):
+                raise
+            self.fail(error)
+        else:
+            if not self.done():
+                self.set_result(value)
 
     def settle_if_fit(self, text: str, result_type: object, what: str) -> InvalidPayload | None:
         """Like `settle`, but if the text does not fit the type, set nothing and return the error."""

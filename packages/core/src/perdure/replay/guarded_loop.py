@@ -44,14 +44,6 @@ class GuardedLoop(StableHashLoop):
         """The thread that may use the loop now, or 0."""
         self._running = False
 
-    def open(self) -> None:
-        """Admit the calling thread, and no other."""
-        self._driver = get_ident()
-
-    def close_to_threads(self) -> None:
-        """Admit no thread: calls from now on come from outside the run."""
-        self._driver = 0
-
     def is_running(self) -> bool:
         """Whether a callback is running."""
         return self._running

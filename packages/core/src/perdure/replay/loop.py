@@ -28,7 +28,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 from contextlib import suppress
 from threading import get_ident
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 from perdure.clock import Instant
 from perdure.diagnostics.failures import ends_the_process
@@ -47,6 +47,9 @@ from perdure.replay.ordering import (
 
 T = TypeVar("T")
 
+_Outside: TypeAlias = tuple[asyncio.AbstractEventLoop | None, tuple[Any, Any], bool]
+"""The host's running loop and its hooks for generators, and whether it collects garbage."""
+
 _LOGGER = logging.getLogger("perdure.orchestration")
 _MOST_CALLBACKS = 2_000_000
 _MOST_CANCELS = 8  # of a task that swallows its cancellation when it is discarded
@@ -59,14 +62,6 @@ _END_OF_SLEEP = vars(futures)["_set_result_unless_cancelled"]
 
 class EndlessRun(ForbiddenInOrchestration):
     """The orchestration runs without ever waiting for anything."""
-
-
-class _Outside(NamedTuple):
-    """The host's state before a run, which is restored after it."""
-
-    loop: asyncio.AbstractEventLoop | None
-    hooks: tuple[Any, Any]
-    collecting: bool
 
 
 class _Handle(asyncio.Handle):
@@ -120,17 +115,42 @@ class OrchestrationLoop(GuardedLoop):
         self._halted = False
         self._discarded = False
         self._abandoned: list[AsyncGenerator[Any, Any]] | None = None
+        self._outside: _Outside | None = None
+        """The host's state, which is restored when the loop is left; None if it is not entered."""
 
     # Running it
+
+    def enter(self) -> None:
+        """Make this the running loop, admit this thread, and disable the garbage collector.
+
+        Several events may be delivered before `leave`: entering takes longer than a short run.
+        """
+        self._driver = get_ident()
+        self._outside = (events._get_running_loop(), sys.get_asyncgen_hooks(), gc.isenabled())
+        # A collection during a run would finalise generators at a random moment.
+        gc.disable()
+        sys.set_asyncgen_hooks(None, self._finalize_generator)
+        events._set_running_loop(self)
+
+    def leave(self) -> None:
+        """Restore what `enter` has changed."""
+        outside, self._outside = self._outside, None
+        self._driver = 0
+        if outside is None:
+            return
+        events._set_running_loop(outside[0])
+        sys.set_asyncgen_hooks(*outside[1])
+        if outside[2]:
+            gc.enable()
 
     def run_until_quiet(self, most: int = _MOST_CALLBACKS) -> None:
         """Run ready callbacks until none is left, `halt` was called, or so many were run.
 
-        Raises `EndlessRun` after two million callbacks for one event. A replay ends at the same
+        The loop is entered. Raises `EndlessRun` after two million callbacks for one event. A replay ends at the same
         callback, because callbacks are counted, not timed.
         """
-        outside = self._enter()
         budget = min(most, self._callbacks_left)
+        self._running = True
         try:
             ready = self._ready
             for _ in range(budget):
@@ -140,19 +160,21 @@ class OrchestrationLoop(GuardedLoop):
                 if handle._cancelled:  # pyright: ignore[reportAttributeAccessIssue] # as every event loop reads it
                     continue
                 try:
-                    handle._run()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] # what an event loop is for
-                except (SystemExit, KeyboardInterrupt) as error:
+                    # What `Handle._run` does, without a call for each callback.
+                    handle._context.run(handle._callback, *handle._args)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] # what an event loop is for
+                except BaseException as error:
                     if ends_the_process(error):
                         raise
-                    # The task holds it as its exception; it must not end the host.
-                    if not _is_of_a_task(handle):
+                    # A task that exits holds the exception; it must not end the host.
+                    is_exit = isinstance(error, (SystemExit, KeyboardInterrupt))
+                    if not (is_exit and _is_of_a_task(handle)):
                         self.call_exception_handler(
                             {"message": "a callback raised", "exception": error}
                         )
         finally:
             # A traceback may keep this frame alive, which must not keep the task alive.
             handle = None
-            self._leave(outside)
+            self._running = False
             # With many tasks, `create_task` does it from time to time.
             if len(self._tasks) <= _FEW_TASKS:
                 self._forget_ended_tasks()
@@ -189,23 +211,6 @@ class OrchestrationLoop(GuardedLoop):
         failed = [task for ref in self._failed or () if (task := ref()) is not None]
         self._failed = None
         return [task for task in (*failed, *self._tasks) if task.done() and _may_be_unawaited(task)]
-
-    def _enter(self) -> _Outside:
-        """Make this the running loop, and disable the garbage collector."""
-        outside = _Outside(events._get_running_loop(), sys.get_asyncgen_hooks(), gc.isenabled())
-        # A collection during a run would finalise generators at a random moment.
-        gc.disable()
-        sys.set_asyncgen_hooks(firstiter=None, finalizer=self._finalize_generator)
-        events._set_running_loop(self)
-        self._running = True
-        return outside
-
-    def _leave(self, outside: _Outside) -> None:
-        self._running = False
-        events._set_running_loop(outside.loop)
-        sys.set_asyncgen_hooks(*outside.hooks)
-        if outside.collecting:
-            gc.enable()
 
     def halt(self) -> None:
         """Run no further callback, because the execution has ended."""
@@ -251,19 +256,18 @@ class OrchestrationLoop(GuardedLoop):
         moment. The caller makes sure that commands of this cleanup have no effect.
         """
         self.is_silent = True
-        self.open()
-        for _ in range(_MOST_CANCELS):
-            pending = self.waiting_tasks()
-            if not pending:
-                break
-            self._halted, self._callbacks_left = False, _MOST_CALLBACKS
-            for task in pending:
-                task.cancel()
-            with suppress(EndlessRun):
-                self.run_until_quiet()
-        self._halted = self._discarded = True
-        outside = self._enter()
+        self.enter()
         try:
+            for _ in range(_MOST_CANCELS):
+                pending = self.waiting_tasks()
+                if not pending:
+                    break
+                self._halted, self._callbacks_left = False, _MOST_CALLBACKS
+                for task in pending:
+                    task.cancel()
+                with suppress(EndlessRun):
+                    self.run_until_quiet()
+            self._halted = self._discarded = self._running = True
             for task in self._tasks:
                 if not task.done():
                     _close(task)
@@ -274,8 +278,8 @@ class OrchestrationLoop(GuardedLoop):
                 _run_to_end(generator.aclose())
             self._abandoned = None
         finally:
-            self._leave(outside)
-            self.close_to_threads()
+            self._running = False
+            self.leave()
 
     # asyncio's interface
 

@@ -85,7 +85,8 @@ class Recording:
     @property
     def due(self) -> Event | None:
         """The first event that was not taken; None at the end."""
-        return self._events[self._cursor] if self._cursor < len(self._events) else None
+        events, cursor = self._events, self._cursor
+        return events[cursor] if cursor < len(events) else None
 
     @property
     def number_due(self) -> int:
@@ -95,7 +96,8 @@ class Recording:
     def take_due(self) -> None:
         """Take the due event, and begin a new run."""
         self._run = None
-        self._passed.clear()
+        if self._passed:
+            self._passed.clear()
         self._take(self._cursor)
 
     def take(self, kind: type[Event], asked: Mapping[str, object], number: int) -> Event | None:
@@ -105,9 +107,13 @@ class Recording:
         """
         if self._adopts_ids and "instance" in asked:
             return self._take_with_id(kind, asked, number)
-        due = self.due
+        place = self._cursor
+        due = self._events[place] if place < len(self._events) else None
         self.agreed = due is not None and type(due) is kind and _equal(due, asked)
-        place = self._cursor if self.agreed else self._find(kind, asked, number)
+        if due is not None and self.agreed:
+            self._take(place)
+            return due
+        place = self._find(kind, asked, number)
         if place is None:
             return None
         self._take(place)
@@ -194,6 +200,8 @@ class Recording:
             self._taken.add(place)
             return
         self._cursor += 1
+        if not (self._taken or self._optional):
+            return
         while self._cursor in self._taken or self._cursor in self._optional:
             if self._cursor in self._taken:
                 self._taken.remove(self._cursor)

@@ -191,7 +191,8 @@ class SchedulingContext(ContextMarker):
 
         Raises `InvalidPayload` if the input does not fit the activity's parameters.
         """
-        args, call = only_input(input), "ctx.schedule_activity"
+        call = "ctx.schedule_activity"
+        args: tuple[object, ...] = () if input is OMITTED else (input,)
         return self._schedule_activity(
             call, activity, args, {}, result_type, retry, tag, cancellation, start_timeout
         )
@@ -359,7 +360,7 @@ class SchedulingContext(ContextMarker):
             tag=chosen_tag,
             retry=policy,
             patient=cancellation == "wait",
-            start_timeout=_checked_limit(start_timeout),
+            start_timeout=None if start_timeout is None else _checked_limit(start_timeout),
         )
 
     def _schedule_child(
@@ -400,8 +401,8 @@ def _checked_tag(tag: object) -> str | None:
     return None if tag is None else check_identifier(cast("str", tag), "tag")
 
 
-def _checked_limit(limit: timedelta | float | None) -> timedelta | None:
-    return None if limit is None else to_duration(limit, "start_timeout", positive=True)
+def _checked_limit(limit: timedelta | float) -> timedelta:
+    return to_duration(limit, "start_timeout", positive=True)
 
 
 def _checked_policy(retry: object) -> RetryPolicy | None:

@@ -29,6 +29,7 @@ from perdure.replay.signals import ForbiddenUse, HistoryMismatch, UndecodableDat
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 E = TypeVar("E", bound=Event)
+_INCOMING = frozenset(INCOMING)
 _MOST_DIFFERENCES = 100
 """How many different values are reported for one replay."""
 
@@ -122,7 +123,7 @@ class Transcript:
             recorded = self._recorded(self._recording, kind, fields, number)
             if recorded is not None:
                 self.last_event = number
-                return cast("E", recorded)
+                return recorded  # pyright: ignore[reportReturnType] # of the kind that was asked for
         event = kind(event_id=number, at=self._loop.now, **fields)  # pyright: ignore[reportCallIssue, reportArgumentType] # the caller knows the fields
         if not self.closed:
             self.events.append(event)
@@ -205,11 +206,12 @@ class Transcript:
         """
         if self.mismatch is not None:
             raise self.mismatch
-        self._go_on_after_copy()
+        if self._copying is not None:
+            self._go_on_after_copy()
         recording = self._recording
-        event = None if recording is None else recording.due
         if recording is None:
             return None
+        event = recording.due
         if event is None:
             # Not a count of what the code asked for: it may do without a deprecated patch.
             self.last_event = recording.number_due - 1
@@ -220,14 +222,15 @@ class Transcript:
                 f" {event.event_id} where {recording.number_due} is due; restore it from a"
                 " copy"
             )
-        if self.terminal is not None or not isinstance(event, INCOMING):
+        if self.terminal is not None or type(event) not in _INCOMING:
             if self.terminal is not None or not _is_imposed(event):
                 raise self._difference(event, "nothing", "")
             self.terminal = event
             self.closed = True
             self.last_event = event.event_id
         recording.take_due()
-        self._go_on_after_copy()
+        if self._copying is not None:
+            self._go_on_after_copy()
         return event
 
     def _recorded(

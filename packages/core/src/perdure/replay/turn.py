@@ -90,8 +90,8 @@ def settle(work: Work, event: Event) -> None:
     if future is None:
         return
     match event:
-        case history.ActivityCompleted(result=result):
-            future.settle(result, work.result_type, f"result of activity {work.name!r}")
+        case history.ActivityCompleted():
+            future.settle(event.result, work.result_type, f"result of activity {work.name!r}")
         case history.ActivityFailed(details=details):
             failure = ActivityTimeout if is_timeout(details) else ActivityFailed
             future.fail(failure(work.name, details))

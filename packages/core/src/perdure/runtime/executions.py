@@ -28,7 +28,7 @@ from perdure.runtime.bytes_in_flight import LARGE, BytesInFlight
 from perdure.runtime.copies import Rewind, read_source, settle_fork
 from perdure.runtime.held_instance import HeldInstance
 from perdure.runtime.histories import read_history, read_values
-from perdure.runtime.host_loop import run_in_slices, run_outside_tasks
+from perdure.runtime.host_loop import Slice, run_in_slices, run_outside_tasks
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.value_differences import ValueDifferences
 
@@ -210,6 +210,7 @@ class Executions:
         wanted: Callable[[], bool],
     ) -> Execution:
         rebuilt: list[Execution] = []
+        slice_of_replay = Slice()
 
         def replay() -> Generator[None]:
             execution = yield from steps(
@@ -220,12 +221,13 @@ class Executions:
                 trace_paths=self._options.trace_paths,
                 compare=self._options.compare,
                 surroundings=around,
+                step_ends=slice_of_replay.is_over,
             )
             rebuilt.append(execution)
             self._differences.report(execution)
 
         try:
-            await run_in_slices(replay(), wanted=wanted)
+            await run_in_slices(replay(), wanted=wanted, of=slice_of_replay)
         except BaseException:
             # Cancelled when the last slice had run: the execution is there.
             for execution in rebuilt:

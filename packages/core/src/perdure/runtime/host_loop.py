@@ -42,20 +42,40 @@ def run_outside_tasks(work: Callable[[], T]) -> asyncio.Future[T]:
     return future
 
 
+class Slice:
+    """How long work may go on before other work gets its turn."""
+
+    __slots__ = ("_end", "_now")
+
+    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+        self._now = now
+        self._end = now() + SLICE
+
+    def begin(self) -> None:
+        """Begin the next one."""
+        self._end = self._now() + SLICE
+
+    def is_over(self) -> bool:
+        """Whether it has lasted long enough."""
+        return self._now() >= self._end
+
+
 def run_in_slices(
     steps: Generator[None, None, object],
     *,
     wanted: Callable[[], bool] = lambda: True,
-    now: Callable[[], float] = time.perf_counter,
+    of: Slice | None = None,
 ) -> asyncio.Future[None]:
     """Run all steps from callbacks of the running loop; the future is done with the last.
+
+    A step may ask `of` itself whether its slice is over, if it does not end sooner by itself.
 
     When the future is cancelled, or `wanted` says no between two slices (then it raises
     `NoLongerWanted`), the generator is closed in the next callback, outside of any task too.
     The steps keep what they make where their caller finds it, because the caller may be cancelled
     when the future is done already.
     """
-    slices = _Slices(steps, wanted, now)
+    slices = _Slices(steps, wanted, Slice() if of is None else of)
     slices.loop.call_soon(slices.run, True)
     return slices.future
 
@@ -63,33 +83,33 @@ def run_in_slices(
 class _Slices:
     """The steps that are left. Not a closure, which would hold itself until it is collected."""
 
-    __slots__ = ("_now", "_steps", "_wanted", "future", "loop")
+    __slots__ = ("_slice", "_steps", "_wanted", "future", "loop")
 
     def __init__(
         self,
         steps: Generator[None, None, object],
         wanted: Callable[[], bool],
-        now: Callable[[], float],
+        slice: Slice,
     ) -> None:
         self._steps = steps
         self._wanted = wanted
-        self._now = now
+        self._slice = slice
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[None] = self.loop.create_future()
 
     def run(self, first: bool) -> None:
         """Run a slice, and see to the next."""
-        future, steps, now = self.future, self._steps, self._now
+        future, steps, is_over = self.future, self._steps, self._slice.is_over
         if future.done() or not (first or self._wanted()):
             _run(steps.close, self.loop.create_future())
             if not future.done():
                 future.set_exception(NoLongerWanted())
             return
         try:
-            end = now() + SLICE
+            self._slice.begin()
             while True:
                 next(steps)
-                if now() >= end:
+                if is_over():
                     break
         except StopIteration:
             future.set_result(None)
@@ -104,15 +124,14 @@ class _Slices:
 class Pacer:
     """Tells a loop within a coroutine when its slice is over."""
 
-    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
-        self._now = now
-        self._end = now() + SLICE
+    def __init__(self, of: Slice | None = None) -> None:
+        self._slice = Slice() if of is None else of
 
     async def pause(self) -> None:
         """Let other work run if the slice is over."""
-        if self._now() >= self._end:
+        if self._slice.is_over():
             await asyncio.sleep(0)
-            self._end = self._now() + SLICE
+            self._slice.begin()
 
 
 class BackgroundTasks:
