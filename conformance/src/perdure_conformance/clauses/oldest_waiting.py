@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from perdure.clock import Instant
-from perdure.contract import MANAGEMENT, ActivityRelease, TurnRelease
+from perdure.contract import MANAGEMENT, RECOVERY, ActivityRelease, TurnRelease
 
 from perdure_conformance.bench import Bench, held_by
 from perdure_conformance.check import check
 from perdure_conformance.expect import expect_equal
-from perdure_conformance.samples import LEASE, SECOND, event, work
+from perdure_conformance.samples import COMPLETED, LEASE, SECOND, event, reopening, work
 
 
 @check("ADMIN-9", since=(1, 1), needs=MANAGEMENT)
@@ -67,7 +67,16 @@ async def expect_oldest_message(bench: Bench) -> None:
     await expect_oldest(bench, "an instance whose lease was renewed")
     bench.advance(2 * SECOND)
     await expect_oldest(bench, "an instance whose lease ran out", message=end)
-    await bench.commit(await bench.take("b"))
+    turn = await bench.take("b")
+    await bench.send(event("held", "b"))
+    if RECOVERY in bench.backend.declaration.capabilities:
+        bench.advance(SECOND)
+        await bench.provider.reopen_instance(reopening(1, "b"))
+        reopened = bench.now
+        bench.advance(SECOND)
+        await expect_oldest(bench, "an instance that was reopened while it ran", message=reopened)
+        turn = await bench.take("b")
+    await bench.commit(turn, end=COMPLETED)
 
 
 async def expect_oldest_activity(bench: Bench) -> None:
@@ -80,10 +89,12 @@ async def expect_oldest_activity(bench: Bench) -> None:
     await expect_oldest(bench, "an activity that is due later, and a leased one")
     bench.advance(5 * SECOND)
     await bench.provider.release_activity(ActivityRelease(lease=leased.lease))
-    released = bench.now
     await expect_oldest(bench, "an activity that has come due, and a release", activity=due)
-    [later] = await bench.lease_work(limit=1)
-    await bench.complete(later)
+    bench.advance(SECOND)
+    both = {each.id: each for each in await bench.lease_work()}
+    await bench.complete(both["later"])
+    await bench.provider.release_activity(ActivityRelease(lease=both["one"].lease))
+    released = bench.now
     bench.advance(SECOND)
     await expect_oldest(bench, "a released activity", activity=released)
     leased = await bench.take_work("one")

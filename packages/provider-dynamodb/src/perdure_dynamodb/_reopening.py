@@ -33,7 +33,7 @@ _MOST_ATTEMPTS = 20
 _OUTPUT = ("oup", "oupc", "oupz")
 _OVER = (
     *_OUTPUT,
-    *("pkr", "pkd", "pks", "hid", "tok", "unt", "tkf", "rel"),
+    *("pkr", "pkd", "pks", "hid", "tok", "unt", "tkf"),
     *("ans", "acu", "inu", "nxt", "nxn", "nxs", "slt"),
 )
 """What a lock item tells of the execution that ends, and of its lease."""
@@ -140,7 +140,7 @@ class Reopening:
         prefix = turn_prefix(lock.name, version, engine)
         sets = [
             "exe = :next, evn = :zero, tev = tev + :events, stat = :running, att = :zero",
-            "trn = trn + :one, cid = :id, upd = :now, sta = :now, eng = :engine",
+            "trn = trn + :one, cid = :id, upd = :now, sta = :now, rel = :now, eng = :engine",
             f"{LIFE} = :next_life",
             "gpk = :queue, gsk = :place",
         ]
