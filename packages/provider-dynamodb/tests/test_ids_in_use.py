@@ -56,6 +56,19 @@ async def test_a_thousand_long_ids_in_use_are_told_by_the_commit_and_by_its_repe
     assert answer.in_use == repeated.in_use == frozenset(ids)
 
 
+async def test_ids_in_use_are_no_payloads_to_a_deletion_of_the_namespace(open_on_model, model):
+    ids = ["a", "b"]
+    async with open_on_model() as provider:
+        _, commit = await begin(provider, ids)
+        await provider.commit_turn(commit)
+        assert answers_kept(model)
+
+        await provider.delete_namespace()
+
+        assert answers_kept(model) == []
+        assert await provider.read_instance("parent") is None
+
+
 @pytest.mark.slow
 async def test_another_process_finishes_a_commit_with_many_long_ids_in_use(
     open_on_model, model, clock

@@ -119,7 +119,10 @@ def chunk_key(chunk_id: str, number: int) -> str:
 
 def litter_key(mark: str) -> str:
     """The marker of chunks that nothing refers to yet."""
-    return f"G#{mark}"
+    return f"{LITTER}{mark}"
+
+
+LITTER = "G#"
 
 
 def label_key(number: int) -> str:

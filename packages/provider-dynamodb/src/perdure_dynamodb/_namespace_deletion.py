@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from perdure.contract import InstanceStatus
 
-from perdure_dynamodb._keys import LISTING, LOCK
+from perdure_dynamodb._keys import LISTING, LITTER, LOCK
 from perdure_dynamodb._litter import marked_chunks
 from perdure_dynamodb._namespace import Namespace
 from perdure_dynamodb._table import READ_BATCH, Key, Page, Select, at_once
@@ -69,8 +69,9 @@ class NamespaceDeletion:
         select = Select(partition=partition, only=_NEEDED)
         steps: tuple[list[Key], list[Key], list[Key]] = ([], [], [])
         async for row in self._table.query_all(select):
-            # Chunks may stand alone in the partition of an instance that does not exist.
-            steps[0].extend(marked_chunks(row))
+            if row.text("sk").startswith(LITTER):
+                # Chunks may stand alone in the partition of an instance that does not exist.
+                steps[0].extend(marked_chunks(row))
             step = 0 if "gpk" not in row else 2 if row.text("sk") == LISTING else 1
             steps[step].append((partition, row.text("sk")))
         for keys in steps:
