@@ -5,7 +5,6 @@ taken away before the next try and not by chance.
 """
 
 import asyncio
-from contextlib import suppress
 from datetime import timedelta
 
 import psycopg
@@ -113,7 +112,11 @@ async def test_two_provider_objects_hear_of_each_other_after_a_connection_broke(
 
 
 @pytest.mark.slow
-async def test_a_deadlock_is_resolved_and_the_write_is_made_again(url, mine, name, connect):
+async def test_a_deadlock_is_resolved_and_the_write_is_made_again(
+    url, mine, name, connect, monkeypatch
+):
+    # Before the statement gives up the lock that it waits for.
+    monkeypatch.setenv("PGOPTIONS", "-c deadlock_timeout=20ms")
     async with open_provider(mine) as provider:
         for each in ("one", "two"):
             await provider.create_instance(new_instance(each))
@@ -151,33 +154,13 @@ async def test_a_write_that_cannot_be_serialized_is_made_again(
         assert tries.count == 2
 
 
-@pytest.mark.slow
-async def test_a_call_gives_up_a_lock_after_a_while_and_is_made_again(
-    mine, schema, connect, execute
-):
-    async with open_provider(f"{mine}&schema={schema}") as provider:
-        await provider.create_instance(new_instance("order"))
-        # Five seconds are more than a test should wait.
-        execute(
-            mine,
-            f"ALTER FUNCTION {schema}.write(int, bigint, jsonb, bytea[]) SET lock_timeout = '20ms'",
-        )
-        tries = Tries(provider)
-        with connect(mine) as other, other.transaction():
-            other.execute(f"SELECT FROM {schema}.turns FOR UPDATE")
-            tries.before(3, lambda: other.execute("ROLLBACK"))
-            with suppress(psycopg.Error):
-                await provider.send([event("order")])
-
-        assert tries.count == 3
-
-
 async def test_every_function_that_the_provider_calls_bounds_its_wait_for_locks(
     url, postgres_url, execute
 ):
     async with open_provider(url):
         pass  # makes the schema
-    # The other functions are called by these alone.
+    # The other functions are called by these alone. Where several instances depend on one call, it
+    # leaves a held row soon.
     rows = execute(
         postgres_url,
         """SELECT proname, proconfig FROM pg_proc
@@ -185,7 +168,8 @@ async def test_every_function_that_the_provider_calls_bounds_its_wait_for_locks(
     )
 
     assert len(rows) > 20
-    assert [name for name, settings in rows if "lock_timeout=5s" not in settings] == []
+    bounds = {"lock_timeout=5s", "lock_timeout=250ms"}
+    assert [name for name, settings in rows if bounds.isdisjoint(settings)] == []
 
 
 async def test_the_server_ends_a_statement_that_lasts_longer_than_its_caller_waits(postgres_url):

@@ -31,6 +31,7 @@ from perdure.errors import ProviderError, StorageClosed
 
 from perdure_postgres._errors import (
     has_changed_nothing,
+    has_no_lock,
     has_wrong_server,
     is_broken_off,
     provider_error,
@@ -140,7 +141,7 @@ class Database:
     async def fetch(
         self, operation: str, statement: str, parameters: Parameters, *, repeatable: bool
     ) -> list[Row]:
-        """The rows of a statement; raises a `ProviderError`.
+        """The rows of a statement; raises a `ProviderError`: `RowsHeld` if it did not get a lock.
 
         With `repeatable`, a statement that broke off is repeated although it may have taken effect.
         """
@@ -157,7 +158,7 @@ class Database:
                 raise
             except Exception as error:
                 again = has_changed_nothing(error) or (repeatable and is_broken_off(error))
-                if not again or left == 0:
+                if not again or left == 0 or has_no_lock(error):
                     raise provider_error(
                         error, storage=self.storage, operation=operation
                     ) from error

@@ -12,7 +12,10 @@ import psycopg
 from perdure.errors import ProviderError, StorageCorrupt, StorageFailed, StorageUnavailable
 
 _STANDBY: Final = "25006"
-_ROLLED_BACK: Final = frozenset({"40001", "40P01", "55P03", "57014", _STANDBY, "53300", "57P03"})
+_LOCK_NOT_HAD: Final = "55P03"
+_ROLLED_BACK: Final = frozenset(
+    {"40001", "40P01", _LOCK_NOT_HAD, "57014", _STANDBY, "53300", "57P03"}
+)
 """Nothing was changed, and the same call may succeed: a serialization failure, a deadlock, a lock not
 had in time, a statement not ended in time, a standby after a failover, no connection left, a server
 that starts."""
@@ -39,9 +42,18 @@ class DamagedRecord(Exception):
         super().__init__(f"instance {instance!r} is damaged: {what}")
 
 
+class RowsHeld(StorageUnavailable):
+    """Another transaction held a row for longer than the call waits for it; nothing was changed."""
+
+
 def has_changed_nothing(error: BaseException) -> bool:
     """Whether the call was rolled back, and may succeed if it is made again."""
     return isinstance(error, psycopg.Error) and error.sqlstate in _ROLLED_BACK
+
+
+def has_no_lock(error: BaseException) -> bool:
+    """Whether another transaction held a row for longer than the call waits for it."""
+    return isinstance(error, psycopg.Error) and error.sqlstate == _LOCK_NOT_HAD
 
 
 def is_broken_off(error: BaseException) -> bool:
@@ -74,6 +86,12 @@ def provider_error(error: BaseException, *, storage: str, operation: str) -> Pro
     if isinstance(error, DamagedRecord):
         failure = StorageCorrupt(
             f"{error} in {storage}; restore it from a backup", operation=operation
+        )
+    elif has_no_lock(error):
+        failure = RowsHeld(
+            f"another transaction in {storage} holds what {operation} changes ({reason});"
+            " end that transaction, or try again",
+            operation=operation,
         )
     elif has_changed_nothing(error) or is_broken_off(error):
         if state in _ADVICE or (state is None and "password" in reason):

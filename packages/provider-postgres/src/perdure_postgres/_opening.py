@@ -13,6 +13,7 @@ from perdure_postgres._batches import Batch
 from perdure_postgres._calls import Calls
 from perdure_postgres._database import Database, connect
 from perdure_postgres._errors import provider_error
+from perdure_postgres._held import HeldRows
 from perdure_postgres._options import PostgresOptions
 from perdure_postgres._schema.checking import check_version, migrate, read_state_statement
 from perdure_postgres._schema.migrations import VERSION, digest
@@ -34,6 +35,7 @@ class OpenDatabase:
         self.database = database
         self.calls = Calls(database, schema=options.schema_name, namespace=namespace)
         self.states = Batch(self.calls, "read_instances")
+        self.held = HeldRows(self.calls, patience=options.call_timeout)
         self.statements = Statements(options.schema_name, namespace)
         self.waits = Waits(clock, storage=database.storage)
         self.signals = Signals(
@@ -51,6 +53,7 @@ class OpenDatabase:
             durable=options.durability == "full",
             on_write=self._tell_of,
             waiters=self.waits.until_end_of,
+            held=self.held,
         )
 
         self.transactions = Transactions(
@@ -72,6 +75,7 @@ class OpenDatabase:
         """Close the parts in an order in which none uses a closed one."""
         await self.waits.close()
         await self.writer.drain()
+        await self.held.close()
         await self.states.drain()
         await self.transactions.close()
         await self.signals.close()

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, cast
 
@@ -70,6 +71,7 @@ from perdure.errors import (
 from perdure_postgres._admin import PostgresAdmin
 from perdure_postgres._calls import as_json
 from perdure_postgres._database import Database
+from perdure_postgres._errors import RowsHeld
 from perdure_postgres._opening import OpenDatabase, open_database
 from perdure_postgres._options import PostgresOptions
 from perdure_postgres._rows import activity_of, state_of, turns_of
@@ -191,7 +193,9 @@ class PostgresProvider(Provider):
             "reason": None if parked is None else stored(parked.reason),
             "details": None if parked is None else stored(parked.details),
         }
-        await self._change("release_turn", "release_turns", now, as_json([given]))
+        await self._change(
+            "release_turn", "release_turns", now, as_json([given]), instance=lease.instance
+        )
         self._tell(
             News(
                 turns=True,
@@ -209,7 +213,7 @@ class PostgresProvider(Provider):
             {"o": place, "instance": stored(lease.instance), "token": stored(lease.token)}
             for place, lease in enumerate(each)
         ]
-        gone = await self._renew("renew_turns", given, lease_for)
+        gone = await self._renew("renew_turns", each, given, lease_for)
         return frozenset(each[place] for place in gone)
 
     async def lease_activities(self, request: ActivityRequest) -> Sequence[LeasedActivity]:
@@ -263,7 +267,9 @@ class PostgresProvider(Provider):
             "reason": None if parked is None else stored(parked.reason),
             "details": None if parked is None else stored(parked.details),
         }
-        await self._change("release_activity", "release_activities", now, as_json([given]))
+        await self._change(
+            "release_activity", "release_activities", now, as_json([given]), instance=lease.instance
+        )
         self._tell(
             News(
                 activities=True,
@@ -277,7 +283,7 @@ class PostgresProvider(Provider):
     ) -> frozenset[ActivityLease]:
         check_lease("lease_for", lease_for)
         each = tuple(leases)
-        gone = await self._renew("renew_activities", _named(each), lease_for)
+        gone = await self._renew("renew_activities", each, _named(each), lease_for)
         return frozenset(each[place] for place in gone)
 
     async def read_instance(self, instance: str) -> InstanceState | None:
@@ -296,7 +302,11 @@ class PostgresProvider(Provider):
 
     async def delete_instance(self, instance: str, *, incarnation: str) -> bool:
         [(answer,)] = await self._change(
-            "delete_instance", "delete_instance", stored(instance), stored(incarnation)
+            "delete_instance",
+            "delete_instance",
+            stored(instance),
+            stored(incarnation),
+            instance=instance,
         )
         if answer == "running":
             raise InstanceRunning(instance)
@@ -311,6 +321,7 @@ class PostgresProvider(Provider):
             stored(instance),
             stored(incarnation),
             max(-(2**31), min(before, 2**31 - 1)),
+            instance=instance,
         )
         if count is None:
             raise InstanceNotFound(instance)
@@ -330,6 +341,7 @@ class PostgresProvider(Provider):
                 stored(instance),
                 arrived_before,
                 part,
+                instance=instance,
             )
             deleted += count
             if count < part:
@@ -460,23 +472,51 @@ class PostgresProvider(Provider):
     async def _write(self, change: Change[Result]) -> Result:
         return await self._opened(change.operation).writer.write(change)
 
-    async def _change(self, operation: str, function: str, *arguments: object) -> list[Any]:
+    async def _change(
+        self, operation: str, function: str, *arguments: object, instance: str | None = None
+    ) -> list[Any]:
         """Call a function that changes something; a cancelled caller waits for its end."""
-        calls = self._opened(operation).calls
+        opened = self._opened(operation)
         repeatable = function.startswith("release")
-        return await self._finished(
-            calls.call(operation, function, *arguments, repeatable=repeatable)
-        )
+
+        def call() -> Awaitable[list[Any]]:
+            made = opened.calls.call(operation, function, *arguments, repeatable=repeatable)
+            return self._finished(made)
+
+        touched = () if instance is None else (instance,)
+        return await opened.held.carry_out(lambda: touched, call)
 
     async def _renew(
-        self, operation: str, given: Sequence[Mapping[str, object]], lease_for: timedelta
+        self,
+        operation: str,
+        leases: Sequence[TurnLease] | Sequence[ActivityLease],
+        given: Sequence[Mapping[str, object]],
+        lease_for: timedelta,
     ) -> Sequence[int]:
-        calls = self._opened(operation).calls
+        """Extend leases; returns the places of those that are gone.
+
+        Where a transaction elsewhere holds the row of an instance, its leases are extended once it is
+        free, and the others at once: they would end meanwhile.
+        """
+        opened = self._opened(operation)
         until = self.clock.now() + to_microseconds(lease_for)
-        [(gone,)] = await self._finished(
-            calls.call(operation, operation, until, as_json(given), repeatable=True)
-        )
-        return gone or ()
+
+        async def renew(part: Sequence[Mapping[str, object]]) -> Sequence[int]:
+            [(gone,)] = await self._finished(
+                opened.calls.call(operation, operation, until, as_json(part), repeatable=True)
+            )
+            return gone or ()
+
+        try:
+            return await renew(given)
+        except RowsHeld:
+            held = await opened.held.look({lease.instance for lease in leases})
+        by_instance: dict[str, list[Mapping[str, object]]] = {}
+        for lease, each in zip(leases, given, strict=True):
+            by_instance.setdefault(lease.instance, []).append(each)
+        for instance in held:
+            opened.held.later(instance, partial(renew, by_instance.pop(instance)))
+        return await renew([each for part in by_instance.values() for each in part])
 
     def _asked(
         self, tokens: _Tokens, token: str, unregistered_for: timedelta | None, now: Instant
@@ -525,15 +565,16 @@ class PostgresProvider(Provider):
             due = ALWAYS if notes[8] is None else notes[8]
             outlook.found_nothing(served, begun, due, now=now)
         room = cast("int", asked["limit"]) - len(leased)
-        if skipped and room > 0:
+        if skipped and room > 0 and opened.held.worth_waiting_for(skipped[0]):
             again = {name: value for name, value in asked.items() if name != "repeated"}
-            again |= {"limit": room, "wait_for": skipped[0]}
+            again |= {"limit": room, "wait_for": opened.held.worth_waiting_for(skipped[0])}
             try:
                 rows = await calls.call(operation, operation, now, again, repeatable=False)
                 leased += read(rows)
             except ProviderError as error:
                 # What was leased is returned; the others are found by the next look.
                 _LOGGER.info("locked work was passed over: %s", error)
+                opened.held.pass_over(skipped[0])
         return leased
 
     async def _finished(

@@ -48,16 +48,19 @@ _SETTINGS: Final = """SECURITY DEFINER
     SET plan_cache_mode = force_generic_plan
     SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
     SET enable_material = off SET join_collapse_limit = 1 SET jit = off
-    SET lock_timeout = '5s'"""
+    SET lock_timeout = '{patience}'"""
 """What every function that a provider calls runs with.
 
 Plans are kept for as long as a connection lasts, from a time when the tables may have been empty; so
 the only good plan, loops over indexes in the order in which the tables are named, is the only one
 allowed. Keys are joined by `= ANY (ARRAY[...])`, and rows are locked in the order of what they were
 looked up by: an equality, or an order by the key itself, would make the order of an index useful to
-the planner, and it reads all of a table that it takes for empty. A lock that is not had within five
-seconds ends the call, whatever the session's settings are, and the provider makes it again.
+the planner, and it reads all of a table that it takes for empty. A lock that is not had in time ends the
+call, whatever the session's settings are, and the provider makes it again.
 """
+_PATIENCE: Final = {"@settings@": "5s", "@hurried@": "250ms"}
+"""How long a function waits for a lock. Those that work for many instances at once soon leave a row that
+another transaction holds, since the others wait for them; so does `write` for a group."""
 
 
 def quoted(name: str) -> str:
@@ -99,10 +102,11 @@ def functions(schema: str) -> Iterator[str]:
     yield "SET LOCAL check_function_bodies = off"
     for name in _FILES:
         text = (home / f"{name}.sql").read_text("utf-8")
+        for mark, patience in _PATIENCE.items():
+            settings = _SETTINGS.replace("{patience}", patience)
+            text = text.replace(mark, settings.replace("{schema}", quoted(schema)))
         yield (
-            text.replace("@settings@", _SETTINGS.replace("{schema}", quoted(schema)))
-            .replace("@farthest@", str(FARTHEST_END))
-            .replace("@beginning@", str(_BEGINNING))
+            text.replace("@farthest@", str(FARTHEST_END)).replace("@beginning@", str(_BEGINNING))
         )
 
 

@@ -55,6 +55,10 @@ class Change(ABC, Generic[Result]):
     def answer(self, fields: dict[str, Any], messages: Sequence[Message], more: bool) -> Result:
         """The result of the call, or the error that refuses it."""
 
+    def instances(self) -> frozenset[str]:
+        """Those whose rows it locks."""
+        return frozenset(each for each in self.alone | self.shared if isinstance(each, str))
+
     makes_turns: bool = True
     """Whether an instance may have become ready."""
     makes_activities: bool = False

@@ -9,6 +9,7 @@ them at once. It judges each write by itself, and the refusal of one leaves the 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Sequence
+from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from perdure.clock import Clock
@@ -16,7 +17,8 @@ from perdure.contract import CallGroups, Group, GroupedCall, Message, in_tasks
 from perdure.errors import PerdureError
 
 from perdure_postgres._database import Database, Row
-from perdure_postgres._errors import DamagedRecord, provider_error
+from perdure_postgres._errors import DamagedRecord, RowsHeld, provider_error
+from perdure_postgres._held import HeldRows
 from perdure_postgres._rows import message_of
 from perdure_postgres._waits import Waiter
 from perdure_postgres._writes.changes import Change, Commit
@@ -27,6 +29,10 @@ Grouped: TypeAlias = GroupedCall[Change[object], object]
 
 _GROUPS_AT_ONCE: Final = 2
 """One is carried out while the other is on the wire; more would only make the groups smaller."""
+
+
+class _Undone(Exception):
+    """A group was rolled back, and says nothing of a single write."""
 
 
 class Writer:
@@ -42,6 +48,7 @@ class Writer:
         durable: bool,
         on_write: Callable[[Sequence[Change[object]]], None],
         waiters: Callable[[str], Collection[Waiter]],
+        held: HeldRows,
     ) -> None:
         self._database = database
         self._clock = clock
@@ -50,13 +57,15 @@ class Writer:
         self._durable = durable
         self._on_write = on_write
         self._waiters = waiters
+        self._held = held
         self._groups = CallGroups[Change[object], object](
             in_tasks(self._carry_out), description=database.storage, at_once=_GROUPS_AT_ONCE
         )
 
     async def write(self, change: Change[Result]) -> Result:
         """Carry out a write; returns its result, or raises why it was refused."""
-        return cast("Result", await self._groups.ask(change.operation, change))
+        ask = partial(self._groups.ask, change.operation, change)
+        return cast("Result", await self._held.carry_out(change.instances, ask))
 
     async def drain(self) -> None:
         """Refuse new writes, and return when the others have been answered."""
@@ -64,9 +73,28 @@ class Writer:
 
     async def _carry_out(self, group: Group[Change[object], object]) -> None:
         group.put_back(_free_of_conflicts(group.calls))
-        rows = await self._fetch(group.calls)
+        try:
+            rows = await self._fetch(group.calls)
+        except RowsHeld as error:
+            if len(group.calls) == 1:
+                raise
+            await self._leave_out_held(group, error)
+            return
         self._record(group.calls, rows)
         self._on_write([each.call for each in group.calls])
+
+    async def _leave_out_held(self, group: Group[Change[object], object], error: RowsHeld) -> None:
+        """Refuse the writes whose rows are held, and put the others into the next group."""
+        touched = frozenset[str]().union(*(each.call.instances() for each in group.calls))
+        held = await self._held.look(touched)
+        refused = [each for each in group.calls if not held.isdisjoint(each.call.instances())]
+        if not refused:
+            # What is in the way cannot be seen; so each is carried out by itself.
+            raise _Undone from error
+        group.calls.sort(key=lambda each: each not in refused)
+        group.put_back(len(refused))
+        for each in refused:
+            each.refuse(RowsHeld(str(error), operation=each.operation))
 
     async def _fetch(self, group: Sequence[Grouped]) -> list[Row]:
         document = Document(self._clock.now())
@@ -77,6 +105,7 @@ class Writer:
             change.add_to(document)
         if not self._durable:
             document.mark("relaxed")
+        document.mark("hurried")
         return await self._database.fetch(
             group[0].operation,
             self._statement,

@@ -46,7 +46,7 @@ $$;
 -- which other transactions had locked, or with `part` 8 when there is nothing to lease, as `lease_turns`.
 CREATE OR REPLACE FUNCTION lease_activities(p_namespace int, p_now bigint, p jsonb)
 RETURNS TABLE (part int, fields jsonb, data bytea)
-LANGUAGE plpgsql VOLATILE @settings@ AS $$
+LANGUAGE plpgsql VOLATILE @hurried@ AS $$
 #variable_conflict use_column
 DECLARE
     v_token text := p->>'token';
@@ -211,7 +211,7 @@ $$;
 -- Gives leases of activities back, as `release_turns` does for turns (ACT-11 to ACT-13, ACT-23). Returns
 -- the instances that were marked as parked.
 CREATE OR REPLACE FUNCTION release_activities(p_namespace int, p_now bigint, p jsonb) RETURNS text[]
-LANGUAGE plpgsql VOLATILE @settings@ AS $$
+LANGUAGE plpgsql VOLATILE @hurried@ AS $$
 DECLARE
     v_parked text[];
 BEGIN
@@ -263,7 +263,7 @@ END
 $$;
 
 CREATE OR REPLACE FUNCTION renew_activities(p_namespace int, p_until bigint, p jsonb) RETURNS int[]
-LANGUAGE plpgsql VOLATILE @settings@ AS $$
+LANGUAGE plpgsql VOLATILE @hurried@ AS $$
 DECLARE
     v_gone int[];
 BEGIN

@@ -1,7 +1,7 @@
 -- Takes instances out of sight: nothing finds them by id from now on, and what is large is removed
 -- later, in parts. The caller holds their locks.
 CREATE OR REPLACE FUNCTION delete_instances(p_numbers bigint[]) RETURNS void
-LANGUAGE plpgsql VOLATILE @settings@ AS $$
+LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
     DELETE FROM labels AS l WHERE l.instance = ANY (p_numbers);
     DELETE FROM messages AS m WHERE m.instance = ANY (p_numbers);

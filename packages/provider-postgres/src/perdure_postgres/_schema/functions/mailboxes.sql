@@ -80,3 +80,24 @@ LANGUAGE sql VOLATILE AS $$
     ORDER BY 2, 3, 4
     ON CONFLICT DO NOTHING
 $$;
+
+-- Those of these ids whose instances another transaction has locked now.
+CREATE OR REPLACE FUNCTION find_held(p_namespace int, p_ids jsonb) RETURNS text[]
+LANGUAGE plpgsql VOLATILE @settings@ AS $$
+DECLARE
+    v_free bigint[];
+BEGIN
+    SELECT coalesce(array_agg(l.number), '{}') INTO v_free FROM (
+        SELECT t.number FROM turns AS t
+        WHERE t.number = ANY (ARRAY(
+            SELECT i.number FROM jsonb_array_elements_text(p_ids) AS w(id)
+            JOIN LATERAL find_instance(p_namespace, w.id) AS i ON true))
+        FOR UPDATE SKIP LOCKED
+    ) AS l;
+    RETURN ARRAY(
+        SELECT w.id FROM jsonb_array_elements_text(p_ids) AS w(id)
+        JOIN LATERAL find_instance(p_namespace, w.id) AS i ON true
+        WHERE i.number <> ALL (v_free)
+    );
+END
+$$;

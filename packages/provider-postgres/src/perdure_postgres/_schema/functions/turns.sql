@@ -71,7 +71,7 @@ $$;
 -- that as `from` next time.
 CREATE OR REPLACE FUNCTION lease_turns(p_namespace int, p_now bigint, p jsonb)
 RETURNS TABLE (item bigint, part int, fields jsonb, data bytea)
-LANGUAGE plpgsql VOLATILE @settings@ AS $$
+LANGUAGE plpgsql VOLATILE @hurried@ AS $$
 #variable_conflict use_column
 DECLARE
     v_token text := p->>'token';
@@ -226,7 +226,7 @@ $$;
 -- Gives leases of turns back; `delay` is the end of the delay. An uncounted release of a lease that was
 -- taken over lowers the count (LEASE-21).
 CREATE OR REPLACE FUNCTION release_turns(p_namespace int, p_now bigint, p jsonb) RETURNS void
-LANGUAGE plpgsql VOLATILE @settings@ AS $$
+LANGUAGE plpgsql VOLATILE @hurried@ AS $$
 BEGIN
     PERFORM t.number
     FROM jsonb_to_recordset(p) AS r(instance text)
@@ -265,7 +265,7 @@ $$;
 
 -- Extends the leases that stand; returns the places of the others.
 CREATE OR REPLACE FUNCTION renew_turns(p_namespace int, p_until bigint, p jsonb) RETURNS int[]
-LANGUAGE plpgsql VOLATILE @settings@ AS $$
+LANGUAGE plpgsql VOLATILE @hurried@ AS $$
 DECLARE
     v_gone int[];
 BEGIN

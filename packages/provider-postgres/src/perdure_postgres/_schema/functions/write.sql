@@ -37,6 +37,10 @@ BEGIN
     IF p ? 'relaxed' THEN
         PERFORM set_config('synchronous_commit', 'off', true);
     END IF;
+    IF p ? 'hurried' THEN
+        -- Others wait for this group: it leaves a row soon that another transaction holds.
+        PERFORM set_config('lock_timeout', '250ms', true);
+    END IF;
 
     -- 1. Lock the instances, in the order of their numbers, so that two groups never wait for each
     -- other. One that another transaction has deleted and created again meanwhile is locked next time.
@@ -533,7 +537,7 @@ $$;
 -- Makes a row for each of these ids that no instance has, so that events can wait there.
 CREATE OR REPLACE FUNCTION await_ids(p_namespace int, p_now bigint, p_ids jsonb, p_verdict text[])
 RETURNS void
-LANGUAGE plpgsql VOLATILE @settings@ AS $$
+LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     v_missing text[];
 BEGIN
