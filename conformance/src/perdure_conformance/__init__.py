@@ -27,6 +27,7 @@ Runs:
 - `runner`, `verdict`, `report`, `provider_table`: from checks to a verdict and its documents
 - `command`, `captured_logs`: the command line
 - `suite`, `plugin`: the checks as tests
+- `bound_clients`: tests of clients on a connection of the application
 - `records_page`: every field of the contract's records
 - `scaffold`: writes a new provider package
 - `stress`, `stress_workloads`: measures a provider

@@ -6,20 +6,21 @@ import json
 import subprocess
 import sys
 from datetime import timedelta
+from functools import partial
 
 import asyncpg
 import perdure
 import psycopg
 import pytest
-from perdure import BlockingClient, Client, NotFound, Running, codecs
+from perdure import BlockingClient, Client, NotFound, Running
 from perdure.contract import ProviderUrl, Serves, WorkWait
 from perdure.errors import (
     ClientUnusable,
-    InstanceAlreadyExists,
     InvalidInput,
     StorageFailed,
     StorageUnavailable,
 )
+from perdure_conformance.bound_clients import Application, BoundClients
 from perdure_postgres import PostgresOptions, bind
 from sqlalchemy import URL, create_engine, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
@@ -176,6 +177,16 @@ class Ways:
 WAYS = sorted(name for name in vars(Ways) if not name.startswith("_"))
 
 
+class TestBoundClients(BoundClients):
+    @pytest.fixture
+    def application(self, provider, connection, namespace):
+        bound = partial(bind, connection)
+        return Application(
+            bind=lambda **given: bound(**{"namespace": namespace, **given}),
+            commit=connection.commit,
+        )
+
+
 @pytest.mark.parametrize("fails", [False, True], ids=["committed", "rolled back"])
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_row_and_its_orchestration_commit_together_or_not_at_all(
@@ -271,63 +282,6 @@ async def test_a_savepoint_that_is_rolled_back_takes_its_start_along(
     assert client.get_orchestration_status("order-1") == Running()
 
 
-async def test_an_id_in_use_is_refused_and_the_transaction_goes_on(provider, connection, namespace):
-    await Client(provider).start_orchestration("order-1", "process")
-    client = BlockingClient(bind(connection, namespace=namespace))
-
-    with pytest.raises(InstanceAlreadyExists):
-        client.start_orchestration("order-1", "process")
-    client.start_orchestration("order-1", "process", if_exists="return")
-    client.start_orchestration("order-2", "process", labels={"customer": "ada"})
-    connection.commit()
-
-    assert (await provider.read_instance("order-2")).labels == {"customer": "ada"}
-
-
-async def test_an_ended_instance_is_replaced_when_the_application_commits(
-    provider, connection, namespace
-):
-    ordinary = Client(provider)
-    await ordinary.start_orchestration("nightly", "process")
-    await ordinary.terminate_instance("nightly")
-    before = await provider.read_instance("nightly")
-
-    client = BlockingClient(bind(connection, namespace=namespace))
-    client.start_orchestration("nightly", "process", if_exists="replace_ended")
-
-    assert await provider.read_instance("nightly") == before
-    connection.commit()
-    replaced = await provider.read_instance("nightly")
-    assert replaced.incarnation != before.incarnation
-
-
-async def test_an_event_for_an_id_that_is_started_later_waits_for_it(
-    provider, connection, namespace
-):
-    client = BlockingClient(bind(connection, namespace=namespace))
-
-    assert client.raise_event("order-1", "paid", "500", event_id="one").value == "early"
-    client.raise_event("order-1", "paid", "500", event_id="one")
-    connection.commit()
-    await Client(provider).start_orchestration("order-1", "process")
-
-    work = await provider.as_management_capability().read_work("order-1")
-    assert [message.kind.value for message in work.messages] == ["start", "event"]
-
-
-async def test_a_codec_encodes_what_a_bound_client_starts(
-    postgres_url, provider, connection, namespace
-):
-    codec = codecs.Zlib()
-    BlockingClient(bind(connection, namespace=namespace, codec=codec)).start_orchestration(
-        "order-1", "process", '"' + 300_000 * "a" + '"'
-    )
-    connection.commit()
-
-    work = await provider.as_management_capability().read_work("order-1")
-    assert work.messages[0].size < 10_000
-
-
 async def test_the_commit_wakes_a_worker_that_waits(provider, connection, namespace):
     serves = Serves(orchestrations={"process": frozenset()})
     waiting = asyncio.create_task(
@@ -346,17 +300,6 @@ async def test_the_commit_wakes_a_worker_that_waits(provider, connection, namesp
 
     async with asyncio.timeout(5):
         await waiting
-
-
-async def test_what_waits_or_works_needs_a_provider_of_its_own(provider, connection, namespace):
-    bound = bind(connection, namespace=namespace)
-    handle = BlockingClient(bound).start_orchestration("order-1", "process")
-
-    with pytest.raises(ClientUnusable, match="commit it, and wait with a client of open_provider"):
-        handle.result(timeout=1)
-    with pytest.raises(ClientUnusable, match="on which no runtime can work"):
-        async with perdure.Runtime(bound):
-            pass
 
 
 async def test_a_blocking_client_of_an_async_connection_is_refused(provider, options, namespace):
@@ -432,8 +375,3 @@ def test_a_connection_to_another_database_is_refused():
         pytest.raises(InvalidInput, match=r"uses sqlite\+pysqlite; bind one of postgresql"),
     ):
         bind(connection)
-
-
-def test_a_namespace_without_a_name_is_refused(connection):
-    with pytest.raises(InvalidInput, match="namespace is ''"):
-        bind(connection, namespace="")

@@ -1,25 +1,25 @@
 """Clients on a connection of the application: what they start commits with it, or not at all."""
 
 import asyncio
-import json
 import sqlite3
 import subprocess
 import sys
 from contextlib import closing
 from datetime import timedelta
+from functools import partial
 
 import aiosqlite
 import perdure
 import pytest
-from perdure import BlockingClient, Client, NotFound, Running, codecs
+from perdure import BlockingClient, Client, NotFound, Running
 from perdure.contract import Serves, SystemClock, WorkWait
 from perdure.errors import (
     ClientUnusable,
-    InstanceAlreadyExists,
     InvalidInput,
     StorageFailed,
     StorageUnavailable,
 )
+from perdure_conformance.bound_clients import Application, BoundClients
 from perdure_sqlite import bind
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
@@ -142,6 +142,12 @@ class _Engine:
 WAYS = sorted(name for name in vars(Ways) if not name.startswith("_"))
 
 
+class TestBoundClients(BoundClients):
+    @pytest.fixture
+    def application(self, connection):
+        return Application(bind=partial(bind, connection), commit=connection.commit)
+
+
 @pytest.mark.parametrize("fails", [False, True], ids=["committed", "rolled back"])
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_row_and_its_orchestration_commit_together_or_not_at_all(
@@ -225,55 +231,6 @@ def test_a_savepoint_that_is_rolled_back_takes_its_start_along(connection):
     assert client.get_orchestration_status("order-1") == Running()
 
 
-async def test_an_id_in_use_is_refused_and_the_transaction_goes_on(provider, connection):
-    await Client(provider).start_orchestration("order-1", "process")
-    client = BlockingClient(bind(connection))
-
-    with pytest.raises(InstanceAlreadyExists):
-        client.start_orchestration("order-1", "process")
-    client.start_orchestration("order-1", "process", if_exists="return")
-    client.start_orchestration("order-2", "process", labels={"customer": "ada"})
-    connection.commit()
-
-    assert (await provider.read_instance("order-2")).labels == {"customer": "ada"}
-
-
-async def test_an_ended_instance_is_replaced_when_the_application_commits(provider, connection):
-    ordinary = Client(provider)
-    await ordinary.start_orchestration("nightly", "process")
-    await ordinary.terminate_instance("nightly")
-    before = await provider.read_instance("nightly")
-
-    client = BlockingClient(bind(connection))
-    client.start_orchestration("nightly", "process", if_exists="replace_ended")
-
-    assert await provider.read_instance("nightly") == before
-    connection.commit()
-    assert (await provider.read_instance("nightly")).incarnation != before.incarnation
-
-
-async def test_an_event_for_an_id_that_is_started_later_waits_for_it(provider, connection):
-    client = BlockingClient(bind(connection))
-
-    assert client.raise_event("order-1", "paid", "500", event_id="one").value == "early"
-    client.raise_event("order-1", "paid", "500", event_id="one")
-    connection.commit()
-    await Client(provider).start_orchestration("order-1", "process")
-
-    work = await provider.as_management_capability().read_work("order-1")
-    assert [message.kind.value for message in work.messages] == ["start", "event"]
-
-
-async def test_a_codec_encodes_what_a_bound_client_starts(provider, connection):
-    text = json.dumps(300_000 * "a")
-    client = BlockingClient(bind(connection, codec=codecs.Zlib()))
-    client.start_orchestration("order-1", "process", text)
-    connection.commit()
-
-    work = await provider.as_management_capability().read_work("order-1")
-    assert work.messages[0].size < 10_000
-
-
 async def test_a_worker_that_waits_finds_what_was_committed(provider, connection):
     BlockingClient(bind(connection)).start_orchestration("order-1", "process")
     connection.commit()
@@ -296,17 +253,6 @@ async def test_an_operation_that_fails_in_the_middle_leaves_nothing(connection, 
 
     assert await provider.read_instance("order-1") is None
     assert connection.execute("SELECT id FROM orders").fetchall() == [("order-1",)]
-
-
-async def test_what_waits_or_works_needs_a_provider_of_its_own(connection):
-    bound = bind(connection)
-    handle = BlockingClient(bound).start_orchestration("order-1", "process")
-
-    with pytest.raises(ClientUnusable, match="commit it, and wait with a client of open_provider"):
-        handle.result(timeout=1)
-    with pytest.raises(ClientUnusable, match="on which no runtime can work"):
-        async with perdure.Runtime(bound):
-            pass
 
 
 async def test_a_blocking_client_of_an_async_connection_is_refused(provider, file):
@@ -365,8 +311,3 @@ async def test_a_connection_that_is_closed_is_refused(file):
 def test_what_cannot_be_bound_is_named(value, said):
     with pytest.raises(InvalidInput, match=said):
         bind(value)
-
-
-def test_a_namespace_without_a_name_is_refused(connection):
-    with pytest.raises(InvalidInput, match="namespace is ''"):
-        bind(connection, namespace="")
