@@ -1,6 +1,7 @@
 """Waiting: woken by what this process commits, by the passing of time, and by other processes."""
 
 import asyncio
+import sqlite3
 from datetime import timedelta
 
 import pytest
@@ -19,6 +20,8 @@ from perdure.contract import (
     TurnRelease,
     WorkWait,
 )
+from perdure_sqlite import SQLiteProvider
+from perdure_sqlite._waiting import polling
 
 HOUR = timedelta(hours=1)
 LEASE = timedelta(seconds=30)
@@ -203,6 +206,68 @@ async def test_commits_of_other_processes_end_the_wait(desk, make):
     await asyncio.gather(*waiting)
 
     assert clock.now() - began < 5_000_000
+
+
+def has_looked(provider: SQLiteProvider) -> None:
+    """As if the poller had looked before: its first look takes any version for a new one."""
+    opened = provider.opened
+    opened.notifications._poller._version = opened._read_version()
+
+
+async def test_a_commit_of_another_process_is_noticed_before_the_next_look_is_due(
+    desk, make, monkeypatch
+):
+    for interval in ("_SHORTEST_INTERVAL", "_USUAL_INTERVAL", "_LONGEST_INTERVAL"):
+        monkeypatch.setattr(polling, interval, HOUR)
+    here, there = await desk.open(clock=SystemClock()), await desk.open()
+    has_looked(here)
+    waiting = await started(here.wait_for_work(work()))
+    watch = here.opened.notifications._poller._watch
+    if not watch.is_supported:
+        waiting.cancel()
+        pytest.skip("this system tells of no writes")
+    assert watch._is_armed
+
+    await there.create_instance(make.new("a"))
+
+    await asyncio.wait_for(waiting, 10)
+
+
+async def test_a_commit_of_another_process_wakes_only_those_whom_it_concerns(desk, make):
+    here, there = await desk.open(clock=SystemClock()), await desk.open()
+    has_looked(here)
+    waits = {
+        instance: await started(
+            here.wait_for_change(ChangeWait(instance=instance, timeout=HOUR, exists=False))
+        )
+        for instance in "abc"
+    }
+    looks: list[str] = []
+    here.opened.database.reader.set_trace_callback(looks.append)
+
+    await there.create_instance(make.new("b"))
+    await asyncio.wait_for(waits.pop("b"), 10)
+
+    assert [each.done() for each in waits.values()] == [False, False]
+    # One look at each, and the look of the call that is woken.
+    assert sum(text.startswith("SELECT") for text in looks) == 4
+    for each in waits.values():
+        each.cancel()
+
+
+async def test_calls_look_for_themselves_where_the_common_look_fails(desk, make, monkeypatch):
+    here, there = await desk.open(clock=SystemClock()), await desk.open()
+
+    def fail(*given: object) -> None:
+        raise sqlite3.DatabaseError("a page is damaged")
+
+    monkeypatch.setattr(here.opened.notifications, "_wake_each_changed", fail)
+    wait = ChangeWait(instance="a", timeout=HOUR, exists=False)
+    waiting = await started(here.wait_for_change(wait))
+
+    await there.create_instance(make.new("a"))
+
+    await asyncio.wait_for(waiting, 10)
 
 
 @pytest.mark.slow

@@ -1,9 +1,11 @@
 """Waiting for work, for changes of an instance, and for lost leases.
 
-A waiting call is woken when this process commits something that concerns it, when another process
-commits anything, or when something is due. Commits of other processes show in `PRAGMA data_version`,
-a counter in shared memory. One task polls it on behalf of all waiting calls, more often while
-something happens; with a manual clock there is no polling, since nothing would advance its sleep.
+A waiting call is woken when this process or another one commits something that concerns it, or when
+something is due.
+
+A commit of another process does not tell what it changed. So the instances that calls wait for are
+read one after the other in one transaction, and only the calls that they concern are woken: a crowd of
+calls that look for themselves would cost ten times as much.
 
 No commit is missed: a call is registered before it looks, and a later commit wakes it.
 """
@@ -15,8 +17,10 @@ from collections import defaultdict
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
+from typing import TypeAlias, TypeVar
 
-from perdure.clock import Clock, ManualClock, to_microseconds
+from perdure.clock import Clock, to_microseconds
 from perdure.contract import (
     ActivityLease,
     CancellationWait,
@@ -24,7 +28,7 @@ from perdure.contract import (
     Instant,
     WorkWait,
 )
-from perdure.errors import StorageClosed
+from perdure.errors import ProviderError, StorageClosed
 
 from perdure_sqlite._file.identity import FileReplaced, replaced_error
 from perdure_sqlite._operations.queue_heads import next_activity, next_turn
@@ -34,14 +38,17 @@ from perdure_sqlite._sql.activities import FIND_ACTIVITY_LEASE
 from perdure_sqlite._sql.instances import READ_CHANGE_MARKS, RUNNING
 from perdure_sqlite._sql.rows import parked_of
 from perdure_sqlite._waiting.damage_mark import DamageMark
-from perdure_sqlite._waiting.waiters import LeaseWaiter, Waiter
+from perdure_sqlite._waiting.polling import Poller
+from perdure_sqlite._waiting.waiters import ChangeWaiter, LeaseWaiter, Waiter
 from perdure_sqlite._writes.transaction import Transaction
 
-_SHORTEST_INTERVAL = timedelta(milliseconds=5)
-_USUAL_INTERVAL = timedelta(milliseconds=50)
-_LONGEST_INTERVAL = timedelta(milliseconds=100)
-_SLOWING, _SLOWING_LATER = 1.2, 1.01
+AnyWaiter = TypeVar("AnyWaiter", bound=Waiter)
+ChangeMarks: TypeAlias = tuple[str, str | None, str | None, str | None, Instant | None]
+"""The columns of `READ_CHANGE_MARKS`."""
+
 _BETWEEN_LOOKS = timedelta(milliseconds=100)
+_LOOKS_PER_STEP = 200
+"""How many instances are looked at before other tasks run."""
 
 
 class Notifications:
@@ -54,20 +61,22 @@ class Notifications:
         self._reader = reader
         self._clock = clock
         self._file = file
-        self._read_version = read_version
-        """Returns a number that commits of other processes change, or None if it is not known now."""
-        self._version: int | None = None
         self._work_waiters: set[Waiter] = set()
-        self._change_waiters: dict[str, set[Waiter]] = defaultdict(set)
+        self._change_waiters: dict[str, set[ChangeWaiter]] = defaultdict(set)
         self._lease_waiters: set[Waiter] = set()
         self._lease_waiters_of: dict[str, set[LeaseWaiter]] = defaultdict(set)
         """By the instances of their leases."""
-        self._poller: asyncio.Task[None] | None = None
-        self._interval = _SHORTEST_INTERVAL
+        self._poller = Poller(
+            clock,
+            file=file,
+            read_version=read_version,
+            is_needed=self._is_anyone_waiting,
+            on_commit=self._wake_for_other_process,
+        )
 
     def notify(self, transaction: Transaction) -> None:
         """Wake the calls that a commit of this process concerns."""
-        self._interval = _SHORTEST_INTERVAL
+        self._poller.expect_more()
         for waiter in self._work_waiters:
             if (waiter.turns and transaction.next_turn_at < waiter.until) or (
                 waiter.activities and transaction.next_activity_at < waiter.until
@@ -76,7 +85,7 @@ class Notifications:
         if self._change_waiters:
             for instance, continues in transaction.changed.items():
                 for waiter in self._change_waiters.get(instance, ()):
-                    if not (continues and waiter.until_ended):
+                    if not (continues and waiter.wait.until_ended):
                         waiter.wake()
         if self._lease_waiters:
             for instance in transaction.changed:
@@ -98,16 +107,19 @@ class Notifications:
 
     async def wait_for_change(self, wait: ChangeWait) -> None:
         """Return when the instance differs from what the caller saw, or after the timeout."""
-        waiter = Waiter(until_ended=wait.until_ended)
+        waiter = ChangeWaiter(wait)
         deadline = self._clock.now() + to_microseconds(wait.timeout)
         watchers = self._change_waiters[wait.instance]
+
+        def read(reader: Reader) -> ChangeMarks | None:
+            return reader.execute(READ_CHANGE_MARKS, (reader.namespace, wait.instance)).fetchone()
+
         try:
             with self._registered(waiter, watchers):
                 while True:
                     waiter.prepare()
-                    if await self._reader.run(
-                        "wait_for_change", lambda reader: self._differs(wait, reader)
-                    ):
+                    marks = await self._reader.run("wait_for_change", read)
+                    if self._differs(wait, marks):
                         return
                     if await self._is_over(waiter, ALWAYS, deadline):
                         return
@@ -161,9 +173,7 @@ class Notifications:
                     operation="wait",
                 )
             )
-        if self._poller is not None:
-            self._poller.cancel()
-            await asyncio.wait([self._poller])
+        await self._poller.close()
 
     def _all(self) -> list[Waiter]:
         watchers = (waiter for each in self._change_waiters.values() for waiter in each)
@@ -178,12 +188,12 @@ class Notifications:
             at = min(at, next_activity(reader, wait.activity_names, wait.activity_tags, now))
         return at
 
-    def _differs(self, wait: ChangeWait, reader: Reader) -> bool:
-        found = reader.execute(READ_CHANGE_MARKS, (reader.namespace, wait.instance)).fetchone()
-        if found is None:
+    def _differs(self, wait: ChangeWait, marks: ChangeMarks | None) -> bool:
+        if marks is None:
             return wait.exists
-        status, last_commit, *parked = found
-        if not wait.exists or self.damage.parked(status, parked_of(*parked)) != wait.parked:
+        status, last_commit, reason, details, since = marks
+        parked = self.damage.parked(status, parked_of(reason, details, since))
+        if not wait.exists or parked != wait.parked:
             return True
         return last_commit != wait.last_commit and (not wait.until_ended or status != RUNNING)
 
@@ -203,35 +213,46 @@ class Notifications:
         return slept and waiter.until == deadline
 
     @contextmanager
-    def _registered(self, waiter: Waiter, waiters: set[Waiter]) -> Generator[None]:
+    def _registered(self, waiter: AnyWaiter, waiters: set[AnyWaiter]) -> Generator[None]:
         waiters.add(waiter)
-        if self._poller is None and not isinstance(self._clock, ManualClock):
-            self._poller = asyncio.ensure_future(self._poll())
+        self._poller.start()
         try:
             yield
         finally:
             waiters.discard(waiter)
 
-    async def _poll(self) -> None:
-        """Poll for commits of other processes as long as a call waits."""
-        try:
-            while self._work_waiters or self._change_waiters or self._lease_waiters:
-                await self._clock.sleep(self._interval)
-                version = self._read_version()
-                if version is None or version == self._version:
-                    self._slow_down()
-                    continue
-                self._version = version
-                self._interval = _SHORTEST_INTERVAL
-                for waiter in self._all():
-                    waiter.wake_for_other_process()
-        finally:
-            self._poller = None
+    def _is_anyone_waiting(self) -> bool:
+        return bool(self._work_waiters or self._change_waiters or self._lease_waiters)
 
-    def _slow_down(self) -> None:
-        """Poll less often: soon every 50 ms, and after a few quiet seconds every 100 ms."""
-        slowing = _SLOWING if self._interval < _USUAL_INTERVAL else _SLOWING_LATER
-        self._interval = min(_LONGEST_INTERVAL, self._interval * slowing)
+    async def _wake_for_other_process(self) -> None:
+        for waiter in (*self._work_waiters, *self._lease_waiters):
+            waiter.wake_for_other_process()
+        await self._wake_changed()
+
+    async def _wake_changed(self) -> None:
+        """Wake the calls whose instance differs from what they saw."""
+        instances = list(self._change_waiters)
+        for begin in range(0, len(instances), _LOOKS_PER_STEP):
+            part = instances[begin : begin + _LOOKS_PER_STEP]
+            try:
+                await self._reader.run("wait_for_change", partial(self._wake_each_changed, part))
+            except ProviderError:
+                # They get the error from their own looks.
+                for waiter in self._waiters_of(part):
+                    waiter.wake()
+            await asyncio.sleep(0)
+
+    def _wake_each_changed(self, instances: Sequence[str], reader: Reader) -> None:
+        with reader.snapshot():
+            for instance in instances:
+                key = (reader.namespace, instance)
+                marks = reader.execute(READ_CHANGE_MARKS, key).fetchone()
+                for waiter in self._waiters_of((instance,)):
+                    if self._differs(waiter.wait, marks):
+                        waiter.wake()
+
+    def _waiters_of(self, instances: Sequence[str]) -> list[ChangeWaiter]:
+        return [waiter for each in instances for waiter in self._change_waiters.get(each, ())]
 
 
 def _lost_leases(reader: Reader, leases: Sequence[ActivityLease]) -> frozenset[ActivityLease]:

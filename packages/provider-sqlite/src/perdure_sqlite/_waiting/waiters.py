@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from perdure.clock import Clock
-from perdure.contract import ActivityLease, Instant
+from perdure.contract import ActivityLease, ChangeWait, Instant
 
 from perdure_sqlite._schema.ready_index import ALWAYS
 
@@ -20,12 +20,9 @@ from perdure_sqlite._schema.ready_index import ALWAYS
 class Waiter:
     """One waiting call."""
 
-    __slots__ = ("_woken", "activities", "turns", "until", "until_ended")
+    __slots__ = ("_woken", "activities", "turns", "until")
 
-    def __init__(
-        self, *, turns: bool = False, activities: bool = False, until_ended: bool = False
-    ) -> None:
-        self.until_ended = until_ended
+    def __init__(self, *, turns: bool = False, activities: bool = False) -> None:
         self.turns = turns
         self.activities = activities
         self.until: Instant = ALWAYS
@@ -65,6 +62,16 @@ class Waiter:
             return timer.done()
         finally:
             timer.cancel()
+
+
+class ChangeWaiter(Waiter):
+    """One call that waits for a change of an instance."""
+
+    __slots__ = ("wait",)
+
+    def __init__(self, wait: ChangeWait) -> None:
+        super().__init__()
+        self.wait = wait
 
 
 class LeaseWaiter(Waiter):
