@@ -107,7 +107,7 @@ ROWS = (
     ),
     Row(
         "processes",
-        "200 chains of 5 on {size} processes",
+        "200 chains of 5, worker processes: {size}",
         "activities/s",
         (1, 2),
         (1, 2),
@@ -115,7 +115,7 @@ ROWS = (
     ),
     Row(
         "processes_1ms",
-        "200 chains of 5 with 1 ms of work on {size} processes",
+        "200 chains of 5 with 1 ms of work, worker processes: {size}",
         "activities/s",
         (1, 2),
         (1, 2),

@@ -1,12 +1,13 @@
 """The mark of a parked instance has what every storage takes, whatever it quotes of the user's code."""
 
 from perdure.clock import ManualClock
+from perdure.providers.plugins import create_plugin_manager
 from perdure.runtime.observers import Observers
 from perdure.runtime.parking import ParkedInstances
 
 
 def details_of(quoted: str) -> str:
-    parked = ParkedInstances(ManualClock(), Observers(()))
+    parked = ParkedInstances(ManualClock(), Observers(create_plugin_manager()))
     return parked.mark("i", "nondeterministic", quoted).details
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+
+import pluggy
 
 from perdure.diagnostics.failures import ends_the_process
 from perdure.observe import RuntimeEvent
-from perdure.providers.plugins import create_plugin_manager
 
 _LOGGER = logging.getLogger("perdure.runtime")
 
@@ -18,11 +19,10 @@ class Observers:
     Each is called apart: one that raises is logged, and changes nothing else.
     """
 
-    def __init__(self, plugins: Sequence[object]) -> None:
-        manager = create_plugin_manager(plugins)
+    def __init__(self, plugins: pluggy.PluginManager) -> None:
         self._calls: list[Callable[..., object]] = [
             implementation.function
-            for implementation in manager.hook.perdure_observe.get_hookimpls()
+            for implementation in plugins.hook.perdure_observe.get_hookimpls()
         ]
         self.any = bool(self._calls)
         """Whether there is an observer; if there is none, no event need be made."""

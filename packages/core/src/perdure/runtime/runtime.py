@@ -20,6 +20,7 @@ from perdure.errors import ClientUnusable, PerdureError, ProviderError, StorageC
 from perdure.model.guards import refuse_inside_orchestration
 from perdure.model.record import record
 from perdure.model.settings import require
+from perdure.providers.plugins import create_plugin_manager
 from perdure.runtime.activity_worker import ActivityWorker
 from perdure.runtime.bytes_in_flight import BytesInFlight
 from perdure.runtime.cancellation_watch import CancellationWatch
@@ -106,7 +107,8 @@ class Runtime:
         self._catalog = Catalog(registries)
         refuse_unusable(self._catalog)
         clock = provider.clock
-        observers = Observers(plugins)
+        hooks = create_plugin_manager(plugins)
+        observers = Observers(hooks)
         parked = ParkedInstances(clock, observers)
         skew = ClockSkew(clock, self._options.poll_interval)
         gate = IsolationGate(clock)
@@ -127,7 +129,7 @@ class Runtime:
             client=Client(provider, plugins=plugins),
             resources=resources,
             worker_tag=self._worker_tag,
-            wrappers=activity_wrappers(plugins),
+            wrappers=activity_wrappers(hooks),
             in_flight=in_flight.activities,
         )
         self._services = TurnServices(
@@ -147,7 +149,7 @@ class Runtime:
             idle=self._turn_leases.idle,
             in_flight=in_flight.turns,
             payload_budget=PayloadBudget(in_flight.commits),
-            wrappers=turn_wrappers(plugins),
+            wrappers=turn_wrappers(hooks),
         )
         self._turns = TurnDispatcher(
             self._services,

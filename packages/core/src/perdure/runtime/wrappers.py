@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import cast
+
+import pluggy
 
 from perdure.contract.hooks import ActivityWrapper, TurnWrapper
 from perdure.errors import InvalidInput
 from perdure.model.shown import shown
-from perdure.providers.plugins import create_plugin_manager
 
 
-def activity_wrappers(plugins: Sequence[object]) -> list[ActivityWrapper]:
+def activity_wrappers(plugins: pluggy.PluginManager) -> list[ActivityWrapper]:
     """In the order of the plugins; raises `InvalidInput` for an answer that cannot be called."""
     return cast("list[ActivityWrapper]", _answers(plugins, "perdure_wrap_activity"))
 
 
-def turn_wrappers(plugins: Sequence[object]) -> list[TurnWrapper]:
+def turn_wrappers(plugins: pluggy.PluginManager) -> list[TurnWrapper]:
     """In the order of the plugins; raises `InvalidInput` for an answer that cannot be called."""
     return cast("list[TurnWrapper]", _answers(plugins, "perdure_wrap_turn"))
 
 
-def _answers(plugins: Sequence[object], hook: str) -> list[object]:
-    manager = create_plugin_manager(plugins)
+def _answers(plugins: pluggy.PluginManager, hook: str) -> list[object]:
     # Pluggy calls the plugin that was registered last first.
-    answers = cast("list[object]", getattr(manager.hook, hook)())
+    answers = cast("list[object]", getattr(plugins.hook, hook)())
     for answer in answers:
         if not callable(answer):
             raise InvalidInput(
