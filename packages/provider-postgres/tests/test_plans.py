@@ -55,7 +55,7 @@ FOREIGN = 8000
 """So many rows that a call which reads a whole table or index touches thousands of pages."""
 FEW = 300
 TABLES = {
-    "instances": "'number', -n, 'id', -n, 'namespace', -1",
+    "instances": "'number', -n, 'id', -n",
     "turns": "'number', -n, 'queue', -1",
     "activities": "'instance', -n, 'queue', -1",
     **dict.fromkeys(

@@ -118,8 +118,8 @@ instances = Table(
     Column("parent_execution", Integer),
     Column("parent_event", Integer),
     Column("labels", JSONB),
-    UniqueConstraint("namespace", "id", name="instances_by_id"),
 )
+instances_by_id = Index("instances_by_id", instances.c.namespace, instances.c.id, unique=True)
 # The namespace is not the first column here: a server that knows nothing of an empty table would as
 # soon read all of a namespace by one of these as find an instance by its id.
 _newest_first = (instances.c.created_at.desc(), instances.c.number.desc())
