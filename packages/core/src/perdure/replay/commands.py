@@ -578,8 +578,11 @@ class Commands(EventCommands):
         *,
         patient: bool = False,
     ) -> ScheduledFuture[Any]:
-        make: type[ScheduledFuture[Any]] = PatientFuture if patient else ScheduledFuture
-        future = make(loop=self.loop, port=self, scheduled=number)
+        future: ScheduledFuture[Any] = (
+            PatientFuture(loop=self.loop, port=self, scheduled=number)
+            if patient
+            else ScheduledFuture(loop=self.loop, port=self, scheduled=number)
+        )
         if not self.transcript.closed:
             self.work[number] = Work(kind, future, name, result_type, child)
         return future

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from itertools import chain
 from typing import Required, TypeAlias, TypedDict, Unpack, cast
 
 from perdure import history
@@ -144,7 +145,7 @@ class Execution:
     @classmethod
     def rebuild(
         cls,
-        events: Sequence[Event],
+        events: Iterable[Event],
         definition: OrchestrationDefinition,
         catalog: Catalog,
         **settings: Unpack[ExecutionSettings],
@@ -160,7 +161,7 @@ class Execution:
     @classmethod
     def rebuilding(
         cls,
-        events: Sequence[Event],
+        events: Iterable[Event],
         definition: OrchestrationDefinition,
         catalog: Catalog,
         *,
@@ -169,14 +170,18 @@ class Execution:
     ) -> Generator[None, None, Execution]:
         """Rebuild the execution as its history left it; each step delivers events until `step_ends`.
 
-        It asks after each event, and several times within one that has much to run. Between two steps its loop is not entered, and closing the generator frees the execution. If
+        It asks after each event, and several times within one that has much to run. `events` is read
+        as far as the replay has come; what reading raises is raised here. Between two steps its loop is not entered, and closing the generator frees the execution. If
         values differ from the recorded ones, the recorded ones are used, and `differences` lists
         them. Raises `HistoryMismatch` if the code asks for something else than the history has (or,
         with `compare` "strict", for other values), `UndecodableData` if the history does not begin
         with a start event or has a gap, and `ForbiddenUse` if the code made a forbidden call.
         """
-        execution = cls(_start_of(events), definition, catalog, **settings)
-        execution._transcript.begin_replay(under_present_names(events, catalog))
+        recorded = iter(events)
+        first = next(recorded, None)
+        execution = cls(_start_of(first), definition, catalog, **settings)
+        whole = chain((first,), recorded) if first is not None else ()
+        execution._transcript.begin_replay(under_present_names(whole, catalog))
         yield from execution._replay(step_ends)
         return execution
 
@@ -196,7 +201,7 @@ class Execution:
         all of them, the work that is open at their end, and what the code asked for behind it. What
         becomes of open children is left to the caller: see `kept_children`. Raises as `rebuilding`.
         """
-        execution = cls(_start_of(events), definition, catalog, **settings)
+        execution = cls(_start_of(events[0] if events else None), definition, catalog, **settings)
         commands = execution._commands
         commands.copied_to = len(events)
         commands.transcript.begin_copy(
@@ -406,7 +411,7 @@ class Execution:
             while True:
                 if not is_quiet:
                     self._run(STEP)
-                else:
+                elif not transcript.read_on():
                     event = transcript.next_incoming()
                     if event is None:
                         return False
@@ -572,7 +577,7 @@ _ENDS_OF_WORK = frozenset(
 )
 
 
-def _start_of(events: Sequence[Event]) -> OrchestrationStarted:
-    if not events or not isinstance(events[0], OrchestrationStarted):
+def _start_of(first: Event | None) -> OrchestrationStarted:
+    if not isinstance(first, OrchestrationStarted):
         raise UndecodableData("the history does not begin with OrchestrationStarted")
-    return events[0]
+    return first

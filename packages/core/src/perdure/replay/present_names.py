@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 from perdure.authoring.registry import Catalog
 from perdure.history import ActivityScheduled, ChildScheduled, DetachedScheduled, Event
 
 
-def under_present_names(events: Sequence[Event], catalog: Catalog) -> Sequence[Event]:
+def under_present_names(events: Iterable[Event], catalog: Catalog) -> Iterable[Event]:
     """The events as the code asks for them today; nothing is stored."""
     if not (catalog.activity_aliases or catalog.orchestration_aliases):
         return events
-    return [_renamed(event, catalog) for event in events]
+    return (_renamed(event, catalog) for event in events)
 
 
 def _renamed(event: Event, catalog: Catalog) -> Event:

@@ -11,13 +11,18 @@ due. If the order has no visible effect, it may get a later one:
   gets the result that it had before, in any order.
 
 All other requests are matched in order, and the transcript judges the differences.
+
+The history is read as far as the replay has come: up to the next incoming event, because a request
+may get any command before it. What was taken is let go, so that a long history is never in memory
+as objects, which the garbage collector would look at again and again.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import TypeAlias, cast
 
 from perdure.history import (
@@ -35,6 +40,10 @@ from perdure.replay.comparing import hidden_alike, identity, own_fields, same_re
 
 _Addressed: TypeAlias = ChildScheduled | DetachedScheduled | EventSent
 """Commands that name another instance."""
+_INCOMING = frozenset(INCOMING)
+_MOST_READ = 100
+"""How many events are read at once."""
+_ALL_READ = 1 << 62
 _DEFAULT_ID = object()
 """Stands for the default id, which is made of the event's number."""
 
@@ -47,21 +56,33 @@ class Recording:
         "_child_id",
         "_cursor",
         "_events",
-        "_optional",
         "_passed",
+        "_read",
         "_run",
+        "_runs_read",
+        "_source",
         "_taken",
         "agreed",
+        "kept",
     )
 
     def __init__(
         self,
-        events: list[Event],
+        events: Iterable[Event],
         child_id: Callable[[int], str],
         *,
+        keeps: bool = False,
         adopts_ids: bool = False,
     ) -> None:
-        self._events = events
+        self._source = iter(events)
+        self._events: dict[int, Event] = {}
+        """Those that were read and not taken, by their index."""
+        self._read: int = 0
+        """How many were read."""
+        self._runs_read: int = 0
+        """How many incoming events of them are not taken; after the last one, one more."""
+        self.kept: list[Event] | None = [] if keeps else None
+        """All that were read, as they were taken; None where they are let go."""
         self._child_id = child_id
         """Makes the default id of a child from the number of its event."""
         self._adopts_ids = adopts_ids
@@ -71,31 +92,49 @@ class Recording:
         self._taken: set[int] = set()
         """Indexes behind the cursor that were taken out of order."""
         self._run: _Run | None = None
-        self._optional = frozenset(
-            place
-            for place, event in enumerate(events)
-            if type(event) is PatchApplied and event.deprecated
-        )
-        """Indexes of deprecated patches, which are passed where the code does not ask for them."""
         self._passed: set[str] = set()
-        """The names of those that were passed since the last delivery."""
+        """The names of the deprecated patches that were passed since the last delivery, because the
+        code did not ask for them."""
         self.agreed = True
         """Whether the command that was taken last agrees with its request in every value."""
 
     @property
     def due(self) -> Event | None:
         """The first event that was not taken; None at the end."""
-        events, cursor = self._events, self._cursor
-        return events[cursor] if cursor < len(events) else None
+        return self._events.get(self._cursor)
 
     @property
     def number_due(self) -> int:
         """The number of the due event in a history without gaps."""
         return self._cursor + 1
 
+    def read_on(self) -> bool:
+        """Read up to the incoming event behind the next one; True if more is to be read first.
+
+        For between two deliveries. Reads a part at a time, because a run may be long.
+        """
+        if self._runs_read > 1:
+            return False
+        events, place, kept = self._events, self._read, self.kept
+        for event in islice(self._source, _MOST_READ):
+            events[place] = event
+            if kept is not None:
+                kept.append(event)
+            place += 1
+            if type(event) in _INCOMING:
+                self._runs_read += 1
+                if self._runs_read > 1:
+                    break
+        else:
+            if place < self._read + _MOST_READ:
+                self._runs_read = _ALL_READ
+        self._read = place
+        return self._runs_read <= 1
+
     def take_due(self) -> None:
         """Take the due event, and begin a new run."""
         self._run = None
+        self._runs_read -= 1
         if self._passed:
             self._passed.clear()
         self._take(self._cursor)
@@ -108,16 +147,13 @@ class Recording:
         if self._adopts_ids and "instance" in asked:
             return self._take_with_id(kind, asked, number)
         place = self._cursor
-        due = self._events[place] if place < len(self._events) else None
+        due = self._events.get(place)
         self.agreed = due is not None and type(due) is kind and _equal(due, asked)
         if due is not None and self.agreed:
             self._take(place)
             return due
         place = self._find(kind, asked, number)
-        if place is None:
-            return None
-        self._take(place)
-        return self._events[place]
+        return None if place is None else self._take(place)
 
     def take_refusal(self, event: int) -> bool:
         """Take the refusal of an external event; returns False if the history has none."""
@@ -182,31 +218,34 @@ class Recording:
         is_default = asked["instance"] == self._child_id(number)
         instance = self._child_id(event.event_id) if is_default else asked["instance"]
         adopted = replace(cast("_Addressed", event), instance=cast("str", instance))
-        self._events[place] = adopted
+        if self.kept is not None:
+            self.kept[place] = adopted
         self.agreed = _equal(adopted, asked)
         self._take(place)
         return adopted
 
     def _open_run(self) -> _Run:
         if self._run is None:
-            self._run = _Run(self._events, self._cursor, self._child_id)
+            self._run = _Run(self._events, self._cursor, self._read, self._child_id)
         return self._run
 
     def _is_open(self, place: int) -> bool:
         return place >= self._cursor and place not in self._taken
 
-    def _take(self, place: int) -> None:
+    def _take(self, place: int) -> Event:
+        event = self._events.pop(place)
         if place != self._cursor:
             self._taken.add(place)
-            return
+            return event
         self._cursor += 1
-        if not (self._taken or self._optional):
-            return
-        while self._cursor in self._taken or self._cursor in self._optional:
-            if self._cursor in self._taken:
+        while True:
+            if self._taken and self._cursor in self._taken:
                 self._taken.remove(self._cursor)
+            elif type(after := self._events.get(self._cursor)) is PatchApplied and after.deprecated:
+                self._passed.add(after.name)
+                del self._events[self._cursor]
             else:
-                self._passed.add(cast("PatchApplied", self._events[self._cursor]).name)
+                return event
             self._cursor += 1
 
 
@@ -217,7 +256,13 @@ class _Run:
     may have thousands of commands.
     """
 
-    def __init__(self, events: Sequence[Event], start: int, child_id: Callable[[int], str]) -> None:
+    def __init__(
+        self,
+        events: Mapping[int, Event],
+        start: int,
+        end: int,
+        child_id: Callable[[int], str],
+    ) -> None:
         self._requests: deque[int] = deque()
         """The indexes of all commands but cancellations, refusals and patches, in order."""
         self._groups: dict[int, int] = {}
@@ -225,8 +270,10 @@ class _Run:
         self._places: dict[tuple[object, ...], deque[int]] = {}
         before: object = None
         group = 0
-        for place in range(start, len(events)):
-            event = events[place]
+        for place in range(start, end):
+            event = events.get(place)
+            if event is None:
+                continue  # taken before
             if isinstance(event, INCOMING):
                 break
             if isinstance(event, WorkCancelled | EventRefused):

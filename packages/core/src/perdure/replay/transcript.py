@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar, cast
 
 from perdure.diagnostics.frames import is_user_code, module_of
@@ -168,23 +168,23 @@ class Transcript:
 
     # Replay
 
-    def begin_replay(self, history: Sequence[Event]) -> None:
+    def begin_replay(self, history: Iterable[Event]) -> None:
         """Compare commands with this history until `end_replay`."""
-        self._recording = Recording(list(history), self._child_id)
+        self._recording = Recording(history, self._child_id)
 
     def end_replay(self) -> None:
         """Record commands from now on."""
         self._recording = None
         self._copying = None
 
-    def begin_copy(self, history: Sequence[Event], *, adopts_ids: bool) -> None:
+    def begin_copy(self, history: Iterable[Event], *, adopts_ids: bool) -> None:
         """Compare commands with this history, and make it the execution's own, up to its end.
 
         After its last event commands are recorded. With `adopts_ids`, the ids of other instances are
         those that the code asks for now: the history is another instance's.
         """
-        self._copying = list(history)
-        self._recording = Recording(self._copying, self._child_id, adopts_ids=adopts_ids)
+        recording = Recording(history, self._child_id, keeps=True, adopts_ids=adopts_ids)
+        self._recording, self._copying = recording, recording.kept
 
     def _go_on_after_copy(self) -> None:
         """Record commands from now on, if the copied history is at its end.
@@ -197,6 +197,14 @@ class Transcript:
             self.events.extend(copied)
             self.end_replay()
             self._loop.is_silent = False
+
+    def read_on(self) -> bool:
+        """Read the history up to where `next_incoming` needs it; True if there is more to read.
+
+        Raises what reading it raises.
+        """
+        recording = self._recording
+        return recording is not None and self.mismatch is None and recording.read_on()
 
     def next_incoming(self) -> Event | None:
         """The next event to deliver; None at the end of the history.

@@ -8,7 +8,7 @@ id of its last commit tells, the execution is dropped and rebuilt.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import replace
 
 from perdure import history
@@ -161,7 +161,7 @@ class Executions:
             return None
         self.histories_read += 1
         events = await read_history(self._provider, state)
-        definition = self._definition(state.name, _started_version(events, state))
+        definition = self._definition(state.name, _started_version(next(iter(events), None), state))
         around = self._surroundings(state, {})
         execution = await self._replay(Execution.rebuilding, events, definition, around, wanted)
         try:
@@ -204,7 +204,7 @@ class Executions:
     async def _replay(
         self,
         steps: Callable[..., Generator[None, None, Execution]],
-        events: Sequence[history.Event],
+        events: Iterable[history.Event],
         definition: OrchestrationDefinition,
         around: Surroundings,
         wanted: Callable[[], bool],
@@ -317,6 +317,5 @@ def _decoded(message: Message) -> StartData:
         raise UndecodableData(f"start message {message.id!r}: {error}") from error
 
 
-def _started_version(events: Sequence[history.Event], state: InstanceState) -> str | None:
-    first = events[0] if events else None
+def _started_version(first: history.Event | None, state: InstanceState) -> str | None:
     return first.version if isinstance(first, history.OrchestrationStarted) else state.version

@@ -5,7 +5,7 @@ A history is decoded in slices, however long it is, so that other work runs in b
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -33,18 +33,46 @@ class _Source(NamedTuple):
         return cls(state.instance, state.incarnation, state.execution)
 
 
-async def read_history(provider: Provider, state: InstanceState) -> list[Event]:
+class StoredHistory:
+    """A history as it is stored. Each event is decoded when it is come to.
+
+    Only numbers and bytes are held: the garbage collector looks at neither. Iterating raises
+    `UndecodableData`.
+    """
+
+    def __init__(self, instance: str) -> None:
+        self._instance = instance
+        self._numbers: list[int] = []
+        self._data: list[bytes] = []
+
+    def add(self, page: Sequence[StoredEvent]) -> None:
+        """Append these events."""
+        self._numbers += [event.number for event in page]
+        self._data += [event.data for event in page]
+
+    def __iter__(self) -> Iterator[Event]:
+        for number, data in zip(self._numbers, self._data, strict=True):
+            try:
+                yield decode_event(number, data)
+            except ValueError as error:
+                raise UndecodableData(f"history of {self._instance!r}: {error}") from error
+
+
+async def read_history(provider: Provider, state: InstanceState) -> StoredHistory:
     """The history of the current execution.
 
-    Raises `UndecodableData`, `InstanceNotFound`, `ExecutionNotFound` or `ProviderError`.
+    Raises `InstanceNotFound`, `ExecutionNotFound` or `ProviderError`.
     """
-    return await read_events_after(provider, state, 0)
+    stored = StoredHistory(state.instance)
+    async for page in _pages(provider, _Source.of(state)):
+        stored.add(page)
+    return stored
 
 
 async def read_execution(
     provider: Provider, instance: str, incarnation: str, execution: int
 ) -> list[Event]:
-    """The history of any execution; raises as `read_history`."""
+    """The history of any execution; raises as `read_history`, and `UndecodableData`."""
     return await _read_all(provider, _Source(instance, incarnation, execution), 0)
 
 
@@ -67,7 +95,7 @@ async def read_values(provider: Provider, state: InstanceState) -> dict[str, str
 
 
 async def read_events_after(provider: Provider, state: InstanceState, after: int) -> list[Event]:
-    """The events of the current execution with higher numbers; raises as `read_history`."""
+    """The events of the current execution with higher numbers; raises as `read_execution`."""
     if state.last_event <= after:
         return []
     return await _read_all(provider, _Source.of(state), after)
@@ -77,11 +105,10 @@ async def _read_all(provider: Provider, source: _Source, after: int) -> list[Eve
     events: list[Event] = []
     pacer = Pacer()
     async for page in _pages(provider, source, after):
-        for stored in page:
-            try:
-                events.append(decode_event(stored.number, stored.data))
-            except ValueError as error:
-                raise UndecodableData(f"history of {source.instance!r}: {error}") from error
+        stored = StoredHistory(source.instance)
+        stored.add(page)
+        for event in stored:
+            events.append(event)
             await pacer.pause()
     return events
 
