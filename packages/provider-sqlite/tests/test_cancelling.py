@@ -44,7 +44,7 @@ async def test_a_second_cancellation_does_not_cut_the_settling_short(desk, make)
     provider = await desk.open()
     call = asyncio.ensure_future(provider.create_instance(make.new("a")))
     await some_steps(2)
-    assert provider.opened.writer.is_committing
+    assert provider.opened.writer.is_in_use
 
     call.cancel()
     await some_steps(1)

@@ -11,10 +11,11 @@ import perdure
 import pytest
 from perdure.contract import Provider
 from perdure.errors import StorageUnavailable
-from perdure.history import Event
+from perdure.history import Event, TimerFired
 from perdure.observe import RuntimeEvent, TurnLost
 from perdure.replay.execution import STEP, Execution
-from perdure.runtime import host_loop
+from perdure.replay.recording import Recording
+from perdure.runtime import commits, host_loop
 from perdure.runtime.host_loop import NoLongerWanted, Pacer, Slice, run_in_slices
 
 from .manual_time import soon
@@ -340,3 +341,63 @@ async def test_many_messages_are_delivered_in_slices(
 
     assert len(heard_at) == 50
     assert len(set(heard_at)) == 50
+
+
+async def test_the_commit_of_a_large_fan_out_is_encoded_in_slices(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_loop, "SLICE", 0)
+    wide, ticks, encoded_at = perdure.Registry(), 0, list[int]()
+    width = 300
+
+    @wide.activity
+    async def one(number: int) -> int:
+        return number
+
+    @wide.orchestration
+    async def flow(ctx: perdure.OrchestrationContext) -> int:
+        return sum(await asyncio.gather(*(ctx.schedule_activity(one, k) for k in range(width))))
+
+    encode = commits.encode_event
+
+    def noted(event: Event) -> bytes:
+        encoded_at.append(ticks)
+        return encode(event)
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(commits, "encode_event", noted)
+    beside = asyncio.create_task(tick())
+    handle = await perdure.Client(provider).start_orchestration("it", flow)
+    async with perdure.Runtime(provider, wide):
+        assert await handle.result(timeout=30) == sum(range(width))
+    beside.cancel()
+
+    # The first turn has an event for each activity, and no two of them in one slice.
+    assert len(set(encoded_at[: width + 1])) == width + 1
+
+
+def test_a_replay_reads_its_history_as_it_comes_to_it_and_lets_go_of_what_it_has_delivered() -> (
+    None
+):
+    taken = 0
+
+    def recorded() -> Generator[Event]:
+        nonlocal taken
+        for number in range(1, LENGTH + 1):
+            taken = number
+            yield TimerFired(event_id=number, at=0, scheduled=0)
+
+    recording = Recording(recorded(), str)
+    most = 0
+    while not recording.read_on() and recording.due is not None:
+        most = max(most, taken - recording.number_due + 1)
+        recording.take_due()
+
+    assert recording.number_due == LENGTH + 1
+    # The event that is delivered, and the one that ends what follows it.
+    assert most == 2

@@ -103,7 +103,7 @@ class OpenFile:
 
     def _read_version(self) -> int | None:
         # On the writer's connection, because other connections also see the writer's own commits.
-        if self.writer.is_committing:
+        if self.writer.is_in_use:
             return None
         try:
             (version,) = self.database.writer.execute("PRAGMA data_version").fetchone()

@@ -75,6 +75,7 @@ from perdure_sqlite._sql.instances import FIND_INSTANCE, READ_INSTANCE, RUNNING
 from perdure_sqlite._sql.rows import InstanceRow, state_of
 from perdure_sqlite._transactions import FileTransaction
 from perdure_sqlite._writes.transaction import Transaction
+from perdure_sqlite._writes.writer import Steps
 
 Result = TypeVar("Result")
 
@@ -330,7 +331,7 @@ class SQLiteProvider(Provider):
     async def _write(
         self,
         name: str,
-        run: Callable[[Transaction], Result],
+        run: Callable[[Transaction], Result | Steps[Result]],
         *,
         volatile: bool = False,
         undo: Callable[[Result], None] | None = None,

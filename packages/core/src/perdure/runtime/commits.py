@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Generator, Iterable, Sequence
 from datetime import timedelta
 
 from perdure.history import encode_event
@@ -19,6 +19,33 @@ from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.turn_services import TurnServices
 
 
+class EncodedDraft:
+    """What of a draft is encoded for its commit, which takes long where there is much of it."""
+
+    __slots__ = ("add", "events")
+
+    def __init__(self) -> None:
+        self.events: list[bytes] = []
+        self.add: list[NewActivity] = []
+
+    @classmethod
+    def whole(cls, draft: TurnDraft) -> EncodedDraft:
+        """All of it at once."""
+        encoded = cls()
+        encoded.events += map(encode_event, draft.events)
+        encoded.add += map(_new_activity, draft.activities.values())
+        return encoded
+
+    def encode(self, draft: TurnDraft) -> Generator[None]:
+        """All of it in steps."""
+        for event in draft.events:
+            self.events.append(encode_event(event))
+            yield
+        for activity in draft.activities.values():
+            self.add.append(_new_activity(activity))
+            yield
+
+
 def make_turn_commit(
     services: TurnServices,
     held: HeldInstance,
@@ -28,10 +55,11 @@ def make_turn_commit(
     *,
     undecodable: UndecodableData | None,
     may_keep: bool,
+    encoded: EncodedDraft | None = None,
 ) -> TurnCommit:
     """The commit of a turn that has delivered what was in hand.
 
-    `direct`: the activities that it adds leased; `undecodable`: why a message was not delivered;
+    `encoded`: of the draft, if it was encoded before; `direct`: the activities that it adds leased; `undecodable`: why a message was not delivered;
     `may_keep`: whether the lease may be kept after it.
     """
     keeps = may_keep and not services.is_stopping
@@ -54,6 +82,7 @@ def make_turn_commit(
             else None
         ),
         options=services.options,
+        encoded=encoded,
     )
 
 
@@ -99,13 +128,16 @@ def make_commit(
     in_hand: Collection[str] = (),
     keep_for: timedelta | None = None,
     options: RuntimeOptions,
+    encoded: EncodedDraft | None = None,
 ) -> TurnCommit:
     """The commit. Its id is the token of the activities that it adds leased, too.
 
     `consumed` and `in_hand` are ids of messages: those that the turn has delivered, and those that
     the lease has and the turn has not.
     """
-    add = [_new_activity(activity) for activity in draft.activities.values()]
+    if encoded is None:
+        encoded = EncodedDraft.whole(draft)
+    add = encoded.add
     is_direct = bool(add) and any(activity.lease for activity in add)
     # What most turns have nothing of is an empty tuple, which costs nothing to make.
     return TurnCommit(
@@ -115,7 +147,7 @@ def make_commit(
         token=held.token,
         execution=held.execution,
         expected_event=held.last_event,
-        events=tuple(map(encode_event, draft.events)),
+        events=tuple(encoded.events),
         remove=(*consumed, *draft.removed),
         finish=tuple(finish),
         cancel=tuple(draft.cancelled_activities),

@@ -49,7 +49,7 @@ from perdure.replay.turn import TurnDraft
 from perdure.runtime.activity_leases import HeldActivity
 from perdure.runtime.after_commit import TurnTimes, follow
 from perdure.runtime.bytes_in_flight import LARGE, counted
-from perdure.runtime.commits import make_turn_commit
+from perdure.runtime.commits import EncodedDraft, make_turn_commit
 from perdure.runtime.copies import SourceGone
 from perdure.runtime.delivery import Delivery
 from perdure.runtime.executions import NotRegistered
@@ -71,6 +71,8 @@ from perdure.runtime.turn_store import fail, give_back, park
 from perdure.runtime.wrapped_turn import turn_call, wrapped_turn
 
 _LOGGER = logging.getLogger("perdure.runtime")
+_MANY = 100
+"""More events than these are encoded in slices of the host's loop."""
 _AFTER_FAILURE = timedelta(seconds=1)
 """How long an instance is hidden after its storage failed."""
 
@@ -320,6 +322,7 @@ class LeasedInstance:
             raise undecodable
         direct = services.activities.reserve(self.held.instance, draft.activities.values())
         try:
+            encoded = await _encoded(draft) if len(draft.events) > _MANY else None
             commit = make_turn_commit(
                 services,
                 self.held,
@@ -328,6 +331,7 @@ class LeasedInstance:
                 direct,
                 undecodable=undecodable,
                 may_keep=not self._is_isolated,
+                encoded=encoded,
             )
             # Before the commit: a message that comes during it may be missing in the answer.
             self._message_came = False
@@ -484,6 +488,12 @@ class LeasedInstance:
                     reason="the lease was lost" if error is None else str(error),
                 )
             )
+
+
+async def _encoded(draft: TurnDraft) -> EncodedDraft:
+    encoded = EncodedDraft()
+    await run_in_slices(encoded.encode(draft))
+    return encoded
 
 
 _IN_THE_WAY = (

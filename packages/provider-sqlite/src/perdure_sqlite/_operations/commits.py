@@ -1,19 +1,23 @@
 """Carrying out a commit: first every check that can refuse it, then every change.
 
 Nothing after the checks can refuse the commit, so a refused commit leaves no change in the
-transaction that it shares with others (COMMIT-7, COMMIT-26). Whether a message is void depends on
+transaction that it shares with others (COMMIT-7, COMMIT-26). A large commit is carried out in steps,
+between which the event loop does other work. Whether a message is void depends on
 the state after the commit, so the execution ends before messages are put into mailboxes.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Generator, Iterator, Sequence
 from datetime import timedelta
+from typing import TypeVar, cast
 
 from perdure.clock import to_microseconds
 from perdure.contract import (
     CommitAnswer,
     Instant,
+    NewActivity,
     TurnCommit,
 )
 from perdure.errors import ActivityLeaseLost, HistoryConflict, LeaseLost
@@ -36,10 +40,15 @@ from perdure_sqlite._sql.rows import InstanceRow
 from perdure_sqlite._writes.transaction import Transaction
 
 _NOTHING = timedelta(0)
+_AT_ONCE = 200
+"""How much of a commit is carried out in one step."""
+_Some = TypeVar("_Some")
 
 
-def commit_turn(transaction: Transaction, commit: TurnCommit) -> CommitAnswer:
-    """Carry out the commit; raises without a change if it is refused."""
+def commit_turn(
+    transaction: Transaction, commit: TurnCommit
+) -> CommitAnswer | Generator[None, None, CommitAnswer]:
+    """Carry out the commit, or return the steps of a large one; raises without a change if it is refused."""
     row = transaction.find(commit.instance)
     if row is None or row.incarnation != commit.incarnation:
         raise LeaseLost(commit.instance, operation="commit_turn")
@@ -55,6 +64,9 @@ def commit_turn(transaction: Transaction, commit: TurnCommit) -> CommitAnswer:
         )
     if commit.finish:
         _finish_activities(transaction, row, commit)
+    size = len(commit.events) + len(commit.add) + len(commit.create) + len(commit.send)
+    if size > _AT_ONCE:
+        return _steps(transaction, row, commit)
     return carry_out(transaction, row, commit)
 
 
@@ -82,9 +94,22 @@ def _finish_activities(transaction: Transaction, row: InstanceRow, commit: TurnC
 
 def carry_out(transaction: Transaction, row: InstanceRow, commit: TurnCommit) -> CommitAnswer:
     """Make every change of a commit that was not refused."""
+    steps = _steps(transaction, row, commit)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return cast("CommitAnswer", done.value)
+
+
+def _steps(
+    transaction: Transaction, row: InstanceRow, commit: TurnCommit
+) -> Generator[None, None, CommitAnswer]:
     number = row.number
     if commit.events and commit.end is None:
-        append_events(transaction, row, commit.events)
+        for some in _parts(commit.events):
+            append_events(transaction, row, some)
+            yield
     # Without a bucket the mailbox is empty.
     if commit.remove and row.bucket is not None:
         transaction.executemany(REMOVE_MESSAGE, [(number, message) for message in commit.remove])
@@ -98,10 +123,14 @@ def carry_out(transaction: Transaction, row: InstanceRow, commit: TurnCommit) ->
         set_custom_status(transaction, row, commit.custom_status)
     if commit.values:
         change_values(transaction, row, commit.values)
-    until = _add_activities(transaction, row, commit) if commit.add else None
+    until: Instant | None = None
+    if commit.add and commit.end is None:  # else they would belong to the execution that ends
+        for added in _parts(commit.add):
+            until = _add_activities(transaction, row, commit, added) or until
+            yield
     in_use: frozenset[str] = frozenset()
     if commit.create or commit.send or commit.front:
-        in_use = _create_and_send(transaction, row, commit)
+        in_use = yield from _create_and_send(transaction, row, commit)
     return _finish_row(
         transaction, row, commit, CommitAnswer(activities_until=until, in_use=in_use)
     )
@@ -118,15 +147,12 @@ def _change_pin(transaction: Transaction, row: InstanceRow, commit: TurnCommit) 
 
 
 def _add_activities(
-    transaction: Transaction, row: InstanceRow, commit: TurnCommit
+    transaction: Transaction, row: InstanceRow, commit: TurnCommit, added: Sequence[NewActivity]
 ) -> Instant | None:
-    """Add the activities; returns when the leases of those added leased end."""
-    if commit.end is not None:
-        # They would belong to the execution that ends, so they would be void.
-        return None
+    """Add some of its activities; returns when the leases of those added leased end."""
     leases_end: Instant | None = None
     until = transaction.now + to_microseconds(commit.activity_lease_for or _NOTHING)
-    for new in commit.add:
+    for new in added:
         if commit.cancel and new.id in commit.cancel:
             continue
         if new.lease:
@@ -139,7 +165,7 @@ def _add_activities(
 
 def _create_and_send(
     transaction: Transaction, row: InstanceRow, commit: TurnCommit
-) -> frozenset[str]:
+) -> Generator[None, None, frozenset[str]]:
     """Create children and send messages; returns the ids that other incarnations have."""
     mailboxes = Mailboxes(transaction, row)
     in_use: set[str] = set()
@@ -152,11 +178,13 @@ def _create_and_send(
             in_use.add(new.instance)
             if child.if_exists is not None:
                 mailboxes.put(child.if_exists)
+        yield
     if in_use:
         ids = json.dumps(sorted(in_use))
         transaction.execute(KEEP_IDS_IN_USE, (row.number, commit.id, ids))
     for message in commit.send:
         mailboxes.put(message)
+        yield
     if commit.front:
         put_front(transaction, row, commit.front)
         if row.bucket is None:
@@ -219,3 +247,11 @@ def _ids_in_use(transaction: Transaction, row: InstanceRow, commit: TurnCommit) 
         return frozenset()
     found = transaction.execute(READ_IDS_IN_USE, (row.number, commit.id)).fetchone()
     return frozenset() if found is None else frozenset(json.loads(found[0]))
+
+
+def _parts(items: Sequence[_Some]) -> Iterator[Sequence[_Some]]:
+    if len(items) <= _AT_ONCE:
+        yield items
+        return
+    for start in range(0, len(items), _AT_ONCE):
+        yield items[start : start + _AT_ONCE]

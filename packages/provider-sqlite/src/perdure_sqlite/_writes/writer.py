@@ -6,6 +6,10 @@ ran the statements would release the interpreter lock at each of them and wait t
 busy loop. That was measured to halve the throughput of a loaded process, and gains nothing in an
 idle one.
 
+A write that takes long, such as the commit of a fan-out of thousands, is a generator: it is carried
+out in slices, and the event loop does its other work in between. The transaction stays open, and the
+group goes on where it stopped; no other group begins before it has ended.
+
 Writes of a group do not affect each other (COMMIT-26): a write refuses before it changes anything,
 so a refusal leaves no trace. After any other error the whole group is rolled back, and each write
 runs again in a transaction of its own.
@@ -17,11 +21,13 @@ remove together with their holders) commits in the event loop, without fsync.
 
 from __future__ import annotations
 
+import asyncio
 import random
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from types import GeneratorType
 from typing import Generic, TypeAlias, TypeVar, cast
 
 from perdure.contract import CallGroups, Group, GroupedCall
@@ -34,10 +40,14 @@ from perdure_sqlite._worker_thread import WorkerThread
 from perdure_sqlite._writes.transaction import Transaction
 
 Result = TypeVar("Result")
+Steps: TypeAlias = Generator[None, None, Result]
+"""The steps of a write, which returns its answer at the end. It refuses before the first one ends."""
 
 _LARGEST_GROUP = 200
 _LONGEST_GROUP = 0.01
 """Seconds for which a group may block the event loop."""
+_SLICE = 0.003
+"""Seconds for which a write that takes long may block the event loop at a time."""
 _QUICK_GROUPS = 200
 """After this many commits in the loop, one runs in the thread, which also checkpoints."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.02
@@ -47,7 +57,8 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.02
 class Write(Generic[Result]):
     """A writing call of the contract."""
 
-    run: Callable[[Transaction], Result]
+    run: Callable[[Transaction], Result | Steps[Result]]
+    """Carries it out, or returns the steps of it."""
     volatile: bool
     """Whether a power loss may undo it."""
 
@@ -84,6 +95,8 @@ class Writer:
             self._run_group, description=file, largest=_LARGEST_GROUP
         )
         self._committing = False
+        self._is_open = False
+        """Whether the event loop does other work while a group is carried out."""
         self._mode: tuple[bool, int] | None = None
         """Whether commits run without fsync in the loop, and after how many pages they checkpoint."""
         self._quick_groups = 0
@@ -92,14 +105,14 @@ class Writer:
         self._disk_space = DiskSpace(file)
 
     @property
-    def is_committing(self) -> bool:
-        """Whether the thread is using the connection."""
-        return self._committing
+    def is_in_use(self) -> bool:
+        """Whether a transaction on the connection is under way."""
+        return self._committing or self._is_open
 
     def submit(
         self,
         name: str,
-        run: Callable[[Transaction], Result],
+        run: Callable[[Transaction], Result | Steps[Result]],
         *,
         volatile: bool = False,
         undo: Callable[[Result], None] | None = None,
@@ -166,13 +179,29 @@ class Writer:
         before = self._connection.total_changes
         try:
             self._transaction.begin()
-            self._perform_each(group)
+        except Exception as error:  # noqa: BLE001 # whatever it is, the group is undone
+            self._undo(group, error)
+            return
+        self._go_on(group, self._perform_each(group), before, quick)
+
+    def _go_on(
+        self, group: Group[AnyWrite, object], steps: Steps[None], before: int, quick: bool
+    ) -> None:
+        """Carry out the next slice of the group, and at its end commit it."""
+        try:
+            if next(steps, _DONE) is not _DONE:
+                self._is_open = True
+                loop = asyncio.get_running_loop()
+                loop.call_soon(self._go_on, group, steps, before, quick)
+                return
+            self._is_open = False
             wrote = self._connection.total_changes != before
             if wrote:
                 self._transaction.finish()
             if quick or not wrote:
                 self._commit()
         except Exception as error:  # noqa: BLE001 # whatever it is, the group is undone
+            self._is_open = False
             self._undo(group, error)
             return
         if not wrote:
@@ -185,14 +214,17 @@ class Writer:
             self._committing = True
             self._thread.post(self._commit, lambda error: self._committed(group, error))
 
-    def _perform_each(self, group: Group[AnyWrite, object]) -> None:
-        """Run the writes; those that the time limit excludes go into the next group."""
+    def _perform_each(self, group: Group[AnyWrite, object]) -> Steps[None]:
+        """Run the writes, in slices; those that the time limit excludes go into the next group."""
         over = time.perf_counter() + _LONGEST_GROUP
         transaction = self._transaction
         for number, each in enumerate(group.calls, 1):
             transaction.now = transaction.clock.now()
             try:
-                each.succeed(each.call.run(transaction))
+                answer = each.call.run(transaction)
+                if type(answer) is GeneratorType:
+                    answer = yield from _in_slices(cast("Steps[object]", answer))
+                each.succeed(answer)
             except PerdureError as refusal:
                 each.refuse(refusal)
             if time.perf_counter() > over:
@@ -266,3 +298,19 @@ class Writer:
         self._groups.fail_waiting(lambda operation: self._error_of(operation, reason))
         self._fail(group, reason)
         self._on_replaced(reason)
+
+
+_DONE = object()
+
+
+def _in_slices(steps: Steps[Result]) -> Steps[Result]:
+    """The same steps, as many at a time as fit into a slice; returns what they return."""
+    over = time.perf_counter() + _SLICE
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return cast("Result", done.value)
+        if time.perf_counter() > over:
+            yield
+            over = time.perf_counter() + _SLICE
