@@ -102,20 +102,20 @@ def lowest(session: nox.Session) -> None:
     oldest = sys.version_info[:2] == (3, 11)
     _install(session, with_extras=True, bounds=oldest_requirements() if oldest else None)
     with session.chdir(session.create_tmp()):
-        session.run("python", "-m", "perdure_conformance", "memory://lowest")
-        session.run("python", "-c", _CLAUSES_ON_SQLITE)
+        session.run("python", "-c", _CLAUSES, "memory://lowest")
+        session.run("python", "-c", _CLAUSES, "sqlite:///lowest.db")
         session.run("python", "-c", _CLAUSES_ON_DYNAMODB_LOCAL)
         _certify_new_package(session)
 
 
-_CLAUSES_ON_SQLITE = """
+_CLAUSES = """
 import sys
 from perdure_conformance.clauses import CLAUSES
 from perdure_conformance.command import main
-# The scenarios are those of core, and memory plays them; long comparisons find nothing more here.
+# The scenarios are those of core, and the new package plays them; long comparisons find nothing more here.
 families = {check.family for check in CLAUSES} - {"MODEL", "RACE"}
 # 3: they passed, and are not all.
-sys.exit(main(["sqlite:///lowest.db", "--only", *sorted(families)]) != 3)
+sys.exit(main([sys.argv[1], "--only", *sorted(families)]) != 3)
 """
 
 # fmt: off
@@ -225,13 +225,13 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def protocol(session: nox.Session) -> None:
-    """Fuzz DynamoDB's protocol 3,000 times, play scenarios under faults, and compare 100 seeds of calls at once."""
+    """Fuzz DynamoDB's protocol 3,000 times, play scenarios on its model and under faults, and compare 100 seeds of calls at once."""
     _install(session, "test")
     tests = "packages/provider-dynamodb/tests"
     settings = {
         "PERDURE_FUZZ_RUNS": _first(session.posargs, "3000"),
         "PERDURE_MODEL_SEEDS": "100",
-        "PERDURE_TEST_FAULTY_SCENARIOS": "1",
+        "PERDURE_TEST_SCENARIOS_ON_THE_MODEL": "1",
     }
     names = ("fuzz", "fuzz_lives", "fuzz_looks", "conformance_model", "calls_at_once")
     files = [f"{tests}/test_{name}.py" for name in names]

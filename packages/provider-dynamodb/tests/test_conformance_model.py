@@ -9,24 +9,22 @@ from perdure_dynamodb.testing.faults import Fault, FaultyCalls
 from perdure_dynamodb.testing.model import ModelCalls
 from perdure_dynamodb.testing.model_backend import ModelBackend
 
+WITH_SCENARIOS = bool(os.environ.get("PERDURE_TEST_SCENARIOS_ON_THE_MODEL"))
+"""The scenarios are those of core, and DynamoDB Local plays them in every run of the tests."""
+
 
 class TestModelWithFourShards(ProviderConformance):
+    left_out = {} if WITH_SCENARIOS else {"SCENARIO": "`nox -s protocol` plays them on the model"}
+
     @pytest.fixture
     def conformance_backend(self):
         return ModelBackend(ModelCalls(), shards=4, pauses=True)
 
 
-FAULTY_SCENARIOS = "PERDURE_TEST_FAULTY_SCENARIOS"
-
-
 class TestModelWithFaults(ProviderConformance):
     """Of every ten requests one is throttled, in conflict, half done, or loses its answer."""
 
-    left_out = (
-        {}
-        if os.environ.get(FAULTY_SCENARIOS)
-        else {"SCENARIO": "`nox -s protocol` plays the scenarios under faults"}
-    )
+    left_out = {} if WITH_SCENARIOS else {"SCENARIO": "`nox -s protocol` plays them under faults"}
 
     @pytest.fixture
     def conformance_backend(self, request):
