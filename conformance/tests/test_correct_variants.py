@@ -164,18 +164,22 @@ class FullPages(ModelAdmin):
         return replace(page, next_token=str(last.created))
 
 
+def of(*kinds):
+    """A provider with all of these ways of its own: no check may refuse any of them."""
+    return type("Variant", kinds, {})
+
+
 VARIANTS = {
     "itself": StoreBackend,
-    "takes its time": lambda: StoreBackend(provider=TakesItsTime),
-    "voids later": lambda: StoreBackend(store=VoidsLater),
-    "voids activities later": lambda: StoreBackend(store=VoidsActivitiesLater),
-    "is roughly fair": lambda: StoreBackend(store=IsRoughlyFair),
-    "finishes twenty": lambda: StoreBackend(provider=FinishesTwenty),
-    "wakes for nothing": lambda: StoreBackend(provider=WakesForNothing),
-    "looks for cancellations": lambda: StoreBackend(provider=LooksForCancellationsInTheEnd),
+    "takes its time, voids later": lambda: StoreBackend(VoidsLater, TakesItsTime),
+    "wakes for nothing, is roughly fair": lambda: StoreBackend(IsRoughlyFair, WakesForNothing),
+    "finishes twenty, ends with an empty page, answers with lists": lambda: StoreBackend(
+        provider=of(FinishesTwenty, EndsWithAnEmptyPage, AnswersWithLists)
+    ),
+    "looks for cancellations, voids activities later": lambda: StoreBackend(
+        VoidsActivitiesLater, LooksForCancellationsInTheEnd
+    ),
     "skips what is locked": lambda: StoreBackend(LockingStore, SkipsWhatIsLocked),
-    "ends with an empty page": lambda: StoreBackend(provider=EndsWithAnEmptyPage),
-    "answers with lists": lambda: StoreBackend(provider=AnswersWithLists),
 }
 
 

@@ -226,9 +226,9 @@ async def mailboxes_are_apart(bench: Bench) -> None:
 
 
 @check("MAIL-14")
-async def ten_thousand_messages_are_delivered(bench: Bench) -> None:
-    """10,000 messages to one instance are delivered all, in order, each once."""
-    wanted = [f"e-{n:05}" for n in range(10_000)]
+async def thousands_of_messages_are_delivered(bench: Bench) -> None:
+    """5,000 messages to one instance are delivered all, in order, each once."""
+    wanted = [f"e-{n:05}" for n in range(5000)]
     for begin in range(0, len(wanted), 500):
         await bench.provider.send([event(each) for each in wanted[begin : begin + 500]])
     await bench.create()
@@ -242,7 +242,7 @@ async def ten_thousand_messages_are_delivered(bench: Bench) -> None:
             turn = await bench.keep(turn)
         expect(turn.messages, "a delivery is empty although more is said to wait")
         found.extend(delivered(turn))
-    expect_equal(len(found), 10_001, "messages delivered")
+    expect_equal(len(found), 5001, "messages delivered")
     expect_equal(found, ["start", *wanted], "messages in order")
 
 
