@@ -32,6 +32,7 @@ TEMPLATES = (
     ("src/__init__.py", "src/{package}/__init__.py"),
     ("src/options.py", "src/{package}/options.py"),
     ("src/plugin.py", "src/{package}/plugin.py"),
+    ("src/conformance_backend.py", "src/{package}/conformance_backend.py"),
     ("tests/test_conformance.py", "tests/test_conformance.py"),
 )
 
