@@ -297,8 +297,8 @@ class SQLiteProvider(Provider):
     async def wait_for_work(self, wait: WorkWait) -> None:
         await self._opened("wait_for_work").notifications.wait_for_work(wait)
 
-    async def wait_for_change(self, wait: ChangeWait) -> None:
-        await self._opened("wait_for_change").notifications.wait_for_change(wait)
+    async def wait_for_change(self, wait: ChangeWait) -> InstanceState | None:
+        return await self._opened("wait_for_change").notifications.wait_for_change(wait)
 
     async def wait_for_cancellation(self, wait: CancellationWait) -> frozenset[ActivityLease]:
         opened = self._opened("wait_for_cancellation")

@@ -25,6 +25,7 @@ from perdure.contract import (
     ActivityLease,
     CancellationWait,
     ChangeWait,
+    InstanceState,
     Instant,
     WorkWait,
 )
@@ -35,8 +36,8 @@ from perdure_sqlite._operations.queue_heads import next_activity, next_turn
 from perdure_sqlite._reads.reader import Reader
 from perdure_sqlite._schema.ready_index import ALWAYS
 from perdure_sqlite._sql.activities import FIND_ACTIVITY_LEASE
-from perdure_sqlite._sql.instances import READ_CHANGE_MARKS, RUNNING
-from perdure_sqlite._sql.rows import parked_of
+from perdure_sqlite._sql.instances import READ_CHANGE_MARKS, READ_INSTANCE, RUNNING
+from perdure_sqlite._sql.rows import parked_of, state_of
 from perdure_sqlite._waiting.damage_mark import DamageMark
 from perdure_sqlite._waiting.polling import Poller
 from perdure_sqlite._waiting.waiters import ChangeWaiter, LeaseWaiter, Waiter
@@ -105,24 +106,29 @@ class Notifications:
                 if await self._is_over(waiter, at, deadline):
                     return
 
-    async def wait_for_change(self, wait: ChangeWait) -> None:
-        """Return when the instance differs from what the caller saw, or after the timeout."""
+    async def wait_for_change(self, wait: ChangeWait) -> InstanceState | None:
+        """Return when the instance differs from what the caller saw, or after the timeout.
+
+        The state is that of the look which found the difference.
+        """
         waiter = ChangeWaiter(wait)
         deadline = self._clock.now() + to_microseconds(wait.timeout)
         watchers = self._change_waiters[wait.instance]
 
-        def read(reader: Reader) -> ChangeMarks | None:
-            return reader.execute(READ_CHANGE_MARKS, (reader.namespace, wait.instance)).fetchone()
+        def look(reader: Reader) -> tuple[bool, InstanceState | None]:
+            key = (reader.namespace, wait.instance)
+            if not self._differs(wait, reader.execute(READ_CHANGE_MARKS, key).fetchone()):
+                return False, None
+            found = reader.execute(READ_INSTANCE, key).fetchone()
+            return True, None if found is None else self.damage.with_mark(state_of(found))
 
         try:
             with self._registered(waiter, watchers):
                 while True:
                     waiter.prepare()
-                    marks = await self._reader.run("wait_for_change", read)
-                    if self._differs(wait, marks):
-                        return
-                    if await self._is_over(waiter, ALWAYS, deadline):
-                        return
+                    differs, state = await self._reader.run("wait_for_change", look)
+                    if differs or await self._is_over(waiter, ALWAYS, deadline):
+                        return state
         finally:
             if not watchers and self._change_waiters.get(wait.instance) is watchers:
                 del self._change_waiters[wait.instance]

@@ -50,7 +50,13 @@ _SLICE = 0.003
 """Seconds for which a write that takes long may block the event loop at a time."""
 _QUICK_GROUPS = 200
 """After this many commits in the loop, one runs in the thread, which also checkpoints."""
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.02
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.02
+_PAUSE_SHARE = 0.05
+"""How long a pause is, of the time for which the file has been locked already.
+
+Another process that has work enough locks the file again a moment after it has let go, so one that
+came back rarely would hardly ever find it free.
+"""
 
 
 @dataclass(slots=True)
@@ -100,8 +106,8 @@ class Writer:
         self._mode: tuple[bool, int] | None = None
         """Whether commits run without fsync in the loop, and after how many pages they checkpoint."""
         self._quick_groups = 0
-        self._pause = 0.0
-        self._give_up_at: float | None = None
+        self._locked_since: float | None = None
+        """Since when other processes have kept this one from writing."""
         self._disk_space = DiskSpace(file)
 
     @property
@@ -137,7 +143,7 @@ class Writer:
         except (sqlite3.Error, MemoryError) as error:
             self._could_not_begin(group, error)
             return
-        self._pause, self._give_up_at = 0.0, None
+        self._locked_since = None
         self._perform(group, quick=quick)
 
     def _begin(self, group: Group[AnyWrite, object]) -> bool:
@@ -165,14 +171,15 @@ class Writer:
 
     def _could_not_begin(self, group: Group[AnyWrite, object], error: Exception) -> None:
         now = time.monotonic()
-        if self._give_up_at is None:
-            self._give_up_at = now + self._patience
-        if is_busy(error) and now < self._give_up_at and not self._groups.is_draining:
+        if self._locked_since is None:
+            self._locked_since = now
+        waited = now - self._locked_since
+        if is_busy(error) and waited < self._patience and not self._groups.is_draining:
             # SQLite's own waiting would block the event loop.
-            self._pause = min(_LONGEST_PAUSE, max(_FIRST_PAUSE, self._pause * 1.5))
-            group.postpone(self._pause * random.uniform(0.5, 1))  # noqa: S311 # jitter
+            pause = min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, _PAUSE_SHARE * waited))
+            group.postpone(pause * random.uniform(0.5, 1))  # noqa: S311 # jitter
             return
-        self._pause, self._give_up_at = 0.0, None
+        self._locked_since = None
         self._fail(group, error)
 
     def _perform(self, group: Group[AnyWrite, object], *, quick: bool) -> None:
