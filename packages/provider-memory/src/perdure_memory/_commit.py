@@ -135,7 +135,8 @@ def _add_activities(
         if new.lease and commit.activity_token is not None and commit.activity_lease_for:
             until = now + to_microseconds(commit.activity_lease_for)
             activity.count = 1
-            store.activities.grant(activity, Lease(token=commit.activity_token, until=until), now)
+            lease = Lease(token=commit.activity_token, until=until)
+            store.activities.grant_new(activity, lease, now)
         else:
             store.activities.place(activity, now)
     return until
@@ -165,7 +166,7 @@ def _keep_or_release(store: Store, instance: Instance, commit: TurnCommit, now: 
     else:
         instance.count = 1
         until = now + to_microseconds(commit.keep_for)
-        store.turns.grant(instance, Lease(token=commit.token, until=until), now)
+        store.turns.keep(instance, until, now)
 
 
 def _answer(instance: Instance, commit: TurnCommit, now: Instant) -> CommitAnswer:

@@ -190,6 +190,29 @@ class ReadyIndex(Generic[Row]):
         self._tokens.setdefault(lease.token, {})[row] = None
         self.place(row, now)
 
+    def grant_new(self, row: Row, lease: Lease, now: Instant) -> None:
+        """Set the lease of a row that has no place yet."""
+        if not is_in_force(lease.until, now):
+            self.grant(row, lease, now)
+            return
+        row.lease = lease
+        self._tokens.setdefault(lease.token, {})[row] = None
+        self._put_end(row, lease.until)
+
+    def keep(self, row: Row, until: Instant, now: Instant) -> None:
+        """Let the lease that the row has end then."""
+        kept = Lease(token=row.held_lease.token, until=until)
+        if row not in self._ends or row.hidden_until is not None or not is_in_force(until, now):
+            self.grant(row, kept, now)
+            return
+        row.lease = kept
+        self._put_end(row, until)
+
+    def _put_end(self, row: Row, until: Instant) -> None:
+        if self._put(self._ends, row, until):
+            self._looks_until = 0
+            self._on_work()
+
     def revoke(self, row: Row) -> None:
         """Remove the lease of the row; the caller places or forgets the row."""
         if row.lease is not None:

@@ -36,6 +36,9 @@ class TimeIndex(Generic[Row]):
         """The latest instant, or None without rows."""
         return self._order[-1][0] if self._order else None
 
+    def __contains__(self, row: Row) -> bool:
+        return row in self._places
+
     def put(self, row: Row, when: Instant) -> None:
         """Put the row at this instant, and remove it from an earlier one."""
         place = self._places.get(row)

@@ -37,7 +37,7 @@ from perdure.clock import Instant, to_microseconds
 from perdure.contract.provider import Provider
 from perdure.model.wire import ActivityData, ResultData
 from perdure.records.activities import ActivityLease, LeasedActivity
-from perdure.runtime.bytes_in_flight import Share, counted
+from perdure.runtime.bytes_in_flight import LARGE, Share, counted
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.renewal import LeaseRenewal
 
@@ -168,6 +168,8 @@ class ActivityLeases:
         """The activity runner owns it from now on."""
         held.state = LeaseState.RUNNING
         held.began_at = now
+        if not self._running:
+            self._is_busy.set()
         self._running[held] = None
         if held.in_flight:
             self._in_flight.take(held.in_flight)
@@ -175,12 +177,12 @@ class ActivityLeases:
         if of_instance is None:
             of_instance = self._by_instance[held.instance] = {}
         of_instance[held.key] = held
-        self._is_busy.set()
 
     def has_ended(self, held: HeldActivity, result: ResultData) -> None:
         """Its function has returned or raised: the result counts from now on, and not the input."""
         held.result = result
-        size = 0 if result.result is None else counted(len(result.result))
+        text = result.result
+        size = 0 if text is None or len(text) < LARGE else len(text)
         if size or held.in_flight:
             self._in_flight.take(size)
             self._in_flight.give(held.in_flight)
@@ -203,9 +205,9 @@ class ActivityLeases:
         if held.in_flight:
             self._in_flight.give(held.in_flight)
         # A newer lease of the same activity may have taken its place, and ended before it.
-        of_instance = self._by_instance.get(held.instance, {})
-        if of_instance.get(held.key) is held:
-            del of_instance[held.key]
+        of_instance, key = self._by_instance.get(held.instance, {}), held.key
+        if of_instance.get(key) is held:
+            del of_instance[key]
             if not of_instance:
                 del self._by_instance[held.instance]
 

@@ -121,10 +121,14 @@ class ActivityRunner:
     # Running one
 
     def start(
-        self, held: HeldActivity, *, after: Callable[[], Awaitable[None]] | None = None
+        self,
+        held: HeldActivity,
+        now: Instant,
+        *,
+        after: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """Run an activity whose slot is taken, once `after` has returned."""
-        self._leases.begin(held, self._clock.now())
+        self._leases.begin(held, now)
         if not self._stalls.is_armed:
             self._stalls.arm()
         held.task = ActivityTask(

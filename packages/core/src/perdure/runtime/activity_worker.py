@@ -36,7 +36,7 @@ from perdure.runtime.activity_leases import (
 from perdure.runtime.activity_log import activity_fields, log_given_up
 from perdure.runtime.activity_runner import ActivityRunner
 from perdure.runtime.activity_store import ActivityStore
-from perdure.runtime.bytes_in_flight import Share, counted
+from perdure.runtime.bytes_in_flight import LARGE, Share, counted
 from perdure.runtime.clock_skew import ClockSkew
 from perdure.runtime.host_loop import BackgroundTasks
 from perdure.runtime.isolation_gate import IsolationGate
@@ -155,7 +155,9 @@ class ActivityWorker:
         is_first = next(self.leases.running_of(instance), None) is None
         direct: list[DraftActivity] = []
         for one in activities:
-            size = counted(len(one.data.input))
+            size = len(one.data.input)
+            if size < LARGE:
+                size = 0
             if (
                 one.name in names
                 and one.tag in tags
@@ -183,7 +185,9 @@ class ActivityWorker:
         """Run activities that a confirmed commit has added leased, in slots that were reserved."""
         now = self._provider.clock.now()
         for one in added:
-            size = counted(len(one.data.input))
+            size = len(one.data.input)
+            if size < LARGE:
+                size = 0
             held = HeldActivity(
                 commit.instance,
                 commit.incarnation,
@@ -206,7 +210,7 @@ class ActivityWorker:
                 self._unreserve(one)
                 self._background.spawn(self.store.give_back(held))
             else:
-                self.runner.start(held)
+                self.runner.start(held, now)
                 if size:  # counted with its lease from now on
                     self._in_flight.give(size)
 
@@ -286,7 +290,7 @@ class ActivityWorker:
             # What is not wanted any more was told so, and cannot be untold: it ends first.
             self._slots.take(held.name)
             ended = None if earlier is None else partial(self.cancellation.until_ended, earlier)
-            self.runner.start(held, after=ended)
+            self.runner.start(held, self._provider.clock.now(), after=ended)
             return True
         _LOGGER.debug("activity %s of %r goes on under another lease", held.id, held.instance)
         self._skew.lease_lost(held.instance, earlier.until)

@@ -20,21 +20,13 @@ from perdure.runtime.turn_services import TurnServices
 
 
 class EncodedDraft:
-    """What of a draft is encoded for its commit, which takes long where there is much of it."""
+    """The parts of a large draft that take long to encode for its commit."""
 
     __slots__ = ("add", "events")
 
     def __init__(self) -> None:
         self.events: list[bytes] = []
         self.add: list[NewActivity] = []
-
-    @classmethod
-    def whole(cls, draft: TurnDraft) -> EncodedDraft:
-        """All of it at once."""
-        encoded = cls()
-        encoded.events += map(encode_event, draft.events)
-        encoded.add += map(_new_activity, draft.activities.values())
-        return encoded
 
     def encode(self, draft: TurnDraft) -> Generator[None]:
         """All of it in steps."""
@@ -136,8 +128,10 @@ def make_commit(
     the lease has and the turn has not.
     """
     if encoded is None:
-        encoded = EncodedDraft.whole(draft)
-    add = encoded.add
+        events = tuple(map(encode_event, draft.events))
+        add = [_new_activity(activity) for activity in draft.activities.values()]
+    else:
+        events, add = tuple(encoded.events), encoded.add
     is_direct = bool(add) and any(activity.lease for activity in add)
     # What most turns have nothing of is an empty tuple, which costs nothing to make.
     return TurnCommit(
@@ -147,7 +141,7 @@ def make_commit(
         token=held.token,
         execution=held.execution,
         expected_event=held.last_event,
-        events=tuple(encoded.events),
+        events=events,
         remove=(*consumed, *draft.removed),
         finish=tuple(finish),
         cancel=tuple(draft.cancelled_activities),

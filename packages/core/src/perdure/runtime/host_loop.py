@@ -49,7 +49,8 @@ class Slice:
 
     def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
         self._now = now
-        self._end = now() + SLICE
+        self._end = 0.0
+        """Over until it begins."""
 
     def begin(self) -> None:
         """Begin the next one."""
@@ -126,6 +127,7 @@ class Pacer:
 
     def __init__(self, of: Slice | None = None) -> None:
         self._slice = Slice() if of is None else of
+        self._slice.begin()
 
     async def pause(self) -> None:
         """Let other work run if the slice is over."""

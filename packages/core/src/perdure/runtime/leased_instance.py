@@ -265,39 +265,44 @@ class LeasedInstance:
 
     async def _wait(self) -> _After:
         """Keep the lease for results that are about to come; say how to go on."""
-        await self._until_woken()
+        delivery, waiting = self._delivery, self.in_flight
+        if waiting:
+            await self._count_as_waiting()
+        if not (delivery.results or self._message_came or self._is_let_go or self._is_lost):
+            self.idle_since = self._services.provider.clock.now()
+            self._waiter = asyncio.get_running_loop().create_future()
+            self._services.idle.set()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+                self.idle_since = None
+                if waiting:
+                    self._services.executions.end_waiting(waiting)
+        elif waiting:
+            self._services.executions.end_waiting(waiting)
         if self._is_lost:
             self._report_lost(None)
             await self.give_back()
             return _After.STOP
-        if self._delivery.results:
+        if delivery.results:
             return _After.AGAIN
         self._is_closing = True
         await self._cache_execution()
         await self.give_back()
         return _After.STOP
 
-    async def _until_woken(self) -> None:
-        executions, waiting = self._services.executions, self.in_flight
-        if waiting:
-            # It counts with the cached executions, which it is like.
-            self._services.in_flight.give(waiting)
-            self.in_flight = 0
-            executions.begin_waiting(waiting)
+    async def _count_as_waiting(self) -> None:
+        """Count with the cached executions while it waits; let go if there is no room."""
+        executions, size = self._services.executions, self.in_flight
+        self._services.in_flight.give(size)
+        self.in_flight = 0
+        executions.begin_waiting(size)
         try:
-            if waiting and not await executions.make_room():
-                self._is_let_go = True
-            if self._delivery.results or self._message_came or self._is_let_go or self._is_lost:
-                return
-            self.idle_since = self._services.provider.clock.now()
-            self._waiter = asyncio.get_running_loop().create_future()
-            self._services.idle.set()
-            await self._waiter
-        finally:
-            self._waiter = None
-            self.idle_since = None
-            if waiting:
-                executions.end_waiting(waiting)
+            self._is_let_go |= not await executions.make_room()
+        except BaseException:
+            executions.end_waiting(size)
+            raise
 
     def _is_wanted(self) -> bool:
         """Whether a long replay should go on: it is of no use without the lease or the runtime."""
