@@ -7,8 +7,9 @@
 
 It needs Python 3.11 or newer and nothing else. What is installed is what `pyproject.toml` and
 `constraints.txt` say. Pip brings uv, which installs the rest in a fraction of the time; where uv
-cannot, because only pip is configured for the index here, pip installs that too. A second run finds
-the environment as the first left it, and installs again only where one of those files has changed.
+cannot, because only pip is configured for the index here, pip installs that too, and what nox
+needs. A second run finds the environment as the first left it, and installs again only where one of
+those files has changed.
 It does not activate anything and changes nothing outside `.venv` and `.nox`.
 
 The packages are installed editable. With PERDURE_FROM_WHEELS=1 in the environment they are
@@ -211,8 +212,11 @@ _UV = (str(UV), "--quiet", "pip", "install", "--python", str(PYTHON), "--no-sour
 
 
 def _install(*arguments: str) -> None:
-    if UV.exists() and _call(*_UV, *arguments):
-        return
+    if UV.exists():
+        if _call(*_UV, *arguments):
+            return
+        # Nox would choose it for its sessions, where nothing takes its place.
+        _call(str(PYTHON), "-m", "pip", "--quiet", "uninstall", "--yes", "uv")
     if not _call(*_PIP, *arguments):
         raise _Unprepared(
             "pip could not install what is needed, for the reason above; check that pip reaches"
