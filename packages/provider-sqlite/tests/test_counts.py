@@ -26,7 +26,7 @@ def kept(path: Path) -> list[tuple[object, ...]]:
 def counted(path: Path) -> list[tuple[object, ...]]:
     return read(
         path,
-        "SELECT namespace, status, count(*), sum(execution - first_execution + 1), sum(last_event)"
+        "SELECT namespace, status, count(*), sum(execution - first_execution + 1), sum(last_event + earlier_events)"
         " FROM perdure_instances WHERE namespace > 0 AND status <> 'Running' GROUP BY 1, 2",
     )
 
@@ -69,11 +69,32 @@ async def test_ended_instances_are_counted_as_they_end_are_reopened_continue_and
     await provider.delete_instance("i0", incarnation="one")
     metrics = await provider.as_management_capability().count_instances()
 
-    # Of i0 two executions and the seven events of the newer one, of i4 the second execution too.
-    assert before == [(1, "Completed", 1, 1, 2), (1, "Failed", 4, 6, 3 + 4 + 7 + 1)]
-    assert kept(desk.path) == counted(desk.path) == [(1, "Failed", 3, 4, 3 + 4 + 1)]
+    # Of i0 and of i4 two executions each, with the events of both.
+    assert before == [(1, "Completed", 1, 1, 2), (1, "Failed", 4, 6, 3 + 4 + (1 + 7) + (5 + 1))]
+    assert kept(desk.path) == counted(desk.path) == [(1, "Failed", 3, 4, 3 + 4 + 5 + 1)]
     assert (metrics.total_instances, metrics.failed_instances) == (3, 3)
     assert (metrics.total_executions, metrics.total_events) == (4, 3 + 4 + 5 + 1)
+
+
+async def test_what_is_counted_of_instances_that_continue_is_read_from_one_row_of_each(desk, make):
+    provider = await desk.open()
+    turn = await desk.leased(provider, "a")
+    for number in range(1, 6):
+        start = replace(make.new("a").start, id=f"{number}", execution=number + 1)
+        events = (b"e",) * number
+        commit = make.commit(turn, execution=number, events=events, end=CONTINUED, front=(start,))
+        await provider.commit_turn(commit)
+        (turn,) = await provider.lease_turns(make.request())
+    await provider.prune_executions("a", incarnation="one", before=3)
+    admin = provider.as_management_capability()
+    before = await admin.count_instances()
+    # As if the ends of all executions took long to read.
+    desk.raw().execute("DROP TABLE perdure_executions")
+    after = await admin.count_instances()
+
+    assert before == after
+    assert (after.total_instances, after.total_executions) == (1, 4)
+    assert after.total_events == 3 + 4 + 5
 
 
 @pytest.mark.parametrize(

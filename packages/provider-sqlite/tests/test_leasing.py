@@ -23,7 +23,7 @@ from perdure_sqlite._sql import activities, instances, mailboxes, management
 from sqlalchemy import create_engine
 
 LEASE = timedelta(seconds=30)
-LARGE_SCANS = {"COUNT_INSTANCES", "COUNT_EARLIER_EVENTS", "COUNT_MESSAGES", "COUNT_ACTIVITIES"}
+LARGE_SCANS = {"COUNT_INSTANCES", "COUNT_MESSAGES", "COUNT_ACTIVITIES"}
 """These count whole tables, in a thread of their own."""
 
 

@@ -159,7 +159,9 @@ async def test_what_an_old_file_holds_is_counted_once_when_it_is_opened(old_file
     by_status = dict(
         connection.execute("SELECT status, count(*) FROM perdure_instances GROUP BY 1").fetchall()
     )
+    (events,) = connection.execute("SELECT count(*) FROM perdure_events").fetchone()
     connection.close()
+    assert metrics.total_events == events
     assert by_status == {
         status: count
         for status, count in (

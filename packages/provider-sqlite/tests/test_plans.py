@@ -71,7 +71,6 @@ USES = {
     "FIND_WITH_VALUES": "sqlite_autoindex_perdure_instances_1",
     "COUNT_INSTANCES": "perdure_instances_by_status",
     "COUNT_MESSAGES": "perdure_instances_by_status",
-    "COUNT_EARLIER_EVENTS": "perdure_instances_continued",
     "FIND_INSTANCE": "sqlite_autoindex_perdure_instances_1",
     "READ_INSTANCE": "sqlite_autoindex_perdure_instances_1",
     "READ_CHANGE_MARKS": "sqlite_autoindex_perdure_instances_1",

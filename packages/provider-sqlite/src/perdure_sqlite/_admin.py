@@ -39,7 +39,6 @@ from perdure_sqlite._sql.instances import RUNNING
 from perdure_sqlite._sql.listings import BY_STATUS, CONTINUED
 from perdure_sqlite._sql.management import (
     COUNT_ACTIVITIES,
-    COUNT_EARLIER_EVENTS,
     COUNT_INSTANCES,
     COUNT_MESSAGES,
     FIND_ENDED,
@@ -125,7 +124,6 @@ class SQLiteAdmin(ProviderAdmin):
     async def count_instances(self) -> StoreMetrics:
         key = (self._reader.namespace,)
         rows = await self._reader.scan("count_instances", COUNT_INSTANCES, key * 2)
-        earlier = await self._reader.scan("count_instances", COUNT_EARLIER_EVENTS, key)
         counts = {str(status): (_int(n), _int(x), _int(e)) for status, n, x, e in rows}
         running, completed, failed = (
             counts.get(status.value, (0, 0, 0))[0]
@@ -137,7 +135,7 @@ class SQLiteAdmin(ProviderAdmin):
             running_instances=running,
             completed_instances=completed,
             failed_instances=failed,
-            total_events=sum(events for _, _, events in counts.values()) + _int(earlier[0][0]),
+            total_events=sum(events for _, _, events in counts.values()),
         )
 
     async def count_queues(self) -> StoreQueueDepths:

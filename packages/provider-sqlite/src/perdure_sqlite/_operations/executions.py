@@ -67,9 +67,9 @@ def end_execution(
     )
     remove_activities(transaction, row)
     if end.status is InstanceStatus.CONTINUED_AS_NEW:
-        ended = row.execution
+        ended, count = row.execution, row.last_event
         row.execution, row.started_at, row.last_event = ended + 1, now, 0
-        transaction.execute(CONTINUE_EXECUTION, (row.execution, now, ended, row.number))
+        transaction.execute(CONTINUE_EXECUTION, (row.execution, now, ended, count, row.number))
         if row.bucket is not None:
             transaction.execute(REMOVE_OTHER_EXECUTIONS, (row.number, row.execution))
         return
@@ -105,9 +105,12 @@ def _take_history(
 
 def begin_again(transaction: Transaction, row: InstanceRow) -> None:
     """Begin the next execution of an instance that has ended."""
+    count = row.last_event
     row.status, row.execution = RUNNING, row.execution + 1
     row.started_at, row.last_event = transaction.now, 0
-    transaction.execute(REOPEN_INSTANCE, (RUNNING, row.execution, row.started_at, row.number))
+    transaction.execute(
+        REOPEN_INSTANCE, (RUNNING, row.execution, row.started_at, count, row.number)
+    )
 
 
 def save_progress(

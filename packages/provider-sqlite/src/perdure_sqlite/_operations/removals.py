@@ -19,6 +19,7 @@ from perdure_sqlite._sql.deletions import (
     NEXT_REMOVAL,
     READ_LABELS,
     REMOVE_CUSTOM_STATUS,
+    REMOVE_EARLIER_EVENTS,
     REMOVE_EVENTS,
     REMOVE_EXECUTIONS,
     REMOVE_INSTANCE,
@@ -75,7 +76,7 @@ def discard(transaction: Transaction, row: InstanceRow, part: Part | None = None
 
 def remove_executions(transaction: Transaction, number: int, before: int) -> None:
     """Remove the executions before this one, which is the first to stay."""
-    if not _remove_history(transaction, number, before, Part()):
+    if not _prune(transaction, number, before, Part()):
         transaction.execute(ADD_REMOVAL, (number,))
 
 
@@ -89,7 +90,7 @@ def continue_removals(transaction: Transaction) -> None:
         number, namespace, first_execution = found
         part.rows -= 1
         if namespace is not None and namespace > 0:
-            if _remove_history(transaction, number, first_execution, part):
+            if _prune(transaction, number, first_execution, part):
                 transaction.execute(REMOVE_REMOVAL, (number,))
         elif _remove_belongings(transaction, number, part):
             _remove_row(transaction, number)
@@ -109,24 +110,34 @@ def _remove_labels(transaction: Transaction, row: InstanceRow) -> None:
 
 def _remove_belongings(transaction: Transaction, number: int, part: Part) -> bool:
     """Remove as much as fits into the part; returns whether nothing is left."""
-    return _remove_history(transaction, number, ALWAYS, part) and _remove_values(
-        transaction, number, part
-    )
+    is_all, _ = _remove_history(transaction, number, ALWAYS, part)
+    return is_all and _remove_values(transaction, number, part)
 
 
-def _remove_history(transaction: Transaction, number: int, before: int, part: Part) -> bool:
+def _prune(transaction: Transaction, number: int, before: int, part: Part) -> bool:
+    """The same for the executions of an instance that stays."""
+    is_all, count = _remove_history(transaction, number, before, part)
+    if count:
+        transaction.execute(REMOVE_EARLIER_EVENTS, (count, number))
+    return is_all
+
+
+def _remove_history(
+    transaction: Transaction, number: int, before: int, part: Part
+) -> tuple[bool, int]:
+    """Whether nothing is left, and how many events the removed executions had."""
     sizes = transaction.execute(EVENT_SIZES, (number, before, part.rows + 1))
     events, is_all = part.take(sizes)
     if events:
         execution, event, _ = events[-1]
         transaction.execute(REMOVE_EVENTS, (number, execution, event))
     if not is_all:
-        return False
+        return False, 0
     sizes = transaction.execute(EXECUTION_SIZES, (number, before, part.rows + 1))
     executions, is_all = part.take(sizes)
     if executions:
         transaction.execute(REMOVE_EXECUTIONS, (number, executions[-1][0]))
-    return is_all
+    return is_all, sum(count for _, count, _ in executions if isinstance(count, int))
 
 
 def _remove_values(transaction: Transaction, number: int, part: Part) -> bool:

@@ -21,12 +21,14 @@ counts = Table(
     Column("status", Text, primary_key=True),
     Column("instances", Integer, nullable=False),
     Column("executions", Integer, nullable=False),
-    # Of the newest executions.
     Column("events", Integer, nullable=False),
     sqlite_with_rowid=False,
 )
 
-_COUNTED: Final = ("namespace", "status", "execution", "first_execution", "last_event")
+_COUNTED: Final = (
+    *("namespace", "status", "execution", "first_execution"),
+    *("last_event", "earlier_events"),
+)
 
 
 def _row(name: str) -> str:
@@ -38,7 +40,7 @@ def _add(row: str, sign: str) -> str:
         UPDATE perdure_counts SET
             instances = instances {sign} 1,
             executions = executions {sign} ({row}.execution - {row}.first_execution + 1),
-            events = events {sign} {row}.last_event
+            events = events {sign} ({row}.last_event + {row}.earlier_events)
         WHERE namespace = {row}.namespace AND status = {row}.status;
     """  # noqa: S608 # made of constants
 
@@ -68,7 +70,8 @@ _TRIGGERS: Final = {
 }
 _COUNT: Final = """
     INSERT INTO perdure_counts
-    SELECT namespace, status, count(*), sum(execution - first_execution + 1), sum(last_event)
+    SELECT namespace, status, count(*), sum(execution - first_execution + 1),
+        sum(last_event + earlier_events)
     FROM perdure_instances WHERE namespace > 0 AND status <> 'Running' GROUP BY namespace, status
 """
 

@@ -130,6 +130,8 @@ instances = Table(
     Column("labels", Text),
     Column("custom_status_version", Integer, nullable=False, server_default=text("0")),
     Column("value_count", Integer, nullable=False, server_default=text("0")),
+    # Of the executions before this one that are still stored, to be counted without them.
+    Column("earlier_events", Integer, nullable=False, server_default=text("0")),
     UniqueConstraint("namespace", "id"),
 )
 instances_by_bucket = Index(

@@ -117,7 +117,9 @@ def to_version_3(connection: Connection) -> None:
 
 
 def to_version_4(connection: Connection) -> None:
-    """Make room for packed histories. What has ended before stays as it is, and is read as before.
+    """Make room for packed histories, and keep the number of events of earlier executions.
+
+    The histories of what has ended before stay as they are, and are read as before.
 
     A process of version 3 that still has the file open fails from here on, because its statements
     name the column `number` of an event, which is called `event` now. Otherwise it would take a
@@ -126,5 +128,15 @@ def to_version_4(connection: Connection) -> None:
     for statement in (
         "ALTER TABLE perdure_events RENAME COLUMN number TO event",
         "ALTER TABLE perdure_executions ADD COLUMN history BLOB",
+        "ALTER TABLE perdure_instances ADD COLUMN earlier_events INTEGER DEFAULT 0 NOT NULL",
+        (
+            "UPDATE perdure_instances SET earlier_events = (SELECT coalesce(sum(event_count), 0)"
+            " FROM perdure_executions WHERE instance = number"
+            " AND perdure_executions.execution < perdure_instances.execution) WHERE execution > 1"
+        ),
+        # Made again when the file is opened, with the events of earlier executions.
+        "DROP TRIGGER IF EXISTS perdure_counts_change",
+        "DROP TRIGGER IF EXISTS perdure_counts_removal",
+        "DROP TABLE IF EXISTS perdure_counts",
     ):
         connection.execute(text(statement))

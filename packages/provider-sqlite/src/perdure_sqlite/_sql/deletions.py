@@ -92,6 +92,7 @@ REMOVE_EVENTS: Final = render(
 EXECUTION_SIZES: Final = render(
     select(
         executions.c.execution,
+        executions.c.event_count,
         func.coalesce(func.length(executions.c.output), constant(0))
         + func.coalesce(func.length(executions.c.history), constant(0)),
     )
@@ -108,6 +109,13 @@ REMOVE_EXECUTIONS: Final = render(
     ),
     "instance",
     "execution",
+)
+REMOVE_EARLIER_EVENTS: Final = render(
+    update(instances)
+    .where(_has_number)
+    .values(earlier_events=instances.c.earlier_events - given("removed")),
+    "removed",
+    "which",
 )
 VALUE_SIZES: Final = render(
     select(instance_values.c.key, func.length(instance_values.c.data))

@@ -228,8 +228,22 @@ COMMIT_RELEASING = _change(*_PROGRESS, *_MAILBOX, clear=("lease_token", *_CLEARE
 # With the number of events, so that the counts change once.
 END_INSTANCE = _change("status", "last_event")
 CHANGE_PIN = _change("version", "engine")
-CONTINUE_EXECUTION = _change("execution", "started_at", "last_continued")
-REOPEN_INSTANCE = _change("status", "execution", "started_at")
+
+
+def _begin_execution(*columns: str) -> str:
+    names = [f"new_{name}" for name in columns]
+    values = {name: given(new) for name, new in zip(columns, names, strict=True)}
+    earlier = instances.c.earlier_events + given("ended_events")
+    return render(
+        update(instances).where(_has_number).values(**values, earlier_events=earlier),
+        *names,
+        "ended_events",
+        "which",
+    )
+
+
+CONTINUE_EXECUTION = _begin_execution("execution", "started_at", "last_continued")
+REOPEN_INSTANCE = _begin_execution("status", "execution", "started_at")
 ADD_EXECUTION = render_insert(
     executions,
     "instance",

@@ -13,7 +13,6 @@ from perdure_sqlite._schema.tables import (
     executions,
     instances,
     instances_by_status,
-    instances_continued,
     messages,
 )
 from perdure_sqlite._sql.instances import RUNNING
@@ -71,7 +70,7 @@ COUNT_INSTANCES = render(
             instances.c.status,
             func.count(),
             func.sum(instances.c.execution - instances.c.first_execution + constant(1)),
-            func.sum(instances.c.last_event),
+            func.sum(instances.c.last_event + instances.c.earlier_events),
         )
         .with_hint(instances, by(instances_by_status))
         .where(_in_namespace, _is_running)
@@ -80,19 +79,7 @@ COUNT_INSTANCES = render(
     "namespace",
     "namespace",
 )
-"""By status: instances, executions, and events of the newest executions."""
-COUNT_EARLIER_EVENTS = render(
-    select(func.coalesce(func.sum(executions.c.event_count), constant(0)))
-    .select_from(instances.join(executions, executions.c.instance == instances.c.number))
-    .with_hint(instances, by(instances_continued))
-    .where(
-        _in_namespace,
-        instances.c.execution > instances.c.first_execution,
-        executions.c.execution >= instances.c.first_execution,
-        executions.c.execution < instances.c.execution,
-    ),
-    "namespace",
-)
+"""By status: instances, executions and events."""
 _is_visible = or_(messages.c.visible_at.is_(None), messages.c.visible_at <= given("now"))
 _is_leased = and_(instances.c.lease_token.is_not(None), is_live(instances.c.held_until))
 
