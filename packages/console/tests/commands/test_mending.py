@@ -24,7 +24,7 @@ async def status_of(url: str, instance: str, *, is_open: bool | None = None) -> 
 
 def test_a_start_and_a_missing_result_are_sentences(url, perdure_says):
     said = perdure_says("start", url, "order-3", "wait")
-    assert (said.code, said.out, said.err) == (0, "started order-3\n", "")
+    assert (said.code, said.out, said.err) == (0, "started order-3, an instance of wait\n", "")
     said = perdure_says("start", url, "order-3", "wait")
     assert (said.code, said.out) == (1, "")
 

@@ -84,7 +84,7 @@ async def start(
     if session.as_json:
         session.print_json({"instance": instance, "orchestration": orchestration})
     else:
-        session.say(f"started {instance}")
+        session.say(f"started {instance}, an instance of {orchestration}")
     return DONE
 
 
