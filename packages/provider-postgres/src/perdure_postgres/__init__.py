@@ -13,6 +13,7 @@ Each room uses only those above it:
 - `_batches`: small calls that share a statement
 - `_waits`, `_signals`: waiting calls, and what other processes tell them
 - `_transactions`: transactions in which activities write
+- `_looks`, `_heads`: looks for work, and where they begin
 - `_opening`, `_admin`, `_provider`: the methods of the contract on an open database
 - `_bind`: providers on a connection of the application, in its transaction
 - `_testing`: fault injection and the backend for the conformance suite

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -46,7 +44,6 @@ from perdure.contract import (
     OpenTransaction,
     Provider,
     ProviderAdmin,
-    Serves,
     TurnCommit,
     TurnLease,
     TurnRelease,
@@ -65,19 +62,19 @@ from perdure.errors import (
     InstanceRunning,
     ProviderError,
     StorageCorrupt,
-    StorageUnavailable,
 )
 
 from perdure_postgres._admin import PostgresAdmin
 from perdure_postgres._calls import as_json
 from perdure_postgres._database import Database
 from perdure_postgres._errors import RowsHeld
+from perdure_postgres._looks import Looks
 from perdure_postgres._opening import OpenDatabase, open_database
 from perdure_postgres._options import PostgresOptions
-from perdure_postgres._rows import activity_of, state_of, turns_of
+from perdure_postgres._rows import state_of
 from perdure_postgres._texts import stored, told
 from perdure_postgres._transactions import DatabaseTransaction
-from perdure_postgres._waits import ALWAYS, News, Outlook
+from perdure_postgres._waits import ALWAYS, News
 from perdure_postgres._writes.changes import (
     Change,
     Commit,
@@ -94,7 +91,6 @@ _LOGGER: Final = logging.getLogger("perdure.postgres")
 _MESSAGES_PER_WRITE: Final = 500
 _ROWS_PER_REMOVAL: Final = 1000
 _INSTANCES_PER_REMOVAL: Final = 200
-_TOKENS: Final = 10_000
 
 
 class PostgresProvider(Provider):
@@ -110,8 +106,7 @@ class PostgresProvider(Provider):
         super().__init__(clock=clock or SystemClock(), description=options.description)
         self._options = options
         self._storage: OpenStorage[OpenDatabase] = OpenStorage(options.description)
-        self._turn_tokens = _Tokens()
-        self._activity_tokens = _Tokens()
+        self._looks = Looks(self.clock, relaxed=options.durability == "normal")
 
     async def __aenter__(self) -> Self:
         """Open the database; raises a `ProviderError` that says what to do if this fails."""
@@ -140,28 +135,9 @@ class PostgresProvider(Provider):
     async def lease_turns(self, request: TurnRequest) -> Sequence[LeasedTurn]:
         check_limit(request.limit)
         check_lease("lease_for", request.lease_for)
-        return await self._finished(self._lease_turns(request), self._return_turns)
-
-    async def _lease_turns(self, request: TurnRequest) -> Sequence[LeasedTurn]:
-        opened = self._opened("lease_turns")
-        now = self.clock.now()
-        wanted = _turns_wanted(request.serves)
-        asked: dict[str, object] = {
-            "token": stored(request.token),
-            "until": now + to_microseconds(request.lease_for),
-            "limit": request.limit,
-            **wanted,
-            **self._asked(self._turn_tokens, request.token, request.unregistered_for, now),
-        }
-
-        def read(rows: Sequence[tuple[Any, ...]]) -> Sequence[LeasedTurn]:
-            leased, damaged = turns_of(rows, request)
-            for damage in damaged:
-                _LOGGER.error("a turn cannot be leased: %s", damage)
-            return leased
-
-        outlook = opened.waits.turns
-        return await self._lease("lease_turns", opened, now, asked, read, wanted, outlook)
+        return await self._finished(
+            self._looks.lease_turns(self._opened("lease_turns"), request), self._return_turns
+        )
 
     async def read_history(
         self, instance: str, execution: int, *, incarnation: str, after: int = 0
@@ -178,7 +154,7 @@ class PostgresProvider(Provider):
     async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:
         check_commit(commit, finish_limit=self.finish_limit)
         if commit.activity_token is not None:
-            self._activity_tokens.add(commit.activity_token)
+            self._looks.note_activities(commit.activity_token)
         return await self._write(Commit(commit))
 
     async def release_turn(self, release: TurnRelease) -> None:
@@ -219,25 +195,10 @@ class PostgresProvider(Provider):
     async def lease_activities(self, request: ActivityRequest) -> Sequence[LeasedActivity]:
         check_limit(request.limit)
         check_lease("lease_for", request.lease_for)
-        return await self._finished(self._lease_activities(request), self._return_activities)
-
-    async def _lease_activities(self, request: ActivityRequest) -> Sequence[LeasedActivity]:
-        opened = self._opened("lease_activities")
-        now = self.clock.now()
-        wanted = _activities_wanted(request.names, request.tags)
-        asked: dict[str, object] = {
-            "token": stored(request.token),
-            "until": now + to_microseconds(request.lease_for),
-            "limit": request.limit,
-            **wanted,
-            **self._asked(self._activity_tokens, request.token, request.unregistered_for, now),
-        }
-
-        def read(rows: Sequence[tuple[Any, ...]]) -> Sequence[LeasedActivity]:
-            return [activity_of(fields, data, request) for part, fields, data in rows if part == 0]
-
-        outlook = opened.waits.activities
-        return await self._lease("lease_activities", opened, now, asked, read, wanted, outlook)
+        return await self._finished(
+            self._looks.lease_activities(self._opened("lease_activities"), request),
+            self._return_activities,
+        )
 
     async def complete_activity(self, completion: ActivityCompletion) -> None:
         await self._write(Completion(completion))
@@ -375,35 +336,10 @@ class PostgresProvider(Provider):
     async def wait_for_work(self, wait: WorkWait) -> None:
         opened = self._opened("wait_for_work")
         opened.signals.listen()
-        looks: list[tuple[str, Mapping[str, object], Outlook]] = []
-        if wait.serves is not None:
-            looks.append(("next_turn", _turns_wanted(wait.serves), opened.waits.turns))
-        if wait.activity_names:
-            wanted = _activities_wanted(wait.activity_names, wait.activity_tags)
-            looks.append(("next_activity", wanted, opened.waits.activities))
-
-        async def look() -> Instant:
-            now, at = self.clock.now(), ALWAYS
-            for function, wanted, outlook in looks:
-                asked = as_json(wanted)
-                due = outlook.due(asked)
-                if due is None:
-                    begun = outlook.begin()
-                    first = outlook.heads.first(asked)
-                    given = asked if first is None else as_json({**wanted, "from": first})
-                    [(due,)] = await opened.calls.read("wait_for_work", function, now, given)
-                    due = ALWAYS if due is None else due
-                    if opened.signals.hears:
-                        outlook.found_nothing(asked, begun, due, now=now)
-                at = min(at, due)
-                if at <= now:
-                    break
-            return at
-
         with opened.waits.for_work(
             turns=wait.serves is not None, activities=bool(wait.activity_names)
         ) as waiter:
-            await opened.waits.wait(waiter, wait.timeout, look)
+            await opened.waits.wait(waiter, wait.timeout, self._looks.look_of(opened, wait))
 
     async def wait_for_change(self, wait: ChangeWait) -> InstanceState | None:
         opened = self._opened("wait_for_change")
@@ -518,65 +454,6 @@ class PostgresProvider(Provider):
             opened.held.later(instance, partial(renew, by_instance.pop(instance)))
         return await renew([each for part in by_instance.values() for each in part])
 
-    def _asked(
-        self, tokens: _Tokens, token: str, unregistered_for: timedelta | None, now: Instant
-    ) -> dict[str, object]:
-        """What both looks for work ask for alike."""
-        asked: dict[str, object] = {}
-        if token in tokens:
-            asked["repeated"] = True
-        tokens.add(token)
-        if unregistered_for is not None:
-            asked["latest"] = now - to_microseconds(unregistered_for)
-        if self._options.durability == "normal":
-            asked["relaxed"] = True
-        return asked
-
-    async def _lease(
-        self,
-        operation: str,
-        opened: OpenDatabase,
-        now: Instant,
-        asked: dict[str, object],
-        read: Callable[[Sequence[tuple[Any, ...]]], Sequence[Result]],
-        wanted: Mapping[str, object],
-        outlook: Outlook,
-    ) -> Sequence[Result]:
-        """Look for work; wait for rows that other transactions had locked, and look at these again."""
-        calls = opened.calls
-        begun = outlook.begin() if opened.signals.hears else None
-        served = as_json(wanted)
-        if (first := outlook.heads.next_first(served)) is not None:
-            asked = {**asked, "from": first}
-        started = time.monotonic()
-        try:
-            rows = await calls.call(operation, operation, now, asked, repeatable=False)
-        except StorageUnavailable:
-            # The leases may have been given, and only their answer be lost.
-            rows = await calls.call(
-                operation, operation, now, {**asked, "repeated": True}, repeatable=True
-            )
-        leased = list(read(rows))
-        skipped = [fields for *_, part, fields, _ in rows if part == 9]
-        notes = {part: fields for *_, part, fields, _ in rows if part in (7, 8)}
-        took = time.monotonic() - started
-        outlook.heads.learn(served, notes.get(7), began_at=first, took=took)
-        if 8 in notes and begun is not None:
-            due = ALWAYS if notes[8] is None else notes[8]
-            outlook.found_nothing(served, begun, due, now=now)
-        room = cast("int", asked["limit"]) - len(leased)
-        if skipped and room > 0 and opened.held.worth_waiting_for(skipped[0]):
-            again = {name: value for name, value in asked.items() if name != "repeated"}
-            again |= {"limit": room, "wait_for": opened.held.worth_waiting_for(skipped[0])}
-            try:
-                rows = await calls.call(operation, operation, now, again, repeatable=False)
-                leased += read(rows)
-            except ProviderError as error:
-                # What was leased is returned; the others are found by the next look.
-                _LOGGER.info("locked work was passed over: %s", error)
-                opened.held.pass_over(skipped[0])
-        return leased
-
     async def _finished(
         self,
         call: Awaitable[Result],
@@ -630,44 +507,6 @@ class PostgresProvider(Provider):
                 )
         except ProviderError as error:
             _LOGGER.warning("the next deletion removes what is left of this one: %s", error)
-
-
-class _Tokens:
-    """The tokens of the latest leases: a look for work under one of them is told what it has.
-
-    No index finds a lease by its token, since every lease would write it. Core repeats a token soon,
-    or never.
-    """
-
-    def __init__(self) -> None:
-        self._tokens: OrderedDict[str, None] = OrderedDict()
-
-    def __contains__(self, token: str) -> bool:
-        return token in self._tokens
-
-    def add(self, token: str) -> None:
-        """Remember a token, and forget the oldest."""
-        self._tokens[token] = None
-        if len(self._tokens) > _TOKENS:
-            self._tokens.popitem(last=False)
-
-
-def _turns_wanted(serves: Serves) -> dict[str, object]:
-    """What a look for turns looks for."""
-    pins = [
-        {"name": stored(name), "pin": pin}
-        for name, versions in serves.orchestrations.items()
-        for pin in ("", *(f"={stored(version)}" for version in versions))
-    ]
-    return {"engine": serves.engine, "serves": pins}
-
-
-def _activities_wanted(names: Iterable[str], tags: Iterable[str | None]) -> dict[str, object]:
-    """What a look for activities looks for."""
-    return {
-        "names": [stored(name) for name in names],
-        "tags": ["" if tag is None else f"={stored(tag)}" for tag in tags],
-    }
 
 
 def _named(leases: Sequence[ActivityLease]) -> list[dict[str, object]]:
