@@ -55,8 +55,10 @@ Plans are kept for as long as a connection lasts, from a time when the tables ma
 the only good plan, loops over indexes in the order in which the tables are named, is the only one
 allowed. Keys are joined by `= ANY (ARRAY[...])`, and rows are locked in the order of what they were
 looked up by: an equality, or an order by the key itself, would make the order of an index useful to
-the planner, and it reads all of a table that it takes for empty. A lock that is not had in time ends the
-call, whatever the session's settings are, and the provider makes it again.
+the planner, and it reads all of a table that it takes for empty. What each orchestration calls is in
+PL/pgSQL, or written so that it is inlined there: before PostgreSQL 18 other functions in SQL are
+planned at each call. A lock that is not had in time ends the call, whatever the session's settings
+are, and the provider makes it again.
 """
 _PATIENCE: Final = {"@settings@": "5s", "@hurried@": "250ms"}
 """How long a function waits for a lock. Those that work for many instances at once soon leave a row that

@@ -1,17 +1,22 @@
 -- Queues of activities that a caller registers, or that it does not.
 CREATE OR REPLACE FUNCTION find_activity_queues(p_namespace int, p jsonb, p_served boolean)
 RETURNS int[]
-LANGUAGE sql STABLE AS $$
-    SELECT CASE WHEN p_served THEN ARRAY(
-        SELECT q.number
-        FROM jsonb_array_elements_text(p->'names') AS n(name)
-        CROSS JOIN jsonb_array_elements_text(p->'tags') AS t(tag)
-        JOIN activity_queues AS q
-            ON q.namespace = p_namespace AND q.name = n.name AND q.tag = t.tag
-    ) ELSE ARRAY(
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    IF p_served THEN
+        RETURN ARRAY(
+            SELECT q.number
+            FROM jsonb_array_elements_text(p->'names') AS n(name)
+            CROSS JOIN jsonb_array_elements_text(p->'tags') AS t(tag)
+            JOIN activity_queues AS q
+                ON q.namespace = p_namespace AND q.name = n.name AND q.tag = t.tag
+        );
+    END IF;
+    RETURN ARRAY(
         SELECT q.number FROM activity_queues AS q
         WHERE q.namespace = p_namespace AND NOT (p->'names' ? q.name AND p->'tags' ? q.tag)
-    ) END
+    );
+END
 $$;
 
 CREATE OR REPLACE FUNCTION find_activities(
@@ -304,23 +309,27 @@ LANGUAGE sql STABLE @settings@ AS $$
 $$;
 
 CREATE OR REPLACE FUNCTION next_activity(p_namespace int, p_now bigint, p jsonb) RETURNS bigint
-LANGUAGE sql STABLE @settings@ AS $$
-    SELECT min(h.at)
-    FROM (SELECT coalesce((p->>'from')::bigint, @beginning@) AS bound) AS f
-    CROSS JOIN unnest(find_activity_queues(p_namespace, p, true)) AS q(queue)
-    CROSS JOIN LATERAL (
-        SELECT min(c.at) AS at FROM (
-            (SELECT 0::bigint AS at FROM activities AS a
-             WHERE a.queue = q.queue AND a.kind = 0 AND a.ready_at >= f.bound LIMIT 1)
-            UNION ALL
-            (SELECT a.ready_at FROM activities AS a
-             WHERE a.queue = q.queue AND a.kind = 1 AND a.ready_at >= f.bound ORDER BY a.ready_at LIMIT 1)
-            UNION ALL
-            (SELECT a.ready_at FROM activities AS a
-             WHERE a.queue = q.queue AND a.kind = 2 AND a.ready_at >= f.bound ORDER BY a.ready_at LIMIT 1)
-            UNION ALL
-            (SELECT 0::bigint FROM activities AS a
-             WHERE a.queue = q.queue AND a.kind = 2 AND a.ready_at > p_now + @farthest@ LIMIT 1)
-        ) AS c
-    ) AS h
+LANGUAGE plpgsql STABLE @settings@ AS $$
+BEGIN
+    RETURN (
+        SELECT min(h.at)
+        FROM (SELECT coalesce((p->>'from')::bigint, @beginning@) AS bound) AS f
+        CROSS JOIN unnest(find_activity_queues(p_namespace, p, true)) AS q(queue)
+        CROSS JOIN LATERAL (
+            SELECT min(c.at) AS at FROM (
+                (SELECT 0::bigint AS at FROM activities AS a
+                 WHERE a.queue = q.queue AND a.kind = 0 AND a.ready_at >= f.bound LIMIT 1)
+                UNION ALL
+                (SELECT a.ready_at FROM activities AS a
+                 WHERE a.queue = q.queue AND a.kind = 1 AND a.ready_at >= f.bound ORDER BY a.ready_at LIMIT 1)
+                UNION ALL
+                (SELECT a.ready_at FROM activities AS a
+                 WHERE a.queue = q.queue AND a.kind = 2 AND a.ready_at >= f.bound ORDER BY a.ready_at LIMIT 1)
+                UNION ALL
+                (SELECT 0::bigint FROM activities AS a
+                 WHERE a.queue = q.queue AND a.kind = 2 AND a.ready_at > p_now + @farthest@ LIMIT 1)
+            ) AS c
+        ) AS h
+    );
+END
 $$;

@@ -67,7 +67,8 @@ $$;
 
 -- The numbers of the queues for these orchestrations; missing ones are made.
 CREATE OR REPLACE FUNCTION make_turn_queues(p_namespace int, p_keys jsonb) RETURNS void
-LANGUAGE sql VOLATILE AS $$
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
     INSERT INTO turn_queues (namespace, name, pin, engine)
     SELECT DISTINCT p_namespace, k.name, coalesce('=' || k.version, ''), k.engine
     FROM jsonb_to_recordset(p_keys) AS k(name text, version text, engine int)
@@ -78,7 +79,8 @@ LANGUAGE sql VOLATILE AS $$
           AND q.pin = coalesce('=' || k.version, '') AND q.engine = k.engine
     )
     ORDER BY 2, 3, 4
-    ON CONFLICT DO NOTHING
+    ON CONFLICT DO NOTHING;
+END
 $$;
 
 -- Those of these ids whose instances another transaction has locked now.

@@ -1,14 +1,19 @@
 -- The plain fields of instances, their custom statuses and the outputs of their last executions.
 CREATE OR REPLACE FUNCTION read_instances(p_namespace int, p jsonb)
 RETURNS TABLE (place int, fields jsonb, custom_status bytea, output bytea)
-LANGUAGE sql STABLE @settings@ AS $$
-    SELECT r.o, plain_fields(i, t) || jsonb_build_object('ended_as', x.status), s.data, x.output
-    FROM jsonb_to_recordset(p) AS r(o int, instance text)
-    JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON i.status <> 'Awaited'
-    LEFT JOIN turns AS t ON t.number = ANY (ARRAY[i.number])
-    LEFT JOIN executions AS x ON x.instance = ANY (ARRAY[i.number]) AND x.execution = i.execution
-    LEFT JOIN custom_statuses AS s
-        ON t.custom_status_version > 0 AND s.instance = ANY (ARRAY[i.number])
+LANGUAGE plpgsql STABLE @settings@ AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+        SELECT r.o, plain_fields(i, t) || jsonb_build_object('ended_as', x.status), s.data, x.output
+        FROM jsonb_to_recordset(p) AS r(o int, instance text)
+        JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON i.status <> 'Awaited'
+        LEFT JOIN turns AS t ON t.number = ANY (ARRAY[i.number])
+        LEFT JOIN executions AS x
+            ON x.instance = ANY (ARRAY[i.number]) AND x.execution = i.execution
+        LEFT JOIN custom_statuses AS s
+            ON t.custom_status_version > 0 AND s.instance = ANY (ARRAY[i.number]);
+END
 $$;
 
 -- One page of a history, and a first row (`number` 0) with what bounds it: the incarnation, the first

@@ -16,14 +16,18 @@ $$;
 
 -- Queues of orchestrations that a caller registers, or that it does not but whose engine it has.
 CREATE OR REPLACE FUNCTION find_turn_queues(p_namespace int, p jsonb, p_served boolean) RETURNS int[]
-LANGUAGE sql STABLE AS $$
-    SELECT CASE WHEN p_served THEN ARRAY(
-        SELECT q.number
-        FROM jsonb_to_recordset(p->'serves') AS s(name text, pin text)
-        JOIN turn_queues AS q
-            ON q.namespace = p_namespace AND q.name = s.name AND q.pin = s.pin
-        WHERE q.engine <= (p->>'engine')::int
-    ) ELSE ARRAY(
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    IF p_served THEN
+        RETURN ARRAY(
+            SELECT q.number
+            FROM jsonb_to_recordset(p->'serves') AS s(name text, pin text)
+            JOIN turn_queues AS q
+                ON q.namespace = p_namespace AND q.name = s.name AND q.pin = s.pin
+            WHERE q.engine <= (p->>'engine')::int
+        );
+    END IF;
+    RETURN ARRAY(
         SELECT q.number
         FROM turn_queues AS q
         WHERE q.namespace = p_namespace AND q.engine <= (p->>'engine')::int
@@ -31,7 +35,8 @@ LANGUAGE sql STABLE AS $$
             SELECT FROM jsonb_to_recordset(p->'serves') AS s(name text, pin text)
             WHERE s.name = q.name AND s.pin = q.pin
         )
-    ) END
+    );
+END
 $$;
 
 -- Turns that can perhaps be leased, the longest ready first; those from `p_from` on.
@@ -296,23 +301,27 @@ $$;
 
 -- When there is something to look at for a caller, from `from` on: the first instant, or NULL.
 CREATE OR REPLACE FUNCTION next_turn(p_namespace int, p_now bigint, p jsonb) RETURNS bigint
-LANGUAGE sql STABLE @settings@ AS $$
-    SELECT min(h.at)
-    FROM (SELECT coalesce((p->>'from')::bigint, @beginning@) AS bound) AS f
-    CROSS JOIN unnest(find_turn_queues(p_namespace, p, true)) AS q(queue)
-    CROSS JOIN LATERAL (
-        SELECT min(c.at) AS at FROM (
-            (SELECT 0::bigint AS at FROM turns AS t
-             WHERE t.queue = q.queue AND t.kind = 0 AND t.ready_at >= f.bound LIMIT 1)
-            UNION ALL
-            (SELECT t.ready_at FROM turns AS t
-             WHERE t.queue = q.queue AND t.kind = 1 AND t.ready_at >= f.bound ORDER BY t.ready_at LIMIT 1)
-            UNION ALL
-            (SELECT t.ready_at FROM turns AS t
-             WHERE t.queue = q.queue AND t.kind = 2 AND t.ready_at >= f.bound ORDER BY t.ready_at LIMIT 1)
-            UNION ALL
-            (SELECT 0::bigint FROM turns AS t
-             WHERE t.queue = q.queue AND t.kind = 2 AND t.ready_at > p_now + @farthest@ LIMIT 1)
-        ) AS c
-    ) AS h
+LANGUAGE plpgsql STABLE @settings@ AS $$
+BEGIN
+    RETURN (
+        SELECT min(h.at)
+        FROM (SELECT coalesce((p->>'from')::bigint, @beginning@) AS bound) AS f
+        CROSS JOIN unnest(find_turn_queues(p_namespace, p, true)) AS q(queue)
+        CROSS JOIN LATERAL (
+            SELECT min(c.at) AS at FROM (
+                (SELECT 0::bigint AS at FROM turns AS t
+                 WHERE t.queue = q.queue AND t.kind = 0 AND t.ready_at >= f.bound LIMIT 1)
+                UNION ALL
+                (SELECT t.ready_at FROM turns AS t
+                 WHERE t.queue = q.queue AND t.kind = 1 AND t.ready_at >= f.bound ORDER BY t.ready_at LIMIT 1)
+                UNION ALL
+                (SELECT t.ready_at FROM turns AS t
+                 WHERE t.queue = q.queue AND t.kind = 2 AND t.ready_at >= f.bound ORDER BY t.ready_at LIMIT 1)
+                UNION ALL
+                (SELECT 0::bigint FROM turns AS t
+                 WHERE t.queue = q.queue AND t.kind = 2 AND t.ready_at > p_now + @farthest@ LIMIT 1)
+            ) AS c
+        ) AS h
+    );
+END
 $$;

@@ -43,7 +43,8 @@ BEGIN
     END IF;
 
     -- 1. Lock the instances, in the order of their numbers, so that two groups never wait for each
-    -- other. One that another transaction has deleted and created again meanwhile is locked next time.
+    -- other. One that another transaction has created meanwhile, perhaps in place of another, is locked
+    -- next time; what is locked cannot be deleted.
     LOOP
         SELECT array_agg(l.number) INTO v_locked FROM (
             SELECT t.number
@@ -53,6 +54,7 @@ BEGIN
             ORDER BY i.number
             FOR UPDATE OF t
         ) AS l;
+        EXIT WHEN cardinality(v_locked) = jsonb_array_length(p->'ids');
         SELECT array_agg(i.number) INTO v_found
         FROM jsonb_array_elements_text(p->'ids') AS w(id)
         JOIN LATERAL find_instance(p_namespace, w.id) AS i ON true;
@@ -191,11 +193,13 @@ BEGIN
         WHERE v_own[c.i] > 0 AND i.number = ANY (ARRAY[v_own[c.i]])
           AND (v_ended[c.i] <> '' OR v_goes_on[c.i] OR c.version IS NOT NULL
                OR c.engine IS NOT NULL);
-        PERFORM make_turn_queues(p_namespace, (
-            SELECT jsonb_agg(jsonb_build_object(
-                'name', i.name, 'version', i.version, 'engine', i.engine))
-            FROM instances AS i WHERE i.number = ANY (v_own)
-        ));
+        IF v_continues OR p ? 'pins' THEN
+            PERFORM make_turn_queues(p_namespace, (
+                SELECT jsonb_agg(jsonb_build_object(
+                    'name', i.name, 'version', i.version, 'engine', i.engine))
+                FROM instances AS i WHERE i.number = ANY (v_own)
+            ));
+        END IF;
     END IF;
 
     -- 5. Activities are added, as far as their execution goes on.
