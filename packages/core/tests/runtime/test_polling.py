@@ -7,10 +7,10 @@ from datetime import timedelta
 import perdure
 import pytest
 from perdure import Runtime, RuntimeOptions
-from perdure.contract import DelegatingProvider, TurnRequest
+from perdure.contract import DelegatingProvider, Notifier, TurnRequest
 from perdure.runtime.polling import UnregisteredLooks
 
-from .manual_time import SECOND, pass_time
+from .manual_time import SECOND, pass_time, rounds
 
 
 class Looks(DelegatingProvider):
@@ -52,6 +52,45 @@ async def test_work_of_the_own_process_does_not_wait_for_a_poll(provider, clock)
         handle = await perdure.Client(provider).start_orchestration("i", main)
         # The clock stands: only the subscription can have woken the runtime.
         assert await handle.result() == "ran"
+
+
+class Forgetful(Looks):
+    """Says that it tells of work, and does not."""
+
+    async def wait_for_work(self, wait):
+        await self.clock.sleep(wait.timeout)
+
+
+class Elsewhere(DelegatingProvider):
+    """The storage as another process has it: what it does notifies nothing here."""
+
+    def __init__(self, inner) -> None:
+        super().__init__(inner)
+        self.notifier = Notifier()
+
+
+async def test_where_work_is_told_of_looks_come_once_an_interval_and_find_what_was_not_told(
+    provider, clock
+) -> None:
+    app = perdure.Registry()
+
+    @app.orchestration
+    async def main(ctx: perdure.OrchestrationContext) -> None:
+        pass
+
+    looks = Forgetful(provider)
+    elsewhere = perdure.Client(Elsewhere(provider))
+    tenth = timedelta(milliseconds=100)
+    async with Runtime(looks, app):
+        await (await perdure.Client(looks).start_orchestration("here", main)).result()
+        await rounds()
+        before = looks.all
+        await elsewhere.start_orchestration("elsewhere", main)
+        await pass_time(clock, 9 * tenth, step=tenth / 10)
+        assert looks.all == before
+        assert isinstance(await elsewhere.get_orchestration_status("elsewhere"), perdure.Running)
+        await pass_time(clock, tenth, step=tenth)
+        assert isinstance(await elsewhere.get_orchestration_status("elsewhere"), perdure.Completed)
 
 
 @pytest.mark.slow

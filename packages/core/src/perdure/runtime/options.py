@@ -70,9 +70,10 @@ class RuntimeOptions:
     unregistered_timeout: timedelta | None = None
     """How long work waits for a runtime that has its function before it fails; None: for ever."""
     poll_interval: timedelta = timedelta(seconds=1)
-    """How often an idle runtime looks for work in a storage that cannot tell when work comes.
+    """How often an idle runtime looks for work.
 
-    After work it looks sooner, and work from its own process wakes it at once.
+    In a storage that cannot tell when work comes, it looks sooner after work. Work from its own
+    process, and work that the storage tells of, wakes it at once.
     """
     unregistered_interval: timedelta = timedelta(seconds=1)
     """How often this runtime looks for work that no runtime has registered; more rarely while it

@@ -1,11 +1,13 @@
 """How a runtime looks for work: one loop for turns and activities, and how long it pauses.
 
-Where the provider knows when work comes, it ends the pause, which is then only the limit of a
-wait. Where it does not, the pause grows until work comes: this is adaptive polling.
+Where the provider tells of work, it ends the pause, which is then only the limit of a wait, and the
+time after which work is found that the provider did not tell of. Where it does not, the pause grows
+until work comes: this is adaptive polling.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Hashable, Iterable
 from dataclasses import replace
 from datetime import timedelta
@@ -97,7 +99,9 @@ class LeaseLoop:
     async def run(self, subscription: Subscription) -> None:
         """Look for work, again and again; raises `StorageClosed` alone."""
         clock = self._provider.clock
-        backoff = PollBackoff(self._options.poll_interval, clock)
+        backoff = PollBackoff(
+            self._options.poll_interval, clock, tells_of_work=self._provider.tells_of_work
+        )
         while True:
             await self._queue.wait_for_room()
             subscription.clear()
@@ -113,6 +117,8 @@ class LeaseLoop:
             match found:
                 case Found.WORK:
                     backoff.reset()
+                    # What was leased runs first: meanwhile other runtimes get their share.
+                    await asyncio.sleep(0)
                 case Found.OWN_WORK:
                     # Another look at once would find it again, where the clocks of two processes
                     # differ by more than a lease.
@@ -137,16 +143,20 @@ class LeaseLoop:
 
 
 class PollBackoff:
-    """How long to wait after a look that found nothing: longer each time, until work comes."""
+    """How long to wait after a look that found nothing.
 
-    def __init__(self, longest: timedelta, clock: Clock) -> None:
+    As long as allowed if the provider tells of work, else longer each time until work comes.
+    """
+
+    def __init__(self, longest: timedelta, clock: Clock, *, tells_of_work: bool) -> None:
         self._longest = longest
+        self._shortest = longest if tells_of_work else min(_FIRST_PAUSE, longest)
         self._failures = RepeatedFailures("waiting for work", clock)
         self.reset()
 
     def reset(self) -> None:
         """Work was found: look again soon."""
-        self._next = min(_FIRST_PAUSE, self._longest)
+        self._next = self._shortest
 
     async def wait(self, provider: Provider, subscription: Subscription, wait: WorkWait) -> None:
         """Return at a notification, when the provider tells of work, or when the pause is over.

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from perdure.runtime.stall_watch import StallWatch
 
 _LOGGER = logging.getLogger("perdure.runtime")
-_LARGEST_LEASE_CALL = 100
+_LARGEST_LEASE_CALL = 16
+"""Few enough that the runtimes of a storage share what is ready; a busy one leases again and again."""
 
 
 class TurnDispatcher:

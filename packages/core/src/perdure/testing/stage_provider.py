@@ -20,6 +20,7 @@ from perdure.testing.stage_time import StageTime
 
 R = TypeVar("R")
 
+_FIRST_PAUSE = timedelta(milliseconds=20)
 _READS = frozenset(
     {"lease_turns", "lease_activities", "read_history", "read_instance", "wait_for_cancellation"}
 )
@@ -69,7 +70,10 @@ class StageProvider(DelegatingProvider):
         """Take note of what the storage has done, also if the process has crashed meanwhile."""
 
     async def wait_for_work(self, wait: WorkWait) -> None:
-        await self._time.clock.sleep(wait.timeout)
+        # Nothing tells of what falls due with time, which is most often soon after a change: so look
+        # soon, and then after as long again.
+        pause = max(_FIRST_PAUSE, self._time.since_change)
+        await self._time.clock.sleep(min(wait.timeout, pause))
 
     async def wait_for_change(self, wait: ChangeWait) -> InstanceState | None:
         with self.notifier.subscribe_instance(wait.instance) as changes:

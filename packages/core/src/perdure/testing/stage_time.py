@@ -93,6 +93,11 @@ class StageTime:
         finally:
             self._calls -= 1
 
+    @property
+    def since_change(self) -> timedelta:
+        """How long ago the last call to the storage was that may have written."""
+        return timedelta(microseconds=self.clock.now() - self._changed_at)
+
     def failed(self, caller: object, operation: str) -> None:
         """A call to the storage has failed, so the caller repeats it when it has waited."""
         self._failing.setdefault((caller, operation), self.clock.now())
