@@ -12,8 +12,8 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, ExitStack
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -77,6 +77,14 @@ class Side:
         latencies = [await self._probe(f"probe-{number}-{probe}") for probe in range(PROBES)]
         self.slices.append(Slice(count / seconds, median(latencies), processor, pages))
 
+    async def rest(self, seconds: float) -> float:
+        """The server's processor time while there is no work, as a part of a core, in percent."""
+        # What was before costs a little longer.
+        await asyncio.sleep(1.2)
+        began, processor = time.perf_counter(), self._processor()
+        await asyncio.sleep(seconds)
+        return (self._processor() - processor) / (time.perf_counter() - began) * 100
+
     def dead_rows(self) -> int:
         """How many rows vacuum has left, as far as the server knows."""
         return int(self._ask(_DEAD))
@@ -102,28 +110,39 @@ class Side:
 
 async def play(free: str, held: str, minutes: float) -> tuple[Side, Side]:
     """Slices of both sides in turn, for so long."""
-    ends = time.monotonic() + 60 * minutes
     async with AsyncExitStack() as stack:
-        with ExitStack() as connections:
-            sides: list[Side] = []
-            for name, url in (("without", free), ("with", held)):
-                client = await stack.enter_async_context(running(f"{url}&create=true"))
-                watching = connections.enter_context(psycopg.connect(url, autocommit=True))
-                sides.append(Side(name, client, watching))
-            elsewhere = connections.enter_context(psycopg.connect(held))
+        sides = [
+            await stack.enter_async_context(side(name, url))
+            for name, url in (("without", free), ("with", held))
+        ]
+        with psycopg.connect(held) as elsewhere:
             elsewhere.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             elsewhere.execute("SELECT count(*) FROM perdure.turns")
-            while time.monotonic() < ends or len(sides[0].slices) < 3:
-                # The order changes, so that none of the two is always the later one.
-                for side in sides if len(sides[0].slices) % 2 == 0 else sides[::-1]:
-                    await side.play()
-                print(".", end="", file=sys.stderr, flush=True)
-            print(file=sys.stderr)
-            for side in sides:
+            await take_turns(sides, minutes)
+            for each in sides:
                 print(
-                    f"{side.name} the open transaction: {side.dead_rows():,} dead rows at the end"
+                    f"{each.name} the open transaction: {each.dead_rows():,} dead rows at the end"
                 )
         return sides[0], sides[1]
+
+
+@asynccontextmanager
+async def side(name: str, url: str) -> AsyncGenerator[Side]:
+    """A side whose runtime works on this database."""
+    async with running(f"{url}&create=true") as client:
+        with psycopg.connect(url, autocommit=True) as watching:
+            yield Side(name, client, watching)
+
+
+async def take_turns(sides: Sequence[Side], minutes: float) -> None:
+    """Play slices of the sides in turn, for so long; three of each at least."""
+    ends = time.monotonic() + 60 * minutes
+    while time.monotonic() < ends or len(sides[0].slices) < 3:
+        # The order changes, so that none of the two is always the later one.
+        for each in sides if len(sides[0].slices) % 2 == 0 else sides[::-1]:
+            await each.play()
+        print(".", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
 
 
 def report(without: Sequence[Slice], held: Sequence[Slice]) -> None:
