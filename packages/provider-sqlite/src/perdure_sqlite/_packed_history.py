@@ -60,7 +60,7 @@ _DICTIONARY: Final = b"".join(
     )
 )
 # A small window costs the least to set up, and holds the dictionary and forty usual events.
-_LEVEL: Final = 6
+_LEVEL: Final = 5
 _WINDOW: Final = 13
 _MEMORY: Final = 5
 _LARGEST_UNPACKED: Final = LARGEST + 2 * (MOST_EVENTS + 1)
