@@ -58,7 +58,7 @@ replaced = pytest.mark.parametrize("displace", DISPLACEMENTS, ids=lambda each: e
 @pytest.fixture(autouse=True)
 def _no_wall_time(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Only the calls notice, but where the test is about noticing without one."""
-    if "told_within_a_second" not in request.node.name:
+    if "who_waits_is_told" not in request.node.name:
         monkeypatch.setattr("perdure_sqlite._open_file._CHECK_INTERVAL", 3600)
         monkeypatch.setattr("perdure_sqlite._file.identity._LOG_INTERVAL", 0)
 
