@@ -40,8 +40,8 @@ class Link(DelegatingProvider):
 
     def __init__(self, inner: Provider, engine: int = ENGINE) -> None:
         super().__init__(inner)
-        # On a manual clock a storage need not tell of what other processes do, and waits may say so
-        # late: the runtime looks sooner after work, as it does where nothing tells of it.
+        # On a manual clock SQLite does not notice commits of other processes, so the runtime looks
+        # sooner after work, as it does where nothing tells of it.
         self.tells_of_work = False
         self._engine = engine
         self.calls: Counter[str] = Counter()
