@@ -13,7 +13,9 @@ from pathlib import Path
 import perdure
 import pytest
 from perdure import InstanceAlreadyExists, StorageUnavailable
+from perdure.contract import ProviderUrl
 from perdure.contract.delegate import DelegatingProvider
+from perdure_postgres import PostgresOptions
 
 RESTARTS = int(os.environ.get("PERDURE_RESTARTS", "3"))
 DRIVERS = 12
@@ -109,7 +111,7 @@ async def test_a_server_that_crashes_under_load_loses_nothing_and_costs_no_attem
 
 @contextmanager
 def standby_of(server, execute):
-    """A server that follows this one: the folder of its socket, which a URL names as its host.
+    """A server that follows this one, on the next port: its URL, and the URL of both.
 
     From now on a commit is acknowledged when both servers have it.
     """
@@ -120,6 +122,7 @@ def standby_of(server, execute):
     execute(
         server.url, "ALTER SYSTEM SET wal_level = replica", "ALTER SYSTEM SET max_wal_senders = 4"
     )
+    host = PostgresOptions.from_url(ProviderUrl.parse(server.url)).driver["host"]
     server.crash()
     # Now it writes a log that another server can follow.
     server.restart()
@@ -128,7 +131,7 @@ def standby_of(server, execute):
     server.restart()
     (folder / "standby.signal").touch()
     with (folder / "postgresql.auto.conf").open("a", encoding="utf-8") as file:
-        file.write(f"primary_conninfo = 'host={followed} user=postgres application_name=standby'\n")
+        file.write(f"primary_conninfo = 'host={host} user=postgres application_name=standby'\n")
     for path in (folder, *folder.rglob("*")):
         shutil.chown(path, Path(followed).owner())
     words = ("-D", str(folder), "-w", "-l", str(folder / "log"))
@@ -136,13 +139,14 @@ def standby_of(server, execute):
     def control(*given):
         pgexec("pg_ctl", (*words, *given), bin_path=own.bin_path, user=own.system_user)
 
-    control("-o", f"-h '' -k {folder}", "start")
+    control("-o", f"-h '' -p 5433 -k {host}", "start")
     try:
         execute(server.url, "ALTER SYSTEM SET synchronous_standby_names = 'standby'")
         execute(server.url, "SELECT pg_reload_conf()")
         while execute(server.url, SYNCHRONOUS) != [("sync",)]:
             time.sleep(0.02)
-        yield folder
+        both = server.url.replace(f"host={host}", f"host={host}%2C{host}")
+        yield f"{server.url}&port=5433", f"{both}&port=5432%2C5433&target_session_attrs=read-write"
     finally:
         control("-m", "immediate", "stop")
         shutil.rmtree(folder)
@@ -155,10 +159,7 @@ async def test_a_standby_takes_the_place_of_a_server_that_is_gone_and_nothing_is
 ):
     async with perdure.open_provider(server.url):
         pass  # makes the schema
-    with standby_of(server, execute) as standby:
-        primary = str(server._directory)
-        both = server.url.replace(primary, f"{primary}%2C{standby}")
-        both += "&target_session_attrs=read-write"
+    with standby_of(server, execute) as (standby, both):
         async with (
             perdure.open_provider(both) as provider,
             perdure.Runtime(provider, app),
@@ -168,8 +169,7 @@ async def test_a_standby_takes_the_place_of_a_server_that_is_gone_and_nothing_is
             await load.ended(ENDED_BETWEEN)
             server.crash()
             before = set(load.acknowledged)
-            promoted = server.url.replace(primary, str(standby))
-            assert await asyncio.to_thread(execute, promoted, "SELECT pg_promote()") == [(True,)]
+            assert await asyncio.to_thread(execute, standby, "SELECT pg_promote()") == [(True,)]
             await load.ended(ENDED_BETWEEN)
             load.goes_on = False
             await asyncio.gather(*drivers)
