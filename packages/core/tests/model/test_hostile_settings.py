@@ -138,6 +138,7 @@ OPTIONS: dict[type, dict[str, set[str]]] = {
         "max_concurrent_activities": COUNT,
         "activity_threads": COUNT,
         "cache_size": COUNT | {"0"},
+        "max_bytes_in_flight": COUNT,
         "turn_lease": LEASE,
         "activity_lease": LEASE,
         "hold": DURATION,

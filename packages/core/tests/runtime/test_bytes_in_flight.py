@@ -236,3 +236,7 @@ def test_the_shares_are_not_more_than_the_whole(limit: int) -> None:
         shares.activities.limit + shares.turns.limit + shares.cached + 6 * shares.commits <= limit
     )
     assert min(shares.activities.room, shares.turns.room) >= 1
+
+
+def test_the_limit_may_be_as_large_as_the_memory_of_a_large_machine() -> None:
+    assert RuntimeOptions(max_bytes_in_flight=512_000_000_000).max_bytes_in_flight == 512 * 10**9

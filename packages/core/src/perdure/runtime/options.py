@@ -10,10 +10,19 @@ from perdure.model.comparison import DEFAULT_COMPARE, Compare, check_compare
 from perdure.model.durations import to_duration
 from perdure.model.identifiers import check_identifier
 from perdure.model.record import record
-from perdure.model.settings import COUNT, POSITIVE, check_fields, require, to_exceptions, to_items
+from perdure.model.settings import (
+    COUNT,
+    POSITIVE,
+    check_fields,
+    require,
+    to_exceptions,
+    to_integer,
+    to_items,
+)
 from perdure.records.limits import LONGEST_LEASE
 
 _LEASE = partial(to_duration, positive=True, most=LONGEST_LEASE)
+_BYTES = partial(to_integer, least=1, most=1_000_000_000_000)
 
 
 @record(frozen=True)
@@ -110,7 +119,7 @@ class RuntimeOptions:
             max_concurrent_turns=COUNT,
             max_concurrent_activities=COUNT,
             activity_threads=COUNT,
-            max_bytes_in_flight=COUNT,
+            max_bytes_in_flight=_BYTES,
             max_attempts=COUNT,
             turn_lease=_LEASE,
             activity_lease=_LEASE,
