@@ -1,5 +1,7 @@
 """Activities that write in the transaction of their result, in a process that is killed too."""
 
+import asyncio
+import gc
 import os
 import sqlite3
 from contextlib import closing
@@ -9,6 +11,7 @@ import pytest
 from perdure import activity_context
 from perdure.errors import CapabilityMissing, OrchestrationFailed, PerdureError
 from perdure_conformance.crashes.transactions import run_killed
+from perdure_sqlite._transactions import ActivityConnection
 
 KILLS = int(os.environ.get("PERDURE_TRANSACTION_KILLS", "4"))
 SEED = int(os.environ.get("PERDURE_SEED", "1"))
@@ -68,6 +71,30 @@ async def test_what_an_activity_wrote_is_there_exactly_if_its_result_is(file):
             await bad.result(20)
 
     assert effects(file) == ["good", "good in a thread"]
+
+
+async def test_a_connection_that_was_taken_away_is_closed_once_the_thread_lets_go_of_it(
+    file, monkeypatch
+):
+    closed = []
+    close = ActivityConnection.close
+    monkeypatch.setattr(
+        ActivityConnection, "close", lambda connection: closed.append(1) or close(connection)
+    )
+    async with perdure.open_provider(f"sqlite:///{file}") as provider:
+        transaction = await provider.begin_transaction(blocking=True)
+        transaction.connection.execute(INSERT, ("late",))
+
+        await provider.roll_back(transaction, in_use=True)
+        assert closed == []
+        del transaction
+        async with asyncio.timeout(10):
+            # The thread that rolled back has its last reference for a moment longer.
+            while not closed:
+                gc.collect()
+                await asyncio.sleep(0.001)
+
+    assert effects(file) == []
 
 
 async def test_a_runtime_without_transactions_refuses_to_start_by_name():

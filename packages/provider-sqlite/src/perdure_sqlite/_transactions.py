@@ -15,6 +15,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, NoReturn, Self, TypeVar, cast
 
 from perdure.clock import Clock
@@ -48,6 +49,11 @@ class ActivityConnection(sqlite3.Connection):
 
     def __enter__(self) -> Self:
         self._refuse("commit, as a `with` block does,")
+
+    def __del__(self) -> None:
+        # One that was taken away from a thread; from Python 3.13 on, it warns if it is left open.
+        with suppress(sqlite3.Error):
+            self.close()
 
     def _refuse(self, what: str) -> NoReturn:
         raise PerdureError(
@@ -201,8 +207,8 @@ def _close(driver: sqlite3.Connection) -> None:
 def _take_away(driver: sqlite3.Connection) -> None:
     """Roll back beneath a thread that may be in the middle of a statement.
 
-    The connection is not closed, which would pull the statement's memory away; Python closes it
-    once the thread has let go of it.
+    The connection is not closed here, which would pull the statement's memory away, but once the
+    thread has let go of it.
     """
     here = threading.get_ident()
 
