@@ -78,19 +78,24 @@ async def test_a_connection_that_was_taken_away_is_closed_once_the_thread_lets_g
 ):
     closed = []
     close = ActivityConnection.close
-    monkeypatch.setattr(
-        ActivityConnection, "close", lambda connection: closed.append(1) or close(connection)
-    )
+
+    def noted_close(connection):
+        closed.append(id(connection))
+        close(connection)
+
     async with perdure.open_provider(f"sqlite:///{file}") as provider:
         transaction = await provider.begin_transaction(blocking=True)
         transaction.connection.execute(INSERT, ("late",))
+        mine = id(transaction.connection)
+        # From here on, so that an earlier connection cannot have had the same id.
+        monkeypatch.setattr(ActivityConnection, "close", noted_close)
 
         await provider.roll_back(transaction, in_use=True)
-        assert closed == []
+        assert mine not in closed
         del transaction
         async with asyncio.timeout(10):
             # The thread that rolled back has its last reference for a moment longer.
-            while not closed:
+            while mine not in closed:
                 gc.collect()
                 await asyncio.sleep(0.001)
 
