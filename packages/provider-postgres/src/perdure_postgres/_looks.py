@@ -164,9 +164,10 @@ class Looks:
             due = ALWAYS if notes[8] is None else notes[8]
             outlook.found_nothing(served, begun, due, now=now)
         room = cast("int", asked["limit"]) - len(leased)
-        if skipped and room > 0 and opened.held.worth_waiting_for(skipped[0]):
+        wait_for = opened.held.worth_waiting_for(skipped[0]) if skipped and room > 0 else []
+        if wait_for:
             again = {name: value for name, value in asked.items() if name != "repeated"}
-            again |= {"limit": room, "wait_for": opened.held.worth_waiting_for(skipped[0])}
+            again |= {"limit": room, "wait_for": wait_for}
             try:
                 rows = await calls.call(operation, operation, now, again, repeatable=False)
                 leased += read(rows)
