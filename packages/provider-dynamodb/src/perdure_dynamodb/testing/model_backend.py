@@ -19,6 +19,11 @@ from perdure_dynamodb._transport import Calls
 from perdure_dynamodb.testing.tampering import TAMPERING, TableTampering
 
 
+async def _at_once(seconds: float) -> None:
+    """In place of a pause between two attempts of a request: no table recovers meanwhile."""
+    del seconds
+
+
 class ModelBackend(TableTampering):
     """Opens provider objects on one table, which `calls` reach.
 
@@ -44,9 +49,9 @@ class ModelBackend(TableTampering):
     async def open(self, *, clock: Clock, namespace: str) -> AsyncGenerator[Provider]:
         """A provider object on this namespace of the table."""
         options = DynamoDBOptions(table="model", namespace=namespace, shards=self._shards)
-        async with open_on(self._calls, options, clock=clock) as provider:
+        async with open_on(self._calls, options, clock=clock, pause=_at_once) as provider:
             yield provider
 
     @asynccontextmanager
     async def _table(self) -> AsyncGenerator[Table]:
-        yield Table(RetryingCalls(self._calls), "model")
+        yield Table(RetryingCalls(self._calls, pause=_at_once), "model")
