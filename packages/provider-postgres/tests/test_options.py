@@ -65,6 +65,33 @@ def test_what_stands_before_the_question_mark_is_no_option(option):
         options_of(f"postgresql://db/shop?{option}")
 
 
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        (
+            "postgresql:///shop?host=/run/db&port=1,2",
+            "has 2 ports; give one, or as many as hosts, which are 1",
+        ),
+        ("postgresql://one,two/shop?port=1,2,3", "has 3 ports"),
+        ("postgresql://one:1,two/shop?host=one", "has 2 ports"),
+        ("postgresql://db:soon/shop", "has the port 'soon'; give a number from 1 to 65535"),
+        ("postgresql://db:65536/shop", "has the port '65536'"),
+        ("postgresql://db/shop?listen=other:0", "has the port '0'"),
+    ],
+)
+def test_a_port_that_no_server_can_have_is_refused(url, said):
+    with pytest.raises(InvalidProviderUrl, match=said):
+        options_of(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["postgresql:///shop?port=1,2", "postgresql://one:1,two/shop", "postgresql://a,b/s?port=1"],
+)
+def test_ports_that_libpq_takes_are_taken(url):
+    assert options_of(url).conninfo["port"]
+
+
 def test_an_unknown_option_is_refused():
     with pytest.raises(ValidationError, match="pool_size"):
         options_of("postgresql://db/shop?pool_size=5")

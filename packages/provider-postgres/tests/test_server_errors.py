@@ -6,13 +6,14 @@ taken away before the next try and not by chance.
 
 import asyncio
 from datetime import timedelta
+from types import SimpleNamespace
 
 import psycopg
 import pytest
 from perdure.contract import ChangeWait, Message, MessageKind, NewInstance, ProviderUrl
 from perdure.errors import StorageUnavailable
 from perdure.providers.loader import open_provider
-from perdure_postgres import PostgresOptions
+from perdure_postgres import PostgresOptions, _database
 from perdure_postgres._database import Pool
 from perdure_postgres._writes.document import Document
 
@@ -193,6 +194,24 @@ async def test_the_server_ends_a_statement_that_lasts_longer_than_its_caller_wai
     with pytest.raises(psycopg.errors.QueryCanceled):
         async with pool.connection() as connection:
             await connection.execute("SELECT pg_sleep(60)")
+
+
+async def test_no_try_begins_after_the_time_of_the_call(url, monkeypatch):
+    """A server that answers nothing costs each try its time, such as ten seconds for a connection."""
+    seconds = [0.0]
+
+    def wait(statement):
+        seconds[0] += 10
+        raise TimeoutError
+
+    monkeypatch.setattr(_database, "time", SimpleNamespace(monotonic=lambda: seconds[0]))
+    async with open_provider(f"{url}&call_timeout=30") as provider:
+        provider.database.first_pause = 0
+        provider.database.before_statement = wait
+        with pytest.raises(StorageUnavailable):
+            await provider.read_instance("order")
+
+    assert seconds == [30]
 
 
 @pytest.mark.slow

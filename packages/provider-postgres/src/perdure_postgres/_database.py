@@ -11,7 +11,8 @@ them, and `lock_timeout` remains.
 
 A statement whose transaction the server rolled back is run again, a few times; one that broke off in
 the middle too, where the caller says that it may be repeated. The tries last about two seconds: a
-server that restarts costs its callers this wait, and no error.
+server that restarts costs its callers this wait, and no error. None begins after `call_timeout`:
+where each waits for a server that is silent, they would last for minutes.
 
 The provider objects of an event loop that name the same database share their connections.
 """
@@ -21,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeAlias
@@ -146,6 +148,7 @@ class Database:
         With `repeatable`, a statement that broke off is repeated although it may have taken effect.
         """
         pause = self.first_pause
+        until = time.monotonic() + self._call_timeout
         for left in reversed(range(_TRIES)):
             if self._is_closed:
                 raise StorageClosed(
@@ -158,7 +161,8 @@ class Database:
                 raise
             except Exception as error:
                 again = has_changed_nothing(error) or (repeatable and is_broken_off(error))
-                if not again or left == 0 or has_no_lock(error):
+                is_last = left == 0 or time.monotonic() >= until
+                if not again or is_last or has_no_lock(error):
                     raise provider_error(
                         error, storage=self.storage, operation=operation
                     ) from error

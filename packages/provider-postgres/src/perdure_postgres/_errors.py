@@ -1,7 +1,7 @@
 """The driver's errors, translated into errors of the contract.
 
-PostgreSQL's SQLSTATE alone decides which error is raised and what it advises. The driver's exception
-becomes the cause of that error.
+PostgreSQL's SQLSTATE decides which error is raised and what it advises; where a connection was not
+made, there is only a text. The driver's exception becomes the cause of that error.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from typing import Final
 
 import psycopg
 from perdure.errors import ProviderError, StorageCorrupt, StorageFailed, StorageUnavailable
+
+from perdure_postgres._refusals import advice_on, is_unconnected
 
 _STANDBY: Final = "25006"
 _LOCK_NOT_HAD: Final = "55P03"
@@ -64,7 +66,7 @@ def is_broken_off(error: BaseException) -> bool:
         return False
     state = error.sqlstate
     if state is None:
-        return isinstance(error, psycopg.OperationalError)
+        return isinstance(error, psycopg.OperationalError) and advice_on(error) is None
     return state in _BROKEN_OFF or state.startswith("08")
 
 
@@ -94,15 +96,10 @@ def provider_error(error: BaseException, *, storage: str, operation: str) -> Pro
             operation=operation,
         )
     elif has_changed_nothing(error) or is_broken_off(error):
-        if state in _ADVICE or (state is None and "password" in reason):
-            failure = StorageFailed(
-                f"{storage} refused the connection ({reason}): {_ADVICE.get(state or '28P01')}",
-                operation=operation,
-            )
-        else:
-            failure = StorageUnavailable(
-                f"{storage} did not answer ({reason}); try again", operation=operation
-            )
+        otherwise = ", or check host and port of the URL" if is_unconnected(error) else ""
+        failure = StorageUnavailable(
+            f"{storage} did not answer ({reason}); try again{otherwise}", operation=operation
+        )
     elif state in _OUTDATED:
         failure = StorageFailed(
             f"{storage} lacks a table or a function ({reason}); run"
@@ -114,7 +111,7 @@ def provider_error(error: BaseException, *, storage: str, operation: str) -> Pro
             f"{storage} cannot be read ({reason}); restore it from a backup", operation=operation
         )
     else:
-        advice = _ADVICE.get(state or "", "see the cause")
+        advice = advice_on(error) or _ADVICE.get(state or "", "see the cause")
         failure = StorageFailed(
             f"{storage} could not be used ({reason}): {advice}", operation=operation
         )

@@ -80,6 +80,9 @@ class PostgresOptions(BaseModel):
             )
         driver = _driver_options(hosts)
         driver |= {name: url.query[name] for name in DRIVER_OPTIONS if name in url.query}
+        for each in (driver, _driver_options(url.query.get("listen", ""))):
+            if wrong := _fault_of_ports(each):
+                raise InvalidProviderUrl(f"{url.masked!r} {wrong}")
         rest = {name: value for name, value in url.query.items() if name not in DRIVER_OPTIONS}
         return cls.model_validate(
             {
@@ -119,6 +122,17 @@ class PostgresOptions(BaseModel):
         # The pooler's port is not the server's.
         others = {name: value for name, value in self.conninfo.items() if name != "port"}
         return others | _driver_options(self.listen)
+
+
+def _fault_of_ports(driver: dict[str, str]) -> str | None:
+    """What is wrong with the ports, which libpq would take for a server that is away."""
+    hosts, ports = (driver[name].split(",") if name in driver else [] for name in ("host", "port"))
+    for port in filter(None, ports):
+        if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
+            return f"has the port {port!r}; give a number from 1 to 65535"
+    if hosts and len(ports) > 1 and len(ports) != len(hosts):
+        return f"has {len(ports)} ports; give one, or as many as hosts, which are {len(hosts)}"
+    return None
 
 
 def _driver_options(hosts: str) -> dict[str, str]:

@@ -252,12 +252,13 @@ class Post:
 
     async def _listen(self) -> None:
         pause = _FIRST_PAUSE
+        has_told = False
         while True:
             connection: Connection | None = None
             try:
                 connection = await connect(self._conninfo)
                 await connection.execute(f'LISTEN "{self._channel}"'.encode())
-                self.is_listening = True
+                self.is_listening, has_told = True, False
                 self._knows_at = self._loop.time() + _FOR_ANSWERS
                 # Another may have begun to listen while this connection was broken.
                 self._tell_what_was_kept()
@@ -268,7 +269,15 @@ class Post:
                 async for signal in connection.notifies():
                     self.receive(signal.payload)
             except (psycopg.Error, OSError, TimeoutError) as error:
-                _LOGGER.info("the connection that listens broke, and is made again: %s", error)
+                if self.is_listening or has_told:
+                    _LOGGER.info("the connection that listens broke, and is made again: %s", error)
+                else:
+                    _LOGGER.warning(
+                        "no connection can listen for news, so work is found by looks, and later;"
+                        " check host and port of the URL and `listen`: %s",
+                        error,
+                    )
+                    has_told = True
             finally:
                 self.is_listening = False
                 if self._next_sign is not None:
