@@ -251,12 +251,12 @@ def combinations(session: nox.Session) -> None:
 
 @nox.session
 def kill(session: nox.Session) -> None:
-    """Kill processes at 100 random moments, in 500 transactions, and PostgreSQL 20 times; nothing may be lost."""
+    """Kill workers 200 times, processes in 500 transactions of each store, and PostgreSQL 40 times; nothing may be lost."""
     _install(session, "test")
     moments = random.randrange(10**6)  # noqa: S311 # no secret
     seed = os.environ.get("PERDURE_SEED", str(moments))
-    kills = {"PERDURE_KILLS": _first(session.posargs, "100"), "PERDURE_SEED": seed}
-    in_transactions = {"PERDURE_TRANSACTION_KILLS": _first(session.posargs, "250")}
+    kills = {"PERDURE_KILLS": _first(session.posargs, "200"), "PERDURE_SEED": seed}
+    in_transactions = {"PERDURE_TRANSACTION_KILLS": _first(session.posargs, "500")}
     postgres = [
         f"packages/provider-postgres/tests/test_{n}.py" for n in ("killed_workers", "crashes")
     ]

@@ -23,11 +23,36 @@ INSERT INTO effects VALUES (%s, 1) ON CONFLICT (key) DO UPDATE SET made = effect
 app = perdure.Registry()
 
 
+class Effects:
+    """The table of effects, on a server that crashes from time to time."""
+
+    def __init__(self, conninfo):
+        self._conninfo = conninfo
+        self._connection = None
+
+    async def add(self, key):
+        while True:
+            try:
+                connection = await self._connected()
+                await connection.execute(ADD, (key,))
+            except psycopg.OperationalError:
+                await asyncio.sleep(0.02)
+            else:
+                return
+
+    async def _connected(self):
+        if self._connection is None or self._connection.closed:
+            self._connection = await psycopg.AsyncConnection.connect(
+                self._conninfo, autocommit=True
+            )
+        return self._connection
+
+
 @app.activity
 async def add_effect(number: int) -> int:
     """Writes the activity's key down, as a payment or a mail would be made under it."""
-    context = perdure.activity_context(psycopg.AsyncConnection)
-    await context.resources.execute(ADD, (context.idempotency_key,))
+    context = perdure.activity_context(Effects)
+    await context.resources.add(context.idempotency_key)
     # A kill may come between the effect and its record.
     await asyncio.sleep(0.02)
     return number
@@ -43,9 +68,8 @@ async def work(url, effects):
     # A killed worker says nothing about its work, so it must not be suspected.
     options = perdure.RuntimeOptions(turn_lease=LEASE, activity_lease=LEASE, max_attempts=10**6)
     async with (
-        await psycopg.AsyncConnection.connect(effects, autocommit=True) as connection,
         perdure.open_provider(url) as provider,
-        perdure.Runtime(provider, app, options=options, resources=connection),
+        perdure.Runtime(provider, app, options=options, resources=Effects(effects)),
     ):
         await asyncio.Event().wait()
 
