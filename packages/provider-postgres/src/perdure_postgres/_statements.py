@@ -62,7 +62,7 @@ class Statements:
             parts = [self._range(instances.c.continued)]
         else:
             statuses = _STATUSES if status is None else (status,)
-            parts = [self._range(instances.c.status == each) for each in statuses]
+            parts = [self._range(_has_status(each)) for each in statuses]
         columns = [instances.c.id.label("id")]
         return self._render(_merged(parts, columns, place, count))
 
@@ -186,7 +186,7 @@ class Statements:
                 self._range(and_(instances.c.name == stored(name), is_instance)) for name in names
             ]
         statuses = sorted(each.value for each in query.statuses) or _STATUSES
-        return [self._range(instances.c.status == each) for each in statuses]
+        return [self._range(_has_status(each)) for each in statuses]
 
     def _conditions(self, query: InstanceQuery) -> list[ColumnElement[bool]]:
         found: list[ColumnElement[bool]] = []
@@ -231,6 +231,11 @@ class Statements:
             render_schema_translate=True,
         )
         return str(compiled), dict(compiled.params)
+
+
+def _has_status(status: str) -> ColumnElement[bool]:
+    # The condition of the index, which a server does not see to be met by a parameter.
+    return and_(instances.c.status == status, instances.c.status != "")
 
 
 def _merged(

@@ -80,9 +80,7 @@ def creation(schema: str) -> Iterator[str]:
                 dialect=_DIALECT, schema_translate_map=mapped, render_schema_translate=True
             )
         )
-        # Unique ones last: of indexes that cost the same, which all do on a table that is taken for
-        # empty, the planner takes the one that was made last.
-        for index in sorted(table.indexes, key=lambda each: (bool(each.unique), str(each.name))):
+        for index in sorted(table.indexes, key=lambda each: str(each.name)):
             yield str(
                 CreateIndex(index).compile(
                     dialect=_DIALECT, schema_translate_map=mapped, render_schema_translate=True

@@ -120,11 +120,15 @@ instances = Table(
     Column("labels", JSONB),
 )
 instances_by_id = Index("instances_by_id", instances.c.namespace, instances.c.id, unique=True)
-# The namespace is not the first column here: a server that knows nothing of an empty table would as
-# soon read all of a namespace by one of these as find an instance by its id.
+# A server that takes the table for empty would as soon read all of a namespace by one of these as find
+# an instance by its id. So each has a condition that no search by id implies, and which listings meet.
 _newest_first = (instances.c.created_at.desc(), instances.c.number.desc())
 instances_by_status = Index(
-    "instances_by_status", instances.c.status, instances.c.namespace, *_newest_first
+    "instances_by_status",
+    instances.c.status,
+    instances.c.namespace,
+    *_newest_first,
+    postgresql_where=instances.c.status != "",
 )
 instances_by_name = Index(
     "instances_by_name",
