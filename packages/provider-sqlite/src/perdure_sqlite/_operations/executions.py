@@ -18,10 +18,10 @@ from perdure_sqlite._packed_history import LARGEST, MOST_EVENTS, pack
 from perdure_sqlite._sql.instances import (
     ADD_EVENT,
     ADD_EXECUTION,
+    COMMIT_ENDING,
     COMMIT_KEEPING,
     COMMIT_RELEASING,
     CONTINUE_EXECUTION,
-    END_INSTANCE,
     READ_EVENTS_UP_TO,
     REMOVE_HISTORY,
     REOPEN_INSTANCE,
@@ -45,7 +45,10 @@ def append_events(transaction: Transaction, row: InstanceRow, events: Sequence[b
 def end_execution(
     transaction: Transaction, row: InstanceRow, end: ExecutionEnd, events: Sequence[bytes] = ()
 ) -> None:
-    """Append the last events, end the execution, and remove what becomes void with it."""
+    """Append the last events, end the execution, and remove what becomes void with it.
+
+    `save_progress` writes the end of the instance.
+    """
     now, status = transaction.now, end.status.value
     history = _take_history(transaction, row, events)
     if history is None:
@@ -74,7 +77,6 @@ def end_execution(
             transaction.execute(REMOVE_OTHER_EXECUTIONS, (row.number, row.execution))
         return
     row.status = status
-    transaction.execute(END_INSTANCE, (status, row.last_event, row.number))
     if row.bucket is not None:
         transaction.execute(REMOVE_MAILBOX, (row.number,))
 
@@ -123,29 +125,34 @@ def save_progress(
 ) -> None:
     """Keep the turn lease or end it, and write the row; `id` becomes the last commit."""
     now = transaction.now
+    row.last_commit, row.updated_at = id, now
     if keep_for is not None:
         row.attempt, row.held_until = 1, now + to_microseconds(keep_for)
     else:
-        row.attempt, row.held_until, row.released_at = 0, None, now
+        row.attempt, row.lease_token, row.held_until, row.released_at = 0, None, None, now
     if row.status != RUNNING:
         row.bucket = row.ready_at = None
     elif row.bucket is not None:
         update_bucket(transaction, row)
         transaction.note_ready_turn(row.bucket, row.ready_at)
-    transaction.execute(
-        COMMIT_RELEASING if keep_for is None else COMMIT_KEEPING,
-        (
-            row.last_event,
-            id,
-            now,
-            row.attempt,
-            row.held_until,
-            row.released_at,
-            row.bucket,
-            row.ready_at,
-            row.arrivals,
-            row.fronts,
-            row.number,
-        ),
+    columns = (
+        row.last_event,
+        id,
+        now,
+        row.attempt,
+        row.held_until,
+        row.released_at,
+        row.bucket,
+        row.ready_at,
+        row.arrivals,
+        row.fronts,
+        row.number,
     )
+    if row.status != RUNNING:
+        transaction.execute(COMMIT_ENDING, (row.status, *columns))
+    elif keep_for is None:
+        transaction.execute(COMMIT_RELEASING, columns)
+    else:
+        transaction.execute(COMMIT_KEEPING, columns)
+        transaction.remember(row)
     transaction.note_change(row.id, continues=continues)

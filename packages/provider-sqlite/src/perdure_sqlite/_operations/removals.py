@@ -65,6 +65,7 @@ def discard(transaction: Transaction, row: InstanceRow, part: Part | None = None
     """Delete an instance that has no messages and no activities."""
     part = part or Part()
     part.rows -= 1
+    transaction.forget_row(row.id)
     _remove_labels(transaction, row)
     if _remove_belongings(transaction, row.number, part):
         _remove_row(transaction, row.number)

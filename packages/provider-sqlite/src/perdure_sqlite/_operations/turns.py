@@ -10,12 +10,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
+from typing import TypeAlias
 
 from perdure.clock import to_microseconds
 from perdure.contract import (
     FARTHEST_END,
     Instant,
     LeasedTurn,
+    Message,
     ParkedMark,
     Serves,
     TurnLease,
@@ -38,18 +40,21 @@ from perdure_sqlite._sql.instances import (
     GRANT_TURN,
     LEASED_TURNS,
     PARK,
-    READ_ROW,
-    READ_RUNNING_STATE,
+    READ_RUNNING,
     RELEASE_TURN,
     RENEW_TURN,
+    ROW_COLUMNS,
     SAVE_TURN_BUCKET,
     TURNS_IN_BUCKET,
     UNCOUNT_TURN,
 )
-from perdure_sqlite._sql.rows import InstanceRow, state_of
+from perdure_sqlite._sql.rows import InstanceRow, StateColumns, state_of
 from perdure_sqlite._writes.transaction import Transaction
 
 _LOGGER = logging.getLogger("perdure.sqlite")
+_ROW = len(ROW_COLUMNS)
+_Mail: TypeAlias = tuple[tuple[Message, ...], bool]
+"""Messages to deliver, and whether there are more."""
 
 
 def has_turns(connection: Connection, request: TurnRequest, now: Instant) -> bool:
@@ -122,6 +127,7 @@ def renew_turns(
     gone: set[TurnLease] = set()
     for lease in leases:
         key = (transaction.namespace, lease.instance, lease.token)
+        transaction.forget_row(lease.instance)
         if transaction.execute(RENEW_TURN, (end, end, end, end, *key)).rowcount == 0:
             gone.add(lease)
     transaction.next_turn_at = min(transaction.next_turn_at, end)
@@ -159,7 +165,8 @@ def _held_turns(transaction: Transaction, request: TurnRequest) -> Iterator[Leas
     now = transaction.now
     key = (request.token, transaction.namespace, now, now + FARTHEST_END)
     for (number,) in transaction.execute(LEASED_TURNS, key).fetchall():
-        turn = _leased(transaction, _read(transaction, number), request.serves)
+        row, state = _read(transaction, number)
+        turn = _leased(row, state, _mail(transaction, row), request.serves)
         if turn is not None:
             yield turn
 
@@ -185,21 +192,24 @@ def _lease_from(
         if not untried:
             return
         for number in untried[: request.limit - len(leased)]:
-            row = _read(transaction, number)
-            since = (
-                None
-                if is_in_force(row.held_until, transaction.now)
-                else visible_since(transaction, row)
-            )
-            if since is None:
+            row, state = _read(transaction, number)
+            if is_in_force(row.held_until, transaction.now):
                 _move_to_bucket(transaction, row)
-            elif latest is not None and max(since, row.released_at) > latest:
-                _move_to_bucket(transaction, row)
-                too_young.add(number)
-            else:
-                turn = _grant(transaction, row, request)
-                if turn is not None:
-                    leased.append(turn)
+                continue
+            mail = _mail(transaction, row)
+            if latest is not None or (mail is not None and not mail[0]):
+                since = visible_since(transaction, row)
+                if since is None:
+                    _move_to_bucket(transaction, row)
+                    continue
+                if latest is not None and max(since, row.released_at) > latest:
+                    _move_to_bucket(transaction, row)
+                    too_young.add(number)
+                    continue
+            _grant(transaction, row, request)
+            turn = _leased(row, state, mail, request.serves)
+            if turn is not None:
+                leased.append(turn)
 
 
 def _candidates(
@@ -220,8 +230,21 @@ def _candidates(
     return found[:count]
 
 
-def _read(transaction: Transaction, number: int) -> InstanceRow:
-    return InstanceRow(*transaction.execute(READ_ROW, (number,)).fetchone())
+def _read(transaction: Transaction, number: int) -> tuple[InstanceRow, StateColumns]:
+    """The row of an instance, and the columns of its state."""
+    columns = transaction.execute(READ_RUNNING, (number,)).fetchone()
+    row = InstanceRow(*columns[:_ROW])
+    transaction.forget_row(row.id)
+    return row, columns[_ROW:]
+
+
+def _mail(transaction: Transaction, row: InstanceRow) -> _Mail | None:
+    """The visible messages, and whether there are more; None if one is damaged."""
+    try:
+        return deliver(transaction, row)
+    except DamagedRecord as damage:
+        _LOGGER.error("a turn cannot be leased: %s", damage)
+        return None
 
 
 def _move_to_bucket(transaction: Transaction, row: InstanceRow) -> None:
@@ -231,7 +254,7 @@ def _move_to_bucket(transaction: Transaction, row: InstanceRow) -> None:
         transaction.execute(SAVE_TURN_BUCKET, (row.bucket, row.ready_at, row.number))
 
 
-def _grant(transaction: Transaction, row: InstanceRow, request: TurnRequest) -> LeasedTurn | None:
+def _grant(transaction: Transaction, row: InstanceRow, request: TurnRequest) -> None:
     until = transaction.now + to_microseconds(request.lease_for)
     row.attempt += 1
     row.lease_token, row.held_until = request.token, until
@@ -240,21 +263,24 @@ def _grant(transaction: Transaction, row: InstanceRow, request: TurnRequest) -> 
         GRANT_TURN, (row.attempt, request.token, until, row.bucket, until, row.number)
     )
     transaction.next_turn_at = min(transaction.next_turn_at, until)
-    return _leased(transaction, row, request.serves)
 
 
-def _leased(transaction: Transaction, row: InstanceRow, serves: Serves) -> LeasedTurn | None:
+def _leased(
+    row: InstanceRow, columns: StateColumns, mail: _Mail | None, serves: Serves
+) -> LeasedTurn | None:
     """The leased turn, or None if its record is damaged.
 
     A damaged instance stays leased without a holder. It therefore blocks no other instance for as
     long as the lease lasts, and continues by itself once the file is repaired.
     """
+    if mail is None:
+        return None
     try:
-        state = state_of(transaction.execute(READ_RUNNING_STATE, (row.number,)).fetchone())
-        messages, more = deliver(transaction, row)
+        state = state_of(columns)
     except DamagedRecord as damage:
         _LOGGER.error("a turn cannot be leased: %s", damage)
         return None
+    messages, more = mail
     return LeasedTurn(
         state=state,
         token=row.lease_token or "",

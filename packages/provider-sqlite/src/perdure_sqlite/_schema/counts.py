@@ -29,6 +29,9 @@ _COUNTED: Final = (
     *("namespace", "status", "execution", "first_execution"),
     *("last_event", "earlier_events"),
 )
+# A trigger that watches what every commit writes would cost each of them, though it counts nothing
+# then: the number of events of an ended instance changes only together with its status.
+_CHANGING: Final = tuple(column for column in _COUNTED if column != "last_event")
 
 
 def _row(name: str) -> str:
@@ -49,7 +52,7 @@ def _add(row: str, sign: str) -> str:
 # for such a row changes nothing.
 _TRIGGERS: Final = {
     "perdure_counts_change": f"""
-        CREATE TRIGGER perdure_counts_change AFTER UPDATE OF {", ".join(_COUNTED)}
+        CREATE TRIGGER perdure_counts_change AFTER UPDATE OF {", ".join(_CHANGING)}
         ON perdure_instances
         WHEN (OLD.status <> 'Running' OR NEW.status <> 'Running') AND {_row("OLD")} <> {_row("NEW")}
         BEGIN
@@ -59,14 +62,14 @@ _TRIGGERS: Final = {
                 WHERE NEW.status <> 'Running' AND NEW.namespace > 0;
             {_add("NEW", "+")}
         END
-    """,
+    """.strip(),
     "perdure_counts_removal": f"""
         CREATE TRIGGER perdure_counts_removal AFTER DELETE ON perdure_instances
         WHEN OLD.status <> 'Running' AND OLD.namespace > 0
         BEGIN
             {_add("OLD", "-")}
         END
-    """,
+    """.strip(),
 }
 _COUNT: Final = """
     INSERT INTO perdure_counts
@@ -77,10 +80,10 @@ _COUNT: Final = """
 
 
 def add_missing_counts(connection: Connection) -> None:
-    """Count once in a file that does not keep its counts yet, inside the caller's transaction."""
-    names = {counts.name, *_TRIGGERS}
-    listed = connection.execute(text("SELECT name FROM sqlite_master")).scalars()
-    if names.issubset(listed):
+    """Count once in a file that does not keep its counts in this way, inside the caller's transaction."""
+    rows = connection.execute(text("SELECT name, sql FROM sqlite_master"))
+    found: dict[str, str | None] = dict(rows.all())
+    if counts.name in found and _TRIGGERS.items() <= found.items():
         return
     for trigger in _TRIGGERS:
         connection.execute(text(f"DROP TRIGGER IF EXISTS {trigger}"))

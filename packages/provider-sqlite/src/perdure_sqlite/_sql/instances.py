@@ -129,10 +129,11 @@ _is_named = and_(instances.c.namespace == given("namespace"), instances.c.id == 
 _has_number = instances.c.number == given("which")
 
 FIND_INSTANCE = render(select(*_row).where(_is_named), "namespace", "id")
-READ_ROW = render(select(*_row).where(_has_number), "which")
-READ_RUNNING_STATE = render(
-    select(*_state, null().label("output"), null().label("ended_as")).where(_has_number), "which"
+READ_RUNNING = render(
+    select(*_row, *_state, null().label("output"), null().label("ended_as")).where(_has_number),
+    "which",
 )
+"""The row of a running instance, and behind it what `state_of` takes."""
 READ_INSTANCE = render(
     select(*_state, executions.c.output, executions.c.status.label("ended_as"))
     .select_from(_with_end)
@@ -225,8 +226,7 @@ _MAILBOX = ("bucket", "ready_at", "arrivals", "fronts")
 # Columns of other indexes are written only when they change, so that commits leave those alone.
 COMMIT_KEEPING = _change(*_PROGRESS, *_MAILBOX, clear=_CLEARED)
 COMMIT_RELEASING = _change(*_PROGRESS, *_MAILBOX, clear=("lease_token", *_CLEARED))
-# With the number of events, so that the counts change once.
-END_INSTANCE = _change("status", "last_event")
+COMMIT_ENDING = _change("status", *_PROGRESS, *_MAILBOX, clear=("lease_token", *_CLEARED))
 CHANGE_PIN = _change("version", "engine")
 
 

@@ -6,7 +6,9 @@ writer begins and ends the transaction in the database.
 
 Queue numbers and the arrival stamp are kept from one group to the next while no other connection
 writes; `PRAGMA data_version` tells that inside the transaction. So no row is put into a queue that
-another process has dropped, where no lease call would find it.
+another process has dropped, where no lease call would find it. The same holds for the rows of
+instances whose lease a commit has kept: the next commit of each is likely to be one of this process,
+which then need not read the row.
 """
 
 from __future__ import annotations
@@ -35,12 +37,16 @@ from perdure_sqlite._sql.instances import (
 )
 from perdure_sqlite._sql.rows import InstanceRow, status_of
 
+_MOST_ROWS = 4096
+"""Of instances whose rows are remembered: a few megabytes."""
+
 
 class Transaction:
     """The current transaction of the writer."""
 
     __slots__ = (
         "_activity_queues",
+        "_rows",
         "_stamp",
         "_stored_stamp",
         "_turn_queues",
@@ -67,12 +73,14 @@ class Transaction:
         self.next_turn_at: Instant = ALWAYS
         """When this group may have made an instance ready to lease, at the earliest."""
         self.next_activity_at: Instant = ALWAYS
+        self._rows: dict[str, InstanceRow] = {}
+        """As they stand in the file, by the id of the instance."""
         self._turn_queues: dict[tuple[str, str | None, int], int] = {}
         self._activity_queues: dict[tuple[str, str | None], int] = {}
         self._stamp: Instant = 0
         self._stored_stamp: Instant = 0
         self._version: int | None = None
-        """`PRAGMA data_version` when the queues and the stamp were read."""
+        """`PRAGMA data_version` when the queues, the stamp and the rows were read."""
 
     def begin(self) -> None:
         """Begin a group; its transaction is open."""
@@ -80,8 +88,10 @@ class Transaction:
         self.next_turn_at = self.next_activity_at = ALWAYS
         (version,) = self.execute("PRAGMA data_version").fetchone()
         if version != self._version:
-            # Another connection has written, and may have dropped queues or advanced the stamp.
+            # Another connection has written, and may have dropped queues, advanced the stamp or
+            # changed rows.
             self.forget_queues()
+            self._rows.clear()
             (self._stored_stamp,) = self.execute(READ_STAMP, (self.namespace,)).fetchone()
             self._version = version
         self._stamp = self._stored_stamp
@@ -113,7 +123,13 @@ class Transaction:
         return max(self.now, self._stamp)
 
     def find(self, instance: str) -> InstanceRow | None:
-        """The row of an instance, by its id; raises `DamagedRecord` if its status is unknown."""
+        """The row of an instance, by its id; raises `DamagedRecord` if its status is unknown.
+
+        The caller may change the row. It is read again after that, unless `remember` is told of it.
+        """
+        remembered = self._rows.pop(instance, None)
+        if remembered is not None:
+            return remembered
         columns = self.execute(FIND_INSTANCE, (self.namespace, instance)).fetchone()
         if columns is None:
             return None
@@ -122,6 +138,16 @@ class Transaction:
             # An unknown status would count as an end, and messages would be dropped.
             status_of(row.id, row.status)
         return row
+
+    def remember(self, row: InstanceRow) -> None:
+        """Remember a row for the next `find`; it is as it stands in the file."""
+        if len(self._rows) >= _MOST_ROWS:
+            self._rows.clear()
+        self._rows[row.id] = row
+
+    def forget_row(self, instance: str) -> None:
+        """Read the row of an instance again: a statement changes it."""
+        self._rows.pop(instance, None)
 
     def turn_queue(self, name: str, version: str | None, engine: int) -> int:
         """The number of the queue for these instances, which is created if it is missing."""
