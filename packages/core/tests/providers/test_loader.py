@@ -282,6 +282,27 @@ async def test_an_option_that_cannot_have_its_value_is_named_with_the_reason(ins
     assert isinstance(error, InvalidProviderOption)
     assert "'pool_size'" in str(error)
     assert "integer" in str(error)
+    assert "'fake://?pool_size=many'" in str(error)
+
+
+@pytest.mark.parametrize("wrong", [None, 5, b"memory://", object()])
+async def test_what_is_neither_a_url_nor_options_is_answered_with_a_url(wrong):
+    error = await opening_error(wrong)
+
+    assert isinstance(error, InvalidProviderUrl)
+    assert "write it like 'sqlite:///orders.db'" in str(error)
+
+
+@pytest.mark.parametrize("scheme", ["dynamodb", "memory", "postgresql", "sqlite"])
+async def test_the_advice_for_a_provider_of_ours_names_its_directory_in_a_clone(
+    scheme, monkeypatch
+):
+    monkeypatch.setattr("perdure.providers.loader.entry_points", lambda group: [])
+    error = await opening_error(f"{scheme}://")
+
+    advised = re.search(r"pip install \./(\S+)`", str(error))
+    assert advised is not None
+    assert ROOT.joinpath(advised[1], "pyproject.toml").is_file()
 
 
 async def test_no_secret_is_in_an_error_or_in_what_it_carries(install):

@@ -64,8 +64,8 @@ class SQLiteOptions(BaseModel):
         """Read a URL: its path without the first slash is the file."""
         if url.netloc:
             raise InvalidProviderUrl(
-                f"{url.masked!r} has {url.netloc!r} in place of a host; write three slashes"
-                " before a relative path ('sqlite:///orders.db') and four before an absolute one"
+                f"{url.masked!r} names a host, and a file has none; write three slashes before"
+                " a relative path ('sqlite:///orders.db') and four before an absolute one"
             )
         path = url.path.removeprefix("/")
         if path in ("", ".", ":memory:"):

@@ -46,7 +46,8 @@ class ProviderUrl:
         """Read a URL; raises `InvalidProviderUrl`, whose message shows no secret."""
         if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] # callers without a type checker
             raise InvalidProviderUrl(
-                f"a {type(text).__name__} is not a provider URL; write it like 'sqlite:///orders.db'"
+                f"an object of type {type(text).__name__} is not a provider URL; write it like"
+                " 'sqlite:///orders.db'"
             )
         shown = masked(text)
         scheme, separator, _ = text.partition("://")

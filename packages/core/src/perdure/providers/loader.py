@@ -193,6 +193,8 @@ def _check_namespace(options: BaseModel) -> None:
 def _find_by_options(options: BaseModel) -> FoundProvider:
     """The provider with this options model; the model's own package is imported first."""
     kind = type(options)
+    if not hasattr(kind, "model_fields"):
+        ProviderUrl.parse(cast("str", options))  # raises
     home = kind.__module__.partition(".")[0]
     entries = sorted(
         entry_points(PROVIDER_GROUP),
@@ -276,7 +278,8 @@ def _read_options(found: FoundProvider, text: str) -> BaseModel:
             found.entry,
             f"has options of type {model.__qualname__}, which lacks the class method from_url",
         )
-    provider = f"{found.entry.name!r} of {describe(found.entry)}"
+    version = "of unknown version" if found.entry.dist is None else found.entry.dist.version
+    provider = f"{found.entry.name!r} ({distribution(found.entry)} {version})"
     return read_options(model, model.from_url, text, provider=provider)
 
 
@@ -312,8 +315,8 @@ def _not_installed(scheme: str) -> ProviderNotInstalled:
 def _installing(scheme: str) -> str:
     """How to install a provider of ours, from a release and from what is not released."""
     return (
-        f"run `pip install {_KNOWN[scheme]}`, or `pip install ./packages/provider-{scheme}` in a"
-        " clone of Perdure"
+        f"run `pip install {_KNOWN[scheme]}`, or"
+        f" `pip install ./packages/{_KNOWN[scheme].replace('perdure', 'provider')}` in a clone of Perdure"
     )
 
 

@@ -1,7 +1,7 @@
 """Reading the options in a URL, and explaining errors in them.
 
-An error names the option and the valid ones, and never shows the value, which may be a secret. The
-loader imports this module only when it opens a provider.
+An error shows the URL with its secrets hidden, and names the option and the valid ones. The loader
+imports this module only when it opens a provider.
 """
 
 from __future__ import annotations
@@ -33,13 +33,17 @@ def read_options(
     try:
         return from_url(url)
     except ValidationError as error:
-        # Neither the error nor its text may be kept, because both show the value.
-        message = _explain(model, error, secrets, provider)
+        # Neither the error nor its text may be kept: both show the value, which may be a secret.
+        message = _explain(model, error, secrets, provider, url.masked)
     raise InvalidProviderOption(message)
 
 
 def _explain(
-    model: type[BaseModel], error: ValidationError, secrets: frozenset[str], provider: str
+    model: type[BaseModel],
+    error: ValidationError,
+    secrets: frozenset[str],
+    provider: str,
+    shown_url: str,
 ) -> str:
     """The first error in the options, as a sentence."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
@@ -48,11 +52,14 @@ def _explain(
     if first["type"] == "extra_forbidden":
         close = difflib.get_close_matches(option, model.model_fields, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
-        return f"option {option!r} is unknown to provider {provider}; {hint}valid are {valid}"
+        return (
+            f"{shown_url!r} has the option {option!r}, which provider {provider} does not know;"
+            f" {hint}valid are {valid}"
+        )
     reason = "it is refused" if option in secrets else first["msg"].removeprefix("Value error, ")
     named = f"option {option!r}" if option else "the options"
     return (
-        f"{named} of provider {provider} cannot have the value given: {reason};"
+        f"{shown_url!r} has a wrong value for {named} of provider {provider}: {reason};"
         f" correct it, valid options are {valid}"
     )
 
