@@ -107,6 +107,8 @@ async def test_an_info_has_the_labels(client):
         {"roots_only": "yes"},
         {"labels": {"tenant": 7}},
         {"parked": [7]},
+        {"parked": [[7]]},
+        {"parked": "unregistred"},
     ],
 )
 async def test_a_condition_that_does_not_fit_is_refused(client, conditions):

@@ -12,8 +12,8 @@ from typing import Any
 
 import perdure
 import pytest
-from perdure import ForbiddenInOrchestration, OrchestrationContext, Registry
-from perdure.history import ActivityScheduled, OrchestrationFailed
+from perdure import ForbiddenInOrchestration, InvalidDuration, OrchestrationContext, Registry
+from perdure.history import ActivityScheduled, OrchestrationCompleted, OrchestrationFailed
 from perdure.replay.signals import ForbiddenUse
 
 from .driver import World, play
@@ -378,6 +378,23 @@ def test_an_endless_sleep_waits_for_its_cancellation_and_is_no_mistake() -> None
     world.deliver(world.cancel())
 
     assert isinstance(world.terminal, OrchestrationFailed)
+
+
+@pytest.mark.parametrize("seconds", [math.nan, -math.inf])
+def test_a_callback_at_no_time_is_refused_with_what_to_pass(seconds: float) -> None:
+    async def flow(ctx: OrchestrationContext) -> list[str]:
+        loop = asyncio.get_running_loop()
+        refusals: list[str] = []
+        for schedule in (loop.call_later, loop.call_at):
+            with pytest.raises(InvalidDuration) as caught:
+                schedule(seconds, print)
+            refusals.append(str(caught.value))
+        return refusals
+
+    world = world_of(flow).start()
+
+    assert isinstance(world.terminal, OrchestrationCompleted)
+    assert world.terminal.output.count(f"{seconds} is no time; pass a number of seconds") == 2
 
 
 def test_an_endless_sleep_that_is_over_hides_no_vain_wait() -> None:

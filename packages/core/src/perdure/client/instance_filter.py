@@ -12,6 +12,7 @@ from perdure.client.start_options import check_labels
 from perdure.clock import Instant
 from perdure.errors import InvalidInput
 from perdure.model.identifiers import check_identifier
+from perdure.model.parked_reasons import PARKED_REASONS
 from perdure.model.record import record
 from perdure.model.shown import shown
 from perdure.records.instances import InstanceStatus
@@ -108,7 +109,14 @@ def _statuses(
 def _reasons(parked: bool | str | Collection[str] | None) -> frozenset[str]:
     if parked is None or isinstance(parked, bool):
         return frozenset()
-    return frozenset(check_identifier(each, "parked reason") for each in _several(parked, "parked"))
+    reasons = _several(parked, "parked")
+    for reason in reasons:
+        if reason not in PARKED_REASONS:
+            valid = ", ".join(map(repr, PARKED_REASONS))
+            raise InvalidInput(
+                f"parked reason {shown(reason)} is unknown; pass True, False or some of {valid}"
+            )
+    return frozenset(reasons)
 
 
 def _several(value: object, what: str) -> tuple[str, ...]:

@@ -123,7 +123,7 @@ def _check_if_exists(if_exists: IfExists) -> IfExists:
     valid = get_args(IfExists)
     if if_exists not in valid:
         raise InvalidInput(
-            f"if_exists {shown(if_exists)}; pass {', '.join(map(repr, valid[:-1]))} or {valid[-1]!r}"
+            f"if_exists {shown(if_exists)} is unknown; pass {', '.join(map(repr, valid[:-1]))} or {valid[-1]!r}"
         )
     return if_exists
 

@@ -15,7 +15,7 @@ class Parked:
     """Why a running instance does not move for now."""
 
     reason: str
-    """`unregistered`, `nondeterminism`, `forbidden`, `undecodable`, `suspected` or `broken`."""
+    """`unregistered`, `nondeterminism`, `forbidden`, `undecodable`, `suspected`, `raised` or `broken`."""
     since: datetime
     details: str
 

@@ -32,7 +32,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 from perdure.clock import Instant
 from perdure.diagnostics.failures import ends_the_process
-from perdure.errors import ForbiddenInOrchestration
+from perdure.errors import ForbiddenInOrchestration, InvalidDuration
 from perdure.replay.futures import OrchestrationFuture, OrchestrationTask
 from perdure.replay.guarded_loop import GuardedLoop, LoopPort
 from perdure.replay.ordering import (
@@ -324,7 +324,7 @@ class OrchestrationLoop(GuardedLoop):
                 handle.sleeps_for_ever = True
                 self._endless_sleeps += 1
             return handle
-        instant = self._now + round(delay * 1_000_000)
+        instant = self._now + _microseconds(delay)
         return self._call_at(instant, delay > 0, callback, args, context)
 
     def call_at(
@@ -337,7 +337,7 @@ class OrchestrationLoop(GuardedLoop):
         """Make a callback ready at `when`, in the loop's time, by a durable timer."""
         if when > _NEVER:
             return _TimerHandle(when, callback, args, self, context)
-        instant = round(when * 1_000_000)
+        instant = _microseconds(when)
         return self._call_at(instant, instant > self._now, callback, args, context)
 
     def _call_at(
@@ -451,6 +451,13 @@ def _may_be_unawaited(task: OrchestrationTask[Any]) -> bool:
     """Whether it raised and nothing has retrieved its exception."""
     # asyncio decides by this flag whether to report the exception.
     return not task.attempts_of and bool(task._log_traceback)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownArgumentType]
+
+
+def _microseconds(seconds: float) -> int:
+    try:
+        return round(seconds * 1_000_000)
+    except (ValueError, OverflowError):  # NaN, minus infinity
+        raise InvalidDuration(f"{seconds} is no time; pass a number of seconds") from None
 
 
 def _is_of_a_task(handle: asyncio.Handle) -> bool:

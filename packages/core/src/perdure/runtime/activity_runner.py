@@ -20,6 +20,7 @@ from perdure.authoring.registry import Catalog
 from perdure.clock import Clock, Instant
 from perdure.diagnostics.failures import not_begun, timed_out
 from perdure.model.details import ApplicationFailure, ErrorDetails, Poisoned
+from perdure.model.parked_reasons import BROKEN, SUSPECTED, UNDECODABLE
 from perdure.model.wire import ActivityData, ResultData, decode_activity
 from perdure.runtime.activity_call import ActivityCaller, ActivityTask, AttemptLimit, FailedCall
 from perdure.runtime.activity_context import ActivityContext, Cancellation
@@ -42,7 +43,7 @@ from perdure.runtime.host_loop import log_broken_task
 from perdure.runtime.isolation_gate import RETURN_AFTER, IsolationGate
 from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
-from perdure.runtime.parking import BROKEN, SUSPECTED, UNDECODABLE, broken, suspected
+from perdure.runtime.parking import broken, suspected
 from perdure.runtime.slots import Slots
 from perdure.runtime.transactional_activity import ActivityTransactions
 from perdure.runtime.worker_tag import WorkerTag

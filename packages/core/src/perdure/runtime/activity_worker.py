@@ -20,6 +20,7 @@ from perdure.contract.hooks import ActivityWrapper
 from perdure.contract.provider import Provider
 from perdure.errors import ProviderError
 from perdure.model.details import ConfigurationFailure, Unregistered
+from perdure.model.parked_reasons import UNREGISTERED
 from perdure.model.wire import ResultData
 from perdure.records.activities import ActivityRequest, LeasedActivity
 from perdure.records.queries import WorkWait
@@ -42,12 +43,7 @@ from perdure.runtime.host_loop import BackgroundTasks
 from perdure.runtime.isolation_gate import IsolationGate
 from perdure.runtime.observers import Observers
 from perdure.runtime.options import RuntimeOptions
-from perdure.runtime.parking import (
-    UNREGISTERED,
-    ParkedInstances,
-    unregistered_since,
-    unregistered_tag,
-)
+from perdure.runtime.parking import ParkedInstances, unregistered_since, unregistered_tag
 from perdure.runtime.polling import Found, LeaseLoop, UnregisteredLooks
 from perdure.runtime.slots import Slots
 from perdure.runtime.transactional_activity import ActivityTransactions

@@ -16,12 +16,13 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 
 from perdure.clock import Instant
+from perdure.model.parked_reasons import UNDECODABLE
 from perdure.model.wire import starts_a_copy
 from perdure.records.instances import InstanceState, Message, MessageKind
 from perdure.replay.execution import STEP, Execution
 from perdure.replay.signals import UndecodableData
 from perdure.runtime.activity_leases import HeldActivity
-from perdure.runtime.parking import UNDECODABLE, parked_and_cancelled
+from perdure.runtime.parking import parked_and_cancelled
 
 
 class Delivery:

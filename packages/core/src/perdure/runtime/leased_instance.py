@@ -35,6 +35,14 @@ from perdure.errors import (
     ProviderError,
     StorageCorrupt,
 )
+from perdure.model.parked_reasons import (
+    BROKEN,
+    FORBIDDEN,
+    NONDETERMINISM,
+    RAISED,
+    UNDECODABLE,
+    UNREGISTERED,
+)
 from perdure.observe import TurnLost
 from perdure.records.instances import InstanceStatus, Message
 from perdure.records.turns import CommitAnswer, LeasedTurn, TurnCommit
@@ -56,16 +64,7 @@ from perdure.runtime.executions import NotRegistered
 from perdure.runtime.held_instance import HeldInstance
 from perdure.runtime.histories import read_values
 from perdure.runtime.host_loop import NoLongerWanted, run_in_slices
-from perdure.runtime.parking import (
-    BROKEN,
-    FORBIDDEN,
-    NONDETERMINISM,
-    RAISED,
-    UNDECODABLE,
-    UNREGISTERED,
-    broken,
-    parked_and_cancelled,
-)
+from perdure.runtime.parking import broken, parked_and_cancelled
 from perdure.runtime.turn_services import TurnServices
 from perdure.runtime.turn_store import fail, give_back, park
 from perdure.runtime.wrapped_turn import turn_call, wrapped_turn

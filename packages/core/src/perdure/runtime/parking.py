@@ -17,11 +17,11 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final
 
 from perdure.clock import Clock, Instant
 from perdure.diagnostics.logs import log_line
 from perdure.model.details import ApplicationFailure, Cancelled, encodable
+from perdure.model.parked_reasons import UNREGISTERED
 from perdure.model.wire import decode_cancel
 from perdure.observe import InstanceParked
 from perdure.records.instances import InstanceState, Message, MessageKind, ParkedMark
@@ -33,21 +33,6 @@ _LONGEST_DELAY = timedelta(seconds=30)
 _MOST_KNOWN = 10_000
 _LONGEST_DETAILS = 4_000
 _UNREADABLE = "the request to cancel cannot be read"
-
-UNREGISTERED: Final = "unregistered"
-"""No runtime that looked has the function, or serves the tag."""
-SUSPECTED: Final = "suspected"
-"""Its work may end its process, and waits to run isolated."""
-UNDECODABLE: Final = "undecodable"
-"""A stored event or message cannot be read."""
-NONDETERMINISM: Final = "nondeterminism"
-"""Its code disagrees with its history."""
-FORBIDDEN: Final = "forbidden"
-"""Its code used what an orchestration must not."""
-RAISED: Final = "raised"
-"""Its code raised an error that `park_on` names."""
-BROKEN: Final = "broken"
-"""Its work met a defect of the runtime itself."""
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from perdure.authoring.registry import Catalog
 from perdure.clock import to_microseconds
 from perdure.model.details import ApplicationFailure, ConfigurationFailure, Poisoned, Unregistered
+from perdure.model.parked_reasons import SUSPECTED, UNREGISTERED
 from perdure.records.instances import MessageKind
 from perdure.records.queries import WorkWait
 from perdure.records.turns import LeasedTurn, Serves, TurnRequest
@@ -22,13 +23,7 @@ from perdure.runtime.bytes_in_flight import counted
 from perdure.runtime.held_instance import HeldInstance
 from perdure.runtime.isolation_gate import RETURN_AFTER, IsolationGate
 from perdure.runtime.leased_instance import LeasedInstance
-from perdure.runtime.parking import (
-    SUSPECTED,
-    UNREGISTERED,
-    parked_and_cancelled,
-    suspected,
-    unregistered_since,
-)
+from perdure.runtime.parking import parked_and_cancelled, suspected, unregistered_since
 from perdure.runtime.polling import Found, LeaseLoop, UnregisteredLooks
 from perdure.runtime.turn_leases import TurnLeases, TurnRenewal
 from perdure.runtime.turn_services import TurnServices
