@@ -6,6 +6,9 @@ sleeps. The clock recognises the wait by a mark in the context of the tasks that
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Generator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
 
@@ -13,11 +16,30 @@ from perdure.clock import Clock, Instant, ManualClock, to_microseconds
 
 
 class Wait:
-    """A wait for work that is under way."""
+    """A wait for work that is under way: where it does not sleep on the clock, it reads."""
 
     def __init__(self) -> None:
-        self.sleeps = 0
-        """The number of its sleeps on the clock; with none it is reading."""
+        self._sleeps = 0
+        self._over = False
+        self.still = asyncio.Event()
+        """Set while it sleeps, and when it is over."""
+
+    @contextmanager
+    def sleep(self) -> Generator[None]:
+        """One of its sleeps."""
+        self._sleeps += 1
+        self.still.set()
+        try:
+            yield
+        finally:
+            self._sleeps -= 1
+            if not self._sleeps and not self._over:
+                self.still.clear()
+
+    def end(self) -> None:
+        """Note that it is over."""
+        self._over = True
+        self.still.set()
 
 
 CURRENT_WAIT: ContextVar[Wait | None] = ContextVar("perdure_conformance_wait", default=None)
@@ -32,11 +54,8 @@ class SimulationClock(ManualClock):
         if wait is None:
             await super().sleep(duration)
             return
-        wait.sleeps += 1
-        try:
+        with wait.sleep():
             await super().sleep(duration)
-        finally:
-            wait.sleeps -= 1
 
 
 class ClockAhead(Clock):
