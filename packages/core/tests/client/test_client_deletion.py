@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -20,6 +21,7 @@ from perdure import (
 )
 from perdure.clock import to_datetime
 from perdure.contract import DelegatingProvider, MessageKind
+from perdure.errors import StorageFailed
 from perdure.history import WaitCreated
 from perdure.model.wire import decode_result
 
@@ -144,6 +146,41 @@ async def test_a_bulk_deletion_leaves_out_a_root_whose_child_runs(client, turns)
 
     assert await client.delete_instances(limit=10) == ["alone"]
     assert len(await client.list_all_instances()) == 3
+
+
+async def test_a_bulk_deletion_works_on_several_instances_at_once(provider, client, turns):
+    for number in range(3):
+        await client.start_orchestration(f"i{number}", "Sum")
+        await turns.complete(f"i{number}", "1")
+    meeting = asyncio.Barrier(3)
+
+    class Meeting(DelegatingProvider):
+        async def delete_instance(self, instance, *, incarnation):
+            await meeting.wait()
+            return await super().delete_instance(instance, incarnation=incarnation)
+
+    async with asyncio.timeout(5):
+        deleted = await Client(Meeting(provider)).delete_instances(limit=10)
+
+    assert deleted == ["i2", "i1", "i0"]
+
+
+async def test_a_bulk_deletion_that_fails_has_no_call_under_way(provider, client, turns):
+    for number in range(3):
+        await client.start_orchestration(f"i{number}", "Sum")
+        await turns.complete(f"i{number}", "1")
+
+    class Failing(DelegatingProvider):
+        async def delete_instance(self, instance, *, incarnation):
+            if instance == "i1":
+                raise StorageFailed("the disk is full", operation="delete_instance")
+            await asyncio.sleep(0)
+            return await super().delete_instance(instance, incarnation=incarnation)
+
+    with pytest.raises(StorageFailed, match="the disk is full"):
+        await Client(Failing(provider)).delete_instances(limit=10)
+
+    assert list(await client.list_all_instances()) == ["i1"]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ finishes what was left.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from datetime import datetime
 
 from perdure.client import calls
@@ -30,6 +32,8 @@ from perdure.records.instances import InstanceState, InstanceStatus
 from perdure.records.limits import DELETION, LISTING, RECOVERY
 
 _ENDED = (InstanceStatus.COMPLETED, InstanceStatus.FAILED)
+_AT_ONCE = 16
+"""How many trees are deleted side by side: what a storage needs to work on several at once."""
 _BATCH = 1000
 """How many early events one call of the provider deletes at most."""
 
@@ -80,12 +84,15 @@ class DeletionClient(ClientPart):
         query = query_of_roots(filter, _ENDED)
         check_count(limit, "limit")
         found: list[str] = []
+        part: list[InstanceState] = []
         async for state in find_all(self._provider, query):
-            if dry_run or await self._delete_if_ended(state):
-                found.append(state.instance)
-            if len(found) == limit:
-                break
-        return found
+            part.append(state)
+            if len(part) == min(_AT_ONCE, limit - len(found)):
+                found += await self._delete_ended(part, dry_run=dry_run)
+                part.clear()
+                if len(found) == limit:
+                    break
+        return found + await self._delete_ended(part, dry_run=dry_run)
 
     @on_any_loop
     async def prune_executions(
@@ -184,6 +191,17 @@ class DeletionClient(ClientPart):
                 f" in it, pass confirm={description!r}"
             )
         await self._retried(self._provider.delete_namespace)
+
+    async def _delete_ended(self, roots: Sequence[InstanceState], *, dry_run: bool) -> list[str]:
+        """Delete these side by side, each with its tree; returns the ids of those that had ended."""
+        if dry_run:
+            return [root.instance for root in roots]
+        # A failure is raised when all have come to their end.
+        done = await asyncio.gather(*map(self._delete_if_ended, roots), return_exceptions=True)
+        for each in done:
+            if isinstance(each, BaseException):
+                raise each
+        return [root.instance for root, gone in zip(roots, done, strict=True) if gone]
 
     async def _delete_if_ended(self, root: InstanceState) -> bool:
         """Delete the tree; returns False if some of it runs."""
