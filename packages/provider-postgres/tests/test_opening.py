@@ -34,9 +34,9 @@ def test_the_command_makes_a_schema_once(postgres_url, schema, capsys):
     url = f"{without_create(postgres_url)}&schema={schema}"
 
     assert main(["migrate", url]) == 0
-    assert "went from 0 to 1" in capsys.readouterr().out
+    assert "went from 0 to 2" in capsys.readouterr().out
     assert main(["migrate", url]) == 0
-    assert "has version 1" in capsys.readouterr().out
+    assert "has version 2" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -60,7 +60,7 @@ def interrupt(monkeypatch) -> Callable[[], AbstractContextManager[None]]:
 @pytest.fixture
 def unpacked(monkeypatch):
     """Histories of a few events stay unpacked, as long ones do."""
-    monkeypatch.setattr(executions, "MOST_EVENTS", 0)
+    monkeypatch.setattr(executions, "MAX_PACKED_EVENTS", 0)
 
 
 @pytest.fixture

@@ -1,26 +1,25 @@
 """Packed histories: what an ended execution keeps of its events, and that it comes back as it was."""
 
 import asyncio
-import hashlib
 import random
-import zlib
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-from perdure import history
-from perdure.contract import ExecutionEnd, InstanceReopening, InstanceStatus
+from perdure.contract import (
+    MAX_PACKED_BYTES,
+    MAX_PACKED_EVENTS,
+    ExecutionEnd,
+    InstanceReopening,
+    InstanceStatus,
+    pack_history,
+)
 from perdure.errors import StorageCorrupt
-from perdure_sqlite import _packed_history as packing
-from perdure_sqlite._packed_history import LARGEST, MOST_EVENTS, pack, unpack
 
 LEASE = timedelta(seconds=30)
 COMPLETED = ExecutionEnd(status=InstanceStatus.COMPLETED, output=b"done")
 CONTINUED = ExecutionEnd(status=InstanceStatus.CONTINUED_AS_NEW, output=b"next")
-DIGEST = "b452eb8ce263d49330f5b2cac05a5069cab9757d5b2a1c2f522967cc0ffd331f"
 EVENTS = (b'{"kind":"a"}', b"", b'{"kind":"a","at":1}')
 
 
@@ -55,119 +54,6 @@ async def ended(desk, make, provider, events=EVENTS, end=COMPLETED, **fields: An
     await provider.commit_turn(last)
 
 
-# What JSON texts are made of, and what looks like parts of the format.
-texts = st.sampled_from(
-    [b'{"kind":"', b'","at":1795771771116843', b"\\u0000", b"\\\\", b"\x00", b"\x01\x02", b"\xff"]
-)
-events = st.lists(
-    st.one_of(st.binary(max_size=300), st.lists(texts, max_size=40).map(b"".join)), max_size=60
-)
-
-
-@settings(max_examples=50)
-@given(events)
-@example([])
-@example([b""] * MOST_EVENTS)
-@example([bytes(LARGEST)])
-def test_any_events_come_back_as_they_were(events):
-    packed = pack(events)
-
-    assert packed is not None
-    assert unpack(packed) == tuple(events)
-
-
-def test_what_is_too_large_is_not_packed():
-    assert pack([bytes(LARGEST), b"x"]) is None
-    assert pack([b"x"] * (MOST_EVENTS + 1)) is None
-
-
-@given(st.binary(max_size=60))
-def test_what_was_never_packed_is_refused(data):
-    with pytest.raises(ValueError, match=r"."):
-        unpack(data)
-
-
-def test_a_packed_history_with_any_changed_byte_is_refused():
-    packed = pack([b'{"kind":"ActivityScheduled","at":1795771771116843}', b"x"])
-    assert packed is not None
-
-    for place in range(len(packed)):
-        changed = bytearray(packed)
-        changed[place] ^= 0x55
-        with pytest.raises(ValueError, match=r"."):
-            unpack(bytes(changed))
-    for end in range(len(packed)):
-        with pytest.raises(ValueError, match=r"."):
-            unpack(packed[:end])
-    with pytest.raises(ValueError, match="behind its end"):
-        unpack(packed + b"x")
-
-
-def test_lengths_that_do_not_fit_the_events_are_refused():
-    stream = zlib.compressobj(zdict=packing._DICTIONARY)
-    packed = stream.compress(b"\x00\x01\x00\x09abc") + stream.flush()
-
-    with pytest.raises(ValueError, match="its events have"):
-        unpack(packed)
-
-
-def test_the_dictionary_is_part_of_the_format():
-    # A change makes all packed histories unreadable: it needs a new version of the schema.
-    assert hashlib.sha256(packing._DICTIONARY).hexdigest() == DIGEST
-    assert len(packing._DICTIONARY) < 2 ** min(packing._WINDOW, 15) - 262
-
-
-def test_the_dictionary_has_the_kinds_of_all_events():
-    missing = [
-        kind.__name__
-        for kind in history._CLASSES.values()
-        if b'{"kind":"%s","at":' % kind.__name__.encode() not in packing._DICTIONARY
-    ]
-
-    assert missing == ["ChildRefused", "ValuesListed"]  # rare and short
-
-
-def five_steps() -> list[bytes]:
-    """The events of an orchestration of five steps, some milliseconds apart."""
-    noise = random.Random(1)
-    at = 1_795_771_771_116_843
-    steps: list[history.Event] = [
-        history.OrchestrationStarted(
-            event_id=1,
-            at=at,
-            instance="order-4711",
-            incarnation=noise.randbytes(16).hex(),
-            execution=1,
-            name="process_order",
-            version="1.0.0",
-            input='"4711"',
-            python="3.13",
-            engine=3,
-        )
-    ]
-    for number in range(2, 12, 2):
-        steps.append(
-            history.ActivityScheduled(event_id=number, at=at, name="charge_card", input=f"{number}")
-        )
-        at += noise.randrange(100_000)
-        steps.append(
-            history.ActivityCompleted(
-                event_id=number + 1, at=at, scheduled=number, result=f"{number}"
-            )
-        )
-    steps.append(history.OrchestrationCompleted(event_id=12, at=at, output='"paid"'))
-    return [history.encode_event(event) for event in steps]
-
-
-def test_five_steps_take_a_quarter_of_what_their_events_do():
-    events = five_steps()
-    packed = pack(events)
-
-    assert sum(map(len, events)) > 1150
-    assert packed is not None
-    assert len(packed) < 300
-
-
 async def test_a_packed_history_is_read_from_any_event_on(desk, make):
     provider = await desk.open()
     await ended(desk, make, provider)
@@ -185,7 +71,7 @@ async def test_a_packed_history_is_read_from_any_event_on(desk, make):
 
 async def test_a_packed_history_is_given_in_pages(desk, make):
     provider = await desk.open()
-    many = tuple(b"%d" % number for number in range(MOST_EVENTS))
+    many = tuple(b"%d" % number for number in range(MAX_PACKED_EVENTS))
     await ended(desk, make, provider, many)
     found: list[bytes] = []
     more, after = True, 0
@@ -201,7 +87,7 @@ async def test_a_packed_history_is_given_in_pages(desk, make):
 
 async def test_a_history_that_is_too_large_stays_as_it_is(desk, make):
     provider = await desk.open()
-    noise = random.Random(1).randbytes(LARGEST)
+    noise = random.Random(1).randbytes(MAX_PACKED_BYTES)
     turn = await desk.leased(provider, "a")
     for number, events in enumerate([(noise, b"2"), (b"1", noise), (b"x",) * 600], 1):
         await provider.commit_turn(
@@ -271,7 +157,7 @@ async def test_a_damaged_packed_history_is_told_with_the_instance_and_the_execut
 async def test_a_packed_history_of_another_execution_is_damage(desk, make):
     provider = await desk.open()
     await ended(desk, make, provider)
-    desk.raw().execute("UPDATE perdure_executions SET history = ?", (pack(EVENTS[:2]),))
+    desk.raw().execute("UPDATE perdure_executions SET history = ?", (pack_history(EVENTS[:2]),))
 
     with pytest.raises(StorageCorrupt, match="'a'"):
         await read(provider)

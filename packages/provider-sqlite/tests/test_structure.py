@@ -10,7 +10,6 @@ ROOMS = (
     "_options",
     "_schema",
     "_file",
-    "_packed_history",
     "_sql",
     "_worker_thread",
     "_writes",

@@ -8,6 +8,7 @@ Each room uses only those above it:
 - `_schema`: tables, the functions of the database in SQL, and migrations
 - `_database`: connections, and statements that are tried again
 - `_statements`: listings and counts, built by SQLAlchemy Core
+- `_histories`: the events of an execution as rows, and as one value
 - `_rows`, `_calls`: calls of the functions, and the records that their rows become
 - `_writes`: groups of writes that share a transaction
 - `_batches`: small calls that share a statement

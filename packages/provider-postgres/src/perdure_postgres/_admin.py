@@ -96,7 +96,8 @@ class PostgresAdmin(ProviderAdmin):
         found = await self._calls.read_history("read_events", instance, execution, after)
         if found is None or not found.first <= execution <= found.current:
             return HistoryPage(events=(), more=False)
-        return found.page(instance, execution, after)
+        with self._calls.translating("read_events"):
+            return found.page(instance, execution, after)
 
     async def count_instances(self) -> StoreMetrics:
         rows = await self._calls.run("count_instances", self._statements.count_instances())

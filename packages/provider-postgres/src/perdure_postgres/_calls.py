@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-from perdure.contract import HistoryPage, StoredEvent, checked_page
+from perdure.contract import (
+    HistoryPage,
+    StoredEvent,
+    checked_page,
+    first_page,
+    unpack_history,
+)
 
 from perdure_postgres._database import Parameters, Row
 from perdure_postgres._errors import DamagedRecord, provider_error
+from perdure_postgres._histories import events_of
 from perdure_postgres._schema.migrations import quoted
 from perdure_postgres._statements import Statement
 from perdure_postgres._texts import stored
@@ -19,22 +26,40 @@ from perdure_postgres._texts import stored
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoundHistory:
-    """Events of an execution, and what bounds it."""
+    """What is stored of the events of an execution, and what bounds it."""
 
     incarnation: str
     first: int
     current: int
     last: int | None
     more: bool
-    events: tuple[StoredEvent, ...]
+    """Whether there are other rows."""
+    packed: bytes | None
+    rows: Sequence[Row]
 
     def page(self, instance: str, execution: int, after: int) -> HistoryPage:
-        """The page; raises `StorageCorrupt` if an event is missing."""
+        """The page; raises `StorageCorrupt` if an event is missing, or `DamagedRecord`."""
         if self.last is None:
             raise DamagedRecord(instance, f"the end of execution {execution} is lost")
+        try:
+            page, more = first_page(self._events(after), lambda event: len(event.data))
+        except ValueError as error:
+            raise DamagedRecord(
+                instance, f"the history of execution {execution} cannot be read ({error})"
+            ) from error
         return checked_page(
-            instance, execution, self.events, after=after, last=self.last, more=self.more
+            instance, execution, page, after=after, last=self.last, more=more or self.more
         )
+
+    def _events(self, after: int) -> Iterator[StoredEvent]:
+        if self.packed is not None:
+            for number, data in enumerate(unpack_history(self.packed), 1):
+                if number > after:
+                    yield StoredEvent(number=number, data=data)
+        for last, count, data in self.rows:
+            for event in events_of(last, count, data):
+                if event.number > after:
+                    yield event
 
 
 class Fetches(Protocol):
@@ -93,15 +118,15 @@ class Calls:
         )
         if not rows:
             return None
-        events = tuple(StoredEvent(number=number, data=data) for number, _, data in rows[1:])
-        bounds: dict[str, Any] = rows[0][1]
+        _, bounds, packed = rows[0]
         return FoundHistory(
             incarnation=bounds["incarnation"],
             first=bounds["first"],
             current=bounds["current"],
             last=bounds["last"],
             more=bounds["more"],
-            events=events,
+            packed=packed,
+            rows=rows[1:],
         )
 
     @contextmanager

@@ -14,6 +14,7 @@ from perdure_postgres._calls import Calls
 from perdure_postgres._database import Database, connect
 from perdure_postgres._errors import provider_error
 from perdure_postgres._held import HeldRows
+from perdure_postgres._histories import RunningHistories
 from perdure_postgres._options import PostgresOptions
 from perdure_postgres._schema.checking import check_version, migrate, read_state_statement
 from perdure_postgres._schema.migrations import VERSION, digest
@@ -38,6 +39,7 @@ class OpenDatabase:
         self.held = HeldRows(self.calls, patience=options.call_timeout)
         self.statements = Statements(options.schema_name, namespace)
         self.waits = Waits(clock, storage=database.storage)
+        self.histories = RunningHistories()
         self.signals = Signals(
             database,
             options.listening_conninfo,
@@ -54,6 +56,7 @@ class OpenDatabase:
             on_write=self._tell_of,
             waiters=self.waits.until_end_of,
             held=self.held,
+            histories=self.histories,
         )
 
         self.transactions = Transactions(

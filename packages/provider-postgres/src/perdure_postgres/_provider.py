@@ -142,14 +142,19 @@ class PostgresProvider(Provider):
     async def read_history(
         self, instance: str, execution: int, *, incarnation: str, after: int = 0
     ) -> HistoryPage:
-        calls = self._opened("read_history").calls
+        opened = self._opened("read_history")
+        calls = opened.calls
         found = await calls.read_history("read_history", instance, execution, after)
         if found is None or told(found.incarnation) != incarnation:
             raise InstanceNotFound(instance)
         if not found.first <= execution <= found.current:
             raise ExecutionNotFound(instance, execution)
         with calls.translating("read_history"):
-            return found.page(instance, execution, after)
+            page = found.page(instance, execution, after)
+        if found.packed is None:
+            events = [event.data for event in page.events]
+            opened.histories.learn(instance, incarnation, execution, after, events)
+        return page
 
     async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:
         check_commit(commit, finish_limit=self.finish_limit)

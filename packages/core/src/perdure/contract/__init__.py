@@ -12,6 +12,7 @@
 - `event_loop`: the event loop of a provider, and calls to it from other loops and threads
 - `validation`: refuses arguments that no caller may pass
 - `leases`: whether a lease or a delay is in force
+- `packing`: the history of an ended execution as one small value
 - `paging`: what fits into one answer, and pages of histories that are checked for gaps
 - `hooks`: the hook specifications for provider packages and plugins
 - `url`: provider URLs, and the class method by which an options model reads one
@@ -35,6 +36,12 @@ from perdure.contract.hooks import (
 from perdure.contract.leases import FARTHEST_END, is_in_force
 from perdure.contract.notifier import Notifier, Subscription
 from perdure.contract.open_storage import OpenStorage
+from perdure.contract.packing import (
+    MAX_PACKED_BYTES,
+    MAX_PACKED_EVENTS,
+    pack_history,
+    unpack_history,
+)
 from perdure.contract.paging import checked_page, first_page, missing_event
 from perdure.contract.provider import Provider
 from perdure.contract.transactions import OpenTransaction
@@ -142,6 +149,8 @@ __all__ = [
     "MANAGEMENT",
     "MAX_BYTES_PER_DELIVERY",
     "MAX_MESSAGES_PER_DELIVERY",
+    "MAX_PACKED_BYTES",
+    "MAX_PACKED_EVENTS",
     "PERSISTENT",
     "RECOVERY",
     "SHARED",
@@ -239,5 +248,7 @@ __all__ = [
     "is_of_class",
     "masked",
     "missing_event",
+    "pack_history",
     "to_its_end",
+    "unpack_history",
 ]

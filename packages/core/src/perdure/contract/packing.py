@@ -1,12 +1,13 @@
 """The history of an ended execution, packed into a few hundred bytes.
 
-An execution is packed once, in the commit that ends it, because its history never changes again.
+The history of an ended execution never changes again, so a provider may pack it in the commit that
+ends it, and store one value in place of the events.
 Most of an event is the same in every history: its kind, the names of its fields, the beginning of
 its time. The compression therefore starts from a dictionary of these texts, and a later event is
 compressed by the earlier ones.
 
-The dictionary and the layout are part of the file's format, so neither changes without a new
-version of the schema. Events are opaque: any bytes come back as they were.
+The dictionary and the layout are part of what is stored, so neither ever changes: another layout
+needs other functions beside these. Events are opaque: any bytes come back as they were.
 
 A packed history is one zlib stream. It begins with a check of the dictionary and ends with a check
 of the data, and holds the number of events, the length of each, and then the events.
@@ -20,9 +21,9 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import Final
 
-LARGEST: Final = 16 * 1024
-"""The largest history that is packed, in bytes: more would hold up the other writes of its group."""
-MOST_EVENTS: Final = 512
+MAX_PACKED_BYTES: Final = 16 * 1024
+"""The bytes of the largest history that is packed: more would hold up the other commits of its group."""
+MAX_PACKED_EVENTS: Final = 512
 """The most events that are packed."""
 
 # What compression finds nearer to the end costs less, so the most frequent texts stand last.
@@ -63,12 +64,15 @@ _DICTIONARY: Final = b"".join(
 _LEVEL: Final = 5
 _WINDOW: Final = 13
 _MEMORY: Final = 5
-_LARGEST_UNPACKED: Final = LARGEST + 2 * (MOST_EVENTS + 1)
+_LARGEST_UNPACKED: Final = MAX_PACKED_BYTES + 2 * (MAX_PACKED_EVENTS + 1)
 
 
-def pack(events: Sequence[bytes]) -> bytes | None:
-    """The packed history, or None if it is too large to be packed."""
-    if len(events) > MOST_EVENTS or sum(map(len, events)) > LARGEST:
+def pack_history(events: Sequence[bytes]) -> bytes | None:
+    """The events of an execution as one value, or None if they are too large to be packed.
+
+    At most `MAX_PACKED_EVENTS` events of `MAX_PACKED_BYTES` bytes in all are packed.
+    """
+    if len(events) > MAX_PACKED_EVENTS or sum(map(len, events)) > MAX_PACKED_BYTES:
         return None
     lengths = struct.pack(f">{len(events) + 1}H", len(events), *map(len, events))
     stream = zlib.compressobj(
@@ -77,8 +81,8 @@ def pack(events: Sequence[bytes]) -> bytes | None:
     return stream.compress(lengths + b"".join(events)) + stream.flush()
 
 
-def unpack(packed: bytes) -> tuple[bytes, ...]:
-    """The events of a packed history; raises ValueError if it is damaged."""
+def unpack_history(packed: bytes) -> tuple[bytes, ...]:
+    """The events of a packed history; raises `ValueError` if it is damaged."""
     stream = zlib.decompressobj(zdict=_DICTIONARY)
     try:
         data = stream.decompress(packed, _LARGEST_UNPACKED)

@@ -8,7 +8,14 @@ from typing import Final
 import psycopg
 from perdure.errors import StorageFailed
 
-from perdure_postgres._schema.migrations import VERSION, creation, digest, functions, quoted
+from perdure_postgres._schema.migrations import (
+    VERSION,
+    creation,
+    digest,
+    functions,
+    quoted,
+    upgrade,
+)
 
 _WRITTEN, _RETIRED = "written functions", "retired functions"
 _LOCK: Final = 0x70657264757265  # "perdure"
@@ -48,7 +55,7 @@ async def migrate(connection: psycopg.AsyncConnection[tuple[object, ...]], schem
         found = int(kept.get("version", "0"))
         if found > VERSION or (found, kept.get("functions")) == (VERSION, digest()):
             return found
-        statements = [] if found else list(creation(schema))
+        statements = list(upgrade(schema, found) if found else creation(schema))
         statements += functions(schema)
         for statement in statements:
             await connection.execute(statement.encode())

@@ -21,6 +21,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from perdure_postgres._schema.tables import (
     SCHEMA,
     STORAGE,
+    VACUUM_OF_EVENTS,
     activities,
     executions,
     instances,
@@ -30,7 +31,7 @@ from perdure_postgres._schema.tables import (
     turns,
 )
 
-VERSION: Final = 1
+VERSION: Final = 2
 """The version that this package reads and writes."""
 
 _FILES: Final = ("mailboxes", "deletion", "write", "turns", "activities", "reads")
@@ -60,6 +61,16 @@ PL/pgSQL, or written so that it is inlined there: before PostgreSQL 18 other fun
 planned at each call. A lock that is not had in time ends the call, whatever the session's settings
 are, and the provider makes it again.
 """
+_UPGRADES: Final = {
+    # Histories are packed when they end; those that ended before stay as they are.
+    1: (
+        "ALTER TABLE {schema}.events ADD COLUMN count smallint NOT NULL DEFAULT 1",
+        "ALTER TABLE {schema}.executions ADD COLUMN history bytea",
+        "ALTER TABLE {schema}.executions ALTER COLUMN history SET STORAGE EXTERNAL",
+        VACUUM_OF_EVENTS,
+    )
+}
+"""For each version the statements that make the next one of it."""
 _PATIENCE: Final = {"@settings@": "5s", "@hurried@": "250ms"}
 """How long a function waits for a lock. Those that work for many instances at once soon leave a row that
 another transaction holds, since the others wait for them; so does `write` for a group."""
@@ -88,6 +99,13 @@ def creation(schema: str) -> Iterator[str]:
             )
     for statement in STORAGE:
         yield statement.replace("{schema}", quoted(schema))
+
+
+def upgrade(schema: str, found: int) -> Iterator[str]:
+    """The statements that bring the tables of an older version up to date."""
+    for version in range(found, VERSION):
+        for statement in _UPGRADES[version]:
+            yield statement.replace("{schema}", quoted(schema))
 
 
 @cache

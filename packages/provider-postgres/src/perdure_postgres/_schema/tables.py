@@ -5,6 +5,11 @@ stored once. What changes with every turn is in `turns`, a narrow table whose ro
 their pages: the update of a commit changes no indexed column, so that PostgreSQL writes it beside
 the old row and no index grows (a HOT update). Payloads have tables of their own.
 
+`events` has the histories of running executions, and stays small: the commit that ends an execution
+packs its events into one value in `executions`, and removes the rows. Otherwise new rows would fill
+the room that each page of old ones has left, and each would cost a page that is read, written, and
+logged as a whole.
+
 An id for which external events wait has a row in `instances` too, with the status `Awaited`. The
 unique index on the id therefore decides between the first event for an id and the creation of the
 instance, without any other lock.
@@ -265,6 +270,8 @@ executions = Table(
     _number("started_at"),
     _number("completed_at"),
     Column("output", LargeBinary),
+    # All events; NULL if they are still rows.
+    Column("history", LargeBinary),
     PrimaryKeyConstraint("instance", "execution", name="executions_by_number"),
 )
 events = Table(
@@ -272,7 +279,9 @@ events = Table(
     metadata,
     _number("instance"),
     Column("execution", Integer, nullable=False),
+    # The last event of the row.
     Column("number", Integer, nullable=False),
+    Column("count", SmallInteger, nullable=False, server_default="1"),
     Column("data", LargeBinary, nullable=False),
     PrimaryKeyConstraint("instance", "execution", "number", name="events_by_number"),
 )
@@ -302,12 +311,18 @@ _PAYLOADS = (
     (messages, "data"),
     (activities, "data"),
     (executions, "output"),
+    (executions, "history"),
     (events, "data"),
     (custom_statuses, "data"),
     (instance_values, "data"),
 )
 _CHURNING = (turns, messages, activities)
 
+# The rows go when an execution ends, but those of large histories stay.
+VACUUM_OF_EVENTS: Final = (
+    "ALTER TABLE {schema}.events SET (autovacuum_vacuum_scale_factor = 0.01,"
+    " autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0)"
+)
 STORAGE: Final = (
     # What is packed already is not packed again.
     *(
@@ -321,5 +336,6 @@ STORAGE: Final = (
         " autovacuum_vacuum_cost_delay = 0)"
         for table in _CHURNING
     ),
+    VACUUM_OF_EVENTS,
 )
 """How the tables are stored; `{schema}` stands for the quoted schema."""

@@ -28,6 +28,7 @@ from psycopg import AsyncConnection, Connection
 from psycopg.errors import DiskFull
 
 from perdure_postgres._database import Database, connect
+from perdure_postgres._histories import events_of
 from perdure_postgres._options import PostgresOptions
 from perdure_postgres._provider import PostgresProvider
 from perdure_postgres._schema.migrations import quoted
@@ -42,13 +43,14 @@ _WHICH: Final = """(
     SELECT i.number FROM {schema}.instances AS i
     JOIN {schema}.namespaces AS n ON n.number = i.namespace
     WHERE n.name = %s AND i.id = %s)"""
-_LOSE: Final = f"""
-    DELETE FROM {{schema}}.events WHERE instance = {_WHICH} AND execution = %s AND number = %s
+_TAKE: Final = f"""
+    DELETE FROM {{schema}}.events
+    WHERE instance = {_WHICH} AND execution = %s AND number >= %s AND number - count < %s
+    RETURNING instance, number, count, data
 """  # noqa: S608 # made of constants
-_REPLACE: Final = f"""
-    UPDATE {{schema}}.events SET data = %s
-    WHERE instance = {_WHICH} AND execution = %s AND number = %s
-"""  # noqa: S608 # made of constants
+_PUT: Final = (
+    "INSERT INTO {schema}.events (instance, execution, number, data) VALUES (%s, %s, %s, %s)"
+)
 _SPOIL: Final = f"""
     UPDATE {{schema}}.instances SET status = 'Spoiled' WHERE number = {_WHICH}
 """  # noqa: S608 # made of constants
@@ -71,21 +73,12 @@ class DatabaseBackend(UrlBackend):
         super().__init__(url, replace(declaration, tampering=tampering, description=description))
 
     async def lose_event(self, place: EventPlace) -> None:
-        """Delete the event's row."""
-        await self._change(
-            _LOSE, stored(place.namespace), stored(place.instance), place.execution, place.number
-        )
+        """Delete the event from its row."""
+        await self._change_event(place, None)
 
     async def replace_event(self, place: EventPlace, data: bytes) -> None:
         """Write other bytes into the event's row."""
-        await self._change(
-            _REPLACE,
-            data,
-            stored(place.namespace),
-            stored(place.instance),
-            place.execution,
-            place.number,
-        )
+        await self._change_event(place, data)
 
     async def spoil_instance(self, namespace: str, instance: str) -> None:
         """Write an unknown status into the instance's row."""
@@ -147,6 +140,26 @@ class DatabaseBackend(UrlBackend):
     ) -> AbstractContextManager[FailingStatements]:
         """Let a statement and all after it fail as in this outage."""
         return failing_statements(_database_of(provider), step, OUTAGES[outage], once=False)
+
+    async def _change_event(self, place: EventPlace, data: bytes | None) -> None:
+        """Put the events of a row back as rows of their own, with one changed, or without it."""
+        key = stored(place.namespace), stored(place.instance), place.execution
+        connection = await connect(self._options.conninfo)
+        try:
+            async with connection.transaction():
+                cursor = await connection.execute(
+                    self._named(_TAKE), (*key, place.number, place.number), binary=True
+                )
+                for number, last, count, found in await cursor.fetchall():
+                    for event in events_of(last, count, found):
+                        kept = data if event.number == place.number else event.data
+                        if kept is not None:
+                            row = number, place.execution, event.number, kept
+                            await connection.execute(self._named(_PUT), row)
+        finally:
+            await connection.close()
+        if cursor.rowcount != 1:
+            raise LookupError(f"{cursor.rowcount} rows have {place}, expected one")
 
     async def _change(self, statement: str, *parameters: object) -> None:
         text = statement.replace("{schema}", quoted(self._options.schema_name))

@@ -140,9 +140,11 @@ class Commit(Change[CommitAnswer]):
     operation = "commit_turn"
 
     def __init__(self, commit: TurnCommit) -> None:
-        self._commit = commit
+        self.commit = commit
         self.waiters: Collection[Waiter] = ()
         """Those whom the end of the instance is told with its state."""
+        self.history: bytes | None = None
+        """All events of the execution that it ends, if they are packed."""
         self.instance = commit.instance
         self.incarnation = commit.incarnation
         created = (
@@ -165,7 +167,7 @@ class Commit(Change[CommitAnswer]):
         self.makes_activities = any(not new.lease for new in commit.add)
 
     def add_to(self, document: Document) -> None:
-        commit, now = self._commit, document.now
+        commit, now = self.commit, document.now
         keep = None if commit.keep_for is None else now + to_microseconds(commit.keep_for)
         until = (
             None
@@ -189,6 +191,7 @@ class Commit(Change[CommitAnswer]):
             held=[stored(each) for each in commit.held] or None,
             ending=None if end is None else end.status.value,
             output=None if end is None else document.payload(end.output),
+            history=document.payload(self.history),
             version=stored(commit.version),
             unpin=commit.unpin or None,
             engine=commit.engine,
@@ -205,8 +208,10 @@ class Commit(Change[CommitAnswer]):
             document.mark("keeps")
         if commit.version is not None or commit.engine is not None:
             document.mark("pins")
-        for number, data in enumerate(commit.events, 1):
-            document.add("events", n=number, d=document.payload(data))
+        if self.history is None:
+            document.append(commit.events)
+        elif commit.expected_event:
+            document.add("packed")
         for message_id in commit.remove:
             document.add("remove", id=stored(message_id))
         for lease in commit.finish:
@@ -245,7 +250,7 @@ class Commit(Change[CommitAnswer]):
 
     def tell(self, fields: dict[str, Any], custom_status: bytes | None) -> None:
         """Hand the state that the commit has left to those who wait for it."""
-        end = self._commit.end
+        end = self.commit.end
         # What cannot be told here, a read says with its error.
         with suppress(DamagedRecord):
             state = state_of(fields, custom_status, None if end is None else end.output)
@@ -255,7 +260,7 @@ class Commit(Change[CommitAnswer]):
     def answer(
         self, fields: dict[str, Any], messages: Sequence[Message], more: bool
     ) -> CommitAnswer:
-        commit = self._commit
+        commit = self.commit
         match fields["verdict"]:
             case "ok" | "repeat":
                 until = fields["until"]
@@ -347,8 +352,7 @@ class Termination(Change[bool]):
             output=document.payload(termination.output),
         )
         document.mark("turns")
-        for number, data in enumerate(termination.events, 1):
-            document.add("events", n=number, d=document.payload(data))
+        document.append(termination.events)
         for message in termination.send:
             document.send(message)
 

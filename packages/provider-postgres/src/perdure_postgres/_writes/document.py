@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 from perdure.contract import Instant, Message, MessageKind, NewInstance
 
+from perdure_postgres._histories import segments_of
 from perdure_postgres._texts import stored
 
 
@@ -45,6 +47,11 @@ class Document:
     def mark(self, name: str) -> None:
         """Ask for a step that not every group needs."""
         self._marks[name] = True
+
+    def append(self, events: Sequence[bytes]) -> None:
+        """Append events to the history of the instance of this write."""
+        for segment in segments_of(events):
+            self.add("events", n=segment.last, c=segment.count, d=self.payload(segment.data))
 
     def payload(self, data: bytes | None) -> int | None:
         """The place of a payload, from 1."""

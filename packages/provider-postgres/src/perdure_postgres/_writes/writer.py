@@ -13,12 +13,13 @@ from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from perdure.clock import Clock
-from perdure.contract import CallGroups, Group, GroupedCall, Message, in_tasks
+from perdure.contract import CallGroups, Group, GroupedCall, Message, TurnCommit, in_tasks
 from perdure.errors import PerdureError
 
 from perdure_postgres._database import Database, Row
 from perdure_postgres._errors import DamagedRecord, RowsHeld, provider_error
 from perdure_postgres._held import HeldRows
+from perdure_postgres._histories import RunningHistories
 from perdure_postgres._rows import message_of
 from perdure_postgres._waits import Waiter
 from perdure_postgres._writes.changes import Change, Commit
@@ -49,6 +50,7 @@ class Writer:
         on_write: Callable[[Sequence[Change[object]]], None],
         waiters: Callable[[str], Collection[Waiter]],
         held: HeldRows,
+        histories: RunningHistories,
     ) -> None:
         self._database = database
         self._clock = clock
@@ -58,6 +60,7 @@ class Writer:
         self._on_write = on_write
         self._waiters = waiters
         self._held = held
+        self._histories = histories
         self._groups = CallGroups[Change[object], object](
             in_tasks(self._carry_out), description=database.storage, at_once=_GROUPS_AT_ONCE
         )
@@ -100,8 +103,10 @@ class Writer:
         document = Document(self._clock.now())
         for each in group:
             change = each.call
-            if isinstance(change, Commit) and change.ends:
-                change.waiters = self._waiters(change.instance)
+            if isinstance(change, Commit) and change.commit.end is not None:
+                change.history = self._histories.pack(change.commit)
+                if change.ends:
+                    change.waiters = self._waiters(change.instance)
             change.add_to(document)
         if not self._durable:
             document.mark("relaxed")
@@ -133,9 +138,26 @@ class Writer:
                 each.succeed(change.answer(answers[item], delivered, item in more))
             except PerdureError as error:
                 each.refuse(error)
+                if isinstance(change, Commit):
+                    self._histories.forget(change.instance, change.incarnation)
             except DamagedRecord as error:
                 storage = self._database.storage
                 each.refuse(provider_error(error, storage=storage, operation=each.operation))
+            else:
+                if isinstance(change, Commit):
+                    self._learn(change.commit)
+
+    def _learn(self, commit: TurnCommit) -> None:
+        if commit.end is not None:
+            self._histories.forget(commit.instance, commit.incarnation)
+        else:
+            self._histories.learn(
+                commit.instance,
+                commit.incarnation,
+                commit.execution,
+                commit.expected_event,
+                commit.events,
+            )
 
 
 def _free_of_conflicts(group: Sequence[Grouped]) -> int:

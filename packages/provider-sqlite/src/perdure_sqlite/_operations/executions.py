@@ -10,11 +10,16 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from perdure.clock import to_microseconds
-from perdure.contract import ExecutionEnd, InstanceStatus
+from perdure.contract import (
+    MAX_PACKED_BYTES,
+    MAX_PACKED_EVENTS,
+    ExecutionEnd,
+    InstanceStatus,
+    pack_history,
+)
 
 from perdure_sqlite._operations.activities import remove_activities
 from perdure_sqlite._operations.mailboxes import update_bucket
-from perdure_sqlite._packed_history import LARGEST, MOST_EVENTS, pack
 from perdure_sqlite._sql.instances import (
     ADD_EVENT,
     ADD_EXECUTION,
@@ -88,18 +93,18 @@ def _take_history(
 
     A damaged history stays as it is, so that its readers are told what is missing.
     """
-    if row.last_event + len(last) > MOST_EVENTS:
+    if row.last_event + len(last) > MAX_PACKED_EVENTS:
         return None
     events: list[bytes] = []
     if row.last_event:
-        key = (LARGEST, row.number, row.execution)
+        key = (MAX_PACKED_BYTES, row.number, row.execution)
         for number, data in transaction.execute(READ_EVENTS_UP_TO, key).fetchall():
             if number != len(events) + 1 or type(data) is not bytes:
                 return None
             events.append(data)
         if len(events) != row.last_event:
             return None
-    packed = pack((*events, *last))
+    packed = pack_history((*events, *last))
     if packed is not None and events:
         transaction.execute(REMOVE_HISTORY, (row.number, row.execution))
     return packed

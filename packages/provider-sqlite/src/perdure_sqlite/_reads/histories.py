@@ -17,10 +17,10 @@ from perdure.contract import (
     checked_page,
     first_page,
     missing_event,
+    unpack_history,
 )
 
 from perdure_sqlite._file.errors import DamagedRecord
-from perdure_sqlite._packed_history import unpack
 from perdure_sqlite._reads.reader import Reader
 from perdure_sqlite._sql.instances import READ_ENDED_HISTORY, READ_EVENTS
 
@@ -60,7 +60,7 @@ class History:
 
     def _unpacked(self, packed: bytes) -> tuple[bytes, ...]:
         try:
-            return unpack(packed)
+            return unpack_history(packed)
         except (ValueError, TypeError) as error:
             raise DamagedRecord(
                 self.instance, f"the history of execution {self.execution} cannot be read ({error})"

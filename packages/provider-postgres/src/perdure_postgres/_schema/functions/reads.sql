@@ -16,42 +16,44 @@ BEGIN
 END
 $$;
 
--- One page of a history, and a first row (`number` 0) with what bounds it: the incarnation, the first
--- and the current execution, and the number of the last event.
+-- Rows of a history that have a page of events after `p_after`, or a little more; each with the number
+-- of its last event and how many it has. A first row (`number` 0) has what bounds the history: the
+-- incarnation, the first and the current execution, the number of the last event, and whether other
+-- rows follow; and the history itself if it is packed.
 CREATE OR REPLACE FUNCTION read_events(
     p_namespace int, p_instance text, p_execution int, p_after int
 )
 RETURNS TABLE (number int, fields jsonb, data bytea)
 LANGUAGE sql STABLE @settings@ AS $$
     WITH owner AS (
-        SELECT i.number, i.incarnation, i.execution, i.first_execution,
+        SELECT i.number, i.incarnation, i.execution, i.first_execution, x.history,
                CASE WHEN i.execution = p_execution THEN t.last_event ELSE x.event_count END AS last
         FROM find_instance(p_namespace, p_instance) AS i
         JOIN turns AS t ON t.number = ANY (ARRAY[i.number])
         LEFT JOIN executions AS x ON x.instance = ANY (ARRAY[i.number]) AND x.execution = p_execution
         WHERE i.status <> 'Awaited'
     ), page AS (
-        SELECT e.number, e.data,
-               row_number() OVER in_order AS place,
-               sum(octet_length(e.data)) OVER in_order AS size
+        -- The lengths of events are no part of a page, nor is what the first row has before it.
+        SELECT e.number, e.count, e.data,
+               row_number() OVER in_order = 1
+               OR (e.number - e.count <= p_after + 1000
+                   AND sum(octet_length(e.data)) OVER in_order <= 4194304 + 8192) AS fits
         FROM (
-            SELECT e.number, e.data FROM owner AS o
+            SELECT e.number, e.count, e.data FROM owner AS o
             JOIN events AS e ON e.instance = ANY (ARRAY[o.number])
             WHERE e.execution = p_execution AND e.number > p_after
-              AND p_execution >= o.first_execution
+              AND p_execution >= o.first_execution AND o.history IS NULL
             ORDER BY e.number LIMIT 1001
         ) AS e
         WINDOW in_order AS (ORDER BY e.number ROWS UNBOUNDED PRECEDING)
     )
     SELECT 0, jsonb_build_object(
                'incarnation', o.incarnation, 'current', o.execution, 'first', o.first_execution,
-               'last', o.last, 'more', EXISTS (
-                   SELECT FROM page WHERE place > 1 AND (place > 1000 OR size > 4194304))),
-           NULL::bytea
+               'last', o.last, 'more', EXISTS (SELECT FROM page WHERE NOT fits)),
+           o.history
     FROM owner AS o
     UNION ALL
-    (SELECT p.number, NULL, p.data FROM page AS p
-     WHERE p.place = 1 OR (p.place <= 1000 AND p.size <= 4194304) ORDER BY p.number)
+    (SELECT p.number, to_jsonb(p.count), p.data FROM page AS p WHERE p.fits ORDER BY p.number)
 $$;
 
 -- The values with these keys, or all; a first row (`key` NULL) tells of the instance.

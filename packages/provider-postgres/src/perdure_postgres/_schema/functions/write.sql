@@ -123,10 +123,16 @@ BEGIN
 
     -- 3. The histories, and what the writes take away.
     IF p ? 'events' THEN
-        INSERT INTO events (instance, execution, number, data)
-        SELECT v_own[e.i], v_execution[e.i], v_event[e.i] + e.n, p_data[e.d]
-        FROM jsonb_to_recordset(p->'events') AS e(i int, n int, d int)
+        INSERT INTO events (instance, execution, number, count, data)
+        SELECT v_own[e.i], v_execution[e.i], v_event[e.i] + e.n, coalesce(e.c, 1), p_data[e.d]
+        FROM jsonb_to_recordset(p->'events') AS e(i int, n int, c int, d int)
         WHERE v_own[e.i] > 0;
+    END IF;
+    IF p ? 'packed' THEN
+        DELETE FROM events AS e
+        USING jsonb_to_recordset(p->'packed') AS h(i int)
+        WHERE v_own[h.i] > 0 AND e.instance = ANY (ARRAY[v_own[h.i]])
+          AND e.execution = v_execution[h.i];
     END IF;
     IF p ? 'remove' THEN
         DELETE FROM messages AS m
@@ -160,11 +166,11 @@ BEGIN
     v_continues := true = ANY (v_goes_on);
     IF v_ends OR v_continues THEN
         INSERT INTO executions (
-            instance, execution, status, event_count, started_at, completed_at, output
+            instance, execution, status, event_count, started_at, completed_at, output, history
         )
         SELECT i.number, i.execution, v_ended[c.i], t.last_event + coalesce(c.events, 0),
-               i.started_at, p_now, p_data[c.output]
-        FROM jsonb_to_recordset(p->'items') AS c(i int, events int, output int)
+               i.started_at, p_now, p_data[c.output], p_data[c.history]
+        FROM jsonb_to_recordset(p->'items') AS c(i int, events int, output int, history int)
         JOIN instances AS i ON i.number = ANY (ARRAY[v_own[c.i]])
         JOIN turns AS t ON t.number = ANY (ARRAY[i.number])
         WHERE v_own[c.i] > 0 AND v_ended[c.i] <> '';
