@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from perdure.contract import (
+    CancellationWait,
     ChangeWait,
     Clock,
     ExecutionEnd,
@@ -20,6 +21,7 @@ from perdure.contract import (
     TurnRelease,
     WorkWait,
 )
+from perdure.errors import StorageClosed
 from perdure_sqlite import SQLiteProvider
 from perdure_sqlite._waiting import polling
 
@@ -54,6 +56,24 @@ async def test_work_that_comes_ends_the_wait(desk, make):
     await provider.create_instance(make.new("a"))
 
     await asyncio.wait_for(waiting, 10)
+
+
+async def test_a_wait_for_cancellations_ends_at_the_close_between_two_looks(desk, make):
+    provider = await desk.open()
+    turn = await desk.leased(provider, "a")
+    work = NewActivity(id="1", name="work", data=b"")
+    await provider.commit_turn(make.commit(turn, add=(work,)))
+    [activity] = await desk.activities(provider)
+    wait = CancellationWait(leases=(activity.lease,), timeout=HOUR)
+    waiting = await started(provider.wait_for_cancellation(wait))
+    for waiter in provider.opened.notifications._all():
+        waiter.wake_for_other_process()
+    for _ in range(10):  # it has looked, and looks again only after a pause
+        await asyncio.sleep(0)
+    await provider.__aexit__(None, None, None)
+
+    with pytest.raises(StorageClosed):
+        await asyncio.wait_for(waiting, 10)
 
 
 async def test_work_that_is_not_served_does_not_end_the_wait(desk, make):

@@ -143,9 +143,10 @@ class Notifications:
                 lost = await self._lost_leases(waiter.take_stale())
                 if lost:
                     return lost
-                if waiter.take_foreign() and deadline > self._clock.now():
+                now = self._clock.now()
+                if waiter.take_foreign() and deadline > now:
                     # Other processes may commit all the time, and each time all leases are read.
-                    await self._clock.sleep(_BETWEEN_LOOKS)
+                    await waiter.pause(self._clock, now + to_microseconds(_BETWEEN_LOOKS))
                 if not waiter.is_stale and await self._is_over(waiter, ALWAYS, deadline):
                     return await self._lost_leases(wait.leases)
 

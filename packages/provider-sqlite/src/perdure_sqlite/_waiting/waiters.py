@@ -20,7 +20,7 @@ from perdure_sqlite._schema.ready_index import ALWAYS
 class Waiter:
     """One waiting call."""
 
-    __slots__ = ("_woken", "activities", "turns", "until")
+    __slots__ = ("_error", "_woken", "activities", "turns", "until")
 
     def __init__(self, *, turns: bool = False, activities: bool = False) -> None:
         self.turns = turns
@@ -28,9 +28,12 @@ class Waiter:
         self.until: Instant = ALWAYS
         """When it looks again even if nothing wakes it."""
         self._woken: asyncio.Future[None] | None = None
+        self._error: Exception | None = None
 
     def prepare(self) -> None:
-        """Forget earlier wakes; call this before each look."""
+        """Forget earlier wakes; call this before each look. Raises what `fail` was told."""
+        if self._error is not None:
+            raise self._error
         self._woken = asyncio.get_running_loop().create_future()
 
     def wake(self) -> None:
@@ -43,9 +46,9 @@ class Waiter:
         self.wake()
 
     def fail(self, error: Exception) -> None:
-        """Make the call raise."""
-        if self._woken is not None and not self._woken.done():
-            self._woken.set_exception(error)
+        """Make the call raise, also if it was woken before and is about to look."""
+        self._error = error
+        self.wake()
 
     async def sleep(self, clock: Clock) -> bool:
         """Sleep until a wake or until `until`; returns whether that time was reached."""
@@ -57,11 +60,21 @@ class Waiter:
         timer.add_done_callback(lambda done: None if done.cancelled() else self.wake())
         try:
             await woken
+            if self._error is not None:
+                raise self._error
             if timer.done():
                 timer.result()
             return timer.done()
         finally:
             timer.cancel()
+
+    async def pause(self, clock: Clock, until: Instant) -> None:
+        """Sleep until then, however often it is woken; raises what `fail` was told."""
+        self.until = until
+        while True:
+            self.prepare()
+            if await self.sleep(clock):
+                return
 
 
 class ChangeWaiter(Waiter):
