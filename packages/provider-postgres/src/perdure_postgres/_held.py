@@ -77,9 +77,7 @@ class HeldRows:
 
     def later(self, instance: str, call: Callable[[], Awaitable[object]]) -> None:
         """Make a call once the instance is free; nothing waits for it, and its failure is no news."""
-        task: asyncio.Task[object] = asyncio.ensure_future(
-            _quietly(self.carry_out(lambda: (instance,), call))
-        )
+        task: asyncio.Task[object] = asyncio.ensure_future(self._carry_out_quietly(instance, call))
         self._later.add(task)
         task.add_done_callback(self._later.discard)
 
@@ -102,6 +100,12 @@ class HeldRows:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def _carry_out_quietly(
+        self, instance: str, call: Callable[[], Awaitable[object]]
+    ) -> None:
+        with suppress(ProviderError):
+            await self.carry_out(lambda: (instance,), call)
+
     async def _until_free(self, instances: Collection[str], ends: float) -> None:
         for instance in self.among(instances):
             freed = self._held.get(instance)
@@ -116,8 +120,8 @@ class HeldRows:
             while self._held:
                 await asyncio.sleep(pause)
                 pause = min(1.5 * pause, _LONGEST_PAUSE)
-                held = await self._ask(self._held.keys())
-                self._free(self._held.keys() - held)
+                asked = frozenset(self._held)  # others may be found held meanwhile
+                self._free(asked - await self._ask(asked))
         except ProviderError:
             # The calls themselves find out what is the matter.
             self._free(self._held.keys())
@@ -134,8 +138,3 @@ class HeldRows:
     def _free(self, instances: Collection[str]) -> None:
         for instance in tuple(instances):
             self._held.pop(instance).set()
-
-
-async def _quietly(call: Awaitable[object]) -> None:
-    with suppress(ProviderError):
-        await call
