@@ -239,6 +239,15 @@ def protocol(session: nox.Session) -> None:
 
 
 @nox.session
+def seeds(session: nox.Session) -> None:
+    """Play MODEL-1 and RACE-1 with 20 other seeds on every storage; `PERDURE_SEED` is the first of them."""
+    _install(session, "test")
+    first = os.environ.get("PERDURE_SEED", str(random.randrange(10**6)))  # noqa: S311 # no secret
+    settings = {"PERDURE_SEED": first, "PERDURE_SEEDS": _first(session.posargs, "20")}
+    session.run("pytest", *ON_ALL_CORES, "conformance/tests/other_seeds.py", env=settings)
+
+
+@nox.session
 def combinations(session: nox.Session) -> None:
     """Let every call of a runtime fail in every way, in every situation; the tests take a part of these."""
     _install(session, "test")

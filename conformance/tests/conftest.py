@@ -16,6 +16,10 @@ from perdure_conformance.clauses import overlapping, waiting, waking
 from perdure_conformance.comparison import state_machine
 from perdure_conformance.model import ModelProvider
 from perdure_conformance.scenarios import SCENARIOS, simulation
+from perdure_dynamodb.testing.fixtures import dynamodb_endpoint, dynamodb_url
+from perdure_postgres.testing.fixtures import postgres_url
+
+__all__ = ["dynamodb_endpoint", "dynamodb_url", "postgres_url"]
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +28,7 @@ def _soon_enough(monkeypatch, request):
 
     The real providers get all the time that the suite gives to those of authors.
     """
-    if request.module.__name__ == "test_providers":
+    if request.path.name in ("test_providers.py", "other_seeds.py"):
         return
     monkeypatch.setattr(state_machine, "SIMPLIFYING", 0.2)
     monkeypatch.setattr(overlapping, "SWEEP", 0.0)
