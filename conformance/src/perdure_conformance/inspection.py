@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from perdure.authoring.registry import Catalog
 from perdure.contract import InstanceState, InstanceStatus
 from perdure.history import TERMINAL, Event, OrchestrationStarted
-from perdure.runtime.host_loop import run_outside_tasks
 from perdure.testing.replay_check import check_execution
 
 from perdure_conformance.history_rules import violations_in
 
 
-async def inspect_instance(
+def inspect_instance(
     state: InstanceState,
     execution: int,
     events: Sequence[Event],
@@ -34,10 +33,10 @@ async def inspect_instance(
         return [f"last_event is {state.last_event} and the history has {len(events)} events"]
     if not events and not ended:
         return []
-    return [*violations_in(events, ended=ended), *await _faults_in_replay(events, deployed)]
+    return [*violations_in(events, ended=ended), *_faults_in_replay(events, deployed)]
 
 
-async def _faults_in_replay(events: Sequence[Event], deployed: Sequence[Catalog]) -> list[str]:
+def _faults_in_replay(events: Sequence[Event], deployed: Sequence[Catalog]) -> list[str]:
     started = events[0]
     if not isinstance(started, OrchestrationStarted):
         return []
@@ -45,9 +44,7 @@ async def _faults_in_replay(events: Sequence[Event], deployed: Sequence[Catalog]
     for catalog in deployed:
         if catalog.orchestration(started.name, started.version) is None:
             continue
-        checked = await run_outside_tasks(
-            lambda catalog=catalog: check_execution(events, catalog, strict=True)
-        )
+        checked = check_execution(events, catalog, strict=True)
         if checked.disagreement is None:
             return []
         faults.append(checked.disagreement.message)

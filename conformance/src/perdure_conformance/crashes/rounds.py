@@ -123,7 +123,7 @@ async def expect_well_formed(provider: Provider, instance: str) -> None:
         return
     for execution in range(1, state.execution + 1):
         events = await read_events(provider, state, execution)
-        faults = await inspect_instance(state, execution, events, [Catalog([app])])
+        faults = inspect_instance(state, execution, events, [Catalog([app])])
         expect_equal(faults, [], f"faults in execution {execution} of {instance!r}")
 
 

@@ -380,7 +380,7 @@ class Simulation:
         for execution, events in enumerate(histories, 1):
             later = histories[execution] if execution < len(histories) else ()
             is_rewound = execution < len(histories) and (not later or _is_copy(later[0]))
-            faults = await inspect_instance(
+            faults = inspect_instance(
                 state, execution, events, self._deployed, is_rewound=is_rewound
             )
             expect_equal(faults, [], f"faults in execution {execution} of {instance!r}")

@@ -26,7 +26,6 @@ from perdure.errors import StorageFailed
 from perdure.history import OrchestrationFailed
 from perdure.observe import ExecutionEnded, RuntimeEvent
 from perdure.replay.execution import Execution
-from perdure.runtime.host_loop import run_outside_tasks
 from perdure.runtime.leased_instance import LeasedInstance
 from perdure.testing import Stage
 
@@ -187,12 +186,10 @@ async def test_an_ended_instance_still_agrees_with_its_fitting_code(url) -> None
     definition = catalog.orchestration("child", None)
     assert definition is not None
 
-    rebuilt = await run_outside_tasks(
-        lambda: Execution.rebuild(events, definition, catalog, cleanup_timeout=timedelta(minutes=5))
-    )
+    rebuilt = Execution.rebuild(events, definition, catalog, cleanup_timeout=timedelta(minutes=5))
 
     assert isinstance(rebuilt.terminal, OrchestrationFailed)
-    await run_outside_tasks(rebuilt.discard)
+    rebuilt.discard()
 
 
 async def test_an_instance_with_a_message_that_cannot_be_read_ends(url) -> None:
@@ -322,15 +319,15 @@ async def test_a_suspected_instance_ends_without_running_again(url) -> None:
 
 
 async def test_an_instance_whose_turn_breaks_ends(url, monkeypatch) -> None:
-    deliver = LeasedInstance._deliver
+    take_draft = LeasedInstance._take_draft
 
-    def breaks(run: LeasedInstance, *arguments) -> object:
+    def breaks(run: LeasedInstance) -> object:
         if run.held.instance == "child":
             raise RuntimeError("a surprise")
-        return deliver(run, *arguments)
+        return take_draft(run)
 
     async with family_stage(url) as stage:
-        monkeypatch.setattr(LeasedInstance, "_deliver", breaks)
+        monkeypatch.setattr(LeasedInstance, "_take_draft", breaks)
         await stage.client.raise_event("child", "go")
         await until_parked(stage, "child", "broken")
 

@@ -12,6 +12,7 @@ from perdure.replay.execution import Execution
 from perdure.replay.signals import UndecodableData
 from perdure.runtime.activity_leases import HeldActivity
 from perdure.runtime.delivery import Delivery
+from perdure.runtime.host_loop import Pacer
 
 
 class FakeExecution:
@@ -88,10 +89,10 @@ class Stage:
         self.delivery.execution = cast("Execution", self.execution)
 
     def deliver(self, most_results: int = 16) -> UndecodableData | None:
-        steps = self.delivery.deliver(self.begin, 0, most_results)
+        delivering = self.delivery.deliver(self.begin, 0, most_results, Pacer())
         while True:
             try:
-                next(steps)
+                delivering.send(None)
             except StopIteration as done:
                 return done.value
 

@@ -44,11 +44,9 @@ class Steps:
     def run(self) -> Generator[None]:
         try:
             for _ in range(self._count):
-                assert asyncio.current_task() is None
                 self.log.append("step")
                 yield
         finally:
-            assert asyncio.current_task() is None
             self.log.append("closed")
 
     async def beside(self) -> None:
@@ -72,7 +70,7 @@ async def test_others_run_after_each_slice() -> None:
     assert steps.longest() == round(host_loop.SLICE / 0.001)
 
 
-async def test_steps_are_closed_outside_of_tasks_when_their_caller_is_cancelled() -> None:
+async def test_steps_are_closed_when_their_caller_is_cancelled() -> None:
     steps = Steps()
     running = asyncio.ensure_future(run_in_slices(steps.run(), of=Slice(Ticks())))
     await asyncio.sleep(0)
@@ -107,7 +105,7 @@ async def test_the_error_of_a_step_is_that_of_the_whole() -> None:
 
 
 async def test_a_loop_within_a_coroutine_makes_room_too() -> None:
-    steps, pacer = Steps(), Pacer(Slice(Ticks()))
+    steps, pacer = Steps(), Pacer(Ticks())
     host = asyncio.create_task(steps.beside())
 
     for _ in range(STEPS):
@@ -401,3 +399,31 @@ def test_a_replay_reads_its_history_as_it_comes_to_it_and_lets_go_of_what_it_has
     assert recording.number_due == LENGTH + 1
     # The event that is delivered, and the one that ends what follows it.
     assert most == 2
+
+
+async def test_an_instance_that_always_has_work_lets_the_host_run_between_its_turns(
+    provider: Provider,
+) -> None:
+    endless, turns, ticks = perdure.Registry(), 0, 0
+
+    @endless.orchestration
+    async def flow(ctx: perdure.OrchestrationContext) -> None:
+        nonlocal turns
+        turns += 1
+        if turns < 20:
+            ctx.continue_as_new()
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0)
+
+    async with perdure.Runtime(provider, endless):
+        beside = asyncio.create_task(tick())
+        handle = await perdure.Client(provider).start_orchestration("it", flow)
+        await handle.result(timeout=10)
+        beside.cancel()
+
+    assert turns == 20
+    assert ticks > turns

@@ -138,7 +138,7 @@ class MemoryProvider(Provider):
             return page_of(instance, row, after)
 
     async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:
-        # Without a pause: other tasks run at every turn, which the runtime steps from a callback.
+        # Without a pause: a runtime lets other tasks run between two turns of an instance.
         check_commit(commit, finish_limit=self.finish_limit)
         with self._store.lock:
             return commit_turn(self._store, commit, self.clock.now())

@@ -72,7 +72,7 @@ def _never() -> bool:
 
 
 class Execution:
-    """One execution. Create it with `begin` or `rebuild`; use it in one thread, outside host tasks."""
+    """One execution. Create it with `begin` or `rebuild`; use it in one thread."""
 
     __slots__ = (
         "_cleanup_timeout",

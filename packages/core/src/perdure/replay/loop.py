@@ -10,9 +10,9 @@ processes depends on the history alone:
 - Abandoned async generators are finalised on this loop, by reference count within a run, or when
   the execution ends; the garbage collector never decides when.
 
-A call that needs the outside world raises `ForbiddenInOrchestration` at once. The host runs the
-loop from a plain callback, never from within a task: newer versions of Python refuse to step a task
-while another one is mid-step.
+A call that needs the outside world raises `ForbiddenInOrchestration` at once. The host may run the
+loop from within a task of its own: that task stands aside while the loop is entered, because from
+Python 3.14 on no task can be stepped while another one is the current task of the thread.
 """
 
 from __future__ import annotations
@@ -47,8 +47,11 @@ from perdure.replay.ordering import (
 
 T = TypeVar("T")
 
-_Outside: TypeAlias = tuple[asyncio.AbstractEventLoop | None, tuple[Any, Any], bool]
-"""The host's running loop and its hooks for generators, and whether it collects garbage."""
+_Outside: TypeAlias = tuple[
+    asyncio.AbstractEventLoop | None, asyncio.Task[Any] | None, tuple[Any, Any], bool
+]
+"""The host's running loop, its current task and its hooks for generators, and whether it collects
+garbage."""
 
 _LOGGER = logging.getLogger("perdure.orchestration")
 _MOST_CALLBACKS = 2_000_000
@@ -123,10 +126,19 @@ class OrchestrationLoop(GuardedLoop):
     def enter(self) -> None:
         """Make this the running loop, admit this thread, and disable the garbage collector.
 
+        The task of the host that calls this stands aside until `leave`.
+
         Several events may be delivered before `leave`: entering takes longer than a short run.
         """
         self._driver = get_ident()
-        self._outside = (events._get_running_loop(), sys.get_asyncgen_hooks(), gc.isenabled())
+        host = events._get_running_loop()
+        task = None
+        if host is not None:
+            task = asyncio.current_task(host)
+            if task is not None:
+                # Documented, for task implementations of third parties.
+                asyncio._leave_task(host, task)
+        self._outside = (host, task, sys.get_asyncgen_hooks(), gc.isenabled())
         # A collection during a run would finalise generators at a random moment.
         gc.disable()
         sys.set_asyncgen_hooks(None, self._finalize_generator)
@@ -138,10 +150,13 @@ class OrchestrationLoop(GuardedLoop):
         self._driver = 0
         if outside is None:
             return
-        events._set_running_loop(outside[0])
-        sys.set_asyncgen_hooks(*outside[1])
-        if outside[2]:
+        host, task, hooks, collects = outside
+        events._set_running_loop(host)
+        sys.set_asyncgen_hooks(*hooks)
+        if collects:
             gc.enable()
+        if host is not None and task is not None:
+            asyncio._enter_task(host, task)
 
     def run_until_quiet(self, most: int = _MOST_CALLBACKS) -> None:
         """Run ready callbacks until none is left, `halt` was called, or so many were run.

@@ -1,7 +1,6 @@
 """A turn as a function of what came in: messages and results, delivered to the execution in order.
 
-No I/O. The runtime calls `deliver` from a plain callback of the host's loop, since it steps the
-tasks of the orchestration.
+No I/O. It pauses between two events when its slice of the host's loop is over.
 
 - A cancellation wins over the messages that came with it; only the start comes before it.
 - An instance that was leased before without a commit gets its messages one by one, so that the
@@ -13,7 +12,7 @@ tasks of the orchestration.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 
 from perdure.clock import Instant
 from perdure.model.parked_reasons import UNDECODABLE
@@ -22,6 +21,7 @@ from perdure.records.instances import InstanceState, Message, MessageKind
 from perdure.replay.execution import STEP, Execution
 from perdure.replay.signals import UndecodableData
 from perdure.runtime.activity_leases import HeldActivity
+from perdure.runtime.host_loop import Pacer
 from perdure.runtime.parking import parked_and_cancelled
 
 
@@ -100,24 +100,26 @@ class Delivery:
         """What is in hand, and the request to cancel, for an end without the code."""
         return [*self.messages, *([self.cancel] if self.cancel else [])]
 
-    def deliver(
-        self, begin: Callable[[Message], Execution], now: Instant, most_results: int
-    ) -> Generator[None, None, UndecodableData | None]:
+    async def deliver(
+        self, begin: Callable[[Message], Execution], now: Instant, most_results: int, pacer: Pacer
+    ) -> UndecodableData | None:
         """Give the execution its messages and results; returns why a message stays undelivered.
 
-        In steps, so that many messages, and one that wakes much, do not hold up the host's loop.
+        In slices, so that many messages, and one that wakes much, do not hold up the host's loop.
         `begin` makes the execution of a start message. Raises what it raises.
         """
         self.consumed = []
-        undecodable = yield from self._deliver_messages(begin, now)
+        undecodable = None
+        if self.messages:
+            undecodable = await self._deliver_messages(begin, now, pacer)
         execution = self.execution
         if undecodable is None and execution is not None and self.results:
-            yield from self._deliver_results(execution, now, most_results)
+            await self._deliver_results(execution, now, most_results, pacer)
         return undecodable
 
-    def _deliver_messages(
-        self, begin: Callable[[Message], Execution], now: Instant
-    ) -> Generator[None, None, UndecodableData | None]:
+    async def _deliver_messages(
+        self, begin: Callable[[Message], Execution], now: Instant, pacer: Pacer
+    ) -> UndecodableData | None:
         alone = self._one_by_one or self.start_of_copy is not None
         limit = 1 if alone else len(self.messages)
         try:
@@ -132,9 +134,9 @@ class Delivery:
                     self.execution.accept(message, now, STEP)
                 self.consumed.append(message.id)
                 while not self.execution.is_quiet:
-                    yield
+                    await pacer.pause()
                     self.execution.run_on(STEP)
-                yield
+                await pacer.pause()
                 if self.execution.terminal is not None:
                     break
         except UndecodableData as error:
@@ -147,7 +149,9 @@ class Delivery:
             del self.messages[: len(self.consumed)]
         return None
 
-    def _deliver_results(self, execution: Execution, now: Instant, most: int) -> Generator[None]:
+    async def _deliver_results(
+        self, execution: Execution, now: Instant, most: int, pacer: Pacer
+    ) -> None:
         delivered = 0
         try:
             for held in self.results:
@@ -162,9 +166,9 @@ class Delivery:
                     continue
                 self.taken.append(held)
                 while not execution.is_quiet:
-                    yield
+                    await pacer.pause()
                     execution.run_on(STEP)
-                yield
+                await pacer.pause()
         finally:
             del self.results[:delivered]
 

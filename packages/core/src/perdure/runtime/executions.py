@@ -28,7 +28,7 @@ from perdure.runtime.bytes_in_flight import LARGE, BytesInFlight
 from perdure.runtime.copies import Rewind, read_source, settle_fork
 from perdure.runtime.held_instance import HeldInstance
 from perdure.runtime.histories import read_history, read_values
-from perdure.runtime.host_loop import Slice, run_in_slices, run_outside_tasks
+from perdure.runtime.host_loop import Slice, run_in_slices
 from perdure.runtime.options import RuntimeOptions
 from perdure.runtime.value_differences import ValueDifferences
 
@@ -156,7 +156,7 @@ class Executions:
         if live is not None:
             if live.fits(state):
                 return live.execution
-            await self.discard(live.execution)
+            self.discard(live.execution)
         if state.last_event == 0:
             return None
         self.histories_read += 1
@@ -168,7 +168,7 @@ class Executions:
             if state.value_count > execution.own_value_count:
                 execution.inherit(await read_values(self._provider, state))
         except BaseException:
-            await self.discard(execution)
+            self.discard(execution)
             raise
         return execution
 
@@ -197,7 +197,7 @@ class Executions:
             else:
                 await Rewind(self._provider, execution, source).settle(at_cut)
         except BaseException:
-            await self.discard(execution)
+            self.discard(execution)
             raise
         return execution
 
@@ -209,10 +209,9 @@ class Executions:
         around: Surroundings,
         wanted: Callable[[], bool],
     ) -> Execution:
-        rebuilt: list[Execution] = []
         slice_of_replay = Slice()
 
-        def replay() -> Generator[None]:
+        def replay() -> Generator[None, None, Execution]:
             execution = yield from steps(
                 events,
                 definition,
@@ -223,17 +222,10 @@ class Executions:
                 surroundings=around,
                 step_ends=slice_of_replay.is_over,
             )
-            rebuilt.append(execution)
             self._differences.report(execution)
+            return execution
 
-        try:
-            await run_in_slices(replay(), wanted=wanted, of=slice_of_replay)
-        except BaseException:
-            # Cancelled when the last slice had run: the execution is there.
-            for execution in rebuilt:
-                await self.discard(execution)
-            raise
-        return rebuilt[0]
+        return await run_in_slices(replay(), wanted=wanted, of=slice_of_replay)
 
     def _surroundings(self, state: InstanceState, inherited: Mapping[str, str]) -> Surroundings:
         if not (state.labels or inherited):
@@ -270,38 +262,38 @@ class Executions:
             most=STEP,
         )
 
-    async def keep(self, instance: str, execution: Execution, last_commit: str | None) -> None:
+    def keep(self, instance: str, execution: Execution, last_commit: str | None) -> None:
         """Put an execution into the cache, confirmed by this commit."""
         self._cache.put(instance, LiveExecution(execution, last_commit))
-        await self.make_room()
+        self.make_room()
 
-    async def make_room(self) -> bool:
+    def make_room(self) -> bool:
         """Discard what the cache has no room for, the least recently used first.
 
         Returns whether what waits under leases has room then, too.
         """
         while (evicted := self._cache.too_many()) is not None:
-            await self.discard(evicted)
+            self.discard(evicted)
         return self._cache.fits
 
     def keep_none(self) -> None:
         """Cache nothing from now on: every lease rebuilds its execution. For tests."""
         self._cache = ExecutionCache(0, self._in_flight)
 
-    async def forget(self, instance: str) -> None:
+    def forget(self, instance: str) -> None:
         """Free what is cached of an instance."""
         live = self._cache.take(instance)
         if live is not None:
-            await self.discard(live.execution)
+            self.discard(live.execution)
 
-    async def discard(self, execution: Execution) -> None:
+    def discard(self, execution: Execution) -> None:
         """Free an execution; its code runs no further."""
-        await run_outside_tasks(execution.discard)
+        execution.discard()
 
-    async def clear(self) -> None:
+    def clear(self) -> None:
         """Free every cached execution."""
         for execution in self._cache.clear():
-            await self.discard(execution)
+            self.discard(execution)
 
     def _definition(self, name: str, version: str | None) -> OrchestrationDefinition:
         definition = self._catalog.orchestration(name, version)

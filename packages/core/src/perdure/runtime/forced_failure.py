@@ -57,7 +57,7 @@ async def end_without_code(
         provider.clock, lambda: provider.commit_turn(commit), tries=PATIENT_TRIES
     )
     times = TurnTimes(0.0, perf_counter() - began)
-    await services.executions.forget(state.instance)
+    services.executions.forget(state.instance)
     first = next(iter([*events, *draft.events]), None)
     started = first if isinstance(first, OrchestrationStarted) else None
     follow(services, held, commit, draft, answer, started=started, times=times)

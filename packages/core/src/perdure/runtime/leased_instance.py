@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from enum import Enum
 from functools import partial
@@ -63,7 +63,7 @@ from perdure.runtime.delivery import Delivery
 from perdure.runtime.executions import NotRegistered
 from perdure.runtime.held_instance import HeldInstance
 from perdure.runtime.histories import read_values
-from perdure.runtime.host_loop import NoLongerWanted, run_in_slices
+from perdure.runtime.host_loop import NoLongerWanted, Pacer, run_in_slices
 from perdure.runtime.parking import broken, parked_and_cancelled
 from perdure.runtime.turn_services import TurnServices
 from perdure.runtime.turn_store import fail, give_back, park
@@ -98,7 +98,6 @@ class LeasedInstance:
         "_message_came",
         "_outside",
         "_services",
-        "_undecodable",
         "_waiter",
         "has_begun",
         "held",
@@ -127,8 +126,6 @@ class LeasedInstance:
         """How many bytes of payload the turn delivers that is made, if it counts for some."""
         self._copied: Execution | None = None
         """The execution that the start message begins, where it begins with a copied history."""
-        self._undecodable: UndecodableData | None = None
-        """Why the turn that is made left a message undelivered."""
         self._is_isolated = isolated
         self.task: asyncio.Task[None] | None = None
         """The task that runs it."""
@@ -228,7 +225,7 @@ class LeasedInstance:
             await self._park_or_fail(BROKEN, broken(error))
         finally:
             self._is_closing = True
-            await self._discard_execution()
+            self._discard_execution()
             await self._store_results()
 
     async def give_back(self, *, delay: timedelta = timedelta(0)) -> None:
@@ -248,6 +245,8 @@ class LeasedInstance:
                     after = await turn()
             if after is _After.WAIT:
                 after = await self._wait()
+            elif after is _After.AGAIN:
+                await asyncio.sleep(0)  # an instance that always has work must not be the only one
             if after is _After.STOP:
                 return
 
@@ -266,7 +265,7 @@ class LeasedInstance:
         """Keep the lease for results that are about to come; say how to go on."""
         delivery, waiting = self._delivery, self.in_flight
         if waiting:
-            await self._count_as_waiting()
+            self._count_as_waiting()
         if not (delivery.results or self._message_came or self._is_let_go or self._is_lost):
             self.idle_since = self._services.provider.clock.now()
             self._waiter = asyncio.get_running_loop().create_future()
@@ -287,21 +286,17 @@ class LeasedInstance:
         if delivery.results:
             return _After.AGAIN
         self._is_closing = True
-        await self._cache_execution()
+        self._cache_execution()
         await self.give_back()
         return _After.STOP
 
-    async def _count_as_waiting(self) -> None:
+    def _count_as_waiting(self) -> None:
         """Count with the cached executions while it waits; let go if there is no room."""
         executions, size = self._services.executions, self.in_flight
         self._services.in_flight.give(size)
         self.in_flight = 0
         executions.begin_waiting(size)
-        try:
-            self._is_let_go |= not await executions.make_room()
-        except BaseException:
-            executions.end_waiting(size)
-            raise
+        self._is_let_go |= not executions.make_room()
 
     def _is_wanted(self) -> bool:
         """Whether a long replay should go on: it is of no use without the lease or the runtime."""
@@ -318,9 +313,10 @@ class LeasedInstance:
     async def _turn(self) -> _After:
         """Deliver what is in hand, commit, begin what the commit asks for."""
         services, delivery = self._services, self._delivery
-        began = perf_counter()
-        await run_in_slices(self._deliver())
-        undecodable = self._undecodable
+        provider, began = services.provider, perf_counter()
+        undecodable = await delivery.deliver(
+            self._begin, provider.clock.now(), provider.finish_limit, Pacer()
+        )
         draft = self._take_draft()
         if undecodable is not None and not (delivery.consumed or delivery.taken or draft.events):
             raise undecodable
@@ -363,12 +359,6 @@ class LeasedInstance:
             execution.was_given(self._delivering, asks=bool(commit.add or commit.create))
         self._count(0)
 
-    def _deliver(self) -> Generator[None]:
-        provider = self._services.provider
-        self._undecodable = yield from self._delivery.deliver(
-            self._begin, provider.clock.now(), provider.finish_limit
-        )
-
     def _begin(self, start: Message) -> Execution:
         if self._copied is not None:
             copied, self._copied = self._copied, None
@@ -410,13 +400,13 @@ class LeasedInstance:
             self._release(delivery.results)
             ended = delivery.execution
             values: Mapping[str, str] = {} if ended is None else ended.values
-            await self._discard_execution()
+            self._discard_execution()
             if draft.end.status is not InstanceStatus.CONTINUED_AS_NEW:
                 return _After.STOP
             self.held.next_execution(draft.version, values)
         if commit.keep_for is None:
             self._is_closing = True
-            await self._cache_execution()
+            self._cache_execution()
             if self._message_came or delivery.messages or delivery.more:
                 self._services.provider.notifier.notify_turns()
             return _After.STOP
@@ -432,7 +422,7 @@ class LeasedInstance:
 
     # The execution and the activities in hand
 
-    async def _cache_execution(self) -> None:
+    def _cache_execution(self) -> None:
         """Hand the execution back to the cache, confirmed by the last commit."""
         execution, self._delivery.execution = self._delivery.execution, None
         if self.in_flight:
@@ -440,13 +430,13 @@ class LeasedInstance:
             self.in_flight = 0
         if execution is not None:
             held = self.held
-            await self._services.executions.keep(held.instance, execution, held.last_commit)
+            self._services.executions.keep(held.instance, execution, held.last_commit)
 
-    async def _discard_execution(self) -> None:
+    def _discard_execution(self) -> None:
         execution, self._delivery.execution = self._delivery.execution or self._copied, None
         self._copied = None
         if execution is not None:
-            await self._services.executions.discard(execution)
+            self._services.executions.discard(execution)
 
     def _release(self, activities: list[HeldActivity]) -> None:
         """Own these activities no longer: what became of them is stored, or they are void."""

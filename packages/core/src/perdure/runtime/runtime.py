@@ -220,7 +220,7 @@ class Runtime:
         cancelled = await self._end()
         self._stalls.close()
         self._usage.tell()
-        await self._services.executions.clear()
+        self._services.executions.clear()
         if closed is not None and block is not None and not block.uncancel():
             raise closed
         if cancelled is not None:

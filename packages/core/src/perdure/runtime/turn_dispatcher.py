@@ -127,7 +127,7 @@ class TurnDispatcher:
             self._looks.saw(one.state.instance for one in unregistered)
             for one in unregistered:
                 self._begin(self._handle_unregistered(one), one.state.instance, None)
-        await self._services.executions.make_room()
+        self._services.executions.make_room()
         return Found.WORK if started else Found.NOTHING
 
     def _start_served(self, leased: Sequence[LeasedTurn]) -> int:

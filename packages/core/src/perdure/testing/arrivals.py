@@ -31,7 +31,6 @@ from perdure.replay.surroundings import Surroundings
 from perdure.replay.turn import DraftActivity, TurnDraft
 from perdure.runtime.activity_call import ActivityCaller, FailedCall
 from perdure.runtime.activity_context import ActivityContext, Cancellation
-from perdure.runtime.host_loop import run_outside_tasks
 from perdure.testing.single_activity import NoClient, call_activity
 
 _CLEANUP_TIMEOUT = timedelta(minutes=5)
@@ -80,16 +79,12 @@ class Arrivals:
 
     # From outside
 
-    async def begin(self, new: NewInstance, raised: Sequence[Message]) -> None:
+    def begin(self, new: NewInstance, raised: Sequence[Message]) -> None:
         """Start the instance, for which these messages may arrive at any time."""
         self._root = new.instance
-
-        def begin() -> None:
-            self._start(new)
-            for message in raised:
-                self._expect_message(message)
-
-        await run_outside_tasks(begin)
+        self._start(new)
+        for message in raised:
+            self._expect_message(message)
 
     @property
     def options(self) -> list[Arrival]:
@@ -107,7 +102,7 @@ class Arrivals:
         result = None
         if arrival.activity is not None:
             result = await self._call(arrival.instance, arrival.activity)
-        await run_outside_tasks(lambda: self._deliver(arrival, result))
+        self._deliver(arrival, result)
 
     @property
     def outcome(self) -> Completed | Failed | None:
@@ -119,10 +114,10 @@ class Arrivals:
         """Where the first instance stands."""
         return self._instances[self._root].execution.waiting
 
-    async def discard(self) -> None:
+    def discard(self) -> None:
         """Free everything."""
         for each in self._instances.values():
-            await run_outside_tasks(each.execution.discard)
+            each.execution.discard()
 
     # Running
 

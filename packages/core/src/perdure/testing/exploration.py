@@ -216,7 +216,7 @@ class _Runs:
         resources = None if self.resources is None else self.resources()
         arrivals = Arrivals(self._catalog(), resources, self.caller)
         run = _Run(labels=[], chosen=[], options=[])
-        await arrivals.begin(self.new, self.raised)
+        arrivals.begin(self.new, self.raised)
         try:
             while options := arrivals.options:
                 if len(run.chosen) >= _MOST_ARRIVALS:
@@ -231,7 +231,7 @@ class _Runs:
             if run.outcome is None and not run.note:
                 run.note = "; ".join(map(str, arrivals.waiting))
         finally:
-            await arrivals.discard()
+            arrivals.discard()
         run.effects = None if self.effects is None else self.effects(resources)
         return run
 

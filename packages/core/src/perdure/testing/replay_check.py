@@ -30,7 +30,6 @@ from perdure.model.hidden_payload import HiddenPayloadUsed
 from perdure.records.history_document import ExecutionHistory, HistoryDocument
 from perdure.replay.execution import PYTHON, Execution
 from perdure.replay.signals import ForbiddenUse, HistoryMismatch, UndecodableData
-from perdure.runtime.host_loop import run_outside_tasks
 from perdure.testing.history_sources import history_documents, read_document
 from perdure.testing.replay_report import CheckedExecution, Disagreement, ReplayReport
 
@@ -84,19 +83,14 @@ async def check_histories(
     async for document in history_documents(
         histories, orchestration=orchestration, running=running, sample=sample
     ):
-        executions = document.executions
-
-        def check(executions: Sequence[ExecutionHistory] = executions) -> ReplayReport:
-            return _report(executions, catalog, strict=strict)
-
-        checked.extend((await run_outside_tasks(check)).executions)
+        checked.extend(_report(document.executions, catalog, strict=strict).executions)
     return ReplayReport(tuple(checked))
 
 
 def check_execution(
     events: Sequence[Event], catalog: Catalog, *, strict: bool = False
 ) -> CheckedExecution:
-    """Replay the events of one execution; call it outside of tasks."""
+    """Replay the events of one execution."""
     started = events[0] if events else None
     if not isinstance(started, OrchestrationStarted):
         raise InvalidInput("the history does not begin with OrchestrationStarted; pass all of it")

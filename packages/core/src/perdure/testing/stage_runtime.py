@@ -22,7 +22,7 @@ class StageRuntime(Runtime):
     async def evict(self) -> None:
         """Give idle leases back and drop every execution between its turns."""
         self._turn_leases.let_go()
-        await self._services.executions.clear()
+        self._services.executions.clear()
 
     def keep_no_executions(self) -> None:
         """Rebuild an instance from its history for each lease."""
