@@ -17,7 +17,8 @@ from pydantic_core import to_json
 from perdure.clock import Instant, to_datetime
 from perdure.model.details import ErrorDetails, details_from_plain, details_to_plain
 from perdure.model.envelope import plain_json
-from perdure.model.record import record, values_of
+from perdure.model.object_writer import object_writer
+from perdure.model.record import record
 from perdure.records.instances import ParentLink
 
 FORMAT: Final = 2
@@ -437,9 +438,8 @@ _FIELDS: Mapping[type[Event], tuple[str, ...]] = {
     kind: tuple(field.name for field in fields(kind) if field.name != "event_id")
     for kind in _CLASSES.values()
 }
-_VALUES: Mapping[type[Event], Callable[[Event], tuple[object, ...]]] = {
-    kind: values_of(names) for kind, names in _FIELDS.items()
-}
+_WRITERS: dict[type[Event], Callable[[Any], bytes]] = {}
+"""Made when the first event of a class is encoded."""
 
 _RECORDS_OF_START: Mapping[str, Callable[..., object]] = {
     "parent": ParentLink,
@@ -451,13 +451,17 @@ _LISTS_OF_START: Mapping[str, Callable[..., object]] = {"lineage": Kept, "seeds"
 def encode_event(event: Event) -> bytes:
     """The event as bytes of JSON, without its number."""
     kind = type(event)
-    plain: dict[str, object] = {"kind": kind.__name__}
-    for name, value in zip(_FIELDS[kind], _VALUES[kind](event), strict=True):
-        if value is not None:
-            plain[name] = value
-    if "details" in plain:
-        plain["details"] = details_to_plain(cast("ErrorDetails", plain["details"]))
-    return to_json(plain)
+    write = _WRITERS.get(kind)
+    if write is None:
+        write = _WRITERS[kind] = object_writer(kind, without="event_id", other=_text_of)
+    return write(event)
+
+
+def _text_of(value: object) -> str:
+    """A value that is neither a text nor a number, as JSON text."""
+    if isinstance(value, ErrorDetails):
+        value = details_to_plain(value)
+    return to_json(value).decode()
 
 
 def decode_event(number: int, data: bytes) -> Event:
