@@ -7,7 +7,7 @@
 - `_instances`, `_mailbox`: instances with their executions, activities and messages
 - `_early_events`: events for instances that do not exist yet
 - `_listing_index`: which instances a listing looks at
-- `_ready_index`, `_time_index`: what can be leased now, and what later
+- `_ready_index`, `_time_index`, `_end_index`: what can be leased now, and what later
 - `_notifications`: waking calls that wait
 - `_conformance_backend`: what the conformance suite uses beside the provider
 """

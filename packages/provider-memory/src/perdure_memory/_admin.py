@@ -176,7 +176,7 @@ def _work_of(instance: Instance, now: Instant) -> InstanceWork:
     messages = tuple(islice(instance.mailbox.in_order(), MOST_SHOWN))
     return InstanceWork(
         attempt=instance.count,
-        leased_until=None if instance.lease is None else instance.lease.until,
+        leased_until=instance.leased_until,
         delayed_until=instance.delayed_until(now),
         activities=tuple(each.as_queued(now) for each in activities),
         messages=tuple(

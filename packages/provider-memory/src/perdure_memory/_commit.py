@@ -19,7 +19,6 @@ from perdure.contract import (
 from perdure.errors import ActivityLeaseLost, HistoryConflict, LeaseLost
 
 from perdure_memory._instances import Activity, Instance
-from perdure_memory._ready_index import Lease
 from perdure_memory._store import Store
 
 
@@ -46,7 +45,7 @@ def _check_conditions(store: Store, instance: Instance, commit: TurnCommit) -> N
         lease.activity
         for lease in commit.finish
         if lease.instance != commit.instance
-        or (activity := store.find_activity(lease.instance, lease.activity)) is None
+        or (activity := instance.activities.get(lease.activity)) is None
         or not activity.is_held_by(lease.token)
     ]
     if lost:
@@ -56,7 +55,8 @@ def _check_conditions(store: Store, instance: Instance, commit: TurnCommit) -> N
 def apply(store: Store, instance: Instance, commit: TurnCommit, now: Instant) -> None:
     """Make every change of the commit; nothing here can fail."""
     _append_events(store, instance, commit, now)
-    instance.mailbox.discard(commit.remove)
+    if commit.remove:
+        instance.mailbox.discard(commit.remove)
     for lease in commit.finish:
         store.drop_activity(instance, lease.activity)
     for activity_id in commit.cancel:
@@ -67,10 +67,10 @@ def apply(store: Store, instance: Instance, commit: TurnCommit, now: Instant) ->
         _set_values(instance, commit)
     _set_fields(instance, commit)
     store.unpark(instance)
-    activities_until = (
-        None if commit.end is not None else _add_activities(store, instance, commit, now)
-    )
-    in_use, notices = _create_children(store, commit, now)
+    activities_until = None
+    if commit.add and commit.end is None:
+        activities_until = _add_activities(store, instance, commit, now)
+    in_use, notices = _create_children(store, commit, now) if commit.create else ((), ())
     for message in commit.send:
         store.post(message, now)
     if commit.front:
@@ -78,12 +78,8 @@ def apply(store: Store, instance: Instance, commit: TurnCommit, now: Instant) ->
         instance.mailbox.put_front(front, store.stamp(now))
     for notice in notices:
         store.post(notice, now)
-    # Without messages, which would be kept as long as the instance.
-    instance.last_answer = (
-        CommitAnswer(activities_until=activities_until, in_use=frozenset(in_use))
-        if in_use or activities_until is not None
-        else _NOTHING
-    )
+    instance.activities_until = activities_until
+    instance.in_use = frozenset(in_use) if in_use else _NONE
     if instance.is_running:
         _keep_or_release(store, instance, commit, now)
     store.notify_change(instance)
@@ -135,8 +131,7 @@ def _add_activities(
         if new.lease and commit.activity_token is not None and commit.activity_lease_for:
             until = now + to_microseconds(commit.activity_lease_for)
             activity.count = 1
-            lease = Lease(token=commit.activity_token, until=until)
-            store.activities.grant_new(activity, lease, now)
+            store.activities.grant_new(activity, commit.activity_token, until, now)
         else:
             store.activities.place(activity, now)
     return until
@@ -171,18 +166,17 @@ def _keep_or_release(store: Store, instance: Instance, commit: TurnCommit, now: 
 
 def _answer(instance: Instance, commit: TurnCommit, now: Instant) -> CommitAnswer:
     """The answer of the last commit, given for the first time or again."""
-    answer = instance.last_answer
     if commit.keep_for is None or not instance.is_held_by(commit.token):
-        return answer
+        return CommitAnswer(activities_until=instance.activities_until, in_use=instance.in_use)
     messages, more = instance.mailbox.deliver(now, commit.held)
     return CommitAnswer(
-        lease_until=instance.held_lease.until,
-        activities_until=answer.activities_until,
-        in_use=answer.in_use,
+        lease_until=instance.leased_until,
+        activities_until=instance.activities_until,
+        in_use=instance.in_use,
         messages=messages,
         more=more,
     )
 
 
 _NO_CHANGES = (None, None, None, None)
-_NOTHING = CommitAnswer()
+_NONE: frozenset[str] = frozenset()

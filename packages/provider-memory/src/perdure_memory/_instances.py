@@ -10,7 +10,6 @@ from dataclasses import replace
 
 from perdure.contract import (
     ActivityRequest,
-    CommitAnswer,
     ExecutionState,
     InstanceState,
     InstanceStatus,
@@ -107,12 +106,12 @@ class Activity(Leasable):
             added_at=self.added_at,
             delivery=self.count,
             visible_at=self.new.visible_at if delayed is None else delayed,
-            leased_until=None if self.lease is None else self.lease.until,
+            leased_until=self.leased_until,
         )
 
     def as_leased(self, *, served: bool) -> LeasedActivity:
         """The record for the holder of the lease."""
-        lease = self.held_lease
+        token, until = self.lease
         return LeasedActivity(
             instance=self.instance.id,
             incarnation=self.instance.incarnation,
@@ -121,8 +120,8 @@ class Activity(Leasable):
             name=self.new.name,
             tag=self.new.tag,
             data=self.new.data,
-            token=lease.token,
-            until=lease.until,
+            token=token,
+            until=until,
             delivery=self.count,
             added_at=self.added_at,
             served=served,
@@ -140,11 +139,12 @@ class Instance(Leasable):
         "_state",
         "_state_is_old",
         "activities",
+        "activities_until",
         "executions",
         "has_continued",
         "id",
+        "in_use",
         "incarnation",
-        "last_answer",
         "last_commit",
         "last_event",
         "mailbox",
@@ -167,7 +167,10 @@ class Instance(Leasable):
         """Whether an execution has ended as CONTINUED_AS_NEW."""
         self.activities: dict[str, Activity] = {}
         self.values: dict[str, bytes] = {}
-        self.last_answer = CommitAnswer()
+        self.activities_until: Instant | None = None
+        """The end of the leases of the activities that the last commit has added leased."""
+        self.in_use: frozenset[str] = frozenset()
+        """The ids in use that the last commit was told of."""
 
     @property
     def state(self) -> InstanceState:
@@ -236,12 +239,12 @@ class Instance(Leasable):
 
     def as_leased(self, now: Instant, *, served: bool) -> LeasedTurn:
         """The record for the holder of the lease."""
-        lease = self.held_lease
+        token, until = self.lease
         messages, more = self.mailbox.deliver(now)
         return LeasedTurn(
             state=self.state,
-            token=lease.token,
-            until=lease.until,
+            token=token,
+            until=until,
             attempt=self.count,
             messages=messages,
             more=more,

@@ -108,6 +108,8 @@ class Mailbox:
         self, now: Instant, held: Collection[str] = frozenset()
     ) -> tuple[tuple[Message, ...], bool]:
         """The visible messages in order, without those in `held`, and whether there are more."""
+        if not self._ranks:
+            return (), False
         messages = (self._messages[rank] for rank in self._visible(now))
         if held:
             messages = (message for message in messages if message.id not in held)

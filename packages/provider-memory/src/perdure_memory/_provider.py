@@ -64,7 +64,7 @@ from perdure_memory._instances import Activity
 from perdure_memory._named_stores import find_store
 from perdure_memory._notifications import Subscribers, wait_until
 from perdure_memory._options import MemoryOptions
-from perdure_memory._ready_index import Lease, Row
+from perdure_memory._ready_index import Row
 from perdure_memory._recovery import reopen_instance, terminate_instance
 
 
@@ -116,7 +116,7 @@ class MemoryProvider(Provider):
                 oldest = turns.oldest(queues, free - len(fresh), now)
                 fresh += _ready_for(oldest, request.unregistered_for, now)
             for instance in fresh:
-                turns.take(instance, _lease(request.token, request.lease_for, now), now)
+                turns.take(instance, request.token, now + to_microseconds(request.lease_for), now)
             return [
                 each.as_leased(
                     now, served=request.serves.accepts(each.state.name, each.state.version)
@@ -171,7 +171,8 @@ class MemoryProvider(Provider):
             for lease in leases:
                 instance = self._store.instances.get(lease.instance)
                 if instance is not None and instance.is_held_by(lease.token):
-                    self._store.turns.grant(instance, _lease(lease.token, lease_for, now), now)
+                    until = now + to_microseconds(lease_for)
+                    self._store.turns.grant(instance, lease.token, until, now)
                 else:
                     gone.add(lease)
             return frozenset(gone)
@@ -193,7 +194,9 @@ class MemoryProvider(Provider):
                 oldest = activities.oldest(queues, free - len(fresh), now)
                 fresh += _ready_for(oldest, request.unregistered_for, now)
             for activity in fresh:
-                activities.take(activity, _lease(request.token, request.lease_for, now), now)
+                activities.take(
+                    activity, request.token, now + to_microseconds(request.lease_for), now
+                )
             return [each.as_leased(served=each.is_registered(request)) for each in held + fresh]
 
     async def complete_activity(self, completion: ActivityCompletion) -> None:
@@ -240,8 +243,8 @@ class MemoryProvider(Provider):
                 if activity is None:
                     gone.add(lease)
                 else:
-                    renewed = _lease(lease.token, lease_for, now)
-                    self._store.activities.grant(activity, renewed, now)
+                    until = now + to_microseconds(lease_for)
+                    self._store.activities.grant(activity, lease.token, until, now)
             return frozenset(gone)
 
     async def read_instance(self, instance: str) -> InstanceState | None:
@@ -389,10 +392,6 @@ class MemoryProvider(Provider):
     def _differs(self, wait: ChangeWait) -> bool:
         with self._store.lock:
             return has_changed(wait, self._state(wait.instance))
-
-
-def _lease(token: str, lease_for: timedelta, now: Instant) -> Lease:
-    return Lease(token=token, until=now + to_microseconds(lease_for))
 
 
 def _ready_for(rows: Sequence[Row], unregistered_for: timedelta, now: Instant) -> list[Row]:

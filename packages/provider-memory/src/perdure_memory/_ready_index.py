@@ -13,7 +13,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from heapq import merge
 from itertools import count, islice
@@ -23,17 +22,10 @@ from typing import Generic, TypeAlias, TypeVar
 from perdure.clock import to_microseconds
 from perdure.contract import FARTHEST_END, Instant, is_in_force
 
+from perdure_memory._end_index import EndIndex
 from perdure_memory._time_index import TimeIndex
 
 _FOR_EVER: Instant = 2**63
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lease:
-    """A lease: its token, and when it ends."""
-
-    token: str
-    until: Instant
 
 
 QueueKey: TypeAlias = tuple[str | None, tuple[str | None, int]]
@@ -43,10 +35,13 @@ QueueKey: TypeAlias = tuple[str | None, tuple[str | None, int]]
 class Leasable(ABC):
     """A row that can be leased."""
 
-    __slots__ = ("count", "hidden_until", "lease", "released_at", "taken_from")
+    __slots__ = ("count", "hidden_until", "leased_until", "released_at", "taken_from", "token")
 
     def __init__(self) -> None:
-        self.lease: Lease | None = None
+        self.token: str | None = None
+        """Of its lease; None without one."""
+        self.leased_until: Instant | None = None
+        """The end of its lease; None without one."""
         self.count = 0
         """The attempt of an instance, or the delivery of an activity."""
         self.hidden_until: Instant | None = None
@@ -70,32 +65,29 @@ class Leasable(ABC):
         """If nothing is visible, when something will be; None if that is not known."""
 
     @property
-    def held_lease(self) -> Lease:
-        """The lease; raises `LookupError` if there is none."""
-        if self.lease is None:
+    def lease(self) -> tuple[str, Instant]:
+        """The token of its lease and its end; raises `LookupError` if there is none."""
+        if self.token is None or self.leased_until is None:
             raise LookupError("the row is not leased")
-        return self.lease
+        return self.token, self.leased_until
 
     def held_until(self, now: Instant) -> Instant | None:
         """The end of its lease or delay, or None if neither is in force."""
-        if self.lease is not None and is_in_force(self.lease.until, now):
-            return self.lease.until
-        if self.hidden_until is not None and is_in_force(self.hidden_until, now):
-            return self.hidden_until
-        return None
+        if is_in_force(self.leased_until, now):
+            return self.leased_until
+        return self.hidden_until if is_in_force(self.hidden_until, now) else None
 
     def delayed_until(self, now: Instant) -> Instant | None:
         """The end of the delay that is in force, or None."""
-        hidden = self.hidden_until
-        return hidden if hidden is not None and is_in_force(hidden, now) else None
+        return self.hidden_until if is_in_force(self.hidden_until, now) else None
 
     def is_leased(self, now: Instant) -> bool:
         """Whether a lease is in force."""
-        return self.lease is not None and is_in_force(self.lease.until, now)
+        return is_in_force(self.leased_until, now)
 
     def is_held_by(self, token: str) -> bool:
         """Whether this token holds the lease, in force or expired."""
-        return self.lease is not None and self.lease.token == token
+        return self.token == token
 
     def uncount(self, token: str) -> None:
         """Take back the count of the lease that was last taken over, because its holder is alive."""
@@ -115,7 +107,7 @@ class Leasable(ABC):
         since = self.leasable_since(now)
         if since is None:
             return None
-        ends = (None if self.lease is None else self.lease.until, self.hidden_until)
+        ends = (self.leased_until, self.hidden_until)
         return max([since, *(end for end in ends if end is not None and end <= now)])
 
 
@@ -138,7 +130,7 @@ class ReadyIndex(Generic[Row]):
         """
         self._queues: dict[str | None, dict[tuple[str | None, int], ReadyQueue[Row]]] = {}
         self._queue_of: dict[Row, QueueKey] = {}
-        self._ends: TimeIndex[Row] = TimeIndex()
+        self._ends: EndIndex[Row] = EndIndex()
         self._dues: TimeIndex[Row] = TimeIndex()
         self._tokens: dict[str, dict[Row, None]] = {}
         self._numbers = count()
@@ -156,9 +148,11 @@ class ReadyIndex(Generic[Row]):
 
     def forget(self, row: Row) -> None:
         """Remove the row from every place, and its lease."""
-        self.revoke(row)
-        self._dequeue(row)
+        if row.token is not None:
+            self.revoke(row)
         self._ends.discard(row)
+        if row in self._queue_of:
+            self._dequeue(row)
         self._dues.discard(row)
 
     def update(self, now: Instant) -> None:
@@ -175,52 +169,59 @@ class ReadyIndex(Generic[Row]):
         self._looks_until = max(self._looks_until, _FOR_EVER if at is None else at)
         return at
 
-    def take(self, row: Row, lease: Lease, now: Instant) -> None:
+    def take(self, row: Row, token: str, until: Instant, now: Instant) -> None:
         """Lease the row, and count the lease. An earlier lease is taken over."""
-        if row.lease is not None:
-            row.taken_from = row.lease.token
+        if row.token is not None:
+            row.taken_from = row.token
         row.count += 1
-        self.grant(row, lease, now)
+        self.grant(row, token, until, now)
 
-    def grant(self, row: Row, lease: Lease, now: Instant) -> None:
+    def grant(self, row: Row, token: str, until: Instant, now: Instant) -> None:
         """Set the lease of the row, in place of any other."""
         self.revoke(row)
-        row.lease = lease
         row.hidden_until = None
-        self._tokens.setdefault(lease.token, {})[row] = None
+        self._set_lease(row, token, until)
         self.place(row, now)
 
-    def grant_new(self, row: Row, lease: Lease, now: Instant) -> None:
+    def grant_new(self, row: Row, token: str, until: Instant, now: Instant) -> None:
         """Set the lease of a row that has no place yet."""
-        if not is_in_force(lease.until, now):
-            self.grant(row, lease, now)
-            return
-        row.lease = lease
-        self._tokens.setdefault(lease.token, {})[row] = None
-        self._put_end(row, lease.until)
+        self._set_lease(row, token, until)
+        if is_in_force(until, now):
+            self._put_end(row, until)
+        else:
+            self.place(row, now)
+
+    def _set_lease(self, row: Row, token: str, until: Instant) -> None:
+        row.token, row.leased_until = token, until
+        rows = self._tokens.get(token)
+        if rows is None:
+            self._tokens[token] = {row: None}
+        else:
+            rows[row] = None
 
     def keep(self, row: Row, until: Instant, now: Instant) -> None:
         """Let the lease that the row has end then."""
-        kept = Lease(token=row.held_lease.token, until=until)
         if row not in self._ends or row.hidden_until is not None or not is_in_force(until, now):
-            self.grant(row, kept, now)
+            self.grant(row, row.lease[0], until, now)
             return
-        row.lease = kept
+        row.leased_until = until
         self._put_end(row, until)
 
     def _put_end(self, row: Row, until: Instant) -> None:
-        if self._put(self._ends, row, until):
+        self._ends.put(row, until)
+        if until < self._looks_until:  # a waiting call would look too late
             self._looks_until = 0
             self._on_work()
 
     def revoke(self, row: Row) -> None:
         """Remove the lease of the row; the caller places or forgets the row."""
-        if row.lease is not None:
-            rows = self._tokens[row.lease.token]
+        token = row.token
+        if token is not None:
+            rows = self._tokens[token]
             del rows[row]
             if not rows:
-                del self._tokens[row.lease.token]
-            row.lease = None
+                del self._tokens[token]
+            row.token = row.leased_until = None
 
     def release(self, row: Row, now: Instant, *, delay: timedelta = timedelta(0)) -> None:
         """Remove the lease, and hide the row for the delay."""
@@ -260,7 +261,8 @@ class ReadyIndex(Generic[Row]):
         if end is not None:
             self._dequeue(row)
             self._dues.discard(row)
-            return self._put(self._ends, row, end)
+            self._ends.put(row, end)
+            return end < self._looks_until
         if row.visible_since(now) is not None:
             self._ends.discard(row)
             self._dues.discard(row)
@@ -271,7 +273,8 @@ class ReadyIndex(Generic[Row]):
         if due is None:
             self._dues.discard(row)
             return False
-        return self._put(self._dues, row, due)
+        self._dues.put(row, due)
+        return due < self._looks_until
 
     def _enqueue(self, row: Row) -> bool:
         queue_key = row.queue_key
@@ -296,8 +299,3 @@ class ReadyIndex(Generic[Row]):
             del self._queues[outer][inner]
             if not self._queues[outer]:
                 del self._queues[outer]
-
-    def _put(self, index: TimeIndex[Row], row: Row, when: Instant) -> bool:
-        """Put the row; returns whether a waiting call would look too late."""
-        index.put(row, when)
-        return when < self._looks_until

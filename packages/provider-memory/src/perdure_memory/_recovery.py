@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from perdure.contract import (
-    CommitAnswer,
     ExecutionEnd,
     InstanceReopening,
     InstanceStatus,
@@ -46,7 +45,7 @@ def reopen_instance(store: Store, reopening: InstanceReopening, now: Instant) ->
         updated_at=now,
     )
     store.unpark(instance)
-    instance.last_answer = CommitAnswer()
+    instance.activities_until, instance.in_use = None, frozenset()
     instance.mailbox.put_front((reopening.start,), store.stamp(now))
     instance.count = 0
     instance.taken_from = None

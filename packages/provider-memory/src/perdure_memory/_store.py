@@ -100,7 +100,8 @@ class Store:
 
     def add_activity(self, activity: Activity) -> None:
         """Add an activity; the caller places or leases it."""
-        self.drop_activity(activity.instance, activity.new.id)
+        if activity.new.id in activity.instance.activities:
+            self.drop_activity(activity.instance, activity.new.id)
         activity.instance.activities[activity.new.id] = activity
 
     def drop_activity(self, instance: Instance, activity_id: str) -> None:

@@ -31,14 +31,6 @@ class TimeIndex(Generic[Row]):
         """The earliest instant, or None without rows."""
         return self._order[0][0] if self._order else None
 
-    @property
-    def last(self) -> Instant | None:
-        """The latest instant, or None without rows."""
-        return self._order[-1][0] if self._order else None
-
-    def __contains__(self, row: Row) -> bool:
-        return row in self._places
-
     def put(self, row: Row, when: Instant) -> None:
         """Put the row at this instant, and remove it from an earlier one."""
         place = self._places.get(row)
@@ -62,8 +54,3 @@ class TimeIndex(Generic[Row]):
         """The rows at this instant or earlier, in order."""
         end = bisect_left(self._order, (instant + 1, -1))
         return [(place[0], self._rows[place]) for place in self._order[:end]]
-
-    def beyond(self, instant: Instant) -> list[tuple[Instant, Row]]:
-        """The rows later than this instant, in order."""
-        begin = bisect_left(self._order, (instant + 1, -1))
-        return [(place[0], self._rows[place]) for place in self._order[begin:]]
