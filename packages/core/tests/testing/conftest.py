@@ -18,6 +18,7 @@ async def recorded(
     """The document of an instance that has begun to wait for `done`, or has ended."""
     async with Stage(app) as stage:
         handle = await stage.client.start_orchestration("order-1", name, input)
+        await stage.settle()  # what comes first must not depend on the event loop
         for event in events:
             await handle.raise_event(event)
 

@@ -150,7 +150,7 @@ async def test_an_inserted_step_is_found(document: HistoryDocument) -> None:
     found = only(check_history(document, deployed(edited))).disagreement
 
     assert found is not None
-    assert found.event == 5
+    assert found.event == 4
     assert found.history.startswith("TimerCreated(")
     assert found.where == line_of(edited, 2)
 
