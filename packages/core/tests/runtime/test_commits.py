@@ -47,13 +47,20 @@ def timer(id: str) -> Message:
     return Message(id=id, instance="i", kind=MessageKind.TIMER, data=b"")
 
 
+def drafted(**fields: object) -> TurnDraft:
+    draft = TurnDraft()
+    for name, value in fields.items():
+        setattr(draft, name, value)
+    return draft
+
+
 def activity(number: int, *, is_direct: bool = False) -> DraftActivity:
     data = ActivityData(input="1", event=number, attempt=1, first=number)
     return DraftActivity(f"2:{number}", "work", None, data, is_direct)
 
 
 def test_a_commit_names_the_lease_and_the_event_that_it_follows() -> None:
-    draft = TurnDraft(events=[WaitCreated(event_id=8, at=5, name="go")])
+    draft = drafted(events=[WaitCreated(event_id=8, at=5, name="go")])
 
     commit = make_commit(draft, held=held(), commit_id="c", options=OPTIONS)
 
@@ -66,7 +73,7 @@ def test_a_commit_names_the_lease_and_the_event_that_it_follows() -> None:
 def test_after_a_commit_that_keeps_the_lease_the_next_one_follows_its_events() -> None:
     instance = held()
     event = WaitCreated(event_id=8, at=5, name="go")
-    first = make_commit(TurnDraft(events=[event]), held=instance, commit_id="c", options=OPTIONS)
+    first = make_commit(drafted(events=[event]), held=instance, commit_id="c", options=OPTIONS)
     instance.committed(first, until=60)
 
     second = make_commit(TurnDraft(), held=instance, commit_id="d", options=OPTIONS)
@@ -76,7 +83,7 @@ def test_after_a_commit_that_keeps_the_lease_the_next_one_follows_its_events() -
 
 
 def test_delivered_messages_and_those_of_cancelled_timers_are_removed() -> None:
-    draft = TurnDraft(removed=["timer:3"], timers={9: timer("timer:9")}, sent=[timer("other")])
+    draft = drafted(removed=["timer:3"], timers={9: timer("timer:9")}, sent=[timer("other")])
 
     commit = make_commit(
         draft, held=held(), commit_id="c", consumed=["e1", "e2"], in_hand=["e3"], options=OPTIONS
@@ -88,7 +95,7 @@ def test_delivered_messages_and_those_of_cancelled_timers_are_removed() -> None:
 
 
 def test_activities_that_begin_here_are_added_leased_under_the_id_of_the_commit() -> None:
-    draft = TurnDraft(activities={8: activity(8), 9: activity(9, is_direct=True)})
+    draft = drafted(activities={8: activity(8), 9: activity(9, is_direct=True)})
 
     commit = make_commit(draft, held=held(), commit_id="c", options=OPTIONS)
 
@@ -99,7 +106,7 @@ def test_activities_that_begin_here_are_added_leased_under_the_id_of_the_commit(
 
 def test_a_commit_whose_activities_all_queue_has_no_token_for_them() -> None:
     commit = make_commit(
-        TurnDraft(activities={8: activity(8)}), held=held(), commit_id="c", options=OPTIONS
+        drafted(activities={8: activity(8)}), held=held(), commit_id="c", options=OPTIONS
     )
 
     assert (commit.activity_token, commit.activity_lease_for) == (None, None)
@@ -107,7 +114,7 @@ def test_a_commit_whose_activities_all_queue_has_no_token_for_them() -> None:
 
 def test_results_that_were_taken_here_finish_their_activities() -> None:
     lease = ActivityLease(instance="i", activity="2:4", token="worker")  # noqa: S106 # no secret
-    draft = TurnDraft(
+    draft = drafted(
         cancelled_activities=["2:5"],
         end=ExecutionEnd(status=InstanceStatus.COMPLETED, output=b"1"),
     )

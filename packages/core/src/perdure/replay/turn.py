@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from perdure import history
@@ -130,34 +130,56 @@ class DraftActivity:
     """Whether the commit adds it leased to this process, which begins it."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class TurnDraft:
     """Collects the effects of a turn while it runs. An effect that is undone in the same turn is gone."""
 
-    events: list[Event] = field(default_factory=list)
-    activities: dict[int, DraftActivity] = field(default_factory=dict)
+    events: list[Event]
+    activities: dict[int, DraftActivity]
     """Added activities by the number of their schedule event."""
-    timers: dict[int, Message] = field(default_factory=dict)
-    children: dict[int, NewChild] = field(default_factory=dict)
-    detached: list[NewChild] = field(default_factory=list)
-    cancelled_activities: list[str] = field(default_factory=list)
-    ending_activities: list[str] = field(default_factory=list)
+    timers: dict[int, Message]
+    children: dict[int, NewChild]
+    detached: list[NewChild]
+    cancelled_activities: list[str]
+    ending_activities: list[str]
     """Ids of activities that are asked to end, whose outcome is still awaited."""
-    removed: list[str] = field(default_factory=list)
+    removed: list[str]
     """Ids of messages of cancelled timers."""
-    sent: list[Message] = field(default_factory=list)
-    front: list[Message] = field(default_factory=list)
-    unawaited: list[str] = field(default_factory=list)
+    sent: list[Message]
+    front: list[Message]
+    unawaited: list[str]
     """Work that the end drops and that nothing has awaited, in words for the log."""
-    dropped: list[str] = field(default_factory=list)
+    dropped: list[str]
     """Work that the end drops although a cancellation should wait for it, in words for the log."""
-    unfit: list[UnfitEvent] = field(default_factory=list)
+    unfit: list[UnfitEvent]
     """Events that waits have refused, for the log and observers."""
-    end: ExecutionEnd | None = None
-    version: str | None = None
-    engine: int | None = None
+    end: ExecutionEnd | None
+    version: str | None
+    engine: int | None
     """The engine that the history needs from this turn on; None: as before."""
-    unpin: bool = False
-    custom_status: bytes | None = None
-    values: dict[str, bytes | None] = field(default_factory=dict[str, bytes | None])
+    unpin: bool
+    custom_status: bytes | None
+    values: dict[str, bytes | None]
     """Values that are set, or with None deleted."""
+
+    def __init__(self) -> None:
+        # By hand: every turn makes one, and a generated function asks each field for its factory.
+        self.events = []
+        self.activities = {}
+        self.timers = {}
+        self.children = {}
+        self.detached = []
+        self.cancelled_activities = []
+        self.ending_activities = []
+        self.removed = []
+        self.sent = []
+        self.front = []
+        self.unawaited = []
+        self.dropped = []
+        self.unfit = []
+        self.end = None
+        self.version = None
+        self.engine = None
+        self.unpin = False
+        self.custom_status = None
+        self.values = {}

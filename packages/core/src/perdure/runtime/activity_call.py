@@ -107,14 +107,17 @@ class ActivityCaller:
         task.activity = context
         try:
             args, kwargs = reference.parameters.decode(text.pop(), f"activity {reference.name!r}")
+            raised: BaseException | None = None
             if self._wrappers:
-                value, error = await self._wrapped(definition, args, kwargs, context), None
+                value = await self._wrapped(definition, args, kwargs, context)
+            elif definition.asynchronous:
+                value = await cast("Awaitable[object]", definition.function(*args, **kwargs))
             else:
-                value, error = await self._value(definition, args, kwargs)
+                value, raised = await self._in_thread(definition, args, kwargs)
             if task.cancelled_itself:
                 await asyncio.sleep(0)  # where the cancellation arrives
-            if error is not None:
-                return self.failure(error)
+            if raised is not None:
+                return self.failure(raised)
             return encode(
                 value, reference.result_type, what=f"result of activity {reference.name!r}"
             )
@@ -144,7 +147,9 @@ class ActivityCaller:
         """The value as the wrappers return it, the first one outermost."""
 
         async def call_function() -> object:
-            value, error = await self._value(definition, args, kwargs)
+            if definition.asynchronous:
+                return await cast("Awaitable[object]", definition.function(*args, **kwargs))
+            value, error = await self._in_thread(definition, args, kwargs)
             if error is not None:
                 raise error
             return value
@@ -164,15 +169,13 @@ class ActivityCaller:
             proceed = functools.partial(wrapper, call, proceed)
         return await proceed()
 
-    async def _value(
+    async def _in_thread(
         self,
         definition: ActivityDefinition,
         args: tuple[object, ...],
         kwargs: Mapping[str, object],
     ) -> tuple[object, BaseException | None]:
-        """The value, or what was raised in a thread; what a coroutine raises is raised."""
-        if definition.asynchronous:
-            return await cast("Awaitable[object]", definition.function(*args, **kwargs)), None
+        """The value of a plain function, or what it raised."""
         call = functools.partial(_caught, definition.function, args, kwargs)
         run = contextvars.copy_context().run
         return await self.threads.run(functools.partial(run, call))

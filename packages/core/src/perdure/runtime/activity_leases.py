@@ -225,6 +225,11 @@ class ActivityLeases:
         """What this process holds of the same activity, under whatever lease."""
         return self._by_instance.get(held.instance, {}).get(held.key)
 
+    def runs_for(self, instance: str) -> bool:
+        """Whether an activity of the instance runs."""
+        of_instance = self._by_instance.get(instance)
+        return of_instance is not None and any(map(_is_running, of_instance.values()))
+
     def running_of(self, instance: str) -> Iterator[HeldActivity]:
         """The running activities of an instance; ask again after a change."""
         of_instance = self._by_instance.get(instance)

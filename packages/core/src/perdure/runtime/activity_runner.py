@@ -214,8 +214,10 @@ class ActivityRunner:
             outcome = await self._call_in_transaction(held, definition, text, data)
             if outcome is None:
                 return
+        elif data.timeout is None:
+            outcome = await self._caller.call(definition, text, context)
         else:
-            outcome = await self._call(definition, text, data.timeout, context)
+            outcome = await self._call_within(data.timeout, definition, text, context)
         self._learn(held.name, began)
         if isinstance(outcome, FailedCall):
             log_failed(held, data, outcome, wanted=held.is_wanted)
@@ -255,7 +257,10 @@ class ActivityRunner:
             context = held.context = replace(
                 cast("ActivityContext[object]", held.context), transaction=transaction
             )
-            outcome = await self._call(definition, text, data.timeout, context)
+            if data.timeout is None:
+                outcome = await self._caller.call(definition, text, context)
+            else:
+                outcome = await self._call_within(data.timeout, definition, text, context)
             in_use = in_use and isinstance(outcome, FailedCall) and outcome.error is None
             if isinstance(outcome, FailedCall) or not held.is_wanted:
                 return outcome
@@ -275,15 +280,13 @@ class ActivityRunner:
             observe_end(self._observers, held, "completed", self._clock.now(), None)
         return None
 
-    async def _call(
+    async def _call_within(
         self,
+        timeout: timedelta,
         definition: ActivityDefinition,
         text: list[str],
-        timeout: timedelta | None,
         context: ActivityContext[object],
     ) -> str | FailedCall:
-        if timeout is None:
-            return await self._caller.call(definition, text, context)
         with AttemptLimit(self._clock, timeout, request_end=context.cancellation.request):
             return await self._caller.call(definition, text, context)
         return FailedCall(timed_out("attempt_timeout", retryable=True))

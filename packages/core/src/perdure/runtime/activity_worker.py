@@ -148,7 +148,7 @@ class ActivityWorker:
         if not activities or self._is_stopping or not self._gate.is_open:
             return []
         tags, names, in_flight = self._tags, self._catalog.activities, self._in_flight
-        is_first = next(self.leases.running_of(instance), None) is None
+        is_first = not self.leases.runs_for(instance)
         direct: list[DraftActivity] = []
         for one in activities:
             size = len(one.data.input)

@@ -132,7 +132,11 @@ def make_commit(
         add = [_new_activity(activity) for activity in draft.activities.values()]
     else:
         events, add = tuple(encoded.events), encoded.add
-    is_direct = bool(add) and any(activity.lease for activity in add)
+    is_direct = False
+    for activity in add:
+        if activity.lease:
+            is_direct = True
+            break
     # What most turns have nothing of is an empty tuple, which costs nothing to make.
     return TurnCommit(
         id=commit_id,

@@ -104,6 +104,8 @@ class IsolationGate:
     def leave(self) -> None:
         """End a piece of work."""
         self._inside -= 1
+        if self._emptying_since is None and not self._closed:
+            return  # nothing waits for it
         if not self._inside and self._emptying_since is not None and self._empty_since is None:
             self._empty_since = self._clock.now()
         self._changed.set()

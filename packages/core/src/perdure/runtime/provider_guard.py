@@ -18,6 +18,7 @@ import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from types import CoroutineType
 from typing import Any, TypeVar
 
 from perdure.contract.delegate import DelegatingProvider
@@ -109,8 +110,9 @@ class GuardedProvider(DelegatingProvider):
             self.inner.read_history(instance, execution, incarnation=incarnation, after=after),
         )
 
-    async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:
-        return await self._guarded("commit_turn", self.inner.commit_turn(commit))
+    def commit_turn(self, commit: TurnCommit) -> CoroutineType[Any, Any, CommitAnswer]:
+        # Not a coroutine around another: every turn is committed.
+        return self._guarded("commit_turn", self.inner.commit_turn(commit))
 
     async def release_turn(self, release: TurnRelease) -> None:
         await self._guarded("release_turn", self.inner.release_turn(release))

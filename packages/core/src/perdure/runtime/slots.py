@@ -86,10 +86,10 @@ class Slots:
 
     def free(self, kind: Kind) -> int:
         """How many more of this kind may begin."""
-        taken = self._taken[kind]
+        free = self._limits[kind] - self._taken[kind]
         if kind is Kind.BLOCKING:
-            taken += self._threads.abandoned
-        return max(0, self._limits[kind] - taken)
+            free -= self._threads.abandoned
+        return free if free > 0 else 0
 
     def spare(self, kind: Kind) -> int:
         """How many more may begin from the queue, or of an instance that has one running."""
@@ -120,7 +120,7 @@ class Slots:
         kind = self._kinds[name]
         has_room = (self.free(kind) if is_first else self.spare(kind)) > 0
         if has_room:
-            self.take(name)
+            self._taken[kind] += 1
         return has_room
 
     async def wait(self) -> None:
