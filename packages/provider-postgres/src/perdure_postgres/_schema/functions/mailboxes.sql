@@ -83,6 +83,29 @@ BEGIN
 END
 $$;
 
+-- Makes the queues for these activities that are missing; returns whether there were any.
+CREATE OR REPLACE FUNCTION make_activity_queues(p_namespace int, p_keys jsonb) RETURNS boolean
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM jsonb_to_recordset(p_keys) AS k(name text, tag text)
+        WHERE NOT EXISTS (
+            SELECT FROM activity_queues AS q
+            WHERE q.namespace = p_namespace AND q.name = k.name
+              AND q.tag = coalesce('=' || k.tag, '')
+        )
+    ) THEN
+        RETURN false;
+    END IF;
+    INSERT INTO activity_queues (namespace, name, tag)
+    SELECT DISTINCT p_namespace, k.name, coalesce('=' || k.tag, '')
+    FROM jsonb_to_recordset(p_keys) AS k(name text, tag text)
+    ORDER BY 2, 3
+    ON CONFLICT DO NOTHING;
+    RETURN true;
+END
+$$;
+
 -- Those of these ids whose instances another transaction has locked now.
 CREATE OR REPLACE FUNCTION find_held(p_namespace int, p_ids jsonb) RETURNS text[]
 LANGUAGE plpgsql VOLATILE @settings@ AS $$

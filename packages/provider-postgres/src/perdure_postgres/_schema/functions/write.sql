@@ -33,6 +33,7 @@ DECLARE
     v_since bigint[];
     v_next bigint[];
     v_delayed bigint[];
+    v_rows bigint;
 BEGIN
     IF p ? 'relaxed' THEN
         PERFORM set_config('synchronous_commit', 'off', true);
@@ -162,7 +163,7 @@ BEGIN
     END IF;
 
     -- 4. Executions end and begin. What names an execution that is over is void.
-    v_ends := EXISTS (SELECT FROM unnest(v_ended) AS e(ended) WHERE e.ended <> '');
+    v_ends := '' <> ANY (v_ended);
     v_continues := true = ANY (v_goes_on);
     IF v_ends OR v_continues THEN
         INSERT INTO executions (
@@ -210,36 +211,34 @@ BEGIN
 
     -- 5. Activities are added, as far as their execution goes on.
     IF p ? 'add' THEN
-        INSERT INTO activity_queues (namespace, name, tag)
-        SELECT DISTINCT p_namespace, r.name, coalesce('=' || r.tag, '')
-        FROM jsonb_to_recordset(p->'add') AS r(i int, name text, tag text)
-        WHERE NOT EXISTS (
-            SELECT FROM activity_queues AS q
-            WHERE q.namespace = p_namespace AND q.name = r.name
-              AND q.tag = coalesce('=' || r.tag, '')
-        )
-        ORDER BY 2, 3
-        ON CONFLICT DO NOTHING;
-        INSERT INTO activities AS a (
-            instance, id, queue, kind, ready_at, place, token, held_until, delivery,
-            visible_at, added_at, data
-        )
-        SELECT v_own[r.i], r.id, q.number,
-               CASE WHEN r.token IS NOT NULL THEN 2 WHEN r.visible_at > p_now THEN 1 ELSE 0 END,
-               coalesce(r.until, r.visible_at, p_now),
-               r.o, r.token, r.until, (r.token IS NOT NULL)::int, r.visible_at, p_now, p_data[r.d]
-        FROM jsonb_to_recordset(p->'add') AS r(
-            i int, o int, id text, name text, tag text, token text, until bigint,
-            visible_at bigint, d int
-        )
-        JOIN activity_queues AS q
-            ON q.namespace = p_namespace AND q.name = r.name AND q.tag = coalesce('=' || r.tag, '')
-        WHERE v_own[r.i] > 0 AND v_ended[r.i] = ''
-        ON CONFLICT (instance, id) DO UPDATE
-        SET queue = excluded.queue, kind = excluded.kind, ready_at = excluded.ready_at,
-            place = excluded.place, token = excluded.token, held_until = excluded.held_until,
-            delivery = excluded.delivery, released_at = NULL, taken_from = NULL,
-            visible_at = excluded.visible_at, added_at = excluded.added_at, data = excluded.data;
+        FOR v_try IN 1..2 LOOP
+            INSERT INTO activities AS a (
+                instance, id, queue, kind, ready_at, place, token, held_until, delivery,
+                visible_at, added_at, data
+            )
+            SELECT v_own[r.i], r.id, q.number,
+                   CASE WHEN r.token IS NOT NULL THEN 2 WHEN r.visible_at > p_now THEN 1 ELSE 0 END,
+                   coalesce(r.until, r.visible_at, p_now),
+                   r.o, r.token, r.until, (r.token IS NOT NULL)::int, r.visible_at, p_now,
+                   p_data[r.d]
+            FROM jsonb_to_recordset(p->'add') AS r(
+                i int, o int, id text, name text, tag text, token text, until bigint,
+                visible_at bigint, d int
+            )
+            JOIN activity_queues AS q
+                ON q.namespace = p_namespace AND q.name = r.name
+               AND q.tag = coalesce('=' || r.tag, '')
+            WHERE v_own[r.i] > 0 AND v_ended[r.i] = ''
+            ON CONFLICT (instance, id) DO UPDATE
+            SET queue = excluded.queue, kind = excluded.kind, ready_at = excluded.ready_at,
+                place = excluded.place, token = excluded.token, held_until = excluded.held_until,
+                delivery = excluded.delivery, released_at = NULL, taken_from = NULL,
+                visible_at = excluded.visible_at, added_at = excluded.added_at,
+                data = excluded.data;
+            GET DIAGNOSTICS v_rows = ROW_COUNT;
+            -- Some writes are refused, or the first activities of their queues: those are made now.
+            EXIT WHEN v_rows = jsonb_array_length(p->'add') OR NOT make_activity_queues(p_namespace, p->'add');
+        END LOOP;
     END IF;
 
     -- 6. Instances are created. An id that another transaction creates meanwhile, or for which it
@@ -518,7 +517,7 @@ BEGIN
         LEFT JOIN turns AS t
             ON c.kind = 'commit' AND v_verdict[c.i] IN ('ok', 'repeat')
            AND t.number = ANY (ARRAY[v_of[c.i]]);
-    IF p ? 'keeps' THEN
+    IF p ? 'keeps' AND EXISTS (SELECT FROM messages AS m WHERE m.instance = ANY (v_of)) THEN
         RETURN QUERY
             SELECT c.i, d.part, d.fields, d.data
             FROM jsonb_to_recordset(p->'items') AS c(
