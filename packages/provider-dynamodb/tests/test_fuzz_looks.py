@@ -33,7 +33,7 @@ from perdure_dynamodb._opening import open_on
 from perdure_dynamodb.testing.faults import Fault, FaultyCalls
 from perdure_dynamodb.testing.model import ModelCalls
 
-RUNS = int(os.environ.get("PERDURE_FUZZ_RUNS", "150")) // 10
+RUNS = int(os.environ.get("PERDURE_FUZZ_RUNS", "80")) // 10
 LEASE = timedelta(minutes=5)
 """Longer than a process takes for what it leased, whatever outages others wait for meanwhile."""
 SERVED, OTHERS = 60, 250

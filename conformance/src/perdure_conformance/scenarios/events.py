@@ -138,7 +138,7 @@ async def messages_to_absent_instances_delay_no_others(simulation: Simulation) -
 @scenario("SCENARIO-26")
 async def hundreds_of_events_arrive_in_order(simulation: Simulation) -> None:
     """Hundreds of events to one instance are all delivered, in order, and other instances keep moving meanwhile."""
-    app, client, count = listening(), simulation.client, 300
+    app, client, count = listening(), simulation.client, 200
     await client.start_orchestration("busy", "take", str(count))
     for number in range(count):
         await client.raise_event("busy", "number", str(number))

@@ -70,7 +70,7 @@ async def what_kills_processes_is_found_out(bench: Bench) -> None:
 @check("SCENARIO-32", needs=SHARED)
 async def processes_share_a_storage(bench: Bench) -> None:
     """Several processes on one storage run every instance to its end; no turn and no event is lost or doubled, and contention never surfaces as an error."""
-    progress = {f"instance-{number}": Progress() for number in range(24)}
+    progress = {f"instance-{number}": Progress() for number in range(12)}
     names, numbers = list(progress), 6
     # No process is killed here, so leases need not be short.
     lease = timedelta(seconds=30)
@@ -89,7 +89,7 @@ async def acknowledged_calls_outlive_kills(bench: Bench) -> None:
     """After processes were killed with SIGKILL at random moments, every call that was acknowledged is there, every instance goes on to the right result, and every history is well formed."""
     shared = SHARED in bench.backend.declaration.capabilities
     killing = CrashRounds(url=address(bench), instances=10, shared=shared, seed=SEED)
-    await killing.run(kills=5)
+    await killing.run(kills=3)
 
 
 async def expect_outputs(

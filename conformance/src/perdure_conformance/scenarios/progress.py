@@ -115,9 +115,9 @@ async def a_retention_deletes_beside_work(simulation: Simulation) -> None:
         expect_equal(await simulation.output(f"old{number}"), "old", "an output")
     await simulation.pass_time(kept - timedelta(minutes=10))
     expect_equal(node.runtime.statistics.instances_deleted, 0, "deleted before the time")
-    for number in range(20):
+    for number in range(10):
         await client.start_orchestration_typed(f"new{number}", "brief", "new")
-        await simulation.pass_time(timedelta(minutes=1))
+        await simulation.pass_time(timedelta(minutes=2))
         expect_equal(await simulation.output(f"new{number}"), "new", "an output beside deletions")
     await simulation.pass_time(timedelta(minutes=5))
     for number in range(5):

@@ -1,6 +1,6 @@
 """Random programs must come to the same live, rebuilt cold and rebuilt after an eviction.
 
-`PERDURE_PROGRAMS` sets how many are played (120 unless set; a session of its own plays
+`PERDURE_PROGRAMS` sets how many are played (60 unless set; a session of its own plays
 20,000), `PERDURE_FIRST_SEED` the first seed. A failure names its seed:
 `random_programs.check(seed)` plays it again.
 """
@@ -18,7 +18,7 @@ from perdure.replay.turn import TurnDraft
 
 from .random_programs import check, check_patching, check_rewinding
 
-COUNT = int(os.environ.get("PERDURE_PROGRAMS", "120"))
+COUNT = int(os.environ.get("PERDURE_PROGRAMS", "60"))
 FIRST = int(os.environ.get("PERDURE_FIRST_SEED", "0"))
 BLOCK = 100
 

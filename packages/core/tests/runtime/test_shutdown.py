@@ -84,7 +84,7 @@ async def give_work(client: perdure.Client, activity: str = "endless") -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "fault", "cancels", "early"),
-    combined([*itertools.product([0, 1, 2], [False, True])], few=2),
+    combined([*itertools.product([0, 1, 2], [False, True])], few=1),
     ids=str,
 )
 async def test_a_runtime_is_gone_in_time_while_a_call(

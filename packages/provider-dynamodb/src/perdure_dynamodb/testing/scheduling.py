@@ -35,7 +35,7 @@ from perdure_dynamodb.testing.model import ModelCalls
 T = TypeVar("T")
 
 # Few in the tests of every change; `nox -s protocol` asks for thousands.
-RUNS = int(os.environ.get("PERDURE_FUZZ_RUNS", "45"))
+RUNS = int(os.environ.get("PERDURE_FUZZ_RUNS", "24"))
 PORTIONS = max(5, RUNS // 50)
 """Tests that share the runs, so that none takes longer than a test may."""
 MOST_STEPS = 20_000
