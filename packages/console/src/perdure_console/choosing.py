@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,9 @@ from perdure.errors import InvalidInput
 from perdure_console.completion import complete_ids
 
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+_STATUSES: Final = ("running", "completed", "failed")
+_STATUSES_IN_WORDS: Final = "running, completed or failed"
 
 _WHEN: Final = "an instant, such as 2030-01-31T12:00Z, or an age, such as 90m, 12h or 30d"
 
@@ -97,7 +101,7 @@ class Choice(RootChoice):
 
 def _filter_of(choice: RootChoice) -> InstanceFilter:
     return InstanceFilter(
-        status=[each.capitalize() for each in choice.status or ()],
+        status=[_status_of(each) for each in choice.status or ()],
         orchestration=choice.orchestration or (),
         id_prefix=choice.prefix,
         labels=labels_of(choice.label),
@@ -106,6 +110,12 @@ def _filter_of(choice: RootChoice) -> InstanceFilter:
         updated_after=moment_of(choice.updated_after, "--updated-after"),
         updated_before=moment_of(choice.updated_before, "--updated-before"),
     )
+
+
+def _status_of(text: str) -> str:
+    if text.lower() not in _STATUSES:
+        raise InvalidInput(f"--status {text!r} is unknown; pass {_STATUSES_IN_WORDS}")
+    return text.capitalize()
 
 
 def refuse_both(instances: list[str] | None, limit: int | None) -> None:
@@ -131,15 +141,13 @@ def moment_of(text: str | None, option: str) -> datetime | None:
     """An instant, or one that is so long ago; raises `InvalidInput`."""
     if text is None:
         return None
-    age = _duration(text)
-    if age is not None:
-        return datetime.now(UTC) - age
     try:
+        age = _duration(text)
+        if age is not None:
+            return datetime.now(UTC) - age
         moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise InvalidInput(
-            f"{option} {text!r} is neither {_WHEN.replace(', or', ' nor')}"
-        ) from None
+    except (ValueError, OverflowError):
+        raise InvalidInput(f"{option} {text!r} is neither {_WHEN.replace(' or', ' nor')}") from None
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
@@ -157,13 +165,26 @@ def _duration(text: str) -> timedelta | None:
     unit = _UNITS.get(text[-1:])
     try:
         number = float(text[:-1])
-        return None if unit is None else timedelta(**{unit: abs(number)})
+        return None if unit is None or number < 0 else timedelta(**{unit: number})
     except (ValueError, OverflowError):
         return None
 
 
 def payload_of(text: str | None, what: str) -> str | None:
     """JSON text, as it is or from a file: `@order.json`, or `@-` for the standard input."""
+    found = _text_of(text, what)
+    if found is not None:
+        try:
+            json.loads(found)
+        except (ValueError, RecursionError) as error:
+            raise InvalidInput(
+                f"{what} {str(text)[:60]!r} is not JSON: {error}; a text needs its quotes, as in"
+                " '\"lamp\"'"
+            ) from None
+    return found
+
+
+def _text_of(text: str | None, what: str) -> str | None:
     if text is None or not text.startswith("@"):
         return text
     if text == "@-":

@@ -43,7 +43,17 @@ def test_a_listing_is_filtered_and_followed(url, perdure_says):
     assert ids("--token", token) == ["order-1"]
 
 
-@pytest.mark.parametrize("word", ["--created-after=soon", "--label=tenant", "--limit=0"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "--created-after=soon",
+        "--created-after=-1d",
+        "--created-after=999999999d",
+        "--label=tenant",
+        "--limit=0",
+        "--status=runing",
+    ],
+)
 def test_an_option_that_does_not_fit_is_refused(url, perdure_says, word):
     said = perdure_says("list", url, word)
 

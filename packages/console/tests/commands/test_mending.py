@@ -91,6 +91,9 @@ def test_a_termination_says_whether_the_instance_had_ended(url, perdure_says):
         (["delete", "order-1"], "Delete 1 instance, with children? There is no terminal to ask on"),
         (["terminate", "order-2"], "There is no terminal to ask on; pass --yes"),
         (["purge", "--older-than", "soon", "--yes"], "--older-than 'soon' is no duration"),
+        (["purge", "--older-than", "-1d", "--yes"], "--older-than '-1d' is no duration"),
+        (["start", "i", "wait", "{lamp"], "the input '{lamp' is not JSON"),
+        (["raise", "order-2", "go", "lamp"], "a text needs its quotes, as in '\"lamp\"'"),
     ],
 )
 def test_a_command_that_does_not_say_what_it_is_for_does_nothing(url, perdure_says, words, message):
