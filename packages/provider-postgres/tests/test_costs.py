@@ -106,7 +106,7 @@ async def test_an_orchestration_with_an_activity_costs_six_statements(url, clock
         with counted(provider) as counts:
             await run(client, "counted")
 
-    # The start and two commits; a look that leases the turn and one that finds no other, which tells
-    # when the next is due; a read of the state before the wait. The last commit returns the state that
+    # The start and two commits; a look that leases the turn, and a read of when the next is due; a read
+    # of the state at the begin of the wait. The last commit returns the state that
     # the client waits for, so of these the start, the lease and two commits are one after the other.
-    assert counts == {"write": 3, "lease_turns": 2, "read_instances": 1}, counts
+    assert counts == {"write": 3, "lease_turns": 1, "next_turn": 1, "read_instances": 1}, counts

@@ -223,6 +223,41 @@ async def test_a_state_that_the_provider_tells_spares_a_read(provider, turns, ki
     assert telling.reads == reads
 
 
+@pytest.mark.parametrize(("kind", "reads"), [(Silent, 1), (Outspoken, 0)])
+async def test_the_first_wait_on_the_handle_of_a_start_does_not_read_what_was_started(
+    provider, turns, kind, reads
+):
+    telling = kind(provider)
+    handle = await Client(telling).start_orchestration("i", "Sum")
+    waiting = asyncio.ensure_future(handle.wait())
+    await turns.asleep()
+    await turns.complete("i", "1")
+
+    async with asyncio.timeout(60):
+        assert await waiting == Completed(output="1")
+        assert telling.reads == reads
+        assert await handle.wait(0) == Completed(output="1")
+    assert telling.reads == reads + 1
+
+
+async def test_a_wait_on_the_handle_of_a_start_sees_an_end_however_short_the_timeout(client, turns):
+    handle = await client.start_orchestration("i", "Sum")
+    await turns.complete("i", "1")
+
+    assert await handle.wait(0) == Completed(output="1")
+
+
+async def test_a_wait_on_the_handle_of_a_start_tells_that_the_instance_exists(provider, turns):
+    troubled = Troubled(provider)
+    handle = await Client(troubled).start_orchestration("i", "Sum")
+    troubled.error = unavailable()
+
+    with pytest.raises(WaitTimeout) as caught:
+        await turns.pass_time(asyncio.ensure_future(handle.wait(1)))
+    assert caught.value.exists
+    assert caught.value.__cause__ is troubled.error
+
+
 async def test_a_told_state_that_is_not_the_awaited_one_is_waited_on_from(provider, turns):
     telling = Outspoken(provider)
     client = Client(telling)

@@ -28,6 +28,10 @@ class Held:
         self.inside = self.most_inside = self.most_bytes = 0
         self.deliveries: list[int] = []
         self.gate = asyncio.Event()
+        self.begun = 0
+        self.others = asyncio.Event()
+        """Keeps all results but the first from being made until it is set."""
+        self.others.set()
         self.bytes_in_flight: Callable[[], int] = lambda: 0
 
     async def hold(self) -> None:
@@ -45,9 +49,11 @@ class HoldingFinishes(DelegatingProvider):
     def __init__(self, inner: Provider) -> None:
         super().__init__(inner)
         self.gate = asyncio.Event()
+        self.holds = False
 
     async def commit_turn(self, commit: TurnCommit) -> CommitAnswer:
         if commit.finish:
+            self.holds = True
             await self.gate.wait()
         return await super().commit_turn(commit)
 
@@ -65,6 +71,11 @@ def registries() -> tuple[perdure.Registry, perdure.Registry]:
 
     @work.activity
     async def produce(size: int) -> str:
+        held = perdure.activity_context().resources
+        if isinstance(held, Held):
+            held.begun += 1
+            if held.begun > 1:
+                await held.others.wait()
         return "x" * size
 
     @flows.orchestration
@@ -144,8 +155,12 @@ async def test_results_that_no_commit_has_stored_hold_back_further_activities() 
     flows, work = registries()
     held, holding = Held(), Wrapping(HoldingFinishes)
     held.gate.set()
+    held.others.clear()
     async with Stage(flows, work, options=OPTIONS, resources=held, plugins=[holding]) as stage:
         many = await stage.client.start_orchestration_typed("many", "produced", 12)
+        # The turn has one result, so that another turn has room beside it.
+        await stage.until(lambda: holding.provider.holds)
+        held.others.set()
         await stage.until(lambda: stage.runtime.statistics.bytes_in_flight > LIMIT // 2)
         (other,) = await starts(stage, ["small"])
         await stage.until(lambda: stage.runtime.statistics.turns_committed == 2)

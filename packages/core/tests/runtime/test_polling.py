@@ -93,6 +93,28 @@ async def test_where_work_is_told_of_looks_come_once_an_interval_and_find_what_w
         assert isinstance(await elsewhere.get_orchestration_status("elsewhere"), perdure.Completed)
 
 
+async def test_a_look_that_finds_all_that_is_ready_is_not_followed_by_one_that_finds_nothing(
+    provider, clock
+) -> None:
+    app = perdure.Registry()
+
+    @app.orchestration
+    async def main(ctx: perdure.OrchestrationContext) -> None:
+        pass
+
+    looks = Looks(provider)
+    # The provider alone tells of the start.
+    elsewhere = perdure.Client(Elsewhere(provider))
+    async with Runtime(looks, app):
+        await rounds()
+        before = looks.all
+        handle = await elsewhere.start_orchestration("i", main)
+        await handle.result()
+        await rounds()
+
+    assert looks.all - before == 1
+
+
 @pytest.mark.slow
 async def test_what_stays_unregistered_is_looked_at_ever_more_rarely_and_still_fails(
     provider, clock

@@ -21,12 +21,16 @@ R_co = TypeVar("R_co", covariant=True)
 class Handle(Generic[R_co]):
     """A started instance, whose result is an `R_co`."""
 
-    __slots__ = ("_instance", "_provider", "_result_type")
+    __slots__ = ("_instance", "_is_new", "_provider", "_result_type")
 
-    def __init__(self, provider: Provider, instance: str, result_type: object) -> None:
+    def __init__(
+        self, provider: Provider, instance: str, result_type: object, *, is_new: bool = False
+    ) -> None:
         self._provider = provider
         self._instance = instance
         self._result_type = result_type
+        self._is_new = is_new
+        """Whether it comes from a start, and nothing was asked of the instance yet."""
 
     @property
     def instance(self) -> str:
@@ -75,7 +79,8 @@ class Handle(Generic[R_co]):
 
     async def _wait_for_end(self, timeout: timedelta | float | None) -> InstanceState:
         """The state once the instance has ended; a test lets time pass meanwhile."""
-        return await wait_for_end(self._provider, self._instance, timeout)
+        is_new, self._is_new = self._is_new, False
+        return await wait_for_end(self._provider, self._instance, timeout, just_started=is_new)
 
     def __repr__(self) -> str:
         return f"<Handle {self._instance!r} on {self._provider.description}>"

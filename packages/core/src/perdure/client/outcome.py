@@ -16,25 +16,35 @@ from perdure.records.instances import InstanceState, InstanceStatus
 
 
 async def wait_for_end(
-    provider: Provider, instance: str, timeout: timedelta | float | None
+    provider: Provider,
+    instance: str,
+    timeout: timedelta | float | None,
+    *,
+    just_started: bool = False,
 ) -> InstanceState:
     """The state of the instance once it has ended; raises `WaitTimeout`."""
     refuse_inside_orchestration(
         "wait_for_orchestration", "schedule it as a sub-orchestration and await that"
     )
     check_identifier(instance, "instance id")
-    return await until_ended(provider, instance, timeout)
+    return await until_ended(provider, instance, timeout, just_started=just_started)
 
 
 async def until_ended(
-    provider: Provider, instance: str, timeout: timedelta | float | None
+    provider: Provider,
+    instance: str,
+    timeout: timedelta | float | None,
+    *,
+    just_started: bool = False,
 ) -> InstanceState:
     """The state of the instance once it has ended; it need not exist yet."""
 
     async def look(state: InstanceState | None) -> InstanceState | None:
         return state if state is not None and has_ended(state) else None
 
-    return await until(provider, instance, timeout, look, until_ended=True)
+    return await until(
+        provider, instance, timeout, look, until_ended=True, just_started=just_started
+    )
 
 
 def final_status(state: InstanceState) -> Completed | Failed:

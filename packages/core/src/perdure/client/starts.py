@@ -208,13 +208,13 @@ class StartingClient(ClientPart):
             instance, version, start_at=checked.start_at, labels=checked.labels, headers=headers
         )
         await create(self._provider, new, checked.if_exists)
-        return self._handle(instance, start.result_type)
+        return self._handle(instance, start.result_type, is_new=True)
 
     def _headers(self, headers: Mapping[str, str], instance: str, name: str) -> Mapping[str, str]:
         if self._plugins is None:
             return headers
         return with_headers_of_hooks(headers, self._plugins, instance, name)
 
-    def _handle(self, instance: str, result_type: object) -> Handle[Any]:
+    def _handle(self, instance: str, result_type: object, *, is_new: bool = False) -> Handle[Any]:
         """A handle of this client; a client with waits of its own gives its own."""
-        return Handle(self._provider, instance, result_type)
+        return Handle(self._provider, instance, result_type, is_new=is_new)

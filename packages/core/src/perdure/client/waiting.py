@@ -5,6 +5,9 @@ sleep, and may return the changed state, which spares the next read. Where it do
 notification in this process or the next poll ends it: after 5 ms, doubling to 100 ms. A wait reads
 the plain fields of one instance and never a history, so waiting for an id that never starts is cheap.
 
+A wait for the end of an instance that was just started does not read it first, where the provider
+tells of changes: it asks to be told of anything else than an instance without a commit.
+
 No change is missed: the subscription is cleared before each read, so a notification during or after
 the read ends the sleep that follows. The provider compares with the state that the wait saw last.
 """
@@ -44,6 +47,7 @@ async def until(
     *,
     waits_for: str = "end",
     until_ended: bool = False,
+    just_started: bool = False,
 ) -> T:
     """What `look` found first; the instance need not exist yet.
 
@@ -52,14 +56,25 @@ async def until(
     first, so what is there is seen even with the shortest timeout. Retryable errors are retried
     until the timeout: then the last one is the cause of the `WaitTimeout`, or is raised itself if no
     read has succeeded. `until_ended` tells the provider that only the creation, the end and the
-    parking matter.
+    parking matter, and `just_started` that the caller has started the instance and knows no more of it.
     """
     limit = None if timeout is None else to_duration(timeout, "timeout")
-    wait = _Wait(provider, instance, limit, waits_for=waits_for, until_ended=until_ended)
+    wait = _Wait(
+        provider,
+        instance,
+        limit,
+        waits_for=waits_for,
+        until_ended=until_ended,
+        exists=just_started,
+    )
     with provider.notifier.subscribe_instance(instance) as subscription:
         told: InstanceState | None = None
+        reads_first = not (just_started and provider.tells_of_changes)
         while True:
             try:
+                if not reads_first:
+                    reads_first = True
+                    told = await wait.sleep(subscription)
                 found = await look(told or await wait.read(subscription))
                 if found is not None:
                     return found
@@ -84,6 +99,7 @@ class _Wait:
         *,
         waits_for: str,
         until_ended: bool,
+        exists: bool,
     ) -> None:
         self._waits_for = waits_for
         self._until_ended = until_ended
@@ -92,15 +108,19 @@ class _Wait:
         self._timeout = timeout
         self._countdown = Countdown(provider.clock, timeout)
         self._poll = _SHORTEST_POLL
-        self._has_read = False
+        self._has_read = exists
+        """Whether it is known if the instance exists."""
+        self._exists = exists
         self._state: InstanceState | None = None
 
     async def read(self, subscription: Subscription) -> InstanceState | None:
         # Before the read, so that a notification during it counts.
         subscription.clear()
-        self._state = await self._provider.read_instance(self._instance)
-        self._has_read = True
+        self._saw(await self._provider.read_instance(self._instance))
         return self._state
+
+    def _saw(self, state: InstanceState | None) -> None:
+        self._state, self._exists, self._has_read = state, state is not None, True
 
     def raise_if_over(self, error: ProviderError | None) -> None:
         if self._timeout is None or self._countdown.left():
@@ -110,7 +130,7 @@ class _Wait:
         raise WaitTimeout(
             self._instance,
             self._timeout,
-            exists=self._state is not None,
+            exists=self._exists,
             parked=None if self._state is None else parked_of(self._state.parked),
             waited_for=self._waits_for,
         ) from error
@@ -128,7 +148,7 @@ class _Wait:
         # which ends at the same change and may know the state.
         told = await self._provider.wait_for_change(self._change(_LONGEST_WAIT))
         if told is not None:
-            self._state = told
+            self._saw(told)
         return told
 
     def _change(self, longest: timedelta) -> ChangeWait:
@@ -136,7 +156,7 @@ class _Wait:
         return ChangeWait(
             instance=self._instance,
             timeout=self._at_most(longest),
-            exists=state is not None,
+            exists=self._exists,
             last_commit=None if state is None else state.last_commit,
             parked=None if state is None else state.parked,
             until_ended=self._until_ended,

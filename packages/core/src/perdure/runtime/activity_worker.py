@@ -269,7 +269,8 @@ class ActivityWorker:
             for one in unregistered:
                 self._background.spawn(self._handle_unregistered(one))
         if any(started):
-            return Found.WORK
+            # What was given back is ready again.
+            return Found.LAST_WORK if len(started) == len(leased) < room.limit else Found.WORK
         return Found.OWN_WORK if started else Found.NOTHING
 
     def _admit(self, held: HeldActivity) -> bool:

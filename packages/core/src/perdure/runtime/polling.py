@@ -38,6 +38,7 @@ class Found(Enum):
 
     NOTHING = "nothing that this runtime runs"
     WORK = "work that has begun"
+    LAST_WORK = "all the work that was ready, and it has begun"
     OWN_WORK = "only work that runs here already"
 
 
@@ -119,6 +120,12 @@ class LeaseLoop:
                     backoff.reset()
                     # What was leased runs first: meanwhile other runtimes get their share.
                     await asyncio.sleep(0)
+                case Found.LAST_WORK:
+                    backoff.reset()
+                    await asyncio.sleep(0)
+                    if self._provider.tells_of_work:
+                        # Another look would find nothing, and delay what has begun.
+                        await backoff.wait(self._provider, subscription, self._queue.work_wait())
                 case Found.OWN_WORK:
                     # Another look at once would find it again, where the clocks of two processes
                     # differ by more than a lease.

@@ -128,7 +128,9 @@ class TurnDispatcher:
             for one in unregistered:
                 self._begin(self._handle_unregistered(one), one.state.instance, None)
         self._services.executions.make_room()
-        return Found.WORK if started else Found.NOTHING
+        if not started:
+            return Found.NOTHING
+        return Found.LAST_WORK if started == len(leased) < limit else Found.WORK
 
     def _start_served(self, leased: Sequence[LeasedTurn]) -> int:
         """Begin the turns that have room, and give the others back; tells how many have begun."""

@@ -78,7 +78,8 @@ class StageClient(Client):
     async def _waiting(self, instance: str, timeout: timedelta | float | None, wait: Wait[R]) -> R:
         return await _wait(wait, instance, timeout, self._time)
 
-    def _handle(self, instance: str, result_type: object) -> Handle[Any]:
+    def _handle(self, instance: str, result_type: object, *, is_new: bool = False) -> Handle[Any]:
+        del is_new  # a stage looks before it lets time skip
         return StageHandle(self.provider, instance, result_type, self._time)
 
 
