@@ -1,12 +1,15 @@
-"""`python killed_endpoint.py FRAMEWORK` kills an endpoint at each of its points, in a child for each.
+"""`python killed_endpoint.py EXAMPLE` posts orders, each in a process of its own, until one is not killed.
 
-Each order is named after its point. The example has been imported once, before the forks.
+On SQLite the process kills itself: the first before its first statement, the second before its second,
+and so on. On PostgreSQL the test kills it, from between it and the server. The example has been imported
+once, before the forks. Each order has the number of its process.
 """
 
 from __future__ import annotations
 
 import asyncio
-import inspect
+import importlib
+import itertools
 import os
 import signal
 import sqlite3
@@ -15,72 +18,54 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import perdure
-
 sys.path.insert(0, str(Path(__file__).parents[1] / "one-transaction"))
 
 
-def kill_at(owner: Any, name: str, *, after: bool) -> None:
-    """Let the process die before or after a call of this method."""
-    method = getattr(owner, name)
+def die_before(statement: int) -> None:
+    """Let the process die before it runs the statement of this number on SQLite."""
+    numbers, connect = itertools.count(), sqlite3.connect
 
-    def die() -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
+    def trace(_: str) -> None:
+        if next(numbers) == statement:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-    async def finish(call: Any) -> None:
-        await call
-        die()
+    def traced(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection = connect(*arguments, **options)
+        connection.set_trace_callback(trace)
+        return connection
 
-    def killed(*arguments: Any, **options: Any) -> Any:
-        if not after:
-            die()
-        result = method(*arguments, **options)
-        if inspect.isawaitable(result):
-            return finish(result)
-        return die()
-
-    setattr(owner, name, killed)
+    # Django has the other name.
+    sqlite3.connect = sqlite3.dbapi2.connect = traced  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] # its stub hides the module
 
 
-def main(framework: str) -> None:
-    with closing(sqlite3.connect("shop.db")) as database, database:
-        database.execute("CREATE TABLE orders (number TEXT PRIMARY KEY)")
-    if framework == "fastapi":
-        import aiosqlite
-        import fastapi_orders as example
+def browser_of(name: str, example: Any) -> Any:
+    if name.startswith("fastapi"):
         from fastapi.testclient import TestClient
 
-        inserts, client, commits = (
-            (aiosqlite.Connection, "execute"),
-            perdure.Client,
-            aiosqlite.Connection,
-        )
-        browser = TestClient(example.web)
-    else:
-        import django_orders as example
-        from django.db.backends.base.base import BaseDatabaseWrapper
-        from django.db.models import QuerySet
-        from django.test import Client as Browser
+        return TestClient(example.web)
+    from django.test import Client
 
-        inserts, client, commits = (QuerySet, "create"), perdure.BlockingClient, BaseDatabaseWrapper
-        browser = Browser()
-    asyncio.run(example.prepare())
-    points = {
-        "before-insert": (*inserts, False),
-        "after-insert": (*inserts, True),
-        "after-start": (client, "start_orchestration", True),
-        "before-commit": (commits, "commit", False),
-        "after-commit": (commits, "commit", True),
-    }
-    for name, (owner, method, after) in points.items():
+    return Client()
+
+
+def main(name: str) -> None:
+    example = importlib.import_module(name)
+    browser = browser_of(name, example)
+    is_on_sqlite = not name.endswith("postgres")
+    if is_on_sqlite:
+        with closing(sqlite3.connect("shop.db")) as database, database:
+            database.execute("CREATE TABLE orders (number TEXT PRIMARY KEY)")
+        asyncio.run(example.prepare())
+    for number in itertools.count():
         child = os.fork()
         if child == 0:
-            kill_at(owner, method, after=after)
-            browser.post(f"/orders/{name}")
-            os._exit(1)
+            if is_on_sqlite:
+                die_before(number)
+            answer = browser.post(f"/orders/{number:03}")
+            os._exit(0 if answer.status_code == 201 else 1)
         _, status = os.waitpid(child, 0)
         if not os.WIFSIGNALED(status):
-            sys.exit(f"the process was not killed at {name}")
+            sys.exit(status)
 
 
 if __name__ == "__main__":
