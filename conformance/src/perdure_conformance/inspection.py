@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from perdure.authoring.registry import Catalog
+from perdure.authoring.catalog import Catalog
 from perdure.contract import InstanceState, InstanceStatus
 from perdure.history import TERMINAL, Event, OrchestrationStarted
 from perdure.testing.replay_check import check_execution

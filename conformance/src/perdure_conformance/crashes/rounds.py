@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from perdure import SystemClock, open_provider
-from perdure.authoring.registry import Catalog
+from perdure.authoring.catalog import Catalog
 from perdure.clock import Clock
 from perdure.contract import InstanceState, Provider
 from perdure.history import Event, decode_event

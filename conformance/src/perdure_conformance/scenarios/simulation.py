@@ -22,7 +22,7 @@ from datetime import timedelta
 from typing import TypeVar, cast
 
 from perdure import Client, Registry, Runtime, RuntimeOptions
-from perdure.authoring.registry import Catalog
+from perdure.authoring.catalog import Catalog
 from perdure.clock import Clock, Instant, to_microseconds
 from perdure.contract import (
     ENGINE,

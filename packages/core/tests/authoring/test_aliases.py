@@ -12,7 +12,7 @@ from perdure import (
     Registry,
     RetryPolicy,
 )
-from perdure.authoring.registry import Catalog
+from perdure.authoring.catalog import Catalog
 
 Activity = Callable[[int], Awaitable[None]]
 Flow = Callable[[OrchestrationContext], Awaitable[None]]

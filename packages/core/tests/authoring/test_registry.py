@@ -11,8 +11,8 @@ from typing import Annotated, Any, NoReturn, Protocol
 
 import pytest
 from perdure import OrchestrationContext, Registry
+from perdure.authoring.catalog import Catalog
 from perdure.authoring.functions import activity_reference, orchestration_reference
-from perdure.authoring.registry import Catalog
 from perdure.errors import (
     DuplicateRegistration,
     InvalidIdentifier,

@@ -17,7 +17,7 @@ from typing import Any, TypedDict
 import perdure
 import pytest
 from perdure import InvalidSignature, NondeterministicCode, OrchestrationContext, Registry
-from perdure.authoring.registry import Catalog
+from perdure.authoring.catalog import Catalog
 from perdure.authoring.startup import refuse_direct_calls, refuse_unstorable_types
 from pydantic import BaseModel, Field, SecretBytes, SecretStr, field_serializer
 

@@ -14,7 +14,8 @@ from datetime import timedelta
 from typing import Any, Literal, cast
 
 from perdure import history
-from perdure.authoring.registry import Catalog, Registry
+from perdure.authoring.catalog import Catalog
+from perdure.authoring.registry import Registry
 from perdure.diagnostics.failures import describe
 from perdure.history import FORMAT, Event, OrchestrationStarted, decode_event, encode_event
 from perdure.model.details import ApplicationFailure, ErrorDetails

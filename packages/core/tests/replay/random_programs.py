@@ -17,7 +17,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from perdure import Fixed, OrchestrationContext, Registry, RetryPolicy
-from perdure.authoring.registry import Catalog
+from perdure.authoring.catalog import Catalog
 from perdure.history import INCOMING, OrchestrationStarted, PatchApplied
 from perdure.model.details import ApplicationFailure, Raised
 from perdure.records.cuts import cuts

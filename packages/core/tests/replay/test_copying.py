@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from perdure import ActivityFailed, OrchestrationContext, Registry
-from perdure.authoring.registry import Catalog
+from perdure.authoring.catalog import Catalog
 from perdure.history import (
     ActivityCompleted,
     ActivityScheduled,

@@ -6,7 +6,7 @@ import asyncio
 from datetime import timedelta
 
 import perdure
-from perdure.authoring.registry import Catalog
+from perdure.authoring.catalog import Catalog
 from perdure.history import Event, OrchestrationCompleted, OrchestrationStarted
 from perdure.replay.execution import Execution
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from perdure import ForbiddenInOrchestration, InvalidIdentifier, OrchestrationContext, Registry
-from perdure.authoring.registry import Catalog
+from perdure.authoring.catalog import Catalog
 from perdure.history import PatchApplied
 from perdure.records.limits import ENGINE, ENGINE_WITH_PATCHES, FIRST_ENGINE
 from perdure.replay.signals import HistoryMismatch

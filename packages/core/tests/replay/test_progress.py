@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from perdure import InvalidInput, InvalidPayload, OrchestrationContext, Registry
-from perdure.authoring.registry import Catalog
+from perdure.authoring.catalog import Catalog
 from perdure.errors import CapabilityMissing
 from perdure.history import (
     ActivityCompleted,

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import perdure
 import pytest
-from perdure.authoring.registry import Catalog
+from perdure.authoring.catalog import Catalog
 from perdure.history import (
     ActivityCompleted,
     ActivityScheduled,

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from perdure import OrchestrationContext, Registry
-from perdure.authoring.registry import Catalog
+from perdure.authoring.catalog import Catalog
 from perdure.history import Event, decode_event
 from perdure.replay.execution import PYTHON, Execution
 from perdure.replay.turn import TurnDraft

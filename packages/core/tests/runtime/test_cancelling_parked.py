@@ -11,7 +11,7 @@ from datetime import timedelta
 import perdure
 import pytest
 from perdure import RuntimeOptions
-from perdure.authoring.registry import Catalog
+from perdure.authoring.catalog import Catalog
 from perdure.contract import (
     CommitAnswer,
     DelegatingProvider,

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import perdure
 import pytest
-from perdure.authoring.registry import Catalog
+from perdure.authoring.catalog import Catalog
 from perdure.contract import InstanceState, InstanceStatus
 from perdure.history import OrchestrationStarted
 from perdure.replay.execution import Execution

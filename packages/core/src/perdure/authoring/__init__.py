@@ -3,6 +3,7 @@
 - `parameters`: what a function takes; how arguments become a payload, and come back
 - `functions`: what the signature of a function says, and what is kept of a registered one
 - `registry`: which functions are orchestrations and activities, under which names and versions
+- `catalog`: what the registries of one runtime have together, by the names in a storage
 - `retry`: retry policies
 - `determinism`: what the code of an orchestration must not use, found by reading the compiled
   code (`loads`)

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from types import MethodType
 
+from perdure.authoring.catalog import Catalog
 from perdure.authoring.functions import ActivityDefinition, OrchestrationDefinition
 from perdure.authoring.loads import Load, loads_of
-from perdure.authoring.registry import Catalog
 from perdure.errors import InvalidSignature, NondeterministicCode
 from perdure.model.payload import type_name, why_unstorable
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
+from perdure.authoring.catalog import Catalog
 from perdure.authoring.functions import (
     ActivityReference,
     OrchestrationReference,
     activity_reference,
     orchestration_reference,
 )
-from perdure.authoring.registry import Catalog
 from perdure.authoring.retry import RetryPolicy
 from perdure.errors import NotRegistered
 from perdure.model.identifiers import check_identifier

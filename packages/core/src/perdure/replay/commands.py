@@ -13,8 +13,8 @@ from datetime import timedelta
 from typing import Any, Final
 
 from perdure import history
+from perdure.authoring.catalog import Catalog
 from perdure.authoring.functions import OrchestrationDefinition, inner_function
-from perdure.authoring.registry import Catalog
 from perdure.authoring.retry import RetryPolicy
 from perdure.clock import Instant, to_microseconds
 from perdure.diagnostics.failures import not_begun

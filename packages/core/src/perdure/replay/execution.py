@@ -17,8 +17,8 @@ from itertools import chain
 from typing import Required, TypeAlias, TypedDict, Unpack, cast
 
 from perdure import history
+from perdure.authoring.catalog import Catalog
 from perdure.authoring.functions import OrchestrationDefinition
-from perdure.authoring.registry import Catalog
 from perdure.clock import Instant, to_microseconds
 from perdure.diagnostics.failures import describe, ends_the_process
 from perdure.history import Event, EventRaised, OrchestrationStarted

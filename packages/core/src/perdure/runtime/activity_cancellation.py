@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
-from perdure.authoring.registry import Catalog
+from perdure.authoring.catalog import Catalog
 from perdure.clock import Clock
 from perdure.contract.waiting import all_of, first_of
 from perdure.records.activities import ActivityLease

@@ -15,8 +15,8 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
+from perdure.authoring.catalog import Catalog
 from perdure.authoring.functions import ActivityDefinition
-from perdure.authoring.registry import Catalog
 from perdure.clock import Clock, Instant
 from perdure.diagnostics.failures import not_begun, timed_out
 from perdure.model.details import ApplicationFailure, ErrorDetails, Poisoned

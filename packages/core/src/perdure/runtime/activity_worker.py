@@ -14,7 +14,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
-from perdure.authoring.registry import Catalog
+from perdure.authoring.catalog import Catalog
 from perdure.clock import to_microseconds
 from perdure.contract.hooks import ActivityWrapper
 from perdure.contract.provider import Provider

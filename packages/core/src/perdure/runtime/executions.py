@@ -12,8 +12,8 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import replace
 
 from perdure import history
+from perdure.authoring.catalog import Catalog
 from perdure.authoring.functions import OrchestrationDefinition
-from perdure.authoring.registry import Catalog
 from perdure.clock import Instant
 from perdure.contract.provider import Provider
 from perdure.model.record import record

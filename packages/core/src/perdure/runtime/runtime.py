@@ -12,7 +12,8 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
-from perdure.authoring.registry import Catalog, Registry
+from perdure.authoring.catalog import Catalog
+from perdure.authoring.registry import Registry
 from perdure.authoring.startup import refuse_unusable
 from perdure.client import Client
 from perdure.contract.provider import Provider, check_provider

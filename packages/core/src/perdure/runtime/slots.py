@@ -16,7 +16,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from enum import Enum
 
-from perdure.authoring.registry import Catalog
+from perdure.authoring.catalog import Catalog
 from perdure.contract.notifier import Subscription
 from perdure.model.record import record
 from perdure.runtime.bytes_in_flight import Share

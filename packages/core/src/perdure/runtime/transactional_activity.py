@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 
-from perdure.authoring.registry import Catalog
+from perdure.authoring.catalog import Catalog
 from perdure.contract.provider import Provider
 from perdure.contract.retries import PATIENT_TRIES, with_retries
 from perdure.contract.transactions import OpenTransaction

@@ -12,7 +12,7 @@ from collections.abc import Coroutine, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from perdure.authoring.registry import Catalog
+from perdure.authoring.catalog import Catalog
 from perdure.clock import to_microseconds
 from perdure.model.details import ApplicationFailure, ConfigurationFailure, Poisoned, Unregistered
 from perdure.model.parked_reasons import SUSPECTED, UNREGISTERED

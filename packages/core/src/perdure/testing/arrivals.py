@@ -15,7 +15,7 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import cast
 
-from perdure.authoring.registry import Catalog
+from perdure.authoring.catalog import Catalog
 from perdure.client import Client
 from perdure.clock import Instant, ManualClock
 from perdure.errors import NotRegistered

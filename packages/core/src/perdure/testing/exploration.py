@@ -12,8 +12,9 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from perdure.authoring.catalog import Catalog
 from perdure.authoring.functions import orchestration_reference
-from perdure.authoring.registry import Catalog, Registry
+from perdure.authoring.registry import Registry
 from perdure.client.starting import Start
 from perdure.errors import InvalidInput, NotRegistered
 from perdure.model.message_ids import CANCEL_ID, event_message_id

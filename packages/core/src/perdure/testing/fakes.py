@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias, cast
 
+from perdure.authoring.catalog import Catalog
 from perdure.authoring.functions import (
     ActivityDefinition,
     OrchestrationDefinition,
     activity_reference,
     orchestration_reference,
 )
-from perdure.authoring.registry import Catalog
 from perdure.errors import InvalidInput, NotRegistered
 from perdure.model.application_errors import NonRetryable
 from perdure.model.payload import encode

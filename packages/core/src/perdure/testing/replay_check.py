@@ -15,8 +15,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from perdure.authoring.catalog import Catalog
 from perdure.authoring.functions import OrchestrationDefinition
-from perdure.authoring.registry import Catalog, Registry
+from perdure.authoring.registry import Registry
 from perdure.errors import InvalidInput
 from perdure.history import (
     TERMINAL,

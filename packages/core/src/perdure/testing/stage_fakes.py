@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from perdure.authoring.catalog import Catalog
 from perdure.authoring.functions import ActivityDefinition, OrchestrationDefinition
-from perdure.authoring.registry import Catalog
 from perdure.errors import NotRegistered, PerdureError
 from perdure.testing.fakes import (
     Definition,

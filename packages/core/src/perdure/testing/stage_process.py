@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from perdure.authoring.registry import Catalog, Registry
+from perdure.authoring.catalog import Catalog
+from perdure.authoring.registry import Registry
 from perdure.model.settings import require
 from perdure.runtime.options import RuntimeOptions
 from perdure.testing.stage_fakes import StageFakes

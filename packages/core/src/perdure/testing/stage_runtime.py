@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perdure.authoring.registry import Catalog
+from perdure.authoring.catalog import Catalog
 from perdure.runtime.runtime import Runtime
 
 
