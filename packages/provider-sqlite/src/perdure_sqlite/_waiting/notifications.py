@@ -28,6 +28,7 @@ from perdure.contract import (
     InstanceState,
     Instant,
     WorkWait,
+    has_changed,
 )
 from perdure.errors import ProviderError, StorageClosed
 
@@ -64,6 +65,7 @@ class Notifications:
         self._file = file
         self._work_waiters: set[Waiter] = set()
         self._change_waiters: dict[str, set[ChangeWaiter]] = defaultdict(set)
+        self._turn_is_ready = False
         self._lease_waiters: set[Waiter] = set()
         self._lease_waiters_of: dict[str, set[LeaseWaiter]] = defaultdict(set)
         """By the instances of their leases."""
@@ -78,6 +80,7 @@ class Notifications:
     def notify(self, transaction: Transaction) -> None:
         """Wake the calls that a commit of this process concerns."""
         self._poller.expect_more()
+        self._turn_is_ready |= transaction.next_turn_at <= transaction.now
         for waiter in self._work_waiters:
             if (waiter.turns and transaction.next_turn_at < waiter.until) or (
                 waiter.activities and transaction.next_activity_at < waiter.until
@@ -87,11 +90,16 @@ class Notifications:
             for instance, continues in transaction.changed.items():
                 for waiter in self._change_waiters.get(instance, ()):
                     if not (continues and waiter.wait.until_ended):
-                        waiter.wake()
+                        waiter.wake_for_commit()
         if self._lease_waiters:
             for instance in transaction.changed:
                 for waiter in self._lease_waiters_of.get(instance, ()):
                     waiter.wake_for(instance)
+
+    def take_ready_turn(self) -> bool:
+        """Whether a commit of this process has made an instance ready since this was last asked."""
+        is_ready, self._turn_is_ready = self._turn_is_ready, False
+        return is_ready
 
     async def wait_for_work(self, wait: WorkWait) -> None:
         """Return when there may be work, or after the timeout."""
@@ -117,10 +125,14 @@ class Notifications:
 
         def look(reader: Reader) -> tuple[bool, InstanceState | None]:
             key = (reader.namespace, wait.instance)
-            if not self._differs(wait, reader.execute(READ_CHANGE_MARKS, key).fetchone()):
+            # A commit that wakes the call is most likely the one that it waits for.
+            if not waiter.take_commit() and not self._differs(
+                wait, reader.execute(READ_CHANGE_MARKS, key).fetchone()
+            ):
                 return False, None
             found = reader.execute(READ_INSTANCE, key).fetchone()
-            return True, None if found is None else self.damage.with_mark(state_of(found))
+            state = None if found is None else self.damage.with_mark(state_of(found))
+            return has_changed(wait, state), state
 
         try:
             with self._registered(waiter, watchers):

@@ -80,11 +80,22 @@ class Waiter:
 class ChangeWaiter(Waiter):
     """One call that waits for a change of an instance."""
 
-    __slots__ = ("wait",)
+    __slots__ = ("_is_for_commit", "wait")
 
     def __init__(self, wait: ChangeWait) -> None:
         super().__init__()
         self.wait = wait
+        self._is_for_commit = False
+
+    def wake_for_commit(self) -> None:
+        """Make the call look again, because this process has committed a change of the instance."""
+        self._is_for_commit = True
+        self.wake()
+
+    def take_commit(self) -> bool:
+        """Whether such a commit has woken the call since this was last asked."""
+        is_for_commit, self._is_for_commit = self._is_for_commit, False
+        return is_for_commit
 
 
 class LeaseWaiter(Waiter):
