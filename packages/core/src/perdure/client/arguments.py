@@ -13,9 +13,6 @@ from perdure.records.instances import InstanceStatus
 LONGEST_REASON = 16 * 1024
 """The longest reason of a call, in bytes of UTF-8; it becomes part of what is stored."""
 
-LONGEST_VALUE_KEY = 512
-"""In bytes of UTF-8."""
-
 LARGEST_PAGE = 1000
 """The largest page size, and the default."""
 
@@ -65,21 +62,6 @@ def check_count(value: int, what: str, *, least: int = 1) -> int:
     if not is_integer(value) or value < least:
         raise InvalidInput(f"{what} {shown(value)} is out of range; pass {least} or more")
     return value
-
-
-def check_value_key(key: str) -> str:
-    """Return the key of a value; raises `InvalidInput` unless it has 1 to 512 bytes of UTF-8."""
-    if not isinstance(cast("object", key), str):
-        raise InvalidInput(f"the key {shown(key)} is not a string; pass 1 to 512 bytes of text")
-    try:
-        size = len(key.encode())
-    except UnicodeEncodeError:
-        raise InvalidInput(
-            f"the key {shown(key)} has characters that UTF-8 cannot carry; remove the surrogates"
-        ) from None
-    if not 1 <= size <= LONGEST_VALUE_KEY:
-        raise InvalidInput(f"the key {shown(key)} has {size} bytes; use 1 to {LONGEST_VALUE_KEY}")
-    return key
 
 
 def check_instant(value: datetime, what: str) -> Instant:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from perdure.client import calls
 from perdure.client.any_loop import on_any_loop
-from perdure.client.arguments import check_count, check_value_key
+from perdure.client.arguments import check_count
 from perdure.client.part import ClientPart
 from perdure.client.waiting import until
 from perdure.errors import InstanceNotFound, ValueNotFound
 from perdure.model.identifiers import check_identifier
 from perdure.model.payload import check_annotation, decode
 from perdure.model.status import Completed, Failed, Running
+from perdure.model.values import check_key
 from perdure.records.instances import InstanceState
 from perdure.records.limits import VALUES
 from perdure.records.queries import InstanceValues
@@ -49,7 +50,7 @@ class ProgressClient(ClientPart):
         """
         self._enter("get_value", VALUES)
         check_identifier(instance, "instance id")
-        check_value_key(key)
+        check_key(key)
         check_annotation(value_type, "value_type")
         stored = await self._values(instance, key)
         if stored is None:
@@ -72,7 +73,7 @@ class ProgressClient(ClientPart):
         """
         self._enter("wait_for_value", VALUES)
         check_identifier(instance, "instance id")
-        check_value_key(key)
+        check_key(key)
         check_annotation(value_type, "value_type")
 
         async def look(state: InstanceState | None) -> InstanceValues | None:
