@@ -3,7 +3,8 @@
 Python, the console and the driver of a storage take most of a second of processor time to load; what
 a command then does takes a tenth of that. `python forks.py SCRIPT WORDS` runs the script with these
 words first, in this process, and says which modules that has loaded. Then each line of the input is a
-JSON array of runs that begin together. The answer is their exit codes, when all of them have ended.
+JSON array of runs. The answer is their exit codes, when all of them have ended. Few run at once:
+each gives up on a storage that does not answer for some seconds, and a busy machine is no such storage.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import runpy
 import sys
 from contextlib import redirect_stdout
 
+AT_ONCE = 3
+
 
 def main(script: str, words: list[str]) -> None:
     """Serve the lines of the input; in a fork, run the script, and return when it has ended."""
@@ -25,14 +28,25 @@ def main(script: str, words: list[str]) -> None:
     print(json.dumps(sorted(sys.modules)), flush=True)
     for line in sys.stdin:
         started: list[int] = []
+        ended: dict[int, int] = {}
         for run in json.loads(line):
+            if len(started) - len(ended) == AT_ONCE:
+                _wait(ended)
             pid = os.fork()
             if pid == 0:
                 _write_to(run["out"], run["err"])
                 sys.exit(_run(script, run["words"]))
             started.append(pid)
-        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in started]
+        while len(ended) < len(started):
+            _wait(ended)
+        codes = [ended[pid] for pid in started]
         print(json.dumps(codes), flush=True)
+
+
+def _wait(ended: dict[int, int]) -> None:
+    """Wait until one of the runs has ended, and note its exit code."""
+    pid, status = os.wait()
+    ended[pid] = os.waitstatus_to_exitcode(status)
 
 
 def _run(script: str, words: list[str]) -> int:

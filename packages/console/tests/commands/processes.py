@@ -59,14 +59,14 @@ class Shell:
         return frozenset(json.loads(_stream(self._forks.stdout).readline()))
 
     def answers(self, *lines: str) -> list[Any]:
-        """What commands print with `--json`; they run at once, and all of them succeed."""
+        """What commands print with `--json`; a few run at once, and all of them succeed."""
         runs = [self._run(f"{line} --json") for line in lines]
         assert self._forks is not None, "load is called first"
         print(json.dumps(runs), file=_stream(self._forks.stdin), flush=True)
         codes = json.loads(_stream(self._forks.stdout).readline())
         for run, code in zip(runs, codes, strict=True):
             err = Path(run["err"]).read_text("utf-8")
-            assert (code, err) == (0, ""), run
+            assert (code, err) == (0, ""), (run["words"], code, err)
         return [json.loads(Path(run["out"]).read_text("utf-8")) for run in runs]
 
     def _run(self, line: str) -> dict[str, Any]:
