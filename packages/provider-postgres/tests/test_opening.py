@@ -73,6 +73,37 @@ def test_functions_that_a_version_has_no_more_outlive_one_migration(
     assert {"stranger", "write"} <= names()
 
 
+VERSION_1 = """
+ALTER TABLE {schema}.events DROP COLUMN count;
+ALTER TABLE {schema}.executions DROP COLUMN history;
+DROP INDEX {schema}.instances_by_status;
+CREATE INDEX instances_by_status ON {schema}.instances (status, namespace, created_at DESC, number DESC);
+UPDATE {schema}.meta SET value = '1' WHERE key = 'version';
+UPDATE {schema}.meta SET value = 'other' WHERE key = 'functions'
+"""
+COLUMNS = """
+SELECT table_name, column_name, data_type, is_nullable FROM information_schema.columns
+WHERE table_schema = '{schema}' ORDER BY 1, 2
+"""
+INDEXES = "SELECT indexdef FROM pg_indexes WHERE schemaname = '{schema}' ORDER BY 1"
+
+
+@pytest.mark.slow
+def test_a_schema_of_the_version_before_gets_what_a_new_one_has(
+    postgres_url, schema, execute, capsys
+):
+    url = f"{without_create(postgres_url)}&schema={schema}"
+    assert main(["migrate", url]) == 0
+    looks = [each.format(schema=schema) for each in (COLUMNS, INDEXES)]
+    new = [execute(postgres_url, each) for each in looks]
+    execute(postgres_url, *VERSION_1.format(schema=schema).split(";"))
+    assert [execute(postgres_url, each) for each in looks] != new
+
+    assert main(["migrate", url]) == 0
+    assert "went from 1 to 2" in capsys.readouterr().out
+    assert [execute(postgres_url, each) for each in looks] == new
+
+
 @pytest.mark.slow
 def test_many_processes_may_make_the_schema_at_once(postgres_url, schema):
     url = f"{postgres_url}&schema={schema}"

@@ -68,6 +68,12 @@ _UPGRADES: Final = {
         "ALTER TABLE {schema}.executions ADD COLUMN history bytea",
         "ALTER TABLE {schema}.executions ALTER COLUMN history SET STORAGE EXTERNAL",
         VACUUM_OF_EVENTS,
+        # With the condition that keeps searches by id from it.
+        "DROP INDEX {schema}.instances_by_status",
+        (
+            "CREATE INDEX instances_by_status ON {schema}.instances"
+            " (status, namespace, created_at DESC, number DESC) WHERE status <> ''"
+        ),
     )
 }
 """For each version the statements that make the next one of it."""
