@@ -442,9 +442,11 @@ BEGIN
         WHERE t.number = ANY (ARRAY[c.number]);
     END IF;
 
-    -- 8. The fields of the instances that the writes are about. A lease that is kept stays where it is
-    -- in the index unless it ends earlier now, so that the row is updated in place.
+    -- 8. The fields of the instances that the writes are about, and their answers. A lease that is kept
+    -- stays where it is in the index unless it ends earlier now, so that the row is updated in place.
+    v_rows := 0;
     IF p ? 'turns' THEN
+        RETURN QUERY
         UPDATE turns AS t
         SET queue = CASE WHEN q.number IS NULL THEN t.queue ELSE q.number END,
             last_event = CASE WHEN v_goes_on[c.i] THEN 0
@@ -495,28 +497,38 @@ BEGIN
             WHERE i.number = v_own[c.i] AND (p ? 'pins' OR v_goes_on[c.i])
         ) AS q ON true
         WHERE c.kind IN ('commit', 'terminate', 'reopen') AND v_own[c.i] > 0
-          AND t.number = ANY (ARRAY[v_own[c.i]]);
+          AND t.number = ANY (ARRAY[v_own[c.i]])
+        RETURNING c.i, 0,
+                  jsonb_build_object(
+                      'verdict', v_verdict[c.i], 'until', CASE WHEN k.keeps THEN t.held_until END,
+                      'activities_until', t.activities_until, 'in_use', t.in_use),
+                  NULL::bytea;
+        GET DIAGNOSTICS v_rows = ROW_COUNT;
     END IF;
 
-    -- 9. The answers, and for each kept lease a delivery.
-    RETURN QUERY
-        SELECT c.i, 0,
-               jsonb_build_object(
-                   'verdict', v_verdict[c.i], 'execution', v_execution[c.i],
-                   'event', v_event[c.i], 'lost', v_lost[c.i],
-                   'until', CASE WHEN t.token = c.token AND c.keep IS NOT NULL THEN t.held_until END,
-                   'activities_until', t.activities_until,
-                   'in_use', CASE WHEN c.kind = 'create'
-                                  THEN to_jsonb(ARRAY(SELECT u FROM unnest(v_in_use) AS u
-                                                      WHERE u = c.instance))
-                                  ELSE to_jsonb(t.in_use) END),
-               NULL::bytea
-        FROM jsonb_to_recordset(p->'items') AS c(
-            i int, kind text, instance text, token text, keep bigint
-        )
-        LEFT JOIN turns AS t
-            ON c.kind = 'commit' AND v_verdict[c.i] IN ('ok', 'repeat')
-           AND t.number = ANY (ARRAY[v_of[c.i]]);
+    -- 9. The answers of the other writes, and for each kept lease a delivery.
+    IF v_rows < jsonb_array_length(p->'items') THEN
+        RETURN QUERY
+            SELECT c.i, 0,
+                   jsonb_build_object(
+                       'verdict', v_verdict[c.i], 'execution', v_execution[c.i],
+                       'event', v_event[c.i], 'lost', v_lost[c.i],
+                       'until', CASE WHEN t.token = c.token AND c.keep IS NOT NULL
+                                     THEN t.held_until END,
+                       'activities_until', t.activities_until,
+                       'in_use', CASE WHEN c.kind = 'create'
+                                      THEN to_jsonb(ARRAY(SELECT u FROM unnest(v_in_use) AS u
+                                                          WHERE u = c.instance))
+                                      ELSE to_jsonb(t.in_use) END),
+                   NULL::bytea
+            FROM jsonb_to_recordset(p->'items') AS c(
+                i int, kind text, instance text, token text, keep bigint
+            )
+            LEFT JOIN turns AS t
+                ON c.kind = 'commit' AND v_verdict[c.i] = 'repeat'
+               AND t.number = ANY (ARRAY[v_of[c.i]])
+            WHERE c.kind NOT IN ('commit', 'terminate', 'reopen') OR v_own[c.i] = 0;
+    END IF;
     IF p ? 'keeps' AND EXISTS (SELECT FROM messages AS m WHERE m.instance = ANY (v_of)) THEN
         RETURN QUERY
             SELECT c.i, d.part, d.fields, d.data
