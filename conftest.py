@@ -14,14 +14,14 @@ settings.register_profile("workspace", deadline=None, suppress_health_check=[Hea
 settings.load_profile("workspace")
 
 
-WORKERS_PER_CORE = 2
-"""Tests wait for DynamoDB Local, other processes and files for half of their time."""
+WORKERS_PER_CORE = 2.5
+"""Tests wait for DynamoDB Local, other processes and files for half of their time, and not evenly."""
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """How many workers `--numprocesses=auto` means."""
-    return WORKERS_PER_CORE * (os.cpu_count() or 1)
+    return int(WORKERS_PER_CORE * (os.cpu_count() or 1))
 
 
 @pytest.hookimpl(trylast=True)
