@@ -1,4 +1,4 @@
-"""The queries of the operator's page run on the tables of this version."""
+"""The queries of the operators' page run on the tables of this version."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from perdure.providers.loader import open_provider
 
-PAGE = Path(__file__).parents[3] / "docs" / "operate" / "postgres.md"
+PAGE = Path(__file__).parents[3] / "docs" / "operate" / "postgres-operating.md"
 QUERIES = re.findall(r"```sql\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
 
 
