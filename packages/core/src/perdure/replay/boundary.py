@@ -62,7 +62,8 @@ class Boundary:
 
     def check_turn(self, *, expecting: bool) -> None:
         """Raise `ForbiddenUse` if the turn is void; `expecting`: durable work or a wait is under way."""
-        self.check()
+        if self._transcript.forbidden is not None:
+            self.check()
         if expecting or self._transcript.closed or self._loop.sleeps_for_ever:
             return
         raise ForbiddenUse(

@@ -11,8 +11,6 @@ from typing import Any, Final, NamedTuple
 
 from perdure.authoring.catalog import Catalog
 from perdure.authoring.functions import (
-    ActivityReference,
-    OrchestrationReference,
     activity_reference,
     orchestration_reference,
 )
@@ -53,15 +51,15 @@ def read_activity_call(
     if isinstance(activity, str):
         call = _read_named(activity, args, "activity", result_type)
         known = catalog.activity(call.name)
-        reference = None if known is None else known.reference
-    else:
-        reference = activity_reference(activity) or catalog.activity_of(activity)
-        if reference is None:
-            raise _not_registered(activity, "activity")
-        call = _read_function(reference, args, kwargs, "activity")
-    if reference is None or (reference.retry is None and reference.tag is None):
-        return call
-    return call._replace(retry=reference.retry, tag=reference.tag)
+        if known is None:
+            return call
+        return call._replace(retry=known.reference.retry, tag=known.reference.tag)
+    reference = activity_reference(activity) or catalog.activity_of(activity)
+    if reference is None:
+        raise _not_registered(activity, "activity")
+    name = reference.name
+    text = reference.parameters.encode(args, kwargs, f"activity {name!r}")
+    return Call(name, text, reference.result_type, reference.retry, reference.tag)
 
 
 def read_orchestration_call(
@@ -76,7 +74,9 @@ def read_orchestration_call(
     reference = orchestration_reference(orchestration)
     if reference is None:
         raise _not_registered(orchestration, "orchestration")
-    return _read_function(reference, args, kwargs, "orchestration")
+    name = reference.name
+    text = reference.parameters.encode(args, kwargs, f"orchestration {name!r}")
+    return Call(name, text, reference.result_type)
 
 
 def only_input(input: object) -> tuple[object, ...]:
@@ -89,16 +89,6 @@ def _read_named(name: str, args: tuple[object, ...], kind: str, result_type: obj
     name = check_identifier(name, f"{kind} name")
     (value,) = args or (None,)
     return Call(name, encode(value, what=f"input of {kind} {name!r}"), result_type)
-
-
-def _read_function(
-    reference: ActivityReference | OrchestrationReference,
-    args: tuple[object, ...],
-    kwargs: Mapping[str, object],
-    kind: str,
-) -> Call:
-    text = reference.parameters.encode(args, kwargs, f"{kind} {reference.name!r}")
-    return Call(reference.name, text, reference.result_type)
 
 
 def _not_registered(function: object, kind: str) -> NotRegistered:

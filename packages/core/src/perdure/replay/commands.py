@@ -285,8 +285,8 @@ class Commands(EventCommands):
         """
         number, name = scheduled.event_id, scheduled.name
         if self.transcript.drafts:
-            lineage = self.started.lineage
-            origin = None if lineage is None else self.started.origin(first)
+            started = self.started
+            origin = None if started.lineage is None else started.origin(first)
             data = ActivityData(
                 input=scheduled.input,
                 event=number,
@@ -294,8 +294,8 @@ class Commands(EventCommands):
                 first=first,
                 timeout=limit,
                 awaited=awaited,
-                origin=None if origin == self.started.execution else origin,
-                headers=self.started.headers,
+                origin=None if origin == started.execution else origin,
+                headers=started.headers,
             )
             if retry is not None:
                 data = with_policy(data, retry, began)

@@ -285,16 +285,17 @@ class Execution:
         self, kind: MessageKind, data: ResultData, now: Instant, most: int = WHOLE
     ) -> bool:
         """Deliver the end of scheduled work; returns False if the work is no longer under way."""
-        work = self._commands.work.get(data.scheduled)
-        if self.terminal is not None or work is None or work.kind is not kind:
+        commands, scheduled = self._commands, data.scheduled
+        work = commands.work.get(scheduled)
+        if work is None or work.kind is not kind or self._transcript.terminal is not None:
             return False
         if data.execution is not None and data.execution != self.started.origin(data.scheduled):
             return False  # the answer of a child that another execution has started
-        if data.started and not self._commands.limits_start(data.scheduled):
+        if data.started and not commands.limits_start(scheduled):
             return False
         if data.delivery is not None:
-            self._commands.draft.engine = ENGINE_WITH_RECOVERY
-        self._deliver_new(end_of_work(kind, data, self._commands.next_event, self._time(now)), most)
+            commands.draft.engine = ENGINE_WITH_RECOVERY
+        self._deliver_new(end_of_work(kind, data, commands.next_event, self._time(now)), most)
         return True
 
     def accept_cancel(self, reason: str, now: Instant, most: int = WHOLE) -> bool:
@@ -436,7 +437,8 @@ class Execution:
             loop.leave()
 
     def _deliver(self, event: Event, most: int) -> None:
-        self._transcript.last_event = self._transcript.delivered = event.event_id
+        transcript = self._transcript
+        transcript.last_event = transcript.delivered = event.event_id
         self.loop.set_time(event.at)
         if self._commands.later_seeds:
             self._commands.reseed(event.event_id)
@@ -469,7 +471,8 @@ class Execution:
 
     def _time(self, now: Instant) -> Instant:
         """The time of the next event: the history's time never steps back, even if clocks do."""
-        return max(now, self.loop.now)
+        last = self.loop.now
+        return now if now > last else last
 
     def _deliver_start(self, event: OrchestrationStarted) -> None:
         if event.start_at is not None and event.start_at > event.at:
@@ -499,19 +502,18 @@ class Execution:
         return self.definition.function(self._context, *args, **kwargs)
 
     def _deliver_end_of_work(self, event: Event, scheduled: int) -> None:
-        work = self._commands.work.pop(scheduled, None)
-        if scheduled == self._cleanup_timer:
-            self._commands.end_cancelled()
+        commands = self._commands
+        work = commands.work.pop(scheduled, None)
+        if work is not None and work.future is not None:
+            if commands.start_limits:
+                commands.end_start_limit(scheduled)
+            settle(work, work.future, event)
+        elif scheduled == self._cleanup_timer:
+            commands.end_cancelled()
         elif scheduled == self._start_timer:
             self._call()
-        elif self._commands.start_limits and self._commands.reached_start_limit(scheduled):
-            pass
-        elif work is None or work.future is None:
+        elif not (commands.start_limits and commands.reached_start_limit(scheduled)):
             self.loop.fire(scheduled)
-        else:
-            if self._commands.start_limits:
-                self._commands.end_start_limit(scheduled)
-            settle(work, event)
 
     def _deliver_cancel(self, event: history.CancelRequested) -> None:
         self._commands.cancel_reason = event.reason

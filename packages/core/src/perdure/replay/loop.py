@@ -233,7 +233,8 @@ class OrchestrationLoop(GuardedLoop):
 
     def set_time(self, now: Instant) -> None:
         """Set the time to that of the event that is delivered next; it never steps back."""
-        self._now = max(self._now, now)
+        if now > self._now:
+            self._now = now
         self._callbacks_left = _MOST_CALLBACKS
 
     @property

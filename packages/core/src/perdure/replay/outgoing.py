@@ -72,7 +72,7 @@ class Outgoing:
 
     def activity(self, name: str, tag: str | None, data: ActivityData) -> DraftActivity:
         """An activity for the queue."""
-        return DraftActivity(self.activity_id(data.event), name, tag, data)
+        return DraftActivity(activity_id(self.execution, data.event), name, tag, data)
 
     def timer(self, number: int, fire_at: Instant) -> Message:
         """A message to the own mailbox that becomes visible when the timer is due."""

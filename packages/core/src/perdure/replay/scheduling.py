@@ -345,7 +345,8 @@ class SchedulingContext(ContextMarker):
         start_timeout: timedelta | float | None,
     ) -> asyncio.Future[Any]:
         commands = self._commands
-        commands.require_running(call)
+        if not commands.loop.runs_here():
+            commands.require_running(call)
         asked = read_activity_call(commands.catalog, activity, args, kwargs, result_type)
         chosen_tag = asked.tag if tag is OMITTED else _checked_tag(tag)
         policy = asked.retry if retry is OMITTED else _checked_policy(retry)

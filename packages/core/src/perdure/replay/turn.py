@@ -84,11 +84,8 @@ class Work:
     """The child's instance id."""
 
 
-def settle(work: Work, event: Event) -> None:
+def settle(work: Work, future: ScheduledFuture[Any], event: Event) -> None:
     """Settle the future of the work with its outcome."""
-    future = work.future
-    if future is None:
-        return
     match event:
         case history.ActivityCompleted():
             future.settle(event.result, work.result_type, f"result of activity {work.name!r}")

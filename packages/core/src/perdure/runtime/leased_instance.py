@@ -340,7 +340,8 @@ class LeasedInstance:
         except BaseException:
             services.activities.unreserve(direct)
             raise
-        self._release(delivery.taken)
+        if delivery.taken:
+            self._release(delivery.taken)
         if self.in_flight:
             self._note_given(commit)
         times = TurnTimes(made - began, perf_counter() - made)
@@ -368,7 +369,8 @@ class LeasedInstance:
 
     def _take_draft(self) -> TurnDraft:
         delivery = self._delivery
-        self._release(delivery.dropped)
+        if delivery.dropped:
+            self._release(delivery.dropped)
         if delivery.execution is None:
             return TurnDraft()
         try:
