@@ -25,11 +25,17 @@ class EndIndex(Generic[Row]):
         self._buckets: dict[int, dict[Row, Instant]] = {}
         self._bucket_of: dict[Row, int] = {}
 
-    @property
-    def first(self) -> Instant | None:
-        """The earliest instant, or None without rows."""
-        buckets = self._buckets
-        return min(buckets[min(buckets)].values()) if buckets else None
+    def next_look(self, now: Instant) -> Instant | None:
+        """When to look again, or None without rows: not later than the earliest instant.
+
+        Within the second of the earliest instant it is exact. Before that it is the beginning of
+        the second, because looking for the earliest of many rows takes long.
+        """
+        if not self._buckets:
+            return None
+        first = min(self._buckets)
+        begins = first << _BUCKET
+        return begins if begins > now else min(self._buckets[first].values())
 
     def __contains__(self, row: Row) -> bool:
         return row in self._bucket_of

@@ -376,13 +376,13 @@ class MemoryProvider(Provider):
                 store.turns.update(now)
                 if store.turns.oldest(store.registered_turns(wait.serves), 1, now):
                     return now
-                changes.append(store.turns.next_change())
+                changes.append(store.turns.next_change(now))
             if wait.activity_names:
                 store.activities.update(now)
                 queues = store.registered_activities(wait.activity_names, wait.activity_tags)
                 if store.activities.oldest(queues, 1, now):
                     return now
-                changes.append(store.activities.next_change())
+                changes.append(store.activities.next_change(now))
             return min((at for at in changes if at is not None), default=None)
 
     def _state(self, instance: str) -> InstanceState | None:

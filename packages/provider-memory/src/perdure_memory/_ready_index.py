@@ -162,9 +162,9 @@ class ReadyIndex(Generic[Row]):
         for _, row in moved + self._ends.beyond(now + FARTHEST_END):
             self.place(row, now)
 
-    def next_change(self) -> Instant | None:
-        """When the place of a row next changes with time; for a call that sleeps until then."""
-        times = [at for at in (self._ends.first, self._dues.first) if at is not None]
+    def next_change(self, now: Instant) -> Instant | None:
+        """When the place of a row may next change with time; for a call that sleeps until then."""
+        times = [at for at in (self._ends.next_look(now), self._dues.first) if at is not None]
         at = min(times, default=None)
         self._looks_until = max(self._looks_until, _FOR_EVER if at is None else at)
         return at
