@@ -33,6 +33,12 @@ async def chain(ctx: perdure.OrchestrationContext, length: int) -> int:
 
 
 @app.orchestration
+async def fan_out(ctx: perdure.OrchestrationContext, width: int) -> int:
+    results = [ctx.schedule_activity(add_one, number) for number in range(width)]
+    return len(await asyncio.gather(*results))
+
+
+@app.orchestration
 async def two_events(ctx: perdure.OrchestrationContext) -> int:
     return await ctx.schedule_wait("go", int) + await ctx.schedule_wait("go", int)
 
@@ -52,6 +58,18 @@ async def test_a_chain_of_n_activities_commits_n_plus_one_turns_and_nothing_else
     assert len(watched.provider.commits) == 21
     calls = dict(watched.provider.calls)
     assert calls == {"create_instance": 1, "lease_turns": 1, "commit_turn": 21}
+
+
+async def test_a_fan_out_beyond_a_lease_call_is_handed_over_by_its_results_not_by_messages() -> (
+    None
+):
+    watched = Wrapping(WatchedProvider)
+    async with Stage(app, plugins=[watched]) as stage:
+        assert await stage.run(fan_out, 500) == 500
+
+    # Its lease is kept while more of its activities wait in the queue.
+    assert watched.provider.calls["complete_activity"] == 0
+    assert watched.provider.calls["lease_turns"] < 5
 
 
 async def test_history_is_read_only_for_a_cold_instance(url) -> None:

@@ -222,6 +222,12 @@ class Execution:
         return self._transcript.last_event
 
     @property
+    def first_activity(self) -> str | None:
+        """The name of the activity that was scheduled first of those under way; None without any."""
+        works = self._commands.work.values()
+        return next((work.name for work in works if work.kind is MessageKind.ACTIVITY), None)
+
+    @property
     def cancel_reason(self) -> str | None:
         """Why it is being cancelled, or None."""
         return self._commands.cancel_reason

@@ -25,6 +25,7 @@ from perdure.model.wire import ResultData
 from perdure.records.activities import ActivityRequest, LeasedActivity
 from perdure.records.queries import WorkWait
 from perdure.records.turns import CommitAnswer, TurnCommit
+from perdure.replay.execution import Execution
 from perdure.replay.turn import DraftActivity
 from perdure.runtime.activity_call import ActivityCaller
 from perdure.runtime.activity_cancellation import ActivityCancellation
@@ -220,6 +221,16 @@ class ActivityWorker:
         with self._provider.notifier.subscribe_activities() as subscription:
             self._slots.waiter = subscription
             await self._loop.run(subscription)
+
+    def expects_from_queue(self, execution: Execution) -> bool:
+        """Whether an activity of this execution is likely to begin here soon, and to end soon.
+
+        Where the last look took as much as it asked for, the next one finds the rest.
+        """
+        if not self._slots.is_backlogged:
+            return False
+        name = execution.first_activity
+        return name is not None and self.runner.expect_soon(name)
 
     @property
     def may_ask_for_unregistered(self) -> bool:

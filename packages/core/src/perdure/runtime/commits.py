@@ -95,7 +95,10 @@ def _is_kept(
     for activity in direct:
         if runner.expect_soon(activity.name):
             return True
-    return runner.soon_done(held.instance)
+    if runner.soon_done(held.instance):
+        return True
+    execution = delivery.execution
+    return execution is not None and services.activities.expects_from_queue(execution)
 
 
 def _version_to_pin(

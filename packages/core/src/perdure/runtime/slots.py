@@ -74,8 +74,9 @@ class Slots:
         self._in_flight = in_flight
         in_flight.when_freed = self._tell_of_room
         self._taken: Counter[Kind] = Counter()
-        self._is_backlogged = False
-        """Whether the last call for all kinds found as much as it asked for."""
+        self.is_backlogged = False
+        """Whether the queue has more than there is room for: the last call for all kinds found as much
+        as it asked for, or a commit added what got no slot."""
         self._freed = asyncio.Event()
         self.waiter: Subscription | None = None
         """Notified when a kind that was full has room again."""
@@ -121,6 +122,8 @@ class Slots:
         has_room = (self.free(kind) if is_first else self.spare(kind)) > 0
         if has_room:
             self._taken[kind] += 1
+        else:
+            self.is_backlogged = True  # it goes to the queue
         return has_room
 
     async def wait(self) -> None:
@@ -156,7 +159,7 @@ class Slots:
         for the roomier kind alone, so that few free threads don't delay async activities.
         """
         spare = {kind: room for kind in self._names if (room := self.spare(kind))}
-        if len(spare) < len(self._names) or (self._is_backlogged and len(set(spare.values())) > 1):
+        if len(spare) < len(self._names) or (self.is_backlogged and len(set(spare.values())) > 1):
             kind = max(spare, key=spare.__getitem__)
             return Room(frozenset({kind}), self._names[kind], self._bounded(spare[kind]))
         return self.everything()
@@ -164,7 +167,7 @@ class Slots:
     def note_found(self, room: Room, count: int) -> None:
         """Say how many activities a lease call found."""
         asked_for_all = len(room.kinds) == len(self._names)
-        self._is_backlogged = asked_for_all and count >= room.limit
+        self.is_backlogged = asked_for_all and count >= room.limit
 
     @contextmanager
     def asked_for(self, room: Room) -> Generator[None]:
