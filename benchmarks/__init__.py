@@ -11,6 +11,7 @@
 - `databases`, `delay`: a PostgreSQL for those that need one, and a proxy that puts it far away
 - `one`: plays one row once, in a process of its own, and prints what it gave as JSON
 - `runner`: plays all rows of all subjects in turn, again and again
+- `bare_asyncio`: beside the rows, what a step takes on asyncio alone, in processor time
 - `excerpt`: the few figures of a run that the page on choosing a provider shows
 - `report`, `page`, `plots`: medians with their spread as JSON, as tables and as pictures
 
