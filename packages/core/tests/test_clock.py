@@ -158,3 +158,10 @@ def test_durations_are_timedeltas_or_seconds(value, duration):
 def test_what_is_no_duration_is_refused_with_its_value(value):
     with pytest.raises(InvalidDuration, match=r"^timeout "):
         to_duration(value, "timeout")
+
+
+def test_an_instant_after_the_last_day_is_shown_as_that_day() -> None:
+    far = to_datetime(2**62)  # asyncio.sleep takes thousands of years
+
+    assert (far.year, far.month, far.day) == (9999, 12, 31)
+    assert far.utcoffset() == timedelta(0)

@@ -11,10 +11,12 @@ from perdure import history
 from perdure.history import (
     INCOMING,
     TERMINAL,
+    ActivityScheduled,
     CopiedFrom,
     Event,
     Kept,
     Seed,
+    TimerCreated,
     decode_event,
     encode_event,
 )
@@ -118,6 +120,20 @@ def test_every_event_prints_in_one_readable_line(event: Event) -> None:
     assert "\n" not in line
     assert event.kind in line
     assert line.lstrip().startswith(str(event.event_id))
+
+
+def test_an_event_prints_its_day_its_instants_in_words_and_only_what_it_has() -> None:
+    week = 7 * 24 * 3600 * 1_000_000
+    timer = TimerCreated(event_id=2, at=0, fire_at=week, purpose="sleep")
+    activity = ActivityScheduled(event_id=3, at=week, name="pay", input="1", attempt=1)
+
+    assert str(timer) == (
+        "   2  1970-01-01 00:00:00.000000"
+        "  TimerCreated(fire_at=1970-01-08 00:00:00.000000, purpose='sleep')"
+    )
+    assert str(activity) == (
+        "   3  1970-01-08 00:00:00.000000  ActivityScheduled(name='pay', input='1', attempt=1)"
+    )
 
 
 def test_every_kind_is_incoming_terminal_or_a_command() -> None:

@@ -31,8 +31,11 @@ def to_microseconds(duration: timedelta) -> int:
 
 
 def to_datetime(instant: Instant) -> datetime:
-    """The instant as an aware datetime in UTC."""
-    return _EPOCH + timedelta(microseconds=instant)
+    """The instant as an aware datetime in UTC; the last of all for one after the year 9999."""
+    try:
+        return _EPOCH + timedelta(microseconds=instant)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC)
 
 
 def to_instant(moment: datetime) -> Instant:

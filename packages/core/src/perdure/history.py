@@ -46,9 +46,13 @@ class HistoryEvent:
         return to_datetime(self.at)
 
     def __str__(self) -> str:
-        own = [field.name for field in fields(self) if field.name not in ("event_id", "at")]
-        shown = ", ".join(f"{name}={_shorten(getattr(self, name))}" for name in own)
-        return f"{self.event_id:>4}  {self.time:%H:%M:%S.%f}  {self.kind}({shown})"
+        own = [(field.name, getattr(self, field.name)) for field in fields(self)]
+        shown = ", ".join(
+            f"{name}={_in_words(name, value)}"
+            for name, value in own
+            if name not in ("event_id", "at") and value is not None and value != ()
+        )
+        return f"{self.event_id:>4}  {self.time:%Y-%m-%d %H:%M:%S.%f}  {self.kind}({shown})"
 
 
 @record
@@ -505,7 +509,9 @@ _RESTORED: Mapping[type[Event], Callable[[dict[str, object]], None]] = {
 """What makes values of JSON the values of fields, for events where it is not the same."""
 
 
-def _shorten(value: object) -> str:
+def _in_words(name: str, value: object) -> str:
+    if name in ("fire_at", "start_at"):
+        return f"{to_datetime(cast('Instant', value)):%Y-%m-%d %H:%M:%S.%f}"
     if isinstance(value, str | bytes | int | None):
         text = repr(value)
     elif hasattr(value, "display_message"):
