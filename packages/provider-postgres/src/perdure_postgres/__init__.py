@@ -11,7 +11,7 @@ Each room uses only those above it:
 - `_histories`: the events of an execution as rows, and as one value
 - `_rows`, `_calls`: calls of the functions, and the records that their rows become
 - `_writes`: groups of writes that share a transaction
-- `_batches`: small calls that share a statement
+- `_batches`, `_leftovers`: small calls that share a statement
 - `_waits`, `_signals`: waiting calls, and what other processes tell them
 - `_transactions`: transactions in which activities write
 - `_looks`, `_heads`: looks for work, and where they begin

@@ -1,4 +1,4 @@
-"""Batches of small calls: reads of instances, and leases that are given back.
+"""Batches of small calls: reads of instances, and deletions.
 
 Hundreds of callers may wait for as many instances. What they ask at the same time goes to the server
 in one statement, with the place of each call in it.
@@ -21,8 +21,9 @@ _BATCHES_AT_ONCE: Final = 2
 class Batch:
     """Gathers the calls of one function, which takes a list of items and answers by their places."""
 
-    def __init__(self, calls: Calls, function: str) -> None:
+    def __init__(self, calls: Calls, function: str, *, repeatable: bool = True) -> None:
         self._calls = calls
+        self._repeatable = repeatable
         self._function = function
         self._groups = CallGroups[Item, Any](
             in_tasks(self._carry_out),
@@ -45,7 +46,7 @@ class Batch:
             group.calls[0].operation,
             self._function,
             as_json(items),
-            repeatable=True,
+            repeatable=self._repeatable,
         )
         found = {cast("int", place): row for place, *row in rows}
         for place, each in enumerate(group.calls):

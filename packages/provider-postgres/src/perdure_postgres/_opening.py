@@ -15,6 +15,7 @@ from perdure_postgres._database import Database, connect
 from perdure_postgres._errors import provider_error
 from perdure_postgres._held import HeldRows
 from perdure_postgres._histories import RunningHistories
+from perdure_postgres._leftovers import Leftovers
 from perdure_postgres._options import PostgresOptions
 from perdure_postgres._schema.checking import check_version, migrate, read_state_statement
 from perdure_postgres._schema.migrations import VERSION, digest
@@ -36,6 +37,8 @@ class OpenDatabase:
         self.database = database
         self.calls = Calls(database, schema=options.schema_name, namespace=namespace)
         self.states = Batch(self.calls, "read_instances")
+        self.deletions = Batch(self.calls, "delete_ended", repeatable=False)
+        self.leftovers = Leftovers(self.calls)
         self.held = HeldRows(self.calls, patience=options.call_timeout)
         self.statements = Statements(options.schema_name, namespace)
         self.waits = Waits(clock, storage=database.storage)
@@ -80,6 +83,8 @@ class OpenDatabase:
         await self.writer.drain()
         await self.held.close()
         await self.states.drain()
+        await self.deletions.drain()
+        await self.leftovers.drain()
         await self.transactions.close()
         await self.signals.close()
         await self.database.close()

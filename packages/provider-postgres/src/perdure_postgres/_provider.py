@@ -7,9 +7,7 @@ for; leases that no caller received are given back.
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -55,6 +53,7 @@ from perdure.contract import (
     check_limit,
     check_reopening,
     has_changed,
+    to_its_end,
 )
 from perdure.errors import (
     ExecutionNotFound,
@@ -87,9 +86,8 @@ from perdure_postgres._writes.changes import (
 
 Result = TypeVar("Result")
 
-_LOGGER: Final = logging.getLogger("perdure.postgres")
 _MESSAGES_PER_WRITE: Final = 500
-_ROWS_PER_REMOVAL: Final = 1000
+_EVENTS_PER_DELETION: Final = 1000
 _INSTANCES_PER_REMOVAL: Final = 200
 
 
@@ -125,7 +123,7 @@ class PostgresProvider(Provider):
     async def create_instance(self, new: NewInstance) -> None:
         await self._write(Creation(new))
         if new.replaces is not None:
-            await self._remove_leftovers()
+            await self._opened("create_instance").leftovers.remove()
 
     async def send(self, messages: Sequence[Message]) -> None:
         each = tuple(messages)
@@ -135,8 +133,9 @@ class PostgresProvider(Provider):
     async def lease_turns(self, request: TurnRequest) -> Sequence[LeasedTurn]:
         check_limit(request.limit)
         check_lease("lease_for", request.lease_for)
-        return await self._finished(
-            self._looks.lease_turns(self._opened("lease_turns"), request), self._return_turns
+        return await to_its_end(
+            self._looks.lease_turns(self._opened("lease_turns"), request),
+            unheard=self._return_turns,
         )
 
     async def read_history(
@@ -200,9 +199,9 @@ class PostgresProvider(Provider):
     async def lease_activities(self, request: ActivityRequest) -> Sequence[LeasedActivity]:
         check_limit(request.limit)
         check_lease("lease_for", request.lease_for)
-        return await self._finished(
+        return await to_its_end(
             self._looks.lease_activities(self._opened("lease_activities"), request),
-            self._return_activities,
+            unheard=self._return_activities,
         )
 
     async def complete_activity(self, completion: ActivityCompletion) -> None:
@@ -267,17 +266,18 @@ class PostgresProvider(Provider):
         return await self._write(Termination(termination))
 
     async def delete_instance(self, instance: str, *, incarnation: str) -> bool:
-        [(answer,)] = await self._change(
-            "delete_instance",
-            "delete_instance",
-            stored(instance),
-            stored(incarnation),
-            instance=instance,
-        )
+        opened = self._opened("delete_instance")
+        item = {
+            "instance": stored(instance),
+            "incarnation": stored(incarnation),
+            "hurried": True,
+        }
+        ask = partial(opened.deletions.ask, "delete_instance", instance, item)
+        [answer] = await opened.held.carry_out(lambda: (instance,), ask)
         if answer == "running":
             raise InstanceRunning(instance)
         self._tell(News(instances=(instance,), turning=(instance,)))
-        await self._remove_leftovers()
+        await opened.leftovers.remove()
         return answer == "deleted"
 
     async def prune_executions(self, instance: str, *, incarnation: str, before: int) -> int:
@@ -291,7 +291,7 @@ class PostgresProvider(Provider):
         )
         if count is None:
             raise InstanceNotFound(instance)
-        await self._remove_leftovers()
+        await self._opened("prune_executions").leftovers.remove()
         return cast("int", count)
 
     async def delete_early_events(
@@ -300,7 +300,7 @@ class PostgresProvider(Provider):
         check_limit(limit)
         deleted = 0
         while deleted < limit:
-            part = min(limit - deleted, _ROWS_PER_REMOVAL)
+            part = min(limit - deleted, _EVENTS_PER_DELETION)
             [(count,)] = await self._change(
                 "delete_early_events",
                 "delete_early_events",
@@ -321,7 +321,7 @@ class PostgresProvider(Provider):
                 "delete_namespace", "delete_part_of_namespace", _INSTANCES_PER_REMOVAL
             )
         self._tell(News(everything=True))
-        await self._remove_leftovers()
+        await self._opened("delete_namespace").leftovers.remove()
 
     async def read_values(
         self, instance: str, *, keys: frozenset[str] | None = None
@@ -422,7 +422,7 @@ class PostgresProvider(Provider):
 
         def call() -> Awaitable[list[Any]]:
             made = opened.calls.call(operation, function, *arguments, repeatable=repeatable)
-            return self._finished(made)
+            return to_its_end(made)
 
         touched = () if instance is None else (instance,)
         return await opened.held.carry_out(lambda: touched, call)
@@ -443,7 +443,7 @@ class PostgresProvider(Provider):
         until = self.clock.now() + to_microseconds(lease_for)
 
         async def renew(part: Sequence[Mapping[str, object]]) -> Sequence[int]:
-            [(gone,)] = await self._finished(
+            [(gone,)] = await to_its_end(
                 opened.calls.call(operation, operation, until, as_json(part), repeatable=True)
             )
             return gone or ()
@@ -459,59 +459,22 @@ class PostgresProvider(Provider):
             opened.held.later(instance, partial(renew, by_instance.pop(instance)))
         return await renew([each for part in by_instance.values() for each in part])
 
-    async def _finished(
-        self,
-        call: Awaitable[Result],
-        undo: Callable[[Result], Awaitable[None]] | None = None,
-    ) -> Result:
-        """The result of a call. If the caller is cancelled the call ends first, and is undone."""
-        task = asyncio.ensure_future(call)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            while not task.done():
-                # A second cancellation changes nothing: the caller raises the first one.
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait([task])
-            if task.cancelled() or task.exception() is not None:
-                raise
-            if undo is not None:
-                undoing = asyncio.ensure_future(undo(task.result()))
-                while not undoing.done():
-                    with suppress(asyncio.CancelledError):
-                        await asyncio.wait([undoing])
-                with suppress(ProviderError):
-                    undoing.result()
-            raise
-
     async def _return_turns(self, leased: Sequence[LeasedTurn]) -> None:
-        for turn in leased:
-            lease = TurnLease(instance=turn.state.instance, token=turn.token)
-            await self.release_turn(TurnRelease(lease=lease, counted=False))
+        # What cannot be given back is free when its lease ends.
+        with suppress(ProviderError):
+            for turn in leased:
+                lease = TurnLease(instance=turn.state.instance, token=turn.token)
+                await self.release_turn(TurnRelease(lease=lease, counted=False))
 
     async def _return_activities(self, leased: Sequence[LeasedActivity]) -> None:
-        for activity in leased:
-            await self.release_activity(ActivityRelease(lease=activity.lease, counted=False))
+        with suppress(ProviderError):
+            for activity in leased:
+                await self.release_activity(ActivityRelease(lease=activity.lease, counted=False))
 
     def _tell(self, news: News) -> None:
         opened = self._storage.if_open
         if opened is not None:
             opened.tell(news)
-
-    async def _remove_leftovers(self) -> None:
-        """Remove what this deletion, and those of crashed processes, have left to remove.
-
-        The deletion has taken effect, so a failure leaves the rest to the next one.
-        """
-        calls = self._opened("delete_instance").calls
-        try:
-            more = True
-            while more:
-                [(more,)] = await calls.read_plain(
-                    "delete_instance", "remove_leftovers", _ROWS_PER_REMOVAL
-                )
-        except ProviderError as error:
-            _LOGGER.warning("the next deletion removes what is left of this one: %s", error)
 
 
 def _named(leases: Sequence[ActivityLease]) -> list[dict[str, object]]:

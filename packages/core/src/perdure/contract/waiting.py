@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from perdure.records.instances import InstanceState, InstanceStatus
 from perdure.records.queries import ChangeWait
@@ -57,18 +57,28 @@ async def to_its_end(call: Awaitable[T], *, unheard: Callable[[T], object] | Non
     """The result of a call that must not be broken off.
 
     If the caller is cancelled, however often, the cancellation reaches it when the call has ended.
-    `unheard` gets the result that a cancelled caller does not.
+    `unheard` gets the result that a cancelled caller does not. It may be a coroutine function: then it
+    comes to its end, too, before the cancellation goes on, and its error is raised instead.
     """
     running = asyncio.ensure_future(call)
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
-        while not running.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([running])
-        if unheard is not None and running.exception() is None:
-            unheard(running.result())
+        await _until_done(running)
+        if unheard is not None and not running.cancelled() and running.exception() is None:
+            undoing = unheard(running.result())
+            if isinstance(undoing, Awaitable):
+                ending = asyncio.ensure_future(cast("Awaitable[object]", undoing))
+                await _until_done(ending)
+                ending.result()
         raise
+
+
+async def _until_done(running: asyncio.Future[Any]) -> None:
+    """Return when it is done, however often the caller is cancelled."""
+    while not running.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait([running])
 
 
 def pass_over(done: asyncio.Future[Any]) -> None:

@@ -116,8 +116,9 @@ class BoundPostgresProvider(BoundProvider):
 
     async def delete_instance(self, instance: str, *, incarnation: str) -> bool:
         # What belongs to it is removed by the next deletion of an ordinary provider.
-        [(answer,)] = await self._call(
-            "delete_instance", "delete_instance", "%s, %s", stored(instance), stored(incarnation)
+        item = {"o": 0, "instance": stored(instance), "incarnation": stored(incarnation)}
+        [(_, answer)] = await self._call(
+            "delete_instance", "delete_ended", "%s::jsonb", as_json([item])
         )
         if answer == "running":
             raise InstanceRunning(instance)

@@ -15,26 +15,36 @@ BEGIN
 END
 $$;
 
--- Deletes an ended instance; returns 'deleted', 'running' or 'absent'.
-CREATE OR REPLACE FUNCTION delete_instance(p_namespace int, p_instance text, p_incarnation text)
-RETURNS text
+-- Deletes ended instances; returns for each place 'deleted', 'running' or 'absent'. With `hurried` it
+-- leaves a row soon that another transaction holds, as `write` does.
+CREATE OR REPLACE FUNCTION delete_ended(p_namespace int, p jsonb)
+RETURNS TABLE (place int, answer text)
 LANGUAGE plpgsql VOLATILE @settings@ AS $$
 DECLARE
-    v_number bigint;
-    v_status text;
+    v_numbers bigint[];
 BEGIN
-    PERFORM t.number FROM find_instance(p_namespace, p_instance) AS i
-    JOIN turns AS t ON t.number = ANY (ARRAY[i.number]) FOR UPDATE OF t;
-    SELECT i.number, i.status INTO v_number, v_status
-    FROM find_instance(p_namespace, p_instance) AS i
-    WHERE i.incarnation = p_incarnation AND i.status <> 'Awaited';
-    IF v_number IS NULL THEN
-        RETURN 'absent';
-    ELSIF v_status NOT IN ('Completed', 'Failed') THEN
-        RETURN 'running';
+    IF p->0 ? 'hurried' THEN
+        PERFORM set_config('lock_timeout', '250ms', true);
     END IF;
-    PERFORM delete_instances(ARRAY[v_number]);
-    RETURN 'deleted';
+    PERFORM t.number
+    FROM jsonb_to_recordset(p) AS r(instance text)
+    JOIN LATERAL find_instance(p_namespace, r.instance) AS i ON true
+    JOIN turns AS t ON t.number = ANY (ARRAY[i.number])
+    ORDER BY i.number FOR UPDATE OF t;
+    RETURN QUERY
+        SELECT r.o, CASE WHEN i.number IS NULL THEN 'absent'
+                         WHEN i.status IN ('Completed', 'Failed') THEN 'deleted'
+                         ELSE 'running' END
+        FROM jsonb_to_recordset(p) AS r(o int, instance text, incarnation text)
+        LEFT JOIN LATERAL find_instance(p_namespace, r.instance) AS i
+            ON i.incarnation = r.incarnation AND i.status <> 'Awaited';
+    SELECT array_agg(i.number) INTO v_numbers
+    FROM jsonb_to_recordset(p) AS r(instance text, incarnation text)
+    JOIN LATERAL find_instance(p_namespace, r.instance) AS i
+        ON i.incarnation = r.incarnation AND i.status IN ('Completed', 'Failed');
+    IF v_numbers IS NOT NULL THEN
+        PERFORM delete_instances(v_numbers);
+    END IF;
 END
 $$;
 
