@@ -3,7 +3,7 @@
 - `records`: the frozen records that core and providers hand to each other
 - `provider`: the abstract base class with the promises, method by method
 - `admin`: the optional management capability
-- `delegate`: passes every call on through one seam; the base of wrappers
+- `delegate`: passes every call on through one method; the base of wrappers
 - `bound`: providers on a connection of the application, for clients alone
 - `transactions`: what an activity writes in one transaction with its result
 - `notifier`: wakes waiters of the same process

@@ -248,7 +248,7 @@ class ProofStage(Stage):
         with self._time.paused():
             if earlier is not None:
                 await earlier
-            await self._process.bury()
+            await self._process.dispose()
             await link.expire_leases()
             await self._process.start_again()
 

@@ -113,18 +113,18 @@ class StageProcess:
         """Kill the runtime, and start a new one. The leases of the old one last on."""
         self.link.crash()
         with self._time.paused():
-            await self.bury()
+            await self.dispose()
             self._time.due_after(self._deployed.options.turn_lease)
             self._time.due_after(self._deployed.options.activity_lease)
             await self.start_again()
 
-    async def bury(self) -> None:
+    async def dispose(self) -> None:
         """End what is left of the runtime after a crash."""
         if not self._runs:
             return
         self._runs = False
         self.runtime.cancel_all()
-        self.link.bury()
+        self.link.dispose()
         await self._time.run(self.runtime.kill())
 
     async def start_again(self) -> None:

@@ -43,7 +43,7 @@ class StageProvider(DelegatingProvider):
         self._time = time
         self.has_crashed = False
         """Whether its process has crashed."""
-        self._is_buried = False
+        self._is_disposed = False
 
     def crash(self) -> None:
         """No later call has an effect, and no answer of an earlier one arrives."""
@@ -89,13 +89,13 @@ class StageProvider(DelegatingProvider):
         await self._time.clock.sleep(wait.timeout)
         return await super().wait_for_cancellation(replace(wait, timeout=timedelta(0)))
 
-    def bury(self) -> None:
+    def dispose(self) -> None:
         """End the calls of what is left of the process after its crash."""
-        self._is_buried = True
+        self._is_disposed = True
 
     async def stop_after_crash(self) -> None:
         """Never return once the process has crashed."""
-        if self._is_buried:
+        if self._is_disposed:
             # Cleanup code would call again and again, and wait each time until it is cancelled.
             raise asyncio.CancelledError
         if self.has_crashed:

@@ -164,7 +164,7 @@ class StageTime:
         for awaited in self._awaited:
             self._notifier.notify_instance(awaited.instance)
 
-    # Standing still
+    # While the clock stands
 
     async def settle(self) -> None:
         """Return when nothing can happen before time passes or the test does something."""
