@@ -14,6 +14,9 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
+_LONGEST_BEGIN = 0.001
+"""Seconds for which the event loop waits until a call has begun."""
+
 
 class WorkerThread:
     """One thread, started with the object."""
@@ -42,6 +45,23 @@ class WorkerThread:
                 return
 
         self._calls.put(run)
+
+    def post_and_let_begin(
+        self, call: Callable[[], None], answer: Callable[[BaseException | None], None]
+    ) -> None:
+        """The same for a call that must not wait for the interpreter lock, which a busy loop holds.
+
+        The loop lets go of the lock until the call has begun, for a millisecond at most.
+        """
+        begun = threading.Lock()
+        begun.acquire()
+
+        def begin() -> None:
+            begun.release()
+            call()
+
+        self.post(begin, answer)
+        begun.acquire(timeout=_LONGEST_BEGIN)
 
     async def run(self, call: Callable[[], Result]) -> Result:
         """The result of `call`, which runs in the thread. Cancelling the wait does not stop the call."""

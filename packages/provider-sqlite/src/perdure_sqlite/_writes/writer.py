@@ -6,6 +6,10 @@ ran the statements would release the interpreter lock at each of them and wait t
 busy loop. That was measured to halve the throughput of a loaded process, and gains nothing in an
 idle one.
 
+The file is locked until the COMMIT is over, so the event loop lets go of the interpreter lock until the
+thread has begun it. Otherwise all other callbacks that are ready come first, and keep other processes
+from writing meanwhile.
+
 A write that takes long, such as the commit of a fan-out of thousands, is a generator: it is carried
 out in slices, and the event loop does its other work in between. The transaction stays open, and the
 group goes on where it stopped; no other group begins before it has ended.
@@ -219,7 +223,10 @@ class Writer:
         else:
             self._quick_groups = 0
             self._committing = True
-            self._thread.post(self._commit, lambda error: self._committed(group, error))
+            # The file is locked until the COMMIT is over.
+            self._thread.post_and_let_begin(
+                self._commit, lambda error: self._committed(group, error)
+            )
 
     def _perform_each(self, group: Group[AnyWrite, object]) -> Steps[None]:
         """Run the writes, in slices; those that the time limit excludes go into the next group."""
