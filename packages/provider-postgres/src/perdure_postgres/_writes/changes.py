@@ -239,13 +239,20 @@ class Commit(Change[CommitAnswer]):
             document.create(child.instance)
             if child.if_exists is not None:
                 document.send(child.if_exists, refused=child.instance)
-        # Of messages with one id, the last that is put to the front stands.
-        front = {message.id: message for message in commit.front}
+        # Of messages with one id, the last that is put to the front stands; one that is void stands for
+        # nothing, and takes no other's place.
+        execution = commit.execution + (commit.end is not None and not self.ends)
+        front = {
+            message.id: message
+            for message in commit.front
+            if message.incarnation in (None, commit.incarnation)
+            and message.execution in (None, execution)
+        }
         for message in commit.send:
             if message.instance != commit.instance or message.id not in front:
                 document.send(message)
         for message in commit.front:
-            if front[message.id] is message:
+            if front.get(message.id) is message:
                 document.send(message, front=True)
 
     def tell(self, fields: dict[str, Any], custom_status: bytes | None) -> None:
