@@ -267,7 +267,16 @@ async def messages_are_put_to_the_front(bench: Bench) -> None:
     expect_equal(delivered(turn), wanted, "a front beside an unread start")
     await bench.commit(turn, end=COMPLETED)
     await expect_front_in_place_of_others(bench)
+    await expect_no_void_front(bench)
     await expect_all_at_the_front(bench)
+
+
+async def expect_no_void_front(bench: Bench) -> None:
+    """A message to the front that is void takes no other's place."""
+    turn = await bench.started("void")
+    void = result("kept", "void", execution=7)
+    turn = await bench.keep(turn, send=(event("kept", "void"),), front=(void,))
+    expect_equal(delivered(turn), ["kept"], "beside a void front of the same id")
 
 
 async def expect_front_in_place_of_others(bench: Bench) -> None:
