@@ -240,6 +240,14 @@ def test_every_module_opens_with_what_it_is() -> None:
     assert silent == []
 
 
+@pytest.mark.parametrize("folder", sorted(MAY_USE.keys() - {"client", "codecs", "telemetry"}))
+def test_the_docstring_of_a_folder_of_core_names_its_modules(folder: str) -> None:
+    says = ast.get_docstring(ast.parse((SOURCE / folder / "__init__.py").read_text("utf-8"))) or ""
+    modules = {file.stem for file in (SOURCE / folder).glob("*.py")} - {"__init__"}
+
+    assert sorted(name for name in modules if f"`{name}`" not in says) == []
+
+
 def test_all_packages_have_one_version_and_ask_for_a_range_of_core() -> None:
     projects = {name: _project(name) for name in PROJECTS}
 

@@ -4,6 +4,7 @@
 - `functions`: what the signature of a function says, and what is kept of a registered one
 - `registry`: which functions are orchestrations and activities, under which names and versions
 - `catalog`: what the registries of one runtime have together, by the names in a storage
+- `aliases`: former names of registered functions
 - `retry`: retry policies
 - `determinism`: what the code of an orchestration must not use, found by reading the compiled
   code (`loads`)

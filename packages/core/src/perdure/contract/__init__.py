@@ -1,6 +1,5 @@
 """The provider contract: what core asks of storage, and what third parties implement.
 
-- `records`: the frozen records that core and providers hand to each other
 - `provider`: the abstract base class with the promises, method by method
 - `admin`: the optional management capability
 - `delegate`: passes every call on through one method; the base of wrappers
@@ -11,6 +10,7 @@
 - `grouping`: calls that wait share one transaction
 - `event_loop`: the event loop of a provider, and calls to it from other loops and threads
 - `validation`: refuses arguments that no caller may pass
+- `waiting`, `retries`: waiting for the first of several calls; calls that are made again
 - `leases`: whether a lease or a delay is in force
 - `packing`: the history of an ended execution as one small value
 - `paging`: what fits into one answer, and pages of histories that are checked for gaps

@@ -1,6 +1,6 @@
 """From values to JSON text and back. A value that does not round-trip is refused when it is encoded.
 
-- `codec`: one encoder and decoder for each annotation
+- `values`: one encoder and decoder for each annotation
 - `annotations`: an annotation exactly as it is spelled, to find its codec
 - `plain`: types and values that are known to round-trip, so that encoding is enough
 - `round_trip`: compares any other value with what its text decodes to

@@ -3,4 +3,5 @@
 - `loader`: from a URL or options to an open provider
 - `plugins`: plugin managers, and the plugins of installed packages
 - `options`: the options in a URL
+- `installed`: every provider that is installed, and what is wrong with it
 """

@@ -9,6 +9,9 @@ them in plain fields. Instants are microseconds since the epoch; durations are `
 - `turns`: turn leases, histories, commits
 - `activities`: the activity queue
 - `recovery`: reopening and terminating an instance
+- `answers`: how a parent learns of the end of a child
+- `cuts`: where a history can be cut for a rewind or a fork
+- `engines`: which engine an instance needs
 - `listing`: queries for instances, and what one of them has still to do
 - `history_document`: an instance with all its histories, as JSON text
 - `hiding`: events without their payloads

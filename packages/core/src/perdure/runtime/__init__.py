@@ -21,7 +21,9 @@ Activities:
   `activity_context` is what a function knows about its call
 - `activity_store` stores results and gives leases back; `activity_log` tells of them
 - `activity_cancellation` tells activities to end; `cancellation_watch` hears of cancellations
-  that other processes commit
+  that other processes commit, `end_requests` of cancelled instances that wait for outcomes
+- `transactional_activity` writes in one transaction with the result; `worker_tag` is the tag of
+  this runtime alone
 
 Both:
 
@@ -34,5 +36,7 @@ Both:
 - `clock_skew`, `stall_watch` notice clocks that differ and a loop that stands still
 - `provider_guard` makes every call end, and tells `health` what fails; `repeated_failures`
   logs a lasting failure once
+- `wrappers` are those of plugins, around activities and turns (`wrapped_turn`)
+- `storage_usage` tells what the provider asks of its storage
 - `host_loop` steps executions outside of host tasks; `stop_signals`, `unique_ids`
 """

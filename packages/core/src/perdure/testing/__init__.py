@@ -15,6 +15,7 @@
 - `locating`: where the code of an instance stands, at any event of its history
 - `replay_check`: replays histories without running anything
 - `replay_report`: what a check found
+- `strategies`: crashes and orders for Hypothesis
 - `history_sources`: folders, clients and URLs as sources of histories
 
 Applications never import this package outside their tests.
