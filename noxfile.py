@@ -464,18 +464,20 @@ def _build_wheels(session: nox.Session, folder: Path) -> None:
     """Build the wheels of this state of the sources, unless a session has done so."""
     if folder.exists():
         return
-    made = Path(session.create_tmp(), "wheels").resolve()
-    shutil.rmtree(made, ignore_errors=True)
+    # Not in a folder of the session: nox makes that the one of temporary files, and tests whose files lie
+    # in the repository read its settings.
+    made = folder.with_name(f"{folder.name}-{os.getpid()}").resolve()
+    made.mkdir(parents=True)
     for package in PACKAGES:
         with session.chdir(package):
             words = ["build", "--target", "wheel", "--directory", str(made)]
             session.run("python", "-m", "hatchling", *words, silent=True)
     if missing := _missing_in(made):
         session.error(f"the wheels lack {missing}")
-    folder.parent.mkdir(parents=True, exist_ok=True)
     # In one step: sessions may be run side by side.
     if not folder.exists():
         made.rename(folder)
+    shutil.rmtree(made, ignore_errors=True)
 
 
 def _missing_in(built: Path) -> list[str]:
