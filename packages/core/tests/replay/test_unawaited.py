@@ -243,6 +243,13 @@ async def among_many(ctx: OrchestrationContext) -> None:
     del tasks
 
 
+@pytest.fixture(autouse=True)
+def _nothing_of_earlier_tests(caplog: pytest.LogCaptureFixture) -> None:
+    """What those have left is collected, and has told what it tells of its own tasks."""
+    gc.collect()
+    caplog.clear()
+
+
 @pytest.mark.parametrize("restart", ["never", "cold", "evicted"])
 @pytest.mark.parametrize("flow", [at_once, held_to_the_end, held_by_one_that_fails, among_many])
 def test_an_exception_that_was_never_awaited_is_told_once(
