@@ -110,6 +110,20 @@ async def test_a_commit_of_another_process_wakes_a_waiter_within_three_seconds(
         assert waiting.done()
 
 
+async def test_what_happened_to_a_started_instance_before_the_wait_ends_it_without_a_pause(
+    open_on_model,
+):
+    async with open_on_model() as provider, open_on_model() as other:
+        await create(provider, "alpha")
+        [turn] = await lease(other)
+        await commit(other, turn)
+
+        # The clock stands still.
+        await asyncio.wait_for(
+            provider.wait_for_change(ChangeWait(instance="alpha", timeout=MINUTE)), timeout=20
+        )
+
+
 async def test_a_waiter_outlasts_a_table_that_does_not_answer(open_on_model, model, clock):
     faulty = FaultyCalls(model, lambda *_: None)
     async with open_on_model(faulty) as provider, open_on_model() as other:

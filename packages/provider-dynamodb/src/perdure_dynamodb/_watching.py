@@ -66,10 +66,12 @@ class Watching:
     async def wait(self, wait: ChangeWait) -> None:
         """Return when the instance differs, or after the timeout at the latest."""
         now = self._clock.now()
+        # A caller that knows a commit has just read the instance; one that has started it has not.
+        begins_with_a_look = wait.exists and wait.last_commit is None
         waiter = _Waiter(
             wait=wait,
             woken=asyncio.get_running_loop().create_future(),
-            due=now + to_microseconds(SHORTEST_PAUSE),
+            due=now if begins_with_a_look else now + to_microseconds(SHORTEST_PAUSE),
         )
         self._waiters.add(waiter)
         self._waiters_of[wait.instance].add(waiter)

@@ -13,18 +13,23 @@ from perdure.records.instances import NewInstance
 from perdure.records.limits import DELETION, LISTING
 
 
-async def create(provider: Provider, new: NewInstance, if_exists: IfExists) -> None:
-    """Create the instance, or do what `if_exists` says if another one has its id."""
+async def create(provider: Provider, new: NewInstance, if_exists: IfExists) -> bool:
+    """Create the instance, or do what `if_exists` says if another one has its id.
+
+    Returns whether it is this one that exists now.
+    """
     if new.labels and LISTING not in provider.capabilities:
         raise CapabilityMissing(LISTING, provider.description, what="labels are")
     if if_exists == "replace_ended":
         await _replace_ended(provider, new)
-        return
+        return True
     try:
         await calls.create(provider, new)
     except InstanceAlreadyExists:
         if if_exists == "raise":
             raise
+        return False
+    return True
 
 
 async def _replace_ended(provider: Provider, new: NewInstance) -> None:

@@ -30,7 +30,7 @@ class Handle(Generic[R_co]):
         self._instance = instance
         self._result_type = result_type
         self._is_new = is_new
-        """Whether it comes from a start, and nothing was asked of the instance yet."""
+        """Whether it comes from the start that made the instance, of which nothing was asked yet."""
 
     @property
     def instance(self) -> str:

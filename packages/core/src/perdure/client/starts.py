@@ -207,8 +207,8 @@ class StartingClient(ClientPart):
         new = start.as_instance(
             instance, version, start_at=checked.start_at, labels=checked.labels, headers=headers
         )
-        await create(self._provider, new, checked.if_exists)
-        return self._handle(instance, start.result_type, is_new=True)
+        is_new = await create(self._provider, new, checked.if_exists)
+        return self._handle(instance, start.result_type, is_new=is_new)
 
     def _headers(self, headers: Mapping[str, str], instance: str, name: str) -> Mapping[str, str]:
         if self._plugins is None:
