@@ -129,9 +129,8 @@ class SQLiteProvider(Provider):
     async def lease_turns(self, request: TurnRequest) -> Sequence[LeasedTurn]:
         check_lease("lease_for", request.lease_for)
         check_limit(request.limit)
-        notifications = self._opened("lease_turns").notifications
-        with notifications.damage.watching("lease_turns"):
-            if not notifications.take_ready_turn() and not await self._read(
+        with self._opened("lease_turns").notifications.damage.watching("lease_turns"):
+            if not await self._read(
                 "lease_turns", lambda at: turns.has_turns(at, request, self.clock.now())
             ):
                 return ()

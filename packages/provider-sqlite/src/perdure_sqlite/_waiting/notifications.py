@@ -65,7 +65,6 @@ class Notifications:
         self._file = file
         self._work_waiters: set[Waiter] = set()
         self._change_waiters: dict[str, set[ChangeWaiter]] = defaultdict(set)
-        self._turn_is_ready = False
         self._lease_waiters: set[Waiter] = set()
         self._lease_waiters_of: dict[str, set[LeaseWaiter]] = defaultdict(set)
         """By the instances of their leases."""
@@ -80,7 +79,6 @@ class Notifications:
     def notify(self, transaction: Transaction) -> None:
         """Wake the calls that a commit of this process concerns."""
         self._poller.expect_more()
-        self._turn_is_ready |= transaction.next_turn_at <= transaction.now
         for waiter in self._work_waiters:
             if (waiter.turns and transaction.next_turn_at < waiter.until) or (
                 waiter.activities and transaction.next_activity_at < waiter.until
@@ -95,11 +93,6 @@ class Notifications:
             for instance in transaction.changed:
                 for waiter in self._lease_waiters_of.get(instance, ()):
                     waiter.wake_for(instance)
-
-    def take_ready_turn(self) -> bool:
-        """Whether a commit of this process has made an instance ready since this was last asked."""
-        is_ready, self._turn_is_ready = self._turn_is_ready, False
-        return is_ready
 
     async def wait_for_work(self, wait: WorkWait) -> None:
         """Return when there may be work, or after the timeout."""
