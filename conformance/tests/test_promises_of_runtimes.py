@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
-import perdure.authoring.registry
+import perdure.authoring.catalog
 import perdure.model.payload
 import pytest
 from perdure.contract import InstanceStatus, MessageKind
@@ -306,12 +306,12 @@ def every_id_is_welcome(patch):
 
 @breaks_promises("39a")
 def names_do_not_depend_on_case(patch):
-    find = perdure.authoring.registry.Catalog.orchestration
+    find = perdure.authoring.catalog.Catalog.orchestration
 
     def lower(self, name, version):
         return find(self, name.lower(), version) or find(self, name, version)
 
-    patch.setattr(perdure.authoring.registry.Catalog, "orchestration", lower)
+    patch.setattr(perdure.authoring.catalog.Catalog, "orchestration", lower)
 
 
 @breaks_promises("40a")
