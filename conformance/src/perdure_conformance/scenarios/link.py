@@ -50,8 +50,6 @@ class Link(DelegatingProvider):
         self.rewrite: Callable[[TurnCommit], TurnCommit] | None = None
         """Changes a commit before it is stored."""
         self._under_way = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
         self._waits: set[Wait] = set()
         self._cut = False
         self._disposed = asyncio.Event()
@@ -61,14 +59,10 @@ class Link(DelegatingProvider):
         """Whether a call is under way in the storage."""
         return self._under_way > 0
 
-    async def until_idle(self) -> None:
-        """Return when no call is under way in the storage."""
-        await self._idle.wait()
-
     @property
-    def looks(self) -> Sequence[Wait]:
-        """The waits for work that read the storage, as far as the clock can tell."""
-        return [wait for wait in self._waits if not wait.still.is_set()]
+    def looking(self) -> bool:
+        """Whether a wait for work reads the storage, as far as the clock can tell."""
+        return any(not wait.sleeps for wait in self._waits)
 
     @property
     def is_cut(self) -> bool:
@@ -129,13 +123,10 @@ class Link(DelegatingProvider):
     async def _watched(self, call: ProviderCall[R]) -> R:
         await self._stop_if_cut()
         self._under_way += 1
-        self._idle.clear()
         try:
             return await call()
         finally:
             self._under_way -= 1
-            if not self._under_way:
-                self._idle.set()
 
     async def _stop_if_cut(self) -> None:
         if self._cut:
@@ -152,7 +143,6 @@ class Link(DelegatingProvider):
         finally:
             CURRENT_WAIT.reset(token)
             self._waits.discard(mark)
-            mark.end()
 
 
 def losing_answers(operation: str, times: int = 1) -> Disturbance:

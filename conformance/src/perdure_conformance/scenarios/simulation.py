@@ -16,7 +16,7 @@ import inspect
 import json
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar, cast
@@ -47,7 +47,7 @@ from perdure_conformance.check import Check, check
 from perdure_conformance.expect import ClauseBroken, expect, expect_equal
 from perdure_conformance.inspection import inspect_instance
 from perdure_conformance.scenarios.link import Link
-from perdure_conformance.scenarios.simulation_clocks import SimulationClock, Wait
+from perdure_conformance.scenarios.simulation_clocks import SimulationClock
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Event)
@@ -169,26 +169,19 @@ class Simulation:
         patience = time.monotonic() + _PATIENCE_WITH_WAITS
         async with self._given_up_after_a_while():
             while calm < _QUIET_ROUNDS:
-                busy = [link for link in self._links if link.busy]
-                if busy:
+                if self._is_busy:
                     # What a wait reads takes as long as all else where the machine is loaded.
                     patience = time.monotonic() + _PATIENCE_WITH_WAITS
-                if _has_ready_callbacks():
-                    calm = 0
-                    await asyncio.sleep(0)
-                elif busy:
-                    # Without a look from time to time, which would take as much as the calls do.
-                    calm = 0
-                    await busy[0].until_idle()
-                elif (looks := self._looks) and (left := patience - time.monotonic()) > 0:
-                    # A provider may wait in a way that does not show whether it sleeps.
-                    calm = 0
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(left):
-                            await looks[0].still.wait()
-                else:
+                if self._is_quiet(patience):
                     calm += 1
                     await asyncio.sleep(0)
+                elif _has_ready_callbacks():
+                    calm = 0
+                    await asyncio.sleep(0)
+                else:
+                    calm = 0
+                    # A thread or a socket is at work; do not spin meanwhile.
+                    await asyncio.sleep(0.0002)
 
     @asynccontextmanager
     async def _given_up_after_a_while(self) -> AsyncGenerator[None]:
@@ -206,8 +199,14 @@ class Simulation:
         return [self.link, *(node.link for node in self._nodes)]
 
     @property
-    def _looks(self) -> list[Wait]:
-        return [wait for link in self._links for wait in link.looks]
+    def _is_busy(self) -> bool:
+        return any(link.busy for link in self._links)
+
+    def _is_quiet(self, patience: float) -> bool:
+        if self._is_busy or _has_ready_callbacks():
+            return False
+        # A provider may wait in a way that does not show whether it sleeps.
+        return not any(link.looking for link in self._links) or time.monotonic() > patience
 
     async def until(
         self,

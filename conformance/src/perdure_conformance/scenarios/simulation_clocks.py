@@ -6,9 +6,6 @@ sleeps. The clock recognises the wait by a mark in the context of the tasks that
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Generator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
 
@@ -16,30 +13,11 @@ from perdure.clock import Clock, Instant, ManualClock, to_microseconds
 
 
 class Wait:
-    """A wait for work that is under way: where it does not sleep on the clock, it reads."""
+    """A wait for work that is under way."""
 
     def __init__(self) -> None:
-        self._sleeps = 0
-        self._over = False
-        self.still = asyncio.Event()
-        """Set while it sleeps, and when it is over."""
-
-    @contextmanager
-    def sleep(self) -> Generator[None]:
-        """One of its sleeps."""
-        self._sleeps += 1
-        self.still.set()
-        try:
-            yield
-        finally:
-            self._sleeps -= 1
-            if not self._sleeps and not self._over:
-                self.still.clear()
-
-    def end(self) -> None:
-        """Note that it is over."""
-        self._over = True
-        self.still.set()
+        self.sleeps = 0
+        """The number of its sleeps on the clock; with none it is reading."""
 
 
 CURRENT_WAIT: ContextVar[Wait | None] = ContextVar("perdure_conformance_wait", default=None)
@@ -54,8 +32,11 @@ class SimulationClock(ManualClock):
         if wait is None:
             await super().sleep(duration)
             return
-        with wait.sleep():
+        wait.sleeps += 1
+        try:
             await super().sleep(duration)
+        finally:
+            wait.sleeps -= 1
 
 
 class ClockAhead(Clock):
