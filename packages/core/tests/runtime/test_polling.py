@@ -69,23 +69,29 @@ class Elsewhere(DelegatingProvider):
         self.notifier = Notifier()
 
 
-async def test_where_work_is_told_of_looks_come_once_an_interval_and_find_what_was_not_told(
-    provider, clock
-) -> None:
+def registry_of_main() -> perdure.Registry:
+    """An orchestration that ends at once."""
     app = perdure.Registry()
 
     @app.orchestration
     async def main(ctx: perdure.OrchestrationContext) -> None:
         pass
 
+    return app
+
+
+async def test_where_work_is_told_of_looks_come_once_an_interval_and_find_what_was_not_told(
+    provider, clock
+) -> None:
+    app = registry_of_main()
     looks = Forgetful(provider)
     elsewhere = perdure.Client(Elsewhere(provider))
     tenth = timedelta(milliseconds=100)
     async with Runtime(looks, app):
-        await (await perdure.Client(looks).start_orchestration("here", main)).result()
+        await (await perdure.Client(looks).start_orchestration("here", "main")).result()
         await rounds()
         before = looks.all
-        await elsewhere.start_orchestration("elsewhere", main)
+        await elsewhere.start_orchestration("elsewhere", "main")
         await pass_time(clock, 9 * tenth, step=tenth / 10)
         assert looks.all == before
         assert isinstance(await elsewhere.get_orchestration_status("elsewhere"), perdure.Running)
@@ -96,19 +102,14 @@ async def test_where_work_is_told_of_looks_come_once_an_interval_and_find_what_w
 async def test_a_look_that_finds_all_that_is_ready_is_not_followed_by_one_that_finds_nothing(
     provider, clock
 ) -> None:
-    app = perdure.Registry()
-
-    @app.orchestration
-    async def main(ctx: perdure.OrchestrationContext) -> None:
-        pass
-
+    app = registry_of_main()
     looks = Looks(provider)
     # The provider alone tells of the start.
     elsewhere = perdure.Client(Elsewhere(provider))
     async with Runtime(looks, app):
         await rounds()
         before = looks.all
-        handle = await elsewhere.start_orchestration("i", main)
+        handle = await elsewhere.start_orchestration("i", "main")
         await handle.result()
         await rounds()
 

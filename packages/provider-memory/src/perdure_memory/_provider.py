@@ -115,8 +115,9 @@ class MemoryProvider(Provider):
                 queues = store.unregistered_turns(request.serves)
                 oldest = turns.oldest(queues, free - len(fresh), now)
                 fresh += _ready_for(oldest, request.unregistered_for, now)
+            until = now + to_microseconds(request.lease_for)
             for instance in fresh:
-                turns.take(instance, request.token, now + to_microseconds(request.lease_for), now)
+                turns.take(instance, request.token, until, now)
             return [
                 each.as_leased(
                     now, served=request.serves.accepts(each.state.name, each.state.version)
@@ -167,11 +168,11 @@ class MemoryProvider(Provider):
         await asyncio.sleep(0)
         with self._store.lock:
             now = self.clock.now()
+            until = now + to_microseconds(lease_for)
             gone: set[TurnLease] = set()
             for lease in leases:
                 instance = self._store.instances.get(lease.instance)
                 if instance is not None and instance.is_held_by(lease.token):
-                    until = now + to_microseconds(lease_for)
                     self._store.turns.grant(instance, lease.token, until, now)
                 else:
                     gone.add(lease)
@@ -193,10 +194,9 @@ class MemoryProvider(Provider):
                 queues = store.unregistered_activities(request, now)
                 oldest = activities.oldest(queues, free - len(fresh), now)
                 fresh += _ready_for(oldest, request.unregistered_for, now)
+            until = now + to_microseconds(request.lease_for)
             for activity in fresh:
-                activities.take(
-                    activity, request.token, now + to_microseconds(request.lease_for), now
-                )
+                activities.take(activity, request.token, until, now)
             return [each.as_leased(served=each.is_registered(request)) for each in held + fresh]
 
     async def complete_activity(self, completion: ActivityCompletion) -> None:
@@ -237,13 +237,13 @@ class MemoryProvider(Provider):
         await asyncio.sleep(0)
         with self._store.lock:
             now = self.clock.now()
+            until = now + to_microseconds(lease_for)
             gone: set[ActivityLease] = set()
             for lease in leases:
                 activity = self._held_activity(lease)
                 if activity is None:
                     gone.add(lease)
                 else:
-                    until = now + to_microseconds(lease_for)
                     self._store.activities.grant(activity, lease.token, until, now)
             return frozenset(gone)
 

@@ -38,5 +38,6 @@ Both:
   logs a lasting failure once
 - `wrappers` are those of plugins, around activities and turns (`wrapped_turn`)
 - `storage_usage` tells what the provider asks of its storage
-- `host_loop` steps executions outside of host tasks; `stop_signals`, `unique_ids`
+- `host_loop` cuts long work into slices, so that the host's loop does its other work in between;
+  `stop_signals`, `unique_ids`
 """

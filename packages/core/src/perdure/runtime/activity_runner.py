@@ -214,10 +214,8 @@ class ActivityRunner:
             outcome = await self._call_in_transaction(held, definition, text, data)
             if outcome is None:
                 return
-        elif data.timeout is None:
-            outcome = await self._caller.call(definition, text, context)
         else:
-            outcome = await self._call_within(data.timeout, definition, text, context)
+            outcome = await self._call(definition, text, data.timeout, context)
         self._learn(held.name, began)
         if isinstance(outcome, FailedCall):
             log_failed(held, data, outcome, wanted=held.is_wanted)
@@ -257,10 +255,7 @@ class ActivityRunner:
             context = held.context = replace(
                 cast("ActivityContext[object]", held.context), transaction=transaction
             )
-            if data.timeout is None:
-                outcome = await self._caller.call(definition, text, context)
-            else:
-                outcome = await self._call_within(data.timeout, definition, text, context)
+            outcome = await self._call(definition, text, data.timeout, context)
             in_use = in_use and isinstance(outcome, FailedCall) and outcome.error is None
             if isinstance(outcome, FailedCall) or not held.is_wanted:
                 return outcome
@@ -279,6 +274,18 @@ class ActivityRunner:
         if self._observers.any:
             observe_end(self._observers, held, "completed", self._clock.now(), None)
         return None
+
+    def _call(
+        self,
+        definition: ActivityDefinition,
+        text: list[str],
+        timeout: timedelta | None,
+        context: ActivityContext[object],
+    ) -> Awaitable[str | FailedCall]:
+        # Not a coroutine around another: every activity is called.
+        if timeout is None:
+            return self._caller.call(definition, text, context)
+        return self._call_within(timeout, definition, text, context)
 
     async def _call_within(
         self,

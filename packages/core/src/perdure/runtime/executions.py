@@ -156,7 +156,7 @@ class Executions:
         if live is not None:
             if live.fits(state):
                 return live.execution
-            self.discard(live.execution)
+            live.execution.discard()
         if state.last_event == 0:
             return None
         self.histories_read += 1
@@ -168,7 +168,7 @@ class Executions:
             if state.value_count > execution.own_value_count:
                 execution.inherit(await read_values(self._provider, state))
         except BaseException:
-            self.discard(execution)
+            execution.discard()
             raise
         return execution
 
@@ -197,7 +197,7 @@ class Executions:
             else:
                 await Rewind(self._provider, execution, source).settle(at_cut)
         except BaseException:
-            self.discard(execution)
+            execution.discard()
             raise
         return execution
 
@@ -273,7 +273,7 @@ class Executions:
         Returns whether what waits under leases has room then, too.
         """
         while (evicted := self._cache.too_many()) is not None:
-            self.discard(evicted)
+            evicted.discard()
         return self._cache.fits
 
     def keep_none(self) -> None:
@@ -284,16 +284,12 @@ class Executions:
         """Free what is cached of an instance."""
         live = self._cache.take(instance)
         if live is not None:
-            self.discard(live.execution)
-
-    def discard(self, execution: Execution) -> None:
-        """Free an execution; its code runs no further."""
-        execution.discard()
+            live.execution.discard()
 
     def clear(self) -> None:
         """Free every cached execution."""
         for execution in self._cache.clear():
-            self.discard(execution)
+            execution.discard()
 
     def _definition(self, name: str, version: str | None) -> OrchestrationDefinition:
         definition = self._catalog.orchestration(name, version)

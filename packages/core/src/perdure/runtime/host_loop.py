@@ -79,8 +79,8 @@ class Pacer(Slice):
     __slots__ = ()
 
     def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
-        self._now = now
-        self._end = now() + SLICE
+        super().__init__(now)
+        self.begin()
 
     async def pause(self) -> None:
         """Let other work run if the slice is over."""

@@ -438,7 +438,7 @@ class LeasedInstance:
         execution, self._delivery.execution = self._delivery.execution or self._copied, None
         self._copied = None
         if execution is not None:
-            self._services.executions.discard(execution)
+            execution.discard()
 
     def _release(self, activities: list[HeldActivity]) -> None:
         """Own these activities no longer: what became of them is stored, or they are void."""
